@@ -1,0 +1,39 @@
+"""Interlingua: a common language for collaborative filtering and large language models.
+
+Importing the package does no work and imports no heavy library; public names load on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Interactions": "interlingua.data.interactions",
+    "Catalogue": "interlingua.data.catalogue",
+    "Artifact": "interlingua.artifact",
+    "InterlinguaError": "interlingua.errors",
+    "load": "interlingua.recommender",
+    "run": "interlingua.stages",
+    "evaluate": "interlingua.evaluate.protocol",
+}
+__all__ = ["__version__", *_HOME]
+
+if TYPE_CHECKING:
+    from interlingua.artifact import Artifact
+    from interlingua.data.catalogue import Catalogue
+    from interlingua.data.interactions import Interactions
+    from interlingua.errors import InterlinguaError
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'interlingua' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

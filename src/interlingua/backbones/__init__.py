@@ -1,0 +1,1 @@
+"""Collaborative-filtering models and simple baselines: one file each."""

@@ -1,0 +1,355 @@
+"""The whole vocabulary: tables of vectors, batches, queries, and the five contracts that every method is composed of.
+
+Shape key: U users, I items, B rows of a batch, L positions of a history, C candidates, D backbone width, T text width.
+Item and user *rows* are positions in :class:`interlingua.data.interactions.Interactions`; external ids never enter a batch.
+The row ``PAD`` (-1) stands for "no item" in a padded history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from interlingua.config import Config
+
+if TYPE_CHECKING:
+    from interlingua.data.interactions import Interactions
+
+PAD = -1
+"""Row number that stands for "no item" in padded histories."""
+
+IntArray = npt.NDArray[np.integer[Any]]
+FloatArray = npt.NDArray[np.float32]
+Side = Literal["users", "items"]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """One row per user and item, in the order of the interactions that they were made from."""
+
+    users: Tensor | None
+    """(U, D), or None where the backbone keeps no user table (sequence models)."""
+    items: Tensor
+    """(I, D)"""
+    text_items: Tensor | None = None
+    """(I, D) the same space reached from the item's text alone: what an item unseen in training uses."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Row numbers of one training step."""
+
+    users: Tensor
+    """(B,) user rows"""
+    positives: Tensor
+    """(B,) or, with one target per position, (B, L); PAD where there is no target"""
+    negatives: Tensor | None = None
+    """(B,), (B, L) or (B, L, N)"""
+    histories: Tensor | None = None
+    """(B, L) item rows before the targets, oldest first, left-padded with PAD"""
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        moved = {k: v.to(device) for k, v in self.__dict__.items() if v is not None}
+        return Batch(**moved)
+
+    def __len__(self) -> int:
+        return int(self.users.shape[0])
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Who is asked about: users with the histories that a recommendation may read (never a target).
+
+    Histories lie on one flat array, oldest first: row ``b`` is ``items[offsets[b]:offsets[b + 1]]``.
+    """
+
+    users: IntArray
+    """(B,) user rows; -1 for a user that training has not seen"""
+    items: IntArray
+    """(N,) item rows of all histories"""
+    offsets: IntArray
+    """(B + 1,)"""
+
+    @classmethod
+    def of(cls, histories: list[list[int]] | list[IntArray], users: IntArray | None = None) -> Queries:
+        """Queries from a list of item-row lists; unknown users unless ``users`` is given."""
+        lengths = np.fromiter((len(h) for h in histories), np.int64, len(histories))
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        flat = [np.asarray(h, dtype=np.int32) for h in histories]
+        items = np.concatenate(flat) if flat else np.zeros(0, np.int32)
+        who = np.full(len(histories), -1, np.int64) if users is None else np.asarray(users, np.int64)
+        return cls(who, items.astype(np.int32), offsets)
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def history(self, row: int) -> IntArray:
+        """Item rows of one query, oldest first (a view)."""
+        return self.items[self.offsets[row] : self.offsets[row + 1]]
+
+    def lengths(self) -> IntArray:
+        """(B,) number of items in each history."""
+        return np.diff(self.offsets)
+
+    def take(self, rows: IntArray) -> Queries:
+        """The queries at the given positions, in that order."""
+        rows = np.asarray(rows, np.int64)
+        lengths = np.diff(self.offsets)[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        inner = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+        return Queries(self.users[rows], self.items[np.repeat(self.offsets[rows], lengths) + inner], offsets)
+
+    def slice(self, start: int, stop: int) -> Queries:
+        """Queries ``start`` to ``stop`` (views, no copy of the items)."""
+        stop = min(stop, len(self))
+        offsets = self.offsets[start : stop + 1]
+        return Queries(self.users[start:stop], self.items[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+    def padded(self, length: int) -> npt.NDArray[np.int64]:
+        """(B, length) the last ``length`` items of each history, left-padded with PAD."""
+        lengths = np.minimum(np.diff(self.offsets), length)
+        columns = np.arange(length)[None, :] - (length - lengths)[:, None]
+        where = columns >= 0
+        source = (self.offsets[1:] - lengths)[:, None] + np.where(where, columns, 0)
+        out = np.full((len(self), length), PAD, np.int64)
+        out[where] = self.items[source[where]]
+        return out
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What a backbone says of one batch."""
+
+    tables: Tables
+    query: Tensor
+    """(B, D) the batch's users"""
+    private: Any = None
+    """SSL views, per-position states: only the same backbone's losses may read it"""
+
+
+@runtime_checkable
+class Ranker(Protocol):
+    """Anything that scores items for queries: a table, an NCF, a language model. Evaluation and serving see only this."""
+
+    num_items: int
+
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """Scores, higher is better.
+
+        Args:
+            queries: B users with histories.
+            items: (B, C) candidate rows of each query, or None for the whole catalogue.
+
+        Returns:
+            (B, C) or (B, I) float32. Seen items are *not* masked here; the caller does that.
+        """
+        ...
+
+
+class Text(Protocol):
+    """Item or user texts as vectors: a frozen table and a trainable encoder look the same."""
+
+    dim: int
+
+    def rows(self, side: Side, ids: Tensor | None = None) -> Tensor:
+        """(n, T) vectors of the given rows, or of all."""
+        ...
+
+
+class Backbone(nn.Module):
+    """A collaborative-filtering model. A new one is one file in ``backbones/`` with a subclass and its ``Config``.
+
+    Two families share the contract: trained by gradient (``ego/encode/losses``) and solved in closed form (``solve``
+    fills buffers, ``score`` reads them). Subclasses set ``sampling`` to say which batches they train on.
+    """
+
+    kind: ClassVar[str] = "backbone"
+    Config: ClassVar[type[Config]] = Config
+    sampling: ClassVar[Literal["pairs", "sequences", "none"]] = "pairs"
+    """``none``: closed form, :meth:`solve` is called instead of the training loop"""
+    needs_text: ClassVar[bool] = False
+    """True: ``text`` is passed to :meth:`solve`, and the recipe must have a [text] section"""
+
+    num_users: int
+    num_items: int
+
+    def __init__(self, config: Any, train: Interactions) -> None:
+        super().__init__()
+        self.config = config
+        self.num_users = train.num_users
+        self.num_items = train.num_items
+
+    def solve(self, train: Interactions, text: Text | None = None) -> None:
+        """Closed-form fit: reads the training interactions (and texts) once."""
+        raise NotImplementedError(f"{type(self).__name__} is trained by gradient")
+
+    def ego(self) -> Tables:
+        """Trainable inputs, before any propagation."""
+        raise NotImplementedError(f"{type(self).__name__} has no vectors")
+
+    def encode(self, ego: Tables, batch: Batch) -> Encoded:
+        """Users and items of one batch from the inputs ``ego`` (which an aligner may have changed)."""
+        raise NotImplementedError(f"{type(self).__name__} has no vectors")
+
+    def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
+        """Named scalars to be summed and minimised."""
+        raise NotImplementedError(f"{type(self).__name__} is not trained by gradient")
+
+    def represent(self, queries: Queries) -> Tensor:
+        """(B, D) user vectors of arbitrary queries, unknown users included (from their histories). No gradient."""
+        raise NotImplementedError(f"{type(self).__name__} has no user vectors")
+
+    def item_table(self) -> Tensor:
+        """(I, D) item vectors whose dot product with :meth:`represent` is the score."""
+        raise NotImplementedError(f"{type(self).__name__} has no item vectors")
+
+    def item_bias(self) -> Tensor | None:
+        """(I,) added to every dot product, or None."""
+        return None
+
+    @torch.no_grad()
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """Dot product of :meth:`represent` with :meth:`item_table` (see :class:`Ranker`)."""
+        self.eval()
+        query, table, bias = self.represent(queries), self.item_table(), self.item_bias()
+        if items is None:
+            scores = query @ table.T
+            return (scores if bias is None else scores + bias).float().cpu().numpy()
+        rows = torch.as_tensor(np.asarray(items), device=table.device)
+        scores = torch.einsum("bd,bcd->bc", query, table[rows])
+        return (scores if bias is None else scores + bias[rows]).float().cpu().numpy()
+
+
+Encode = Callable[[Tables, Batch], Encoded]
+
+
+class Aligner(nn.Module):
+    """Joins a backbone with texts. It receives the encode *function*: it may change its input or read its output.
+
+    The base class is the aligner ``none``: the backbone alone.
+    """
+
+    kind: ClassVar[str] = "align"
+    Config: ClassVar[type[Config]] = Config
+
+    def __init__(self, config: Any, backbone_dim: int, text_dim: int) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(
+        self, encode: Encode, ego: Tables, text: Text | None, batch: Batch
+    ) -> tuple[Encoded, dict[str, Tensor]]:
+        """The encoded batch and named alignment losses."""
+        return encode(ego, batch), {}
+
+    def export(self, tables: Tables, text: Text | None) -> Tables:
+        """The vectors that later stages see."""
+        return tables
+
+
+class Joint(nn.Module):
+    """The only place where backbone, text and aligner meet; ``forward(batch)`` is the training contract."""
+
+    def __init__(
+        self, backbone: Backbone, aligner: Aligner, text: Text | None = None, *, frozen_backbone: bool = False
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.aligner = aligner
+        self.text = text  # registered as a child when it is a module (a trainable encoder)
+        self.frozen_backbone = frozen_backbone
+        if frozen_backbone:
+            backbone.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Joint:
+        """A frozen backbone stays in evaluation mode: its dropout would be noise that nothing learns from."""
+        super().train(mode)
+        if self.frozen_backbone:
+            self.backbone.eval()
+        return self
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Named losses of one batch."""
+        encoded, extra = self.aligner(self.backbone.encode, self.backbone.ego(), self.text, batch)
+        own = {} if self.frozen_backbone else self.backbone.losses(encoded, batch)
+        return {**own, **extra}
+
+
+class TableRanker:
+    """A ranker from plain vectors: what a user's own embeddings or an exported run become."""
+
+    def __init__(self, items: Tensor, represent: Callable[[Queries], Tensor]) -> None:
+        self.items, self.represent, self.num_items = items, represent, int(items.shape[0])
+
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """Dot products (see :class:`Ranker`)."""
+        query = self.represent(queries)
+        if items is None:
+            return (query @ self.items.T).float().cpu().numpy()
+        rows = torch.as_tensor(np.asarray(items), device=self.items.device)
+        return torch.einsum("bd,bcd->bc", query, self.items[rows]).float().cpu().numpy()
+
+
+@dataclass(frozen=True)
+class Domain:
+    """Words for the catalogue's things, for prompts and pages; stored in the dataset card."""
+
+    noun: str = "item"
+    """``movie``, ``product``, ``game``, ``book``, ``place``"""
+    verb: str = "choose"
+    """what a user does with it: ``watch``, ``buy``, ``play``, ``read``, ``visit``"""
+    past: str = "chosen"
+    """its past participle: ``watched``, ``bought``"""
+
+
+@dataclass(frozen=True)
+class ReaderInputs:
+    """What a language-model reader sees: tables and functions of queries, never a backbone."""
+
+    titles: list[str]
+    """(I,) printable titles"""
+    domain: Domain
+    train: Interactions
+    items: Tensor
+    """(I, Di) vectors for the ``item`` slot; for items unseen in training already the text latents"""
+    represent: Callable[[Queries], Tensor] | None
+    """(B, Du) vectors for the ``user`` slot, from the frozen backbone"""
+    user_dim: int
+    """Du (0 without a user slot)"""
+    base_score: Callable[[Queries, IntArray | None], FloatArray] | None = None
+    """the frozen backbone's own scores, for residual scoring, distillation and retrieval"""
+    cold_items: npt.NDArray[np.bool_] | None = None
+    """(I,) items without a training event"""
+
+
+class Reader(nn.Module):
+    """A frozen language model that reads vectors. Trained by ``fit`` on :meth:`batches`; afterwards a :class:`Ranker`."""
+
+    kind: ClassVar[str] = "llm"
+    Config: ClassVar[type[Config]] = Config
+
+    num_items: int
+
+    def __init__(self, config: Any, inputs: ReaderInputs) -> None:
+        super().__init__()
+        self.config = config
+        self.inputs = inputs
+        self.num_items = len(inputs.titles)
+
+    def batches(self, epoch: int, generator: np.random.Generator) -> Iterable[Batch]:
+        """Training batches of one epoch (a round): see :data:`interlingua.fit.Batches`."""
+        raise NotImplementedError
+
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """See :class:`Ranker`."""
+        raise NotImplementedError
+
+
+Metrics = Mapping[str, float]

@@ -1,0 +1,1 @@
+"""Interactions and item texts: readers, filters, splits and negative sampling."""

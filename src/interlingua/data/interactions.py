@@ -1,0 +1,118 @@
+"""User-item events as flat arrays sorted by (user, time), with CSR offsets: a history is a slice, never a copy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from interlingua.core import IntArray, Queries
+
+Ids = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Events between users and items; rows are positions in ``user_ids`` and ``item_ids`` (external ids, strings).
+
+    Users or items without an event are legal: a cold item is a row like any other.
+    """
+
+    user_ids: Ids
+    """(U,) external ids"""
+    item_ids: Ids
+    """(I,) external ids"""
+    users: npt.NDArray[np.int32]
+    """(N,) sorted"""
+    items: npt.NDArray[np.int32]
+    """(N,)"""
+    times: npt.NDArray[np.int64]
+    """(N,) seconds, or the order within the user"""
+    ratings: npt.NDArray[np.float32] | None = None
+    """(N,) where there are any"""
+
+    @classmethod
+    def of(
+        cls,
+        user_ids: Ids,
+        item_ids: Ids,
+        users: IntArray,
+        items: IntArray,
+        times: IntArray | None = None,
+        ratings: npt.NDArray[Any] | None = None,
+    ) -> Interactions:
+        """Sorts the events by (user, time), stably: events with equal times keep the order they came in."""
+        times = np.arange(len(users)) if times is None else times
+        order = np.lexsort((np.asarray(times), np.asarray(users)))
+        return cls(
+            np.asarray(user_ids),
+            np.asarray(item_ids),
+            np.asarray(users)[order].astype(np.int32),
+            np.asarray(items)[order].astype(np.int32),
+            np.asarray(times)[order].astype(np.int64),
+            None if ratings is None else np.asarray(ratings)[order].astype(np.float32),
+        )
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    @property
+    def num_users(self) -> int:
+        """U"""
+        return len(self.user_ids)
+
+    @property
+    def num_items(self) -> int:
+        """I"""
+        return len(self.item_ids)
+
+    @cached_property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """(U + 1,) user ``u`` has events ``offsets[u]:offsets[u + 1]``"""
+        counts = np.bincount(self.users, minlength=self.num_users)
+        return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+    @cached_property
+    def item_counts(self) -> npt.NDArray[np.int64]:
+        """(I,) events per item"""
+        return np.bincount(self.items, minlength=self.num_items).astype(np.int64)
+
+    @property
+    def user_counts(self) -> npt.NDArray[np.int64]:
+        """(U,) events per user"""
+        return np.diff(self.offsets)
+
+    def history(self, user: int) -> npt.NDArray[np.int32]:
+        """Item rows of one user, oldest first (a view)."""
+        return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+    def queries(self, users: IntArray | None = None) -> Queries:
+        """Queries for the given user rows (default: all) with these events as their histories."""
+        everyone = Queries(np.arange(self.num_users), self.items, self.offsets)
+        return everyone if users is None else everyone.take(np.asarray(users))
+
+    def matrix(self) -> sp.csr_matrix:
+        """(U, I) float32, 1 where a user has an item (repeated events count once)."""
+        ones = np.ones(len(self), np.float32)
+        out = sp.csr_matrix((ones, (self.users, self.items)), shape=(self.num_users, self.num_items))
+        out.data[:] = 1.0
+        return out
+
+    @cached_property
+    def item_rows(self) -> dict[str, int]:
+        """External item id -> row."""
+        return {str(item): row for row, item in enumerate(self.item_ids)}
+
+    @cached_property
+    def user_rows(self) -> dict[str, int]:
+        """External user id -> row."""
+        return {str(user): row for row, user in enumerate(self.user_ids)}
+
+    def only(self, keep: npt.NDArray[np.bool_]) -> Interactions:
+        """The events where ``keep`` holds; ids and rows stay."""
+        ratings = None if self.ratings is None else self.ratings[keep]
+        return Interactions(self.user_ids, self.item_ids, self.users[keep], self.items[keep], self.times[keep], ratings)

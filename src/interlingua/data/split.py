@@ -1,0 +1,80 @@
+"""Train, validation and test parts of interactions, each with its protocol id and time horizon."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from interlingua.core import IntArray, Queries
+from interlingua.data.interactions import Interactions
+
+Part = Literal["valid", "test"]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Held-out items of some users, in CSR form."""
+
+    users: npt.NDArray[np.int64]
+    """(M,) user rows that have at least one target"""
+    items: npt.NDArray[np.int32]
+    """(T,) target item rows"""
+    offsets: npt.NDArray[np.int64]
+    """(M + 1,)"""
+
+    @classmethod
+    def of(cls, users: IntArray, items: IntArray) -> Targets:
+        """From (user, item) pairs in any order; the order of a user's items is kept."""
+        order = np.argsort(users, kind="stable")
+        who, counts = np.unique(np.asarray(users)[order], return_counts=True)
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return cls(who.astype(np.int64), np.asarray(items)[order].astype(np.int32), offsets)
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def of_row(self, row: int) -> npt.NDArray[np.int32]:
+        """Targets of the user at position ``row`` (a view)."""
+        return self.items[self.offsets[row] : self.offsets[row + 1]]
+
+    def take(self, rows: IntArray) -> Targets:
+        """The users at the given positions, in that order."""
+        q = Queries(self.users, self.items, self.offsets).take(rows)
+        return Targets(np.asarray(q.users, np.int64), np.asarray(q.items, np.int32), np.asarray(q.offsets, np.int64))
+
+
+@dataclass(frozen=True)
+class Split:
+    """Parts of one dataset. User and item rows are the same in all of them."""
+
+    train: Interactions
+    valid: Targets
+    test: Targets
+    protocol: str
+    """e.g. ``leave-one-out``"""
+    valid_in_test_history: bool = True
+    """leave-one-out: the validation item belongs to the history at test time; given 3:1:1 splits: it does not"""
+    horizon: int | None = None
+    """time of the last training event (None: order only)"""
+
+    def targets(self, part: Part) -> Targets:
+        """Held-out items of a part. Only evaluation opens ``test``."""
+        return self.valid if part == "valid" else self.test
+
+    def queries(self, part: Part) -> Queries:
+        """One query per user of the part, with the history that may be read at that moment."""
+        targets = self.targets(part)
+        base = self.train.queries(targets.users)
+        if part == "valid" or not self.valid_in_test_history or not len(self.valid):
+            return base
+        position = np.full(self.train.num_users, -1, np.int64)
+        position[self.valid.users] = np.arange(len(self.valid))
+        histories = []
+        for row, user in enumerate(targets.users):
+            p = position[user]
+            own = base.history(row)
+            histories.append(own if p < 0 else np.concatenate([own, self.valid.of_row(int(p))]))
+        return Queries.of(histories, targets.users)

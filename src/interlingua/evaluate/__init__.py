@@ -1,0 +1,1 @@
+"""Honest measurement: metrics, protocols, slices, comparisons, reports."""

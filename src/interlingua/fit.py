@@ -1,0 +1,307 @@
+"""The one training loop: :func:`fit` yields epochs, :func:`fit_best` validates, keeps the best, checkpoints and resumes.
+
+Randomness is re-seeded from (seed, epoch) at the start of every epoch, so a checkpoint needs no generator states and a
+resumed run is bitwise equal to an uninterrupted one on CPU. Checkpoints are safetensors and JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from interlingua.config import FitConfig
+from interlingua.core import Batch
+from interlingua.errors import ArtifactError, ConfigError
+from interlingua.progress import task
+
+Batches = Callable[[int, np.random.Generator], Iterable[Batch]]
+"""(epoch number from 0, its own generator) -> the batches of that epoch"""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One finished pass: ``number`` counts from 1, ``losses`` are means over steps."""
+
+    number: int
+    losses: dict[str, float]
+    seconds: float
+    rows: int
+
+
+@dataclass
+class FitLog:
+    """What :func:`fit_best` did."""
+
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    best: float = -math.inf
+
+
+def derive_seed(seed: int, *parts: object) -> int:
+    """A 63-bit seed from a seed and any labels: independent streams without shared state."""
+    text = "/".join(str(part) for part in (seed, *parts))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def seed_all(seed: int) -> np.random.Generator:
+    """Seeds python, numpy and torch; returns a fresh generator for sampling."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    return np.random.default_rng(seed)
+
+
+def accelerator(device: str = "auto", precision: str = "no") -> Any:
+    """Accelerate's object that knows device and precision.
+
+    Args:
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        precision: ``no`` (fp32), ``bf16`` or ``fp16``.
+    """
+    from accelerate import Accelerator
+
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise ConfigError(f"unknown device {device!r}: use auto, cpu, cuda or mps")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device 'cuda' was asked for, but torch sees no CUDA device; use --device cpu or auto")
+    return Accelerator(cpu=device == "cpu", mixed_precision=precision)
+
+
+def fit(
+    module: nn.Module,
+    batches: Batches,
+    config: FitConfig,
+    *,
+    seed: int,
+    device: str = "auto",
+    precision: str = "no",
+    optimizer: torch.optim.Optimizer | None = None,
+    first_epoch: int = 0,
+) -> Iterator[Epoch]:
+    """Trains ``module`` (``forward(batch) -> dict of scalar losses``) and yields after each epoch.
+
+    Args:
+        module: trained in place; parameters with ``requires_grad=False`` stay bitwise unchanged.
+        batches: makes the batches of an epoch.
+        config: optimiser and length.
+        seed: every random number of the run follows from it.
+        device: see :func:`accelerator`.
+        precision: see :func:`accelerator`.
+        optimizer: a prepared Adam (resuming); a new one otherwise.
+        first_epoch: epochs done by an earlier process.
+    """
+    machine = accelerator(device, precision)
+    module, optimizer = machine.prepare(module, optimizer or make_optimizer(module, config))
+    for epoch in range(first_epoch, config.epochs):
+        generator = seed_all(derive_seed(seed, "epoch", epoch))
+        started, rows, steps = time.perf_counter(), 0, 0
+        sums: dict[str, Tensor] = {}
+        module.train()
+        for step, batch in enumerate(batches(epoch, generator)):
+            if config.steps_per_epoch is not None and step >= config.steps_per_epoch:
+                break
+            losses = module(batch.to(machine.device))
+            optimizer.zero_grad(set_to_none=True)
+            machine.backward(torch.stack([value.float() for value in losses.values()]).sum())
+            if config.clip_norm is not None:
+                machine.clip_grad_norm_(module.parameters(), config.clip_norm)
+            _set_learning_rate(optimizer, config, epoch, step)
+            optimizer.step()
+            for name, value in losses.items():
+                sums[name] = sums[name] + value.detach() if name in sums else value.detach()
+            rows, steps = rows + len(batch), steps + 1
+        module.eval()
+        means = {name: float(value) / max(steps, 1) for name, value in sums.items()}
+        _check_finite(means, epoch)
+        yield Epoch(epoch + 1, means, time.perf_counter() - started, rows)
+
+
+def make_optimizer(module: nn.Module, config: FitConfig) -> torch.optim.Adam:
+    """Adam over the trainable parameters, with ``param_groups()`` of the module where it defines them."""
+    own = getattr(module, "param_groups", None)
+    groups = own(config) if callable(own) else [p for p in module.parameters() if p.requires_grad]
+    if not groups:
+        raise ConfigError(f"{type(module).__name__} has no trainable parameter: nothing to fit")
+    optimizer = torch.optim.Adam(
+        groups, lr=config.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay
+    )
+    for group in optimizer.param_groups:
+        group["base_lr"] = group["lr"]
+    return optimizer
+
+
+def _set_learning_rate(optimizer: Any, config: FitConfig, epoch: int, step: int) -> None:
+    per_epoch = config.steps_per_epoch or 0
+    scale = 1.0
+    if config.warmup_steps:
+        done = epoch * per_epoch + step if per_epoch else (step if epoch == 0 else config.warmup_steps)
+        scale *= min(1.0, (done + 1) / config.warmup_steps)
+    if config.schedule == "cosine":
+        share = (epoch + (step / per_epoch if per_epoch else 0.0)) / max(config.epochs, 1)
+        scale *= 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+    elif config.schedule != "constant":
+        raise ConfigError(f"unknown schedule {config.schedule!r}: use constant or cosine")
+    for group in optimizer.param_groups:
+        group["lr"] = group["base_lr"] * scale
+
+
+def _check_finite(means: dict[str, float], epoch: int) -> None:
+    bad = [name for name, value in means.items() if not math.isfinite(value)]
+    if bad:
+        raise ConfigError(
+            f"training diverged in epoch {epoch + 1}: {', '.join(bad)} is not finite; "
+            "lower fit.learning_rate or set fit.clip_norm"
+        )
+
+
+def fit_best(
+    module: nn.Module,
+    batches: Batches,
+    config: FitConfig,
+    *,
+    seed: int,
+    label: str = "train",
+    validate: Callable[[], dict[str, float]] | None = None,
+    folder: Path | None = None,
+    checkpoint_every_s: float = 20.0,
+    device: str = "auto",
+    precision: str = "no",
+) -> FitLog:
+    """Runs :func:`fit` with progress, validation, early stopping on ``config.metric``, checkpoints and resume.
+
+    With ``patience`` the best epoch's trainable weights end up in ``module``, otherwise the last epoch's.
+
+    Args:
+        module: see :func:`fit`.
+        batches: see :func:`fit`.
+        config: see :class:`FitConfig`.
+        seed: see :func:`fit`.
+        label: shown in the progress.
+        validate: metrics of the module as it stands (on validation data only).
+        folder: where checkpoints live; a matching one in it is continued. None: no checkpoints.
+        checkpoint_every_s: least seconds between two checkpoints.
+        device: see :func:`accelerator`.
+        precision: see :func:`accelerator`.
+
+    Returns:
+        One record per epoch, and which was best.
+    """
+    module.to(accelerator(device, precision).device)
+    optimizer = make_optimizer(module, config)
+    state = _Checkpoint(folder)
+    log, best_weights = state.restore(module, optimizer)
+    saved_at = time.perf_counter()
+    with task(label, config.epochs) as shown:
+        shown.start_at(len(log.epochs))
+        if _stopped(log, config):
+            epochs: Iterable[Epoch] = ()
+        else:
+            epochs = fit(
+                module, batches, config, seed=seed, device=device, precision=precision,
+                optimizer=optimizer, first_epoch=len(log.epochs),
+            )  # fmt: skip
+        for epoch in epochs:
+            record: dict[str, Any] = {"epoch": epoch.number, "seconds": round(epoch.seconds, 4), "rows": epoch.rows}
+            record["losses"] = epoch.losses
+            if validate is not None and (epoch.number % config.evaluate_every == 0 or epoch.number == config.epochs):
+                record["valid"] = validate()
+                value = _metric(record["valid"], config.metric)
+                if value > log.best:
+                    log.best, log.best_epoch = value, epoch.number
+                    if config.patience is not None:
+                        best_weights = trainable_state(module, copy=True)
+            log.epochs.append(record)
+            shown.advance(note=_note(record, config.metric))
+            if _stopped(log, config):
+                break
+            if folder is not None and time.perf_counter() - saved_at > checkpoint_every_s:
+                state.save(module, optimizer, log, best_weights)
+                saved_at = time.perf_counter()
+    if best_weights:
+        module.load_state_dict(best_weights, strict=False)
+    module.eval()
+    return log
+
+
+def trainable_state(module: nn.Module, *, copy: bool = False) -> dict[str, Tensor]:
+    """The state without frozen parameters (a frozen language model is named in the card, not copied)."""
+    frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
+    state = {k: v.detach() for k, v in module.state_dict().items() if k not in frozen}
+    return {k: v.clone() for k, v in state.items()} if copy else state
+
+
+def _metric(report: dict[str, float], name: str) -> float:
+    if name not in report:
+        raise ConfigError(f"fit.metric {name!r} is not among the validation metrics: {', '.join(sorted(report))}")
+    return report[name]
+
+
+def _stopped(log: FitLog, config: FitConfig) -> bool:
+    if config.patience is None or not log.epochs:
+        return False
+    since = sum(1 for r in log.epochs if "valid" in r and r["epoch"] > log.best_epoch)
+    return since >= config.patience
+
+
+def _note(record: dict[str, Any], metric: str) -> str:
+    parts = [f"{name} {value:.4g}" for name, value in record["losses"].items()]
+    if "valid" in record:
+        parts.append(f"valid {metric} {record['valid'].get(metric, float('nan')):.4f}")
+    return ", ".join(parts)
+
+
+class _Checkpoint:
+    """Weights, optimiser state, best weights and log in one folder; the JSON, renamed last, names the file it belongs to."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+
+    def save(self, module: nn.Module, optimizer: torch.optim.Optimizer, log: FitLog, best: dict[str, Tensor]) -> None:
+        assert self.folder is not None
+        tensors = {f"model/{k}": v for k, v in trainable_state(module).items()}
+        tensors |= {f"best/{k}": v for k, v in best.items()}
+        for index, entry in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{index}/{k}": torch.as_tensor(v) for k, v in entry.items()}
+        name = f"checkpoint-{len(log.epochs)}.safetensors"
+        try:
+            save_file({k: v.contiguous().clone() for k, v in tensors.items()}, self.folder / f"{name}.tmp")
+            os.replace(self.folder / f"{name}.tmp", self.folder / name)
+            text = json.dumps({"file": name, "epochs": log.epochs, "best_epoch": log.best_epoch, "best": log.best})
+            (self.folder / "state.tmp").write_text(text, encoding="utf-8")
+            os.replace(self.folder / "state.tmp", self.folder / "state.json")
+        except OSError as error:
+            raise ArtifactError(f"cannot write the checkpoint in {self.folder}: {error.strerror or error}") from error
+        for old in self.folder.glob("checkpoint-*.safetensors"):
+            if old.name != name:
+                old.unlink(missing_ok=True)
+
+    def restore(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[FitLog, dict[str, Tensor]]:
+        path = None if self.folder is None else self.folder / "state.json"
+        if path is None or not path.exists():
+            return FitLog(), {}
+        state = json.loads(path.read_text(encoding="utf-8"))
+        tensors = load_file(path.parent / state["file"])
+        device = next(module.parameters()).device
+        own = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
+        module.load_state_dict(own, strict=False)
+        entries: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith("optimizer/"):
+                _, index, name = key.split("/", 2)
+                entries.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})
+        best = {k.removeprefix("best/"): v.to(device) for k, v in tensors.items() if k.startswith("best/")}
+        return FitLog(state["epochs"], state["best_epoch"], state["best"]), best

@@ -1,0 +1,1 @@
+"""Language models that read vectors: loading, prompts, injection, scoring, explanations."""

@@ -1,0 +1,69 @@
+"""kind/name -> class. The file name is the name: ``backbones/sasrec.py`` is the backbone ``sasrec``.
+
+Outsiders need no registration: ``name = "my_package.my_module:MyBackbone"`` in a recipe, or an entry point in the group
+``interlingua.backbone`` (``.text``, ``.align``, ``.llm``, ``.data``).
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from importlib.metadata import entry_points
+from typing import Any
+
+from interlingua.errors import ConfigError, unknown
+
+FOLDERS = {"backbone": "backbones", "text": "text", "align": "align", "llm": "llm", "data": "data"}
+"""kind -> subpackage that holds one file per component"""
+
+
+def find(kind: str, name: str, where: str = "") -> Any:
+    """The component class of a kind by name.
+
+    Raises:
+        ConfigError: unknown name, with the nearest known one.
+    """
+    if ":" in name:
+        return _imported(name, where)
+    module = f"interlingua.{FOLDERS[kind]}.{name.replace('-', '_')}"
+    try:
+        component = _component(importlib.import_module(module), kind)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        component = None
+    if component is None:
+        for point in entry_points(group=f"interlingua.{kind}"):
+            if point.name == name:
+                return point.load()
+        raise ConfigError(unknown(kind, name, names(kind), where, f"interlingua list {FOLDERS[kind]}"))
+    return component
+
+
+def names(kind: str) -> list[str]:
+    """All names of a kind, plug-ins included."""
+    package = importlib.import_module(f"interlingua.{FOLDERS[kind]}")
+    found = []
+    for info in pkgutil.iter_modules(package.__path__):
+        module = importlib.import_module(f"{package.__name__}.{info.name}")
+        if _component(module, kind) is not None:
+            found.append(info.name.replace("_", "-"))
+    return sorted(found + [point.name for point in entry_points(group=f"interlingua.{kind}")])
+
+
+def _component(module: Any, kind: str) -> Any:
+    """The one class that the module itself defines with the given ``kind``."""
+    own = [c for _, c in inspect.getmembers(module, inspect.isclass) if c.__module__ == module.__name__]
+    found = [c for c in own if getattr(c, "kind", None) == kind]
+    if len(found) > 1:
+        raise ConfigError(f"{module.__name__} defines {len(found)} components of kind {kind!r}; one file holds one")
+    return found[0] if found else None
+
+
+def _imported(name: str, where: str) -> Any:
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"cannot import {name!r}{f' named in {where}' if where else ''}: {error}") from error

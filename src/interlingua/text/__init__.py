@@ -1,0 +1,1 @@
+"""Item and user texts as vectors: one encoder per file."""
