@@ -319,6 +319,8 @@ class ReaderInputs:
     train: Interactions
     items: Tensor
     """(I, Di) vectors for the ``item`` slot; for items unseen in training already the text latents"""
+    text_items: Tensor | None
+    """(I, Di) the same space reached from texts alone (``A-LLMRec (SBERT)``), where the aligner has it"""
     represent: Callable[[Queries], Tensor] | None
     """(B, Du) vectors for the ``user`` slot, from the frozen backbone"""
     user_dim: int
