@@ -7,6 +7,7 @@ raised at once, each with the nearest known key.
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -83,19 +84,23 @@ def _model_at(model: type[BaseModel], path: Sequence[Any]) -> type[BaseModel]:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """A TOML file with ``extends`` (one level) resolved relative to the file."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"no recipe at {path}; interlingua list recipes shows those that ship with it") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
+    values = _plain_toml(path)
     parent = values.pop("extends", None)
     if parent is None:
         return values
-    base = tomllib.loads((path.parent / parent).read_text(encoding="utf-8"))
+    base = _plain_toml(path.parent / parent, f" (extended by {path})")
     if "extends" in base:
         raise ConfigError(f"{path} extends {parent}, which extends another recipe: only one level is allowed")
     return merge(base, values)
+
+
+def _plain_toml(path: Path, why: str = "") -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError):
+        raise ConfigError(f"no recipe at {path}{why}; interlingua list recipes shows those that ship with it") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}{why} is not valid TOML: {error}") from None
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,20 +150,30 @@ def to_toml(values: Mapping[str, Any]) -> str:
         plain = {k: v for k, v in table.items() if v is not None and not isinstance(v, Mapping)}
         if prefix and (plain or not table):
             lines.append(f"[{prefix}]")
-        lines.extend(f"{key} = {_toml_literal(value)}" for key, value in plain.items())
+        lines.extend(f"{_toml_key(key)} = {_toml_literal(value)}" for key, value in plain.items())
         if plain:
             lines.append("")
         for key, value in table.items():
             if isinstance(value, Mapping):
-                write(value, f"{prefix}.{key}" if prefix else key)
+                write(value, f"{prefix}.{_toml_key(key)}" if prefix else _toml_key(key))
 
     write(values, "")
     return "\n".join(lines).rstrip() + "\n"
 
 
+def _toml_key(key: str) -> str:
+    bare = key.isascii() and key.replace("-", "").replace("_", "").isalnum()
+    return key if bare else _toml_literal(key)
+
+
 def _toml_literal(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml_literal(v) for v in value) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_toml_key(k)} = {_toml_literal(v)}" for k, v in value.items() if v is not None) + "}"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
     if isinstance(value, Path):
         value = str(value)
-    return json.dumps(value, ensure_ascii=False)
+    # JSON's escapes are TOML's, but JSON leaves the delete character as it is
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
