@@ -1,0 +1,95 @@
+"""Retrieve with something fast, order with something slow: full-catalogue ranking by a language model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from interlingua.core import FloatArray, IntArray, Queries, Ranker
+
+
+@dataclass(frozen=True)
+class Shortlist:
+    """What :meth:`Cascade.shortlist` decided for B queries."""
+
+    items: npt.NDArray[np.int64]
+    """(B, n) item rows, best first; -1 where a query has fewer unseen items"""
+    scores: FloatArray
+    """(B, n) the deciding stage's score"""
+    retrieved: FloatArray
+    """(B, n) the retriever's score of the same items"""
+
+
+class Cascade:
+    """A :class:`interlingua.core.Ranker` whose first ``n`` places are ordered by a second ranker.
+
+    Args:
+        retrieve: scores the whole catalogue, (B, I).
+        reader: orders the retrieved items; None leaves the retriever's order.
+        n: how many items the reader sees.
+    """
+
+    def __init__(
+        self, retrieve: Callable[[Queries], FloatArray], reader: Ranker | None, n: int, num_items: int
+    ) -> None:
+        self.retrieve, self.reader, self.num_items = retrieve, reader, num_items
+        self.n = min(n, num_items)
+
+    def shortlist(self, queries: Queries, n: int | None = None, hidden: IntArray | None = None) -> Shortlist:
+        """The best ``n`` items that are not in the query's own history.
+
+        Args:
+            queries: B users with histories.
+            n: how many; default: all that the reader sees.
+            hidden: item rows that must not come out.
+        """
+        base = np.array(self.retrieve(queries), np.float32)
+        mask_seen(base, queries)
+        if hidden is not None and len(hidden):
+            base[:, hidden] = -np.inf
+        top = top_items(base, max(self.n, n or 0) if self.reader is None else self.n)
+        first = np.take_along_axis(base, np.maximum(top, 0), axis=1)
+        scores = first
+        if self.reader is not None:
+            scores = np.array(self.reader.score(queries, np.maximum(top, 0)), np.float32)
+        scores = np.where(top < 0, -np.inf, scores)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, : n or self.n]
+        return Shortlist(*(np.take_along_axis(table, order, axis=1) for table in (top, scores, first)))
+
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """Candidates: the reader's scores. Whole catalogue: the reader's order for n items, above the retriever's rest."""
+        if items is not None:
+            ranker_scores = self.reader.score(queries, items) if self.reader is not None else None
+            if ranker_scores is not None:
+                return ranker_scores
+            return np.take_along_axis(self.retrieve(queries), np.asarray(items), axis=1)
+        base = np.array(self.retrieve(queries), np.float32)
+        if self.reader is None:
+            return base
+        listed = self.shortlist(queries)
+        highest = np.max(base, axis=1, keepdims=True, initial=0.0, where=np.isfinite(base))
+        places = (highest + np.arange(self.n, 0, -1, dtype=np.float32)[None, :]).astype(np.float32)
+        rows, columns = np.nonzero(listed.items >= 0)
+        base[rows, listed.items[rows, columns]] = places[rows, columns]
+        return base
+
+
+def mask_seen(scores: FloatArray, queries: Queries) -> None:
+    """Sets the score of every item in a query's own history to minus infinity, in place. ``scores``: (B, I)."""
+    scores[np.repeat(np.arange(len(queries)), queries.lengths()), queries.items] = -np.inf
+
+
+def top_items(scores: FloatArray, n: int) -> npt.NDArray[np.int64]:
+    """(B, n) rows of the highest scores, best first; ties: lower row first; -1 where only masked items are left."""
+    n = min(n, scores.shape[1])
+    # a stable full sort only of those at or above the n-th value keeps ties deterministic without sorting everything
+    bound = -np.partition(-scores, n - 1, axis=1)[:, n - 1]
+    out = np.full((len(scores), n), -1, np.int64)
+    for b in range(len(scores)):
+        candidates = np.flatnonzero((scores[b] >= bound[b]) & np.isfinite(scores[b]))
+        best = candidates[np.argsort(-scores[b, candidates], kind="stable")][:n]
+        out[b, : len(best)] = best
+    return out

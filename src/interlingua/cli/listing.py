@@ -1,0 +1,75 @@
+"""``interlingua list`` and ``interlingua runs``: what there is, and what has been made."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from interlingua.cli.options import AsJson, Out
+
+
+class Kind(StrEnum):
+    """What can be listed."""
+
+    recipes = "recipes"
+    backbones = "backbones"
+    encoders = "encoders"
+    aligners = "aligners"
+    readers = "readers"
+    sources = "sources"
+
+
+_REGISTRY = {"backbones": "backbone", "encoders": "text", "aligners": "align", "readers": "llm", "sources": "data"}
+
+
+def listing(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.recipes,
+    as_json: AsJson = False,
+) -> None:
+    """List recipes or components, each with its first line of documentation."""
+    from interlingua import recipe, registry
+
+    if kind is Kind.recipes:
+        rows = {name: _first_comment(recipe.folder() / f"{name}.toml") for name in recipe.shipped()}
+    else:
+        known = _REGISTRY[kind.value]
+        rows = {name: _first_line(registry.find(known, name)) for name in registry.names(known)}
+    if as_json:
+        print(json.dumps(rows))
+        return
+    width = max((len(name) for name in rows), default=0) + 2
+    print("\n".join(f"{name:<{width}}{text}" for name, text in rows.items()))
+
+
+def _first_line(component: type) -> str:
+    return (component.__doc__ or "").strip().split("\n")[0]
+
+
+def _first_comment(path: Path) -> str:
+    first = path.read_text(encoding="utf-8").split("\n", 1)[0]
+    return first.removeprefix("#").strip() if first.startswith("#") else ""
+
+
+def runs(out: Out = Path("runs"), as_json: AsJson = False) -> None:
+    """List the finished stages in a runs folder, oldest first."""
+    from interlingua.artifact import listing as stages
+
+    found = stages(out)
+    rows = [
+        {
+            "path": str(a.path), "stage": a.kind, "name": a.card["name"], "key": a.key, "seed": a.card.get("seed"),
+            "seconds": a.card["seconds"], "peak_memory_bytes": a.card["peak_memory_bytes"],
+        }
+        for a in found
+    ]  # fmt: skip
+    if as_json:
+        print(json.dumps(rows))
+        return
+    if not rows:
+        print(f"no finished stages in {out}")
+    for row in rows:
+        print(f"{row['path']}  seed {row['seed']}  {row['seconds']} s")

@@ -1,0 +1,90 @@
+"""``interlingua run``: a recipe from data to numbers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from interlingua.cli.options import AsJson, Data, Device, Out, Seed, Sets
+
+if TYPE_CHECKING:
+    from interlingua.stages import Session
+
+
+def run(
+    recipe: Annotated[str, typer.Argument(help="A shipped recipe (interlingua list recipes) or a TOML file.")],
+    data: Data = None,
+    out: Out = Path("runs"),
+    sets: Sets = None,
+    seed: Seed = 7,
+    device: Device = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show stages, keys and estimates; run nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run every stage of a recipe that is not finished yet, and measure the result."""
+    from interlingua import recipe as recipes
+    from interlingua import stages
+
+    resolved = recipes.load(recipe, sets or (), data)
+    if dry_run:
+        from interlingua.planner import describe
+
+        rows = describe(stages.Session(resolved, out, seed, device))
+        print(json.dumps(rows, indent=1) if as_json else plan_table(rows))
+        return
+    session = stages.run(resolved, out=out, seed=seed, device=device)
+    result = summary(session)
+    if as_json:
+        print(json.dumps(result))
+        return
+    print_metrics(result)
+    print(f"\nrun: {result['run']}")
+    print(f"next: interlingua recommend {result['run']} --history ITEM_ID,ITEM_ID")
+
+
+def summary(session: Session) -> dict[str, Any]:
+    """What ``--json`` prints: run path, stage keys, metrics, slices, seconds."""
+    final = session.done["evaluate"]
+    reports = json.loads((final.path / "metrics.json").read_text(encoding="utf-8"))
+    return {
+        "run": str(final.path),
+        "recipe": session.recipe.name,
+        "stages": {kind: done.key for kind, done in session.done.items()},
+        "metrics": {name: report["metrics"] for name, report in reports.items()},
+        "intervals": {name: report["intervals"] for name, report in reports.items()},
+        "slices": {name: report["slices"] for name, report in reports.items()},
+        "protocols": {name: report["protocol"] for name, report in reports.items()},
+        "seconds": {kind: done.card["seconds"] for kind, done in session.done.items()},
+        "reused": sorted(session.reused),
+    }
+
+
+def print_metrics(result: dict[str, Any]) -> None:
+    """One table per protocol: never two protocols in one table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for name, metrics in result["metrics"].items():
+        table = Table(title=f"{result['recipe']}, protocol {result['protocols'][name]}", title_justify="left")
+        table.add_column("metric")
+        table.add_column("value", justify="right")
+        table.add_column("95 % interval", justify="right")
+        for metric, value in metrics.items():
+            low, high = result["intervals"][name].get(metric, (float("nan"), float("nan")))
+            table.add_row(metric, f"{value:.4f}", f"{low:.4f} to {high:.4f}")
+        console.print(table)
+
+
+def plan_table(rows: list[dict[str, Any]]) -> str:
+    """The dry run as text."""
+    lines = [f"{'stage':<10}{'name':<20}{'key':<10}{'cached':<8}{'parameters':>12}{'memory':>10}{'time':>12}"]
+    for row in rows:
+        lines.append(
+            f"{row['stage']:<10}{row['name']:<20}{row['key'][:8]:<10}{'yes' if row['cached'] else 'no':<8}"
+            f"{row['parameters'] or '-':>12}{row['memory'] or '-':>10}{row['time'] or '-':>12}"
+        )
+    return "\n".join(lines)

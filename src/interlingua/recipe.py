@@ -1,0 +1,152 @@
+"""A recipe: which data, backbone, text source, alignment and language-model reader, resolved to checked options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from interlingua import registry
+from interlingua.config import Config, build, merge, parse_sets, read_toml
+from interlingua.errors import ConfigError, unknown
+
+SECTIONS = ("data", "backbone", "text", "align", "llm", "evaluate")
+
+
+class EvaluateConfig(Config):
+    """How a run is measured."""
+
+    protocols: list[str] = ["full", "sampled-20"]
+    """protocol names: ``full``, ``sampled-N``, ``rlmrec``, ``hr-100``"""
+    part: Literal["valid", "test"] = "test"
+    """``valid`` while options are being chosen; ``test`` once, for the numbers that are reported"""
+    max_users: int | None = None
+    """measure a deterministic random sample of the users (for slow readers; part of the protocol id)"""
+    retrieve: int = 50
+    """full ranking with a language model: the backbone retrieves so many items, the model orders them"""
+    negatives_seed: int = 7
+    """seed of sampled candidates and of the user sample: the same for every method that is compared"""
+
+
+@dataclass(frozen=True)
+class Component:
+    """One resolved section: the class and its checked options."""
+
+    kind: str
+    name: str
+    cls: Any
+    config: Any
+
+    def options(self) -> dict[str, Any]:
+        """The section as plain values, defaults included."""
+        return {"name": self.name, **self.config.model_dump(mode="json")}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All sections of one method, resolved. ``None``: the method has no such part."""
+
+    name: str
+    data: Any
+    backbone: Component | None
+    text: Component | None
+    align: Component | None
+    llm: Component | None
+    evaluate: EvaluateConfig
+    frozen_backbone: bool = True
+    """[align].frozen names the backbone: it is trained before, and stays as it is"""
+
+    def resolved(self) -> dict[str, Any]:
+        """Every option of every section, as the artifacts store it."""
+        out: dict[str, Any] = {"data": self.data.model_dump(mode="json")}
+        for part in (self.backbone, self.text, self.align, self.llm):
+            if part is not None:
+                out[part.kind] = part.options()
+        if self.align is not None:
+            out["align"]["frozen"] = ["backbone"] if self.frozen_backbone else []
+        out["evaluate"] = self.evaluate.model_dump(mode="json")
+        return out
+
+
+def folder() -> Path:
+    """The recipes that ship with the package (in a checkout: ``recipes/``)."""
+    packaged = Path(str(files("interlingua"))) / "recipes"
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "recipes"
+
+
+def shipped() -> list[str]:
+    """Names of the shipped recipes, papers' settings included (``paper/a-llmrec/beauty``)."""
+    root = folder()
+    return sorted(str(p.relative_to(root).with_suffix("")) for p in root.rglob("*.toml"))
+
+
+def find(name: str | Path) -> Path:
+    """A recipe by path or by shipped name."""
+    path = Path(name)
+    if path.suffix == ".toml":
+        return path
+    if str(name) in shipped():
+        return folder() / f"{name}.toml"
+    raise ConfigError(
+        unknown("recipe", str(name), shipped(), see="interlingua list recipes") + "; or give a .toml file"
+    )
+
+
+def load(name: str | Path, sets: Sequence[str] = (), data: str | None = None) -> Recipe:
+    """Reads and resolves a recipe.
+
+    Args:
+        name: a shipped name or a path to a TOML file.
+        sets: overrides of the form ``section.key=value``.
+        data: dataset name or folder that replaces ``[data].name``.
+
+    Raises:
+        ConfigError: every problem of the recipe in one message.
+    """
+    path = find(name)
+    values = merge(read_toml(path), parse_sets(sets))
+    if data is not None:
+        values["data"] = {**values.get("data", {}), "name": data}
+    return resolve(values, path.stem, str(path))
+
+
+def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recipe") -> Recipe:
+    """Checks nested tables against the components' options (see :func:`load`)."""
+    from interlingua.data.prepare import DataConfig
+
+    problems = [unknown("section", s, SECTIONS, where) for s in values if s not in SECTIONS]
+    parts: dict[str, Any] = {}
+
+    def attempt(section: str, make: Any) -> None:
+        try:
+            parts[section] = make()
+        except ConfigError as error:
+            problems.append(str(error))
+
+    attempt("data", lambda: build(DataConfig, values.get("data", {}), f"{where} [data]"))
+    attempt("evaluate", lambda: build(EvaluateConfig, values.get("evaluate", {}), f"{where} [evaluate]"))
+    align = dict(values.get("align", {}))
+    frozen = align.pop("frozen", ["backbone"] if "llm" in values else [])
+    for kind in ("backbone", "text", "align", "llm"):
+        table = align if kind == "align" else values.get(kind)
+        if table:
+            attempt(kind, lambda kind=kind, table=table: _component(kind, table, where))
+    if "backbone" not in values and not problems:
+        problems.append(f"{where} has no [backbone] section; interlingua list backbones shows what there is")
+    if problems:
+        raise ConfigError("\n".join(problems))
+    named = {k: parts.get(k) for k in ("backbone", "text", "align", "llm")}
+    return Recipe(name, parts["data"], **named, evaluate=parts["evaluate"], frozen_backbone="backbone" in frozen)
+
+
+def _component(kind: str, table: Mapping[str, Any], where: str) -> Component:
+    options = dict(table)
+    name = options.pop("name", None)
+    if name is None:
+        raise ConfigError(
+            f"{where} [{kind}] has no name; interlingua list {registry.FOLDERS[kind]} shows what there is"
+        )
+    cls = registry.find(kind, name, f"{where} [{kind}].name")
+    return Component(kind, name, cls, build(cls.Config, options, f"{where} [{kind}]"))

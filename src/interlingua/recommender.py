@@ -1,0 +1,138 @@
+"""A finished run as a recommender: external ids in, ids with scores, titles, the deciding stage and reasons out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from interlingua.core import Queries
+from interlingua.errors import ConfigError, DataError, unknown
+from interlingua.stages import Session, cascade_of, open_session
+
+if TYPE_CHECKING:
+    from interlingua.llm.explain import Explanation
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One recommended item."""
+
+    item_id: str
+    title: str
+    score: float
+    """the deciding stage's score: comparable within one answer only"""
+    stage: str
+    """which stage decided the place: the backbone's name, or the reader's"""
+
+
+class Recommender:
+    """Loads lazily: asking without re-ranking never opens the language model."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.train = session.data.split.train
+        self.titles: list[str] = session.data.catalogue.titles
+
+    @classmethod
+    def load(cls, path: Path | str, device: str = "auto") -> Recommender:
+        """Opens the folder of a finished run (``runs/evaluate-...``)."""
+        return cls(open_session(path, device))
+
+    @property
+    def version(self) -> str:
+        """Key of the run: changes with data, options and seed."""
+        return self.session.done["evaluate"].key[:12]
+
+    @property
+    def has_reader(self) -> bool:
+        """Whether a language model can re-rank."""
+        return "read" in self.session.done
+
+    def recommend(
+        self,
+        user: str | None = None,
+        history: Sequence[str] | None = None,
+        k: int = 10,
+        *,
+        rerank: bool = True,
+        exclude: Sequence[str] = (),
+    ) -> list[Recommendation]:
+        """The best ``k`` items that the user has not had.
+
+        Args:
+            user: external id of a known user, or
+            history: item ids, oldest first, of anybody (an empty list: a new user).
+            k: how many.
+            rerank: let the language model order what the backbone retrieved, where the run has one.
+            exclude: item ids that must not come out.
+
+        Raises:
+            DataError: an id that the run does not know.
+            ConfigError: neither or both of ``user`` and ``history``, or ``k`` < 1.
+        """
+        if k < 1:
+            raise ConfigError(f"k must be at least 1, got {k}")
+        queries = self.query(user, history)
+        hidden = np.array([self.item_row(i) for i in exclude], np.int64)
+        use_reader = rerank and self.has_reader
+        cascade = cascade_of(self.session, self.session.reader if use_reader else None)
+        listed = cascade.shortlist(queries, k, hidden)
+        stage = self.session.done["read" if use_reader else "train"].card["name"]
+        return [
+            Recommendation(str(self.train.item_ids[row]), self.titles[row], float(score), stage)
+            for row, score in zip(listed.items[0], listed.scores[0], strict=True)
+            if row >= 0
+        ]
+
+    def explain(self, item: str, user: str | None = None, history: Sequence[str] | None = None) -> Explanation:
+        """Why this item for this user: a sentence, and the history items that support it (by influence on the score)."""
+        from interlingua.llm.explain import explain
+
+        return explain(
+            self.session.reader if self.has_reader else self.session.backbone,
+            self.language_model,
+            self.query(user, history),
+            self.item_row(item),
+            self.titles,
+            self.session.data.catalogue.domain,
+        )
+
+    def query(self, user: str | None = None, history: Sequence[str] | None = None) -> Queries:
+        """One query from a known user (all events on record) or from a history of item ids."""
+        if (user is None) == (history is None):
+            raise ConfigError("give either a user or a history")
+        if history is not None:
+            return Queries.of([[self.item_row(i) for i in history]])
+        if str(user) not in self.train.user_rows:
+            raise DataError(
+                f"unknown user {user!r}: the run knows {self.train.num_users} users; give a history of item ids instead"
+            )
+        return self.session.data.interactions.queries(np.array([self.train.user_rows[str(user)]]))
+
+    def item_row(self, item: str) -> int:
+        """Row of an external item id."""
+        rows = self.train.item_rows
+        if str(item) not in rows:
+            raise DataError(unknown("item id", str(item), rows, see="items.parquet of the run's prepare stage"))
+        return rows[str(item)]
+
+    @cached_property
+    def language_model(self) -> Any:
+        """The frozen language model of the run's reader (for explanations), or the small default one."""
+        from interlingua.llm.models import load
+
+        if self.has_reader:
+            own = getattr(self.session.reader, "language_model", None)
+            if own is not None:
+                return own
+        return load("smollm2-135m")
+
+
+def load(path: Path | str, device: str = "auto") -> Recommender:
+    """Opens a finished run as a recommender (``interlingua.load``)."""
+    return Recommender.load(path, device)
