@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from interlingua.config import Config
+from interlingua.config import Config, FitConfig
 
 if TYPE_CHECKING:
     from interlingua.data.interactions import Interactions
@@ -186,6 +186,10 @@ class Backbone(nn.Module):
         self.num_users = train.num_users
         self.num_items = train.num_items
 
+    def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterable[Batch]]:
+        """What :func:`interlingua.fit.fit_best` trains this backbone on: (epoch, generator) -> the epoch's batches."""
+        raise NotImplementedError(f"{type(self).__name__} is not trained by gradient")
+
     def solve(self, train: Interactions, text: Text | None = None) -> None:
         """Closed-form fit: reads the training interactions (and texts) once."""
         raise NotImplementedError(f"{type(self).__name__} is trained by gradient")
@@ -213,6 +217,14 @@ class Backbone(nn.Module):
     def item_bias(self) -> Tensor | None:
         """(I,) added to every dot product, or None."""
         return None
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        """Buffers take the stored shape: what :meth:`solve` filled is restored into a freshly made object."""
+        for name, buffer in self._buffers.items():
+            stored = state_dict.get(prefix + name)
+            if buffer is not None and stored is not None and stored.shape != buffer.shape:
+                self._buffers[name] = buffer.new_empty(stored.shape)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 CHUNK_ELEMENTS = 2_000_000
 """logits held at once by :func:`full_softmax`: 8 MB in fp32, about a core's share of the last-level cache"""
@@ -24,7 +24,7 @@ def bpr(positive: Tensor, negative: Tensor) -> Tensor:
     """
     if negative.dim() > positive.dim():
         positive = positive.unsqueeze(-1)
-    return F.softplus(negative - positive).mean()
+    return functional.softplus(negative - positive).mean()
 
 
 def bce(positive: Tensor, negative: Tensor) -> Tensor:
@@ -34,7 +34,7 @@ def bce(positive: Tensor, negative: Tensor) -> Tensor:
         positive: (N,) scores of observed items.
         negative: (N,) or (N, K) scores of sampled items.
     """
-    return F.softplus(-positive).mean() + F.softplus(negative).mean()
+    return functional.softplus(-positive).mean() + functional.softplus(negative).mean()
 
 
 def sampled_softmax(positive: Tensor, negative: Tensor, num_items: int | None = None) -> Tensor:
@@ -53,7 +53,7 @@ def sampled_softmax(positive: Tensor, negative: Tensor, num_items: int | None = 
 
 
 def full_softmax(states: Tensor, table: Tensor, targets: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Cross-entropy over all items: the mean of ``F.cross_entropy(states @ table.T + bias, targets)``.
+    """Cross-entropy over all items: the mean of ``cross_entropy(states @ table.T + bias, targets)``.
 
     Equal to the plain formula up to rounding, but the (N, I) logits exist only in chunks: each chunk's gradient is made
     while its logits are still in cache.
@@ -64,7 +64,7 @@ def full_softmax(states: Tensor, table: Tensor, targets: Tensor, bias: Tensor | 
         targets: (N,) item rows.
         bias: (I,) added to the logits, or None.
     """
-    return _FullSoftmax.apply(states, table, targets, bias)  # type: ignore[no-any-return]
+    return _FullSoftmax.apply(states, table, targets, bias)
 
 
 class _FullSoftmax(torch.autograd.Function):

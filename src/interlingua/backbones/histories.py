@@ -1,0 +1,70 @@
+"""Histories of queries as a sparse matrix and as weighted sums of item rows: shared by the closed-form models."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from interlingua.core import FloatArray, IntArray, Queries
+
+
+def history_matrix(queries: Queries, num_items: int) -> sp.csr_matrix:
+    """(B, I) float32, 1 where a query's history has the item (repeats count once)."""
+    ones = np.ones(len(queries.items), np.float32)
+    out = sp.csr_matrix((ones, queries.items, queries.offsets), shape=(len(queries), num_items))
+    out.sum_duplicates()
+    out.data[:] = 1.0
+    return out
+
+
+def weighted_sum(history: sp.csr_matrix, table: Tensor) -> Tensor:
+    """(B, D) ``history @ table`` on the table's device.
+
+    Args:
+        history: (B, I)
+        table: (I, D)
+    """
+    if history.nnz == 0:
+        return table.new_zeros(history.shape[0], table.shape[1])
+    place = table.device
+    return functional.embedding_bag(
+        torch.as_tensor(history.indices, dtype=torch.int64, device=place),
+        table,
+        torch.as_tensor(history.indptr[:-1], dtype=torch.int64, device=place),
+        mode="sum",
+        per_sample_weights=torch.as_tensor(history.data, dtype=table.dtype, device=place),
+    )
+
+
+def recency_weights(queries: Queries, half_life: float | None) -> FloatArray:
+    """(N,) weights over the flat histories that sum to 1 per query.
+
+    Args:
+        queries: B histories.
+        half_life: events after which a weight halves (1 = each step back halves it); None: equal weights.
+    """
+    lengths = np.asarray(queries.lengths())
+    ages = np.repeat(queries.offsets[1:], lengths) - 1 - np.arange(len(queries.items))
+    raw = np.ones(len(ages)) if half_life is None else 0.5 ** (ages / half_life)
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    total = np.bincount(owner, raw, minlength=len(lengths))
+    return (raw / total[owner]).astype(np.float32)
+
+
+def top_rows(matrix: sp.csr_matrix, keep: int) -> sp.csr_matrix:
+    """The ``keep`` largest positive entries of each row; among equals the lower column stays."""
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+    order = np.lexsort((matrix.indices, -matrix.data, rows))
+    rank = np.arange(len(order)) - matrix.indptr[:-1][rows[order]]
+    chosen = order[(rank < keep) & (matrix.data[order] > 0)]
+    out = sp.csr_matrix((matrix.data[chosen], (rows[chosen], matrix.indices[chosen])), shape=matrix.shape)
+    out.sort_indices()
+    return out
+
+
+def pick(scores: FloatArray, items: IntArray | None) -> FloatArray:
+    """(B, C) the candidates' columns of (B, I) scores, or all."""
+    return scores if items is None else np.take_along_axis(scores, np.asarray(items, np.int64), axis=1)

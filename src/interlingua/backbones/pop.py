@@ -1,0 +1,45 @@
+"""Popularity: every user gets the items that most users have. The floor that any recommender must clear."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interlingua.config import Config
+from interlingua.core import Backbone, FloatArray, IntArray, Queries, Text
+from interlingua.data.interactions import Interactions
+
+
+class PopConfig(Config):
+    """Options of :class:`Pop`."""
+
+    last_share: float = 1.0
+    """count only this last part of the training events by time (1: all); needs real times, not orders, to mean much"""
+
+
+class Pop(Backbone):
+    """Scores are numbers of users who have the item in training."""
+
+    Config = PopConfig
+    sampling = "none"
+
+    counts: Tensor
+
+    def __init__(self, config: PopConfig, train: Interactions) -> None:
+        super().__init__(config, train)
+        self.register_buffer("counts", torch.zeros(train.num_items))
+
+    def solve(self, train: Interactions, text: Text | None = None) -> None:
+        """Counts distinct users per item."""
+        if self.config.last_share < 1.0 and len(train):
+            train = train.only(train.times >= np.quantile(train.times, 1.0 - self.config.last_share))
+        counts = np.asarray(train.matrix().sum(axis=0)).ravel()
+        self.counts = torch.as_tensor(counts, dtype=torch.float32, device=self.counts.device)
+
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """The same counts for every query."""
+        counts = self.counts.cpu().numpy()
+        if items is None:
+            return np.repeat(counts[None, :], len(queries), axis=0)
+        return counts[np.asarray(items, np.int64)]

@@ -1,0 +1,225 @@
+"""SASRec: a causal transformer over the history whose last state scores the next item (Kang & McAuley 2018).
+
+Each training row has a target at every position. Losses: binary cross-entropy with sampled negatives (the paper's
+eq. 7), cross-entropy over all items, or over sampled items.
+
+Shape key: B rows, L positions, D width, I items, N negatives.
+
+**Deviations:**
+- ``norm = "pre"``: x + f(LN(x)) in both sub-layers. ``"authors"``: the PyTorch port that A-LLMRec builds on, where
+  the attention's residual is the *normalised* input, ``LN(x) + MHA(LN(x), x, x)``, and likewise for the feed-forward.
+- Padding never enters a computation: rows are shifted so that real events come first, and positions are numbered from
+  the end, so a row gives the same states whatever its padding.
+- No dropout mask or position vector on padding, and no L2 term (the authors' weight for it is 0).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from interlingua import losses
+from interlingua.config import Config, FitConfig
+from interlingua.core import PAD, Backbone, Batch, Encoded, Queries, Tables
+from interlingua.data.interactions import Interactions
+from interlingua.data.sample import Negatives, sequence_batches
+from interlingua.errors import ConfigError
+
+QUERY_ROWS = 512
+"""histories encoded at once when scoring"""
+
+
+class SasRecConfig(Config):
+    """Options of :class:`SasRec`."""
+
+    embedding_dim: int = 64
+    """D (A-LLMRec: 50)"""
+    max_history: int = 50
+    """L (A-LLMRec: 50)"""
+    num_blocks: int = 2
+    """transformer blocks (paper: 2)"""
+    num_heads: int = 1
+    """attention heads (paper: 1)"""
+    dropout: float = 0.2
+    """on embeddings, attention and feed-forward (A-LLMRec: 0.5)"""
+    norm: Literal["pre", "authors"] = "pre"
+    """where the residual is taken, see the module's deviations"""
+    loss: Literal["bce", "ce", "sampled-ce"] = "ce"
+    """``bce`` (paper), ``ce``: softmax over all items, ``sampled-ce``: over ``num_negatives`` sampled ones"""
+    num_negatives: int = 1
+    """per position, for ``bce`` and ``sampled-ce``"""
+    init: Literal["normal", "xavier"] = "normal"
+    """``normal``: N(0, 0.02); ``xavier``: Xavier normal on every matrix, as the A-LLMRec authors"""
+    long: Literal["truncate", "window"] = "truncate"
+    """histories longer than ``max_history``: train their last part (paper), or all of it in stretches"""
+    fit: FitConfig = FitConfig(learning_rate=1e-3, batch_size=128, epochs=200, patience=10)
+    """training"""
+
+
+class SasRec(Backbone):
+    """Causal self-attention over item embeddings, which are also the output table."""
+
+    Config = SasRecConfig
+    sampling = "sequences"
+
+    def __init__(self, config: SasRecConfig, train: Interactions) -> None:
+        super().__init__(config, train)
+        dim = config.embedding_dim
+        if dim % config.num_heads:
+            raise ConfigError(
+                f"backbone.embedding_dim = {dim} is not divisible by num_heads = {config.num_heads}; change one of them"
+            )
+        self.items = nn.Parameter(torch.empty(train.num_items, dim))
+        self.positions = nn.Parameter(torch.empty(config.max_history, dim))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_blocks))
+        self.norm = nn.LayerNorm(dim, eps=1e-8)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for parameter in self.parameters():
+            if parameter.dim() < 2:
+                continue
+            if self.config.init == "xavier":
+                nn.init.xavier_normal_(parameter)
+            else:
+                nn.init.normal_(parameter, std=0.02)
+
+    def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
+        """Rows of all users with a target at every position."""
+        config = self.config
+        source = None if config.loss == "ce" else Negatives(train)
+        num = 0 if config.loss == "ce" else config.num_negatives
+
+        def make(epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
+            return sequence_batches(
+                train, config.max_history, fit.batch_size, generator, num, negatives=source, long=config.long
+            )
+
+        return make
+
+    def ego(self) -> Tables:
+        """The item embeddings; there is no user table."""
+        return Tables(None, self.items)
+
+    def encode(self, ego: Tables, batch: Batch) -> Encoded:
+        """Last states of the batch's histories; all states in ``private``, as (states (B, L, D), lengths (B,))."""
+        if batch.histories is None:
+            raise ConfigError("sasrec needs batches with histories: use sequence_batches or last_position_batches")
+        states, lengths = self.states(ego.items, batch.histories)
+        return Encoded(ego, last_state(states, lengths), (states, lengths))
+
+    def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
+        """The configured loss over all positions with a target, or over the last one for (B,) positives."""
+        states, lengths = encoded.private
+        table, positives, negatives = encoded.tables.items, batch.positives, batch.negatives
+        if positives.dim() == 1:
+            flat, goals, others = encoded.query, positives, negatives
+        else:
+            valid = positives != PAD  # left-padded, while the states are shifted to the front: same order, row by row
+            flat, goals = states[positions_mask(lengths, states.shape[1])], positives[valid]
+            others = None if negatives is None else negatives[valid]
+        if self.config.loss == "ce":
+            return {"ce": losses.full_softmax(flat, table, goals)}
+        if others is None:
+            raise ConfigError(f"sasrec with loss {self.config.loss!r} needs negatives in its batches")
+        positive = (flat * functional.embedding(goals, table)).sum(-1)
+        negative = torch.einsum("nd,nkd->nk", flat, functional.embedding(others.reshape(len(goals), -1), table))
+        if self.config.loss == "bce":
+            return {"bce": losses.bce(positive, negative)}
+        return {"sampled_ce": losses.sampled_softmax(positive, negative, self.num_items)}
+
+    def states(self, table: Tensor, histories: Tensor) -> tuple[Tensor, Tensor]:
+        """States of every position, shifted so that a row's first event is at column 0.
+
+        Args:
+            table: (I, D) item inputs.
+            histories: (B, L) left-padded rows; only their last ``max_history`` events are read.
+
+        Returns:
+            states (B, L, D) and lengths (B,); columns from a row's length on hold no meaning.
+        """
+        histories = histories[:, -self.config.max_history :]
+        width = histories.shape[1]
+        lengths = (histories != PAD).sum(1)
+        ahead = torch.arange(width, device=histories.device)[None, :] + (width - lengths)[:, None]
+        real = ahead < width
+        rows = histories.gather(1, ahead.clamp(max=width - 1)).clamp(min=0)
+        place = (ahead + self.config.max_history - width).clamp(max=self.config.max_history - 1)
+        x = functional.embedding(rows, table) * math.sqrt(table.shape[1]) + functional.embedding(place, self.positions)
+        x = functional.dropout(x, self.config.dropout, self.training) * real[..., None]
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x), lengths
+
+    def represent(self, queries: Queries) -> Tensor:
+        """(B, D) last states; histories of similar length are encoded together."""
+        out = self.items.new_empty(len(queries), self.items.shape[1])
+        lengths = np.minimum(queries.lengths(), self.config.max_history)
+        order = np.argsort(lengths, kind="stable")
+        self.eval()
+        with torch.no_grad():
+            for start in range(0, len(order), QUERY_ROWS):
+                part = order[start : start + QUERY_ROWS]
+                padded = queries.take(part).padded(max(int(lengths[part[-1]]), 1))
+                states, sizes = self.states(self.items, torch.from_numpy(padded).to(out.device))
+                out[torch.from_numpy(part).to(out.device)] = last_state(states, sizes)
+        return out
+
+    def item_table(self) -> Tensor:
+        """(I, D) item embeddings."""
+        return self.items.detach()
+
+
+class Block(nn.Module):
+    """Causal attention and a position-wise feed-forward part of the same width."""
+
+    def __init__(self, config: SasRecConfig) -> None:
+        super().__init__()
+        dim = config.embedding_dim
+        self.norm, self.heads, self.dropout = config.norm, config.num_heads, config.dropout
+        self.attention_norm = nn.LayerNorm(dim, eps=1e-8)
+        self.query = nn.Linear(dim, dim)
+        self.key_value = nn.Linear(dim, 2 * dim)
+        self.out = nn.Linear(dim, dim)
+        self.forward_norm = nn.LayerNorm(dim, eps=1e-8)
+        self.inner = nn.Linear(dim, dim)
+        self.outer = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, L, D) -> (B, L, D); position l reads positions up to l."""
+        normed = self.attention_norm(x)
+        if self.norm == "pre":
+            x = x + self._attend(normed, normed)
+            return x + self._feed(self.forward_norm(x))
+        x = self.forward_norm(normed + self._attend(normed, x))
+        return x + self._feed(x)
+
+    def _attend(self, asking: Tensor, x: Tensor) -> Tensor:
+        rows, width, dim = x.shape
+        shape = (rows, width, self.heads, dim // self.heads)
+        query = self.query(asking).view(shape).transpose(1, 2)
+        key, value = (part.view(shape).transpose(1, 2) for part in self.key_value(x).chunk(2, dim=-1))
+        drop = self.dropout if self.training else 0.0
+        mixed = functional.scaled_dot_product_attention(query, key, value, dropout_p=drop, is_causal=True)
+        return self.out(mixed.transpose(1, 2).reshape(rows, width, dim))
+
+    def _feed(self, x: Tensor) -> Tensor:
+        hidden = functional.dropout(functional.relu(self.inner(x)), self.dropout, self.training)
+        return functional.dropout(self.outer(hidden), self.dropout, self.training)
+
+
+def positions_mask(lengths: Tensor, width: int) -> Tensor:
+    """(B, L) true in the first ``lengths[b]`` columns."""
+    return torch.arange(width, device=lengths.device)[None, :] < lengths[:, None]
+
+
+def last_state(states: Tensor, lengths: Tensor) -> Tensor:
+    """(B, D) the state of each row's last event; of an empty row, the state of its first padding."""
+    at = (lengths - 1).clamp(min=0)
+    return states[torch.arange(len(states), device=states.device), at]
