@@ -21,10 +21,13 @@ _HOME = {
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
-    from interlingua.artifact import Artifact
-    from interlingua.data.catalogue import Catalogue
-    from interlingua.data.interactions import Interactions
-    from interlingua.errors import InterlinguaError
+    from interlingua.artifact import Artifact as Artifact
+    from interlingua.data.catalogue import Catalogue as Catalogue
+    from interlingua.data.interactions import Interactions as Interactions
+    from interlingua.errors import InterlinguaError as InterlinguaError
+    from interlingua.evaluate.protocol import evaluate as evaluate
+    from interlingua.recommender import load as load
+    from interlingua.stages import run as run
 
 
 def __getattr__(name: str) -> Any:

@@ -1,15 +1,17 @@
 """A stage's result is a folder: written to a temporary sibling, renamed when whole, verified when read. No pickle.
 
-``card.json`` is written last, so a folder that has one is complete. Half-done work lives in ``<name>.partial`` (training
-checkpoints), which a later run of the same key continues.
+``card.json`` is written last, so a folder that has one is complete. Half-done work lives in ``<name>.partial``
+(training checkpoints), which a later run of the same key continues.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import platform
+import re
 import resource
 import shutil
 import subprocess
@@ -26,6 +28,7 @@ from interlingua.errors import ArtifactError
 
 SCHEMA = 1
 CARD = "card.json"
+_CARD_FIELDS = {"kind": str, "name": str, "key": str, "parents": dict, "files": dict}
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def folder_name(kind: str, name: str, key: str) -> str:
 def partial(root: Path, kind: str, name: str, key: str) -> Path:
     """The folder in which an unfinished stage keeps its checkpoints (created)."""
     path = root / f"{folder_name(kind, name, key)}.partial"
-    with _disk(path):
+    with disk(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -92,7 +95,7 @@ def locked(root: Path, kind: str, name: str, key: str) -> Iterator[None]:
 
     The lock is an advisory ``flock``: the system drops it when its holder dies, so a killed run blocks nobody.
     """
-    with _disk(root):
+    with disk(root):
         root.mkdir(parents=True, exist_ok=True)
         stream = (root / f".{folder_name(kind, name, key)}.lock").open("w")
     with stream:
@@ -102,6 +105,10 @@ def locked(root: Path, kind: str, name: str, key: str) -> Iterator[None]:
             yield
             return
         fcntl.flock(stream, fcntl.LOCK_EX)
+        for dead in root.glob(
+            f".{folder_name(kind, name, key)}.*.tmp"
+        ):  # of a killed process: ours is the only one alive
+            shutil.rmtree(dead, ignore_errors=True)
         try:
             yield
         finally:
@@ -125,7 +132,7 @@ def writing(
     final = root / folder_name(kind, name, key)
     temporary = root / f".{final.name}.{os.getpid()}.tmp"
     started = time.perf_counter()
-    with _disk(final):
+    with disk(final):
         temporary.mkdir(parents=True)
         try:
             yield temporary
@@ -142,14 +149,32 @@ def writing(
 
 
 @contextmanager
-def _disk(path: Path) -> Iterator[None]:
+def disk(path: Path) -> Iterator[None]:
+    """Turns a failed write of ``path`` (full disk, read-only or blocked folder) into an :class:`ArtifactError`."""
     try:
         yield
-    except OSError as error:
+    except Exception as error:
+        reason = _write_failure(error, path)
+        if reason is None:
+            raise
         raise ArtifactError(
-            f"cannot write {path}: {error.strerror or error} (free space, or choose a writable folder with --out; "
+            f"cannot write {path}: {reason} (free space, or choose a writable folder with --out; "
             "finished stages and checkpoints are kept)"
         ) from error
+
+
+def _write_failure(error: Exception, path: Path) -> str | None:
+    """The system's words where ``error`` says that ``path`` cannot be written, None for any other error."""
+    if isinstance(error, OSError):
+        place = None if error.filename is None else Path(os.fsdecode(error.filename))
+        near = place is None or place in (path, *path.parents) or path.parent in place.parents
+        missing = error.errno in (None, errno.ENOENT)  # something that should have been read is not there
+        return error.strerror if near and not missing else None
+    # safetensors and polars write through Rust, whose errors carry the system's number only in their text
+    code = re.search(r"os error (\d+)", str(error))
+    number = int(code[1]) if code else 0
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
+    return os.strerror(number) if number in full else None
 
 
 def _card(
@@ -172,7 +197,8 @@ def _card(
         "peak_memory_bytes": _peak_memory_bytes(),
         "versions": versions(),
         "git_commit": _git_commit(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
         **fields,
         "files": {str(p.relative_to(folder)): file_hash(p) for p in files},
     }
@@ -208,9 +234,18 @@ def _git_commit() -> str | None:
 
 
 def find(root: Path, kind: str, name: str, key: str) -> Artifact | None:
-    """The finished stage with this key, verified, or None."""
+    """The finished stage with this key, verified, or None.
+
+    Raises:
+        ArtifactError: it is damaged, or the folder of that name belongs to another key.
+    """
     path = root / folder_name(kind, name, key)
-    return load(path) if (path / CARD).exists() else None
+    if not (path / CARD).exists():
+        return None
+    found = load(path)
+    if found.key != key:
+        raise ArtifactError(f"{path} holds the key {found.key} instead of {key}; move it away and run the recipe again")
+    return found
 
 
 def load(path: Path | str, *, verify: bool = True) -> Artifact:
@@ -230,11 +265,15 @@ def load(path: Path | str, *, verify: bool = True) -> Artifact:
     try:
         card = json.loads(card_path.read_text(encoding="utf-8"))
         schema = int(card["schema"])
+        wrong = [f for f, t in _CARD_FIELDS.items() if not isinstance(card.get(f), t)]
+        if wrong and schema <= SCHEMA:
+            raise ValueError(f"no usable {', '.join(wrong)}")
     except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(f"{card_path} is damaged ({error}); delete the folder and run the recipe again") from None
     if schema > SCHEMA:
         raise ArtifactError(
-            f"{path} has schema {schema}, this interlingua reads up to {SCHEMA}; upgrade with: pip install -U interlingua"
+            f"{path} has schema {schema}, this interlingua reads up to {SCHEMA}; "
+            "upgrade with: pip install -U interlingua"
         )
     if verify:
         for name, expected in card["files"].items():

@@ -60,7 +60,7 @@ class Cascade:
         return Shortlist(*(np.take_along_axis(table, order, axis=1) for table in (top, scores, first)))
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """Candidates: the reader's scores. Whole catalogue: the reader's order for n items, above the retriever's rest."""
+        """Candidates: the reader's scores. Whole catalogue: its order for n items, above the retriever's rest."""
         if items is not None:
             ranker_scores = self.reader.score(queries, items) if self.reader is not None else None
             if ranker_scores is not None:

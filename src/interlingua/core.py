@@ -1,7 +1,8 @@
 """The whole vocabulary: tables of vectors, batches, queries, and the five contracts that every method is composed of.
 
-Shape key: U users, I items, B rows of a batch, L positions of a history, C candidates, D backbone width, T text width.
-Item and user *rows* are positions in :class:`interlingua.data.interactions.Interactions`; external ids never enter a batch.
+Shape key: U users, I items, B rows of a batch, L positions of a history, C candidates, D backbone width,
+T text width. Item and user *rows* are positions in :class:`interlingua.data.interactions.Interactions`; external ids
+never enter a batch.
 The row ``PAD`` (-1) stands for "no item" in a padded history.
 """
 
@@ -21,10 +22,11 @@ from interlingua.config import Config, FitConfig
 if TYPE_CHECKING:
     from interlingua.data.interactions import Interactions
 
-PAD = -1
-"""Row number that stands for "no item" in padded histories."""
+__all__ = [
+    "PAD", "Aligner", "Backbone", "Batch", "Domain", "Encode", "Encoded", "FloatArray", "IntArray", "Joint", "Metrics",
+    "Queries", "Ranker", "Reader", "ReaderInputs", "Side", "TableRanker", "Tables", "Text",
+]  # fmt: skip
 
-IntArray = npt.NDArray[np.integer[Any]]
 FloatArray = npt.NDArray[np.float32]
 Side = Literal["users", "items"]
 
@@ -64,66 +66,6 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Queries:
-    """Who is asked about: users with the histories that a recommendation may read (never a target).
-
-    Histories lie on one flat array, oldest first: row ``b`` is ``items[offsets[b]:offsets[b + 1]]``.
-    """
-
-    users: IntArray
-    """(B,) user rows; -1 for a user that training has not seen"""
-    items: IntArray
-    """(N,) item rows of all histories"""
-    offsets: IntArray
-    """(B + 1,)"""
-
-    @classmethod
-    def of(cls, histories: list[list[int]] | list[IntArray], users: IntArray | None = None) -> Queries:
-        """Queries from a list of item-row lists; unknown users unless ``users`` is given."""
-        lengths = np.fromiter((len(h) for h in histories), np.int64, len(histories))
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        flat = [np.asarray(h, dtype=np.int32) for h in histories]
-        items = np.concatenate(flat) if flat else np.zeros(0, np.int32)
-        who = np.full(len(histories), -1, np.int64) if users is None else np.asarray(users, np.int64)
-        return cls(who, items.astype(np.int32), offsets)
-
-    def __len__(self) -> int:
-        return len(self.users)
-
-    def history(self, row: int) -> IntArray:
-        """Item rows of one query, oldest first (a view)."""
-        return self.items[self.offsets[row] : self.offsets[row + 1]]
-
-    def lengths(self) -> IntArray:
-        """(B,) number of items in each history."""
-        return np.diff(self.offsets)
-
-    def take(self, rows: IntArray) -> Queries:
-        """The queries at the given positions, in that order."""
-        rows = np.asarray(rows, np.int64)
-        lengths = np.diff(self.offsets)[rows]
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        inner = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-        return Queries(self.users[rows], self.items[np.repeat(self.offsets[rows], lengths) + inner], offsets)
-
-    def slice(self, start: int, stop: int) -> Queries:
-        """Queries ``start`` to ``stop`` (views, no copy of the items)."""
-        stop = min(stop, len(self))
-        offsets = self.offsets[start : stop + 1]
-        return Queries(self.users[start:stop], self.items[offsets[0] : offsets[-1]], offsets - offsets[0])
-
-    def padded(self, length: int) -> npt.NDArray[np.int64]:
-        """(B, length) the last ``length`` items of each history, left-padded with PAD."""
-        lengths = np.minimum(np.diff(self.offsets), length)
-        columns = np.arange(length)[None, :] - (length - lengths)[:, None]
-        where = columns >= 0
-        source = (self.offsets[1:] - lengths)[:, None] + np.where(where, columns, 0)
-        out = np.full((len(self), length), PAD, np.int64)
-        out[where] = self.items[source[where]]
-        return out
-
-
-@dataclass(frozen=True)
 class Encoded:
     """What a backbone says of one batch."""
 
@@ -136,7 +78,7 @@ class Encoded:
 
 @runtime_checkable
 class Ranker(Protocol):
-    """Anything that scores items for queries: a table, an NCF, a language model. Evaluation and serving see only this."""
+    """Anything that scores items for queries: a table, an NCF, a language model. All that evaluation and serving see."""
 
     num_items: int
 
@@ -344,7 +286,7 @@ class ReaderInputs:
 
 
 class Reader(nn.Module):
-    """A frozen language model that reads vectors. Trained by ``fit`` on :meth:`batches`; afterwards a :class:`Ranker`."""
+    """A frozen language model that reads vectors: trained on :meth:`batches`, afterwards a :class:`Ranker`."""
 
     kind: ClassVar[str] = "llm"
     Config: ClassVar[type[Config]] = Config

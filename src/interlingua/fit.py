@@ -1,4 +1,4 @@
-"""The one training loop: :func:`fit` yields epochs, :func:`fit_best` validates, keeps the best, checkpoints and resumes.
+"""The one training loop: :func:`fit` yields epochs; :func:`fit_best` validates, keeps the best, checkpoints, resumes.
 
 Randomness is re-seeded from (seed, epoch) at the start of every epoch, so a checkpoint needs no generator states and a
 resumed run is bitwise equal to an uninterrupted one on CPU. Checkpoints are safetensors and JSON.
@@ -22,9 +22,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from interlingua.artifact import disk
 from interlingua.config import FitConfig
 from interlingua.core import Batch
-from interlingua.errors import ArtifactError, ConfigError
+from interlingua.errors import ConfigError
 from interlingua.progress import task
 
 Batches = Callable[[int, np.random.Generator], Iterable[Batch]]
@@ -264,7 +265,7 @@ def _note(record: dict[str, Any], metric: str) -> str:
 
 
 class _Checkpoint:
-    """Weights, optimiser state, best weights and log in one folder; the JSON, renamed last, names the file it belongs to."""
+    """Weights, optimiser state, best weights and log; the JSON, renamed last, names the weights it belongs to."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
@@ -276,14 +277,12 @@ class _Checkpoint:
         for index, entry in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{k}": torch.as_tensor(v) for k, v in entry.items()}
         name = f"checkpoint-{len(log.epochs)}.safetensors"
-        try:
+        with disk(self.folder / name):
             save_file({k: v.contiguous().clone() for k, v in tensors.items()}, self.folder / f"{name}.tmp")
             os.replace(self.folder / f"{name}.tmp", self.folder / name)
             text = json.dumps({"file": name, "epochs": log.epochs, "best_epoch": log.best_epoch, "best": log.best})
             (self.folder / "state.tmp").write_text(text, encoding="utf-8")
             os.replace(self.folder / "state.tmp", self.folder / "state.json")
-        except OSError as error:
-            raise ArtifactError(f"cannot write the checkpoint in {self.folder}: {error.strerror or error}") from error
         for old in self.folder.glob("checkpoint-*.safetensors"):
             if old.name != name:
                 old.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """``--dry-run``: which stages a recipe has, what is cached, and how much memory and time the rest will take.
 
-Times come from earlier runs of the same component in the runs folder, scaled by the number of events where both are known;
-a component that never ran there says so instead of guessing.
+Memory and time are medians over earlier runs of the same component in the runs folder; a component that never ran there
+says so instead of guessing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from interlingua import artifact
 from interlingua.progress import duration
-from interlingua.stages import Session
+from interlingua.session import Session
 
 
 def describe(session: Session) -> list[dict[str, Any]]:

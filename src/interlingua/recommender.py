@@ -12,7 +12,8 @@ import numpy as np
 
 from interlingua.core import Queries
 from interlingua.errors import ConfigError, DataError, unknown
-from interlingua.stages import Session, cascade_of, open_session
+from interlingua.session import Session, open_session
+from interlingua.stages import cascade_of
 
 if TYPE_CHECKING:
     from interlingua.llm.explain import Explanation
@@ -90,7 +91,7 @@ class Recommender:
         ]
 
     def explain(self, item: str, user: str | None = None, history: Sequence[str] | None = None) -> Explanation:
-        """Why this item for this user: a sentence, and the history items that support it (by influence on the score)."""
+        """Why this item: a sentence, and the history items that support it (by influence on the score)."""
         from interlingua.llm.explain import explain
 
         return explain(

@@ -25,8 +25,9 @@ def evaluate(
     from interlingua.cli.run import print_metrics, summary
     from interlingua.config import build
     from interlingua.recipe import EvaluateConfig
+    from interlingua.session import open_session
 
-    session = stages.open_session(run, device)
+    session = open_session(run, device)
     changed = {"part": part, "max_users": max_users} | ({"protocols": protocols} if protocols else {})
     options = build(EvaluateConfig, {**session.recipe.evaluate.model_dump(), **changed}, "interlingua evaluate")
     session.done["evaluate"] = stages.reevaluate(session, options)

@@ -11,7 +11,7 @@ import typer
 from interlingua.cli.options import AsJson, Data, Device, Out, Seed, Sets
 
 if TYPE_CHECKING:
-    from interlingua.stages import Session
+    from interlingua.session import Session
 
 
 def run(
@@ -31,8 +31,9 @@ def run(
     resolved = recipes.load(recipe, sets or (), data)
     if dry_run:
         from interlingua.planner import describe
+        from interlingua.session import Session
 
-        rows = describe(stages.Session(resolved, out, seed, device))
+        rows = describe(Session(resolved, out, seed, device))
         print(json.dumps(rows, indent=1) if as_json else plan_table(rows))
         return
     session = stages.run(resolved, out=out, seed=seed, device=device)
@@ -82,9 +83,9 @@ def print_metrics(result: dict[str, Any]) -> None:
 def plan_table(rows: list[dict[str, Any]]) -> str:
     """The dry run as text."""
     lines = [f"{'stage':<10}{'name':<20}{'key':<10}{'cached':<8}{'parameters':>12}{'memory':>10}{'time':>12}"]
-    for row in rows:
-        lines.append(
-            f"{row['stage']:<10}{row['name']:<20}{row['key'][:8]:<10}{'yes' if row['cached'] else 'no':<8}"
-            f"{row['parameters'] or '-':>12}{row['memory'] or '-':>10}{row['time'] or '-':>12}"
-        )
+    lines.extend(
+        f"{row['stage']:<10}{row['name']:<20}{row['key'][:8]:<10}{'yes' if row['cached'] else 'no':<8}"
+        f"{row['parameters'] or '-':>12}{row['memory'] or '-':>10}{row['time'] or '-':>14}"
+        for row in rows
+    )
     return "\n".join(lines)

@@ -1,0 +1,74 @@
+"""Who is asked about: users with the histories that a recommendation may read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+PAD = -1
+"""Row number that stands for "no item" in padded histories."""
+
+IntArray = npt.NDArray[np.integer[Any]]
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Who is asked about: users with the histories that a recommendation may read (never a target).
+
+    Histories lie on one flat array, oldest first: row ``b`` is ``items[offsets[b]:offsets[b + 1]]``.
+    """
+
+    users: IntArray
+    """(B,) user rows; -1 for a user that training has not seen"""
+    items: IntArray
+    """(N,) item rows of all histories"""
+    offsets: IntArray
+    """(B + 1,)"""
+
+    @classmethod
+    def of(cls, histories: list[list[int]] | list[IntArray], users: IntArray | None = None) -> Queries:
+        """Queries from a list of item-row lists; unknown users unless ``users`` is given."""
+        lengths = np.fromiter((len(h) for h in histories), np.int64, len(histories))
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        flat = [np.asarray(h, dtype=np.int32) for h in histories]
+        items = np.concatenate(flat) if flat else np.zeros(0, np.int32)
+        who = np.full(len(histories), -1, np.int64) if users is None else np.asarray(users, np.int64)
+        return cls(who, items.astype(np.int32), offsets)
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def history(self, row: int) -> IntArray:
+        """Item rows of one query, oldest first (a view)."""
+        return self.items[self.offsets[row] : self.offsets[row + 1]]
+
+    def lengths(self) -> IntArray:
+        """(B,) number of items in each history."""
+        return np.diff(self.offsets)
+
+    def take(self, rows: IntArray) -> Queries:
+        """The queries at the given positions, in that order."""
+        rows = np.asarray(rows, np.int64)
+        lengths = np.diff(self.offsets)[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        inner = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+        return Queries(self.users[rows], self.items[np.repeat(self.offsets[rows], lengths) + inner], offsets)
+
+    def slice(self, start: int, stop: int) -> Queries:
+        """Queries ``start`` to ``stop`` (views, no copy of the items)."""
+        stop = min(stop, len(self))
+        offsets = self.offsets[start : stop + 1]
+        return Queries(self.users[start:stop], self.items[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+    def padded(self, length: int) -> npt.NDArray[np.int64]:
+        """(B, length) the last ``length`` items of each history, left-padded with PAD."""
+        lengths = np.minimum(np.diff(self.offsets), length)
+        columns = np.arange(length)[None, :] - (length - lengths)[:, None]
+        where = columns >= 0
+        source = (self.offsets[1:] - lengths)[:, None] + np.where(where, columns, 0)
+        out = np.full((len(self), length), PAD, np.int64)
+        out[where] = self.items[source[where]]
+        return out

@@ -1,0 +1,226 @@
+"""A recipe being run: which stages it has, their keys, and everything of it that has been loaded so far."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from interlingua import artifact
+from interlingua.artifact import Artifact
+from interlingua.config import to_toml
+from interlingua.core import Backbone, Queries, Reader, ReaderInputs, Tables, Text
+from interlingua.errors import ArtifactError, ConfigError
+from interlingua.fit import derive_seed, seed_all
+from interlingua.progress import duration, say
+from interlingua.recipe import Component, Recipe, resolve
+from interlingua.vectors import load_tables
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One stage of a recipe before it is run."""
+
+    kind: str
+    name: str
+    key: str
+    parents: tuple[str, ...]
+    options: dict[str, Any]
+
+    @property
+    def folder(self) -> str:
+        """Folder name inside the runs folder."""
+        return artifact.folder_name(self.kind, self.name, self.key)
+
+
+@dataclass
+class Session:
+    """A recipe being run: its plan, and what has been loaded so far (data and models are read once)."""
+
+    recipe: Recipe
+    root: Path
+    seed: int = 7
+    device: str = "auto"
+    done: dict[str, Artifact] = field(default_factory=dict)
+    reused: set[str] = field(default_factory=set)
+
+    @cached_property
+    def plan(self) -> dict[str, Planned]:
+        """The stages this recipe needs, in order, with their keys. Reads the source data's hash, runs nothing."""
+        return make_plan(self.recipe, self.seed)
+
+    @cached_property
+    def data(self) -> Any:
+        """The prepared dataset."""
+        from interlingua.data.prepare import load
+
+        return load(self.done["prepare"].path)
+
+    @cached_property
+    def text(self) -> Text | None:
+        """The text source: a frozen table from the embed stage, or a trainable encoder."""
+        if self.recipe.text is None:
+            return None
+        if "embed" in self.done:
+            from interlingua.text.table import Table
+
+            return Table({"items": load_file(self.done["embed"].path / "vectors.safetensors")["items"]})
+        return make_text(self.recipe.text, self.data.catalogue)
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The trained backbone."""
+        return load_backbone(self.done["train"], self.data.split.train)
+
+    @cached_property
+    def aligned(self) -> Tables:
+        """Vectors exported by the align stage."""
+        return load_tables(self.done["align"].path)
+
+    @cached_property
+    def reader(self) -> Reader:
+        """The trained language-model reader."""
+        reader = self.make_reader()
+        reader.load_state_dict(load_file(self.done["read"].path / "weights.safetensors"), strict=False)
+        return reader.eval()
+
+    def make_reader(self) -> Reader:
+        """A reader with fresh weights (seeded)."""
+        assert self.recipe.llm is not None
+        seed_all(derive_seed(self.seed, "read"))
+        return self.recipe.llm.cls(self.recipe.llm.config, reader_inputs(self))
+
+    def run_stage(self, kind: str, make: Callable[[Path, Path], dict[str, Any]]) -> Artifact:
+        """Reuses or makes one stage; ``make(folder, partial)`` fills the folder and returns entries for the card."""
+        stage = self.plan[kind]
+        parents = {p: self.plan[p].folder for p in stage.parents}
+        with artifact.locked(self.root, kind, stage.name, stage.key):
+            found = artifact.find(self.root, kind, stage.name, stage.key)
+            if found is not None:
+                say(f"{kind} {stage.name}: reusing {found.path}")
+                self.reused.add(kind)
+            else:
+                say(f"{kind} {stage.name}: running")
+                partial = artifact.partial(self.root, kind, stage.name, stage.key)
+                fields: dict[str, Any] = {"seed": self.seed, "device": self.device, "config": stage.options}
+                started = time.perf_counter()
+                with artifact.writing(self.root, kind, stage.name, stage.key, parents=parents, fields=fields) as folder:
+                    fields |= make(folder, partial)
+                    (folder / "config.toml").write_text(to_toml(self.recipe.resolved()), encoding="utf-8")
+                say(f"{kind} {stage.name}: done in {duration(time.perf_counter() - started)}")
+                found = artifact.find(self.root, kind, stage.name, stage.key)
+                assert found is not None
+        self.done[kind] = found
+        return found
+
+
+def make_plan(recipe: Recipe, seed: int) -> dict[str, Planned]:
+    """Stage -> plan, with every key (see module docstring)."""
+    from interlingua.data.prepare import source_fingerprint
+
+    planned: dict[str, Planned] = {}
+
+    def add(kind: str, name: str, options: dict[str, Any], parents: tuple[str, ...], extra: Any = None) -> None:
+        parts = {"kind": kind, "options": options, "seed": seed, "extra": extra}
+        parts["parents"] = [planned[p].key for p in parents]
+        planned[kind] = Planned(kind, name, artifact.content_key(parts), parents, options)
+
+    data = recipe.data.model_dump(mode="json")
+    add("prepare", Path(str(recipe.data.name)).stem, data, (), source_fingerprint(recipe.data))
+    if recipe.text is not None and not _trainable(recipe.text):
+        add("embed", recipe.text.name, recipe.text.options(), ("prepare",))
+    backbone = recipe.backbone
+    assert backbone is not None
+    joint = recipe.align is not None and not recipe.frozen_backbone
+    if not joint:
+        needs = ("prepare", "embed") if backbone.cls.needs_text else ("prepare",)
+        if backbone.cls.needs_text and "embed" not in planned:
+            raise ConfigError(f"backbone {backbone.name!r} needs a frozen text table: add a [text] section")
+        add("train", backbone.name, backbone.options(), needs)
+    if recipe.align is not None:
+        options = recipe.align.options() | {"frozen_backbone": recipe.frozen_backbone}
+        options["text"] = None if recipe.text is None else recipe.text.options()
+        if joint:
+            options["backbone"] = backbone.options()
+        parents = ("prepare", *(p for p in ("embed", "train") if p in planned))
+        add("align", recipe.align.name, options, parents)
+    if recipe.llm is not None:
+        add("read", recipe.llm.name, recipe.llm.options(), tuple(planned))
+    options = recipe.evaluate.model_dump(mode="json")
+    add("evaluate", recipe.name, options, tuple(planned))
+    return planned
+
+
+def _trainable(text: Component) -> bool:
+    return bool(getattr(text.config, "trainable", False))
+
+
+def make_text(text: Component, catalogue: Any) -> Any:
+    """The text source of a recipe over a catalogue."""
+    from interlingua.text.fields import texts_of
+
+    return text.cls(text.config, texts_of(catalogue, text.config))
+
+
+def reader_inputs(session: Session) -> ReaderInputs:
+    """The tables and functions that a language-model reader sees."""
+    train_events = session.data.split.train
+    cold = train_events.item_counts == 0
+    backbone = session.backbone
+    tables = session.aligned if "align" in session.done else Tables(None, backbone.item_table().detach())
+    items = tables.items.clone()
+    if tables.text_items is not None:
+        items[torch.as_tensor(cold)] = tables.text_items[torch.as_tensor(cold)]
+    represent: Callable[[Queries], Tensor] | None = None
+    user_dim = 0
+    try:
+        user_dim = int(backbone.represent(train_events.queries(np.zeros(1, np.int64))).shape[1])
+        represent = backbone.represent
+    except NotImplementedError:  # a backbone without user vectors: no user slot
+        pass
+    return ReaderInputs(
+        titles=session.data.catalogue.titles,
+        domain=session.data.catalogue.domain,
+        train=train_events,
+        items=items,
+        text_items=tables.text_items,
+        represent=represent,
+        user_dim=user_dim,
+        base_score=backbone.score,
+        cold_items=cold,
+    )
+
+
+def load_backbone(source: Artifact, train_events: Any) -> Backbone:
+    """A trained backbone from its folder."""
+    from interlingua import registry
+    from interlingua.config import build
+
+    options = dict(source.card["config"])
+    cls = registry.find("backbone", options.pop("name"))
+    backbone: Backbone = cls(build(cls.Config, options, str(source.path)), train_events)
+    backbone.load_state_dict(load_file(source.path / "weights.safetensors"))
+    return backbone.eval()
+
+
+def open_session(path: Path | str, device: str = "auto") -> Session:
+    """A finished run, from the folder of its evaluate stage, with all its parents verified.
+
+    Raises:
+        ArtifactError: not a finished run, or a parent is missing, damaged or edited.
+    """
+    found = artifact.load(path)
+    if found.kind != "evaluate":
+        raise ArtifactError(f"{path} is a {found.kind!r} stage; a run is the folder that starts with 'evaluate-'")
+    recipe = resolve(found.card["recipe"], str(found.card["name"]), str(path))
+    session = Session(recipe, found.path.parent, int(found.card["seed"]), device)
+    session.done = {stage: found.parent(stage) for stage in found.parents} | {"evaluate": found}
+    return session
