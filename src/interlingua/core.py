@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from interlingua.config import Config, FitConfig
+from interlingua.queries import PAD, IntArray, Queries
 
 if TYPE_CHECKING:
     from interlingua.data.interactions import Interactions
@@ -78,7 +79,7 @@ class Encoded:
 
 @runtime_checkable
 class Ranker(Protocol):
-    """Anything that scores items for queries: a table, an NCF, a language model. All that evaluation and serving see."""
+    """Anything that scores items for queries: a table, an NCF, a language model. What evaluation and serving see."""
 
     num_items: int
 
