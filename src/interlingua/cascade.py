@@ -57,7 +57,8 @@ class Cascade:
             scores = np.array(self.reader.score(queries, np.maximum(top, 0)), np.float32)
         scores = np.where(top < 0, -np.inf, scores)
         order = np.argsort(-scores, axis=1, kind="stable")[:, : n or self.n]
-        return Shortlist(*(np.take_along_axis(table, order, axis=1) for table in (top, scores, first)))
+        picked = np.take_along_axis(top, order, axis=1)
+        return Shortlist(picked, np.take_along_axis(scores, order, axis=1), np.take_along_axis(first, order, axis=1))
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """Candidates: the reader's scores. Whole catalogue: its order for n items, above the retriever's rest."""

@@ -62,7 +62,7 @@ class Session:
         """The prepared dataset."""
         from interlingua.data.prepare import load
 
-        return load(self.done["prepare"].path)
+        return load(self.done["prepare"].path / "dataset")
 
     @cached_property
     def text(self) -> Text | None:
@@ -70,15 +70,23 @@ class Session:
         if self.recipe.text is None:
             return None
         if "embed" in self.done:
-            from interlingua.text.table import Table
+            from interlingua.text.table import FrozenRows
 
-            return Table({"items": load_file(self.done["embed"].path / "vectors.safetensors")["items"]})
+            return FrozenRows(load_tables(self.done["embed"].path).items)
         return make_text(self.recipe.text, self.data.catalogue)
 
     @cached_property
     def backbone(self) -> Backbone:
         """The trained backbone."""
-        return load_backbone(self.done["train"], self.data.split.train)
+        if "train" in self.done:
+            return load_backbone(self.done["train"], self.data.split.train)
+        part = self.recipe.backbone  # trained jointly with the texts: its weights lie in the align stage
+        assert part is not None
+        backbone: Backbone = part.cls(part.config, self.data.split.train)
+        state = load_file(self.done["align"].path / "weights.safetensors")
+        own = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
+        backbone.load_state_dict(own)
+        return backbone.eval()
 
     @cached_property
     def aligned(self) -> Tables:
@@ -124,8 +132,6 @@ class Session:
 
 def make_plan(recipe: Recipe, seed: int) -> dict[str, Planned]:
     """Stage -> plan, with every key (see module docstring)."""
-    from interlingua.data.prepare import source_fingerprint
-
     planned: dict[str, Planned] = {}
 
     def add(kind: str, name: str, options: dict[str, Any], parents: tuple[str, ...], extra: Any = None) -> None:
@@ -134,7 +140,7 @@ def make_plan(recipe: Recipe, seed: int) -> dict[str, Planned]:
         planned[kind] = Planned(kind, name, artifact.content_key(parts), parents, options)
 
     data = recipe.data.model_dump(mode="json")
-    add("prepare", Path(str(recipe.data.name)).stem, data, (), source_fingerprint(recipe.data))
+    add("prepare", Path(str(recipe.data.name)).stem, data, (), source_fingerprint(recipe.data.name))
     if recipe.text is not None and not _trainable(recipe.text):
         add("embed", recipe.text.name, recipe.text.options(), ("prepare",))
     backbone = recipe.backbone
@@ -159,15 +165,29 @@ def make_plan(recipe: Recipe, seed: int) -> dict[str, Planned]:
     return planned
 
 
+def source_fingerprint(name: str) -> dict[str, str]:
+    """File name -> sha256 of a dataset's source, so that changed files make a new prepare stage."""
+    from interlingua.data.datasets import KNOWN
+    from interlingua.data.raw import Log
+    from interlingua.data.source import locate
+
+    if name in KNOWN and KNOWN[name].generated:
+        return {}
+    path = locate(name, Log(quiet=True))
+    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file())
+    return {p.name: artifact.file_hash(p) for p in files}
+
+
 def _trainable(text: Component) -> bool:
     return bool(getattr(text.config, "trainable", False))
 
 
 def make_text(text: Component, catalogue: Any) -> Any:
     """The text source of a recipe over a catalogue."""
-    from interlingua.text.fields import texts_of
+    from interlingua.text.fields import item_texts
 
-    return text.cls(text.config, texts_of(catalogue, text.config))
+    ids = [str(item) for item in catalogue.items["item_id"].to_list()]
+    return text.cls(text.config, item_texts(catalogue, text.config), item_ids=ids)
 
 
 def reader_inputs(session: Session) -> ReaderInputs:

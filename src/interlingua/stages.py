@@ -62,15 +62,12 @@ def run(
 
 def prepare(session: Session) -> Artifact:
     """Reads, filters and splits the dataset."""
-    from interlingua.data.prepare import prepare as prepare_data
-    from interlingua.data.prepare import save
+    from interlingua.data.prepare import prepare_config, save
 
     def make(folder: Path, partial: Path) -> dict[str, Any]:
-        prepared = prepare_data(session.recipe.data, seed=session.seed)
-        save(prepared, folder)
-        card = dict(prepared.card)
-        (folder / "card.json").replace(folder / "dataset.json")  # the stage's own card takes that name
-        return {"dataset": card, "data_fingerprint": card["fingerprint"]}
+        prepared = prepare_config(session.recipe.data, session.seed)
+        save(prepared, folder / "dataset")
+        return {"data_fingerprint": prepared.fingerprint}
 
     return session.run_stage("prepare", make)
 
