@@ -157,7 +157,7 @@ def _convert(gguf: Path, folder: Path, revision: str) -> None:
 
 
 def _save(model: Any, folder: Path) -> None:
-    """Weights and configuration; ``save_pretrained`` refuses a model that came from a GGUF, although it is plain now."""
+    """Weights and configuration; ``save_pretrained`` refuses a model from a GGUF, although it is plain now."""
     from safetensors.torch import save_file
 
     seen: dict[int, str] = {}  # tied matrices are stored once, under the name that comes first

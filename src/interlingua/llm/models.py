@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -137,7 +136,7 @@ class LanguageModel:
         """
         if positions is None:
             positions = self._positions(embeds, mask, cache)
-        out = self.model.base_model(  # type: ignore[operator, union-attr]
+        out = self.model.base_model(  # type: ignore[operator]
             inputs_embeds=embeds.to(self.dtype),
             attention_mask=mask,
             position_ids=positions,
@@ -236,7 +235,7 @@ def hold(
     worst = float((expected - got.to(expected.device)).abs().max())
     if not worst <= 1e-2 * max(1.0, float(expected.abs().max())):
         raise ConfigError(
-            f"{name} ({type(model).__name__}) cannot be read through its input embeddings: its logits differ by {worst:.3g}; "
+            f"{name} ({type(model).__name__}) cannot be read through its input embeddings (logits differ by {worst:.3g}); "
             "use a decoder-only model of the OPT, Llama, Qwen, Gemma, GPT-2 or Mistral kind"
         )
     return held
@@ -259,7 +258,7 @@ def shuffled(held: LanguageModel, seed: int) -> LanguageModel:
 
 
 def truncated(held: LanguageModel, num_layers: int) -> LanguageModel:
-    """The first ``num_layers`` layers with the final norm and output matrix; weights are shared with the given model."""
+    """The first ``num_layers`` layers, the final norm and the output matrix; weights are shared with the given model."""
     total = held.num_layers
     if not 1 <= num_layers <= total:
         raise ConfigError(f"{held.name} has {total} layers; cannot keep {num_layers}")
@@ -270,7 +269,7 @@ def truncated(held: LanguageModel, num_layers: int) -> LanguageModel:
     stack = next(m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == total)
     owner, name = _owner(model, stack)
     setattr(owner, name, stack[:num_layers])
-    config = model.config
+    config: Any = model.config
     config.num_hidden_layers = num_layers
     kinds = getattr(config, "layer_types", None)
     if kinds is not None:
