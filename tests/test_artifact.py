@@ -110,7 +110,7 @@ def test_a_folder_without_a_card_holds_no_finished_stage(tmp_path: Path) -> None
         artifact.load(tmp_path / "nothing")
     path = write_stage(tmp_path)
     (path / artifact.CARD).unlink()
-    with pytest.raises(ArtifactError, match="card.json is missing"):
+    with pytest.raises(ArtifactError, match=r"card\.json is missing"):
         artifact.load(path)
     assert artifact.find(tmp_path, "train", "mf", KEY) is None
 
@@ -182,7 +182,7 @@ def test_a_full_disk_is_a_clear_error_and_loses_nothing(tmp_path: Path, monkeypa
         return original(self, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(ArtifactError, match="No space left on device.*are kept"):
+    with pytest.raises(ArtifactError, match=r"No space left on device.*are kept"):
         write_stage(tmp_path, artifact.content_key({"seed": 9}))
     assert artifact.load(first).key == KEY
     assert [p.name for p in tmp_path.iterdir()] == [first.name]

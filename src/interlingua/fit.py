@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from interlingua.artifact import disk
 from interlingua.config import FitConfig
 from interlingua.core import Batch
-from interlingua.errors import ConfigError
+from interlingua.errors import ArtifactError, ConfigError
 from interlingua.progress import task
 
 Batches = Callable[[int, np.random.Generator], Iterable[Batch]]
@@ -291,8 +292,11 @@ class _Checkpoint:
         path = None if self.folder is None else self.folder / "state.json"
         if path is None or not path.exists():
             return FitLog(), {}
-        state = json.loads(path.read_text(encoding="utf-8"))
-        tensors = load_file(path.parent / state["file"])
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            tensors = load_file(path.parent / state["file"])
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            raise ArtifactError(f"the checkpoint in {path.parent} is damaged ({error}); delete that folder") from None
         device = next(module.parameters()).device
         own = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
         module.load_state_dict(own, strict=False)

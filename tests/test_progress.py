@@ -1,0 +1,121 @@
+"""What a person who waits can read: plain lines where stderr is no terminal, nothing on stdout."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from interlingua import progress
+
+
+class Clock:
+    """Stands in for the system's clock: waiting costs nothing."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(progress.time, "perf_counter", made)
+    return made
+
+
+def test_lines_come_at_intervals_with_the_time_that_remains(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.task("train", 10) as shown:
+        for step in range(10):
+            clock.now += 4
+            shown.advance(note=f"loss {10 - step}")
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert lines[0] == "train: 3/10, 12 s elapsed, about 28 s left, loss 8"
+    assert lines[1] == "train: 6/10, 24 s elapsed, about 16 s left, loss 5"
+    assert lines[-1] == "train: 10/10, 40 s elapsed, loss 1"
+    assert len(lines) == 4
+
+
+def test_short_work_says_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.task("quick", 5) as shown:
+        for _ in range(5):
+            clock.now += 0.01
+            shown.advance()
+    assert capsys.readouterr() == ("", "")
+
+
+def test_resumed_work_does_not_count_towards_the_speed(clock: Clock) -> None:
+    with progress.task("train", 100) as shown:
+        shown.start_at(90)
+        assert shown.remaining_s() is None
+        clock.now += 20
+        shown.advance(2)
+        assert shown.done == 92
+        assert shown.remaining_s() == pytest.approx(80)
+
+
+def test_track_passes_items_through(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(progress.track(["a", "b"], "items")) == ["a", "b"]
+    assert list(progress.track([], "nothing")) == []
+    assert capsys.readouterr().out == ""
+
+
+def test_say_keeps_stdout_for_results(capsys: pytest.CaptureFixture[str]) -> None:
+    progress.say("reading")
+    assert capsys.readouterr() == ("", "reading\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.04, "0.0 s"),
+        (9.94, "9.9 s"),
+        (12.4, "12 s"),
+        (119.4, "119 s"),
+        (120, "2 min 0 s"),
+        (125, "2 min 5 s"),
+        (7199, "119 min 59 s"),
+        (7200, "2 h 0 min"),
+        (9000, "2 h 30 min"),
+    ],
+)
+def test_durations_are_short_and_readable(seconds: float, text: str) -> None:
+    assert progress.duration(seconds) == text
+
+
+def test_a_terminal_gets_a_bar() -> None:
+    """A real pseudo-terminal as stderr: the bar, the count and the note appear, stdout stays clean."""
+    program = (
+        "import time; from interlingua.progress import task\n"
+        "with task('embedding', 3) as t:\n"
+        "    t.start_at(1)\n"
+        "    for n in range(2): time.sleep(0.15); t.advance(note=f'loss {n}')\n"
+    )
+    ours, theirs = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=theirs, env={**os.environ, "TERM": "xterm"}
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        while True:
+            try:
+                block = os.read(ours, 4096)
+            except OSError:  # the other end is closed
+                break
+            if not block:
+                break
+            shown += block
+        assert process.stdout is not None
+        assert process.stdout.read() == b""
+    os.close(ours)
+    assert process.returncode == 0
+    assert b"embedding" in shown
+    assert b"3/3" in shown
+    assert b"loss 1" in shown
