@@ -15,9 +15,10 @@ TITLE_OF_UNTITLED = "untitled item {id}"
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Item texts in the row order of the interactions. ``items`` has the string columns item_id, title, description, categories."""
+    """Item texts in the row order of the interactions."""
 
     items: pl.DataFrame
+    """string columns item_id, title, description, categories (null where there is none), and whatever the source has more"""
     users: pl.DataFrame | None = None
     domain: Domain = Domain()
     """words for prompts"""

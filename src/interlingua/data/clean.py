@@ -1,0 +1,201 @@
+"""Checks of what a reader found: ids, times, ratings, parts, texts. Every change is counted, shown, and can be undone."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import polars as pl
+from pydantic import Field
+
+from interlingua.config import Config
+from interlingua.data.raw import EVENT_COLUMNS, ITEM_COLUMNS, Log, Raw
+from interlingua.data.times import as_seconds
+from interlingua.errors import DataError
+
+PART_NAMES = {
+    **dict.fromkeys(("train", "trn", "training", "tr", "0"), 0),
+    **dict.fromkeys(("valid", "val", "validation", "dev", "1"), 1),
+    **dict.fromkeys(("test", "tst", "testing", "te", "2"), 2),
+    "unused": 3,
+}
+"""What sources call the parts"""
+
+
+class CleanConfig(Config):
+    """What happens to rows that cannot be used as they are."""
+
+    bad_rows: Literal["drop", "error"] = "drop"
+    """rows without an id, with an unparsable time or rating, or an impossible time: dropped and counted, or an error"""
+    max_bad_share: float = Field(default=0.1, ge=0, le=1)
+    """more bad rows than this share are an error in any case: the mapping of columns is then the likelier fault"""
+    time_unit: Literal["auto", "s", "ms", "us", "ns", "order"] = "auto"
+    """unit of the times. ``auto``: by magnitude, row by row; ``order``: positions in the user's own history"""
+    strip_texts: bool = True
+    """collapse white space in titles and trim texts"""
+
+
+def clean_events(raw: Raw, config: CleanConfig, log: Log) -> tuple[pl.DataFrame, Literal["seconds", "order"]]:
+    """Events with user_id, item_id (String), timestamp (Int64); rating (Float32) and part (Int8) where there are any.
+
+    Raises:
+        DataError: a required column is missing, nothing is left, or too many rows are bad.
+    """
+    _require(raw)
+    events = raw.events.select(pl.col(c) for c in EVENT_COLUMNS if c in raw.events.columns)
+    rows = events.height
+    if not rows:
+        raise DataError(
+            f"{raw.where or raw.name} holds no events: it has columns ({', '.join(events.columns)}) but no rows"
+        )
+    events = events.with_columns(_as_id(events, "user_id"), _as_id(events, "item_id"))
+    bad: dict[str, pl.Series] = {
+        "rows without a user id": _empty(events["user_id"]),
+        "rows without an item id": _empty(events["item_id"]),
+    }
+    events, kind, bad_times = as_seconds(events, config.time_unit, raw.time_unit, log)
+    bad |= bad_times
+    if "rating" in events.columns:
+        events, bad_ratings = _ratings(events)
+        bad |= bad_ratings
+    if "part" in events.columns:
+        events, bad["rows in an unknown part"] = _parts(events, raw)
+    events = _without(events, raw.events, bad, config, raw, log)
+    log.step("check", rows, events.height)
+    return events, kind
+
+
+def _require(raw: Raw) -> None:
+    missing = [c for c in EVENT_COLUMNS[:2] if c not in raw.events.columns]
+    if missing:
+        raise DataError(
+            f"{raw.where or raw.name}: no column for {' and '.join(missing)}; "
+            f"it has {', '.join(raw.events.columns) or 'none'}; "
+            "name the column with columns, e.g. --set columns.user_id=NAME (Python: columns={'user_id': 'NAME'})"
+        )
+
+
+def _as_id(events: pl.DataFrame, column: str) -> pl.Expr:
+    """Ids as strings; whole floats (what pandas makes of integers with gaps) as integers."""
+    kind = events.schema[column]
+    if kind.is_float():
+        values = events[column].drop_nulls().drop_nans()
+        if bool((values == values.round()).all()):
+            return pl.col(column).fill_nan(None).cast(pl.Int64).cast(pl.String)
+    if isinstance(kind, pl.Binary):
+        return pl.col(column).cast(pl.String, strict=False)
+    return pl.col(column).cast(pl.String)
+
+
+def _empty(ids: pl.Series) -> pl.Series:
+    return ids.is_null() | (ids.str.len_bytes() == 0)
+
+
+def _ratings(events: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, pl.Series]]:
+    given = events["rating"]
+    if given.null_count() == events.height:
+        return events.drop("rating"), {}
+    parsed = given.cast(pl.Float32, strict=False)
+    blank = given.is_null() | (given.str.strip_chars() == "") if given.dtype == pl.String else given.is_null()
+    return events.with_columns(parsed.alias("rating")), {"rows whose rating is not a number": parsed.is_null() & ~blank}
+
+
+def _parts(events: pl.DataFrame, raw: Raw) -> tuple[pl.DataFrame, pl.Series]:
+    given = events["part"].cast(pl.String).str.to_lowercase()
+    codes = given.replace_strict(PART_NAMES, default=None, return_dtype=pl.Int8)
+    if codes.null_count() == events.height:
+        raise DataError(
+            f"{raw.where}: the column used as part holds {given.unique().head(5).to_list()}, none of which is a known "
+            f"part ({', '.join(PART_NAMES)})"
+        )
+    return events.with_columns(codes.alias("part")), codes.is_null()
+
+
+def _without(
+    events: pl.DataFrame, source: pl.DataFrame, bad: dict[str, pl.Series], config: CleanConfig, raw: Raw, log: Log
+) -> pl.DataFrame:
+    wrong = pl.Series([False]).new_from_index(0, events.height)
+    messages = []
+    for what, mask in bad.items():
+        fresh = mask & ~wrong
+        count = int(fresh.sum())
+        if count:
+            position = int(fresh.arg_max() or 0)
+            example = f"data row {position + 1}: {source.row(position, named=True)}"
+            messages.append(f"{what}: {count:,} ({example})")
+            if config.bad_rows == "drop":
+                log.decide(f"{what}, dropped", count, 'clean.bad_rows = "error"', example)
+        wrong = wrong | mask
+    total = int(wrong.sum())
+    if total and (config.bad_rows == "error" or total > config.max_bad_share * events.height):
+        limit = (
+            "" if config.bad_rows == "error" else f", more than clean.max_bad_share = {config.max_bad_share:g} allows"
+        )
+        raise DataError(
+            f"{raw.where or raw.name}: {total:,} of {events.height:,} rows cannot be used{limit}:\n  "
+            + "\n  ".join(messages)
+            + "\ncheck the mapping of columns (columns.*) and clean.time_unit, correct the rows, "
+            "or raise clean.max_bad_share"
+        )
+    return events.filter(~wrong) if total else events
+
+
+def clean_texts(
+    frame: pl.DataFrame | None, key: str, what: str, config: CleanConfig, log: Log, where: str
+) -> pl.DataFrame:
+    """Texts with one row per id, string columns only, empty strings as null.
+
+    Args:
+        frame: what the reader found, or None.
+        key: ``item_id`` or ``user_id``.
+        what: ``item`` or ``user``, for the log.
+        config: whether texts are trimmed.
+        log: counts repeated and missing ids.
+        where: file or object, for error messages.
+    """
+    if frame is None:
+        frame = pl.DataFrame(schema={key: pl.String})
+    if key not in frame.columns:
+        raise DataError(
+            f"{where}: the table of {what}s has no column {key} (it has {', '.join(frame.columns)}); "
+            f"name it with columns.{key}"
+        )
+    frame = frame.with_columns(_as_id(frame, key))
+    unnamed = _empty(frame[key])
+    log.decide(
+        f"{what} texts without an id, dropped", int(unnamed.sum()), f"give them an id in {where or 'the source'}"
+    )
+    frame = frame.filter(~unnamed)
+    frame = frame.with_columns(_as_text(frame, c, config) for c in frame.columns if c != key)
+    repeated = frame[key].is_first_distinct()
+    log.decide(
+        f"{what} texts with an id that came before, the first kept",
+        int((~repeated).sum()),
+        f"make the ids unique in {where or 'the source'}",
+        None if bool(repeated.all()) else frame.filter(~repeated)[key][0],
+    )
+    frame = frame.filter(repeated)
+    if what == "item":
+        missing = [c for c in ITEM_COLUMNS if c not in frame.columns]
+        frame = frame.with_columns(pl.lit(None, pl.String).alias(c) for c in missing)
+        frame = frame.select(*ITEM_COLUMNS, *(c for c in frame.columns if c not in ITEM_COLUMNS))
+    return frame
+
+
+def _as_text(frame: pl.DataFrame, column: str, config: CleanConfig) -> pl.Expr:
+    text = pl.col(column)
+    kind = frame.schema[column]
+    if isinstance(kind, pl.List | pl.Array):
+        text = text.list.eval(pl.element().cast(pl.String)).list.join(", ", ignore_nulls=True)
+    elif isinstance(kind, pl.Struct):
+        text = text.struct.json_encode()
+    else:
+        text = text.cast(pl.String, strict=False)
+    if config.strip_texts:
+        text = text.str.replace_all(r"\s+", " ") if column == "title" else text
+        text = text.str.strip_chars()
+    return pl.when(text.str.len_bytes() > 0).then(text).otherwise(None).alias(column)
+
+
+def align_texts(texts: pl.DataFrame, key: str, ids: list[str]) -> pl.DataFrame:
+    """The texts in the order of ``ids``, with nulls where an id has none."""
+    return pl.DataFrame({key: pl.Series(ids, dtype=pl.String)}).join(texts, on=key, how="left", maintain_order="left")

@@ -1,0 +1,244 @@
+"""Opening what people have: csv, tsv and ``::`` files, json lines, plain or gzipped; folders, empty and cut files are errors."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from interlingua.data.raw import Log
+from interlingua.errors import DataError
+
+GZIP_MAGIC = b"\x1f\x8b"
+UNIT_SEPARATOR = "\x1f"
+PROGRESS_EVERY = 1_000_000
+"""Lines between two lines of progress"""
+
+
+def check_file(path: Path) -> None:
+    """Rejects what is not a file with something in it.
+
+    Raises:
+        DataError: missing, a folder, or empty.
+    """
+    if path.is_dir():
+        inside = ", ".join(sorted(p.name for p in path.iterdir())[:6]) or "nothing"
+        raise DataError(f"{path} is a folder, not a file (it holds {inside}); give the file in it")
+    if not path.is_file():
+        raise DataError(f"there is no file {path}")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty (0 bytes); download or export it again")
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether the file begins as gzip does, whatever its name."""
+    with path.open("rb") as stream:
+        return stream.read(2) == GZIP_MAGIC
+
+
+def content(path: Path) -> bytes:
+    """The bytes of a plain or gzipped file.
+
+    Raises:
+        DataError: missing, a folder, empty, or cut off.
+    """
+    check_file(path)
+    if not is_gzip(path):
+        return path.read_bytes()
+    try:
+        with gzip.open(path) as stream:
+            data = stream.read()
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise _cut(path, error) from None
+    if not data:
+        raise DataError(f"{path} is an empty gzip file; download or export it again")
+    return data
+
+
+def _cut(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"{path} is a damaged or cut gzip file ({path.stat().st_size:,} bytes; {error}); "
+        "download it again, nothing was read"
+    )
+
+
+def lines(path: Path) -> Iterator[bytes]:
+    """Lines of a plain or gzipped file, one at a time.
+
+    Raises:
+        DataError: missing, a folder, empty, or cut off.
+    """
+    check_file(path)
+    try:
+        with gzip.open(path) if is_gzip(path) else path.open("rb") as stream:
+            yield from stream
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise _cut(path, error) from None
+
+
+def read_table(
+    path: Path,
+    log: Log,
+    *,
+    separator: str = ",",
+    header: Sequence[str] | None = None,
+    quotes: bool = True,
+    encoding: str | None = None,
+) -> pl.DataFrame:
+    """A delimited file with every value as a string (so that nothing is guessed from the first rows).
+
+    Args:
+        path: plain or gzipped.
+        log: told of lines that do not fit and of an encoding that is not UTF-8.
+        separator: one or more characters.
+        header: names of the columns where the file has no header line.
+        quotes: whether ``"`` encloses values.
+        encoding: of the text; None: UTF-8, else Latin-1.
+
+    Raises:
+        DataError: the file cannot be read at all.
+    """
+    check_file(path)
+    source: Path | bytes = path
+    if is_gzip(path) or encoding or len(separator) > 1:
+        source = _decoded(content(path), encoding, path)
+    if len(separator) > 1:
+        source = _bytes(source).replace(separator.encode(), UNIT_SEPARATOR.encode())
+        separator = UNIT_SEPARATOR
+    try:
+        return _fast(source, separator, header, quotes)
+    except pl.exceptions.NoDataError:
+        raise DataError(f"{path} holds no rows; export it again") from None
+    except pl.exceptions.PolarsError as error:
+        return _careful(_bytes(source), separator, header, quotes, path, log, str(error))
+
+
+def _bytes(source: Path | bytes) -> bytes:
+    return source if isinstance(source, bytes) else content(source)
+
+
+def _decoded(data: bytes, encoding: str | None, path: Path) -> bytes:
+    if not encoding:
+        return data
+    try:
+        return data.decode(encoding).encode()
+    except (LookupError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as {encoding!r}: {error}; set another encoding") from None
+
+
+def _fast(source: Path | bytes, separator: str, header: Sequence[str] | None, quotes: bool) -> pl.DataFrame:
+    return pl.read_csv(
+        source,
+        separator=separator,
+        has_header=header is None,
+        new_columns=list(header) if header is not None else None,
+        infer_schema=False,
+        quote_char='"' if quotes else None,
+    )
+
+
+def _careful(
+    data: bytes, separator: str, header: Sequence[str] | None, quotes: bool, path: Path, log: Log, why: str
+) -> pl.DataFrame:
+    """Row by row, for files that a strict parser rejects: rows that do not fit become nulls, which are counted later."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        text = data.decode("latin-1")
+        log.warn(f"{path} is not UTF-8 (byte {error.start}); it was read as Latin-1; to change it: options.encoding")
+    reader = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=separator,
+        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+        strict=quotes,
+    )
+    try:
+        names = list(header) if header is not None else next(reader)
+        columns: list[list[str | None]] = [[] for _ in names]
+        wrong: list[tuple[int, int]] = []
+        for row in reader:
+            if not row:
+                continue
+            fits = len(row) == len(names)
+            if not fits:
+                wrong.append((reader.line_num, len(row)))
+            for column, value in zip(columns, row if fits else [None] * len(names), strict=True):
+                column.append(value or None)
+    except (csv.Error, StopIteration) as error:
+        raise DataError(f"{path} cannot be read as a table, near line {reader.line_num}: {error or why}") from None
+    if wrong:
+        line, fields = wrong[0]
+        log.warn(
+            f"{len(wrong):,} lines of {path} do not have the header's {len(names)} fields "
+            f"(first: line {line} has {fields})"
+        )
+    return pl.DataFrame({n: pl.Series(c, dtype=pl.String) for n, c in zip(names, columns, strict=True)})
+
+
+def read_json_lines(
+    path: Path,
+    pick: Callable[[dict[str, Any]], tuple[Any, ...]],
+    names: Sequence[str],
+    log: Log,
+    *,
+    literal: bool = False,
+) -> pl.DataFrame:
+    """One row per line of JSON; lines that are not are counted and become rows of nulls.
+
+    Args:
+        path: plain or gzipped; a file with one JSON array is read too.
+        pick: the values of a line's object, in the order of ``names``.
+        names: columns of the result.
+        log: told of lines that cannot be read.
+        literal: lines may also be Python literals (Amazon's 2014 metadata); read without running them.
+    """
+    rows: list[tuple[Any, ...]] = []
+    wrong: list[int] = []
+    nothing = (None,) * len(names)
+    for number, line in enumerate(lines(path), start=1):
+        if not line.strip():
+            continue
+        if number == 1 and line.lstrip()[:1] == b"[":
+            return _json_array(path, pick, names)
+        record = _record(line, literal)
+        if record is None:
+            wrong.append(number)
+        rows.append(nothing if record is None else pick(record))
+        if number % PROGRESS_EVERY == 0:
+            log.note(f"{path.name}: {number:,} lines read")
+    if wrong:
+        log.warn(f"{len(wrong):,} lines of {path} are not JSON objects (first: line {wrong[0]})")
+    if not rows:
+        raise DataError(f"{path} holds no lines of JSON")
+    return pl.DataFrame(rows, schema=list(names), orient="row", infer_schema_length=None, strict=False)
+
+
+def _record(line: bytes, literal: bool) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        if not literal:
+            return None
+        import ast
+
+        try:
+            found = ast.literal_eval(line.decode("utf-8", "replace").strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+    return found if isinstance(found, dict) else None
+
+
+def _json_array(path: Path, pick: Callable[[dict[str, Any]], tuple[Any, ...]], names: Sequence[str]) -> pl.DataFrame:
+    try:
+        found = json.loads(content(path))
+    except ValueError as error:
+        raise DataError(f"{path} begins like a JSON array but is not one: {error}") from None
+    rows = [pick(record) for record in found if isinstance(record, dict)]
+    return pl.DataFrame(rows, schema=list(names), orient="row", infer_schema_length=None, strict=False)

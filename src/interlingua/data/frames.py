@@ -1,0 +1,81 @@
+"""Events and texts from frames in memory: Polars, pandas, Arrow tables, or anything with the Arrow C interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, rename
+from interlingua.data.raw import Log, Raw
+from interlingua.errors import DataError
+
+NAMES = ("interactions", "items", "users")
+
+
+def is_frame(source: Any) -> bool:
+    """Whether this is a table of columns that :func:`to_polars` takes."""
+    return (
+        isinstance(source, pl.DataFrame | pl.LazyFrame) or hasattr(source, "__arrow_c_stream__") or _is_pandas(source)
+    )
+
+
+def _is_pandas(source: Any) -> bool:
+    return type(source).__module__.split(".")[0] == "pandas" and hasattr(source, "columns")
+
+
+def to_polars(source: Any, where: str = "frame") -> pl.DataFrame:
+    """A Polars frame of any table.
+
+    Raises:
+        DataError: not a table, or one with columns that have no Arrow type (Python objects of several kinds).
+    """
+    if isinstance(source, pl.LazyFrame):
+        return source.collect()
+    if isinstance(source, pl.DataFrame):
+        return source
+    try:
+        if _is_pandas(source):
+            # column by column: one column of mixed Python objects must not stop the others, and needs no pyarrow
+            return pl.DataFrame({str(c): _column(source[c]) for c in source.columns})
+        return pl.DataFrame(source)
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{where}: cannot read a {type(source).__name__} as a table: {error}") from error
+
+
+def _column(column: Any) -> pl.Series:
+    kind = str(column.dtype)
+    if kind in ("object", "category", "str", "string") or kind.startswith("string"):
+        missing = column.isna().tolist()
+        values = column.tolist()
+        if not all(isinstance(v, str) or gone for v, gone in zip(values, missing, strict=True)):
+            lists = any(isinstance(v, list | tuple) for v in values)
+            as_text = (lambda v: ", ".join(map(str, v)) if isinstance(v, list | tuple) else str(v)) if lists else str
+            values = [as_text(v) for v in values]
+        return pl.Series([None if gone else v for v, gone in zip(values, missing, strict=True)], dtype=pl.String)
+    if kind.startswith(("Int", "UInt", "Float", "boolean")):  # pandas' own nullable types
+        return pl.Series([None if gone else v for v, gone in zip(column.tolist(), column.isna().tolist(), strict=True)])
+    return pl.Series(column.to_numpy())
+
+
+def read_frames(source: Any, columns: Mapping[str, str], log: Log) -> Raw:
+    """Raw rows from one frame of events, or from a mapping with ``interactions``, ``items``, ``users``.
+
+    Raises:
+        DataError: an unknown key, or columns that cannot be found.
+    """
+    tables = dict(source) if isinstance(source, Mapping) else {"interactions": source}
+    if extra := set(tables) - set(NAMES):
+        raise DataError(f"unknown tables {sorted(extra)}; a mapping may hold {', '.join(NAMES)}")
+    if tables.get("interactions") is None:
+        raise DataError(f"no table of events: a mapping needs the key 'interactions' (it has {sorted(tables)})")
+    events, used = rename(
+        to_polars(tables["interactions"], "interactions"), EVENT_ROLES, columns, "frame of events", log
+    )
+    items = users = None
+    if tables.get("items") is not None:
+        items, _ = rename(to_polars(tables["items"], "items"), ITEM_ROLES, columns, "frame of items", log)
+    if tables.get("users") is not None:
+        users, _ = rename(to_polars(tables["users"], "users"), USER_ROLES, columns, "frame of users", log)
+    return Raw(events, items, users, name="frames", where="frame of events", columns=used)

@@ -1,0 +1,85 @@
+"""Folders with ``interactions.parquet`` and, where there are texts, ``items.parquet`` and ``users.parquet``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import polars as pl
+
+from interlingua.core import Domain
+from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, rename
+from interlingua.data.raw import Log, Raw
+from interlingua.errors import DataError
+
+EVENTS = "interactions.parquet"
+TIME_KINDS = {"order": "order", "none": "order", "seconds": "s", "s": "s", "ms": "ms", "unix": "s"}
+
+
+class ParquetFolder:
+    """Reads a parquet folder; a prepared dataset is one too."""
+
+    kind: ClassVar[str] = "data"
+
+    @staticmethod
+    def matches(path: Path) -> bool:
+        """A folder with ``interactions.parquet``, without a given split."""
+        return (path / EVENTS).is_file() and "split" not in pl.read_parquet_schema(path / EVENTS)
+
+    def read(self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log) -> Raw:
+        """See :func:`interlingua.data.source.read`."""
+        return read_folder(path, columns, log)
+
+
+def read_folder(path: Path, columns: dict[str, str], log: Log) -> Raw:
+    """The folder's tables and, where it has one, what ``meta.json`` or ``card.json`` says of them.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    frames: dict[str, pl.DataFrame | None] = {}
+    used: dict[str, str] = {}
+    for name, roles in (("interactions", EVENT_ROLES), ("items", ITEM_ROLES), ("users", USER_ROLES)):
+        file = path / f"{name}.parquet"
+        if not file.is_file():
+            frames[name] = None
+            continue
+        try:
+            frame = pl.read_parquet(file)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise DataError(f"{file} is not a readable parquet file: {error}") from None
+        frames[name], found = rename(frame, roles, columns, str(file), log)
+        used = used or found
+    events = frames["interactions"]
+    if events is None:
+        raise DataError(f"{path} has no {EVENTS}")
+    meta = _meta(path)
+    source = meta.get("source", "")
+    domain = Domain(**meta["domain"]) if isinstance(meta.get("domain"), dict) else Domain()
+    kind = meta.get("timestamp_kind") or (meta.get("time") or {}).get("kind")
+    return Raw(
+        events,
+        frames["items"],
+        frames["users"],
+        name=str(meta.get("name") or path.name),
+        domain=domain,
+        licence=str(
+            meta.get("licence") or f"see the sources: {source}" if source else "unknown: the folder does not say"
+        ),
+        url=str(meta.get("url") or ""),
+        time_unit=TIME_KINDS.get(str(kind)),
+        where=str(path / EVENTS),
+        columns=used,
+    )
+
+
+def _meta(path: Path) -> dict[str, Any]:
+    for name in ("card.json", "meta.json"):
+        if (path / name).is_file():
+            try:
+                found = json.loads((path / name).read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise DataError(f"{path / name} is not valid JSON: {error}") from None
+            return found if isinstance(found, dict) else {}
+    return {}

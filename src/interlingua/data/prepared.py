@@ -1,0 +1,181 @@
+"""A prepared dataset: its parts, its fingerprint, and its folder on disk (parquet and one JSON card)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from interlingua.core import Domain
+from interlingua.data.catalogue import Catalogue
+from interlingua.data.interactions import Interactions
+from interlingua.data.split import Split
+from interlingua.data.splitting import PARTS, Parts, of_parts
+from interlingua.errors import DataError
+
+SCHEMA = 1
+CARD = "card.json"
+MAX_ID_BYTES = 1 << 29
+"""Above this size an id array is kept as Python strings instead of fixed-width ones (one very long id is enough)"""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A dataset that every later stage reads."""
+
+    interactions: Interactions
+    """all events after filtering"""
+    catalogue: Catalogue
+    """rows in item order"""
+    split: Split
+    """train, valid and test of the same rows"""
+    card: dict[str, Any]
+    """name, domain, time, licence, url, steps, decisions, warnings, counts, fingerprint"""
+    parts: Parts
+    """(N,) 0 train, 1 valid, 2 test, 3 unused, for each event of ``interactions``"""
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over ids, events, parts and texts."""
+        return str(self.card["fingerprint"])
+
+
+def fingerprint(interactions: Interactions, catalogue: Catalogue, parts: Parts, protocol: str) -> str:
+    """sha256 over ids, events, parts, texts and the protocol: equal fingerprints mean equal data."""
+    digest = hashlib.sha256(protocol.encode())
+
+    def text(values: list[Any]) -> None:
+        encoded = [b"\xff" if v is None else str(v).encode("utf-8", "surrogatepass") for v in values]
+        digest.update(np.fromiter((len(e) for e in encoded), np.int64, len(encoded)).tobytes())
+        digest.update(b"".join(encoded))
+
+    text(interactions.user_ids.tolist())
+    text(interactions.item_ids.tolist())
+    for array in (interactions.users, interactions.items, interactions.times, parts):
+        digest.update(np.ascontiguousarray(array).data)
+    if interactions.ratings is not None:
+        digest.update(np.ascontiguousarray(interactions.ratings).data)
+    for frame in (catalogue.items, catalogue.users):
+        for column in [] if frame is None else frame.columns:
+            digest.update(column.encode())
+            text(frame[column].to_list())  # type: ignore[index]
+    digest.update(repr(sorted(vars(catalogue.domain).items())).encode())
+    return digest.hexdigest()
+
+
+def id_array(values: pl.Series) -> npt.NDArray[Any]:
+    """Ids as fixed-width strings (no pickle when saved), or Python strings where one is very long."""
+    longest = int(values.str.len_chars().max() or 1)  # type: ignore[arg-type]
+    ends_in_null = bool(values.str.ends_with("\0").any())  # numpy cuts trailing zero characters
+    if ends_in_null or longest * 4 * len(values) > MAX_ID_BYTES:
+        return values.to_numpy()
+    return np.array(values.to_list(), dtype=f"<U{max(longest, 1)}")
+
+
+def save(prepared: Prepared, folder: Path | str) -> Path:
+    """Writes ``interactions.parquet`` (with a column ``part``), ``items.parquet``, ``users.parquet``, then ``card.json``.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    folder = Path(folder)
+    events, catalogue = prepared.interactions, prepared.catalogue
+    user_ids = pl.Series(events.user_ids.tolist(), dtype=pl.String)
+    item_ids = pl.Series(events.item_ids.tolist(), dtype=pl.String)
+    frame = pl.DataFrame(
+        {
+            "user_id": user_ids.gather(events.users),
+            "item_id": item_ids.gather(events.items),
+            "timestamp": events.times,
+            "part": pl.Series(prepared.parts).replace_strict(dict(enumerate(PARTS)), return_dtype=pl.Enum(PARTS)),
+        }
+    )
+    if events.ratings is not None:
+        frame.insert_column(3, pl.Series("rating", events.ratings))
+    users = pl.DataFrame({"user_id": user_ids}) if catalogue.users is None else catalogue.users
+    card = {"schema": SCHEMA, **prepared.card}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CARD).unlink(missing_ok=True)  # until the new card is there, the folder is not a dataset
+        frame.write_parquet(folder / "interactions.parquet", compression="zstd", compression_level=1)
+        catalogue.items.write_parquet(folder / "items.parquet")
+        users.write_parquet(folder / "users.parquet")
+        temporary = folder / f".{CARD}.tmp"
+        temporary.write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
+        temporary.rename(folder / CARD)
+    except OSError as error:
+        raise DataError(
+            f"cannot write the dataset to {folder}: {error}; free space or choose a writable folder"
+        ) from error
+    return folder
+
+
+def is_prepared(folder: Path | str) -> bool:
+    """Whether :func:`save` wrote this folder."""
+    path = Path(folder) / CARD
+    try:
+        return "fingerprint" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+
+
+def load(folder: Path | str, *, verify: bool = True) -> Prepared:
+    """Reads what :func:`save` wrote.
+
+    Args:
+        folder: a prepared dataset.
+        verify: compute the fingerprint again and compare it with the card's.
+
+    Raises:
+        DataError: no prepared dataset there, a newer schema, or files that do not match the card.
+    """
+    folder = Path(folder)
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        schema, expected, kind = card.pop("schema"), card["fingerprint"], card["time"]["kind"]
+        domain, protocol = Domain(**card["domain"]), card["split"]["protocol"]
+        valid_known = card["split"]["valid_in_test_history"]
+    except FileNotFoundError:
+        raise DataError(
+            f"{folder} holds no prepared dataset ({CARD} is missing); "
+            f"make one with: interlingua data prepare SOURCE --out {folder}"
+        ) from None
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise DataError(
+            f"{folder / CARD} is not the card of a prepared dataset ({error!r}); prepare the data again"
+        ) from None
+    if schema > SCHEMA:
+        raise DataError(
+            f"{folder} has schema {schema}, this interlingua reads up to {SCHEMA}; pip install -U interlingua"
+        )
+    try:
+        frame, items, users = (pl.read_parquet(folder / f"{n}.parquet") for n in ("interactions", "items", "users"))
+        events, parts = _decode(frame, items["item_id"], users["user_id"])
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{folder} is incomplete or damaged ({error}); prepare the data again") from None
+    catalogue = Catalogue(items, users if users.width > 1 else None, domain)
+    if verify and (got := fingerprint(events, catalogue, parts, protocol)) != expected:
+        raise DataError(
+            f"{folder} was changed after it was written: fingerprint {got[:12]} instead of {expected[:12]}; "
+            "prepare it again"
+        )
+    split = of_parts(events, parts, protocol=protocol, valid_known=valid_known, kind=kind)
+    return Prepared(events, catalogue, split, card, parts)
+
+
+def _decode(frame: pl.DataFrame, item_ids: pl.Series, user_ids: pl.Series) -> tuple[Interactions, Parts]:
+    rows = {
+        column: frame[column].cast(pl.Enum(ids)).to_physical().cast(pl.Int32).to_numpy()
+        for column, ids in (("user_id", user_ids), ("item_id", item_ids))
+    }
+    ratings = frame["rating"].to_numpy() if "rating" in frame.columns else None
+    parts = frame["part"].cast(pl.Enum(PARTS)).to_physical().cast(pl.Int8).to_numpy()
+    times = frame["timestamp"].to_numpy()
+    events = Interactions(id_array(user_ids), id_array(item_ids), rows["user_id"], rows["item_id"], times, ratings)
+    return events, parts

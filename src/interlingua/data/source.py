@@ -1,0 +1,126 @@
+"""Which reader reads a source, and where named datasets are found."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from interlingua import registry
+from interlingua.data.datasets import KNOWN, Dataset
+from interlingua.data.frames import is_frame, read_frames
+from interlingua.data.raw import Log, Raw
+from interlingua.errors import DataError, unknown
+
+DATA_VARIABLE = "INTERLINGUA_DATA"
+CACHE_VARIABLE = "INTERLINGUA_CACHE"
+
+
+def cache_folder() -> Path:
+    """``$INTERLINGUA_CACHE``, else ``interlingua`` in the user's cache (XDG)."""
+    if given := os.environ.get(CACHE_VARIABLE):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "interlingua"
+
+
+def read(
+    source: Any, *, columns: Mapping[str, str], options: Mapping[str, Any], reader: str | None, seed: int, log: Log
+) -> Raw:
+    """The rows of a source, as its reader finds them.
+
+    Raises:
+        DataError: nothing there, no reader for it, or the reader cannot read it.
+    """
+    if is_frame(source) or isinstance(source, Mapping):
+        return read_frames(source, columns, log)
+    if not isinstance(source, str | Path):
+        raise DataError(
+            f"cannot read a {type(source).__module__}.{type(source).__name__}; give a dataset's name, a path, a frame "
+            "(pandas, Polars, Arrow) of events, or a mapping with the frames interactions, items, users"
+        )
+    known = KNOWN.get(str(source))
+    if known and known.generated:
+        path, name = Path(known.name), reader or known.reader or known.name
+    else:
+        path = locate(str(source), log)
+        name = reader or (known.reader if known else None) or recognise(path)
+    raw: Raw = registry.find("data", name, "[data].reader")().read(
+        path, columns=dict(columns), options=dict(options), seed=seed, log=log
+    )
+    raw.name = raw.name or path.name
+    if known:
+        raw.name, raw.domain = known.name, known.domain
+        raw.licence, raw.url = known.licence, known.url
+    return raw
+
+
+def recognise(path: Path) -> str:
+    """Name of the reader that recognises a path.
+
+    Raises:
+        DataError: none does.
+    """
+    for name in (n for n in registry.names("data") if n != "table"):
+        if registry.find("data", name).matches(path):
+            return name
+    if registry.find("data", "table").matches(path):
+        return "table"
+    inside = ""
+    if path.is_dir():
+        listed = sorted(p.name for p in path.iterdir())
+        inside = f" (a folder with {', '.join(listed[:8]) or 'nothing in it'}{', ...' if len(listed) > 8 else ''})"
+    raise DataError(
+        f"no reader recognises {path}{inside}; give a file (csv, tsv, parquet, jsonl, also .gz), a folder that one of "
+        f"the readers knows ({', '.join(registry.names('data'))}), or choose one with reader"
+    )
+
+
+def locate(source: str, log: Log) -> Path:
+    """Where a source lies: a path, ``$INTERLINGUA_DATA``, the cache, or a download.
+
+    Raises:
+        DataError: nowhere, with the places that were looked at.
+    """
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    known = KNOWN.get(source)
+    if known is None:
+        if os.sep in source or path.suffix:
+            raise DataError(f"there is no file or folder {source} (in {Path.cwd()})")
+        in_data = _in_data(source)
+        if in_data is not None:
+            return in_data
+        raise DataError(
+            f"{unknown('dataset', source, KNOWN, see='interlingua data list')}; and no such file in {Path.cwd()}"
+        )
+    for folder in _places(known):
+        if folder.is_dir() and any(folder.iterdir()):
+            return folder
+    if known.download is None:
+        raise DataError(_nowhere(known))
+    from interlingua.data.download import fetch
+
+    return fetch(known, cache_folder() / "datasets", log)
+
+
+def _in_data(name: str) -> Path | None:
+    root = os.environ.get(DATA_VARIABLE)
+    path = Path(root) / name if root else None
+    return path if path is not None and path.exists() else None
+
+
+def _places(known: Dataset) -> list[Path]:
+    names = (known.name, *known.folders)
+    roots = [Path(root) for root in (os.environ.get(DATA_VARIABLE),) if root] + [cache_folder() / "datasets"]
+    return [root / name for root in roots for name in names]
+
+
+def _nowhere(known: Dataset) -> str:
+    places = ", ".join(str(p) for p in _places(known))
+    return (
+        f"the dataset {known.name!r} is not here (looked at {places}) and cannot be fetched by itself; get it from "
+        f"{known.url} ({known.licence}) and put {known.layout} into {cache_folder() / 'datasets' / known.name}, "
+        f"or point ${DATA_VARIABLE} at the folder that holds {known.name}"
+    )

@@ -1,0 +1,186 @@
+"""How events are divided into train, valid and test: leave-one-out, ratio, global time, given."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from interlingua.config import Config
+from interlingua.data.interactions import Interactions
+from interlingua.data.raw import Log, TimeKind
+from interlingua.data.split import Split, Targets
+from interlingua.errors import DataError
+
+Parts = npt.NDArray[np.int8]
+PARTS = ("train", "valid", "test", "unused")
+"""Names of the codes 0-3; ``unused``: events after a user's only target (global time with ``targets = "next"``)"""
+TRAIN, VALID, TEST, UNUSED = range(4)
+
+
+class SplitConfig(Config):
+    """How events are divided."""
+
+    name: Literal["leave-one-out", "ratio", "global-time", "given"] = "leave-one-out"
+    """``leave-one-out``: each user's last event is the test target, the one before it the validation target (users with
+    fewer than 3 events stay in train whole). ``ratio``: shares of each user's events. ``global-time``: two moments cut
+    all users alike. ``given``: the source's own column"""
+    valid: float = Field(default=0.1, ge=0, lt=1)
+    """ratio, global-time: share of the events for validation"""
+    test: float = Field(default=0.1, ge=0, lt=1)
+    """ratio, global-time: share of the events for test"""
+    by: Literal["random", "time"] = "random"
+    """ratio: which events of a user are held out: random ones (RLMRec's 3:1:1: valid = test = 0.2) or the last ones"""
+    valid_from: int | None = None
+    """global-time: first second of the validation part (None: from the share)"""
+    test_from: int | None = None
+    """global-time: first second of the test part (None: from the share)"""
+    targets: Literal["all", "next"] = "all"
+    """global-time: all later events of a user are targets, or only the next one"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_name(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _shares(self) -> SplitConfig:
+        if self.valid + self.test >= 1:
+            raise ValueError(f"valid + test must be below 1, got {self.valid} + {self.test}")
+        if self.valid_from is not None and self.test_from is not None and self.valid_from > self.test_from:
+            raise ValueError(f"valid_from ({self.valid_from}) lies after test_from ({self.test_from})")
+        return self
+
+
+def leave_one_out(interactions: Interactions) -> Parts:
+    """(N,) codes; users with fewer than 3 events stay in train."""
+    parts = np.zeros(len(interactions), np.int8)
+    ends = interactions.offsets[1:][interactions.user_counts >= 3]
+    parts[ends - 1] = TEST
+    parts[ends - 2] = VALID
+    return parts
+
+
+def ratio(interactions: Interactions, valid: float, test: float, by: str, seed: int) -> Parts:
+    """(N,) codes; shares of each user's events, rounded half up; at least one event per user stays in train."""
+    counts = interactions.user_counts
+    key = np.random.default_rng(seed).random(len(interactions)) if by == "random" else np.arange(len(interactions))
+    order = np.lexsort((key, interactions.users))
+    from_end = np.empty(len(order), np.int64)
+    from_end[order] = np.repeat(interactions.offsets[1:], counts) - 1 - np.arange(len(order))
+    num_test = np.minimum(np.floor(counts * test + 0.5), np.maximum(counts - 1, 0)).astype(np.int64)
+    num_valid = np.minimum(np.floor(counts * valid + 0.5), np.maximum(counts - 1 - num_test, 0)).astype(np.int64)
+    parts = np.zeros(len(order), np.int8)
+    parts[from_end < (num_test + num_valid)[interactions.users]] = VALID
+    parts[from_end < num_test[interactions.users]] = TEST
+    return parts
+
+
+def global_time(interactions: Interactions, config: SplitConfig) -> tuple[Parts, int, int]:
+    """(N,) codes, and the first seconds of validation and test: events of one second never straddle a cut."""
+    times = interactions.times
+    test_from = config.test_from
+    if test_from is None:
+        test_from = _moment(times, config.test)
+    valid_from = config.valid_from
+    if valid_from is None:
+        earlier = times[times < test_from]
+        share = config.valid / (1 - config.test)
+        valid_from = min(_moment(earlier, share), test_from) if len(earlier) else test_from
+    parts = np.where(times >= test_from, TEST, np.where(times >= valid_from, VALID, TRAIN)).astype(np.int8)
+    if config.targets == "next":
+        for part in (VALID, TEST):
+            rows = np.flatnonzero(parts == part)
+            first = np.ones(len(rows), bool)
+            first[1:] = interactions.users[rows[1:]] != interactions.users[rows[:-1]]
+            # later validation events are known at test time, but targets are all that a split stores of a part
+            parts[rows[~first]] = UNUSED
+    return parts, valid_from, test_from
+
+
+def _moment(times: npt.NDArray[np.int64], share: float) -> int:
+    """The first second such that at most ``share`` of the events lie at or after it."""
+    if share <= 0:
+        return int(times.max()) + 1
+    ordered = np.sort(times)
+    position = min(int(np.ceil(len(ordered) * (1 - share))), len(ordered) - 1)
+    moment = int(ordered[position])
+    if position and ordered[position - 1] == moment:
+        moment += 1
+    return moment
+
+
+def of_parts(interactions: Interactions, parts: Parts, *, protocol: str, valid_known: bool, kind: TimeKind) -> Split:
+    """The :class:`Split` that the codes describe."""
+    train = interactions.only(parts == TRAIN)
+    held = {}
+    for part in (VALID, TEST):
+        rows = parts == part
+        held[part] = Targets.of(interactions.users[rows], interactions.items[rows])
+    horizon = int(train.times.max()) if kind == "seconds" and len(train) else None
+    return Split(train, held[VALID], held[TEST], protocol, valid_known, horizon)
+
+
+def divide(
+    interactions: Interactions, given: Parts | None, config: SplitConfig, kind: TimeKind, seed: int, log: Log
+) -> tuple[Parts, Split]:
+    """Codes and split of the interactions.
+
+    Raises:
+        DataError: the split needs what the source lacks (real times, a given column).
+    """
+    more: dict[str, Any] = {}
+    valid_known = True
+    if config.name == "leave-one-out":
+        parts = leave_one_out(interactions)
+        log.decide(
+            "users with fewer than 3 events, kept in train whole",
+            int((interactions.user_counts < 3).sum()),
+            "filter.min_user = 3",
+        )
+    elif config.name == "ratio":
+        parts = ratio(interactions, config.valid, config.test, config.by, seed)
+        valid_known = config.by == "time"
+        more = {"seed": seed} if config.by == "random" else {}
+    elif config.name == "global-time":
+        if kind != "seconds":
+            raise DataError(
+                'split "global-time" needs times that are comparable between users, but this source has only an order; '
+                'use split = "leave-one-out" or "ratio"'
+            )
+        parts, valid_from, test_from = global_time(interactions, config)
+        more = {"valid_from": str(valid_from), "test_from": str(test_from)}
+    else:
+        if given is None:
+            raise DataError(
+                'split "given" needs a column split or part (train/valid/test) in the events, which this source lacks; '
+                "name it with columns.part, or choose another split"
+            )
+        parts, valid_known = given, False
+    counts = np.bincount(parts, minlength=4)
+    log.step(
+        f"split {config.name}",
+        len(parts),
+        len(parts) - int(counts[UNUSED]),
+        **{name: int(counts[code]) for code, name in enumerate(PARTS[:3])},
+        **more,
+    )
+    log.decide("events after a user's next one, in no part", int(counts[UNUSED]), 'split.targets = "all"')
+    protocol = protocol_id(config, seed)
+    return parts, of_parts(interactions, parts, protocol=protocol, valid_known=valid_known, kind=kind)
+
+
+def protocol_id(config: SplitConfig, seed: int) -> str:
+    """e.g. ``leave-one-out``, ``ratio-0.6-0.2-0.2-random-seed7``, ``global-time-0.1-0.1``."""
+    if config.name == "ratio":
+        seeded = f"-seed{seed}" if config.by == "random" else ""
+        return f"ratio-{1 - config.valid - config.test:g}-{config.valid:g}-{config.test:g}-{config.by}{seeded}"
+    if config.name == "global-time":
+        cuts = [
+            f"{share:g}" if moment is None else f"from{moment}"
+            for share, moment in ((config.valid, config.valid_from), (config.test, config.test_from))
+        ]
+        return f"global-time-{'-'.join(cuts)}" + ("-next" if config.targets == "next" else "")
+    return config.name
