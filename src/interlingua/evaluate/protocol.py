@@ -1,0 +1,317 @@
+"""Who is ranked against what: the protocols, and :func:`evaluate`, the only place where the test part is opened.
+
+``full`` is exact and the default. The others repeat what papers did and are named after it; every choice is part of the
+protocol id, and tables refuse to mix ids (:mod:`interlingua.evaluate.compare`).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+from hashlib import blake2b
+from typing import Literal
+
+import numpy as np
+
+from interlingua.core import IntArray, Queries, Ranker
+from interlingua.data.interactions import Ids
+from interlingua.data.split import Part, Split, Targets
+from interlingua.errors import ConfigError, DataError, unknown
+from interlingua.evaluate import metrics as ranking_metrics
+from interlingua.evaluate.candidates import Keys, assemble, negatives, subset, user_keys
+from interlingua.evaluate.intervals import RESAMPLES, intervals
+from interlingua.evaluate.metrics import NEVER, Positions, Ranks
+from interlingua.evaluate.ranking import block_size, checked, distinct, in_candidates, in_full
+from interlingua.evaluate.result import Report, SliceResult
+from interlingua.evaluate.slices import SliceOptions, make_slices
+from interlingua.progress import say, task
+
+SAMPLED_WARNING = (
+    "sampled candidates: such numbers can order methods differently from a full ranking, even in expectation "
+    "(Krichene & Rendle, KDD 2020); compare them only within this protocol, and read the full ranking beside them"
+)
+STANDARD = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20", "hit@1", "hit@10", "mrr@10")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How targets are ranked; :func:`parse_protocol` makes one from its name."""
+
+    name: str
+    metrics: tuple[str, ...] = STANDARD
+    candidates: int | None = None
+    """None: the whole catalogue; N: the user's targets and N - 1 uniform items that the user has not seen"""
+    masked: Literal["history", "train"] = "history"
+    """items that cannot be recommended: all that the query shows, or the training items only"""
+    ties: Literal["row", "expected"] = "row"
+    """equal scores: the lower item row first, or the expectation over all orders"""
+
+    def id(self, split: Split, part: Part, seed: int, users: str = "") -> str:
+        """The string that goes with every number."""
+        parts = [
+            self.name.removesuffix("+expected"),
+            f"split={split.protocol}",
+            f"part={part}",
+            f"masked={self.masked}",
+        ]
+        if self.candidates is not None:
+            parts += [f"negatives={self.candidates - 1}-uniform-unseen", f"seed={seed}"]
+        parts.append(f"ties={self.ties}")
+        return "; ".join([*parts, users] if users else parts)
+
+
+PROTOCOLS = {
+    "full": Protocol("full"),
+    "rlmrec": Protocol("rlmrec", tuple(f"{m}@{k}" for m in ("recall", "ndcg") for k in (5, 10, 20)), masked="train"),
+    "hr-100": Protocol("hr-100", ("hit@100", "hit@50", "hit@10", "ndcg@10", "mrr@10")),
+}
+"""``full``; RLMRec (only training items masked, users with a test item); RA-Rec (full ranking, HitRate@100)"""
+
+
+def parse_protocol(name: str | Protocol) -> Protocol:
+    """``full``, ``rlmrec``, ``hr-100`` or ``sampled-N`` (N candidates per target; ``sampled-20`` is A-LLMRec's).
+
+    ``+expected`` at the end (``full+expected``) asks for the expectation over ties.
+
+    Raises:
+        ConfigError: no such protocol.
+    """
+    if isinstance(name, Protocol):
+        return name
+    plain = name.removesuffix("+expected")
+    sampled = re.fullmatch(r"sampled-(\d+)", plain)
+    if sampled is not None and int(sampled[1]) >= 2:
+        n = int(sampled[1])
+        wanted = [f"hit@{k}" for k in (1, 3, 5, 10)] + ["ndcg@5", "ndcg@10", f"mrr@{n}"]
+        found = Protocol(plain, tuple(wanted), n)
+    elif plain in PROTOCOLS:
+        found = PROTOCOLS[plain]
+    else:
+        raise ConfigError(unknown("protocol", name, [*PROTOCOLS, "sampled-20"], "", "full, rlmrec, hr-100, sampled-N"))
+    return replace(found, name=name, ties="expected") if name != plain else found
+
+
+def evaluate(
+    ranker: Ranker,
+    split: Split,
+    part: Part = "test",
+    *,
+    protocol: str | Protocol = "full",
+    metrics: Sequence[str] | None = None,
+    max_users: int | None = None,
+    batch_users: int | None = None,
+    seed: int = 0,
+    slices: SliceOptions | Literal[False] | None = None,
+    resamples: int = RESAMPLES,
+    label: str | None = None,
+) -> Report:
+    """Ranks every held-out item and says how well that went.
+
+    Memory: one block of users' scores (about 64 MB in a full ranking), never users x items.
+
+    Args:
+        ranker: see :class:`interlingua.core.Ranker`; its ``batch_users`` attribute, if it has one, sets the block size.
+        split: train, valid and test parts.
+        part: ``test`` opens the sealed part; everything that makes decisions uses ``valid``.
+        protocol: a name (:func:`parse_protocol`) or a protocol.
+        metrics: ``name@k``, instead of the protocol's own.
+        max_users: at most so many users, a random subset by (seed, user id); part of the protocol id.
+        batch_users: users per block.
+        seed: of sampled candidates and user subsets (not of training: methods that are compared share it).
+        slices: borders of slices; False: no slices.
+        resamples: of the bootstrap; 0: no intervals.
+        label: of the progress.
+
+    Returns:
+        The report. A target listed twice counts once. A target that is masked as seen counts as never recommended.
+
+    Raises:
+        ConfigError: unknown protocol or metric.
+        DataError: no user to evaluate, or scores that cannot be ranked.
+    """
+    chosen = parse_protocol(protocol)
+    names = tuple(metrics or chosen.metrics)
+    for name in names:
+        ranking_metrics.parse(name)
+    if ranker.num_items != split.train.num_items:
+        raise DataError(
+            f"{type(ranker).__name__} scores {ranker.num_items} items, the split has {split.train.num_items}: "
+            "they were not made from the same data"
+        )
+    targets, queries, note = _population(split, part, max_users, seed)
+    started = time.perf_counter()
+    opened = datetime.now(UTC).isoformat(timespec="seconds")
+    wanted = getattr(ranker, "batch_users", None) if batch_users is None else batch_users
+    ranks = _ranks(ranker, split, targets, queries, chosen, wanted, seed, label or f"evaluate {chosen.name}")
+    seconds = time.perf_counter() - started
+    per_user = ranking_metrics.compute(ranks, names)
+    return Report(
+        protocol=chosen.id(split, part, seed, note),
+        part=part,
+        population=_population_hash(split, targets),
+        metrics={name: float(values.mean()) for name, values in per_user.items()},
+        intervals=intervals(per_user, resamples=resamples) if resamples else {},
+        n_users=len(targets),
+        n_targets=len(targets.items),
+        seconds=seconds,
+        slices={} if slices is False else _slices(ranks, targets, queries, split, names, slices, resamples),
+        warnings=_warnings(chosen, ranks),
+        opened=opened,
+        users=targets.users,
+        per_user=per_user,
+        ranks=ranks,
+        target_items=targets.items,
+    )
+
+
+def validation_metrics(ranker: Ranker, split: Split, *, max_users: int | None = None) -> dict[str, float]:
+    """Full-ranking metrics on the validation part, without intervals and slices: what early stopping reads."""
+    report = evaluate(ranker, split, "valid", max_users=max_users, slices=False, resamples=0, label="validate")
+    return report.metrics
+
+
+def _population(split: Split, part: Part, max_users: int | None, seed: int) -> tuple[Targets, Queries, str]:
+    """Users with at least one target (each counted once), their queries, and the note for the protocol id."""
+    if part not in ("valid", "test"):
+        raise ConfigError(unknown("part", part, ["valid", "test"]))
+    targets, queries = _unique_targets(split.targets(part)), split.queries(part)
+    rows = np.flatnonzero(np.diff(targets.offsets))
+    note = ""
+    if max_users is not None and max_users < len(rows):
+        if max_users < 1:
+            raise ConfigError(f"max_users must be at least 1; got {max_users}")
+        chosen = subset(_ids(split, targets.users[rows]), max_users, seed)
+        note = f"users={max_users} of {len(rows)} by seed {seed}"
+        rows = rows[chosen]
+    if not len(rows):
+        raise DataError(f"the {part} part holds no user with a held-out item: nothing to evaluate")
+    if len(rows) < len(targets):
+        targets, queries = targets.take(rows), queries.take(rows)
+    return targets, queries, note
+
+
+def _unique_targets(targets: Targets) -> Targets:
+    """The same users with each target once, in order of first appearance."""
+    owners = np.repeat(np.arange(len(targets)), np.diff(targets.offsets))
+    base = int(targets.items.max(initial=0)) + 1
+    _, first = np.unique(owners * base + targets.items, return_index=True)
+    if len(first) == len(targets.items):
+        return targets
+    first = np.sort(first)
+    counts = np.bincount(owners[first], minlength=len(targets))
+    return Targets(targets.users, targets.items[first], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+
+
+def _ids(split: Split, users: IntArray) -> Ids:
+    return split.train.user_ids[users]
+
+
+def _population_hash(split: Split, targets: Targets) -> str:
+    """Of external ids, so that two runs on the same data agree whatever made them."""
+    digest = blake2b(digest_size=8)
+    digest.update("\0".join(map(str, _ids(split, targets.users))).encode())
+    digest.update("\0".join(map(str, split.train.item_ids[targets.items])).encode())
+    digest.update(np.asarray(targets.offsets, "<i8").tobytes())
+    digest.update(str(split.train.num_items).encode())
+    return digest.hexdigest()
+
+
+def _ranks(
+    ranker: Ranker,
+    split: Split,
+    targets: Targets,
+    queries: Queries,
+    protocol: Protocol,
+    batch_users: int | None,
+    seed: int,
+    label: str,
+) -> Ranks:
+    """Positions of all targets, block by block."""
+    items = split.train.num_items
+    size = block_size(items if protocol.candidates is None else min(protocol.candidates, items), batch_users)
+    keys = None if protocol.candidates is None else user_keys(_ids(split, targets.users), seed, "negatives")
+    found: list[tuple[Positions, Positions]] = []
+    with task(label, len(targets)) as shown:
+        for start in range(0, len(targets), size):
+            rows = np.arange(start, min(start + size, len(targets)))
+            block, asked = targets.take(rows), queries.slice(start, start + size)
+            masked = distinct(asked if protocol.masked == "history" else split.train.queries(block.users))
+            if keys is None:
+                scores = checked(ranker.score(asked), (len(block), items), ranker)
+                wanted, owners = _flat(block)
+                found.append(in_full(scores, wanted, owners, masked, expected=protocol.ties == "expected"))
+            else:
+                found.append(_sampled_block(ranker, block, asked, masked, protocol, keys[rows]))
+            shown.advance(len(block))
+    return Ranks(np.concatenate([f for f, _ in found]), np.concatenate([e for _, e in found]), targets.offsets)
+
+
+def _flat(block: Targets) -> tuple[Positions, Positions]:
+    """(T,) target items and (T,) their users' positions in the block."""
+    return block.items.astype(np.int64), np.repeat(np.arange(len(block)), np.diff(block.offsets))
+
+
+def _sampled_block(
+    ranker: Ranker, block: Targets, asked: Queries, masked: Queries, protocol: Protocol, keys: Keys
+) -> tuple[Positions, Positions]:
+    """Positions of one block's targets among their candidates."""
+    assert protocol.candidates is not None
+    own = [block.of_row(b) for b in range(len(block))]
+    banned = Queries.of([np.concatenate([masked.history(b), t]) for b, t in enumerate(own)])
+    drawn = negatives(keys, banned.items, banned.offsets, ranker.num_items, protocol.candidates - 1)
+    candidates = assemble(keys, own, drawn)
+    scores = checked(ranker.score(asked, candidates.items), candidates.items.shape, ranker)
+    hidden = np.repeat(np.arange(len(block)), masked.lengths()) * ranker.num_items + masked.items
+    real = candidates.real & ~np.isin(np.arange(len(block))[:, None] * ranker.num_items + candidates.items, hidden)
+    wanted, owners = _flat(block)
+    usable = replace(candidates, real=real)  # a target that is masked as seen competes with no one
+    first, last = in_candidates(scores, usable, wanted, owners, expected=protocol.ties == "expected")
+    seen = np.isin(owners * ranker.num_items + wanted, hidden)
+    return np.where(seen, NEVER, first), np.where(seen, NEVER, last)
+
+
+def _slices(
+    ranks: Ranks,
+    targets: Targets,
+    queries: Queries,
+    split: Split,
+    names: Sequence[str],
+    options: SliceOptions | None,
+    resamples: int,
+) -> dict[str, SliceResult]:
+    lengths = queries.lengths()[ranks.owners]
+    out = {}
+    for name, marked in make_slices(targets.items, lengths, split.train.item_counts, options).items():
+        kept, _ = ranks.keep(marked.targets)
+        values = ranking_metrics.compute(kept, names)
+        out[name] = SliceResult(
+            marked.definition,
+            len(kept),
+            int(marked.targets.sum()),
+            {metric: float(v.mean()) for metric, v in values.items()},
+            intervals(values, resamples=resamples) if resamples else {},
+        )
+    return out
+
+
+def _warnings(protocol: Protocol, ranks: Ranks) -> tuple[str, ...]:
+    found = []
+    if protocol.candidates is not None:
+        found.append(SAMPLED_WARNING)
+        _say_once(f"warning: {protocol.name}: {SAMPLED_WARNING}")
+    never = int((ranks.first == NEVER).sum())
+    if never:
+        found.append(
+            f"{never} of {len(ranks.first)} targets are items that the user's masked history already holds: they count "
+            "as never recommended"
+        )
+    return tuple(found)
+
+
+@cache
+def _say_once(text: str) -> None:
+    say(text)
