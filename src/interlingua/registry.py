@@ -16,6 +16,8 @@ from interlingua.errors import ConfigError, unknown
 
 FOLDERS = {"backbone": "backbones", "text": "text", "align": "align", "llm": "llm", "data": "data"}
 """kind -> subpackage that holds one file per component"""
+LISTED = {"backbone": "backbones", "text": "encoders", "align": "aligners", "llm": "readers", "data": "sources"}
+"""kind -> what ``interlingua list`` calls it"""
 
 
 def find(kind: str, name: str, where: str = "") -> Any:
@@ -37,7 +39,7 @@ def find(kind: str, name: str, where: str = "") -> Any:
         for point in entry_points(group=f"interlingua.{kind}"):
             if point.name == name:
                 return point.load()
-        raise ConfigError(unknown(kind, name, names(kind), where, f"interlingua list {FOLDERS[kind]}"))
+        raise ConfigError(unknown(kind, name, names(kind), where, f"interlingua list {LISTED[kind]}"))
     return component
 
 
