@@ -136,6 +136,9 @@ class LanguageModel:
         """
         if positions is None:
             positions = self._positions(embeds, mask, cache)
+        if mask is not None and mask.dim() == 4 and self.config._attn_implementation == "eager":
+            least = torch.finfo(self.dtype).min  # eager attention adds the mask
+            mask = torch.zeros_like(mask, dtype=self.dtype).masked_fill(~mask.bool(), least)
         out = self.model.base_model(  # type: ignore[operator]
             inputs_embeds=embeds.to(self.dtype),
             attention_mask=mask,
@@ -203,7 +206,8 @@ def load(
         raise ConfigError("precision '4bit' needs a CUDA device (bitsandbytes); use fp32 or bf16 on this machine")
     transformers = _transformers()
     source = locate(reference, revision)
-    options: dict[str, Any] = {"attn_implementation": "sdpa", "dtype": DTYPES[precision], "use_safetensors": True}
+    # transformers takes SDPA by itself wherever the family supports it (Gemma 2 with its soft cap does not)
+    options: dict[str, Any] = {"dtype": DTYPES[precision], "use_safetensors": True}
     if precision == "4bit":
         options["quantization_config"] = transformers.BitsAndBytesConfig(
             load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
@@ -235,7 +239,7 @@ def hold(
     worst = float((expected - got.to(expected.device)).abs().max())
     if not worst <= 1e-2 * max(1.0, float(expected.abs().max())):
         raise ConfigError(
-            f"{name} ({type(model).__name__}) cannot be read through its input embeddings (logits differ by {worst:.3g}); "
+            f"{name} ({type(model).__name__}) cannot be read by its input embeddings (logits differ by {worst:.3g}); "
             "use a decoder-only model of the OPT, Llama, Qwen, Gemma, GPT-2 or Mistral kind"
         )
     return held
@@ -258,7 +262,7 @@ def shuffled(held: LanguageModel, seed: int) -> LanguageModel:
 
 
 def truncated(held: LanguageModel, num_layers: int) -> LanguageModel:
-    """The first ``num_layers`` layers, the final norm and the output matrix; weights are shared with the given model."""
+    """The first ``num_layers`` layers, final norm and output matrix; weights are shared with the given model."""
     total = held.num_layers
     if not 1 <= num_layers <= total:
         raise ConfigError(f"{held.name} has {total} layers; cannot keep {num_layers}")

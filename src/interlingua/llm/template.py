@@ -1,9 +1,9 @@
 """Prompt templates: text files with named slots, read like code.
 
-A file has ``key: value`` lines, a line ``---`` and the body. In the body stand words of the domain (``{noun}``, ``{verb}``,
-``{past}``), the vector ``{user}`` and lists (``{history}``, ``{candidates}``, ``{target}``); the entry of a list is written
-in its own line (``history: "{title}"{item}``) with ``{title}`` as text and ``{item}`` as a vector. What stands in
-``[[...]]`` is left out where the vector named in it is not used.
+A file has ``key: value`` lines, a line ``---`` and the body. In the body stand words of the domain (``{noun}``,
+``{verb}``, ``{past}``), the vector ``{user}`` and lists (``{history}``, ``{candidates}``, ``{target}``). The entry of a
+list is written in a line of its own (``history: "{title}"{item}``): ``{title}`` is text, ``{item}`` a vector.
+What stands in ``[[...]]`` is left out where the vector named in it is not used.
 """
 
 from __future__ import annotations

@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("transformers")
+
+
+@pytest.fixture
+def llama():
+    from tiny_models import tiny
+
+    return tiny("llama")

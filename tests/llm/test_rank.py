@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_models import FAMILIES, build, tiny, tokenizer_of
+
+from interlingua.errors import ConfigError
+from interlingua.llm.models import hold
+from interlingua.llm.rank import (
+    build_tree,
+    last_states,
+    run_prefix,
+    target_log_likelihood,
+    title_log_likelihood,
+)
+
+
+def prompts(lm, lengths, side="left", seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    width = max(lengths)
+    mask = torch.zeros(len(lengths), width, dtype=torch.long)
+    for row, length in enumerate(lengths):
+        mask[row, width - length :] = 1
+    if side == "right":
+        mask = mask.flip(1)
+    ids = torch.randint(3, 300, (len(lengths), width), generator=generator) * mask
+    return lm.embed(ids), mask
+
+
+def padded(answers):
+    width = max(1, *(len(a) for row in answers for a in row))
+    ids = np.zeros((len(answers), len(answers[0]), width), np.int64)
+    for b, row in enumerate(answers):
+        for c, answer in enumerate(row):
+            ids[b, c, : len(answer)] = answer
+    return ids, np.array([[len(a) for a in row] for row in answers])
+
+
+def slow(lm, embeds, mask, answers):
+    """One full forward without cache or padding per candidate, by the model's own call."""
+    out = torch.zeros(len(answers), len(answers[0]))
+    for b, row in enumerate(answers):
+        prompt = embeds[b][mask[b].bool()]
+        for c, answer in enumerate(row):
+            if not answer:
+                continue
+            joined = torch.cat([prompt, lm.embed(torch.tensor(answer))])[None]
+            logits = lm.model(inputs_embeds=joined).logits[0].float().log_softmax(-1)
+            out[b, c] = sum(float(logits[len(prompt) - 1 + i, token]) for i, token in enumerate(answer))
+    return out
+
+
+ANSWERS = [
+    [[5, 6, 7, 2], [5, 6, 2], [5, 6, 7, 2], [9, 2], [2], [], [5, 6, 7, 8, 9, 10, 2]],
+    [[11, 2], [5, 6, 7, 2], [12, 13, 2], [12, 13, 14, 2], [5, 2], [2], [300, 301, 2]],
+]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_shared_prefix_equals_one_forward_per_candidate(family, side):
+    lm = tiny(family)
+    embeds, mask = prompts(lm, [9, 4], side)
+    ids, lengths = padded(ANSWERS)
+    expected = slow(lm, embeds, mask, ANSWERS)
+    for block in (64, 3, 1):
+        got = title_log_likelihood(lm, embeds, mask, ids, lengths, block=block)
+        torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-5)
+
+
+def test_length_normalisation_divides_by_the_number_of_tokens(llama):
+    embeds, mask = prompts(llama, [9, 4])
+    ids, lengths = padded(ANSWERS)
+    plain = title_log_likelihood(llama, embeds, mask, ids, lengths)
+    normal = title_log_likelihood(llama, embeds, mask, ids, lengths, normalize=True)
+    torch.testing.assert_close(normal * torch.as_tensor(lengths).clamp_min(1), plain)
+
+
+@pytest.mark.parametrize("family", ["gemma3", "gemma2"])
+def test_prompts_longer_than_a_sliding_window(family):
+    model = build(family, layers=3, sliding_window=6)
+    lm = hold(model, tokenizer_of(), name="windowed")
+    embeds, mask = prompts(lm, [14, 14])
+    ids, lengths = padded(ANSWERS)
+    got = title_log_likelihood(lm, embeds, mask, ids, lengths)
+    torch.testing.assert_close(got, slow(lm, embeds, mask, ANSWERS), atol=1e-4, rtol=1e-5)
+
+
+def test_a_prefix_can_be_used_again(llama):
+    embeds, mask = prompts(llama, [6, 3])
+    prefix = run_prefix(llama, embeds, mask)
+    before = [layer.keys.clone() for layer in prefix.cache.layers]
+    cache = prefix.fresh_cache()
+    llama.forward(embeds[:, :2], torch.cat([mask, torch.ones(2, 2, dtype=torch.long)], 1), cache=cache)
+    assert cache.get_seq_length() == 8
+    assert prefix.cache.get_seq_length() == 6
+    for layer, keys in zip(prefix.cache.layers, before, strict=True):
+        torch.testing.assert_close(layer.keys, keys, atol=0, rtol=0)
+
+
+def test_last_state_on_both_sides():
+    states = torch.arange(8.0).view(2, 4, 1)
+    left = torch.tensor([[0, 1, 1, 1], [0, 0, 0, 1]])
+    right = torch.tensor([[1, 1, 1, 0], [1, 0, 0, 0]])
+    assert last_states(states, left).flatten().tolist() == [3.0, 7.0]
+    assert last_states(states, right).flatten().tolist() == [2.0, 4.0]
+
+
+answer = st.lists(st.integers(0, 4), max_size=4)
+
+
+@given(st.integers(1, 3).flatmap(lambda c: st.lists(st.lists(answer, min_size=c, max_size=c), min_size=1, max_size=3)))
+@settings(max_examples=80, deadline=None)
+def test_tree_holds_exactly_the_distinct_prefixes(answers):
+    ids, lengths = padded(answers)
+    tree = build_tree(ids, lengths)
+    expected = {(b, tuple(a[: n + 1])) for b, row in enumerate(answers) for a in row for n in range(len(a))}
+
+    def spell(node):
+        out = []
+        while node >= 0:
+            out.append(int(tree.tokens[node]))
+            node = tree.parents[node]
+        return -1 - node, tuple(reversed(out))
+
+    assert {spell(node) for node in range(len(tree.tokens))} == expected
+    assert len(tree.tokens) == len(expected)
+    for b, row in enumerate(answers):
+        for c, a in enumerate(row):
+            assert spell(tree.ends[b, c]) == (b, tuple(a))
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "gemma"])
+def test_training_loss_equals_scoring_and_has_finite_gradients(family):
+    lm = tiny(family)
+    embeds, mask = prompts(lm, [9, 4])
+    embeds = embeds.clone().requires_grad_(True)
+    chosen = [[ANSWERS[0][0]], [ANSWERS[1][3]]]
+    ids, lengths = padded(chosen)
+    loss = target_log_likelihood(lm, embeds, mask, ids[:, 0], lengths[:, 0])
+    torch.testing.assert_close(loss.detach(), slow(lm, embeds.detach(), mask, chosen)[:, 0], atol=1e-4, rtol=1e-5)
+    loss.sum().backward()
+    assert torch.isfinite(embeds.grad).all()
+    assert (embeds.grad[mask.bool()].abs().sum(-1) > 0).all()
+    assert (embeds.grad[~mask.bool()] == 0).all()
+    assert all(p.grad is None for p in lm.model.parameters())
+
+
+def test_training_refuses_right_padding(llama):
+    embeds, mask = prompts(llama, [5, 3], side="right")
+    ids, lengths = padded([[[5, 2]], [[6, 2]]])
+    with pytest.raises(ConfigError, match="left-padded"):
+        target_log_likelihood(llama, embeds, mask, ids[:, 0], lengths[:, 0])
