@@ -14,17 +14,23 @@ start from PyTorch's default for Linear, as in the code. The encoder that makes 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from interlingua.config import Config, FitConfig
-from interlingua.core import Aligner, Batch, Encode, Encoded, Tables, Text
+from interlingua.core import Aligner, Backbone, Batch, Encode, Encoded, Tables, Text
+from interlingua.data.interactions import Interactions
+from interlingua.data.sample import Negatives, last_position_batches
 from interlingua.errors import ConfigError
 
 Activation = Literal["sigmoid", "none"]
+MAX_HISTORY = 50
+"""events of a history where the backbone sets no limit (paper: 50)"""
 
 
 class AutoencoderConfig(Config):
@@ -46,8 +52,6 @@ class AutoencoderConfig(Config):
     """beta, of the text reconstruction (code: 0.2; paper: 0.5 on Movies and Games, 0.2 on Beauty and Toys)"""
     positions: Literal["last", "all"] = "last"
     """which positions of a training history become rows: the last one (paper) or every one (``A-LLMRec_all``)"""
-    frozen_backbone: bool = True
-    """the backbone keeps the weights that it was trained to (paper); False: trained along"""
     fit: FitConfig = FitConfig(learning_rate=1e-4, beta2=0.98, batch_size=32, epochs=10)
     """the authors' settings"""
 
@@ -65,6 +69,20 @@ class Autoencoder(Aligner):
         self.item_decoder = nn.Linear(config.latent_dim, backbone_dim)
         self.text_encoder = nn.Linear(text_dim, config.latent_dim)
         self.text_decoder = nn.Linear(config.latent_dim, text_dim)
+
+    def batches(
+        self, backbone: Backbone, train: Interactions, fit: FitConfig
+    ) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
+        """Rows with one target and one random negative: each user's last training event, or every event."""
+        source, every = Negatives(train), self.config.positions == "all"
+        length = int(getattr(backbone.config, "max_history", MAX_HISTORY))
+
+        def make(epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
+            return last_position_batches(
+                train, length, fit.batch_size, generator, negatives=source, all_positions=every
+            )
+
+        return make
 
     def forward(
         self, encode: Encode, ego: Tables, text: Text | None, batch: Batch
@@ -147,6 +165,12 @@ def pair_mse(left: Tensor, right: Tensor) -> Tensor:
 
 def _activate(values: Tensor, activation: Activation) -> Tensor:
     return torch.sigmoid(values) if activation == "sigmoid" else values
+
+
+def _needed(text: Text | None) -> Text:
+    if text is None:
+        raise ConfigError("the aligner 'autoencoder' joins a backbone with texts: the recipe needs a [text] section")
+    return text
 
 
 def _last(rows: Tensor | None) -> Tensor:

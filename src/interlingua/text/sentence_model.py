@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
@@ -136,10 +137,11 @@ class SentenceModel(nn.Module):
         except ImportError:
             raise MissingExtraError("sentence-transformers", "text", f"the encoder in {place.path}") from None
         try:
-            self.model: Any = SentenceTransformer(
-                str(place.path), device="cpu", model_kwargs={"use_safetensors": True, "dtype": torch.float32}
-            )
-        except OSError as error:
+            with _without_progress_bars():
+                self.model: Any = SentenceTransformer(
+                    str(place.path), device="cpu", model_kwargs={"use_safetensors": True, "dtype": torch.float32}
+                )
+        except (OSError, ValueError, KeyError) as error:
             raise ConfigError(f"{place.path} cannot be read as a sentence encoder: {error}") from None
         own = self.model.max_seq_length
         self.max_tokens = min(x for x in (own, max_tokens, 8192) if x)
@@ -182,6 +184,20 @@ class SentenceModel(nn.Module):
         features = {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
         vectors: Tensor = self.model(features)["sentence_embedding"]
         return vectors.float()
+
+
+@contextmanager
+def _without_progress_bars() -> Iterator[None]:
+    """Loading weights takes less than a second and needs no bar of its own."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _width(model: Any) -> int:

@@ -1,0 +1,159 @@
+"""Latent semantic analysis: TF-IDF weights and a truncated SVD. Needs no model: a text source for every machine.
+
+Source: Deerwester et al., "Indexing by Latent Semantic Analysis", 1990; weights
+``(1 + log tf) * (log((1 + n) / (1 + df)) + 1)`` with rows of unit length, as is usual.
+
+Shape key: n texts, V words, T dimensions.
+
+**Deviations:** each singular vector's sign is fixed (its largest entry is positive), so equal texts give equal vectors;
+rows have unit length, so dot products are cosines.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from interlingua.core import FloatArray
+from interlingua.errors import DataError
+from interlingua.text.fields import TextConfig
+from interlingua.text.table import FrozenRows
+
+WORD = re.compile(r"\w+")
+SMALL = 300
+"""up to so many texts or words the dense SVD is quicker than the iterative one"""
+
+
+class LsaConfig(TextConfig):
+    """Options of the text source ``lsa``."""
+
+    dim: int = Field(256, ge=1)
+    """T at most (fewer where the texts have a lower rank)"""
+    min_texts: int = Field(2, ge=1)
+    """words in fewer texts are left out"""
+    max_share: float = Field(0.5, gt=0, le=1)
+    """words in more than this share of the texts are left out (field labels, stop words)"""
+    pairs: bool = False
+    """also count pairs of neighbouring words"""
+
+
+class Lsa(FrozenRows):
+    """Vectors of item (and user) texts by words that they share; see :class:`interlingua.core.Text`."""
+
+    kind = "text"
+    Config = LsaConfig
+
+    def __init__(
+        self,
+        config: LsaConfig,
+        texts: Sequence[str],
+        *,
+        item_ids: Sequence[str] | None = None,
+        user_texts: Sequence[str] | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        """Fits words and directions on the item texts; user texts are placed in the same space.
+
+        Args:
+            config: options.
+            texts: (I,) item texts in row order.
+            item_ids: unused here; the text source ``npy`` joins by them.
+            user_texts: (U,) user texts in row order, where there are any.
+            cache: unused: making these vectors is about as quick as reading them.
+
+        Raises:
+            DataError: there is no word in any text.
+        """
+        counted = [_words(text, config.pairs) for text in texts]
+        vocabulary, weights = vocabulary_of(counted, config.min_texts, config.max_share)
+        directions = top_directions(_weighted(counted, vocabulary, weights), config.dim)
+        self._fitted = (config, vocabulary, weights, directions)
+        super().__init__(self._place(texts), None if user_texts is None else self._place(user_texts))
+        self.config = config
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """(n, T) vectors of other texts (new items); a text without a known word is the zero vector."""
+        return torch.from_numpy(self._place(texts))
+
+    def _place(self, texts: Sequence[str]) -> FloatArray:
+        config, vocabulary, weights, directions = self._fitted
+        matrix = _weighted([_words(text, config.pairs) for text in texts], vocabulary, weights)
+        vectors = np.asarray(matrix @ directions)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return (vectors / np.where(lengths > 1e-12, lengths, 1.0)).astype(np.float32)
+
+
+def _words(text: str, pairs: bool) -> Counter[str]:
+    words = WORD.findall(text.casefold())
+    counted = Counter(words)
+    if pairs:
+        counted.update(f"{left} {right}" for left, right in itertools.pairwise(words))
+    return counted
+
+
+def vocabulary_of(
+    counted: Sequence[Counter[str]], min_texts: int, max_share: float
+) -> tuple[dict[str, int], npt.NDArray[np.float64]]:
+    """Word -> column in alphabetical order, and the inverse document frequency of each.
+
+    Where the limits leave nothing (a handful of texts) every word counts.
+    """
+    frequency: Counter[str] = Counter()
+    for words in counted:
+        frequency.update(words.keys())
+    if not frequency:
+        raise DataError(f"the text source 'lsa' found no word in {len(counted)} texts; check text.fields")
+    total = len(counted)
+    kept = sorted(w for w, n in frequency.items() if min_texts <= n <= max_share * total) or sorted(frequency)
+    document = np.array([frequency[word] for word in kept], np.float64)
+    return {word: column for column, word in enumerate(kept)}, np.log((1 + total) / (1 + document)) + 1
+
+
+def _weighted(
+    counted: Sequence[Counter[str]], vocabulary: dict[str, int], weights: npt.NDArray[np.float64]
+) -> sp.csr_matrix:
+    """(n, V) TF-IDF with rows of unit length (zero rows stay zero)."""
+    columns: list[int] = []
+    counts: list[int] = []
+    offsets = [0]
+    for words in counted:
+        known = sorted((vocabulary[word], count) for word, count in words.items() if word in vocabulary)
+        columns += [column for column, _ in known]
+        counts += [count for _, count in known]
+        offsets.append(len(columns))
+    data = (1 + np.log(np.array(counts, np.float64))) * weights[columns] if columns else np.zeros(0)
+    matrix = sp.csr_matrix((data, columns, offsets), shape=(len(counted), len(vocabulary)))
+    lengths = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=1)).ravel())
+    return sp.diags(1 / np.where(lengths > 0, lengths, 1.0)) @ matrix
+
+
+def top_directions(matrix: Any, dim: int) -> npt.NDArray[np.float64]:
+    """(V, T) right singular vectors, strongest first, each with its largest entry positive.
+
+    Directions without weight are left out, but at least one is kept.
+    """
+    k = min(dim, *matrix.shape)
+    if min(matrix.shape) <= max(SMALL, k + 1):
+        _, strength, right = np.linalg.svd(matrix.toarray(), full_matrices=False)
+        strength, right = strength[:k], right[:k]
+    else:
+        from scipy.sparse.linalg import svds
+
+        start = np.random.default_rng(0).standard_normal(min(matrix.shape))
+        _, strength, right = svds(matrix, k=k, v0=start)
+        order = np.argsort(-strength)
+        strength, right = strength[order], right[order]
+    right = right[: max(1, int((strength > 1e-9 * max(strength[0], 1e-300)).sum()))]
+    peak = right[np.arange(len(right)), np.abs(right).argmax(axis=1)]
+    return (right * np.where(peak < 0, -1.0, 1.0)[:, None]).T

@@ -1,0 +1,194 @@
+"""Text vectors that the user brings: npy, npz, parquet or safetensors, joined to the items by id; never a pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from safetensors.numpy import load_file
+from torch import Tensor
+
+from interlingua.core import FloatArray
+from interlingua.errors import ConfigError, DataError
+from interlingua.progress import say
+from interlingua.text.fields import TextConfig
+from interlingua.text.table import FrozenRows
+
+SUFFIXES = (".npy", ".npz", ".parquet", ".safetensors")
+
+
+class NpyConfig(TextConfig):
+    """Options of the text source ``npy``. The item texts themselves are not read."""
+
+    path: str
+    """``.npy`` (n, T); ``.npz`` or ``.safetensors`` with an array ``vectors`` (and in npz ``ids``); ``.parquet``"""
+    ids: str | None = None
+    """file with one item id per row of the vectors (text, or ``.npy`` of strings or numbers); None: see ``path``"""
+    id_column: str = "item_id"
+    """parquet: the column of item ids"""
+    vector_column: str = "vector"
+    """parquet: a list column; where it is absent every numeric column but the id is one dimension"""
+    missing: Literal["error", "mean", "zero"] = "error"
+    """items without a vector: stop, or give them the mean vector, or zeros (either is counted and shown)"""
+    normalise: bool = False
+    """scale every vector to unit length"""
+
+
+class Npy(FrozenRows):
+    """Brought vectors in the row order of the items; see :class:`interlingua.core.Text`."""
+
+    kind = "text"
+    Config = NpyConfig
+
+    def __init__(
+        self,
+        config: NpyConfig,
+        texts: Sequence[str],
+        *,
+        item_ids: Sequence[str] | None = None,
+        user_texts: Sequence[str] | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        """Reads and joins.
+
+        Args:
+            config: options.
+            texts: (I,) item texts; only their number is used.
+            item_ids: (I,) external ids in row order; needed where the file has ids.
+            user_texts: not supported: brought vectors are of items.
+            cache: unused.
+
+        Raises:
+            DataError: the file cannot be read, or its rows do not fit the items.
+        """
+        vectors, ids = read_vectors(config)
+        joined = join(vectors, ids, item_ids, len(texts), config)
+        if config.normalise:
+            lengths = np.linalg.norm(joined, axis=1, keepdims=True)
+            joined = (joined / np.where(lengths > 1e-12, lengths, 1.0)).astype(np.float32)
+        super().__init__(joined)
+        self.config = config
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """Brought vectors cannot encode a new text.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            f"the text source 'npy' has vectors of known items only, and cannot encode {len(texts)} new texts; "
+            "use text.name = 'sbert' or 'lsa'"
+        )
+
+
+def read_vectors(config: NpyConfig) -> tuple[FloatArray, list[str] | None]:
+    """(n, T) vectors, and the n item ids that stand with them, if any."""
+    path = Path(config.path).expanduser()
+    if not path.is_file():
+        raise DataError(f"text.path: there is no file {path}")
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise DataError(f"text.path: {path.name} is none of {', '.join(SUFFIXES)} (pickles are never read)")
+    ids: list[str] | None = None
+    try:
+        if suffix == ".parquet":
+            vectors, ids = _from_parquet(path, config)
+        elif suffix == ".safetensors":
+            vectors = _named(dict(load_file(path)), path)
+        elif suffix == ".npz":
+            with np.load(path, allow_pickle=False) as archive:
+                vectors = _named({name: archive[name] for name in archive.files if name != "ids"}, path)
+                ids = [str(i) for i in archive["ids"]] if "ids" in archive.files else None
+        else:
+            vectors = np.load(path, allow_pickle=False)
+    except (DataError, ConfigError):
+        raise
+    except Exception as error:  # each format's library raises its own types for a damaged file
+        raise DataError(f"text.path: {path} cannot be read as {suffix}: {error}") from None
+    if config.ids is not None:
+        ids = _read_ids(Path(config.ids).expanduser())
+    vectors = np.asarray(vectors, np.float32)
+    if vectors.ndim != 2:
+        raise DataError(
+            f"text.path: {path} holds an array of shape {vectors.shape}; a table (items, dimensions) is needed"
+        )
+    if ids is not None and len(ids) != len(vectors):
+        raise DataError(f"{len(ids)} ids for {len(vectors)} vectors in {path}: they must be equally many")
+    return vectors, ids
+
+
+def join(
+    vectors: FloatArray, ids: list[str] | None, item_ids: Sequence[str] | None, num_items: int, config: NpyConfig
+) -> FloatArray:
+    """(I, T) vectors in row order; coverage is told, missing rows are treated as ``config.missing`` says."""
+    if ids is None:
+        if len(vectors) != num_items:
+            raise DataError(
+                f"{config.path} has {len(vectors)} rows and no ids, but there are {num_items} items; give text.ids, "
+                "a file with one item id per row"
+            )
+        say(f"{config.path}: no ids, so row r is taken as the vector of item row r")
+        return vectors
+    if item_ids is None:
+        raise DataError("vectors with ids can only be joined where the items' ids are given (item_ids)")
+    where = {item: row for row, item in enumerate(ids)}
+    if len(where) < len(ids):
+        raise DataError(
+            f"{config.path}: {len(ids) - len(where)} item ids stand more than once; keep one vector of each"
+        )
+    source = np.array([where.get(str(item), -1) for item in item_ids], np.int64)
+    found = int((source >= 0).sum())
+    say(f"{config.path}: vectors for {found} of {num_items} items ({len(ids) - found} vectors of other items unused)")
+    out = vectors[np.maximum(source, 0)].astype(np.float32)
+    if found == num_items:
+        return out
+    gaps = [str(item_ids[row]) for row in np.flatnonzero(source < 0)[:3]]
+    if config.missing == "error" or found == 0:
+        raise DataError(
+            f"{num_items - found} of {num_items} items have no vector in {config.path} (e.g. {', '.join(gaps)}); "
+            "add them, or set text.missing to 'mean' or 'zero'"
+        )
+    say(f"{num_items - found} items without a vector get {'zeros' if config.missing == 'zero' else 'the mean vector'}")
+    out[source < 0] = 0 if config.missing == "zero" else out[source >= 0].mean(axis=0)
+    return out
+
+
+def _named(arrays: dict[str, FloatArray], path: Path) -> FloatArray:
+    for name in ("vectors", "items"):
+        if name in arrays:
+            return arrays[name]
+    if len(arrays) == 1:
+        return next(iter(arrays.values()))
+    raise DataError(f"{path} holds the arrays {', '.join(sorted(arrays))}: name one of them 'vectors'")
+
+
+def _from_parquet(path: Path, config: NpyConfig) -> tuple[FloatArray, list[str] | None]:
+    frame = pl.read_parquet(path)
+    ids = None
+    if config.id_column in frame.columns:
+        ids = [str(i) for i in frame[config.id_column].to_list()]
+        frame = frame.drop(config.id_column)
+    if config.vector_column in frame.columns:
+        widths = frame[config.vector_column].list.len().unique().to_list() if _is_list(frame, config) else []
+        if len(widths) > 1:
+            raise DataError(f"{path}: the vectors in column {config.vector_column!r} have different lengths: {widths}")
+        return np.array(frame[config.vector_column].to_list(), np.float32), ids
+    numeric = [name for name, dtype in frame.schema.items() if dtype.is_numeric()]
+    if not numeric:
+        raise DataError(f"{path} has no column {config.vector_column!r} and no numeric column; it has: {frame.columns}")
+    return frame.select(numeric).to_numpy().astype(np.float32), ids
+
+
+def _is_list(frame: pl.DataFrame, config: NpyConfig) -> bool:
+    return isinstance(frame.schema[config.vector_column], pl.List)
+
+
+def _read_ids(path: Path) -> list[str]:
+    if not path.is_file():
+        raise DataError(f"text.ids: there is no file {path}")
+    if path.suffix == ".npy":
+        return [str(i) for i in np.load(path, allow_pickle=False)]
+    return path.read_text(encoding="utf-8").splitlines()
