@@ -18,7 +18,7 @@ class Catalogue:
     """Item texts in the row order of the interactions."""
 
     items: pl.DataFrame
-    """string columns item_id, title, description, categories (null where there is none), and whatever the source has more"""
+    """string columns item_id, title, description, categories (null: none), and whatever more the source has"""
     users: pl.DataFrame | None = None
     domain: Domain = Domain()
     """words for prompts"""

@@ -1,4 +1,4 @@
-"""Checks of what a reader found: ids, times, ratings, parts, texts. Every change is counted, shown, and can be undone."""
+"""Checks of what a reader found: ids, times, ratings, parts, texts. Every change is counted and shown."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ EVENT_ROLES: Roles = {
     ),
     "item_id": (
         "item_id", "itemid", "item", "iid", "i", "parent_asin", "asin", "movieid", "movie_id", "product_id",
-        "productid", "book_id", "bookid", "isbn", "business_id", "game_id", "app_id", "song_id", "track_id", "artist_id",
-        "article_id", "news_id", "video_id", "place_id", "venue_id", "sku", "anime_id", "recipe_id",
+        "productid", "book_id", "bookid", "isbn", "business_id", "game_id", "app_id", "song_id", "track_id",
+        "artist_id", "article_id", "news_id", "video_id", "place_id", "venue_id", "sku", "anime_id", "recipe_id",
     ),
     "timestamp": (
         "timestamp", "time", "unixreviewtime", "unix_time", "ts", "datetime", "date", "created_at", "event_time", "t",

@@ -81,12 +81,24 @@ _ALL = (
     _movielens(
         "movielens-small",
         "ml-latest-small",
-        None,
-        None,
+        "696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436",
+        978_202,
         "610 users, 9,742 movies, 100,836 ratings; titles, genres, tags; times in seconds",
     ),
-    _movielens("movielens-1m", "ml-1m", None, None, "6,040 users, 3,883 movies, 1,000,209 ratings; titles, genres"),
-    _movielens("movielens-25m", "ml-25m", None, None, "162,541 users, 62,423 movies, 25,000,095 ratings; genres, tags"),
+    _movielens(
+        "movielens-1m",
+        "ml-1m",
+        "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
+        5_917_549,
+        "6,040 users, 3,883 movies, 1,000,209 ratings; titles, genres",
+    ),
+    _movielens(
+        "movielens-25m",
+        "ml-25m",
+        "8b21cfb7eb1706b4ec0aac894368d90acf26ebdfb6aced3ebd4ad5bd1eb9c6aa",
+        261_978_986,
+        "162,541 users, 62,423 movies, 25,000,095 ratings; genres, tags",
+    ),
     _movielens("movielens-32m", "ml-32m", None, None, "200,948 users, 87,585 movies, 32,000,204 ratings; genres, tags"),
     Dataset(
         "ml-1m",

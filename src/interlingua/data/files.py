@@ -1,4 +1,4 @@
-"""Opening what people have: csv, tsv and ``::`` files, json lines, plain or gzipped; folders, empty and cut files are errors."""
+"""Opening what people have: csv, tsv and ``::`` tables, json lines, plain or gzipped."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def _fast(source: Path | bytes, separator: str, header: Sequence[str] | None, qu
 def _careful(
     data: bytes, separator: str, header: Sequence[str] | None, quotes: bool, path: Path, log: Log, why: str
 ) -> pl.DataFrame:
-    """Row by row, for files that a strict parser rejects: rows that do not fit become nulls, which are counted later."""
+    """Row by row, for what a strict parser rejects: rows that do not fit become nulls, which are counted later."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""MovieLens in its own layouts: ml-latest-small, 25M, 32M (csv) and 1M, 10M (``::``), with titles, genres, free tags."""
+"""MovieLens in its own layouts: ml-latest-small, 25M, 32M (csv), 1M, 10M (``::``); titles, genres, tags."""
 
 from __future__ import annotations
 

@@ -34,8 +34,8 @@ class PlantedConfig(Config):
     """users"""
     num_items: int = Field(default=200, ge=4)
     """items, cold ones included"""
-    num_themes: int = Field(default=8, ge=1, le=len(THEMES))
-    """groups of items that are liked together; they have one vocabulary each"""
+    num_themes: int | None = Field(default=None, ge=1, le=len(THEMES))
+    """groups of items that are liked together, with a vocabulary each; None: one for every 12 items, at least 2"""
     themes_per_user: int = Field(default=2, ge=1)
     """how many themes a user likes"""
     history: int = Field(default=12, ge=3)
@@ -92,7 +92,8 @@ def world(config: PlantedConfig, seed: int) -> Raw:
     random = np.random.default_rng(seed)
     num_cold = round(config.cold_share * config.num_items)
     num_warm = config.num_items - num_cold
-    num_themes = min(config.num_themes, num_warm)
+    wanted = config.num_themes or min(max(config.num_items // 12, 2), len(THEMES))
+    num_themes = min(wanted, num_warm)
     theme = np.concatenate([np.arange(num_warm) % num_themes, np.arange(num_cold) % num_themes])
     popularity = 1.0 / (1.0 + random.permutation(num_warm)) ** 0.5
     popularity = np.asarray(popularity / popularity.sum(), np.float64)
@@ -119,7 +120,7 @@ def _events(
     config: PlantedConfig,
     random: np.random.Generator,
     theme: npt.NDArray[np.int64],
-    popularity: npt.NDArray[np.float64],
+    popularity: npt.NDArray[np.floating[Any]],
     likes: npt.NDArray[np.int64],
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Users, items and times of all events; within a user sorted by time, no item twice."""

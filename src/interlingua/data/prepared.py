@@ -79,7 +79,7 @@ def id_array(values: pl.Series) -> npt.NDArray[Any]:
 
 
 def save(prepared: Prepared, folder: Path | str) -> Path:
-    """Writes ``interactions.parquet`` (with a column ``part``), ``items.parquet``, ``users.parquet``, then ``card.json``.
+    """Writes ``interactions.parquet`` (with a column ``part``), ``items.parquet``, ``users.parquet``, ``card.json``.
 
     Raises:
         DataError: the folder cannot be written.

@@ -26,7 +26,7 @@ class Rlmrec:
         raw = read_folder(path, columns, log)
         if raw.users is not None and raw.items is not None and "profile" in raw.users.columns:
             log.warn(
-                f"{path.name}: the profiles of users and items were written by a language model that may have seen reviews "
-                "of held-out events; gains from them are optimistic"
+                f"{path.name}: the profiles of users and items were written by a language model that may have seen "
+                "reviews of held-out events; gains from them are optimistic"
             )
         return raw
