@@ -99,7 +99,10 @@ class Ranker(Protocol):
 class Text(Protocol):
     """Item or user texts as vectors: a frozen table and a trainable encoder look the same."""
 
-    dim: int
+    @property
+    def dim(self) -> int:
+        """T"""
+        ...
 
     def rows(self, side: Side, ids: Tensor | None = None) -> Tensor:
         """(n, T) vectors of the given rows, or of all."""
@@ -193,6 +196,8 @@ class Aligner(nn.Module):
 
     kind: ClassVar[str] = "align"
     Config: ClassVar[type[Config]] = Config
+    keeps_space: ClassVar[bool] = False
+    """True: the exported item vectors lie in the backbone's own space, so that its user vectors score them"""
 
     def __init__(self, config: Any, backbone_dim: int, text_dim: int) -> None:
         super().__init__()

@@ -92,13 +92,17 @@ class Recommender:
 
     def explain(self, item: str, user: str | None = None, history: Sequence[str] | None = None) -> Explanation:
         """Why this item: a sentence, and the history items that support it (by influence on the score)."""
+        return self.explain_query(self.query(user, history), self.item_row(item))
+
+    def explain_query(self, query: Queries, item: int) -> Explanation:
+        """:meth:`explain` by rows."""
         from interlingua.llm.explain import explain
 
         return explain(
             self.session.reader if self.has_reader else self.session.backbone,
             self.language_model,
-            self.query(user, history),
-            self.item_row(item),
+            query,
+            item,
             self.titles,
             self.session.data.catalogue.domain,
         )

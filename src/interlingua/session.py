@@ -193,12 +193,8 @@ def make_text(text: Component, catalogue: Any) -> Any:
 def reader_inputs(session: Session) -> ReaderInputs:
     """The tables and functions that a language-model reader sees."""
     train_events = session.data.split.train
-    cold = train_events.item_counts == 0
     backbone = session.backbone
     tables = session.aligned if "align" in session.done else Tables(None, backbone.item_table().detach())
-    items = tables.items.clone()
-    if tables.text_items is not None:
-        items[torch.as_tensor(cold)] = tables.text_items[torch.as_tensor(cold)]
     represent: Callable[[Queries], Tensor] | None = None
     user_dim = 0
     try:
@@ -210,13 +206,22 @@ def reader_inputs(session: Session) -> ReaderInputs:
         titles=session.data.catalogue.titles,
         domain=session.data.catalogue.domain,
         train=train_events,
-        items=items,
+        items=known_items(session) if "align" in session.done else tables.items,
         text_items=tables.text_items,
         represent=represent,
         user_dim=user_dim,
         base_score=backbone.score,
-        cold_items=cold,
+        cold_items=train_events.item_counts == 0,
     )
+
+
+def known_items(session: Session) -> Tensor:
+    """(I, D) aligned item vectors; items without a training event come from their texts where that is possible."""
+    tables = session.aligned
+    if tables.text_items is None:
+        return tables.items
+    cold = torch.as_tensor(session.data.split.train.item_counts == 0)
+    return torch.where(cold[:, None], tables.text_items, tables.items)
 
 
 def load_backbone(source: Artifact, train_events: Any) -> Backbone:

@@ -18,10 +18,10 @@ import torch
 from interlingua import artifact
 from interlingua.artifact import Artifact
 from interlingua.cascade import Cascade
-from interlingua.core import Aligner, Backbone, Joint, Ranker, Tables
+from interlingua.core import Aligner, Backbone, Joint, Ranker, TableRanker, Tables
 from interlingua.fit import FitLog, derive_seed, fit_best, seed_all, trainable_state
 from interlingua.recipe import EvaluateConfig, Recipe
-from interlingua.session import Planned, Session, make_text
+from interlingua.session import Planned, Session, known_items, make_text
 from interlingua.vectors import save_tables, save_tensors
 
 
@@ -177,9 +177,12 @@ def read(session: Session) -> Artifact:
 
 def ranker_of(session: Session) -> Ranker:
     """What evaluation and serving see: the last stage that can score."""
-    if "read" not in session.done:
-        return session.backbone
-    return cascade_of(session, session.reader)
+    if "read" in session.done:
+        return cascade_of(session, session.reader)
+    part = session.recipe.align
+    if part is not None and session.recipe.frozen_backbone and part.cls.keeps_space:
+        return TableRanker(known_items(session), session.backbone.represent)
+    return session.backbone
 
 
 def cascade_of(session: Session, reader: Ranker | None) -> Cascade:

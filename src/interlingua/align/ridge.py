@@ -39,6 +39,7 @@ class Ridge(Aligner):
     """``items`` stay the backbone's vectors; ``text_items`` are what their texts predict in the same space."""
 
     Config = RidgeConfig
+    keeps_space = True
     weight: Tensor
     offset: Tensor
     stretch: Tensor
