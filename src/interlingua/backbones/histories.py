@@ -14,7 +14,8 @@ from interlingua.core import FloatArray, IntArray, Queries
 def history_matrix(queries: Queries, num_items: int) -> sp.csr_matrix:
     """(B, I) float32, 1 where a query's history has the item (repeats count once)."""
     ones = np.ones(len(queries.items), np.float32)
-    out = sp.csr_matrix((ones, queries.items, queries.offsets), shape=(len(queries), num_items))
+    parts = (ones, queries.items.copy(), queries.offsets.copy())  # scipy sorts in place: never the caller's histories
+    out = sp.csr_matrix(parts, shape=(len(queries), num_items))
     out.sum_duplicates()
     out.data[:] = 1.0
     return out
@@ -56,13 +57,19 @@ def recency_weights(queries: Queries, half_life: float | None) -> FloatArray:
 
 def top_rows(matrix: sp.csr_matrix, keep: int) -> sp.csr_matrix:
     """The ``keep`` largest positive entries of each row; among equals the lower column stays."""
-    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
-    order = np.lexsort((matrix.indices, -matrix.data, rows))
-    rank = np.arange(len(order)) - matrix.indptr[:-1][rows[order]]
-    chosen = order[(rank < keep) & (matrix.data[order] > 0)]
-    out = sp.csr_matrix((matrix.data[chosen], (rows[chosen], matrix.indices[chosen])), shape=matrix.shape)
-    out.sort_indices()
-    return out
+    matrix.sort_indices()
+    chosen: list[IntArray] = []
+    for start, stop in zip(matrix.indptr[:-1], matrix.indptr[1:], strict=True):
+        row = matrix.data[start:stop]
+        least = np.partition(row, len(row) - keep)[len(row) - keep] if len(row) > keep else 0.0
+        above = np.flatnonzero(row > max(least, 0.0))
+        if least > 0:
+            above = np.union1d(above, np.flatnonzero(row == least)[: keep - len(above)])
+        chosen.append(above + start)
+    sizes = [len(rows) for rows in chosen]
+    at = np.concatenate(chosen) if chosen else np.zeros(0, np.int64)
+    starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    return sp.csr_matrix((matrix.data[at], matrix.indices[at], starts), shape=matrix.shape)
 
 
 def pick(scores: FloatArray, items: IntArray | None) -> FloatArray:

@@ -1,0 +1,75 @@
+"""EASE: a linear item-item model with a zero diagonal, solved in closed form (Steck 2019, "Embarrassingly Shallow
+Autoencoders for Sparse Data", eq. 8).
+
+``G = X'X + l2 I``, ``P = inverse(G)``, ``B = -P / diag(P)`` column by column with a zero diagonal; scores are ``X B``.
+
+**Deviations:** none.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.linalg
+import torch
+from torch import Tensor
+
+from interlingua.backbones.histories import history_matrix, pick, weighted_sum
+from interlingua.config import Config
+from interlingua.core import Backbone, FloatArray, IntArray, Queries, Text
+from interlingua.data.interactions import Interactions
+from interlingua.errors import DataError
+
+MOST_ITEMS = 40_000
+"""beyond this the (I, I) weights alone exceed 6 GB"""
+
+
+class EaseConfig(Config):
+    """Options of :class:`Ease`."""
+
+    l2: float = 500.0
+    """ridge weight; larger for sparser data (paper: 200 to 1,000)"""
+
+
+class Ease(Backbone):
+    """Item-item weights ``B`` (I, I); needs I squared floats of memory and I cubed operations."""
+
+    Config = EaseConfig
+    sampling = "none"
+
+    weights: Tensor
+
+    def __init__(self, config: EaseConfig, train: Interactions) -> None:
+        super().__init__(config, train)
+        self.register_buffer("weights", torch.zeros(0, 0))
+
+    def solve(self, train: Interactions, text: Text | None = None) -> None:
+        """Inverts the item-item Gram matrix.
+
+        Raises:
+            DataError: too many items for a dense inverse.
+        """
+        if train.num_items > MOST_ITEMS:
+            raise DataError(
+                f"ease keeps a dense {train.num_items:,} x {train.num_items:,} matrix, more than this machine should "
+                f"hold (limit {MOST_ITEMS:,} items); raise the minimum count per item or use itemknn"
+            )
+        self.weights = torch.from_numpy(ease_weights(train, self.config.l2)).to(self.weights.device)
+
+    @torch.no_grad()
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """Rows of ``X B``."""
+        history = history_matrix(queries, self.num_items)
+        return pick(weighted_sum(history, self.weights).cpu().numpy(), items)
+
+
+def ease_weights(train: Interactions, l2: float) -> FloatArray:
+    """(I, I) ``B`` of the closed form, through a Cholesky factor (the Gram matrix is positive definite)."""
+    matrix = train.matrix()
+    gram = np.asfortranarray((matrix.T @ matrix).toarray(), np.float32)
+    np.fill_diagonal(gram, gram.diagonal() + l2)
+    factor, _ = scipy.linalg.lapack.spotrf(gram, lower=1, overwrite_a=1)
+    inverse, _ = scipy.linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
+    inverse = np.tril(inverse) + np.tril(inverse, -1).T
+    weights = inverse / -np.diag(inverse)[None, :]
+    np.fill_diagonal(weights, 0.0)
+    return np.ascontiguousarray(weights, np.float32)

@@ -1,0 +1,131 @@
+"""Bring your own vectors: users and items from another system, joined by external id. The way in without retraining.
+
+A file is ``.npy`` (a matrix; its ids in a text, ``.npy``, ``.json`` or ``.parquet`` file, one per row), ``.parquet``
+(an id column and either one list column or many numeric ones) or ``.safetensors`` (tensor ``users`` or ``items``).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from interlingua.backbones.histories import recency_weights
+from interlingua.backbones.vector_files import read_vectors
+from interlingua.config import Config
+from interlingua.core import Backbone, Batch, Encoded, Queries, Tables, Text
+from interlingua.data.interactions import Interactions
+from interlingua.errors import ConfigError, DataError
+from interlingua.progress import say
+
+
+class PretrainedConfig(Config):
+    """Options of :class:`Pretrained`."""
+
+    items: str = ""
+    """file with item vectors (required)"""
+    item_ids: str | None = None
+    """file with their external ids, one per row; not needed for parquet, or where rows are in the dataset's order"""
+    users: str | None = None
+    """file with user vectors; None: a user is the mean of the history's item vectors"""
+    user_ids: str | None = None
+    """as ``item_ids``"""
+    similarity: str = "dot"
+    """``dot`` or ``cosine`` (both sides scaled to unit length)"""
+    half_life: float | None = None
+    """users without a vector: events after which a history item's weight halves (None: plain mean)"""
+
+
+class Pretrained(Backbone):
+    """Dot products of vectors that someone else trained; never changed."""
+
+    Config = PretrainedConfig
+    sampling = "none"
+
+    users: Tensor
+    items: Tensor
+    known_users: Tensor
+    known_items: Tensor
+
+    def __init__(self, config: PretrainedConfig, train: Interactions) -> None:
+        super().__init__(config, train)
+        if config.similarity not in ("dot", "cosine"):
+            raise ConfigError(f"unknown backbone.similarity {config.similarity!r}: use dot or cosine")
+        self.register_buffer("users", torch.zeros(0, 0))
+        self.register_buffer("items", torch.zeros(train.num_items, 0))
+        self.register_buffer("known_users", torch.zeros(train.num_users, dtype=torch.bool))
+        self.register_buffer("known_items", torch.zeros(train.num_items, dtype=torch.bool))
+
+    def solve(self, train: Interactions, text: Text | None = None) -> None:
+        """Reads the files and says how much of the dataset they cover.
+
+        Raises:
+            ConfigError: no item file was given.
+            DataError: a file cannot be read, has no row of this dataset, or widths differ.
+        """
+        config = self.config
+        if not config.items:
+            raise ConfigError("pretrained needs a file of item vectors: --set backbone.items=PATH")
+        items, known = read_vectors(config.items, config.item_ids, "items", train.item_ids)
+        place = self.items.device
+        self.items, self.known_items = self._side(items).to(place), torch.from_numpy(known).to(place)
+        say(f"item vectors: {int(known.sum()):,} of {len(known):,} items, width {items.shape[1]}")
+        if config.users is None:
+            return
+        users, known = read_vectors(config.users, config.user_ids, "users", train.user_ids)
+        if users.shape[1] != items.shape[1]:
+            raise DataError(
+                f"user vectors in {config.users} are {users.shape[1]} wide, item vectors in {config.items} "
+                f"{items.shape[1]}: both must come from one model"
+            )
+        self.users, self.known_users = self._side(users).to(place), torch.from_numpy(known).to(place)
+        say(f"user vectors: {int(known.sum()):,} of {len(known):,} users; the others are means of their histories")
+
+    def _side(self, vectors: np.ndarray) -> Tensor:
+        table = torch.from_numpy(vectors)
+        return functional.normalize(table, dim=1) if self.config.similarity == "cosine" else table
+
+    def ego(self) -> Tables:
+        """The given vectors; no user table where only items were given."""
+        return Tables(self.users if len(self.users) else None, self.items)
+
+    def encode(self, ego: Tables, batch: Batch) -> Encoded:
+        """The batch's users."""
+        if batch.histories is None:
+            histories: list[np.ndarray] = [np.zeros(0, np.int64)] * len(batch)
+        else:
+            rows = batch.histories.cpu().numpy()
+            histories = [row[row >= 0] for row in rows]
+        return Encoded(ego, self.represent(Queries.of(histories, batch.users.cpu().numpy())))
+
+    @torch.no_grad()
+    def represent(self, queries: Queries) -> Tensor:
+        """(B, D) the user's own vector where there is one, else the mean of the history's item vectors."""
+        out = self._means(queries)
+        who = torch.as_tensor(np.asarray(queries.users, np.int64), device=out.device)
+        own = (who >= 0) & self.known_users[who.clamp(min=0)]
+        if len(self.users):
+            out[own] = self.users[who[own]]
+        return out
+
+    def _means(self, queries: Queries) -> Tensor:
+        place = self.items.device
+        if not len(queries.items):
+            return self.items.new_zeros(len(queries), self.items.shape[1])
+        has_vector = self.known_items.cpu().numpy()[queries.items]
+        owner = np.repeat(np.arange(len(queries)), queries.lengths())[has_vector]
+        offsets = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(queries)))]).astype(np.int64)
+        readable = Queries(queries.users, queries.items[has_vector], offsets)
+        mean = functional.embedding_bag(
+            torch.as_tensor(np.asarray(readable.items, np.int64), device=place),
+            self.items,
+            torch.as_tensor(offsets[:-1], device=place),
+            mode="sum",
+            per_sample_weights=torch.as_tensor(recency_weights(readable, self.config.half_life), device=place),
+        )
+        return functional.normalize(mean, dim=1) if self.config.similarity == "cosine" else mean
+
+    def item_table(self) -> Tensor:
+        """(I, D) item vectors; zero where none was given."""
+        return self.items

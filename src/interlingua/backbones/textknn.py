@@ -1,0 +1,142 @@
+"""Nearest neighbours by item text: what the words alone know. Works for items that nobody has chosen yet.
+
+``user``: a user is the mean (or recency-weighted mean) of the history's text vectors, a score is its dot product with
+an item's vector. ``item``: a score is the sum of the candidate's similarities to the history items, cut to the nearest.
+
+Shape key: B queries, I items, T text width.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from interlingua.backbones.histories import history_matrix, pick, recency_weights
+from interlingua.config import Config
+from interlingua.core import Backbone, Batch, Encoded, FloatArray, IntArray, Queries, Tables, Text
+from interlingua.data.interactions import Interactions
+from interlingua.errors import ConfigError
+
+QUERY_ROWS = 256
+"""queries scored at once by the item variant"""
+
+
+class TextKnnConfig(Config):
+    """Options of :class:`TextKnn`."""
+
+    variant: Literal["user", "item"] = "user"
+    """compare items with the mean of the history, or with each of its items"""
+    half_life: float | None = None
+    """``user``: events after which a history item's weight halves (None: plain mean)"""
+    centred: bool = True
+    """subtract the mean text vector first: encoders put all texts of a domain into a narrow cone"""
+    neighbours: int = 50
+    """``item``: similar items kept per history item, itself included"""
+
+
+class TextKnn(Backbone):
+    """Scores from text vectors alone; the history decides which."""
+
+    Config = TextKnnConfig
+    sampling = "none"
+    needs_text = True
+
+    vectors: Tensor
+    near: Tensor
+    similar: Tensor
+
+    def __init__(self, config: TextKnnConfig, train: Interactions) -> None:
+        super().__init__(config, train)
+        self.register_buffer("vectors", torch.zeros(train.num_items, 0))
+        self.register_buffer("near", torch.zeros(train.num_items, 0, dtype=torch.int64))
+        self.register_buffer("similar", torch.zeros(train.num_items, 0))
+
+    @torch.no_grad()
+    def solve(self, train: Interactions, text: Text | None = None) -> None:
+        """Centres and normalises the text vectors; for ``item`` also finds each item's neighbours.
+
+        Raises:
+            ConfigError: no texts were given, or not one row per item.
+        """
+        if text is None:
+            raise ConfigError(
+                "textknn reads item texts, but the recipe has no [text] section; add one, e.g. name = 'lsa'"
+            )
+        rows = text.rows("items").detach().float()
+        if rows.shape[0] != self.num_items:
+            raise ConfigError(f"textknn got {rows.shape[0]} text vectors for {self.num_items} items: one row per item")
+        self.vectors = unit_rows(rows, self.config.centred).to(self.vectors.device)
+        if self.config.variant == "item":
+            self.similar, self.near = nearest(self.vectors, self.config.neighbours)
+
+    def ego(self) -> Tables:
+        """The text vectors."""
+        return Tables(None, self.vectors)
+
+    def encode(self, ego: Tables, batch: Batch) -> Encoded:
+        """Means of the batch's histories."""
+        if batch.histories is None:
+            raise ConfigError("textknn needs batches with histories: use last_position_batches")
+        rows = batch.histories.cpu().numpy()
+        return Encoded(ego, self.represent(Queries.of([row[row >= 0] for row in rows])))
+
+    @torch.no_grad()
+    def represent(self, queries: Queries) -> Tensor:
+        """(B, T) weighted means of the history's vectors; zero for an empty history."""
+        if not len(queries.items):
+            return self.vectors.new_zeros(len(queries), self.vectors.shape[1])
+        place = self.vectors.device
+        return functional.embedding_bag(
+            torch.as_tensor(np.asarray(queries.items, np.int64), device=place),
+            self.vectors,
+            torch.as_tensor(np.asarray(queries.offsets[:-1], np.int64), device=place),
+            mode="sum",
+            per_sample_weights=torch.as_tensor(recency_weights(queries, self.config.half_life), device=place),
+        )
+
+    def item_table(self) -> Tensor:
+        """(I, T) normalised text vectors."""
+        return self.vectors
+
+    @torch.no_grad()
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """Dot products (``user``) or summed similarities (``item``)."""
+        if self.config.variant == "user":
+            return super().score(queries, items)
+        near, similar = self.near.cpu().numpy(), self.similar.cpu().numpy()
+        blocks = []
+        for start in range(0, len(queries), QUERY_ROWS):
+            history = history_matrix(queries.slice(start, start + QUERY_ROWS), self.num_items)
+            owner = np.repeat(np.arange(history.shape[0]), np.diff(history.indptr))
+            flat = owner[:, None] * self.num_items + near[history.indices]
+            summed = np.bincount(flat.ravel(), similar[history.indices].ravel(), history.shape[0] * self.num_items)
+            blocks.append(summed.reshape(-1, self.num_items).astype(np.float32))
+        scores = np.concatenate(blocks) if blocks else np.zeros((0, self.num_items), np.float32)
+        return pick(scores, items)
+
+
+def unit_rows(vectors: Tensor, centred: bool) -> Tensor:
+    """(I, T) rows of length 1 (zero rows stay zero), after subtracting their mean where asked."""
+    shifted = vectors - vectors.mean(0) if centred and len(vectors) else vectors
+    return functional.normalize(shifted, dim=1)
+
+
+def nearest(vectors: Tensor, keep: int, block: int = 1024) -> tuple[Tensor, Tensor]:
+    """Similarities and rows, both (I, keep), of each item's nearest items; negative similarities count as 0.
+
+    Args:
+        vectors: (I, T) unit rows.
+        keep: neighbours, the item itself included.
+        block: items compared at once.
+    """
+    keep = min(keep, len(vectors))
+    values, rows = [], []
+    for start in range(0, len(vectors), block):
+        found = torch.topk(vectors[start : start + block] @ vectors.T, keep, dim=1)
+        values.append(found.values.clamp(min=0))
+        rows.append(found.indices)
+    return torch.cat(values), torch.cat(rows)

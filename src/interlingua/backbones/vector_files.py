@@ -1,0 +1,131 @@
+"""Vectors on disk, joined to a dataset's rows by external id. No pickle is ever loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from interlingua.core import FloatArray
+from interlingua.errors import DataError, unknown
+
+ID_COLUMNS = ("id", "item_id", "user_id", "itemid", "userid")
+
+
+def read_vectors(
+    path: str | Path, ids_path: str | Path | None, tensor: str, wanted: npt.NDArray[Any]
+) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    """Vectors in the order of ``wanted``.
+
+    Args:
+        path: ``.npy``, ``.parquet`` or ``.safetensors``.
+        ids_path: external ids of the rows; None: the file names them (parquet) or has the dataset's own row order.
+        tensor: name of the tensor in a safetensors file: ``users`` or ``items``.
+        wanted: (n,) external ids of the dataset.
+
+    Returns:
+        (n, D) vectors, zero where the file has none, and (n,) which rows it has.
+
+    Raises:
+        DataError: unreadable file, ids that do not match, repeated ids, or values that are not finite.
+    """
+    path = Path(path)
+    matrix, ids = _matrix(path, tensor)
+    if ids_path is not None:
+        ids = _ids(Path(ids_path))
+    if not np.isfinite(matrix).all():
+        raise DataError(
+            f"{path} has {int((~np.isfinite(matrix)).sum()):,} values that are not finite; clean them first"
+        )
+    if ids is None:
+        if len(matrix) != len(wanted):
+            raise DataError(
+                f"{path} has {len(matrix):,} rows but the dataset has {len(wanted):,} {tensor}, and no ids were given; "
+                f"name a file with one external id per row (backbone.{tensor[:-1]}_ids)"
+            )
+        return matrix, np.ones(len(wanted), bool)
+    if len(ids) != len(matrix):
+        raise DataError(f"{ids_path or path} names {len(ids):,} ids for the {len(matrix):,} rows of {path}")
+    row_of = {name: row for row, name in enumerate(ids)}
+    if len(row_of) != len(ids):
+        raise DataError(f"{ids_path or path} repeats {len(ids) - len(row_of):,} ids; each may stand once")
+    rows = np.array([row_of.get(str(name), -1) for name in wanted], np.int64)
+    known = rows >= 0
+    if len(wanted) and not known.any():
+        raise DataError(
+            f"none of the {len(ids):,} ids of {ids_path or path} is in the dataset "
+            f"(there e.g. {ids[0]!r}, here e.g. {str(wanted[0])!r}); are they ids of another system?"
+        )
+    out = np.zeros((len(wanted), matrix.shape[1]), np.float32)
+    out[known] = matrix[rows[known]]
+    return out, known
+
+
+def _matrix(path: Path, tensor: str) -> tuple[FloatArray, list[str] | None]:
+    if not path.is_file():
+        raise DataError(f"no file of vectors at {path}")
+    ids: list[str] | None = None
+    try:
+        if path.suffix == ".npy":
+            raw = np.load(path, allow_pickle=False)
+        elif path.suffix == ".safetensors":
+            raw = _safetensors(path, tensor)
+        elif path.suffix == ".parquet":
+            raw, ids = _parquet(path)
+        else:
+            raise DataError(f"cannot read vectors from {path}: use .npy, .parquet or .safetensors")
+        matrix = np.ascontiguousarray(raw, dtype=np.float32)
+    except (ValueError, OSError, TypeError) as error:
+        raise DataError(f"cannot read vectors from {path}: {error}") from None
+    if matrix.ndim != 2:
+        raise DataError(f"{path} holds an array of shape {matrix.shape}; vectors are a matrix, one row each")
+    return matrix, ids
+
+
+def _safetensors(path: Path, tensor: str) -> npt.NDArray[Any]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        stored = load_file(path)
+    except SafetensorError as error:
+        raise DataError(f"{path} is not a safetensors file: {error}") from None
+    if tensor not in stored:
+        raise DataError(unknown("tensor", tensor, stored, str(path)))
+    return stored[tensor].float().numpy()
+
+
+def _parquet(path: Path) -> tuple[npt.NDArray[Any], list[str]]:
+    import polars as pl
+
+    try:
+        frame = pl.read_parquet(path)
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path} is not a parquet file: {error}") from None
+    name = next((c for c in frame.columns if c.lower() in ID_COLUMNS), None)
+    if name is None:
+        raise DataError(f"{path} has no id column ({', '.join(ID_COLUMNS)}); its columns: {', '.join(frame.columns)}")
+    rest = frame.drop(name)
+    lists = [c for c, kind in rest.schema.items() if isinstance(kind, pl.List | pl.Array)]
+    values = np.stack(rest[lists[0]].to_list()) if lists else rest.select(pl.selectors.numeric()).to_numpy()
+    return values, frame[name].cast(pl.String).to_list()
+
+
+def _ids(path: Path) -> list[str]:
+    if not path.is_file():
+        raise DataError(f"no file of ids at {path}")
+    try:
+        if path.suffix == ".npy":
+            return [str(name) for name in np.load(path, allow_pickle=False)]
+        if path.suffix == ".json":
+            return [str(name) for name in json.loads(path.read_text(encoding="utf-8"))]
+        if path.suffix == ".parquet":
+            import polars as pl
+
+            return pl.read_parquet(path).to_series(0).cast(pl.String).to_list()
+        return path.read_text(encoding="utf-8").splitlines()
+    except (ValueError, OSError) as error:
+        raise DataError(f"cannot read ids from {path}: {error}") from None

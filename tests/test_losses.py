@@ -1,0 +1,94 @@
+"""Hand-worked numbers, agreement with plain formulas, gradients and invariances of the training losses."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from interlingua import losses
+
+
+def test_bpr_by_hand():
+    # -log sigmoid(2 - 0) = log(1 + e^-2); -log sigmoid(0 - 1) = log(1 + e)
+    value = losses.bpr(torch.tensor([2.0, 0.0]), torch.tensor([0.0, 1.0]))
+    assert value.item() == pytest.approx((math.log1p(math.exp(-2)) + math.log1p(math.e)) / 2, rel=1e-6)
+
+
+def test_bpr_of_several_negatives_is_the_mean_over_pairs():
+    positive, negative = torch.tensor([1.0, -1.0]), torch.tensor([[0.0, 2.0], [3.0, -1.0]])
+    pairs = [losses.bpr(positive[i : i + 1], negative[i, j : j + 1]) for i in range(2) for j in range(2)]
+    assert losses.bpr(positive, negative).item() == pytest.approx(sum(p.item() for p in pairs) / 4, rel=1e-6)
+
+
+def test_bce_by_hand():
+    value = losses.bce(torch.tensor([0.0, math.log(3)]), torch.tensor([0.0, -math.log(3)]))
+    # sigmoid(0) = 1/2 and sigmoid(log 3) = 3/4 on both sides
+    assert value.item() == pytest.approx(2 * (math.log(2) + math.log(4 / 3)) / 2, rel=1e-6)
+
+
+def test_sampled_softmax_by_hand():
+    value = losses.sampled_softmax(torch.tensor([math.log(2)]), torch.tensor([[0.0, 0.0]]))
+    assert value.item() == pytest.approx(-math.log(2 / 4), rel=1e-6)
+    # 9 items, 2 negatives: each negative stands for 4 items
+    value = losses.sampled_softmax(torch.tensor([math.log(2)]), torch.tensor([[0.0, 0.0]]), num_items=9)
+    assert value.item() == pytest.approx(-math.log(2 / 10), rel=1e-6)
+
+
+def test_sampled_softmax_with_all_other_items_is_the_full_softmax():
+    torch.manual_seed(0)
+    states, table = torch.randn(5, 4), torch.randn(7, 4)
+    targets = torch.tensor([0, 6, 3, 3, 1])
+    scores = states @ table.T
+    others = torch.stack([torch.cat([scores[n, :t], scores[n, t + 1 :]]) for n, t in enumerate(targets)])
+    sampled = losses.sampled_softmax(scores.gather(1, targets[:, None])[:, 0], others, num_items=7)
+    torch.testing.assert_close(sampled, losses.full_softmax(states, table, targets))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 40), st.integers(2, 30), st.integers(1, 9), st.booleans(), st.integers(0, 999))
+def test_full_softmax_and_its_gradients_equal_the_plain_formula(rows, items, dim, with_bias, seed):
+    torch.manual_seed(seed)
+    states, table = torch.randn(rows, dim, dtype=torch.float64), torch.randn(items, dim, dtype=torch.float64) * 3
+    bias = torch.randn(items, dtype=torch.float64) if with_bias else None
+    targets = torch.randint(items, (rows,))
+    plain_in = [t.clone().float().requires_grad_() for t in (states, table)] + (
+        [bias.float().requires_grad_()] if with_bias else []
+    )
+    ours_in = [t.detach().clone().requires_grad_() for t in plain_in]
+    logits = plain_in[0] @ plain_in[1].T + (plain_in[2] if with_bias else 0)
+    plain = functional.cross_entropy(logits, targets)
+    old, losses.CHUNK_ELEMENTS = losses.CHUNK_ELEMENTS, 3 * items  # several chunks, the last one ragged
+    try:
+        ours = losses.full_softmax(ours_in[0], ours_in[1], targets, ours_in[2] if with_bias else None)
+    finally:
+        losses.CHUNK_ELEMENTS = old
+    torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-5)
+    (plain * 2.5).backward()
+    (ours * 2.5).backward()
+    for a, b in zip(ours_in, plain_in, strict=True):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_full_softmax_survives_huge_logits():
+    states = torch.tensor([[1000.0], [-1000.0]], requires_grad=True)
+    table = torch.tensor([[1.0], [-1.0]])
+    loss = losses.full_softmax(states, table, torch.tensor([0, 0]))
+    loss.backward()
+    assert loss.item() == pytest.approx(1000.0)  # (0 + 2000) / 2
+    assert torch.isfinite(states.grad).all()
+
+
+def test_full_softmax_of_no_rows_is_zero():
+    assert losses.full_softmax(torch.zeros(0, 3), torch.zeros(4, 3), torch.zeros(0, dtype=torch.long)).item() == 0.0
+
+
+@given(st.floats(-5, 5), st.floats(-5, 5), st.floats(-5, 5))
+def test_ranking_losses_ignore_a_common_shift(positive, negative, shift):
+    p, n = torch.tensor([positive]), torch.tensor([[negative, negative + 1]])
+    assert losses.bpr(p + shift, n + shift).item() == pytest.approx(losses.bpr(p, n).item(), abs=1e-4)
+    assert losses.sampled_softmax(p + shift, n + shift).item() == pytest.approx(
+        losses.sampled_softmax(p, n).item(), abs=1e-4
+    )
