@@ -1,0 +1,240 @@
+"""Runs side by side, user by user: differences with intervals and paired tests, never across protocols.
+
+Two numbers are comparable if the same users had the same targets ranked under the same protocol. Anything else is
+refused, with both ids in the message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from interlingua.errors import ArtifactError, ConfigError, unknown
+from interlingua.evaluate.intervals import bootstrap_means, intervals
+from interlingua.evaluate.metrics import Values
+from interlingua.evaluate.result import Report
+
+TESTS = ("bootstrap", "wilcoxon", "t")
+PAIRED_RESAMPLES = 10_000
+"""the smallest p-value of the bootstrap test is about 2 / resamples"""
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """One metric of two runs over the same users."""
+
+    metric: str
+    first: str
+    second: str
+    difference: float
+    """mean of the first minus mean of the second"""
+    interval: tuple[float, float]
+    """95 % paired bootstrap interval of the difference"""
+    p: float
+    p_holm: float
+    """p after Holm's correction for all tests of the comparison"""
+    better: int
+    """users for whom the first run is better"""
+    worse: int
+    equal: int
+
+    @property
+    def verdict(self) -> str:
+        """In words, at the 5 % level after correction."""
+        if self.p_holm < 0.05:
+            above, below = (self.first, self.second) if self.difference > 0 else (self.second, self.first)
+            return f"{above} is better than {below}"
+        return "no difference shown"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run: the mean over its seeds."""
+
+    name: str
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    seeds: int
+    spread: dict[str, float]
+    """standard deviation of the means over seeds (0 with one seed)"""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows and tests of one protocol."""
+
+    protocol: str
+    n_users: int
+    test: str
+    rows: tuple[Row, ...]
+    tests: tuple[PairedTest, ...]
+    warnings: tuple[str, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "protocol": self.protocol,
+            "n_users": self.n_users,
+            "test": self.test,
+            "runs": {
+                row.name: {
+                    "metrics": row.metrics,
+                    "intervals": {name: list(pair) for name, pair in row.intervals.items()},
+                    "seeds": row.seeds,
+                    "spread": row.spread,
+                }
+                for row in self.rows
+            },
+            "tests": [
+                {**each.__dict__, "interval": list(each.interval), "verdict": each.verdict} for each in self.tests
+            ],
+            "warnings": list(self.warnings),
+        }
+
+
+def compare(
+    runs: Mapping[str, Report | Sequence[Report]],
+    *,
+    metrics: Sequence[str] | None = None,
+    test: str = "bootstrap",
+    reference: str | None = None,
+    resamples: int = PAIRED_RESAMPLES,
+    seed: int = 0,
+) -> Comparison:
+    """Compares runs of one protocol on the same users.
+
+    Several reports of a run are its training seeds: every user's values are averaged over them first, so that the test
+    is about the method on these users and not about one lucky seed; the spread over seeds is shown beside it.
+
+    Args:
+        runs: name -> report, or reports of several seeds.
+        metrics: which (default: all that the runs share).
+        test: ``bootstrap`` (paired, by shifting to no difference), ``wilcoxon`` (signed ranks, zeros split) or ``t``.
+        reference: test every run against this one (default: all pairs).
+        resamples: of the paired bootstrap.
+        seed: of the paired bootstrap.
+
+    Raises:
+        ConfigError: fewer than two runs, different protocols, an unknown metric, test or reference.
+        ArtifactError: the runs have different users or targets.
+    """
+    if len(runs) < 2:
+        raise ConfigError(f"a comparison needs at least two runs; got {len(runs)}")
+    if test not in TESTS:
+        raise ConfigError(unknown("test", test, TESTS))
+    if reference is not None and reference not in runs:
+        raise ConfigError(unknown("reference run", reference, runs))
+    seeds = {name: (given,) if isinstance(given, Report) else tuple(given) for name, given in runs.items()}
+    _check_comparable(seeds)
+    names = _shared_metrics(seeds, metrics)
+    values = {
+        run: {m: np.mean([r.per_user[m] for r in reports], axis=0) for m in names} for run, reports in seeds.items()
+    }
+    pairs = [(run, reference) for run in runs if run != reference] if reference else list(combinations(runs, 2))
+    found = [
+        _paired(metric, (a, b), values[a][metric] - values[b][metric], test, resamples, seed)
+        for metric in names
+        for a, b in pairs
+    ]
+    corrected = holm([each.p for each in found])
+    first = next(iter(seeds.values()))[0]
+    return Comparison(
+        first.protocol,
+        first.n_users,
+        test,
+        tuple(_row(run, reports, values[run]) for run, reports in seeds.items()),
+        tuple(PairedTest(**{**each.__dict__, "p_holm": p}) for each, p in zip(found, corrected, strict=True)),
+        tuple(dict.fromkeys(w for reports in seeds.values() for r in reports for w in r.warnings)),
+    )
+
+
+def _check_comparable(seeds: Mapping[str, Sequence[Report]]) -> None:
+    (name, first), *others = [(name, report) for name, reports in seeds.items() for report in reports]
+    for other, report in others:
+        if report.protocol != first.protocol:
+            raise ConfigError(
+                f"{name} and {other} were measured under different protocols and cannot stand in one table:\n"
+                f"  {name}: {first.protocol}\n  {other}: {report.protocol}\n"
+                "evaluate both under one protocol (interlingua evaluate RUN --protocol NAME)"
+            )
+        if report.population != first.population or report.n_users != first.n_users:
+            raise ArtifactError(
+                f"{name} and {other} were measured on different users or targets and cannot be paired:\n"
+                f"  {name}: {first.n_users} users, population {first.population}\n"
+                f"  {other}: {report.n_users} users, population {report.population}\n"
+                "prepare one dataset and run both on it"
+            )
+
+
+def _shared_metrics(seeds: Mapping[str, Sequence[Report]], wanted: Sequence[str] | None) -> list[str]:
+    reports = [report for each in seeds.values() for report in each]
+    shared = [m for m in reports[0].per_user if all(m in r.per_user for r in reports)]
+    for name in wanted or ():
+        if name not in shared:
+            raise ConfigError(unknown("metric", name, shared, "the runs' reports"))
+    if not shared:
+        raise ArtifactError("the runs share no metric with per-user values; evaluate them again")
+    return list(wanted or shared)
+
+
+def _row(name: str, reports: Sequence[Report], values: Mapping[str, Values]) -> Row:
+    means = {metric: [float(r.metrics[metric]) for r in reports] for metric in values}
+    return Row(
+        name,
+        {metric: float(v.mean()) for metric, v in values.items()},
+        intervals(dict(values)),
+        len(reports),
+        {metric: float(np.std(m, ddof=1)) if len(m) > 1 else 0.0 for metric, m in means.items()},
+    )
+
+
+def _paired(
+    metric: str, names: tuple[str, str], difference: Values, test: str, resamples: int, seed: int
+) -> PairedTest:
+    means = bootstrap_means(difference[:, None], resamples=resamples, seed=seed)[:, 0]
+    low, high = np.quantile(means, [0.025, 0.975])
+    observed = float(difference.mean())
+    p = bootstrap_p(means, observed) if test == "bootstrap" else _classical_p(difference, test)
+    return PairedTest(
+        metric, names[0], names[1], observed, (float(low), float(high)), p, p,
+        int((difference > 0).sum()), int((difference < 0).sum()), int((difference == 0).sum()),
+    )  # fmt: skip
+
+
+def bootstrap_p(means: Values, observed: float) -> float:
+    """Two-sided p-value: how often a resampled mean, shifted so that there is no difference, is as far from 0.
+
+    Args:
+        means: (R,) bootstrap means of the difference.
+        observed: the difference.
+
+    Returns:
+        ``(1 + count) / (1 + R)``: never 0 (Davison & Hinkley 1997, 4.2).
+    """
+    extreme = np.abs(means - observed) >= abs(observed) - 1e-15
+    return float((1 + extreme.sum()) / (1 + len(means)))
+
+
+def _classical_p(difference: Values, test: str) -> float:
+    from scipy import stats
+
+    if not difference.any():
+        return 1.0
+    if test == "wilcoxon":
+        return float(stats.wilcoxon(difference, zero_method="zsplit").pvalue)
+    if np.ptp(difference) == 0:
+        return 0.0  # every user differs by the same amount: no variance to test against
+    return float(stats.ttest_1samp(difference, 0.0).pvalue)
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """P-values after Holm's step-down correction (Holm 1979), in the given order."""
+    order = np.argsort(p, kind="stable")
+    scaled = np.asarray(p)[order] * np.arange(len(p), 0, -1)
+    out = np.empty(len(p))
+    out[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return [float(value) for value in out]
