@@ -125,7 +125,8 @@ def prepare_raw(
     filter, split, clean = filter or FilterConfig(), split or SplitConfig(), clean or CleanConfig()
     events, kind = clean_events(raw, clean, log)
     texts = clean_texts(raw.items, "item_id", "item", clean, log, raw.where)
-    user_texts = None if raw.users is None else clean_texts(raw.users, "user_id", "user", clean, log, raw.where)
+    has_user_texts = raw.users is not None and raw.users.width > 1
+    user_texts = clean_texts(raw.users, "user_id", "user", clean, log, raw.where) if has_user_texts else None
     raw.events = pl.DataFrame()  # ten million rows of strings need not wait for the end
     interactions, given = _encode(events, kind)
     del events

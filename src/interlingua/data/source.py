@@ -95,14 +95,22 @@ def locate(source: str, log: Log) -> Path:
         raise DataError(
             f"{unknown('dataset', source, KNOWN, see='interlingua data list')}; and no such file in {Path.cwd()}"
         )
-    for folder in _places(known):
-        if folder.is_dir() and any(folder.iterdir()):
-            return folder
+    folder = present(known)
+    if folder is not None:
+        return folder
     if known.download is None:
         raise DataError(_nowhere(known))
     from interlingua.data.download import fetch
 
     return fetch(known, cache_folder() / "datasets", log)
+
+
+def present(known: Dataset) -> Path | None:
+    """The folder of a named dataset on this machine, or None."""
+    for folder in _places(known):
+        if folder.is_dir() and any(folder.iterdir()):
+            return folder
+    return None
 
 
 def _in_data(name: str) -> Path | None:

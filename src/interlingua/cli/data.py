@@ -1,0 +1,113 @@
+"""``interlingua data``: list the known datasets, prepare one, describe one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from interlingua.cli.options import AsJson, Seed
+
+if TYPE_CHECKING:
+    from interlingua.data.prepare import Prepared
+
+app = typer.Typer(help="List, prepare and describe datasets.", no_args_is_help=True)
+
+Source = Annotated[str, typer.Argument(help="A dataset's name (interlingua data list), a file or a folder.")]
+DataSets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="An option of [data]: filter.min_user=5, split=ratio, columns.user_id=reader, ... Repeatable.",
+    ),
+]
+
+
+@app.command("list")
+def listing(as_json: AsJson = False) -> None:
+    """List the datasets known by name, where each is found, and the readers."""
+    from interlingua import registry
+    from interlingua.data.datasets import KNOWN
+    from interlingua.data.source import present
+
+    rows = []
+    for known in KNOWN.values():
+        folder = present(known)
+        state = (
+            "generated" if known.generated else str(folder) if folder else "download" if known.download else "by hand"
+        )
+        rows.append(
+            {"name": known.name, "where": state, "about": known.about, "licence": known.licence, "url": known.url}
+        )
+    readers = registry.names("data")
+    if as_json:
+        print(json.dumps({"datasets": rows, "readers": readers}, ensure_ascii=False))
+        return
+    for row in rows:
+        print(f"{row['name']:<20} {row['about']}\n{'':<20} [{row['where']}] {row['licence']}")
+    print(f"\nreaders of files and folders: {', '.join(readers)}")
+
+
+@app.command()
+def prepare(
+    source: Source,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write the prepared dataset to.")],
+    sets: DataSets = None,
+    seed: Seed = 7,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be kept; write nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read, check, filter and split a source; write it as a folder of parquet files and one card."""
+    from interlingua.data.prepare import save
+
+    prepared = _prepared(source, sets, seed)
+    if not dry_run:
+        save(prepared, out)
+    if as_json:
+        print(json.dumps({"folder": None if dry_run else str(out), **prepared.card}, ensure_ascii=False))
+        return
+    counts = prepared.card["counts"]
+    print(
+        f"{prepared.card['name']}: {counts['users']:,} users, {counts['items']:,} items, {counts['events']:,} events "
+        f"(train {counts['train']:,}, valid {counts['valid']:,}, test {counts['test']:,}; {prepared.split.protocol})"
+    )
+    print("nothing written (--dry-run)" if dry_run else f"written to {out}; fingerprint {prepared.fingerprint[:12]}")
+
+
+@app.command()
+def describe(
+    source: Source,
+    sets: DataSets = None,
+    seed: Seed = 7,
+    plots: Annotated[Path | None, typer.Option("--plots", help="Write PNG and SVG plots to this folder.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show sizes, histograms, text coverage, time, cold shares and warnings of a source or a prepared folder."""
+    from interlingua.data.describe import describe as description
+    from interlingua.data.describe import render
+    from interlingua.data.prepare import load
+    from interlingua.data.prepared import is_prepared
+    from interlingua.progress import say
+
+    prepared = load(source) if not sets and is_prepared(source) else _prepared(source, sets, seed)
+    facts = description(prepared)
+    if plots is not None:
+        from interlingua.data.plots import write_plots
+
+        facts["plots"] = [str(path) for path in write_plots(prepared, plots)]
+        say(f"plots: {', '.join(facts['plots'])}")
+    print(json.dumps(facts, ensure_ascii=False) if as_json else render(facts))
+
+
+def _prepared(source: str, sets: list[str] | None, seed: int) -> Prepared:
+    from interlingua.config import build, parse_sets
+    from interlingua.data.prepare import DataConfig, prepare_config
+
+    values: dict[str, Any] = parse_sets([text.removeprefix("data.") for text in sets or []])
+    # "--set columns.user_id=7" names the column "7", and ids of columns are text whatever TOML makes of them
+    for table in ("columns", "domain"):
+        if isinstance(values.get(table), dict):
+            values[table] = {key: str(value) for key, value in values[table].items()}
+    return prepare_config(build(DataConfig, {**values, "name": source}, "[data]"), seed)
