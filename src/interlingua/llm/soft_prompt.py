@@ -1,0 +1,482 @@
+"""A-LLMRec's stage 2: a frozen language model reads a user and items as soft tokens and names the next item.
+
+Two projectors turn user and item vectors into input embeddings; only they learn (Kim et al., KDD 2024, arXiv 2404.11343,
+sections 3.3 and 4.2). Beside the paper's prompt (titles with vectors, likelihood of the answer's title) there is a short
+one: the template ``sequence`` is the history's vectors alone, where every position predicts the next item, so one pass
+over 50 items trains 50 answers, and a head scores the whole catalogue.
+
+Shape key: B rows, L history, C candidates, I items, D item vectors, U user vectors, H input width, T prompt tokens.
+
+**Deviations:**
+- Candidates are drawn from the items without a training event of the user (the authors: not in the input sequence).
+- A model that puts a begin token first has it before the user vector (the authors: after it).
+- Item vectors are standardised by one mean and one scale (``standardised = false``: as they are).
+- Scoring by free generation is ``paper``; ``likelihood``, ``generate`` and ``head`` are exact rankings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from interlingua.config import Config, FitConfig
+from interlingua.core import PAD, Batch, FloatArray, IntArray, Queries, Reader, ReaderInputs
+from interlingua.data.sample import Negatives, last_position_batches, sequence_batches
+from interlingua.errors import ConfigError
+from interlingua.llm import rank, sequence
+from interlingua.llm.head import Head, Mixture
+from interlingua.llm.models import LanguageModel, Precision, load, shuffled, truncated
+from interlingua.llm.projector import Kind, Projector
+from interlingua.llm.prompt import Assembled, CompiledTemplate, compile_template, embed_prompts
+from interlingua.llm.vectors import ItemVectors
+
+SEQUENCE = "sequence"
+ROWS = 16
+"""queries that the language model reads at once when scoring"""
+BLOCK = 256
+"""queries whose scores of the whole catalogue are held at once"""
+CALIBRATION_ROWS = 2000
+"""most validation users that the mixture is learned from"""
+WIDTH_WITHOUT_MODEL = 576
+"""H of the control without a language model: SmolLM2-135M's"""
+
+
+class Slots(Config):
+    """Where the vectors in a prompt come from."""
+
+    user: Literal["backbone", "none"] = "backbone"
+    """the user's vector, or the ablation without it"""
+    item: Literal["align", "backbone", "random", "none"] = "align"
+    """the items' vectors: joint ones, the backbone's own (MLP-LLM), random ones (ablation), titles only"""
+
+
+class SoftPromptConfig(Config):
+    """Options of :class:`SoftPrompt`."""
+
+    model: str = "smollm2-135m"
+    """name, folder or GGUF of a causal language model (paper: facebook/opt-6.7b)"""
+    precision: Precision = "fp32"
+    """fp32, bf16 or 4bit (paper: 8 bit)"""
+    template: str = "next-item"
+    """a template's name or path, or ``sequence``: the history's vectors alone, an answer at every position"""
+    slots: Slots = Slots()
+    """which vectors the prompt carries"""
+    history_length: int = 10
+    """items of the history in the prompt (paper: 10)"""
+    num_candidates: int = 20
+    """candidates in a training prompt, the answer included (paper: 20)"""
+    scoring: Literal["likelihood", "generate", "head", "paper"] = "likelihood"
+    """how candidates are ranked"""
+    length_normalisation: bool = False
+    """likelihood: divide by the number of answer tokens"""
+    all_positions: bool = False
+    """every training event is an answer once, not only the user's last (A-LLMRec_all); ``sequence`` always does so"""
+    inference_latent: Literal["joint", "text"] = "joint"
+    """``text``: items by their text latents when scoring (A-LLMRec (SBERT)); unseen items always are"""
+    standardised: bool = True
+    """shift and scale the item vectors (paper: no)"""
+    projector: Kind = "mlp"
+    """``mlp`` (paper) or ``linear``"""
+    projector_init: Literal["xavier", "scaled", "titles"] = "titles"
+    """``xavier`` (paper); ``scaled``: to the length of token embeddings; ``titles``: item vectors land on the model's own
+    embeddings of the titles, by ridge regression"""
+    num_layers: int | None = None
+    """only the first layers of the language model (None: all)"""
+    lm_weights: Literal["pretrained", "shuffled", "none"] = "pretrained"
+    """controls: ``shuffled`` weights; ``none``: no language model, the mean of the history's soft tokens is its state"""
+    lm_weight: float = 1.0
+    """weight of the answer's title loss; without effect where no title is generated (``sequence``)"""
+    head_weight: float = 0.0
+    """weight of the head's softmax over all items; needed for ``scoring = "head"``"""
+    head_items: int = 20000
+    """the head's softmax runs over all items up to this many, else over this many sampled ones"""
+    distill_weight: float = 0.0
+    """weight of the cross-entropy with the backbone's distribution (head only)"""
+    distill_temperature: float = 1.0
+    """softens the backbone's distribution"""
+    cold_dropout: float = 0.0
+    """share of items that a training step sees by their text alone"""
+    text_below: int = 1
+    """items with fewer training events than this are seen by their text when scoring"""
+    residual: bool = False
+    """head: mix in the backbone's score, gated by the item's number of training events"""
+    dropout: float = 0.0
+    """on soft tokens and on the head's input"""
+    max_title_tokens: int | None = None
+    """longer titles are cut in prompts and answers"""
+    fit: FitConfig = FitConfig(learning_rate=1e-4, beta2=0.98, batch_size=4, epochs=5)
+    """training (paper: batches of 4, 5 epochs over the users)"""
+
+
+class SoftPrompt(Reader):
+    """Projectors (and a head) around a frozen language model."""
+
+    Config = SoftPromptConfig
+
+    def __init__(self, config: SoftPromptConfig, inputs: ReaderInputs) -> None:
+        super().__init__(config, inputs)
+        _check(config, inputs)
+        self.lm = language_model(config)
+        width = WIDTH_WITHOUT_MODEL if self.lm is None else self.lm.hidden_size
+        self.vectors = ItemVectors(inputs, config.slots.item, config.standardised)
+        self.item_projector: Projector | None = None
+        self.user_projector: Projector | None = None
+        if config.slots.item != "none":
+            self.item_projector = Projector(self.vectors.dim, width, nn.GELU(), config.projector)
+        if config.slots.user != "none":
+            self.user_projector = Projector(inputs.user_dim, width, nn.LeakyReLU(), config.projector)
+        self.prompts: CompiledTemplate | None = None
+        if not self.sequential:
+            assert self.lm is not None
+            self.prompts = _compiled(config, self.lm, inputs)
+        self.head: Head | None = None
+        if config.head_weight > 0 or config.distill_weight > 0 or config.scoring == "head":
+            self.head = Head(width if self.lm is None else _state_width(self.lm), self.vectors.dim, width)
+        self.mixture = Mixture(self.num_items) if config.residual else None
+        self.register_buffer("counts", torch.as_tensor(inputs.train.item_counts).float(), persistent=False)
+        self.fit_r2 = self._initialise()
+        self._negatives: Negatives | None = None
+
+    counts: Tensor
+
+    @property
+    def sequential(self) -> bool:
+        """The prompt is the history's vectors alone."""
+        return self.config.template == SEQUENCE or self.config.lm_weights == "none"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the projectors live; the language model follows."""
+        return self.counts.device
+
+    @torch.no_grad()
+    def _initialise(self) -> float | None:
+        """Projector scales; returns R² of the closed form, where it is used."""
+        config: SoftPromptConfig = self.config
+        if self.head is not None:
+            self.head.items.scale_to(self.vectors.joint, self.head.width**0.5)
+        if self.lm is None or config.projector_init == "xavier":
+            return None
+        if self.user_projector is not None and self.inputs.represent is not None:
+            some = self.inputs.train.queries(np.arange(min(512, self.inputs.train.num_users)))
+            self.user_projector.scale_to(self.inputs.represent(some).detach().float().cpu(), self.lm.embedding_norm)
+        if self.item_projector is None:
+            return None
+        if config.projector_init == "scaled":
+            self.item_projector.scale_to(self.vectors.joint, self.lm.embedding_norm)
+            return None
+        return self.item_projector.fit_to(self.vectors.joint, title_embeddings(self.lm, self.inputs.titles))
+
+    # ---------------------------------------------------------------- training
+
+    def batches(self, epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
+        """Windows with an answer at every position (``sequence``), or prompts with one answer and its negatives."""
+        config: SoftPromptConfig = self.config
+        train, rows = self.inputs.train, config.fit.batch_size
+        if self.sequential:
+            return sequence_batches(train, config.history_length, rows, generator, 0, long="window")
+        if self._negatives is None:
+            self._negatives = Negatives(train)
+        return last_position_batches(
+            train, max(config.history_length, sequence.USER_HISTORY), rows, generator,
+            negatives=self._negatives, num_negatives=config.num_candidates - 1, all_positions=config.all_positions,
+        )  # fmt: skip
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Named losses: ``lm`` (title of the answer), ``head`` and ``distill``."""
+        assert batch.histories is not None
+        self._place()
+        vectors = self.vectors.dropped(self.config.cold_dropout)
+        if self.sequential:
+            states, where = self._sequence_states(vectors, batch.histories, every=True)
+            targets = sequence.shifted(batch.positives, batch.histories)[0]
+            keep = where & (targets != PAD)
+            return self._head_losses(states[keep], targets[keep], vectors, batch.histories, keep)
+        return self._prompt_losses(batch, vectors)
+
+    def _prompt_losses(self, batch: Batch, vectors: Tensor) -> dict[str, Tensor]:
+        assert self.prompts is not None and self.lm is not None and batch.histories is not None
+        config: SoftPromptConfig = self.config
+        histories = batch.histories.cpu().numpy()
+        targets = batch.positives
+        candidates = None
+        if "candidates" in self.prompts.needs:
+            assert batch.negatives is not None
+            shown = torch.cat([targets[:, None], batch.negatives.reshape(len(targets), -1)], 1)
+            order = torch.rand(shown.shape).argsort(1).to(shown.device)
+            candidates = shown.gather(1, order).cpu().numpy()
+        queries = sequence.queries_of(histories, batch.users.cpu().numpy())
+        prompts, embeds = self._prompts(histories[:, -config.history_length :], candidates, queries, vectors)
+        mask = torch.as_tensor(prompts.mask, device=embeds.device)
+        out: dict[str, Tensor] = {}
+        if config.lm_weight > 0:
+            ids, lengths = self.prompts.target_ids(targets.cpu().numpy())
+            log_likelihood = rank.target_log_likelihood(self.lm, embeds, mask, ids, lengths)
+            # the authors average over answer tokens of the whole batch, as the causal language-model loss does
+            out["lm"] = -config.lm_weight * log_likelihood.sum() / float(lengths.sum())
+        if self.head is not None:
+            states = rank.last_states(self.lm.forward(embeds, mask).states, mask)
+            out |= self._head_losses(states, targets, vectors, batch.histories, None)
+        return out
+
+    def _head_losses(
+        self, states: Tensor, targets: Tensor, vectors: Tensor, histories: Tensor, keep: Tensor | None
+    ) -> dict[str, Tensor]:
+        """``states`` (N, H'), ``targets`` (N,); ``keep``: which places of the histories they belong to, None: the last."""
+        assert self.head is not None
+        config: SoftPromptConfig = self.config
+        items = torch.arange(self.num_items, device=targets.device)
+        goals = targets
+        if (
+            self.num_items > config.head_items
+        ):  # shared sampled negatives; the answers of the batch are always among them
+            drawn = torch.randint(self.num_items, (config.head_items,), device=targets.device)
+            items, goals = torch.unique(torch.cat([targets, drawn]), return_inverse=True)
+            goals = goals[: len(targets)]
+        queries = self.head.queries(functional.dropout(states.float(), config.dropout, self.training))
+        logits = queries @ self.head.table(vectors[items]).T
+        out = {"head": max(config.head_weight, 0.0) * functional.cross_entropy(logits, goals)}
+        if config.distill_weight > 0 and self.inputs.base_score is not None:
+            asked = sequence.prefix_queries(histories, keep) if keep is not None else sequence.queries_of(histories)
+            teacher = torch.as_tensor(self.inputs.base_score(asked, None), device=logits.device)[:, items]
+            soft = torch.softmax(teacher / config.distill_temperature, dim=-1)
+            out["distill"] = config.distill_weight * functional.cross_entropy(logits, soft)
+        return out
+
+    # ---------------------------------------------------------------- reading
+
+    def _place(self) -> None:
+        """The language model is no child module: it follows the projectors to their device here."""
+        if self.lm is not None and self.lm.device != self.device and self.lm.precision != "4bit":
+            self.lm.to(self.device)
+
+    def _users(self, queries: Queries) -> Tensor | None:
+        """(B, H) soft tokens of users, or None without that slot."""
+        if self.user_projector is None:
+            return None
+        assert self.inputs.represent is not None
+        with torch.no_grad():
+            users = self.inputs.represent(queries).detach().float().to(self.device)
+        return self.user_projector(users)
+
+    def _prompts(
+        self, histories: IntArray, candidates: IntArray | None, queries: Queries, vectors: Tensor
+    ) -> tuple[Assembled, Tensor]:
+        """Left-padded prompts and their (B, T, H) input embeddings."""
+        assert self.prompts is not None and self.lm is not None
+        prompts = self.prompts.assemble(histories, candidates, max_length=self.lm.max_positions)
+        items = None
+        if self.item_projector is not None:
+            rows, back = np.unique(prompts.item_rows, return_inverse=True)  # each item is projected once
+            items = self.item_projector(vectors[torch.as_tensor(rows)])[torch.as_tensor(back)]
+            items = functional.dropout(items, self.config.dropout, self.training)
+        return prompts, embed_prompts(self.lm, prompts, self._users(queries), items)
+
+    def _sequence_states(self, vectors: Tensor, histories: Tensor, *, every: bool) -> tuple[Tensor, Tensor]:
+        """States (B, L, H') of right-padded histories and which places (B, L) hold an item."""
+        assert self.item_projector is not None
+        rows, where = sequence.shifted(histories, histories)
+        distinct, back = torch.unique(rows.clamp_min(0), return_inverse=True)
+        soft = self.item_projector(vectors[distinct])[back]
+        if self.user_projector is not None:
+            asked = where if every else sequence.last_places(where)
+            users = self._users(sequence.prefix_queries(histories, asked))
+            soft = soft.index_put(torch.nonzero(asked, as_tuple=True), users, accumulate=True)
+        soft = functional.dropout(soft, self.config.dropout, self.training)
+        if self.lm is None:
+            count = torch.arange(1, soft.shape[1] + 1, device=soft.device)[None, :, None]
+            return soft + soft.cumsum(1) / count, where
+        return self.lm.forward(soft).states, where  # causal, padding behind: no mask is needed
+
+    # ---------------------------------------------------------------- scoring
+
+    @torch.no_grad()
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """Scores of candidates (see :class:`interlingua.core.Ranker`).
+
+        The head scores the whole catalogue at once; the other ways need candidates (see ``Cascade`` for full ranking).
+
+        Raises:
+            ConfigError: ``items`` is None and titles are scored.
+        """
+        self.eval()
+        self._place()
+        if self.config.scoring == "head":
+            out = [self._head_scores(queries.slice(at, at + BLOCK)) for at in range(0, len(queries), BLOCK)]
+            scores = torch.cat(out).cpu().numpy() if out else np.zeros((0, self.num_items), np.float32)
+            return scores if items is None else np.take_along_axis(scores, np.asarray(items, np.int64), axis=1)
+        if items is None:
+            raise ConfigError(
+                f"llm.scoring = {self.config.scoring!r} ranks given candidates only; retrieve some first "
+                "(evaluate.retrieve) or use scoring = 'head', which scores the whole catalogue"
+            )
+        rows = np.asarray(items, np.int64)
+        return np.concatenate(
+            [
+                self._title_scores(queries.slice(at, at + ROWS), rows[at : at + ROWS])
+                for at in range(0, len(queries), ROWS)
+            ]
+        )
+
+    def vectors_for_scoring(self) -> Tensor:
+        """(I, D): rarely seen items by their text; all of them with ``inference_latent = "text"``."""
+        if not self.vectors.has_text:
+            return self.vectors.joint
+        if self.config.inference_latent == "text":
+            return self.vectors.text
+        return self.vectors.mixed(self.counts < self.config.text_below)
+
+    def _head_log_probs(self, queries: Queries) -> Tensor:
+        """(B, I) log-probabilities by the head alone."""
+        assert self.head is not None
+        vectors = self.vectors_for_scoring()
+        if self.sequential:
+            order = np.argsort(queries.lengths(), kind="stable")  # rows of similar length run together
+            states: list[Tensor] = []
+            for at in range(0, len(order), ROWS):
+                part = queries.take(order[at : at + ROWS])
+                width = int(np.clip(part.lengths().max(initial=1), 1, self.config.history_length))
+                histories = torch.as_tensor(part.padded(width), device=self.device)
+                found, where = self._sequence_states(vectors, histories, every=False)
+                states.append(rank.last_states(found, where))
+            joined = torch.cat(states)[torch.as_tensor(np.argsort(order))]
+        else:
+            joined = torch.cat(
+                [self._prompt_states(queries.slice(at, at + ROWS), vectors) for at in range(0, len(queries), ROWS)]
+            )
+        return torch.log_softmax(self.head.queries(joined) @ self.head.table(vectors).T, dim=-1)
+
+    def _prompt_states(self, queries: Queries, vectors: Tensor) -> Tensor:
+        prompts, embeds = self._prompts(queries.padded(self.config.history_length), None, queries, vectors)
+        assert self.lm is not None
+        mask = torch.as_tensor(prompts.mask, device=embeds.device)
+        return rank.last_states(self.lm.forward(embeds, mask).states, mask)
+
+    def _head_scores(self, queries: Queries) -> Tensor:
+        head = self._head_log_probs(queries)
+        return head if self.mixture is None else self.mixture(head, self._base_log_probs(queries), self.counts)
+
+    def _base_log_probs(self, queries: Queries) -> Tensor:
+        assert self.inputs.base_score is not None
+        return torch.log_softmax(torch.as_tensor(self.inputs.base_score(queries, None), device=self.device), dim=-1)
+
+    @torch.no_grad()
+    def calibrate(self, queries: Queries, targets: IntArray) -> float | None:
+        """Learns how head and backbone are mixed, from validation users (nothing else reads them).
+
+        Args:
+            queries: N histories that the backbone was not trained to answer.
+            targets: (N,) the item that followed.
+
+        Returns:
+            Mean negative log-likelihood after it, or None where there is nothing to mix.
+        """
+        if self.mixture is None or not len(queries):
+            return None
+        self.eval()
+        self._place()
+        if len(queries) > CALIBRATION_ROWS:
+            chosen = np.random.default_rng(0).choice(len(queries), CALIBRATION_ROWS, replace=False)
+            queries, targets = queries.take(chosen), np.asarray(targets)[chosen]
+        blocks = [queries.slice(at, at + BLOCK) for at in range(0, len(queries), BLOCK)]
+        head = torch.cat([self._head_log_probs(block) for block in blocks])
+        base = torch.cat([self._base_log_probs(block) for block in blocks])
+        seen = torch.zeros(head.shape, dtype=torch.bool)
+        seen[np.repeat(np.arange(len(queries)), queries.lengths()), queries.items.astype(np.int64)] = True
+        wanted = torch.as_tensor(np.asarray(targets, np.int64), device=self.device)
+        return self.mixture.fit(head, base, self.counts, wanted, seen.to(self.device))
+
+    def _title_scores(self, queries: Queries, items: IntArray) -> FloatArray:
+        """(B, C) log-likelihoods of titles, or 1 for the item that was written and 0 for the others."""
+        assert self.prompts is not None and self.lm is not None
+        config: SoftPromptConfig = self.config
+        vectors = self.vectors_for_scoring()
+        shown = presented(items, queries) if "candidates" in self.prompts.needs else None
+        prompts, embeds = self._prompts(queries.padded(config.history_length), shown, queries, vectors)
+        mask = torch.as_tensor(prompts.mask, device=embeds.device)
+        ids, lengths = self.prompts.target_ids(items.ravel())
+        shape = items.shape
+        return rank.title_log_likelihood(
+            self.lm,
+            embeds,
+            mask,
+            ids.reshape(*shape, -1),
+            lengths.reshape(shape),
+            normalize=config.length_normalisation,
+        ).numpy()
+
+
+def presented(items: IntArray, queries: Queries) -> IntArray:
+    """(B, C) candidates in the order that the prompt shows them.
+
+    Callers put the answer first; a model must not find that out. The order follows from the item and the history alone,
+    so it is the same whoever asks and in whatever order.
+    """
+    lengths = queries.lengths()
+    salt = np.array([int(queries.history(row)[-1]) if lengths[row] else 0 for row in range(len(queries))], np.uint64)
+    keys = np.asarray(items, np.uint64) + np.uint64(1) + (salt[:, None] << np.uint64(32))
+    for shift, factor in ((33, 0xFF51AFD7ED558CCD), (33, 0xC4CEB9FE1A85EC53), (33, 1)):  # MurmurHash3's finaliser
+        keys = (keys ^ (keys >> np.uint64(shift))) * np.uint64(factor)
+    return np.take_along_axis(np.asarray(items), np.argsort(keys, axis=1, kind="stable"), axis=1)
+
+
+def language_model(config: SoftPromptConfig) -> LanguageModel | None:
+    """The frozen model that a configuration asks for; None for the control without one."""
+    if config.lm_weights == "none":
+        return None
+    found = load(config.model, precision=config.precision, device="cpu")
+    if config.num_layers is not None:
+        found = truncated(found, config.num_layers)
+    return shuffled(found, seed=0) if config.lm_weights == "shuffled" else found
+
+
+def title_embeddings(lm: LanguageModel, titles: list[str]) -> Tensor:
+    """(I, H) mean input embedding of each title's tokens: where an item's soft token should land."""
+    ids = [lm.tokenize(title) or [lm.eos_id] for title in titles]
+    lengths = torch.tensor([len(i) for i in ids])
+    flat = lm.embed(torch.tensor([token for i in ids for token in i])).float().cpu()
+    owners = torch.repeat_interleave(torch.arange(len(ids)), lengths)
+    return torch.zeros(len(ids), flat.shape[1]).index_add(0, owners, flat) / lengths[:, None]
+
+
+def _state_width(lm: LanguageModel) -> int:
+    probe = torch.zeros(1, 1, lm.hidden_size, device=lm.device)
+    with torch.no_grad():
+        return int(lm.forward(probe).states.shape[-1])
+
+
+def _compiled(config: SoftPromptConfig, lm: LanguageModel, inputs: ReaderInputs) -> CompiledTemplate:
+    slots = {name for name, source in (("user", config.slots.user), ("item", config.slots.item)) if source != "none"}
+    return compile_template(
+        config.template, lm, inputs.titles, inputs.domain, slots=slots, max_title_tokens=config.max_title_tokens
+    )
+
+
+def _check(config: SoftPromptConfig, inputs: ReaderInputs) -> None:
+    problems = []
+    sequential = config.template == SEQUENCE or config.lm_weights == "none"
+    if config.slots.user != "none" and inputs.represent is None:
+        problems.append("llm.slots.user = 'backbone', but this backbone has no user vectors; set slots.user = 'none'")
+    if sequential and config.slots.item == "none":
+        problems.append("llm.template = 'sequence' consists of item vectors; slots.item cannot be 'none'")
+    if sequential and config.scoring != "head":
+        problems.append(
+            "without titles in the prompt (template 'sequence', lm_weights 'none') set llm.scoring = 'head'"
+        )
+    if config.scoring == "head" and not (config.head_weight > 0 or config.distill_weight > 0):
+        problems.append("llm.scoring = 'head' needs llm.head_weight > 0, else the head is never trained")
+    if config.scoring == "head" and config.slots.item == "none":
+        problems.append("llm.scoring = 'head' compares item vectors; slots.item cannot be 'none'")
+    if (config.residual or config.distill_weight > 0) and inputs.base_score is None:
+        problems.append("llm.residual and llm.distill_weight need a backbone that scores")
+    if config.inference_latent == "text" and inputs.text_items is None:
+        problems.append("llm.inference_latent = 'text', but the aligner gave no text latents; use aligner autoencoder")
+    if not sequential and config.lm_weight <= 0 and config.head_weight <= 0:
+        problems.append("llm.lm_weight and llm.head_weight are both 0: nothing to train")
+    if problems:
+        raise ConfigError("\n".join(problems))

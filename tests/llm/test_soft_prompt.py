@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import TITLES, build, tokenizer_of
+
+from interlingua.config import FitConfig
+from interlingua.core import PAD, Batch, Domain, Queries, ReaderInputs
+from interlingua.data.interactions import Interactions
+from interlingua.errors import ConfigError
+from interlingua.fit import fit_best, trainable_state
+from interlingua.llm import sequence
+from interlingua.llm.soft_prompt import SoftPrompt, SoftPromptConfig, presented
+
+ITEMS, USERS, WIDTH = len(TITLES), 14, 6
+MODES = {
+    "likelihood": {},
+    "sequence": {"template": "sequence", "scoring": "head", "head_weight": 1.0},
+    "both": {"template": "next-item-vectors", "scoring": "head", "head_weight": 1.0, "lm_weight": 0.5},
+    "distilled": {"template": "sequence", "scoring": "head", "distill_weight": 1.0, "residual": True},
+    "none": {"lm_weights": "none", "scoring": "head", "head_weight": 1.0},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tiny")
+    build("llama").save_pretrained(path)
+    tokenizer_of().save_pretrained(path)
+    return str(path)
+
+
+def events(cold: int = 1):
+    """The next item is the previous one plus one; the last ``cold`` items never occur."""
+    warm = ITEMS - cold
+    users = np.repeat(np.arange(USERS), 8)
+    items = (np.tile(np.arange(8), USERS) + np.repeat(np.arange(USERS), 8)) % warm
+    ids = [str(i) for i in range(ITEMS)]
+    return Interactions.of(np.array([str(u) for u in range(USERS)]), np.array(ids), users, items)
+
+
+def inputs(**changes):
+    generator = torch.Generator().manual_seed(3)
+    table = torch.randn(ITEMS, WIDTH, generator=generator)
+    text = table + 0.3 * torch.randn(ITEMS, WIDTH, generator=generator)
+
+    def represent(queries: Queries) -> torch.Tensor:
+        rows = [table[torch.as_tensor(np.asarray(queries.history(b), np.int64))].mean(0) for b in range(len(queries))]
+        return torch.stack(rows) if rows else torch.zeros(0, WIDTH)
+
+    def base_score(queries: Queries, items=None):
+        scores = (represent(queries) @ table.T).numpy()
+        return scores if items is None else np.take_along_axis(scores, np.asarray(items), 1)
+
+    train = events()
+    given = {
+        "titles": TITLES, "domain": Domain("movie", "watch", "watched"), "train": train, "items": table,
+        "text_items": text, "represent": represent, "user_dim": WIDTH, "base_score": base_score,
+        "cold_items": train.item_counts == 0,
+    }  # fmt: skip
+    return ReaderInputs(**(given | changes))
+
+
+def make(folder, seed=1, given=None, **options):
+    torch.manual_seed(seed)
+    options = {"history_length": 5, "num_candidates": 4, "fit": FitConfig(learning_rate=1e-3, batch_size=4), **options}
+    return SoftPrompt(SoftPromptConfig(model=folder, **options), given or inputs())
+
+
+def first_batch(reader, seed=0) -> Batch:
+    return next(iter(reader.batches(0, np.random.default_rng(seed))))
+
+
+def asked():
+    return Queries.of([[0, 1, 2], [4], [3, 4, 5, 6, 7, 8, 9]], np.array([0, -1, 2]))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_gradients_reach_every_trainable_parameter_and_the_model_stays_bitwise_equal(folder, mode):
+    reader = make(folder, **MODES[mode])
+    before = {} if reader.lm is None else {k: v.clone() for k, v in reader.lm.model.state_dict().items()}
+    start = {k: v.clone() for k, v in reader.named_parameters()}
+    fit_best(reader, reader.batches, FitConfig(learning_rate=1e-2, batch_size=4, epochs=2), seed=3, device="cpu")
+    for name, value in reader.named_parameters():
+        assert value.grad is not None, name
+        assert not torch.equal(start[name], value), name
+    if reader.lm is not None:
+        after = reader.lm.model.state_dict()
+        assert all(torch.equal(before[k], after[k]) for k in before)
+        assert all(p.grad is None for p in reader.lm.model.parameters())
+        names = set(trainable_state(reader))
+        assert not any(name.startswith("lm") for name in names)  # the frozen model is named, never copied
+
+
+def test_the_loss_is_the_causal_loss_of_the_plain_model_on_the_same_sequence(folder):
+    reader = make(folder)
+    batch = first_batch(reader)
+    torch.manual_seed(11)
+    got = float(reader(batch)["lm"])
+    torch.manual_seed(11)
+    shown = torch.cat([batch.positives[:, None], batch.negatives], 1)
+    shown = shown.gather(1, torch.rand(shown.shape).argsort(1)).numpy()
+    histories = batch.histories.numpy()
+    sums, count = 0.0, 0
+    for row in range(len(batch)):
+        alone, embeds = reader._prompts(
+            histories[row : row + 1, -5:], shown[row : row + 1],
+            sequence.queries_of(histories[row : row + 1]), reader.vectors.joint,
+        )  # fmt: skip
+        ids, lengths = reader.prompts.target_ids(batch.positives[row : row + 1].numpy())
+        answer = torch.as_tensor(ids[:, : lengths[0]])
+        joined = torch.cat([embeds, reader.lm.embed(answer)], 1)
+        labels = torch.cat([torch.full(embeds.shape[:2], -100), answer], 1)
+        plain = reader.lm.model(inputs_embeds=joined, labels=labels).loss
+        sums, count = sums + float(plain) * int(lengths[0]), count + int(lengths[0])
+        assert alone.mask.all()
+    assert got == pytest.approx(sums / count, rel=1e-4)
+
+
+def test_likelihood_scores_equal_the_sum_over_the_tokens_of_each_title(folder):
+    reader = make(folder)
+    queries, items = asked(), np.array([[3, 0, 11], [5, 6, 7], [1, 2, 10]])
+    got = reader.score(queries, items)
+    vectors = reader.vectors_for_scoring()
+    for row in range(len(items)):
+        one = queries.slice(row, row + 1)
+        shown = presented(items[row : row + 1], one)
+        _, embeds = reader._prompts(one.padded(5), shown, one, vectors)
+        for column, item in enumerate(items[row]):
+            ids, lengths = reader.prompts.target_ids(np.array([item]))
+            answer = torch.as_tensor(ids[0, : lengths[0]])
+            with torch.no_grad():
+                joined = torch.cat([embeds, reader.lm.embed(answer)[None]], 1)
+                logits = reader.lm.model(inputs_embeds=joined).logits.log_softmax(-1)[0]
+            slow = sum(float(logits[embeds.shape[1] - 1 + k, token]) for k, token in enumerate(answer))
+            assert got[row, column] == pytest.approx(slow, abs=2e-3)
+
+
+@pytest.mark.parametrize("user", ["backbone", "none"])
+def test_one_pass_over_all_positions_equals_a_pass_for_each_prefix(folder, user):
+    reader = make(folder, slots={"user": user}, **MODES["sequence"]).eval()
+    if user == "none":
+        history = torch.tensor([[PAD, PAD, 3, 4, 5], [1, 2, 3, 4, 6]])
+        states, where = reader._sequence_states(reader.vectors.joint, history, every=True)
+        for row, items in enumerate(([3, 4, 5], [1, 2, 3, 4, 6])):
+            assert int(where[row].sum()) == len(items)
+            for stop in range(1, len(items) + 1):
+                alone = torch.tensor([items[:stop]])
+                single, _ = reader._sequence_states(reader.vectors.joint, alone, every=True)
+                assert torch.allclose(states[row, stop - 1], single[0, -1], atol=1e-4)
+    else:  # with a user vector at every place of training, an answer must not see later items
+        history = torch.tensor([[1, 2, 3, 4, 6]])
+        changed = torch.tensor([[1, 2, 3, 9, 0]])
+        a, _ = reader._sequence_states(reader.vectors.joint, history, every=True)
+        b, _ = reader._sequence_states(reader.vectors.joint, changed, every=True)
+        assert torch.allclose(a[0, :3], b[0, :3], atol=1e-5)
+        assert not torch.allclose(a[0, 3], b[0, 3], atol=1e-3)
+
+
+def test_prefix_queries_are_the_items_up_to_each_place():
+    histories = torch.tensor([[PAD, 3, 4], [1, 2, 5]])
+    keep = torch.tensor([[True, True, False], [False, True, True]])
+    got = sequence.prefix_queries(histories, keep)
+    assert [list(got.history(b)) for b in range(len(got))] == [[3], [3, 4], [1, 2], [1, 2, 5]]
+
+
+def test_rows_are_moved_to_the_front_together_with_their_targets():
+    histories = torch.tensor([[PAD, 3, 4], [1, 2, 5]])
+    targets = torch.tensor([[PAD, 4, 6], [2, 5, 7]])
+    rows, where = sequence.shifted(histories, histories)
+    moved, _ = sequence.shifted(targets, histories)
+    assert rows.tolist() == [[3, 4, PAD], [1, 2, 5]]
+    assert moved.tolist() == [[4, 6, PAD], [2, 5, 7]]
+    assert sequence.last_places(where).tolist() == [[False, True, False], [False, False, True]]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_saved_state_gives_the_same_scores(folder, mode):
+    reader, other = make(folder, **MODES[mode]), make(folder, seed=2, **MODES[mode])
+    items = np.array([[3, 0, 11], [5, 6, 7], [1, 2, 10]])
+    state = {k: v.clone() for k, v in trainable_state(reader).items()}
+    assert not np.allclose(reader.score(asked(), items), other.score(asked(), items))
+    other.load_state_dict(state, strict=False)
+    assert np.array_equal(reader.score(asked(), items), other.score(asked(), items))
+    assert np.array_equal(reader.score(asked(), items), reader.score(asked(), items))
+
+
+def test_the_same_seed_gives_the_same_trace_and_another_seed_another(folder):
+    def trace(seed):
+        reader = make(folder, cold_dropout=0.3, dropout=0.1, **MODES["sequence"])
+        log = fit_best(reader, reader.batches, FitConfig(batch_size=4, epochs=2), seed=seed, device="cpu")
+        return [record["losses"] for record in log.epochs], reader.score(asked())
+
+    (a, scores), (b, again), (c, _) = trace(1), trace(1), trace(2)
+    assert a == b
+    assert np.array_equal(scores, again)
+    assert a != c
+
+
+def test_the_sequence_prompt_learns_the_next_item(folder):
+    reader = make(folder, **MODES["sequence"])
+    fit_best(reader, reader.batches, FitConfig(learning_rate=5e-3, batch_size=8, epochs=60), seed=1, device="cpu")
+    queries = Queries.of([[k, k + 1, k + 2] for k in range(6)])
+    assert (reader.score(queries).argmax(1) == np.arange(3, 9)).mean() >= 0.8
+
+
+def test_unseen_items_are_read_from_their_text(folder):
+    reader = make(folder, **MODES["sequence"])
+    cold = ITEMS - 1
+    plain = reader.score(asked())
+    changed = inputs()
+    changed.text_items[cold] += 1.0
+    again = make(folder, given=changed, **MODES["sequence"]).score(asked())
+    different = np.abs(again - plain).max(0)
+    assert different.argmax() == cold
+    assert different[cold] > 1e-3
+    joint = inputs()
+    joint.items[cold] += 0.0
+    every = make(folder, inference_latent="text", **MODES["sequence"]).score(asked())
+    assert not np.allclose(every, plain)
+
+
+def test_scores_do_not_depend_on_who_is_asked_together_or_on_where_the_answer_stands(folder):
+    for mode in ("likelihood", "sequence"):
+        reader = make(folder, **MODES[mode])
+        items = np.array([[3, 0, 11], [5, 6, 7], [1, 2, 10]])
+        whole = reader.score(asked(), items)
+        one = np.concatenate([reader.score(asked().slice(b, b + 1), items[b : b + 1]) for b in range(3)])
+        assert np.allclose(whole, one, atol=1e-4)
+        turned = reader.score(asked(), items[:, [2, 0, 1]])
+        assert np.allclose(whole[:, [2, 0, 1]], turned, atol=1e-4)
+
+
+def test_titles_alone_need_no_vectors(folder):
+    reader = make(folder, slots={"user": "none", "item": "none"}, head_weight=0.0)
+    assert not list(reader.parameters())  # nothing to train: what the model can do by itself
+    assert reader.score(asked(), np.array([[3, 0], [5, 6], [1, 2]])).shape == (3, 2)
+
+
+def test_the_closed_form_puts_soft_tokens_nearer_to_titles_than_chance(folder):
+    assert make(folder, projector_init="titles").fit_r2 > 0.5
+    assert make(folder, projector_init="xavier").fit_r2 is None
+
+
+def test_the_mixture_trusts_the_backbone_for_seen_items_only(folder):
+    reader = make(folder, **MODES["distilled"])
+    queries = Queries.of([[k] for k in range(8)])
+    before = reader.mixture.numbers.clone()
+    reached = reader.calibrate(queries, np.arange(1, 9))
+    assert np.isfinite(reached)
+    assert not torch.equal(before, reader.mixture.numbers)
+    head, base = torch.zeros(1, 2), torch.tensor([[3.0, 3.0]])
+    scores = reader.mixture(head, base, torch.tensor([0.0, 1e6]))
+    weight, floor = reader.mixture.numbers[1].exp(), reader.mixture.numbers[3]
+    assert float(scores[0, 0]) == pytest.approx(float(weight * floor), abs=1e-5)
+    assert float(scores[0, 1]) == pytest.approx(float(weight * 3.0), abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"scoring": "head"}, "head_weight > 0"),
+        ({"template": "sequence"}, "llm.scoring = 'head'"),
+        ({"template": "sequence", "scoring": "head", "head_weight": 1.0, "slots": {"item": "none"}}, "cannot be 'none'"),
+    ],
+)
+def test_settings_that_cannot_work_are_explained(folder, options, words):
+    with pytest.raises(ConfigError, match=words):
+        make(folder, **options)
+
+
+def test_a_backbone_without_user_vectors_needs_the_slot_off(folder):
+    with pytest.raises(ConfigError, match=r"slots\.user"):
+        make(folder, given=inputs(represent=None, user_dim=0))
+    assert make(folder, given=inputs(represent=None, user_dim=0), slots={"user": "none"}).user_projector is None
+
+
+def test_titles_cannot_rank_the_whole_catalogue(folder):
+    with pytest.raises(ConfigError, match="candidates only"):
+        make(folder).score(asked())
