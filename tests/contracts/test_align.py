@@ -1,0 +1,185 @@
+"""What every aligner promises, on a frozen backbone and a frozen text table."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from interlingua import registry
+from interlingua.core import Aligner, Backbone, Joint, Tables
+from interlingua.data.prepared import Prepared
+from interlingua.errors import ConfigError
+from interlingua.fit import fit, fit_best, seed_all, trainable_state
+
+NAMES = registry.names("align")
+TRAINED = [name for name in NAMES if "fit" in registry.find("align", name).Config.model_fields]
+
+
+@pytest.fixture(scope="module")
+def backbone(world: Prepared, small: Any) -> Backbone:
+    """A backbone with user and item vectors, trained for a moment."""
+    cls = registry.find("backbone", "sasrec")
+    seed_all(5)
+    made: Backbone = cls(small(cls, steps_per_epoch=None, epochs=5), world.split.train)
+    joint = Joint(made, Aligner(Aligner.Config(), 0, 0))
+    options = made.config.fit
+    fit_best(joint, made.batches(world.split.train, options), options, seed=1, device="cpu")
+    return made.requires_grad_(False)
+
+
+@pytest.fixture
+def make(backbone: Backbone, small: Any, table: Any, world: Prepared) -> Any:
+    """``make(name)``: the joint module and a function of the batches it is trained on."""
+
+    def build(name: str, **fit_options: Any) -> SimpleNamespace:
+        cls = registry.find("align", name)
+        seed_all(6)
+        config = small(cls, **fit_options)
+        aligner = cls(config, int(backbone.item_table().shape[1]), table.dim)
+        joint = Joint(backbone, aligner, table, frozen_backbone=True)
+        batches = aligner.batches(backbone, world.split.train, config.fit) if name in TRAINED else None
+        return SimpleNamespace(joint=joint, aligner=aligner, batches=batches, fit=getattr(config, "fit", None))
+
+    return build
+
+
+def first_batches(made: SimpleNamespace, count: int = 3) -> list[Any]:
+    return list(islice(made.batches(0, np.random.default_rng(0)), count))
+
+
+def ready(made: SimpleNamespace, backbone: Backbone, table: Any, world: Prepared) -> Aligner:
+    """The aligner after its own way of learning."""
+    if made.batches is not None:
+        fit_best(made.joint, made.batches, made.fit, seed=1, device="cpu")
+    elif hasattr(made.aligner, "solve"):
+        made.aligner.solve(backbone, table, world.split.train)
+    aligner: Aligner = made.aligner
+    return aligner.eval()
+
+
+def own_tables(backbone: Backbone) -> Tables:
+    return Tables(None, backbone.item_table().detach())
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_losses_are_finite_named_scalars(name: str, make: Any, contract: Any) -> None:
+    made = make(name)
+    for batch in first_batches(made):
+        contract.named(made.joint(batch))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_gradients_reach_the_aligner_and_not_the_frozen_backbone(name: str, make: Any, contract: Any) -> None:
+    made = make(name)
+    contract.gradients_reach_all(made.joint, first_batches(made))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_a_frozen_backbone_and_text_table_stay_bitwise(name: str, make: Any, backbone: Backbone, table: Any) -> None:
+    made = make(name)
+    before = {k: v.clone() for k, v in backbone.state_dict().items()}
+    texts = table.items.clone()
+    own = {k: v.clone() for k, v in made.aligner.state_dict().items()}
+    list(fit(made.joint, made.batches, made.fit, seed=1, device="cpu"))
+    assert all(torch.equal(v, before[k]) for k, v in backbone.state_dict().items())
+    assert torch.equal(table.items, texts)
+    assert any(not torch.equal(v, own[k]) for k, v in made.aligner.state_dict().items()), "the aligner did not learn"
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_steps_at_learning_rate_zero_leave_the_gradient_as_it_was(name: str, make: Any, contract: Any) -> None:
+    made = make(name)
+    batch = first_batches(made, 1)[0]
+    optimizer = torch.optim.Adam([p for p in made.joint.parameters() if p.requires_grad], lr=0.0)
+    contract.step(made.joint, batch, optimizer)
+    first = {n: p.grad.clone() for n, p in made.joint.named_parameters() if p.grad is not None}
+    for _ in range(2):
+        contract.step(made.joint, batch, optimizer)
+    assert all(torch.equal(p.grad, first[n]) for n, p in made.joint.named_parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_same_seed_same_trace(name: str, make: Any) -> None:
+    def trace(seed: int) -> list[dict[str, float]]:
+        made = make(name)
+        return [e.losses for e in fit(made.joint, made.batches, made.fit, seed=seed, device="cpu")]
+
+    assert trace(1) == trace(1)
+    assert trace(1) != trace(2)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_training_lowers_the_loss(name: str, make: Any) -> None:
+    made = make(name, epochs=15, steps_per_epoch=None, learning_rate=3e-3)
+    epochs = [sum(e.losses.values()) for e in fit(made.joint, made.batches, made.fit, seed=1, device="cpu")]
+    assert epochs[-1] < 0.95 * epochs[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_exported_tables_fit_the_items_and_each_other(
+    name: str, make: Any, backbone: Backbone, table: Any, world: Prepared
+) -> None:
+    aligner = ready(make(name), backbone, table, world)
+    first, again = (aligner.export(own_tables(backbone), table) for _ in range(2))
+    assert first.items.shape[0] == world.split.train.num_items
+    assert bool(torch.isfinite(first.items).all())
+    assert torch.equal(first.items, again.items)
+    assert not first.items.requires_grad
+    if first.text_items is not None:
+        assert first.text_items.shape == first.items.shape
+        assert bool(torch.isfinite(first.text_items).all())
+        assert torch.equal(first.text_items, again.text_items)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stored_aligner_exports_the_same(
+    name: str, make: Any, backbone: Backbone, table: Any, world: Prepared, tmp_path: Path
+) -> None:
+    aligner = ready(make(name), backbone, table, world)
+    state = {k: v.contiguous().clone() for k, v in trainable_state(aligner).items()}
+    save_file(state, tmp_path / "weights.safetensors")
+    fresh = make(name).aligner
+    fresh.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    stored, kept = fresh.export(own_tables(backbone), table), aligner.export(own_tables(backbone), table)
+    assert torch.equal(stored.items, kept.items)
+    assert (stored.text_items is None) == (kept.text_items is None)
+    assert stored.text_items is None or torch.equal(stored.text_items, kept.text_items)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "none"])
+def test_an_item_unseen_in_training_is_reached_from_its_text(
+    name: str, make: Any, backbone: Backbone, table: Any, world: Prepared
+) -> None:
+    """The text's side of an item is nearer to the item's own than to other items', after training."""
+    made = make(name, epochs=40, steps_per_epoch=None, learning_rate=3e-3) if name in TRAINED else make(name)
+    tables = ready(made, backbone, table, world).export(own_tables(backbone), table)
+    if tables.text_items is None:
+        pytest.skip(f"{name} keeps no text side")
+    warm = torch.as_tensor(world.split.train.item_counts > 0)
+    items, texts = (t[warm] - t[warm].mean(0) for t in (tables.items, tables.text_items))
+    likeness = torch.nn.functional.normalize(items) @ torch.nn.functional.normalize(texts).T
+    place = (likeness > likeness.diagonal()[:, None]).float().mean(1)
+    assert float(place.mean()) < 0.35, "by chance half of the other items are nearer"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "none"])
+def test_without_texts_the_error_names_the_missing_section(
+    name: str, make: Any, backbone: Backbone, world: Prepared
+) -> None:
+    made = make(name)
+
+    def learn_without_texts() -> None:
+        if made.batches is None:
+            made.aligner.solve(backbone, None, world.split.train)
+        else:
+            Joint(backbone, made.aligner, None, frozen_backbone=True)(first_batches(made, 1)[0])
+
+    with pytest.raises(ConfigError, match=r"\[text\]"):
+        learn_without_texts()

@@ -1,0 +1,203 @@
+"""What every backbone promises, whatever is inside it. The registry lists them: a new file joins with no edit."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from interlingua import registry
+from interlingua.core import Aligner, Backbone, Batch, Joint, Queries
+from interlingua.data.prepared import Prepared
+from interlingua.errors import InterlinguaError
+from interlingua.evaluate.protocol import evaluate
+from interlingua.fit import fit, fit_best, seed_all, trainable_state
+
+NAMES = registry.names("backbone")
+TRAINED = [name for name in NAMES if registry.find("backbone", name).sampling != "none"]
+
+
+@pytest.fixture(scope="module")
+def make(world: Prepared, small: Any, table: Any) -> Any:
+    """``make(name)``: a fresh seeded backbone; ``make(name, ready=True)``: fitted, briefly."""
+
+    def build(name: str, ready: bool = False, **fit_options: Any) -> Backbone:
+        cls = registry.find("backbone", name)
+        seed_all(5)
+        backbone: Backbone = cls(small(cls, **fit_options), world.split.train)
+        if ready and cls.sampling == "none":
+            backbone.solve(world.split.train, table if cls.needs_text else None)
+        elif ready:
+            options = backbone.config.fit
+            joint = Joint(backbone, Aligner(Aligner.Config(), 0, 0))
+            fit_best(joint, backbone.batches(world.split.train, options), options, seed=1, device="cpu")
+        return backbone.eval()
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def fitted(make: Any) -> Any:
+    """``fitted(name)``: the same briefly fitted backbone each time."""
+    made: dict[str, Backbone] = {}
+    return lambda name: made.setdefault(name, made.get(name) or make(name, ready=True))
+
+
+def some_batches(backbone: Backbone, world: Prepared, count: int = 3) -> list[Batch]:
+    batches = backbone.batches(world.split.train, backbone.config.fit)
+    return list(islice(batches(0, np.random.default_rng(0)), count))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_losses_are_finite_named_scalars(name: str, make: Any, world: Prepared, contract: Any) -> None:
+    backbone = make(name)
+    joint = Joint(backbone, Aligner(Aligner.Config(), 0, 0)).train()
+    for batch in some_batches(backbone, world):
+        contract.named(joint(batch))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_gradients_reach_every_trainable_parameter(name: str, make: Any, world: Prepared, contract: Any) -> None:
+    backbone = make(name)
+    joint = Joint(backbone, Aligner(Aligner.Config(), 0, 0))
+    contract.gradients_reach_all(joint, some_batches(backbone, world))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_frozen_parameters_stay_bitwise(name: str, make: Any, world: Prepared) -> None:
+    backbone = make(name)
+    joint = Joint(backbone, Aligner(Aligner.Config(), 0, 0))
+    frozen, parameter = max(backbone.named_parameters(), key=lambda item: item[1].numel())
+    parameter.requires_grad_(False)
+    before = parameter.clone()
+    if not any(p.requires_grad for p in joint.parameters()):
+        pytest.skip(f"{frozen} is the only parameter")
+    options = backbone.config.fit.model_copy(update={"epochs": 1, "steps_per_epoch": 3, "weight_decay": 0.1})
+    list(fit(joint, backbone.batches(world.split.train, options), options, seed=1, device="cpu"))
+    assert torch.equal(parameter, before)
+    assert parameter.grad is None
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_steps_at_learning_rate_zero_leave_the_gradient_as_it_was(
+    name: str, make: Any, world: Prepared, contract: Any
+) -> None:
+    backbone = make(name)
+    joint = Joint(backbone, Aligner(Aligner.Config(), 0, 0))
+    batch = some_batches(backbone, world, 1)[0]
+    optimizer = torch.optim.Adam([p for p in joint.parameters() if p.requires_grad], lr=0.0)
+    contract.step(joint, batch, optimizer)
+    first = {n: p.grad.clone() for n, p in joint.named_parameters() if p.grad is not None}
+    for _ in range(2):
+        contract.step(joint, batch, optimizer)
+    assert all(torch.equal(p.grad, first[n]) for n, p in joint.named_parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_same_seed_same_trace(name: str, make: Any, world: Prepared) -> None:
+    def trace(seed: int) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
+        backbone = make(name)
+        options = backbone.config.fit
+        joint = Joint(backbone, Aligner(Aligner.Config(), 0, 0))
+        epochs = fit(joint, backbone.batches(world.split.train, options), options, seed=seed, device="cpu")
+        return [e.losses for e in epochs], backbone.state_dict()
+
+    (losses, weights), (again, same) = trace(1), trace(1)
+    assert losses == again
+    assert all(torch.equal(weights[k], same[k]) for k in weights)
+    assert trace(2)[0] != losses
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_are_finite_whoever_asks(name: str, fitted: Any, queries: Queries, world: Prepared) -> None:
+    """Known users, unknown ones, an empty history, repeats, a history longer than the model reads."""
+    scores = fitted(name).score(queries)
+    assert scores.shape == (len(queries), world.split.train.num_items)
+    assert scores.dtype == np.float32
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scoring_twice_is_equal_and_changes_nothing(name: str, fitted: Any, queries: Queries) -> None:
+    backbone = fitted(name)
+    before = {k: v.clone() for k, v in backbone.state_dict().items()}
+    first = backbone.score(queries)
+    backbone.train()  # dropout must not reach a score
+    assert np.array_equal(first, backbone.score(queries))
+    assert all(torch.equal(v, before[k]) for k, v in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_candidates_get_the_scores_of_the_whole_catalogue(name: str, fitted: Any, queries: Queries) -> None:
+    backbone = fitted(name)
+    rows = np.random.default_rng(0).integers(0, backbone.num_items, (len(queries), 7))
+    rows[:, 1] = rows[:, 0]  # a candidate listed twice
+    full = backbone.score(queries)
+    np.testing.assert_allclose(backbone.score(queries, rows), np.take_along_axis(full, rows, 1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_query_gets_the_same_answer_alone_as_among_others(name: str, fitted: Any, queries: Queries) -> None:
+    backbone = fitted(name)
+    together = backbone.score(queries)
+    order = np.random.default_rng(1).permutation(len(queries))
+    np.testing.assert_allclose(backbone.score(queries.take(order)), together[order], rtol=1e-4, atol=1e-5)
+    for row in range(len(queries)):
+        np.testing.assert_allclose(backbone.score(queries.slice(row, row + 1))[0], together[row], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_query_gets_no_scores(name: str, fitted: Any, world: Prepared) -> None:
+    assert fitted(name).score(Queries.of([])).shape == (0, world.split.train.num_items)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_stored_backbone_scores_the_same(name: str, fitted: Any, make: Any, queries: Queries, tmp_path: Path) -> None:
+    """Through safetensors, as a stage stores it, into a backbone built anew from the options."""
+    backbone = fitted(name)
+    state = {k: v.contiguous().clone() for k, v in trainable_state(backbone).items()}
+    save_file(state, tmp_path / "weights.safetensors")
+    fresh = make(name)
+    fresh.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    assert np.array_equal(fresh.eval().score(queries), backbone.score(queries))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_user_vectors_and_item_vectors_give_the_scores(name: str, fitted: Any, queries: Queries) -> None:
+    """Where a backbone has vectors, later stages and indexes rely on their dot product being the score."""
+    backbone = fitted(name)
+    try:
+        users, items, bias = backbone.represent(queries), backbone.item_table(), backbone.item_bias()
+    except NotImplementedError:
+        pytest.skip(f"{name} has no vectors")
+    scores = users.detach() @ items.detach().T + (0 if bias is None else bias.detach())
+    np.testing.assert_allclose(backbone.score(queries), scores.numpy(), rtol=1e-4, atol=1e-5)
+
+
+LEARNING = {"epochs": 30, "steps_per_epoch": None, "learning_rate": 0.01}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("pop", "pretrained")])
+def test_it_learns_the_planted_world(name: str, make: Any, world: Prepared) -> None:
+    """Clearly better than popularity, for what a user reads next follows from what the user has read."""
+
+    def quality(which: str) -> float:
+        report = evaluate(make(which, ready=True, **LEARNING), world.split, "valid", slices=False, resamples=0)
+        return report.metrics["ndcg@10"]
+
+    assert quality(name) > 1.2 * quality("pop")
+
+
+def test_every_backbone_is_either_solved_or_trained() -> None:
+    for name in NAMES:
+        cls: Any = registry.find("backbone", name)
+        solved = cls.solve is not Backbone.solve
+        assert solved == (cls.sampling == "none"), name
+        assert solved != (cls.losses is not Backbone.losses), name
+        assert issubclass(cls.__mro__[1], Backbone), f"{name}: your class -> Backbone, nothing between"
+        assert InterlinguaError not in cls.__mro__
