@@ -15,7 +15,7 @@ from interlingua.errors import ArtifactError, ConfigError
 from interlingua.evaluate.compare import compare, holm
 from interlingua.evaluate.intervals import bootstrap_means, intervals
 from interlingua.evaluate.protocol import evaluate
-from interlingua.evaluate.result import load_report
+from interlingua.evaluate.result import at_slice, load_report
 from interlingua.evaluate.runs import compare_runs, load_run
 from interlingua.evaluate.table import p_value, short, to_markdown
 
@@ -191,6 +191,21 @@ def test_report_round_trip(tmp_path):
     assert (back.ranks.first == GOOD.ranks.first).all()
     assert (back.users == GOOD.users).all()
     assert back.slices == GOOD.slices
+
+
+def test_slices_are_compared_on_their_own_targets(tmp_path):
+    cold = at_slice(GOOD, "cold items")
+    for name, values in cold.per_user.items():
+        assert values.mean() == pytest.approx(GOOD.slices["cold items"].metrics[name])
+    found = compare({"a": cold, "b": at_slice(BAD, "cold items")}, metrics=["hit@1"])
+    assert found.protocol.endswith("slice=cold items")
+    assert found.n_users == GOOD.slices["cold items"].n_users
+    back = load_report(GOOD.save(tmp_path))
+    assert at_slice(back, "cold items").per_user["hit@1"].tolist() == cold.per_user["hit@1"].tolist()
+    with pytest.raises(ConfigError, match="cold items"):
+        at_slice(GOOD, "cold item")
+    with pytest.raises(ConfigError, match="different protocols"):
+        compare({"a": cold, "b": GOOD})
 
 
 def test_damaged_reports(tmp_path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -27,7 +27,7 @@ from interlingua.evaluate.intervals import RESAMPLES, intervals
 from interlingua.evaluate.metrics import NEVER, Positions, Ranks
 from interlingua.evaluate.ranking import block_size, checked, distinct, in_candidates, in_full
 from interlingua.evaluate.result import Report, SliceResult
-from interlingua.evaluate.slices import SliceOptions, make_slices
+from interlingua.evaluate.slices import Slice, SliceOptions, make_slices
 from interlingua.progress import say, task
 
 SAMPLED_WARNING = (
@@ -149,6 +149,8 @@ def evaluate(
     ranks = _ranks(ranker, split, targets, queries, chosen, wanted, seed, label or f"evaluate {chosen.name}")
     seconds = time.perf_counter() - started
     per_user = ranking_metrics.compute(ranks, names)
+    lengths = queries.lengths()[ranks.owners]
+    marked = {} if slices is False else make_slices(targets.items, lengths, split.train.item_counts, slices)
     return Report(
         protocol=chosen.id(split, part, seed, note),
         part=part,
@@ -158,7 +160,8 @@ def evaluate(
         n_users=len(targets),
         n_targets=len(targets.items),
         seconds=seconds,
-        slices={} if slices is False else _slices(ranks, targets, queries, split, names, slices, resamples),
+        slices=_slices(ranks, marked, names, resamples),
+        masks={name: each.targets for name, each in marked.items()},
         warnings=_warnings(chosen, ranks),
         opened=opened,
         users=targets.users,
@@ -274,24 +277,15 @@ def _sampled_block(
     return np.where(seen, NEVER, first), np.where(seen, NEVER, last)
 
 
-def _slices(
-    ranks: Ranks,
-    targets: Targets,
-    queries: Queries,
-    split: Split,
-    names: Sequence[str],
-    options: SliceOptions | None,
-    resamples: int,
-) -> dict[str, SliceResult]:
-    lengths = queries.lengths()[ranks.owners]
+def _slices(ranks: Ranks, marked: Mapping[str, Slice], names: Sequence[str], resamples: int) -> dict[str, SliceResult]:
     out = {}
-    for name, marked in make_slices(targets.items, lengths, split.train.item_counts, options).items():
-        kept, _ = ranks.keep(marked.targets)
+    for name, each in marked.items():
+        kept, _ = ranks.keep(each.targets)
         values = ranking_metrics.compute(kept, names)
         out[name] = SliceResult(
-            marked.definition,
+            each.definition,
             len(kept),
-            int(marked.targets.sum()),
+            int(each.targets.sum()),
             {metric: float(v.mean()) for metric, v in values.items()},
             intervals(values, resamples=resamples) if resamples else {},
         )

@@ -6,15 +6,15 @@ import json
 import math
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from interlingua.errors import ArtifactError
-from interlingua.evaluate.metrics import Ranks, Values
+from interlingua.errors import ArtifactError, ConfigError, unknown
+from interlingua.evaluate.metrics import Ranks, Values, compute
 
 METRICS_FILE = "metrics.json"
 USERS_FILE = "per_user.npz"
@@ -61,6 +61,8 @@ class Report:
     """(T,) position of every target"""
     target_items: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32), repr=False)
     """(T,) item rows of the targets"""
+    masks: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict, repr=False)
+    """slice -> (T,) which targets it holds"""
 
     def to_json(self) -> dict[str, Any]:
         """Everything but the per-user arrays, as plain values."""
@@ -96,6 +98,7 @@ class Report:
         folder = Path(folder)
         arrays: dict[str, npt.NDArray[Any]] = {"users": self.users, "target_items": self.target_items}
         arrays |= {f"metric/{name}": values for name, values in self.per_user.items()}
+        arrays |= {f"slice/{name}": mask for name, mask in self.masks.items()}
         if self.ranks is not None:
             arrays |= {"first": self.ranks.first, "last": self.ranks.last, "offsets": self.ranks.offsets}
         try:
@@ -106,6 +109,24 @@ class Report:
         except OSError as error:
             raise ArtifactError(f"cannot write the report in {folder}: {error.strerror or error}") from error
         return folder
+
+
+def at_slice(report: Report, name: str) -> Report:
+    """The report of one slice alone, so that runs can be compared on it; the slice is part of the protocol id.
+
+    Raises:
+        ConfigError: the report has no such slice.
+    """
+    if name not in report.masks or report.ranks is None:
+        raise ConfigError(unknown("slice", name, report.masks, "the report"))
+    kept, rows = report.ranks.keep(report.masks[name])
+    part = report.slices[name]
+    return replace(
+        report, protocol=f"{report.protocol}; slice={name}", metrics=part.metrics, intervals=part.intervals,
+        n_users=part.n_users, n_targets=part.n_targets, slices={}, users=report.users[rows],
+        per_user=compute(kept, list(report.per_user)), ranks=kept,
+        target_items=report.target_items[report.masks[name]], masks={},
+    )  # fmt: skip
 
 
 def load_report(folder: Path | str) -> Report:
@@ -162,6 +183,7 @@ def _from(values: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> 
         per_user={n.removeprefix("metric/"): a for n, a in arrays.items() if n.startswith("metric/")},
         ranks=ranks,
         target_items=arrays["target_items"],
+        masks={n.removeprefix("slice/"): a for n, a in arrays.items() if n.startswith("slice/")},
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from interlingua import artifact
 from interlingua.errors import ArtifactError, ConfigError, unknown
 from interlingua.evaluate.compare import Comparison, compare
-from interlingua.evaluate.result import USERS_FILE, Report, load_report
+from interlingua.evaluate.result import USERS_FILE, Report, at_slice, load_report
 
 PROTOCOLS = "protocols"
 """folder of a run that holds one report folder per protocol"""
@@ -85,6 +85,7 @@ def compare_runs(
     metrics: Sequence[str] | None = None,
     test: str = "bootstrap",
     reference: str | None = None,
+    part: str | None = None,
 ) -> list[Comparison]:
     """One comparison per protocol that all runs have.
 
@@ -94,6 +95,7 @@ def compare_runs(
         metrics: see :func:`interlingua.evaluate.compare.compare`; without it, all.
         test: see there.
         reference: label of the run against which all others are tested.
+        part: a slice's name, e.g. ``cold items``: only the targets in it.
 
     Raises:
         ConfigError: fewer than two rows, no protocol in common, or protocols that differ in a detail.
@@ -114,8 +116,12 @@ def compare_runs(
         raise ConfigError(unknown("protocol", protocol, shared, "the runs"))
     return [
         compare(
-            {label: [run.reports[name] for run in group] for label, group in groups.items()},
+            {label: [_sliced(run.reports[name], part) for run in group] for label, group in groups.items()},
             metrics=metrics, test=test, reference=reference,
         )
         for name in ([protocol] if protocol else shared)
     ]  # fmt: skip
+
+
+def _sliced(report: Report, part: str | None) -> Report:
+    return report if part is None else at_slice(report, part)
