@@ -5,16 +5,20 @@ System", KDD 2024, arXiv 2404.11343v2, section 4.1, equations 1-5; the authors' 
 
 Shape key: B rows, I items, D backbone width, T text width, d' latent width.
 
-**Deviations** from the authors' code, each an option or without effect on the objective:
-the rows of a batch that name the same item share one text forward pass; the weights of the four losses are options (the
-code fixes 1, 1, 0.5 and 0.2); the sigmoid between encoder and decoder, which the paper's formulas do not show, is
-``latent_activation``; the mean in the recommendation logit, where the paper has a dot product, is ``rec_logit``. Layers
-start from PyTorch's default for Linear, as in the code. The encoder that makes the texts is not part of the aligner.
+**Deviations:** from the authors' code, each an option or without effect on the objective:
+- rows of a batch that name the same item share one text forward pass;
+- the weights of the four losses are options (the code fixes 1, 1, 0.5 and 0.2);
+- the sigmoid between encoder and decoder, which the paper's formulas do not show, is ``latent_activation``;
+- the mean in the recommendation logit, where the paper has a dot product, is ``rec_logit``;
+- negatives come from items with training events: the vector of any other is noise, which its text would be taught.
+
+Layers start from PyTorch's default for Linear, as in the code. The text encoder is no part of the aligner.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -23,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from interlingua.config import Config, FitConfig
-from interlingua.core import Aligner, Backbone, Batch, Encode, Encoded, Tables, Text
+from interlingua.core import PAD, Aligner, Backbone, Batch, Encode, Encoded, Tables, Text
 from interlingua.data.interactions import Interactions
 from interlingua.data.sample import Negatives, last_position_batches
 from interlingua.errors import ConfigError
@@ -52,6 +56,8 @@ class AutoencoderConfig(Config):
     """beta, of the text reconstruction (code: 0.2; paper: 0.5 on Movies and Games, 0.2 on Beauty and Toys)"""
     positions: Literal["last", "all"] = "last"
     """which positions of a training history become rows: the last one (paper) or every one (``A-LLMRec_all``)"""
+    negatives: Literal["trained", "all"] = "trained"
+    """drawn from the items with a training event, or from all (authors' code)"""
     fit: FitConfig = FitConfig(learning_rate=1e-4, beta2=0.98, batch_size=32, epochs=10)
     """the authors' settings"""
 
@@ -74,13 +80,15 @@ class Autoencoder(Aligner):
         self, backbone: Backbone, train: Interactions, fit: FitConfig
     ) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
         """Rows with one target and one random negative: each user's last training event, or every event."""
-        source, every = Negatives(train), self.config.positions == "all"
+        known, rows = trained_only(train) if self.config.negatives == "trained" else (train, None)
+        source, every = Negatives(known), self.config.positions == "all"
         length = int(getattr(backbone.config, "max_history", MAX_HISTORY))
 
         def make(epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
-            return last_position_batches(
-                train, length, fit.batch_size, generator, negatives=source, all_positions=every
+            drawn = last_position_batches(
+                known, length, fit.batch_size, generator, negatives=source, all_positions=every
             )
+            return (_in_rows(batch, rows) for batch in drawn)
 
         return make
 
@@ -142,6 +150,32 @@ class Autoencoder(Aligner):
         if isinstance(text, nn.Module):
             text.eval()
         return Tables(tables.users, self.latent(tables.items), self.text_latent(text.rows("items")))
+
+
+def trained_only(train: Interactions) -> tuple[Interactions, Tensor | None]:
+    """The same events over the items that have any, and the row that each of these had before (None: all have some)."""
+    counts = train.item_counts
+    if counts.all():
+        return train, None
+    kept = np.flatnonzero(counts)
+    position = np.cumsum(counts > 0).astype(np.int32) - 1
+    return replace(train, item_ids=train.item_ids[kept], items=position[train.items]), torch.from_numpy(kept)
+
+
+def _in_rows(batch: Batch, rows: Tensor | None) -> Batch:
+    """The batch with item rows looked up in ``rows``; PAD stays PAD."""
+    if rows is None:
+        return batch
+    changed = {
+        name: torch.where(value == PAD, PAD, rows[value.clamp_min(0)])
+        for name, value in (
+            ("positives", batch.positives),
+            ("negatives", batch.negatives),
+            ("histories", batch.histories),
+        )
+        if value is not None
+    }
+    return replace(batch, **changed)
 
 
 def recommendation_loss(query: Tensor, positive: Tensor, negative: Tensor, logit: Literal["mean", "sum"]) -> Tensor:

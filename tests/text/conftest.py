@@ -1,0 +1,7 @@
+import pytest
+from tiny_sentence_encoder import tiny_encoder
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(tmp_path_factory):
+    return tiny_encoder(tmp_path_factory.mktemp("tiny-encoder"))
