@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from interlingua import stages
 from interlingua.core import Queries
 from interlingua.progress import say
 from interlingua.session import Session
+
+if TYPE_CHECKING:
+    from interlingua.evaluate.compare import PairedTest
 
 COLUMNS = (
     ("full", None, "ndcg@10"),
@@ -38,6 +41,21 @@ class Method:
     recipe: str
     sets: tuple[str, ...] = ()
     note: str = ""
+
+
+BACKBONE = "SASRec"
+METHOD = "A-LLMRec"
+CONTROL = "A-LLMRec without the LM"
+DEMO = (
+    Method("popularity", "pop"),
+    Method("item kNN (cosine)", "itemknn"),
+    Method("EASE", "ease"),
+    Method("text kNN", "textknn", note="item texts only"),
+    Method(BACKBONE, "sasrec", note="the backbone alone"),
+    Method(METHOD, "a-llmrec", note="the backbone aligned with texts and read by a language model"),
+    Method(CONTROL, "a-llmrec", ("llm.lm_weights=none",), note="control: same vectors, head and training, no LM"),
+)
+"""What the demo compares"""
 
 
 @dataclass(frozen=True)
@@ -122,6 +140,50 @@ class Shown:
     sentence: str = ""
     support: list[tuple[str, float]] = field(default_factory=list)
     dropped: int = 0
+
+
+def paired(first: Result, second: Result) -> list[PairedTest]:
+    """Paired tests of two methods on the headline metrics, warm and cold, Holm-corrected within each slice."""
+    from interlingua.evaluate.compare import compare
+    from interlingua.evaluate.result import at_slice, load_report
+
+    tests: list[PairedTest] = []
+    for protocol, part, metric in COLUMNS:
+        reports = {}
+        for result in (first, second):
+            report = load_report(result.run / "protocols" / protocol)
+            if part is not None and part not in report.slices:
+                break
+            reports[result.method.label] = report if part is None else at_slice(report, part)
+        if len(reports) == 2:
+            found = compare(reports, metrics=[metric]).tests[0]
+            tests.append(replace(found, metric=f"{metric}, {protocol}, {part or 'all items'}"))
+    return tests
+
+
+def reading(results: Sequence[Result], tests: Sequence[PairedTest]) -> list[str]:
+    """What the numbers say, each sentence computed from them: gains, losses and ties alike."""
+    lines = [
+        f"{test.metric}: {test.verdict} ({test.difference:+.3f} [{test.interval[0]:+.3f}, {test.interval[1]:+.3f}], "
+        f"p = {test.p_holm:.3f}; better for {test.better} users, worse for {test.worse})"
+        for test in tests
+    ]
+    by_label = {r.method.label: r for r in results}
+    reader, control = by_label.get(METHOD), by_label.get(CONTROL)
+    if reader is not None and control is not None:
+        with_lm, without = reader.cell(*COLUMNS[2]), control.cell(*COLUMNS[2])
+        samples = reader.session.done["read"].card.get("samples")
+        if with_lm is not None and without is not None:
+            lines.append(
+                f"what the language model is worth: Hit@1 {with_lm.value:.3f} with it, {without.value:.3f} for "
+                f"the same head without it (trained on {samples:,} samples)"
+            )
+    for protocol, part, metric in COLUMNS:
+        cells = {r.method.label: c for r in results if (c := r.cell(protocol, part, metric)) is not None}
+        if cells:
+            best = max(cells, key=lambda label: cells[label].value)
+            lines.append(f"highest {metric} ({protocol}, {part or 'all items'}): {best}, {cells[best].value:.3f}")
+    return lines
 
 
 def pick_users(session: Session, n: int, seed: int) -> list[int]:

@@ -1,0 +1,140 @@
+"""``interlingua demo``: the main job on real data: train, align, measure against baselines, explain."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from interlingua.cli.options import AsJson, Device, Out, Seed
+
+if TYPE_CHECKING:
+    from interlingua.showcase import Result, Shown
+
+FAVOURITE = "movielens-small"
+
+
+def demo(
+    data: Annotated[str | None, typer.Option("--data", help="Another dataset (name, file or folder).")] = None,
+    out: Out = Path("runs"),
+    report: Annotated[Path, typer.Option(help="Where the HTML report goes.")] = Path("runs/demo.html"),
+    seed: Seed = 7,
+    device: Device = "auto",
+    users: Annotated[int, typer.Option(help="How many users to show.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """Train, align with a language model, measure against baselines, and show recommendations with reasons."""
+    from interlingua import showcase
+    from interlingua.progress import duration, say
+    from interlingua.showcase_report import write
+
+    started = time.perf_counter()
+    source = data or _favourite_or_planted()
+    results = showcase.run_methods(showcase.DEMO, out=out, seed=seed, data=source, device=device)
+    backbone = next(r for r in results if r.method.label == showcase.BACKBONE)
+    reader = next(r for r in results if r.method.label == showcase.METHOD)
+    say(f"\nasking {users} users, drawn at random")
+    rows = showcase.pick_users(reader.session, users, seed)
+    shown = [showcase.show_user(row, backbone, reader) for row in rows]
+    tests = showcase.paired(reader, backbone)
+    path = write(report, results, shown, tests, time.perf_counter() - started)
+    if as_json:
+        print(json.dumps(_json(results, shown, tests, path)))
+        return
+    print_table(results)
+    print_reading(results, tests)
+    for one in shown:
+        print_user(one)
+    print(f"\nreport: {path}  (opens in a browser, needs no network)")
+    print(f"run:    {reader.run}")
+    print(f"next:   interlingua recommend {reader.run} --history {_example(reader)}")
+    print(f"time:   {duration(time.perf_counter() - started)}")
+
+
+def _favourite_or_planted() -> str:
+    """MovieLens where it is found or can be fetched, else the generated world, saying so."""
+    from interlingua.data.raw import Log
+    from interlingua.data.source import locate
+    from interlingua.errors import DataError
+    from interlingua.progress import say
+
+    try:
+        locate(FAVOURITE, Log(quiet=True))
+    except DataError as error:
+        say(f"{FAVOURITE} is not at hand ({error}).\nThe demo runs on 'planted', a generated world, instead.")
+        return "planted"
+    return FAVOURITE
+
+
+def print_table(results: list[Result]) -> None:
+    """The headline table, one line per method."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from interlingua.showcase import COLUMNS
+
+    table = Table(title="Test users; brackets: 95 % bootstrap interval", title_justify="left")
+    table.add_column("method", no_wrap=True)
+    for protocol, part, metric in COLUMNS:
+        table.add_column(f"{metric}\n{protocol}\n{part or 'all items'}", justify="right")
+    for result in results:
+        cells = [result.cell(*column) for column in COLUMNS]
+        texts = ["-" if c is None else f"{c.value:.3f}\n[{c.low:.3f}, {c.high:.3f}]" for c in cells]
+        table.add_row(result.method.label, *texts)
+    Console(width=max(100, Console().width)).print(table)
+    for name, report in results[-1].reports.items():
+        print(f"protocol {name}: {report['protocol']}")
+        for warning in report.get("warnings", ()):
+            print(f"  warning: {warning}")
+
+
+def print_reading(results: list[Result], tests: list[Any]) -> None:
+    """What the numbers say, in words that follow from them."""
+    from interlingua.showcase import reading
+
+    print()
+    for line in reading(results, tests):
+        print(f"- {line}")
+
+
+def print_user(shown: Shown) -> None:
+    """One user's history, recommendations and reason."""
+    print(f"\nuser {shown.user}")
+    print("  history (latest last): " + " | ".join(shown.history))
+    print(f"  held out:              {shown.held_out}")
+    for label, titles in shown.answers.items():
+        marked = [f"*{title}*" if title == shown.held_out else title for title in titles]
+        print(f"  {label + ':':<22} " + " | ".join(marked))
+    if shown.sentence:
+        print(f"  why {shown.explained}?")
+        print(f"    {shown.sentence}")
+        for title, influence in shown.support:
+            print(f"      supported by: {title} (score {influence:+.3f} with it)")
+
+
+def _example(result: Result) -> str:
+    data = result.session.data
+    popular = data.split.train.item_counts.argsort()[::-1][:3]
+    return ",".join(str(data.split.train.item_ids[row]) for row in popular)
+
+
+def _json(results: list[Result], shown: list[Shown], tests: list[Any], report: Path) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "methods": {
+            r.method.label: {
+                "run": str(r.run),
+                "metrics": {name: report["metrics"] for name, report in r.reports.items()},
+                "slices": {name: report["slices"] for name, report in r.reports.items()},
+                "seconds": r.seconds,
+            }
+            for r in results
+        },
+        "paired": [asdict(test) for test in tests],
+        "users": [asdict(one) for one in shown],
+        "report": str(report),
+    }
