@@ -20,7 +20,8 @@ STYLE = """
 .chart .head { font-size: 15px; font-weight: 650 } .chart .grid { stroke: var(--grid); stroke-width: 1 }
 .chart .bar { fill: var(--plain) } .chart .bar.main { fill: var(--main) }
 .chart .whisker { stroke: var(--ink); stroke-width: 1.5; opacity: .7 }
-.chart .range { stroke: var(--plain); stroke-width: 3; stroke-linecap: round } .chart .range.main { stroke: var(--main) }
+.chart .range { stroke: var(--plain); stroke-width: 3; stroke-linecap: round }
+.chart .range.main { stroke: var(--main) }
 .chart .dot { fill: var(--plain) } .chart .dot.main { fill: var(--main) }
 .chart .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round }
 """
@@ -237,8 +238,8 @@ def _axis(
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough)
     ticks = [i * step for i in range(math.floor(low / step), math.ceil(high / step) + 1)]
-    a, b = ticks[0], ticks[-1]
-    return lambda v: start + (v - a) / (b - a) * (end - start), ticks
+    first, last = ticks[0], ticks[-1]
+    return lambda v: start + (v - first) / (last - first) * (end - start), ticks
 
 
 def _margin(names: Sequence[str]) -> float:
