@@ -7,7 +7,7 @@ the trained backbone; candidates of sampled protocols depend on (seed, user) onl
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +17,12 @@ import numpy as np
 from interlingua import recipe as recipes
 from interlingua import stages
 from interlingua.core import Queries
-from interlingua.progress import say
+from interlingua.progress import duration, say
 from interlingua.session import Session
 
 if TYPE_CHECKING:
-    from interlingua.evaluate.compare import PairedTest
+    from interlingua.evaluate.page import Cost, Person, ReportPage
+    from interlingua.evaluate.svg import Line
 
 COLUMNS = (
     ("full", None, "ndcg@10"),
@@ -142,48 +143,107 @@ class Shown:
     dropped: int = 0
 
 
-def paired(first: Result, second: Result) -> list[PairedTest]:
-    """Paired tests of two methods on the headline metrics, warm and cold, Holm-corrected within each slice."""
-    from interlingua.evaluate.compare import compare
-    from interlingua.evaluate.result import at_slice, load_report
-
-    tests: list[PairedTest] = []
+def worth_of_the_model(results: Sequence[Result]) -> str:
+    """One sentence: the reader against the same head without a language model, from their own numbers."""
+    found = {r.method.label: r for r in results}
+    if METHOD not in found or CONTROL not in found:
+        return ""
+    lines = []
     for protocol, part, metric in COLUMNS:
-        reports = {}
-        for result in (first, second):
-            report = load_report(result.run / "protocols" / protocol)
-            if part is not None and part not in report.slices:
-                break
-            reports[result.method.label] = report if part is None else at_slice(report, part)
-        if len(reports) == 2:
-            found = compare(reports, metrics=[metric]).tests[0]
-            tests.append(replace(found, metric=f"{metric}, {protocol}, {part or 'all items'}"))
-    return tests
+        own, control = (found[label].cell(protocol, part, metric) for label in (METHOD, CONTROL))
+        if own is not None and control is not None:
+            lines.append(f"{metric} ({protocol}, {part or 'all items'}) {own.value:.3f} against {control.value:.3f}")
+    samples = found[METHOD].session.done["read"].card.get("samples", 0)
+    return (
+        f"What the language model adds to the same vectors and head without one, both trained on {samples:,} samples: "
+        + "; ".join(lines)
+    )
 
 
-def reading(results: Sequence[Result], tests: Sequence[PairedTest]) -> list[str]:
-    """What the numbers say, each sentence computed from them: gains, losses and ties alike."""
-    lines = [
-        f"{test.metric}: {test.verdict} ({test.difference:+.3f} [{test.interval[0]:+.3f}, {test.interval[1]:+.3f}], "
-        f"p = {test.p_holm:.3f}; better for {test.better} users, worse for {test.worse})"
-        for test in tests
-    ]
-    by_label = {r.method.label: r for r in results}
-    reader, control = by_label.get(METHOD), by_label.get(CONTROL)
-    if reader is not None and control is not None:
-        with_lm, without = reader.cell(*COLUMNS[2]), control.cell(*COLUMNS[2])
-        samples = reader.session.done["read"].card.get("samples")
-        if with_lm is not None and without is not None:
-            lines.append(
-                f"what the language model is worth: Hit@1 {with_lm.value:.3f} with it, {without.value:.3f} for "
-                f"the same head without it (trained on {samples:,} samples)"
+def page(results: Sequence[Result], shown: Sequence[Shown], seconds: float) -> ReportPage:
+    """The report of a comparison: tables and tests from the stored reports, users, costs, data card, recipe."""
+    from interlingua.config import to_toml
+    from interlingua.evaluate.page import from_reports, popularity_line
+    from interlingua.evaluate.runs import load_run
+
+    reader = next(r for r in results if r.method.label == METHOD)
+    data, card = reader.session.data, reader.session.done["evaluate"].card
+    made = from_reports(
+        f"Interlingua on {data.card['name']}",
+        {r.method.label: load_run(r.run).reports for r in results},
+        main=METHOD,
+        reference=BACKBONE,
+        notes={r.method.label: r.method.note for r in results},
+    )
+    counts = data.card["counts"]
+    facts = {name: f"{counts[name]:,}" for name in ("users", "items", "events")}
+    facts["training samples of the reader"] = f"{reader.session.done['read'].card.get('samples', 0):,}"
+    facts["time of this run"] = duration(seconds)
+    return replace(
+        made,
+        summary=(*made.summary, *filter(None, [worth_of_the_model(results)])),
+        facts=facts,
+        curves=tuple(curves(results)),
+        curve_labels=("share of training", "loss, share of the first round's"),
+        popularity=(popularity_line(data.split.train.item_counts),),
+        people=tuple(_person(one) for one in shown),
+        costs=tuple(_costs(results)),
+        data_card={k: str(data.card[k]) for k in ("name", "licence", "url", "fingerprint") if data.card.get(k)},
+        config=to_toml(reader.session.recipe.resolved()),
+        environment={**card["versions"], "machine": card["machine"], "python": card["python"]},
+        command="interlingua demo",
+    )
+
+
+def curves(results: Sequence[Result]) -> Iterator[Line]:
+    """Training loss of every trained stage, on one scale: share of its first round's loss over share of its rounds."""
+    from interlingua.evaluate.svg import Line
+
+    seen: set[str] = set()
+    for result in results:
+        for stage, label in (("train", BACKBONE), ("align", "alignment"), ("read", result.method.label)):
+            losses = [sum(record["losses"].values()) for record in result.log(stage)]
+            key = result.session.done[stage].key if losses else ""
+            if len(losses) < 2 or key in seen or not losses[0]:
+                continue
+            seen.add(key)
+            steps = [i / (len(losses) - 1) for i in range(len(losses))]
+            yield Line(label, steps, [value / losses[0] for value in losses])
+
+
+def _costs(results: Sequence[Result]) -> Iterator[Cost]:
+    from interlingua.evaluate.page import Cost
+
+    seen: set[str] = set()
+    for result in results:
+        for kind, done in result.session.done.items():
+            if done.key in seen:
+                continue
+            seen.add(done.key)
+            parameters = done.card.get("parameters")
+            note = f"{parameters:,} trained parameters" if parameters else ""
+            label = f"{kind}: {done.card['name']}" + (
+                f" ({result.method.label})" if kind in ("read", "evaluate") else ""
             )
-    for protocol, part, metric in COLUMNS:
-        cells = {r.method.label: c for r in results if (c := r.cell(protocol, part, metric)) is not None}
-        if cells:
-            best = max(cells, key=lambda label: cells[label].value)
-            lines.append(f"highest {metric} ({protocol}, {part or 'all items'}): {best}, {cells[best].value:.3f}")
-    return lines
+            yield Cost(label, float(done.card["seconds"]), int(done.card["peak_memory_bytes"]), note)
+
+
+def _person(shown: Shown) -> Person:
+    from interlingua.evaluate.page import Person, Recommended
+
+    def entries() -> Iterator[Recommended]:
+        for label, titles in shown.answers.items():
+            for title in titles:
+                explained = label == METHOD and title == shown.explained
+                yield Recommended(
+                    title,
+                    decided_by=label,
+                    reason=shown.sentence if explained else "",
+                    support=tuple(t for t, _ in shown.support) if explained else (),
+                    held_out=title == shown.held_out,
+                )
+
+    return Person(f"user {shown.user}", tuple(shown.history), tuple(entries()), (shown.held_out,))
 
 
 def pick_users(session: Session, n: int, seed: int) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,8 +29,8 @@ def demo(
 ) -> None:
     """Train, align with a language model, measure against baselines, and show recommendations with reasons."""
     from interlingua import showcase
+    from interlingua.evaluate.report import write_report
     from interlingua.progress import duration, say
-    from interlingua.showcase_report import write
 
     started = time.perf_counter()
     source = data or _favourite_or_planted()
@@ -39,16 +40,16 @@ def demo(
     say(f"\nasking {users} users, drawn at random")
     rows = showcase.pick_users(reader.session, users, seed)
     shown = [showcase.show_user(row, backbone, reader) for row in rows]
-    tests = showcase.paired(reader, backbone)
-    path = write(report, results, shown, tests, time.perf_counter() - started)
+    page = showcase.page(results, shown, time.perf_counter() - started)
+    write_report(report, page)
     if as_json:
-        print(json.dumps(_json(results, shown, tests, path)))
+        print(json.dumps(_json(results, shown, page.summary, report)))
         return
     print_table(results)
-    print_reading(results, tests)
+    print("\n" + "\n".join(f"- {sentence}" for sentence in page.summary))
     for one in shown:
         print_user(one)
-    print(f"\nreport: {path}  (opens in a browser, needs no network)")
+    print(f"\nreport: {report}  (opens in a browser, needs no network)")
     print(f"run:    {reader.run}")
     print(f"next:   interlingua recommend {reader.run} --history {_example(reader)}")
     print(f"time:   {duration(time.perf_counter() - started)}")
@@ -91,15 +92,6 @@ def print_table(results: list[Result]) -> None:
             print(f"  warning: {warning}")
 
 
-def print_reading(results: list[Result], tests: list[Any]) -> None:
-    """What the numbers say, in words that follow from them."""
-    from interlingua.showcase import reading
-
-    print()
-    for line in reading(results, tests):
-        print(f"- {line}")
-
-
 def print_user(shown: Shown) -> None:
     """One user's history, recommendations and reason."""
     print(f"\nuser {shown.user}")
@@ -121,7 +113,7 @@ def _example(result: Result) -> str:
     return ",".join(str(data.split.train.item_ids[row]) for row in popular)
 
 
-def _json(results: list[Result], shown: list[Shown], tests: list[Any], report: Path) -> dict[str, Any]:
+def _json(results: list[Result], shown: list[Shown], findings: Sequence[str], report: Path) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {
@@ -134,7 +126,7 @@ def _json(results: list[Result], shown: list[Shown], tests: list[Any], report: P
             }
             for r in results
         },
-        "paired": [asdict(test) for test in tests],
+        "findings": list(findings),
         "users": [asdict(one) for one in shown],
         "report": str(report),
     }
