@@ -228,10 +228,10 @@ def _axis(
 ) -> tuple[Callable[[float], float], list[float]]:
     """Value -> pixel, and round ticks inside the range."""
     if log:
-        a, b = math.floor(math.log10(low)), math.ceil(math.log10(high))
-        b = max(b, a + 1)
-        step = math.ceil((b - a) / 5)
-        return lambda v: start + (math.log10(v) - a) / (b - a) * (end - start), [10.0**e for e in range(a, b + 1, step)]
+        a = math.floor(math.log10(low))
+        b = max(math.ceil(math.log10(high)), a + 1)
+        powers = range(a, b + 1, math.ceil((b - a) / 5))
+        return lambda v: start + (math.log10(v) - a) / (b - a) * (end - start), [10.0**e for e in powers]
     if high <= low:
         high = low + (abs(low) or 1.0)
     rough = (high - low) / 4
