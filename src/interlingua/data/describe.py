@@ -197,7 +197,7 @@ def _warnings(prepared: Prepared, facts: Mapping[str, Any]) -> list[str]:
         )
     if (late := later_train_share(prepared)) > 0:
         found.append(
-            f"leak in time: {late:.0%} of the test events lie before the last training event, so other users' futures are "
+            f"leak in time: {late:.0%} of the test events lie before the last training event, so others' futures are "
             'known; split = "global-time" avoids that'
         )
     if ties := facts["time"]["users_with_a_tie_at_the_held_out_events"]:

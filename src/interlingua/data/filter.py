@@ -77,6 +77,10 @@ def duplicate_mask(users: IntArray, items: IntArray, which: str) -> Mask:
     return mask
 
 
+def _distinct(rows: IntArray) -> int:
+    return int(np.count_nonzero(np.bincount(rows)))
+
+
 def keep_mask(
     users: IntArray, items: IntArray, ratings: npt.NDArray[np.floating[Any]] | None, config: FilterConfig, log: Log
 ) -> Mask:
@@ -86,7 +90,7 @@ def keep_mask(
     def apply(name: str, inner: Mask, **more: Any) -> None:
         before = int(mask.sum())
         mask[mask] = inner
-        left_users, left_items = len(np.unique(users[mask])), len(np.unique(items[mask]))
+        left_users, left_items = _distinct(users[mask]), _distinct(items[mask])
         log.step(name, before, int(mask.sum()), users=left_users, items=left_items, **more)
 
     if config.min_rating is not None:

@@ -191,11 +191,22 @@ def _encode(events: pl.DataFrame, kind: TimeKind) -> tuple[Interactions, Parts |
         codes = events[column].cast(pl.Enum(names)).to_physical()
         rows[column], ids[column] = codes.cast(pl.Int32).to_numpy(), id_array(names)
     times = events["timestamp"].to_numpy()
-    order = np.lexsort((times, rows["user_id"]))
+    order = _order(rows["user_id"], times)
     ratings = events["rating"].to_numpy()[order] if "rating" in events.columns else None
     given = events["part"].to_numpy()[order] if "part" in events.columns else None
     users, items = rows["user_id"][order], rows["item_id"][order]
     return Interactions(ids["user_id"], ids["item_id"], users, items, times[order], ratings), given
+
+
+def _order(users: npt.NDArray[np.int32], times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Stable order by (user, time): one sort of one key where both fit into 63 bits, else two."""
+    if not len(users):
+        return np.zeros(0, np.int64)
+    first, last = int(times.min()), int(times.max())
+    span = last - first + 1
+    if (int(users.max()) + 1) * span < 2**63:
+        return np.argsort(users.astype(np.int64) * span + (times - first), kind="stable")
+    return np.lexsort((times, users))
 
 
 def _sampled(

@@ -32,6 +32,8 @@ class Recbole:
         if options:
             raise DataError(f"the reader recbole has no options (got {', '.join(options)})")
         files = sorted(path.glob("*.inter")) if path.is_dir() else [path]
+        if not files:
+            raise DataError(f"{path} holds no .inter file")
         parts = {p: f for f in files for p in ("train", "valid", "test") if f.stem.endswith(f".{p}")}
         if not parts and len(files) > 1:
             raise DataError(

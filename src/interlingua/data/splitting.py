@@ -102,10 +102,10 @@ def global_time(interactions: Interactions, config: SplitConfig) -> tuple[Parts,
 
 def _moment(times: npt.NDArray[np.int64], share: float) -> int:
     """The first second such that at most ``share`` of the events lie at or after it."""
-    if share <= 0:
-        return int(times.max()) + 1
     ordered = np.sort(times)
-    position = min(int(np.ceil(len(ordered) * (1 - share))), len(ordered) - 1)
+    position = int(np.ceil(len(ordered) * (1 - share) - 1e-9))
+    if position >= len(ordered):
+        return int(ordered[-1]) + 1
     moment = int(ordered[position])
     if position and ordered[position - 1] == moment:
         moment += 1
@@ -167,6 +167,9 @@ def divide(
         **{name: int(counts[code]) for code, name in enumerate(PARTS[:3])},
         **more,
     )
+    for code in (VALID, TEST):
+        if not counts[code]:
+            log.warn(f"the {PARTS[code]} part is empty: nothing can be measured on it")
     log.decide("events after a user's next one, in no part", int(counts[UNUSED]), 'split.targets = "all"')
     protocol = protocol_id(config, seed)
     return parts, of_parts(interactions, parts, protocol=protocol, valid_known=valid_known, kind=kind)
