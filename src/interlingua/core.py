@@ -289,6 +289,8 @@ class ReaderInputs:
     """the frozen backbone's own scores, for residual scoring, distillation and retrieval"""
     cold_items: npt.NDArray[np.bool_] | None = None
     """(I,) items without a training event"""
+    texts: Tensor | None = None
+    """(I, T) the text encoder's own vectors, where they are frozen"""
 
 
 class Reader(nn.Module):

@@ -212,6 +212,7 @@ def reader_inputs(session: Session) -> ReaderInputs:
         user_dim=user_dim,
         base_score=backbone.score,
         cold_items=train_events.item_counts == 0,
+        texts=load_tables(session.done["embed"].path).items if "embed" in session.done else None,
     )
 
 

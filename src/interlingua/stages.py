@@ -168,6 +168,11 @@ def read(session: Session) -> Artifact:
             folder=partial, device=session.device,
         )  # fmt: skip
         _save_log(folder, log)
+        calibrate = getattr(reader, "calibrate", None)
+        if callable(calibrate) and len(session.data.split.valid):
+            valid = session.data.split.valid
+            rows_of = np.repeat(np.arange(len(valid)), np.diff(valid.offsets))  # one question per held-out item
+            calibrate(session.data.split.queries("valid").take(rows_of), valid.items)
         save_tensors(trainable_state(reader), folder / "weights.safetensors")
         rows = sum(int(e["rows"]) for e in log.epochs)
         return {"parameters": sum(p.numel() for p in reader.parameters() if p.requires_grad), "samples": rows}

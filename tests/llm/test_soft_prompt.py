@@ -11,6 +11,7 @@ from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError
 from interlingua.fit import fit_best, trainable_state
 from interlingua.llm import sequence
+from interlingua.llm.mixture import Mixture, TextLikeness, rarest
 from interlingua.llm.soft_prompt import SoftPrompt, SoftPromptConfig, presented
 
 ITEMS, USERS, WIDTH = len(TITLES), 14, 6
@@ -200,7 +201,7 @@ def test_the_same_seed_gives_the_same_trace_and_another_seed_another(folder):
 
 def test_the_sequence_prompt_learns_the_next_item(folder):
     reader = make(folder, **MODES["sequence"])
-    fit_best(reader, reader.batches, FitConfig(learning_rate=5e-3, batch_size=8, epochs=60), seed=1, device="cpu")
+    fit_best(reader, reader.batches, FitConfig(learning_rate=5e-3, batch_size=8, epochs=40), seed=1, device="cpu")
     queries = Queries.of([[k, k + 1, k + 2] for k in range(6)])
     assert (reader.score(queries).argmax(1) == np.arange(3, 9)).mean() >= 0.8
 
@@ -243,18 +244,52 @@ def test_the_closed_form_puts_soft_tokens_nearer_to_titles_than_chance(folder):
     assert make(folder, projector_init="xavier").fit_r2 is None
 
 
-def test_the_mixture_trusts_the_backbone_for_seen_items_only(folder):
+def test_the_mixture_reads_the_backbone_for_seen_items_only(folder):
     reader = make(folder, **MODES["distilled"])
-    queries = Queries.of([[k] for k in range(8)])
     before = reader.mixture.numbers.clone()
-    reached = reader.calibrate(queries, np.arange(1, 9))
-    assert np.isfinite(reached)
+    assert np.isfinite(reader.calibrate(Queries.of([[k] for k in range(8)]), np.arange(1, 9)))
     assert not torch.equal(before, reader.mixture.numbers)
-    head, base = torch.zeros(1, 2), torch.tensor([[3.0, 3.0]])
-    scores = reader.mixture(head, base, torch.tensor([0.0, 1e6]))
-    weight, floor = reader.mixture.numbers[1].exp(), reader.mixture.numbers[3]
-    assert float(scores[0, 0]) == pytest.approx(float(weight * floor), abs=1e-5)
+    nothing, base = torch.zeros(1, 2), torch.tensor([[3.0, 3.0]])
+    scores = reader.mixture(nothing, base, nothing, torch.tensor([0.0, 1e6]))
+    weight, floor = reader.mixture.numbers[1].exp(), reader.mixture.numbers[4]
+    assert float(scores[0, 0]) == pytest.approx(float(floor), abs=1e-5)
     assert float(scores[0, 1]) == pytest.approx(float(weight * 3.0), abs=1e-3)
+
+
+def test_the_mixture_finds_the_source_that_is_right():
+    generator = torch.Generator().manual_seed(1)
+    right, noise = torch.randn(200, 30, generator=generator), torch.randn(200, 30, generator=generator)
+    targets = (3 * right).softmax(1).multinomial(1, generator=generator)[:, 0]
+    mixture = Mixture()
+    counts = torch.full((30,), 50.0)
+    mixture.fit((noise, right, noise.flip(0)), counts, targets, torch.zeros(200, 30, dtype=torch.bool))
+    assert float(mixture.numbers[1].exp()) == pytest.approx(3.0, abs=0.7)
+    assert float(mixture.numbers[0].exp()) < 0.4
+
+
+def test_a_heavier_weight_of_rare_answers_raises_rare_items():
+    generator = torch.Generator().manual_seed(1)
+    scores = torch.randn(300, 40, generator=generator)
+    counts = torch.arange(40).float()
+    targets = torch.where(
+        torch.rand(300, generator=generator) < 0.1, torch.arange(300) % 10, 20 + torch.arange(300) % 20
+    )
+    seen = torch.zeros(300, 40, dtype=torch.bool)
+    means = []
+    for weight in (1.0, 10.0):
+        mixture = Mixture()
+        mixture.fit((scores, scores, scores), counts, targets, seen, cold_weight=weight)
+        out = mixture(scores, scores, scores, counts)
+        means.append(float(out[:, rarest(counts)].mean() - out.mean()))
+    assert means[1] > means[0] + 0.5
+
+
+def test_likeness_of_texts_is_the_cosine_with_the_mean_of_the_last_items():
+    texts = torch.tensor([[3.0, 0.0], [0.0, 2.0], [-3.0, 0.0], [0.0, -2.0]])
+    got = TextLikeness(texts)(Queries.of([[0], [0, 1], []]))
+    assert torch.allclose(got[0] / 10, torch.tensor([1.0, 0.0, -1.0, 0.0]), atol=1e-6)
+    assert torch.allclose(got[1] / 10, torch.tensor([0.5, 0.5, -0.5, -0.5]), atol=1e-6)
+    assert torch.equal(got[2], torch.zeros(4))
 
 
 @pytest.mark.parametrize(
@@ -262,7 +297,10 @@ def test_the_mixture_trusts_the_backbone_for_seen_items_only(folder):
     [
         ({"scoring": "head"}, "head_weight > 0"),
         ({"template": "sequence"}, "llm.scoring = 'head'"),
-        ({"template": "sequence", "scoring": "head", "head_weight": 1.0, "slots": {"item": "none"}}, "cannot be 'none'"),
+        (
+            {"template": "sequence", "scoring": "head", "head_weight": 1.0, "slots": {"item": "none"}},
+            "cannot be 'none'",
+        ),
     ],
 )
 def test_settings_that_cannot_work_are_explained(folder, options, words):

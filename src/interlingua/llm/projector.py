@@ -1,4 +1,4 @@
-"""Maps vectors of another space to soft tokens of a language model: a two-layer network, and its solution in closed form.
+"""Maps vectors of another space to soft tokens of a language model: two layers, or solved in closed form.
 
 Shape key: N vectors, D their width, H width of the language model's input embeddings.
 """

@@ -1,9 +1,9 @@
 """A-LLMRec's stage 2: a frozen language model reads a user and items as soft tokens and names the next item.
 
-Two projectors turn user and item vectors into input embeddings; only they learn (Kim et al., KDD 2024, arXiv 2404.11343,
-sections 3.3 and 4.2). Beside the paper's prompt (titles with vectors, likelihood of the answer's title) there is a short
-one: the template ``sequence`` is the history's vectors alone, where every position predicts the next item, so one pass
-over 50 items trains 50 answers, and a head scores the whole catalogue.
+Two projectors turn user and item vectors into input embeddings; only they learn (Kim et al., KDD 2024, arXiv
+2404.11343, section 3.3). Beside the paper's prompt (titles with vectors, likelihood of the answer's title) there is a
+short one: the template ``sequence`` is the history's vectors alone, where every position predicts the next item, so one
+pass over 50 items trains 50 answers, and a head scores the whole catalogue.
 
 Shape key: B rows, L history, C candidates, I items, D item vectors, U user vectors, H input width, T prompt tokens.
 
@@ -17,25 +17,25 @@ Shape key: B rows, L history, C candidates, I items, D item vectors, U user vect
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interlingua.config import Config, FitConfig
 from interlingua.core import PAD, Batch, FloatArray, IntArray, Queries, Reader, ReaderInputs
 from interlingua.data.sample import Negatives, last_position_batches, sequence_batches
 from interlingua.errors import ConfigError
 from interlingua.llm import rank, sequence
-from interlingua.llm.head import Head, Mixture
-from interlingua.llm.models import LanguageModel, Precision, load, shuffled, truncated
-from interlingua.llm.projector import Kind, Projector
+from interlingua.llm.frozen import language_model, state_width, title_embeddings
+from interlingua.llm.head import Head
+from interlingua.llm.mixture import Mixture, TextLikeness, centred, seen_mask
+from interlingua.llm.models import LanguageModel
+from interlingua.llm.projector import Projector
 from interlingua.llm.prompt import Assembled, CompiledTemplate, compile_template, embed_prompts
+from interlingua.llm.reader_config import SEQUENCE, SoftPromptConfig, check
 from interlingua.llm.vectors import ItemVectors
 
-SEQUENCE = "sequence"
 ROWS = 16
 """queries that the language model reads at once when scoring"""
 BLOCK = 256
@@ -46,73 +46,6 @@ WIDTH_WITHOUT_MODEL = 576
 """H of the control without a language model: SmolLM2-135M's"""
 
 
-class Slots(Config):
-    """Where the vectors in a prompt come from."""
-
-    user: Literal["backbone", "none"] = "backbone"
-    """the user's vector, or the ablation without it"""
-    item: Literal["align", "backbone", "random", "none"] = "align"
-    """the items' vectors: joint ones, the backbone's own (MLP-LLM), random ones (ablation), titles only"""
-
-
-class SoftPromptConfig(Config):
-    """Options of :class:`SoftPrompt`."""
-
-    model: str = "smollm2-135m"
-    """name, folder or GGUF of a causal language model (paper: facebook/opt-6.7b)"""
-    precision: Precision = "fp32"
-    """fp32, bf16 or 4bit (paper: 8 bit)"""
-    template: str = "next-item"
-    """a template's name or path, or ``sequence``: the history's vectors alone, an answer at every position"""
-    slots: Slots = Slots()
-    """which vectors the prompt carries"""
-    history_length: int = 10
-    """items of the history in the prompt (paper: 10)"""
-    num_candidates: int = 20
-    """candidates in a training prompt, the answer included (paper: 20)"""
-    scoring: Literal["likelihood", "generate", "head", "paper"] = "likelihood"
-    """how candidates are ranked"""
-    length_normalisation: bool = False
-    """likelihood: divide by the number of answer tokens"""
-    all_positions: bool = False
-    """every training event is an answer once, not only the user's last (A-LLMRec_all); ``sequence`` always does so"""
-    inference_latent: Literal["joint", "text"] = "joint"
-    """``text``: items by their text latents when scoring (A-LLMRec (SBERT)); unseen items always are"""
-    standardised: bool = True
-    """shift and scale the item vectors (paper: no)"""
-    projector: Kind = "mlp"
-    """``mlp`` (paper) or ``linear``"""
-    projector_init: Literal["xavier", "scaled", "titles"] = "titles"
-    """``xavier`` (paper); ``scaled``: to the length of token embeddings; ``titles``: item vectors land on the model's own
-    embeddings of the titles, by ridge regression"""
-    num_layers: int | None = None
-    """only the first layers of the language model (None: all)"""
-    lm_weights: Literal["pretrained", "shuffled", "none"] = "pretrained"
-    """controls: ``shuffled`` weights; ``none``: no language model, the mean of the history's soft tokens is its state"""
-    lm_weight: float = 1.0
-    """weight of the answer's title loss; without effect where no title is generated (``sequence``)"""
-    head_weight: float = 0.0
-    """weight of the head's softmax over all items; needed for ``scoring = "head"``"""
-    head_items: int = 20000
-    """the head's softmax runs over all items up to this many, else over this many sampled ones"""
-    distill_weight: float = 0.0
-    """weight of the cross-entropy with the backbone's distribution (head only)"""
-    distill_temperature: float = 1.0
-    """softens the backbone's distribution"""
-    cold_dropout: float = 0.0
-    """share of items that a training step sees by their text alone"""
-    text_below: int = 1
-    """items with fewer training events than this are seen by their text when scoring"""
-    residual: bool = False
-    """head: mix in the backbone's score, gated by the item's number of training events"""
-    dropout: float = 0.0
-    """on soft tokens and on the head's input"""
-    max_title_tokens: int | None = None
-    """longer titles are cut in prompts and answers"""
-    fit: FitConfig = FitConfig(learning_rate=1e-4, beta2=0.98, batch_size=4, epochs=5)
-    """training (paper: batches of 4, 5 epochs over the users)"""
-
-
 class SoftPrompt(Reader):
     """Projectors (and a head) around a frozen language model."""
 
@@ -120,7 +53,7 @@ class SoftPrompt(Reader):
 
     def __init__(self, config: SoftPromptConfig, inputs: ReaderInputs) -> None:
         super().__init__(config, inputs)
-        _check(config, inputs)
+        check(config, inputs)
         self.lm = language_model(config)
         width = WIDTH_WITHOUT_MODEL if self.lm is None else self.lm.hidden_size
         self.vectors = ItemVectors(inputs, config.slots.item, config.standardised)
@@ -136,8 +69,10 @@ class SoftPrompt(Reader):
             self.prompts = _compiled(config, self.lm, inputs)
         self.head: Head | None = None
         if config.head_weight > 0 or config.distill_weight > 0 or config.scoring == "head":
-            self.head = Head(width if self.lm is None else _state_width(self.lm), self.vectors.dim, width)
-        self.mixture = Mixture(self.num_items) if config.residual else None
+            self.head = Head(width if self.lm is None else state_width(self.lm), self.vectors.dim, width)
+        self.mixture = Mixture() if config.residual else None
+        texts = inputs.text_items if inputs.texts is None else inputs.texts
+        self.likeness = TextLikeness(texts) if config.residual and texts is not None else None
         self.register_buffer("counts", torch.as_tensor(inputs.train.item_counts).float(), persistent=False)
         self.fit_r2 = self._initialise()
         self._negatives: Negatives | None = None
@@ -200,7 +135,9 @@ class SoftPrompt(Reader):
         return self._prompt_losses(batch, vectors)
 
     def _prompt_losses(self, batch: Batch, vectors: Tensor) -> dict[str, Tensor]:
-        assert self.prompts is not None and self.lm is not None and batch.histories is not None
+        assert self.prompts is not None
+        assert self.lm is not None
+        assert batch.histories is not None
         config: SoftPromptConfig = self.config
         histories = batch.histories.cpu().numpy()
         targets = batch.positives
@@ -227,7 +164,7 @@ class SoftPrompt(Reader):
     def _head_losses(
         self, states: Tensor, targets: Tensor, vectors: Tensor, histories: Tensor, keep: Tensor | None
     ) -> dict[str, Tensor]:
-        """``states`` (N, H'), ``targets`` (N,); ``keep``: which places of the histories they belong to, None: the last."""
+        """``states`` (N, H'), ``targets`` (N,); ``keep``: their places in the histories, None: the last."""
         assert self.head is not None
         config: SoftPromptConfig = self.config
         items = torch.arange(self.num_items, device=targets.device)
@@ -268,7 +205,8 @@ class SoftPrompt(Reader):
         self, histories: IntArray, candidates: IntArray | None, queries: Queries, vectors: Tensor
     ) -> tuple[Assembled, Tensor]:
         """Left-padded prompts and their (B, T, H) input embeddings."""
-        assert self.prompts is not None and self.lm is not None
+        assert self.prompts is not None
+        assert self.lm is not None
         prompts = self.prompts.assemble(histories, candidates, max_length=self.lm.max_positions)
         items = None
         if self.item_projector is not None:
@@ -358,16 +296,23 @@ class SoftPrompt(Reader):
         return rank.last_states(self.lm.forward(embeds, mask).states, mask)
 
     def _head_scores(self, queries: Queries) -> Tensor:
-        head = self._head_log_probs(queries)
-        return head if self.mixture is None else self.mixture(head, self._base_log_probs(queries), self.counts)
+        if self.mixture is None:
+            return self._head_log_probs(queries)
+        return self.mixture(*self.features(queries), self.counts)
 
-    def _base_log_probs(self, queries: Queries) -> Tensor:
+    @torch.no_grad()
+    def features(self, queries: Queries) -> tuple[Tensor, Tensor, Tensor]:
+        """What head, backbone and texts say of every item, (B, I) each, centred: what :class:`Mixture` joins."""
         assert self.inputs.base_score is not None
-        return torch.log_softmax(torch.as_tensor(self.inputs.base_score(queries, None), device=self.device), dim=-1)
+        self._place()
+        head = centred(self._head_log_probs(queries))
+        backbone = torch.as_tensor(self.inputs.base_score(queries, None), device=self.device)
+        text = torch.zeros_like(head) if self.likeness is None else centred(self.likeness(queries))
+        return head, centred(torch.log_softmax(backbone, dim=-1)), text
 
     @torch.no_grad()
     def calibrate(self, queries: Queries, targets: IntArray) -> float | None:
-        """Learns how head and backbone are mixed, from validation users (nothing else reads them).
+        """Learns how head, backbone and texts are mixed, from validation users (nothing else here reads them).
 
         Args:
             queries: N histories that the backbone was not trained to answer.
@@ -379,21 +324,20 @@ class SoftPrompt(Reader):
         if self.mixture is None or not len(queries):
             return None
         self.eval()
-        self._place()
         if len(queries) > CALIBRATION_ROWS:
             chosen = np.random.default_rng(0).choice(len(queries), CALIBRATION_ROWS, replace=False)
             queries, targets = queries.take(chosen), np.asarray(targets)[chosen]
-        blocks = [queries.slice(at, at + BLOCK) for at in range(0, len(queries), BLOCK)]
-        head = torch.cat([self._head_log_probs(block) for block in blocks])
-        base = torch.cat([self._base_log_probs(block) for block in blocks])
-        seen = torch.zeros(head.shape, dtype=torch.bool)
-        seen[np.repeat(np.arange(len(queries)), queries.lengths()), queries.items.astype(np.int64)] = True
+        found = [self.features(queries.slice(at, at + BLOCK)) for at in range(0, len(queries), BLOCK)]
+        head, backbone, text = (torch.cat(parts) for parts in zip(*found, strict=True))
         wanted = torch.as_tensor(np.asarray(targets, np.int64), device=self.device)
-        return self.mixture.fit(head, base, self.counts, wanted, seen.to(self.device))
+        seen = seen_mask(queries, self.num_items).to(self.device)
+        weight = self.config.cold_weight
+        return self.mixture.fit((head, backbone, text), self.counts, wanted, seen, cold_weight=weight)
 
     def _title_scores(self, queries: Queries, items: IntArray) -> FloatArray:
         """(B, C) log-likelihoods of titles, or 1 for the item that was written and 0 for the others."""
-        assert self.prompts is not None and self.lm is not None
+        assert self.prompts is not None
+        assert self.lm is not None
         config: SoftPromptConfig = self.config
         vectors = self.vectors_for_scoring()
         shown = presented(items, queries) if "candidates" in self.prompts.needs else None
@@ -425,58 +369,8 @@ def presented(items: IntArray, queries: Queries) -> IntArray:
     return np.take_along_axis(np.asarray(items), np.argsort(keys, axis=1, kind="stable"), axis=1)
 
 
-def language_model(config: SoftPromptConfig) -> LanguageModel | None:
-    """The frozen model that a configuration asks for; None for the control without one."""
-    if config.lm_weights == "none":
-        return None
-    found = load(config.model, precision=config.precision, device="cpu")
-    if config.num_layers is not None:
-        found = truncated(found, config.num_layers)
-    return shuffled(found, seed=0) if config.lm_weights == "shuffled" else found
-
-
-def title_embeddings(lm: LanguageModel, titles: list[str]) -> Tensor:
-    """(I, H) mean input embedding of each title's tokens: where an item's soft token should land."""
-    ids = [lm.tokenize(title) or [lm.eos_id] for title in titles]
-    lengths = torch.tensor([len(i) for i in ids])
-    flat = lm.embed(torch.tensor([token for i in ids for token in i])).float().cpu()
-    owners = torch.repeat_interleave(torch.arange(len(ids)), lengths)
-    return torch.zeros(len(ids), flat.shape[1]).index_add(0, owners, flat) / lengths[:, None]
-
-
-def _state_width(lm: LanguageModel) -> int:
-    probe = torch.zeros(1, 1, lm.hidden_size, device=lm.device)
-    with torch.no_grad():
-        return int(lm.forward(probe).states.shape[-1])
-
-
 def _compiled(config: SoftPromptConfig, lm: LanguageModel, inputs: ReaderInputs) -> CompiledTemplate:
     slots = {name for name, source in (("user", config.slots.user), ("item", config.slots.item)) if source != "none"}
     return compile_template(
         config.template, lm, inputs.titles, inputs.domain, slots=slots, max_title_tokens=config.max_title_tokens
     )
-
-
-def _check(config: SoftPromptConfig, inputs: ReaderInputs) -> None:
-    problems = []
-    sequential = config.template == SEQUENCE or config.lm_weights == "none"
-    if config.slots.user != "none" and inputs.represent is None:
-        problems.append("llm.slots.user = 'backbone', but this backbone has no user vectors; set slots.user = 'none'")
-    if sequential and config.slots.item == "none":
-        problems.append("llm.template = 'sequence' consists of item vectors; slots.item cannot be 'none'")
-    if sequential and config.scoring != "head":
-        problems.append(
-            "without titles in the prompt (template 'sequence', lm_weights 'none') set llm.scoring = 'head'"
-        )
-    if config.scoring == "head" and not (config.head_weight > 0 or config.distill_weight > 0):
-        problems.append("llm.scoring = 'head' needs llm.head_weight > 0, else the head is never trained")
-    if config.scoring == "head" and config.slots.item == "none":
-        problems.append("llm.scoring = 'head' compares item vectors; slots.item cannot be 'none'")
-    if (config.residual or config.distill_weight > 0) and inputs.base_score is None:
-        problems.append("llm.residual and llm.distill_weight need a backbone that scores")
-    if config.inference_latent == "text" and inputs.text_items is None:
-        problems.append("llm.inference_latent = 'text', but the aligner gave no text latents; use aligner autoencoder")
-    if not sequential and config.lm_weight <= 0 and config.head_weight <= 0:
-        problems.append("llm.lm_weight and llm.head_weight are both 0: nothing to train")
-    if problems:
-        raise ConfigError("\n".join(problems))

@@ -16,8 +16,8 @@ from interlingua.llm.projector import standardise
 class ItemVectors(nn.Module):
     """(I, D) joint vectors and, where the aligner has them, the same space reached from texts.
 
-    Both are shifted and scaled by the joint table's mean and spread. They are inputs, not parameters: nothing of them is
-    saved with a reader.
+    Both are shifted and scaled by the joint table's mean and spread. They are inputs, not parameters: nothing of them
+    is saved with a reader.
     """
 
     joint: Tensor
@@ -50,7 +50,7 @@ class ItemVectors(nn.Module):
         return torch.where(from_text[:, None], self.text, self.joint)
 
     def dropped(self, share: float) -> Tensor:
-        """(I, D) with a random share of the items reached from their text only: practice for items unseen in training."""
+        """(I, D) with a random share of the items reached from their text: practice for unseen ones."""
         if share <= 0 or not self.has_text:
             return self.joint
         return self.mixed(torch.rand(len(self.joint), device=self.joint.device) < share)

@@ -1,0 +1,46 @@
+"""Which frozen language model a reader asks for, its control with shuffled weights, and what it makes of titles.
+
+Shape key: I items, H input width.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from interlingua.llm.models import LanguageModel, Precision, load, shuffled, truncated
+from interlingua.llm.reader_config import SoftPromptConfig
+
+
+@lru_cache(maxsize=1)
+def _loaded(model: str, precision: Precision) -> LanguageModel:
+    """Half a gigabyte is read once for the reader, its controls and the explanations."""
+    return load(model, precision=precision, device="cpu")
+
+
+def language_model(config: SoftPromptConfig) -> LanguageModel | None:
+    """The frozen model that a configuration asks for; None for the control without one."""
+    if config.lm_weights == "none":
+        return None
+    found = _loaded(config.model, config.precision)
+    if config.num_layers is not None:
+        found = truncated(found, config.num_layers)
+    return shuffled(found, seed=0) if config.lm_weights == "shuffled" else found
+
+
+def title_embeddings(lm: LanguageModel, titles: list[str]) -> Tensor:
+    """(I, H) mean input embedding of each title's tokens: where an item's soft token should land."""
+    ids = [lm.tokenize(title) or [lm.eos_id] for title in titles]
+    lengths = torch.tensor([len(i) for i in ids])
+    flat = lm.embed(torch.tensor([token for i in ids for token in i])).float().cpu()
+    owners = torch.repeat_interleave(torch.arange(len(ids)), lengths)
+    return torch.zeros(len(ids), flat.shape[1]).index_add(0, owners, flat) / lengths[:, None]
+
+
+def state_width(lm: LanguageModel) -> int:
+    """Width of the last hidden state (not H where a model projects its embeddings, as OPT-350m does)."""
+    probe = torch.zeros(1, 1, lm.hidden_size, device=lm.device)
+    with torch.no_grad():
+        return int(lm.forward(probe).states.shape[-1])
