@@ -9,7 +9,7 @@ What stands in ``[[...]]`` is left out where the vector named in it is not used.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from interlingua.errors import ConfigError, unknown
 
 FOLDER = Path(__file__).parent / "templates"
 BODY_SLOTS = ("user", "history", "candidates", "target", "noun", "verb", "past")
-ENTRY_SLOTS = ("title", "item", "noun", "verb", "past")
+ENTRY_SLOTS = ("title", "item", "about", "noun", "verb", "past")
 ENTRIES = {"history": "history", "candidate": "candidates", "target": "target"}
 """key of the header line -> slot in the body"""
-KEYS = (*ENTRIES, "separator", "nothing", "system", "chat")
+KEYS = (*ENTRIES, "separator", "nothing", "system", "chat", "answer")
 VECTORS = ("user", "item")
 _SLOT = re.compile(r"\{([a-z_]+)\}")
 _GROUP = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)
@@ -147,6 +147,40 @@ class Template:
             f" {self.head.get('nothing', 'nothing yet')}",
         )
 
+    def render(
+        self, domain: Domain, lists: Mapping[str, Sequence[Mapping[str, str]]], chat: Callable[..., Any] | None = None
+    ) -> str:
+        """The template as text, for prompts without vectors that are made one at a time.
+
+        Args:
+            domain: the words.
+            lists: slot of the body -> entries, each with ``title`` and, where it has one, ``about``.
+            chat: the tokenizer's ``apply_chat_template``, used where the template says ``chat: yes``.
+        """
+        words = {"noun": domain.noun, "verb": domain.verb, "past": domain.past}
+        body = self._lists(_fill(self.body, words), words, lists)
+        if self.head.get("chat") == "yes" and chat is not None:
+            return _as_chat(body, _fill(self.head.get("system", ""), words), chat)
+        return body
+
+    def opening(self, domain: Domain, lists: Mapping[str, Sequence[Mapping[str, str]]]) -> str:
+        """The words with which the answer is made to begin (line ``answer:``), or nothing."""
+        words = {"noun": domain.noun, "verb": domain.verb, "past": domain.past}
+        return self._lists(_fill(self.head.get("answer", ""), words), words, lists)
+
+    def _lists(self, text: str, words: dict[str, str], lists: Mapping[str, Sequence[Mapping[str, str]]]) -> str:
+        separator = self.head.get("separator", ",")
+        joined = separator if separator.endswith("\n") else f"{separator} "
+        values: dict[str, str] = {}
+        for key, slot in ENTRIES.items():
+            form = self.head.get(key, "{title}")
+            entries = lists.get(slot, ())
+            said = [_fill(_keep(form, e), {**words, **e}) for e in entries]
+            values[slot] = joined.join(said)
+        empty = self.head.get("nothing", "nothing yet")
+        kept = _keep(text, values)
+        return _fill(kept, {slot: value or empty for slot, value in values.items()})
+
     def _spaced(self, key: str, body: str, separator: str) -> bool:
         """Whether an entry starts with a space, which tokenizers of the GPT-2 kind want joined to the word."""
         slot = f"{{{ENTRIES[key]}}}"
@@ -171,6 +205,11 @@ def _groups(text: str, slots: Collection[str]) -> str:
         return match[1] if all(slot in slots for slot in wanted) else ""
 
     return _GROUP.sub(keep, text)
+
+
+def _keep(text: str, values: Mapping[str, str]) -> str:
+    """Groups whose slots all have text."""
+    return _GROUP.sub(lambda m: m[1] if all(values.get(slot) for slot in _SLOT.findall(m[1])) else "", text)
 
 
 def _fill(text: str, words: dict[str, str]) -> str:
