@@ -50,8 +50,8 @@ def planted_page():
     films = ("The Planted Garden (1994)", "Night Train to Nowhere (1998)", "Ünïcode & Friends (2001)", "Short (1987)")
     picks = tuple(
         Recommended(
-            f"{film} II", "language model" if i < 2 else "backbone", "It shares the slow suspense of two films you liked.",
-            films[:2], held_out=i == 1,
+            f"{film} II", "language model" if i < 2 else "backbone",
+            "It shares the slow suspense of two films you liked.", films[:2], held_out=i == 1,
         )
         for i, film in enumerate(films)
     )  # fmt: skip
@@ -63,16 +63,14 @@ def planted_page():
             "training events": f"{len(SPLIT.train):,}",
             "seed": "7",
         },
-        curves=tuple(
-            Line(n, x, [0.05 * k + 0.2 * (1 - np.exp(-e / 6)) for e in x]) for k, n in enumerate(("SASRec", "A-LLMRec"))
-        ),
+        curves=(Line("SASRec", x, [0.2 - 0.2 / e for e in x]), Line("A-LLMRec", x, [0.3 - 0.2 / e for e in x])),
         curve_labels=("epoch", "validation NDCG@10"),
         popularity=(popularity_line(np.random.default_rng(0).zipf(1.5, 2000)),),
         people=tuple(Person(f"User {n}", films, picks, ("Night Train to Nowhere (1998) II",)) for n in (12, 345, 6789)),
         costs=(
             Cost("prepare", 2.2, 310 * 2**20),
-            Cost("train", 74.0, 1_300_000_000, "57,000 parameters"),
-            Cost("read", 400.1),
+            Cost("train", 74.0, 1_300_000_000, "57,000 weights"),
+            Cost("read", 400),
         ),
         data_card={"source": "planted, seed 7", "licence": "CC0", "filters": "5-core: 812 rows dropped"},
         config='[backbone]\nname = "sasrec"\n',
@@ -159,7 +157,8 @@ def test_all_texts_are_escaped():
     page = from_reports(EVIL, reports, main=EVIL, reference="b", notes={EVIL: EVIL})
     page = replace(
         page, summary=(EVIL,), facts={EVIL: EVIL}, curves=(Line(EVIL, [1, 2], [1, 2]), Line(EVIL, [1], [1])),
-        curve_labels=(EVIL, EVIL), popularity=(Line(EVIL, [1, 2], [2, 1]),), people=(evil,), costs=(Cost(EVIL, 1.0, None, EVIL),),
+        curve_labels=(EVIL, EVIL), popularity=(Line(EVIL, [1, 2], [2, 1]),), people=(evil,),
+        costs=(Cost(EVIL, 1.0, None, EVIL),),
         doubts=(EVIL,), data_card={EVIL: EVIL}, config=EVIL, environment={EVIL: EVIL}, protocols={EVIL: EVIL},
         warnings=(EVIL,), command=EVIL, cold_start_title=EVIL, cold_start=((EVIL, page.cold_start[0][1]),),
     )  # fmt: skip

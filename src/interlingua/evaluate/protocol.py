@@ -109,9 +109,7 @@ def evaluate(
     resamples: int = RESAMPLES,
     label: str | None = None,
 ) -> Report:
-    """Ranks every held-out item and says how well that went.
-
-    Memory: one block of users' scores (about 64 MB in a full ranking), never users x items.
+    """Ranks every held-out item and says how well that went, one block of users at a time (about 64 MB of scores).
 
     Args:
         ranker: see :class:`interlingua.core.Ranker`; its ``batch_users`` attribute, if it has one, sets the block size.
@@ -119,7 +117,7 @@ def evaluate(
         part: ``test`` opens the sealed part; everything that makes decisions uses ``valid``.
         protocol: a name (:func:`parse_protocol`) or a protocol.
         metrics: ``name@k``, instead of the protocol's own.
-        max_users: at most so many users, a random subset by (seed, user id); part of the protocol id.
+        max_users: a random subset by (seed, user id); part of the protocol id.
         batch_users: users per block.
         seed: of sampled candidates and user subsets (not of training: methods that are compared share it).
         slices: borders of slices; False: no slices.
@@ -127,7 +125,7 @@ def evaluate(
         label: of the progress.
 
     Returns:
-        The report. A target listed twice counts once. A target that is masked as seen counts as never recommended.
+        The report. A target listed twice counts once; one that is masked as seen counts as never recommended.
 
     Raises:
         ConfigError: unknown protocol or metric.
@@ -135,6 +133,34 @@ def evaluate(
     """
     chosen = parse_protocol(protocol)
     names = tuple(metrics or chosen.metrics)
+    _check(ranker, split, names)
+    targets, queries, note = _population(split, part, max_users, seed)
+    started, opened = time.perf_counter(), datetime.now(UTC)
+    wanted = getattr(ranker, "batch_users", None) if batch_users is None else batch_users
+    ranks = _ranks(ranker, split, targets, queries, chosen, wanted, seed, label or f"evaluate {chosen.name}")
+    seconds = time.perf_counter() - started
+    lengths = queries.lengths()[ranks.owners]
+    marked = {} if slices is False else make_slices(targets.items, lengths, split.train.item_counts, slices)
+    per_user = ranking_metrics.compute(ranks, names)
+    return Report(
+        protocol=chosen.id(split, part, seed, note), part=part, population=_population_hash(split, targets),
+        metrics={name: float(values.mean()) for name, values in per_user.items()},
+        intervals=intervals(per_user, resamples=resamples) if resamples else {},
+        n_users=len(targets), n_targets=len(targets.items), seconds=seconds,
+        slices=_slices(ranks, marked, names, resamples), warnings=_warnings(chosen, ranks),
+        opened=opened.isoformat(timespec="seconds"), users=targets.users, per_user=per_user, ranks=ranks,
+        target_items=targets.items, masks={name: each.targets for name, each in marked.items()},
+    )  # fmt: skip
+
+
+def validation_metrics(ranker: Ranker, split: Split, *, max_users: int | None = None) -> dict[str, float]:
+    """Full-ranking metrics on the validation part, without intervals and slices: what early stopping reads."""
+    report = evaluate(ranker, split, "valid", max_users=max_users, slices=False, resamples=0, label="validate")
+    return report.metrics
+
+
+def _check(ranker: Ranker, split: Split, names: Sequence[str]) -> None:
+    """Errors that need no scores."""
     for name in names:
         ranking_metrics.parse(name)
     if ranker.num_items != split.train.num_items:
@@ -142,39 +168,6 @@ def evaluate(
             f"{type(ranker).__name__} scores {ranker.num_items} items, the split has {split.train.num_items}: "
             "they were not made from the same data"
         )
-    targets, queries, note = _population(split, part, max_users, seed)
-    started = time.perf_counter()
-    opened = datetime.now(UTC).isoformat(timespec="seconds")
-    wanted = getattr(ranker, "batch_users", None) if batch_users is None else batch_users
-    ranks = _ranks(ranker, split, targets, queries, chosen, wanted, seed, label or f"evaluate {chosen.name}")
-    seconds = time.perf_counter() - started
-    per_user = ranking_metrics.compute(ranks, names)
-    lengths = queries.lengths()[ranks.owners]
-    marked = {} if slices is False else make_slices(targets.items, lengths, split.train.item_counts, slices)
-    return Report(
-        protocol=chosen.id(split, part, seed, note),
-        part=part,
-        population=_population_hash(split, targets),
-        metrics={name: float(values.mean()) for name, values in per_user.items()},
-        intervals=intervals(per_user, resamples=resamples) if resamples else {},
-        n_users=len(targets),
-        n_targets=len(targets.items),
-        seconds=seconds,
-        slices=_slices(ranks, marked, names, resamples),
-        masks={name: each.targets for name, each in marked.items()},
-        warnings=_warnings(chosen, ranks),
-        opened=opened,
-        users=targets.users,
-        per_user=per_user,
-        ranks=ranks,
-        target_items=targets.items,
-    )
-
-
-def validation_metrics(ranker: Ranker, split: Split, *, max_users: int | None = None) -> dict[str, float]:
-    """Full-ranking metrics on the validation part, without intervals and slices: what early stopping reads."""
-    report = evaluate(ranker, split, "valid", max_users=max_users, slices=False, resamples=0, label="validate")
-    return report.metrics
 
 
 def _population(split: Split, part: Part, max_users: int | None, seed: int) -> tuple[Targets, Queries, str]:

@@ -13,7 +13,7 @@ from string import Template
 
 from interlingua.errors import ArtifactError
 from interlingua.evaluate.compare import Comparison
-from interlingua.evaluate.page import Cost, Method, Person, Recommended, ReportPage
+from interlingua.evaluate.page import Cost, Method, Person, Recommended, ReportPage, label
 from interlingua.evaluate.svg import STYLE, Value, bar_chart, line_chart, number
 from interlingua.evaluate.table import p_value
 from interlingua.progress import duration
@@ -39,7 +39,7 @@ def to_html(page: ReportPage) -> str:
     parts = [
         ("results", "Results", _headline(page)),
         ("cold", "Cold start", _cold_start(page)),
-        ("people", "Three people", _people(page.people)),
+        ("people", "Recommendations and reasons", _people(page.people)),
         ("tests", "Paired tests", _tests(page.comparisons)),
         ("doubts", "What would change this conclusion", _doubts(page)),
         ("learning", "Learning", _learning(page)),
@@ -95,17 +95,14 @@ def _headline(page: ReportPage) -> str:
     known = [[m.values[i].value for m in page.methods] for i in range(len(page.columns))]
     best = [max((v for v in column if v is not None), default=None) for column in known]
     rows = "".join(_method(method, best, method.name == page.main) for method in page.methods)
-    caption = "Means over users with 95 % bootstrap intervals; a dot marks the best mean of a column."
-    table = (
-        f'<table><caption>{caption}</caption><thead><tr><th scope="col">method</th>{heads}</tr></thead>'
-        f"<tbody>{rows}</tbody></table>"
-    )
+    words = "Means over users with 95 % bootstrap intervals; a dot marks the best mean of a column."
+    table = f'<table><thead><tr><th scope="col">method</th>{heads}</tr></thead><tbody>{rows}</tbody></table>'
     ids = "".join(
         f"<li><b>{escape(name)}</b>: <code>{escape(text)}</code></li>" for name, text in page.protocols.items()
     )
     protocols = f'<p class="eyebrow">Protocols</p><ul class="small">{ids}</ul>' if ids else ""
     warnings = f'<div class="box warn" role="note">{_list(page.warnings)}</div>' if page.warnings else ""
-    return _wide(table, "Results") + protocols + warnings
+    return f'<p class="soft small">{words}</p>' + _wide(table, "Results") + protocols + warnings
 
 
 def _method(method: Method, best: Sequence[float | None], main: bool) -> str:
@@ -161,17 +158,27 @@ def _tests(comparisons: Sequence[Comparison]) -> str:
 
 
 def _comparison(comparison: Comparison) -> str:
-    columns = ("metric", "difference", "mean", "95 % interval", "p (Holm)", "users better / equal / worse", "")
-    heads = "".join(f'<th scope="col">{c or "verdict"}</th>' for c in columns)
+    metrics = ", ".join(dict.fromkeys(label(test.metric) for test in comparison.tests))
+    columns = ("difference", "mean", "95 % interval", "p (Holm)", "users better / equal / worse", "at the 5 % level")
+    heads = "".join(f'<th scope="col">{column}</th>' for column in columns)
     rows = "".join(
-        f'<tr><th scope="row">{escape(t.metric)}</th><td class="text">{escape(t.first)} – {escape(t.second)}</td>'
+        f'<tr><th scope="row">{escape(t.first)} – {escape(t.second)}</th>'
         f"<td>{t.difference:+.4f}</td><td>{t.interval[0]:+.4f} to {t.interval[1]:+.4f}</td><td>{p_value(t.p_holm)}</td>"
-        f'<td>{t.better} / {t.equal} / {t.worse}</td><td class="text">{escape(t.verdict)}</td></tr>'
+        f"<td>{t.better} / {t.equal} / {t.worse}</td><td>{escape(t.verdict)}</td></tr>"
         for t in comparison.tests
     )
-    caption = f"{escape(comparison.protocol)}; {comparison.n_users:,} users; paired {escape(comparison.test)} test"
-    table = f"<table><caption>{caption}</caption><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
-    return _wide(table, "Paired tests")
+    says = f"{comparison.n_users:,} users, paired {comparison.test} test, Holm-corrected"
+    return (
+        f'<h3 class="gap">{escape(metrics)}, {escape(_where(comparison.protocol))}</h3>'
+        f'<p class="soft small">{escape(says)}. <code>{escape(comparison.protocol)}</code></p>'
+        + _wide(f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>", f"Paired tests of {metrics}")
+    )
+
+
+def _where(protocol: str) -> str:
+    """``full; ...; slice=cold items`` -> ``full, cold items``."""
+    parts = protocol.split("; ")
+    return ", ".join([parts[0], *(p.removeprefix("slice=") for p in parts if p.startswith("slice="))])
 
 
 def _doubts(page: ReportPage) -> str:
