@@ -89,14 +89,16 @@ def main() -> None:
                 "within_limits": max(s for s, _, _ in runs) < LIMIT_S and max(b for _, _, b in runs) < LIMIT_BYTES,
             }
             print(
-                f"{kind}: {results[kind]['seconds_median']} s, {results[kind]['peak_bytes_max'] / 2**30:.2f} GiB",
+                f"{kind}: {results[kind]['seconds_median']} s (processor {results[kind]['processor_seconds']}), "
+                f"{results[kind]['peak_bytes_max'] / 2**30:.2f} GiB, load {os.getloadavg()[0]:.1f}",
                 flush=True,
             )
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
     report = {
         "command": f"python benchmarks/speed/prepare.py --events {arguments.events} --repeats {arguments.repeats}",
         "commit": commit.stdout.strip(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}",
         "load_average_at_end": round(os.getloadavg()[0], 2),
         "events": arguments.events,
         "limit_seconds": LIMIT_S,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from interlingua import registry
+from interlingua.data.columns import check_roles
 from interlingua.data.datasets import KNOWN, Dataset
 from interlingua.data.frames import is_frame, read_frames
 from interlingua.data.raw import Log, Raw
@@ -32,6 +33,7 @@ def read(
     Raises:
         DataError: nothing there, no reader for it, or the reader cannot read it.
     """
+    check_roles(columns)
     if is_frame(source) or isinstance(source, Mapping):
         return read_frames(source, columns, log)
     if not isinstance(source, str | Path):

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from interlingua.cli.data import app
+from interlingua.data.prepare import load
+from interlingua.errors import InterlinguaError
+
+CSV = "user,item,time\n" + "".join(f"u{u},i{(u + n) % 7},{n}\n" for u in range(8) for n in range(5))
+
+
+def call(*arguments, fails=False):
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if fails:
+        assert isinstance(result.exception, InterlinguaError), result.output
+        return str(result.exception)
+    assert result.exception is None, result.output
+    return result
+
+
+def test_prepare_writes_a_folder_that_loads_and_json_is_the_card(tmp_path):
+    (tmp_path / "e.csv").write_text(CSV)
+    result = call("prepare", tmp_path / "e.csv", "--out", tmp_path / "out", "--set", "filter.min_user=2", "--json")
+    card = json.loads(result.stdout)
+    assert card["counts"] == {"users": 8, "items": 7, "events": 40, "train": 24, "valid": 8, "test": 8}
+    assert load(tmp_path / "out").fingerprint == card["fingerprint"]
+    assert "k-core min_user 2" in result.stderr
+    assert "k-core" not in call("prepare", tmp_path / "e.csv", "--out", tmp_path / "plain").stdout
+
+
+def test_dry_run_writes_nothing(tmp_path):
+    result = call("prepare", "planted", "--out", tmp_path / "out", "--dry-run", "--set", "options.num_users=20")
+    assert "nothing written" in result.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_seed_and_the_split_can_be_set(tmp_path):
+    def card(*more):
+        return json.loads(call("prepare", "planted", "--out", tmp_path / "o", "--dry-run", "--json", *more).stdout)
+
+    texts = [
+        card("--set", "split=ratio", "--seed", 1),
+        card("--set", "split=ratio", "--seed", 2),
+        card("--set", "data.split.name=ratio", "--seed", 1),
+    ]
+    assert texts[0]["fingerprint"] != texts[1]["fingerprint"]
+    assert texts[0]["fingerprint"] == texts[2]["fingerprint"]
+
+
+def test_describe_a_source_and_a_prepared_folder(tmp_path):
+    (tmp_path / "e.csv").write_text(CSV)
+    text = call("describe", tmp_path / "e.csv").stdout
+    assert "8 users, 7 items, 40 events" in text
+    assert "█" in text
+    call("prepare", tmp_path / "e.csv", "--out", tmp_path / "out", "--set", "split=ratio")
+    facts = json.loads(call("describe", tmp_path / "out", "--json").stdout)
+    assert facts["protocol"].startswith("ratio-")  # the folder's own split, not the default
+
+
+def test_plots(tmp_path):
+    pytest.importorskip("matplotlib")
+    (tmp_path / "e.csv").write_text(CSV)
+    facts = json.loads(call("describe", tmp_path / "e.csv", "--plots", tmp_path / "plots", "--json").stdout)
+    assert len(facts["plots"]) == 4
+    assert (tmp_path / "plots" / "popularity.svg").is_file()
+
+
+def test_list_names_datasets_and_readers():
+    listed = json.loads(call("list", "--json").stdout)
+    assert "planted" in [d["name"] for d in listed["datasets"]]
+    assert "table" in listed["readers"]
+    assert "movielens-small" in call("list").stdout
+
+
+def test_errors_name_the_option(tmp_path):
+    assert "did you mean 'min_user'" in call(
+        "prepare", "planted", "--out", tmp_path, "--set", "filter.minuser=2", fails=True
+    )
+    assert "did you mean 'planted'" in call("describe", "plantd", fails=True)
+    (tmp_path / "e.csv").write_text("alpha,beta\n1,2\n")
+    assert "columns.user_id=NAME" in call("describe", tmp_path / "e.csv", fails=True)
+
+
+def test_columns_given_as_numbers_are_names(tmp_path):
+    (tmp_path / "e.csv").write_text("1,2,3\na,x,5\nb,y,6\n")
+    result = call(
+        "prepare", tmp_path / "e.csv", "--out", tmp_path / "o", "--json", "--set", "options.header=true",
+        "--set", "columns.user_id=1", "--set", "columns.item_id=2",
+    )  # fmt: skip
+    assert json.loads(result.stdout)["counts"]["users"] == 2
+
+
+def test_help_imports_neither_torch_nor_polars():
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom interlingua.cli.data import app\n"
+        "assert CliRunner().invoke(app, ['prepare', '--help']).exit_code == 0\n"
+        "heavy = {'torch', 'polars', 'numpy', 'pandas', 'matplotlib'} & set(sys.modules)\nassert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

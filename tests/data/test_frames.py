@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from interlingua.data.frames import is_frame, to_polars
+from interlingua.data.prepare import prepare
+from interlingua.errors import DataError
+
+COLUMNS = {"user": ["a", "a", "b"], "item": [1, 2, 1], "time": [5, 3, 9], "stars": [4.0, 5.0, 1.0]}
+
+
+def forms():
+    pandas, arrow = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    table = arrow.table(COLUMNS)
+    return {
+        "polars": pl.DataFrame(COLUMNS),
+        "lazy": pl.LazyFrame(COLUMNS),
+        "pandas": pandas.DataFrame(COLUMNS),
+        "arrow table": table,
+        "arrow reader": table.to_reader(),
+        "arrow batch": table.to_batches()[0],
+    }
+
+
+def test_all_kinds_of_frames_give_the_same_dataset():
+    prints = {}
+    for name, frame in forms().items():
+        assert is_frame(frame), name
+        prints[name] = prepare(frame, quiet=True).fingerprint
+    assert len(set(prints.values())) == 1, prints
+
+
+def test_anything_with_the_arrow_interface_is_a_frame():
+    class Foreign:
+        def __arrow_c_stream__(self, requested_schema=None):
+            return pl.DataFrame(COLUMNS).__arrow_c_stream__(requested_schema)
+
+    assert prepare(Foreign(), quiet=True).fingerprint == prepare(pl.DataFrame(COLUMNS), quiet=True).fingerprint
+
+
+def test_pandas_with_gaps_mixed_ids_categories_and_dates():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(
+        {
+            "user": pandas.Categorical(["a", "b", "a"]),
+            "item": pandas.Series([10, "x", 10.5], dtype=object),
+            "rating": pandas.array([5, None, 3], dtype="Int64"),
+            "time": pandas.to_datetime(["2017-07-14 02:40:00"] * 3),
+            "title": ["Ten", None, float("nan")],
+        }
+    )
+    read = to_polars(frame)
+    assert read["item"].to_list() == ["10", "x", "10.5"]
+    assert read["rating"].to_list() == [5, None, 3]
+    out = prepare(frame, quiet=True)
+    assert out.interactions.times.tolist() == [1_500_000_000] * 3
+    assert out.card["time"]["kind"] == "seconds"
+
+
+def test_ids_that_pandas_made_floats_are_integers_again():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"user": [1.0, 2.0], "item": [3.0, 4.0]})
+    assert prepare(frame, quiet=True).interactions.user_ids.tolist() == ["1", "2"]
+
+
+def test_a_mapping_of_frames_with_one_column_mapping_for_all():
+    events = pl.DataFrame({"who": ["a", "b"], "what": ["x", "y"]})
+    items = pl.DataFrame({"what": ["x"], "label": ["The X"]})
+    columns = {"user_id": "who", "item_id": "what", "title": "label"}
+    out = prepare({"interactions": events, "items": items}, columns=columns, quiet=True)
+    assert out.catalogue.titles == ["The X", "untitled item y"]
+
+
+def test_wrong_mappings_and_things_that_are_no_tables():
+    with pytest.raises(DataError, match="needs the key 'interactions'"):
+        prepare({"items": pl.DataFrame()}, quiet=True)
+    with pytest.raises(DataError, match=r"unknown tables \['events'\]"):
+        prepare({"events": pl.DataFrame()}, quiet=True)
+    with pytest.raises(DataError, match="cannot read a"):
+        prepare({"interactions": object()}, quiet=True)
+    with pytest.raises(DataError, match="give a dataset's name"):
+        prepare(np.zeros(3), quiet=True)
