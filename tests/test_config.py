@@ -64,7 +64,7 @@ def test_every_option_of_the_loop_is_described() -> None:
 
 
 def test_sets_are_toml_values_or_plain_words() -> None:
-    assert parse_sets(["a.b=3", "a.c=0.5", "a.d=true", "name=sasrec", 'e=["x", "y"]', "f.g.h=none", "i=a=b"]) == {
+    assert parse_sets(["a.b=3", "a.c=0.5", "a.d=true", "name=sasrec", 'e=["x", "y"]', "f.g.h=null", "i=a=b"]) == {
         "a": {"b": 3, "c": 0.5, "d": True},
         "name": "sasrec",
         "e": ["x", "y"],

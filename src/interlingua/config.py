@@ -134,7 +134,7 @@ def parse_sets(sets: Sequence[str]) -> dict[str, Any]:
 
 
 def _toml_value(text: str) -> Any:
-    if text.lower() in ("none", "null"):
+    if text == "null":
         return None
     try:
         return tomllib.loads(f"value = {text}")["value"]

@@ -105,6 +105,7 @@ class Recommender:
             item,
             self.titles,
             self.session.data.catalogue.domain,
+            self.session.data.catalogue.items["categories"].to_list(),
         )
 
     def query(self, user: str | None = None, history: Sequence[str] | None = None) -> Queries:
@@ -132,7 +133,7 @@ class Recommender:
         from interlingua.llm.models import load
 
         if self.has_reader:
-            own = getattr(self.session.reader, "language_model", None)
+            own = getattr(self.session.reader, "lm", None)
             if own is not None:
                 return own
         return load("smollm2-135m")

@@ -50,7 +50,7 @@ def explain(
     answer = recommender.explain(item, user, _ids(history))
     support = [(recommender.titles[row], influence) for row, influence in answer.support]
     if as_json:
-        print(json.dumps({"sentence": answer.sentence, "support": support, "dropped": answer.dropped}))
+        print(json.dumps({**asdict(answer), "support": support}))
         return
     print(answer.sentence)
     for title, influence in support:

@@ -1,0 +1,201 @@
+"""The whole line on a planted world with tiny real models: data, encoder, backbone, alignment, reader, answers, CLI."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("transformers")
+pytest.importorskip("sentence_transformers")
+
+from tests.llm.tiny_models import build, tokenizer_of
+from tests.text.tiny_sentence_encoder import tiny_encoder
+
+from interlingua import recipe as recipes
+from interlingua import stages
+from interlingua.errors import ConfigError, DataError
+from interlingua.recommender import Recommender
+
+RECIPE = """
+# A-LLMRec, as small as it gets
+[data]
+name = "planted"
+options = {{ num_users = 60, num_items = 40 }}
+[backbone]
+name = "sasrec"
+embedding_dim = 8
+max_history = 10
+fit = {{ epochs = 2 }}
+[text]
+name = "sbert"
+model = "{encoder}"
+trainable = true
+[align]
+name = "autoencoder"
+latent_dim = 8
+frozen = ["backbone"]
+fit = {{ epochs = 2 }}
+[llm]
+name = "soft-prompt"
+model = "{lm}"
+num_candidates = 5
+max_title_tokens = 6
+history_length = 3
+fit = {{ epochs = 2, steps_per_epoch = 2, batch_size = 4 }}
+[evaluate]
+retrieve = 6
+max_users = 20
+"""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    build("smollm2").save_pretrained(folder / "lm")
+    tokenizer_of(False).save_pretrained(folder / "lm")
+    return {"lm": folder / "lm", "encoder": tiny_encoder(folder / "encoder")}
+
+
+@pytest.fixture(scope="module")
+def recipe(models, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "small.toml"
+    path.write_text(RECIPE.format(**models), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(recipe, tmp_path_factory):
+    return stages.run(str(recipe), out=tmp_path_factory.mktemp("runs"), seed=3)
+
+
+def test_every_stage_leaves_a_folder_with_card_config_and_no_pickle(run):
+    assert set(run.done) == {"prepare", "train", "align", "read", "evaluate"}
+    for done in run.done.values():
+        names = {p.name for p in done.path.rglob("*")}
+        assert {"card.json", "config.toml"} <= names
+        assert not {p for p in names if p.endswith((".pt", ".pkl", ".bin", ".joblib"))}
+    read = run.done["read"]
+    assert read.card["samples"] == 2 * 2 * 4
+    assert (read.path / "weights.safetensors").stat().st_size < 2_000_000  # the language model is named, not copied
+
+
+def test_a_reopened_run_scores_like_the_one_in_memory(run):
+    opened = Recommender.load(run.done["evaluate"].path)
+    query = run.data.split.queries("test").slice(0, 3)
+    items = np.tile(np.arange(5), (3, 1))
+    np.testing.assert_array_equal(opened.session.reader.score(query, items), run.reader.score(query, items))
+
+
+def test_recommend_for_known_users_histories_and_newcomers(run):
+    recommender = Recommender(run)
+    ids = [str(i) for i in run.data.split.train.item_ids]
+    user = str(run.data.split.train.user_ids[0])
+    seen = {str(i) for i in run.data.interactions.item_ids[run.data.interactions.history(0)]}
+    for answers in (
+        recommender.recommend(user=user, k=4),
+        recommender.recommend(history=ids[:3], k=4),
+        recommender.recommend(history=[], k=4),
+    ):
+        assert len({a.item_id for a in answers}) == 4
+        assert all(a.stage == "soft-prompt" and a.title for a in answers)
+        assert [a.score for a in answers] == sorted((a.score for a in answers), reverse=True)
+    assert not seen & {a.item_id for a in recommender.recommend(user=user, k=6)}
+    plain = recommender.recommend(history=ids[:3], k=4, rerank=False)
+    assert {a.stage for a in plain} == {"sasrec"}
+    best = plain[0].item_id
+    assert best not in {a.item_id for a in recommender.recommend(history=ids[:3], k=4, rerank=False, exclude=[best])}
+
+
+def test_wrong_questions_are_answered_with_what_to_do(run):
+    recommender = Recommender(run)
+    with pytest.raises(DataError, match="give a history of item ids instead"):
+        recommender.recommend(user="nobody")
+    with pytest.raises(DataError, match="did you mean"):
+        recommender.recommend(history=[str(run.data.split.train.item_ids[0]) + "x"])
+    with pytest.raises(ConfigError, match="either a user or a history"):
+        recommender.recommend()
+    with pytest.raises(ConfigError, match="k must be at least 1"):
+        recommender.recommend(history=[], k=0)
+
+
+def test_explanations_name_only_evidence(run):
+    recommender = Recommender(run)
+    query = run.data.split.queries("test").slice(0, 1)
+    answer = recommender.explain_query(query, 7)
+    assert answer.sentence
+    history = set(query.history(0).tolist())
+    assert all(row in history and influence > 0 for row, influence in answer.support)
+    allowed = {run.data.catalogue.titles[row] for row in history | {7}}
+    others = [t for t in run.data.catalogue.titles if t not in allowed]
+    assert not [t for t in others if t in answer.sentence]
+
+
+@pytest.mark.parametrize("override", ["llm.scoring=generate", "llm.slots.user=none", "llm.slots.item=random"])
+def test_ablations_share_the_trained_backbone_and_alignment(recipe, run, override):
+    session = stages.run(recipes.load(str(recipe), [override]), out=run.root, seed=3)
+    assert {"prepare", "train", "align"} <= session.reused
+    assert session.done["read"].key != run.done["read"].key
+
+
+@pytest.fixture
+def cli(monkeypatch, capfd):
+    """The command in this process: (exit code, stdout, stderr)."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        from interlingua.cli.main import main
+
+        monkeypatch.setattr(sys, "argv", ["interlingua", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        return int(stop.value.code or 0), *capfd.readouterr()
+
+    return call
+
+
+def test_json_on_stdout_is_one_object_and_progress_stays_on_stderr(recipe, run, cli):
+    code, out, err = cli("run", str(recipe), "--out", str(run.root), "--seed", "3", "--json")
+    assert code == 0, err
+    answer = json.loads(out)
+    assert answer["run"] == str(run.done["evaluate"].path)
+    assert answer["metrics"]["full"].keys() >= {"recall@10", "ndcg@10"}
+    assert set(answer["seconds"]) == set(answer["stages"]) == set(run.done)
+    assert "reusing" in err
+
+
+def test_dry_run_shows_the_plan_and_runs_nothing(recipe, tmp_path, cli):
+    code, out, _ = cli("run", str(recipe), "--out", str(tmp_path / "none"), "--dry-run", "--json")
+    rows = json.loads(out)
+    assert code == 0
+    assert [row["stage"] for row in rows] == ["prepare", "train", "align", "read", "evaluate"]
+    assert not any(row["cached"] for row in rows)
+    assert not (tmp_path / "none").exists()
+
+
+def test_recommend_explain_and_runs_on_the_command_line(run, cli):
+    path = str(run.done["evaluate"].path)
+    code, out, _ = cli("recommend", path, "--history", "", "--no-rerank", "-k", "3", "--json")
+    answers = json.loads(out)
+    assert code == 0
+    assert len(answers) == 3
+    history = ",".join(str(i) for i in run.data.split.train.item_ids[:4])
+    code, out, _ = cli("explain", path, answers[0]["item_id"], "--history", history, "--json")
+    assert code == 0
+    assert json.loads(out)["sentence"]
+    code, out, _ = cli("runs", "--out", str(run.root), "--json")
+    assert path in {row["path"] for row in json.loads(out)}
+
+
+def test_bad_input_exits_2_with_a_message_and_debug_shows_where(run, cli):
+    path = str(run.done["evaluate"].path)
+    code, _, err = cli("recommend", path, "--user", "nobody")
+    assert code == 2
+    assert err.startswith("error: unknown user 'nobody'")
+    assert "Traceback" not in err
+    assert cli("recommend", "nowhere", "--history", "")[0] == 2
+    assert cli("run", "no-such-recipe")[0] == 2
+    assert cli("run", "--no-such-option")[0] == 2
+    with pytest.raises(DataError, match="unknown user"):
+        cli("--debug", "recommend", path, "--user", "nobody")
