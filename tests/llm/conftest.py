@@ -10,3 +10,10 @@ def llama():
     from tiny_models import tiny
 
     return tiny("llama")
+
+
+@pytest.fixture
+def titles():
+    from tiny_models import TITLES
+
+    return TITLES

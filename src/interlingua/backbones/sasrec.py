@@ -21,6 +21,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -42,7 +43,7 @@ class SasRecConfig(Config):
     """D (A-LLMRec: 50)"""
     max_history: int = 50
     """L (A-LLMRec: 50)"""
-    num_blocks: int = 2
+    num_blocks: int = Field(2, ge=1)
     """transformer blocks (paper: 2)"""
     num_heads: int = 1
     """attention heads (paper: 1)"""
@@ -144,6 +145,19 @@ class SasRec(Backbone):
         Returns:
             states (B, L, D) and lengths (B,); columns from a row's length on hold no meaning.
         """
+        x, lengths = self._inputs(table, histories)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x), lengths
+
+    def last_states(self, table: Tensor, histories: Tensor) -> Tensor:
+        """(B, D) the states of the last events alone: the last block asks from one position instead of L."""
+        x, lengths = self._inputs(table, histories)
+        for block in self.blocks[:-1]:
+            x = block(x)
+        return self.norm(self.blocks[-1](x, (lengths - 1).clamp(min=0)))[:, 0]
+
+    def _inputs(self, table: Tensor, histories: Tensor) -> tuple[Tensor, Tensor]:
         histories = histories[:, -self.config.max_history :]
         width = histories.shape[1]
         lengths = (histories != PAD).sum(1)
@@ -152,10 +166,7 @@ class SasRec(Backbone):
         rows = histories.gather(1, ahead.clamp(max=width - 1)).clamp(min=0)
         place = (ahead + self.config.max_history - width).clamp(max=self.config.max_history - 1)
         x = functional.embedding(rows, table) * math.sqrt(table.shape[1]) + functional.embedding(place, self.positions)
-        x = functional.dropout(x, self.config.dropout, self.training) * real[..., None]
-        for block in self.blocks:
-            x = block(x)
-        return self.norm(x), lengths
+        return functional.dropout(x, self.config.dropout, self.training) * real[..., None], lengths
 
     def represent(self, queries: Queries) -> Tensor:
         """(B, D) last states; histories of similar length are encoded together."""
@@ -167,8 +178,8 @@ class SasRec(Backbone):
             for start in range(0, len(order), QUERY_ROWS):
                 part = order[start : start + QUERY_ROWS]
                 padded = queries.take(part).padded(max(int(lengths[part[-1]]), 1))
-                states, sizes = self.states(self.items, torch.from_numpy(padded).to(out.device))
-                out[torch.from_numpy(part).to(out.device)] = last_state(states, sizes)
+                rows = torch.from_numpy(part).to(out.device)
+                out[rows] = self.last_states(self.items, torch.from_numpy(padded).to(out.device))
         return out
 
     def item_table(self) -> Tensor:
@@ -191,23 +202,30 @@ class Block(nn.Module):
         self.inner = nn.Linear(dim, dim)
         self.outer = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, L, D) -> (B, L, D); position l reads positions up to l."""
+    def forward(self, x: Tensor, at: Tensor | None = None) -> Tensor:
+        """(B, L, D) -> (B, L, D); position l reads up to l. With ``at`` (B,): that position's state (B, 1, D)."""
         normed = self.attention_norm(x)
+        asking, kept = normed, x
+        if at is not None:
+            rows = torch.arange(len(x), device=x.device)
+            asking, kept = normed[rows, at][:, None], x[rows, at][:, None]
         if self.norm == "pre":
-            x = x + self._attend(normed, normed)
-            return x + self._feed(self.forward_norm(x))
-        x = self.forward_norm(normed + self._attend(normed, x))
-        return x + self._feed(x)
+            kept = kept + self._attend(asking, normed, at)
+            return kept + self._feed(self.forward_norm(kept))
+        kept = self.forward_norm(asking + self._attend(asking, x, at))
+        return kept + self._feed(kept)
 
-    def _attend(self, asking: Tensor, x: Tensor) -> Tensor:
+    def _attend(self, asking: Tensor, x: Tensor, at: Tensor | None) -> Tensor:
         rows, width, dim = x.shape
-        shape = (rows, width, self.heads, dim // self.heads)
+        shape = (rows, -1, self.heads, dim // self.heads)
         query = self.query(asking).view(shape).transpose(1, 2)
         key, value = (part.view(shape).transpose(1, 2) for part in self.key_value(x).chunk(2, dim=-1))
+        mask = None if at is None else positions_mask(at + 1, width)[:, None, None, :]
         drop = self.dropout if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(query, key, value, dropout_p=drop, is_causal=True)
-        return self.out(mixed.transpose(1, 2).reshape(rows, width, dim))
+        mixed = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, dropout_p=drop, is_causal=mask is None
+        )
+        return self.out(mixed.transpose(1, 2).reshape(rows, -1, dim))
 
     def _feed(self, x: Tensor) -> Tensor:
         hidden = functional.dropout(functional.relu(self.inner(x)), self.dropout, self.training)

@@ -59,12 +59,25 @@ def _column(column: Any) -> pl.Series:
     return pl.Series(column.to_numpy())
 
 
+def _of_arrays(source: Mapping[str, Any]) -> pl.DataFrame:
+    """Columns as lists or NumPy arrays: ``{"user": [...], "item": [...]}``."""
+    try:
+        return pl.DataFrame({str(name): pl.Series(values, strict=False) for name, values in source.items()})
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        raise DataError(
+            f"cannot read a mapping with {', '.join(map(str, source))} as columns of events: {error}; give arrays of one "
+            f"length by column, or frames under {', '.join(NAMES)}"
+        ) from None
+
+
 def read_frames(source: Any, columns: Mapping[str, str], log: Log) -> Raw:
-    """Raw rows from one frame of events, or from a mapping with ``interactions``, ``items``, ``users``.
+    """Raw rows from one frame of events, a mapping with ``interactions``, ``items``, ``users``, or columns as arrays.
 
     Raises:
         DataError: an unknown key, or columns that cannot be found.
     """
+    if isinstance(source, Mapping) and source and not set(source) & set(NAMES):
+        source = _of_arrays(source)
     tables = dict(source) if isinstance(source, Mapping) else {"interactions": source}
     if extra := set(tables) - set(NAMES):
         raise DataError(f"unknown tables {sorted(extra)}; a mapping may hold {', '.join(NAMES)}")

@@ -1,7 +1,7 @@
 """Why an item is recommended: the history items that mattered, and a sentence that a language model makes of them.
 
-The support is measured, not told: each history item is left out in turn, and its influence is how much the item's score
-falls against a fixed set of other items. The sentence is checked (see :mod:`interlingua.llm.facts`); what names anything
+The support is measured, not told: each history item is left out in turn, and its influence is how much the item's
+score falls against a fixed set of other items. The sentence is checked (see :mod:`interlingua.llm.facts`); what names anything
 beyond the evidence is dropped and counted. If nothing survives, a sentence made from the evidence alone is shown and
 marked as such. Deterministic.
 """
@@ -62,7 +62,8 @@ def influences(ranker: Ranker, history: IntArray, item: int, *, references: int 
     if not len(rows):
         return []
     left_out = [np.delete(rows, i) for i in range(len(rows))]
-    queries = Queries.of([rows, *left_out])
+    histories: list[IntArray] = [rows, *left_out]
+    queries = Queries.of(histories)
     others = np.setdiff1d(np.arange(ranker.num_items), np.append(rows, item))
     drawn = np.random.default_rng(0).permutation(others)[:references]
     items = np.tile(np.concatenate([[item], drawn]), (len(queries), 1))
@@ -121,6 +122,8 @@ def explain(
     support = choose_support(recent, influences(ranker, recent, item))
     rows = [row for row, _ in support]
     about = [_about(categories, row) for row in (*rows, item)]
+    if not rows:  # nothing to give as a reason: a model that is asked anyway makes one up
+        return Explanation(rule_sentence([spoken(titles[item])], about, words), support, from_template=True)
     prompt = Template.load(template) if isinstance(template, str) else template
     opening, text = _prompt(prompt, lm, words, [spoken(titles[row]) for row in (*rows, item)], about)
     said = f"{opening}{_continue(lm, text + opening, max_new_tokens)}"
@@ -155,7 +158,7 @@ def rule_sentence(names: Sequence[str], about: Sequence[str], domain: Domain) ->
     own = _split_categories(about[-1])
     shared = [c for c in own if any(c in _split_categories(text) for text in about[:-1])]
     if shared:
-        return f"{target} is {' and '.join(shared[:2])}, like {listed}, which you have {domain.past}."
+        return f"{target} shares {' and '.join(shared[:2])} with {listed}, which you have {domain.past}."
     return f"{target} is recommended because you have {domain.past} {listed}."
 
 
