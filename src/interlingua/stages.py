@@ -183,7 +183,8 @@ def read(session: Session) -> Artifact:
 def ranker_of(session: Session) -> Ranker:
     """What evaluation and serving see: the last stage that can score."""
     if "read" in session.done:
-        return cascade_of(session, session.reader)
+        reader = session.reader
+        return reader if getattr(reader, "scores_catalogue", False) else cascade_of(session, reader)
     part = session.recipe.align
     if part is not None and session.recipe.frozen_backbone and part.cls.keeps_space:
         return TableRanker(known_items(session), session.backbone.represent)
