@@ -93,8 +93,10 @@ def test_all_position_loss_equals_the_mean_over_prefixes(loss, num):
     torch.testing.assert_close(value, torch.stack(rows).mean(), rtol=1e-4, atol=1e-5)
 
 
-def test_query_is_the_last_state_and_equals_represent():
-    model = model_of(cycles())
+@NORMS
+@pytest.mark.parametrize("heads", [1, 2])
+def test_query_is_the_last_state_and_equals_represent(norm, heads):
+    model = model_of(cycles(), norm=norm, num_heads=heads)
     histories = torch.tensor([[PAD, PAD, 3, 1], [5, 0, 2, 7], [PAD, PAD, PAD, 2]])
     batch = Batch(torch.arange(3), torch.tensor([4, 5, 6]), None, histories)
     encoded = model.encode(model.ego(), batch)

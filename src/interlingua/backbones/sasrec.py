@@ -32,8 +32,8 @@ from interlingua.data.interactions import Interactions
 from interlingua.data.sample import Negatives, sequence_batches
 from interlingua.errors import ConfigError
 
-QUERY_ROWS = 512
-"""histories encoded at once when scoring"""
+QUERY_ROWS = 64
+"""histories encoded at once when scoring, sorted by length: few enough that short ones are not padded to the longest"""
 
 
 class SasRecConfig(Config):
