@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interlingua.config import build
+from interlingua.config import FitConfig, build
 from interlingua.core import Aligner, Joint, Queries, Tables
 from interlingua.data.interactions import Interactions
 from interlingua.data.prepare import FilterConfig, Prepared, SplitConfig, prepare
@@ -36,20 +36,19 @@ from interlingua.registry import find
 from interlingua.text.fields import item_texts
 
 FIELDS = {"movielens-small": ["title", "categories"]}
-AGREED_FIT = {"learning_rate": 1e-3, "beta2": 0.98, "batch_size": 128, "epochs": 20}
 PAPER_FIT = {"learning_rate": 1e-4, "beta2": 0.98, "batch_size": 32, "epochs": 10}
+LONG_FIT = {"learning_rate": 1e-3, "beta2": 0.98, "batch_size": 128, "epochs": 100}
 ALIGNERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ridge": ("ridge", {}),
     "ridge, norm matched": ("ridge", {"norm": "match"}),
     "autoencoder, paper": ("autoencoder", {"fit": PAPER_FIT}),
-    "autoencoder, all positions, lr 1e-3": ("autoencoder", {"positions": "all", "fit": AGREED_FIT}),
-    "autoencoder, all positions, lr 1e-3, no sigmoid": (
-        "autoencoder", {"positions": "all", "latent_activation": "none", "fit": AGREED_FIT}
+    "autoencoder, long": ("autoencoder", {"fit": LONG_FIT}),
+    "autoencoder, long, no sigmoid": ("autoencoder", {"latent_activation": "none", "fit": LONG_FIT}),
+    "autoencoder, long, no sigmoid, sum": (
+        "autoencoder",
+        {"latent_activation": "none", "rec_logit": "sum", "fit": LONG_FIT},
     ),
-    "autoencoder, all positions, lr 1e-3, no sigmoid, sum": (
-        "autoencoder", {"positions": "all", "latent_activation": "none", "rec_logit": "sum", "fit": AGREED_FIT}
-    ),
-}  # fmt: skip
+}
 
 
 @dataclass
@@ -70,7 +69,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     results = []
     for seed in options.seeds:
-        world = make_world(options.data, seed, options.share)
+        world = make_world(options.data, seed, options.share, options.epochs)
         encoders: dict[tuple[str, bool], Any] = {}
         for source in options.texts:
             cls = find("text", source)
@@ -99,7 +98,7 @@ def trainable_variants() -> list[tuple[str, dict[str, Any], int | None]]:
     ]
 
 
-def make_world(data: str, seed: int, share: float) -> World:
+def make_world(data: str, seed: int, share: float, epochs: int) -> World:
     """Prepares the data, draws held-out items, trains the backbone with and without their events."""
     prepared = prepare(
         data, filter=FilterConfig(min_user=5, min_item=5), split=SplitConfig(name="leave-one-out"), quiet=True
@@ -113,13 +112,13 @@ def make_world(data: str, seed: int, share: float) -> World:
     cold_split = replace(split, train=cold_train, valid=Targets.of(owners[valid_rows], split.valid.items[valid_rows]))
     say(f"seed {seed}: {int(held.sum())} of {len(held)} items held out; training the backbone twice")
     queries, targets = cold_queries(split.train, held)
-    whole, cold = train_backbone(split, seed), train_backbone(cold_split, seed)
+    whole, cold = train_backbone(split, seed, epochs), train_backbone(cold_split, seed, epochs)
     return World(prepared, held, whole, cold, cold_train, queries, targets)
 
 
-def train_backbone(split: Split, seed: int) -> Any:
+def train_backbone(split: Split, seed: int, epochs: int) -> Any:
     cls = find("backbone", "sasrec")
-    config = cls.Config()
+    config = cls.Config(fit=FitConfig(learning_rate=2e-3, batch_size=128, epochs=epochs, evaluate_every=5, patience=3))
     seed_all(derive_seed(seed, "train"))
     backbone = cls(config, split.train)
     joint = Joint(backbone, Aligner(Aligner.Config(), 0, 0))
@@ -278,6 +277,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--data", default="movielens-small")
     parser.add_argument("--seeds", type=int, nargs="+", default=[7])
     parser.add_argument("--share", type=float, default=0.1, help="share of the items that is held out")
+    parser.add_argument("--epochs", type=int, default=60, help="of the backbone, at most")
     parser.add_argument("--texts", nargs="+", default=["sbert", "lsa"])
     parser.add_argument("--trainable", action="store_true", help="also fine-tune the sentence encoder")
     parser.add_argument("--threads", type=int, default=1)

@@ -1,0 +1,137 @@
+"""A finished run over HTTP: ``POST /v1/recommend``, health and metrics. One process, one model, answers one at a time.
+
+The handlers are plain functions, so they run in worker threads and health checks are answered while a language model
+works; the model itself is used by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.responses import JSONResponse, PlainTextResponse
+
+from interlingua import __version__
+from interlingua.errors import InterlinguaError
+from interlingua.serve.counts import Counts
+from interlingua.serve.schema import Item, Reason, RecommendRequest, RecommendResponse, Support
+
+if TYPE_CHECKING:
+    from interlingua.recommender import Recommender
+
+
+def create_app(recommender: Recommender) -> FastAPI:
+    """The application over one recommender; run it with any ASGI server.
+
+    Args:
+        recommender: a loaded run. It is asked once at start, so that the first request finds everything loaded.
+    """
+    counts, one_at_a_time = Counts(), Lock()
+
+    @asynccontextmanager
+    async def warm(app: FastAPI) -> AsyncIterator[None]:
+        recommender.recommend(history=[], k=1)
+        app.state.ready = True
+        yield
+        app.state.ready = False
+
+    app = FastAPI(title="Interlingua", version=__version__, lifespan=warm)
+    app.state.ready = False
+    _add_accounting(app, counts)
+
+    @app.post("/v1/recommend")
+    def recommend(request: RecommendRequest) -> RecommendResponse:
+        """The best items for a known user or for a history, with reasons if asked."""
+        started = time.perf_counter()
+        if request.user_id is not None and request.user_id not in recommender.train.user_rows:
+            raise HTTPException(404, f"unknown user {request.user_id!r}: give a history of item ids instead")
+        with one_at_a_time:
+            return answer(recommender, request, started)
+
+    @app.get("/health/live")
+    def live() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "alive"}
+
+    @app.get("/health/ready")
+    def ready(response: Response) -> dict[str, Any]:
+        """The model is loaded and has answered once."""
+        response.status_code = 200 if app.state.ready else 503
+        return {
+            "status": "ready" if app.state.ready else "starting",
+            "model_version": recommender.version,
+            "users": recommender.train.num_users,
+            "items": recommender.train.num_items,
+            "reranks": recommender.has_reader,
+        }
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    def metrics() -> str:
+        """Requests and latencies in the Prometheus text format."""
+        return counts.text(recommender.version)
+
+    return app
+
+
+def answer(recommender: Recommender, request: RecommendRequest, started: float) -> RecommendResponse:
+    """One answer; unknown item ids are left out and named."""
+    rows = recommender.train.item_rows
+    history = None if request.history is None else [i for i in request.history if i in rows]
+    asked = [*(request.history or []), *request.exclude]
+    found = recommender.recommend(
+        user=request.user_id,
+        history=history,
+        k=request.k,
+        rerank=request.rerank,
+        exclude=[i for i in request.exclude if i in rows],
+    )
+    items = [
+        Item(
+            item_id=one.item_id,
+            title=one.title,
+            score=one.score,
+            stage=one.stage,
+            reason=reason(recommender, one.item_id, request.user_id, history) if place < request.explain else None,
+        )
+        for place, one in enumerate(found)
+    ]
+    return RecommendResponse(
+        items=items,
+        stages_used=list(dict.fromkeys(one.stage for one in found)),
+        unknown_items=[i for i in dict.fromkeys(asked) if i not in rows],
+        model_version=recommender.version,
+        latency_ms=round((time.perf_counter() - started) * 1000, 3),
+    )
+
+
+def reason(recommender: Recommender, item: str, user: str | None, history: Sequence[str] | None) -> Reason:
+    """Why this item, with the history items by their ids."""
+    why = recommender.explain(item, user=user, history=history)
+    support = [
+        Support(item_id=str(recommender.train.item_ids[row]), title=recommender.titles[row], influence=float(value))
+        for row, value in why.support
+    ]
+    return Reason(sentence=why.sentence, support=support, from_template=why.from_template)
+
+
+def _add_accounting(app: FastAPI, counts: Counts) -> None:
+    """Counts every request by its route (never by its raw path) and turns deliberate errors into 422."""
+
+    @app.exception_handler(InterlinguaError)
+    async def refused(request: Request, error: InterlinguaError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, status_code=422)
+
+    @app.middleware("http")
+    async def account(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
+        started, status = time.perf_counter(), 500
+        try:
+            response = await call(request)
+            status = response.status_code
+            return response
+        finally:
+            route = request.scope.get("route")
+            counts.add(getattr(route, "path", "unknown"), status, time.perf_counter() - started)

@@ -1,0 +1,87 @@
+"""What goes in and comes out over HTTP. Unknown keys are refused, sizes are bounded."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Id = Annotated[str, Field(min_length=1, max_length=500)]
+MAX_REASONS = 20
+
+
+class Strict(BaseModel):
+    """Unknown keys are an error: a misspelt option must not be silently ignored."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class RecommendRequest(Strict):
+    """Who asks, and for how much. Exactly one of ``user_id`` and ``history``."""
+
+    user_id: Id | None = None
+    """a user that the run knows"""
+    history: list[Id] | None = Field(None, max_length=10_000)
+    """item ids, oldest first, of anybody; an empty list is a new user"""
+    k: int = Field(10, ge=1, le=1000)
+    """how many items"""
+    exclude: list[Id] = Field(default_factory=list, max_length=10_000)
+    """item ids that must not come out"""
+    rerank: bool = True
+    """let the language model order what the backbone retrieved, where the run has one"""
+    explain: int = Field(0, ge=0, le=MAX_REASONS)
+    """give a reason for so many of the first items; true: for all, up to 20"""
+
+    @field_validator("explain", mode="before")
+    @classmethod
+    def _all_of_them(cls, value: Any) -> Any:
+        return (MAX_REASONS if value else 0) if isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> RecommendRequest:
+        if (self.user_id is None) == (self.history is None):
+            raise ValueError("give exactly one of user_id and history")
+        return self
+
+
+class Support(Strict):
+    """A history item that speaks for a recommendation."""
+
+    item_id: str
+    title: str
+    influence: float
+    """how much the item's score falls when this one is left out of the history"""
+
+
+class Reason(Strict):
+    """Why an item is recommended."""
+
+    sentence: str
+    support: list[Support]
+    from_template: bool
+    """true: no sentence of the language model passed the checks; this one is made from the evidence by a rule"""
+
+
+class Item(Strict):
+    """One recommended item."""
+
+    item_id: str
+    title: str
+    score: float
+    """comparable within one answer only"""
+    stage: str
+    """which stage decided the place"""
+    reason: Reason | None = None
+
+
+class RecommendResponse(Strict):
+    """The answer."""
+
+    items: list[Item]
+    stages_used: list[str]
+    """the stages that decided a place: the backbone, or the reader that re-ranked"""
+    unknown_items: list[str]
+    """ids of ``history`` and ``exclude`` that the run does not know; they were left out"""
+    model_version: str
+    """key of the run: changes with data, options and seed"""
+    latency_ms: float

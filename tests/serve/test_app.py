@@ -1,0 +1,122 @@
+"""The HTTP service over a small real run on the planted world."""
+
+import re
+
+import pytest
+
+pytest.importorskip("fastapi")
+from fastapi.testclient import TestClient
+
+from interlingua.recommender import Recommender
+from interlingua.serve.app import create_app
+from interlingua.stages import run
+
+
+@pytest.fixture(scope="module")
+def recommender(tmp_path_factory):
+    options = ("data.options={num_users = 80, num_items = 40}", 'evaluate.protocols=["full"]')
+    session = run("itemknn", out=tmp_path_factory.mktemp("runs"), data="planted", sets=options, device="cpu")
+    return Recommender.load(session.done["evaluate"].path)
+
+
+@pytest.fixture(scope="module")
+def client(recommender):
+    with TestClient(create_app(recommender)) as client:
+        yield client
+
+
+def ids(answer):
+    assert answer.status_code == 200, answer.text
+    return [item["item_id"] for item in answer.json()["items"]]
+
+
+def test_a_known_user_gets_what_the_recommender_says(client, recommender):
+    user = str(recommender.train.user_ids[3])
+    answer = client.post("/v1/recommend", json={"user_id": user, "k": 5})
+    expected = recommender.recommend(user=user, k=5)
+    assert ids(answer) == [one.item_id for one in expected]
+    body = answer.json()
+    assert body["items"][0]["title"] == expected[0].title
+    assert body["stages_used"] == ["itemknn"]
+    assert body["model_version"] == recommender.version
+    assert body["latency_ms"] > 0
+    assert body["items"][0]["reason"] is None
+
+
+def test_history_of_a_stranger_and_exclusion(client, recommender):
+    history = [str(i) for i in recommender.train.item_ids[:3]]
+    first = ids(client.post("/v1/recommend", json={"history": history, "k": 6}))
+    assert not set(first) & set(history)
+    second = ids(client.post("/v1/recommend", json={"history": history, "k": 6, "exclude": first[:2]}))
+    assert second[:4] == first[2:]
+
+
+def test_a_new_user_without_any_history(client):
+    assert len(ids(client.post("/v1/recommend", json={"history": [], "k": 4}))) == 4
+
+
+def test_unknown_items_are_left_out_and_named(client, recommender):
+    known = str(recommender.train.item_ids[0])
+    with_unknown = client.post("/v1/recommend", json={"history": ["nowhere", known], "exclude": ["nothing"]})
+    assert ids(with_unknown) == ids(client.post("/v1/recommend", json={"history": [known]}))
+    assert with_unknown.json()["unknown_items"] == ["nowhere", "nothing"]
+
+
+def test_unknown_user_is_not_found(client):
+    answer = client.post("/v1/recommend", json={"user_id": "nobody"})
+    assert answer.status_code == 404
+    assert "give a history" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"user_id": "a", "history": []},
+        {"history": [], "k": 0},
+        {"history": [], "k": 10**6},
+        {"history": [], "kk": 3},
+        {"history": ["x"] * 10_001},
+        {"history": "abc"},
+        {"history": [], "explain": 21},
+    ],
+)
+def test_bad_requests_are_refused(client, body):
+    assert client.post("/v1/recommend", json=body).status_code == 422
+
+
+def test_health_before_and_after_the_start(recommender):
+    app = create_app(recommender)
+    cold = TestClient(app)  # outside `with`: the lifespan has not run
+    assert cold.get("/health/live").json() == {"status": "alive"}
+    assert cold.get("/health/ready").status_code == 503
+    with TestClient(app) as warm:
+        ready = warm.get("/health/ready")
+        assert ready.status_code == 200
+        assert ready.json()["items"] == recommender.train.num_items
+
+
+def test_metrics_count_requests_by_route(recommender):
+    with TestClient(create_app(recommender)) as client:
+        for _ in range(3):
+            client.post("/v1/recommend", json={"history": []})
+        client.post("/v1/recommend", json={"user_id": "nobody"})
+        client.get("/no/such/path")
+        text = client.get("/metrics").text
+    assert 'interlingua_requests_total{route="/v1/recommend",status="200"} 3' in text
+    assert 'interlingua_requests_total{route="/v1/recommend",status="404"} 1' in text
+    assert "/no/such/path" not in text
+    counts = [int(n) for n in re.findall(r'seconds_bucket\{route="/v1/recommend",le="[^"]+"\} (\d+)', text)]
+    assert counts == sorted(counts)
+    assert counts[-1] == 4
+
+
+@pytest.mark.models
+@pytest.mark.slow
+def test_reasons_name_history_items(client, recommender):
+    history = [str(i) for i in recommender.train.item_ids[:4]]
+    answer = client.post("/v1/recommend", json={"history": history, "k": 2, "explain": 1})
+    first, second = answer.json()["items"]
+    assert second["reason"] is None
+    assert first["reason"]["sentence"]
+    assert {s["item_id"] for s in first["reason"]["support"]} <= set(history)
