@@ -259,6 +259,19 @@ def test_runs_on_disk(tmp_path):
         load_run(tmp_path)
 
 
+def test_a_folder_of_runs_stands_for_all_of_them(tmp_path):
+    a, b = reports(2)
+    saved(tmp_path, "m", a), saved(tmp_path, "n", b)
+    again = reports(2, "sampled-20")
+    saved(tmp_path, "m", again[0], recipe={"name": "m", "evaluate": {"protocols": ["sampled-20"]}})
+    saved(tmp_path, "o", again[1])
+    full, sampled = compare_runs([tmp_path], metrics=["hit@1"])
+    assert [row.name for row in full.rows] == ["m", "n"]
+    assert [row.name for row in sampled.rows] == ["m", "o"]
+    assert "o has no full report and is left out" in full.warnings
+    assert "n has no sampled-20 report and is left out" in sampled.warnings
+
+
 def test_same_name_other_recipe_gets_its_key(tmp_path):
     paths = [saved(tmp_path, "m", GOOD, recipe={"dim": 1}), saved(tmp_path, "m", BAD, recipe={"dim": 2})]
     (found,) = compare_runs(paths, metrics=["hit@1"])

@@ -12,7 +12,7 @@ from interlingua.cli.options import AsJson
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs; seeds of one recipe become one row.")],
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs, or of many; seeds become one row.")],
     protocol: Annotated[str | None, typer.Option(help="Only this protocol (default: all that the runs share).")] = None,
     metrics: Annotated[
         list[str] | None, typer.Option("--metric", help="name@k, e.g. ndcg@10. Repeatable (default: all).")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +50,24 @@ def load_run(path: Path | str) -> Run:
             f"{path} holds no evaluation{kind}; name the folder of a finished run (runs/evaluate-...): "
             "interlingua runs lists them"
         )
-    recipe = json.dumps(card.get("recipe", str(path)), sort_keys=True, default=str)
+    resolved = card.get("recipe", str(path))
+    if isinstance(resolved, dict):  # how it was measured is the protocol's matter, not the method's
+        resolved = {section: values for section, values in resolved.items() if section != "evaluate"}
+    recipe = json.dumps(resolved, sort_keys=True, default=str)
     return Run(
         str(card.get("name") or path.name), recipe, card.get("seed"), str(card.get("key", path.name))[:8], reports
     )
+
+
+def load_runs(path: Path | str) -> list[Run]:
+    """The run in a folder, or all runs in a folder of runs, oldest first.
+
+    Raises:
+        ArtifactError: nothing evaluated there.
+    """
+    path = Path(path)
+    cards = sorted(path.glob(f"evaluate-*/{artifact.CARD}"), key=lambda card: card.stat().st_mtime)
+    return [load_run(card.parent) for card in cards] if cards else [load_run(path)]
 
 
 def _short(report: Report) -> str:
@@ -61,21 +75,35 @@ def _short(report: Report) -> str:
 
 
 def grouped(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Label -> runs: seeds of one recipe together; different recipes of one name are told apart by their keys."""
+    """Label -> runs: seeds of one recipe together; different recipes of one name are told apart by their keys.
+
+    A method that was measured twice (other protocols, the same seed) is one run with the reports of both.
+    """
     by_recipe: dict[str, list[Run]] = {}
     for run in runs:
         group = by_recipe.setdefault(run.recipe, [])
-        if any(other.key == run.key for other in group):
-            raise ConfigError(f"the run {run.name} ({run.key}) was named twice; a run is not compared with itself")
-        if group and (run.seed is None or any(other.seed == run.seed for other in group)):
-            by_recipe[f"{run.recipe}\0{run.key}"] = [run]  # same recipe and seed on other data: let compare refuse it
-        else:
+        twin = next((other for other in group if other.seed == run.seed), None)
+        if twin is None:
             group.append(run)
+        elif twin.key == run.key:
+            raise ConfigError(f"the run {run.name} ({run.key}) was named twice; a run is not compared with itself")
+        elif all(
+            twin.reports[name].protocol == run.reports[name].protocol
+            for name in twin.reports.keys() & run.reports.keys()
+        ):
+            group[group.index(twin)] = replace(twin, reports={**twin.reports, **run.reports})
+        else:
+            by_recipe[f"{run.recipe}\0{run.key}"] = [run]
     names = [group[0].name for group in by_recipe.values()]
     return {
         group[0].name if names.count(group[0].name) == 1 else f"{group[0].name} ({group[0].key})": group
         for group in by_recipe.values()
     }
+
+
+def _agree(one: Run, other: Run) -> bool:
+    """Whether protocols that both have are equal in every detail."""
+    return all(one.reports[n].protocol == r.protocol for n, r in other.reports.items() if n in one.reports)
 
 
 def compare_runs(
@@ -87,10 +115,10 @@ def compare_runs(
     reference: str | None = None,
     part: str | None = None,
 ) -> list[Comparison]:
-    """One comparison per protocol that all runs have.
+    """One comparison per protocol that at least two methods have; which others lack it is said in its warnings.
 
     Args:
-        paths: folders of runs.
+        paths: folders of runs, or folders that hold runs.
         protocol: only this one, e.g. ``full``.
         metrics: see :func:`interlingua.evaluate.compare.compare`; without it, all.
         test: see there.
@@ -101,26 +129,30 @@ def compare_runs(
         ConfigError: fewer than two rows, no protocol in common, or protocols that differ in a detail.
         ArtifactError: a folder holds no evaluation, or the users differ.
     """
-    groups = grouped([load_run(path) for path in paths])
+    groups = grouped([run for path in paths for run in load_runs(path)])
     if len(groups) < 2:
         raise ConfigError(
             f"a comparison needs at least two different methods; got {', '.join(groups) or 'none'} "
             "(several seeds of one recipe are one row)"
         )
-    every = [run for group in groups.values() for run in group]
-    shared = [name for name in every[0].reports if all(name in run.reports for run in every)]
+    have: dict[str, list[str]] = {}
+    for label, group in groups.items():
+        for name in group[0].reports:
+            if all(name in run.reports for run in group):
+                have.setdefault(name, []).append(label)
+    shared = [name for name, labels in have.items() if len(labels) > 1]
     if not shared:
-        lines = [f"  {run.name}: {r.protocol}" for run in every for r in run.reports.values()]
+        lines = [f"  {label}: {r.protocol}" for label, group in groups.items() for r in group[0].reports.values()]
         raise ConfigError("the runs have no protocol in common:\n" + "\n".join(lines))
     if protocol is not None and protocol not in shared:
         raise ConfigError(unknown("protocol", protocol, shared, "the runs"))
-    return [
-        compare(
-            {label: [_sliced(run.reports[name], part) for run in group] for label, group in groups.items()},
-            metrics=metrics, test=test, reference=reference,
-        )
-        for name in ([protocol] if protocol else shared)
-    ]  # fmt: skip
+    out = []
+    for name in [protocol] if protocol else shared:
+        rows = {label: [_sliced(run.reports[name], part) for run in groups[label]] for label in have[name]}
+        found = compare(rows, metrics=metrics, test=test, reference=reference)
+        missing = tuple(f"{label} has no {name} report and is left out" for label in groups if label not in rows)
+        out.append(replace(found, warnings=(*found.warnings, *missing)))
+    return out
 
 
 def _sliced(report: Report, part: str | None) -> Report:
