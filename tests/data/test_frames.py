@@ -65,6 +65,13 @@ def test_ids_that_pandas_made_floats_are_integers_again():
     assert prepare(frame, quiet=True).interactions.user_ids.tolist() == ["1", "2"]
 
 
+def test_lists_and_arrays_by_column():
+    arrays = {name: np.array(values) for name, values in COLUMNS.items()}
+    expected = prepare(pl.DataFrame(COLUMNS), quiet=True).fingerprint
+    assert prepare(COLUMNS, quiet=True).fingerprint == expected
+    assert prepare(arrays, quiet=True).fingerprint == expected
+
+
 def test_a_mapping_of_frames_with_one_column_mapping_for_all():
     events = pl.DataFrame({"who": ["a", "b"], "what": ["x", "y"]})
     items = pl.DataFrame({"what": ["x"], "label": ["The X"]})
@@ -77,7 +84,9 @@ def test_wrong_mappings_and_things_that_are_no_tables():
     with pytest.raises(DataError, match="needs the key 'interactions'"):
         prepare({"items": pl.DataFrame()}, quiet=True)
     with pytest.raises(DataError, match=r"unknown tables \['events'\]"):
-        prepare({"events": pl.DataFrame()}, quiet=True)
+        prepare({"interactions": pl.DataFrame(), "events": pl.DataFrame()}, quiet=True)
+    with pytest.raises(DataError, match="cannot read a mapping with user, item as columns"):
+        prepare({"user": [1, 2], "item": [1]}, quiet=True)
     with pytest.raises(DataError, match="cannot read a"):
         prepare({"interactions": object()}, quiet=True)
     with pytest.raises(DataError, match="give a dataset's name"):

@@ -146,6 +146,16 @@ def test_a_prepared_folder_is_a_source_again(tmp_path):
     assert (given.parts == first.parts).all()
 
 
+def test_a_prepared_folder_is_used_as_it_is_where_nothing_else_is_said(tmp_path):
+    kept = tiny(split=SplitConfig(name="ratio", test=0.4), filter=FilterConfig(items_without_events="keep"))
+    save(kept, tmp_path)
+    assert same(prepare(tmp_path, quiet=True), kept)
+    assert same(prepare_config(build(DataConfig, {"name": str(tmp_path)}, "[data]"), 99), kept)
+    other = prepare_config(build(DataConfig, {"name": str(tmp_path), "split": "leave-one-out"}, "[data]"), 0)
+    assert other.split.protocol == "leave-one-out"
+    assert "never" in other.interactions.item_ids.tolist()  # what was kept on purpose stays
+
+
 def test_loading_what_is_not_there_or_damaged(tmp_path):
     with pytest.raises(DataError, match="holds no prepared dataset"):
         load(tmp_path)

@@ -17,6 +17,7 @@ from interlingua.data.splitting import (
     divide,
     global_time,
     leave_one_out,
+    of_parts,
     protocol_id,
     ratio,
 )
@@ -115,6 +116,18 @@ def test_global_time_lets_users_without_train_events_be_tested():
     assert parts.tolist() == [0, 0, TEST, TEST, TEST]
     assert split.test.users.tolist() == [0, 1]
     assert len(split.queries("test").history(1)) == 0
+
+
+@given(st.lists(st.lists(st.sampled_from([TRAIN, VALID, TEST]), max_size=6), min_size=1, max_size=6))
+def test_test_histories_are_train_then_validation_items(codes):
+    data = events([len(c) for c in codes])
+    flat = np.array([c for own in codes for c in own], np.int8)
+    split = of_parts(data, flat, protocol="x", valid_known=True, kind="order")
+    queries = split.queries("test")
+    for row, user in enumerate(split.test.users):
+        own, code = data.history(int(user)), np.array(codes[int(user)])
+        assert queries.history(row).tolist() == [*own[code == TRAIN], *own[code == VALID]]
+    assert len(queries) == sum(TEST in own for own in codes)
 
 
 def test_global_time_needs_real_times():

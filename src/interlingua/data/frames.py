@@ -65,13 +65,13 @@ def _of_arrays(source: Mapping[str, Any]) -> pl.DataFrame:
         return pl.DataFrame({str(name): pl.Series(values, strict=False) for name, values in source.items()})
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise DataError(
-            f"cannot read a mapping with {', '.join(map(str, source))} as columns of events: {error}; give arrays of one "
-            f"length by column, or frames under {', '.join(NAMES)}"
+            f"cannot read a mapping with {', '.join(map(str, source))} as columns of events: {error}; give arrays of "
+            f"one length by column, or frames under {', '.join(NAMES)}"
         ) from None
 
 
 def read_frames(source: Any, columns: Mapping[str, str], log: Log) -> Raw:
-    """Raw rows from one frame of events, a mapping with ``interactions``, ``items``, ``users``, or columns as arrays.
+    """Raw rows from a frame of events, columns as arrays, or a mapping with up to three frames.
 
     Raises:
         DataError: an unknown key, or columns that cannot be found.

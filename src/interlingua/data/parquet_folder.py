@@ -69,6 +69,7 @@ def read_folder(path: Path, columns: dict[str, str], log: Log) -> Raw:
         ),
         url=str(meta.get("url") or ""),
         time_unit=TIME_KINDS.get(str(kind)),
+        keep_items=(meta.get("filter") or {}).get("items_without_events") == "keep",
         where=str(path / EVENTS),
         columns=used,
     )

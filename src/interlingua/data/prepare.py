@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from interlingua.data.catalogue import Catalogue
 from interlingua.data.clean import CleanConfig, align_texts, clean_events, clean_texts
 from interlingua.data.filter import FilterConfig, keep_mask
 from interlingua.data.interactions import Interactions
-from interlingua.data.prepared import Prepared, fingerprint, id_array, load, save
+from interlingua.data.prepared import Prepared, fingerprint, id_array, is_prepared, load, save
 from interlingua.data.raw import Log, Raw, TimeKind
 from interlingua.data.source import read
 from interlingua.data.splitting import Parts, SplitConfig, divide
@@ -87,8 +88,9 @@ def prepare(
     """Reads a source, checks, filters and splits it.
 
     Args:
-        source: a dataset's name, a file, a folder, a frame (pandas, Polars, Arrow) of events, or a mapping with the
-            frames ``interactions``, ``items`` and ``users`` (the last two optional).
+        source: a dataset's name, a file, a folder, a frame (pandas, Polars, Arrow) of events, a mapping with the
+            frames ``interactions``, ``items`` and ``users`` (the last two optional), or columns as arrays. A prepared
+            folder without further arguments is used as it is.
         filter: see :class:`FilterConfig`.
         split: see :class:`SplitConfig`.
         seed: of random splits, samples and generated worlds.
@@ -104,6 +106,9 @@ def prepare(
         DataError: the source cannot be found, read, or used with this split.
     """
     log = Log(quiet)
+    if not any((filter, split, clean, columns, domain, options, reader, max_users)) and _is_prepared(source):
+        log.note(f"{source} is a prepared dataset; it is used as it is")
+        return load(source)
     raw = read(source, columns=columns or {}, options=options or {}, reader=reader, seed=seed, log=log)
     return prepare_raw(
         raw, filter=filter, split=split, seed=seed, clean=clean, domain=domain, max_users=max_users, log=log
@@ -132,7 +137,7 @@ def prepare_raw(
     del events
     interactions, given = _sampled(interactions, given, max_users, seed, log)
     mask = keep_mask(interactions.users, interactions.items, interactions.ratings, filter, log)
-    extra = texts["item_id"] if filter.items_without_events == "keep" else None
+    extra = texts["item_id"] if filter.items_without_events == "keep" or raw.keep_items else None
     interactions, given = _compact(interactions, given, mask, extra)
     if not len(interactions):
         raise DataError(
@@ -168,9 +173,15 @@ def prepare_raw(
 
 
 def prepare_config(config: DataConfig, seed: int, source: Any = None) -> Prepared:
-    """:func:`prepare` with a recipe's section; ``source`` replaces ``config.name``."""
+    """:func:`prepare` with a recipe's section; ``source`` replaces ``config.name``.
+
+    A prepared folder is used as it is where the section says nothing but its name; else it is a source like any other.
+    """
+    source = config.name if source is None else source
+    if config.model_fields_set <= {"name"} and _is_prepared(source):
+        return prepare(source)
     return prepare(
-        config.name if source is None else source,
+        source,
         filter=config.filter,
         split=config.split,
         seed=seed,
@@ -181,6 +192,10 @@ def prepare_config(config: DataConfig, seed: int, source: Any = None) -> Prepare
         reader=config.reader,
         max_users=config.max_users,
     )
+
+
+def _is_prepared(source: Any) -> bool:
+    return isinstance(source, str | Path) and is_prepared(source)
 
 
 def _encode(events: pl.DataFrame, kind: TimeKind) -> tuple[Interactions, Parts | None]:

@@ -84,6 +84,8 @@ class Raw:
     """where the source can be got"""
     time_unit: str | None = None
     """what the source says of its times (``s``, ``ms``, ``order``); None: guess from the values"""
+    keep_items: bool = False
+    """the source says that items without an event belong to the catalogue (a dataset prepared so)"""
     where: str = ""
     """file or object, for error messages"""
     columns: Mapping[str, str] = field(default_factory=dict)
