@@ -71,8 +71,10 @@ def test_greedy_takes_the_best_allowed_token_each_time(llama):
         given_ids, node = embeds[b][mask[b].bool()][None], []
         options = [[5, 9, 2], [5, 11, 2], [7, 8, 2]]
         while len(options) > 1:
-            logits = llama.model(inputs_embeds=torch.cat([given_ids, llama.embed(torch.tensor([node]).long())], 1)).logits
-            best = max({o[len(node)] for o in options}, key=lambda t: float(logits[0, -1, t]))  # noqa: B023
+            logits = llama.model(
+                inputs_embeds=torch.cat([given_ids, llama.embed(torch.tensor([node]).long())], 1)
+            ).logits
+            best = max({o[len(node)] for o in options}, key=lambda t: float(logits[0, -1, t]))
             node = [*node, best]
             options = [o for o in options if o[: len(node)] == node]
         assert found.candidates[b, 0] == [[5, 9, 2], [5, 11, 2], [7, 8, 2]].index(options[0])

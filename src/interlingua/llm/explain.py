@@ -1,9 +1,9 @@
 """Why an item is recommended: the history items that mattered, and a sentence that a language model makes of them.
 
 The support is measured, not told: each history item is left out in turn, and its influence is how much the item's
-score falls against a fixed set of other items. The sentence is checked (see :mod:`interlingua.llm.facts`); what names anything
-beyond the evidence is dropped and counted. If nothing survives, a sentence made from the evidence alone is shown and
-marked as such. Deterministic.
+score falls against a fixed set of other items. The sentence is checked (see :mod:`interlingua.llm.facts`); what names
+anything beyond the evidence is dropped and counted. If nothing survives, a sentence made from the evidence alone is
+shown and marked as such. Deterministic.
 """
 
 from __future__ import annotations

@@ -68,8 +68,12 @@ def generate(
 
 
 def paper_generate(lm: LanguageModel, embeds: Tensor, mask: Tensor, *, max_length: int = 512) -> list[str]:
-    """Free generation as the A-LLMRec authors run it: greedy, penalty 1.5, at most 512 tokens with the prompt."""
-    room = max(max_length - embeds.shape[1], 1)
+    """Free generation as the A-LLMRec authors run it: greedy, penalty 1.5, at most 512 tokens.
+
+    ``max_length`` counts new tokens only, as it did for embedded prompts in the authors' version of transformers; no
+    more are made than the model has positions for.
+    """
+    room = max(min(max_length, lm.max_positions - embeds.shape[1]), 1)
     answers = generate(lm, embeds, mask, max_new_tokens=room, repetition_penalty=1.5)
     return [lm.tokenizer.decode(answer, skip_special_tokens=True) for answer in answers]
 

@@ -1,7 +1,8 @@
 """Favourite genre: A-LLMRec's language task (KDD 2024, appendix B), there shown by examples, here measured.
 
-The model reads a user's latest items (titles, soft tokens or both) and every category's name is scored as its answer. The
-answer is compared with the categories of the user's whole history, next to the constant answer that is right most often.
+The model reads a user's latest items (titles, soft tokens or both) and every category's name is scored as its answer.
+The answer is compared with the categories of the user's whole history, next to the constant answer that is right most
+often.
 
 **Deviations:** the paper shows single generated answers; here the answer is the most probable of the catalogue's
 categories, so that it can be counted, and its log-probability may be taken relative to the answer without a history.
