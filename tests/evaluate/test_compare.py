@@ -47,6 +47,7 @@ def test_holm_by_hand():
 def test_the_better_ranker_is_found():
     found = compare({"good": GOOD, "bad": BAD}, metrics=["ndcg@10", "hit@1"])
     assert len(found.tests) == 2
+    assert all(found.rows[0].intervals[m] == GOOD.intervals[m] for m in ("ndcg@10", "hit@1"))
     for test in found.tests:
         assert test.difference == pytest.approx(GOOD.metrics[test.metric] - BAD.metrics[test.metric])
         assert 0 < test.interval[0] < test.difference < test.interval[1]

@@ -43,12 +43,18 @@ class PairedTest:
     equal: int
 
     @property
+    def winner(self) -> str | None:
+        """The better run at the 5 % level after correction, or None."""
+        if self.p_holm >= 0.05:
+            return None
+        return self.first if self.difference > 0 else self.second
+
+    @property
     def verdict(self) -> str:
-        """In words, at the 5 % level after correction."""
-        if self.p_holm < 0.05:
-            above, below = (self.first, self.second) if self.difference > 0 else (self.second, self.first)
-            return f"{above} is better than {below}"
-        return "no difference shown"
+        """In words."""
+        if self.winner is None:
+            return "no difference shown"
+        return f"{self.winner} is better than {self.second if self.winner == self.first else self.first}"
 
 
 @dataclass(frozen=True)
@@ -183,10 +189,11 @@ def _shared_metrics(seeds: Mapping[str, Sequence[Report]], wanted: Sequence[str]
 
 def _row(name: str, reports: Sequence[Report], values: Mapping[str, Values]) -> Row:
     means = {metric: [float(r.metrics[metric]) for r in reports] for metric in values}
+    stored = reports[0].intervals if len(reports) == 1 else {}  # the same figures as the run itself shows
     return Row(
         name,
         {metric: float(v.mean()) for metric, v in values.items()},
-        intervals(dict(values)),
+        {m: stored[m] for m in values} if all(m in stored for m in values) else intervals(dict(values)),
         len(reports),
         {metric: float(np.std(m, ddof=1)) if len(m) > 1 else 0.0 for metric, m in means.items()},
     )

@@ -24,6 +24,11 @@ def short(value: float) -> str:
     return text.replace("0.", ".", 1) if abs(value) < 1 and not text.lstrip("-").startswith("1") else text
 
 
+def signed(value: float) -> str:
+    """As :func:`short`, with a plus sign above 0."""
+    return f"{'+' if value > 0 else ''}{short(value)}"
+
+
 def p_value(p: float) -> str:
     """Three decimals, or ``<.001``."""
     return "<.001" if p < 0.001 else f"{p:.3f}".replace("0.", ".", 1)
@@ -34,8 +39,8 @@ def _tests(tests: Sequence[PairedTest]) -> list[tuple[str, ...]]:
         (
             each.metric,
             f"{each.first} - {each.second}",
-            f"{'+' if each.difference > 0 else ''}{short(each.difference)}",
-            f"[{short(each.interval[0])}, {short(each.interval[1])}]",
+            signed(each.difference),
+            f"[{signed(each.interval[0])}, {signed(each.interval[1])}]",
             p_value(each.p_holm),
             f"{each.better}/{each.equal}/{each.worse}",
             each.verdict,
@@ -82,10 +87,18 @@ def to_rich(comparison: Comparison) -> Group:
             Text(cell(row, metric), style="bold" if row.metrics[metric] == best else "") for row in comparison.rows
         ]
         scores.add_row(metric, *cells)
-    tests = Table(title=f"paired {comparison.test} tests, Holm-corrected", title_justify="left")
-    for column in TEST_COLUMNS:
-        tests.add_column(column)
-    for line in _tests(comparison.tests):
-        tests.add_row(*(Text(c) for c in line))
+    tests = Table(title=f"paired {comparison.test} tests, Holm-corrected over all", title_justify="left")
+    tests.add_column("metric", no_wrap=True)
+    tests.add_column("runs")
+    tests.add_column("difference [95 % interval]", no_wrap=True)
+    tests.add_column("p", no_wrap=True)
+    tests.add_column("better")
+    for each in comparison.tests:
+        low, high = each.interval
+        change = f"{signed(each.difference)} [{signed(low)}, {signed(high)}]"
+        runs = f"{each.first} - {each.second}"
+        tests.add_row(
+            *(Text(t) for t in (each.metric, runs, change, p_value(each.p_holm), each.winner or "none shown"))
+        )
     notes = [Text(f"warning: {warning}") for warning in comparison.warnings]
     return Group(Text(f"protocol: {comparison.protocol}"), scores, tests, *notes)
