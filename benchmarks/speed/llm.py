@@ -19,6 +19,8 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -243,6 +245,11 @@ def recommend_latency(run: Path, users: int) -> dict[str, Any]:
     return out
 
 
+def commit() -> str:
+    answer = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+    return answer.stdout.strip()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m")
@@ -291,6 +298,8 @@ def main() -> None:
         )
         score[name]["plain_generated_tokens"] = plain.generated
     result: dict[str, Any] = {
+        "command": f"python benchmarks/speed/{' '.join([Path(__file__).name, *sys.argv[1:]])}",
+        "commit": commit(),
         "model": options.model,
         "titles": world.source,
         "prompt_tokens": float(compiled.lengths(world.histories, world.candidates).mean()),

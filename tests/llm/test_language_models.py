@@ -223,7 +223,9 @@ def test_the_wheel_is_converted_once_by_several_processes(tmp_path):
     code = "from interlingua.llm.models import load; m = load('smollm2-135m', device='cpu'); print(m.revision)"
     env = {**os.environ, "INTERLINGUA_CACHE": str(tmp_path)}
     started = [
-        subprocess.Popen([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         for _ in range(2)
     ]
     answers = [process.communicate() for process in started]

@@ -138,7 +138,7 @@ def _grow(
     tries: Sequence[Trie], live: Sequence[Sequence[_Beam]], log_probs: Tensor, beams: int
 ) -> list[list[tuple[_Beam, int]]]:
     """The best continuations of each prompt with the token that each adds; equal scores keep the trie's order."""
-    out = []
+    out: list[list[tuple[_Beam, int]]] = []
     for trie, mine in zip(tries, live, strict=True):
         steps = [(beam, token, child) for beam in mine for token, child in trie.children[beam.node].items()]
         if not steps:

@@ -139,7 +139,8 @@ def evaluate_genres(
     make = embed or (lambda assembled, _: embed_prompts(lm, assembled))
     prior = None
     if calibrate:
-        nobody = Queries.of([[]])
+        no_items: list[int] = []
+        nobody = Queries.of([no_items])
         empty = prompts.assemble(nobody.padded(1))
         prior = score_genres(lm, make(empty, nobody), torch.as_tensor(empty.mask), genres)[0]
     chosen = []
