@@ -12,7 +12,9 @@ from interlingua.errors import ConfigError
 from interlingua.fit import fit_best, trainable_state
 from interlingua.llm import sequence
 from interlingua.llm.mixture import Mixture, TextLikeness, rarest
-from interlingua.llm.soft_prompt import SoftPrompt, SoftPromptConfig, presented
+from interlingua.llm.reader_config import SoftPromptConfig
+from interlingua.llm.soft_prompt import SoftPrompt
+from interlingua.llm.titles import presented
 
 ITEMS, USERS, WIDTH = len(TITLES), 14, 6
 MODES = {
@@ -231,6 +233,20 @@ def test_scores_do_not_depend_on_who_is_asked_together_or_on_where_the_answer_st
         assert np.allclose(whole, one, atol=1e-4)
         turned = reader.score(asked(), items[:, [2, 0, 1]])
         assert np.allclose(whole[:, [2, 0, 1]], turned, atol=1e-4)
+
+
+def test_generation_with_a_beam_for_each_candidate_is_the_likelihood(folder):
+    items = np.array([[3, 0, 11], [5, 6, 7], [1, 2, 10]])
+    exact = make(folder).score(asked(), items)
+    beams = make(folder, scoring="generate", beams=3).score(asked(), items)
+    assert np.allclose(exact, beams, atol=2e-3)
+    greedy = make(folder, scoring="generate").score(asked(), items)
+    assert ((greedy > -1e4).sum(1) == 1).all()  # one item comes out, and it is always a candidate
+
+
+def test_the_authors_rule_gives_hits_only(folder):
+    items = np.array([[3, 0, 11], [5, 6, 7], [1, 2, 10]])
+    assert set(np.unique(make(folder, scoring="paper").score(asked(), items))) <= {0.0, 1.0}
 
 
 def test_titles_alone_need_no_vectors(folder):

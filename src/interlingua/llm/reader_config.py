@@ -40,6 +40,8 @@ class SoftPromptConfig(Config):
     """candidates in a training prompt, the answer included (paper: 20)"""
     scoring: Literal["likelihood", "generate", "head", "paper"] = "likelihood"
     """how candidates are ranked"""
+    beams: int = 1
+    """``generate``: hypotheses kept, and candidates that come out (1: greedy, Hit@1 only)"""
     length_normalisation: bool = False
     """likelihood: divide by the number of answer tokens"""
     all_positions: bool = False

@@ -27,7 +27,7 @@ from torch.nn import functional
 from interlingua.core import PAD, Batch, FloatArray, IntArray, Queries, Reader, ReaderInputs
 from interlingua.data.sample import Negatives, last_position_batches, sequence_batches
 from interlingua.errors import ConfigError
-from interlingua.llm import rank, sequence
+from interlingua.llm import rank, sequence, titles
 from interlingua.llm.frozen import language_model, state_width, title_embeddings
 from interlingua.llm.head import Head
 from interlingua.llm.mixture import Mixture, TextLikeness, centred, seen_mask
@@ -363,38 +363,14 @@ class SoftPrompt(Reader):
         return self.mixture.fit((head, backbone, text), self.counts, wanted, seen, cold_weight=weight)
 
     def _title_scores(self, queries: Queries, items: IntArray) -> FloatArray:
-        """(B, C) log-likelihoods of titles, or 1 for the item that was written and 0 for the others."""
+        """(B, C) how well each candidate's title answers."""
         assert self.prompts is not None
         assert self.lm is not None
-        config: SoftPromptConfig = self.config
-        vectors = self.vectors_for_scoring()
-        shown = presented(items, queries) if "candidates" in self.prompts.needs else None
-        prompts, embeds = self._prompts(queries.padded(config.history_length), shown, queries, vectors)
+        shown = titles.presented(items, queries) if "candidates" in self.prompts.needs else None
+        histories = queries.padded(self.config.history_length)
+        prompts, embeds = self._prompts(histories, shown, queries, self.vectors_for_scoring())
         mask = torch.as_tensor(prompts.mask, device=embeds.device)
-        ids, lengths = self.prompts.target_ids(items.ravel())
-        shape = items.shape
-        return rank.title_log_likelihood(
-            self.lm,
-            embeds,
-            mask,
-            ids.reshape(*shape, -1),
-            lengths.reshape(shape),
-            normalize=config.length_normalisation,
-        ).numpy()
-
-
-def presented(items: IntArray, queries: Queries) -> IntArray:
-    """(B, C) candidates in the order that the prompt shows them.
-
-    Callers put the answer first; a model must not find that out. The order follows from the item and the history alone,
-    so it is the same whoever asks and in whatever order.
-    """
-    lengths = queries.lengths()
-    salt = np.array([int(queries.history(row)[-1]) if lengths[row] else 0 for row in range(len(queries))], np.uint64)
-    keys = np.asarray(items, np.uint64) + np.uint64(1) + (salt[:, None] << np.uint64(32))
-    for shift, factor in ((33, 0xFF51AFD7ED558CCD), (33, 0xC4CEB9FE1A85EC53), (33, 1)):  # MurmurHash3's finaliser
-        keys = (keys ^ (keys >> np.uint64(shift))) * np.uint64(factor)
-    return np.take_along_axis(np.asarray(items), np.argsort(keys, axis=1, kind="stable"), axis=1)
+        return titles.score_titles(self.lm, self.prompts, embeds, mask, items, self.inputs.titles, self.config)
 
 
 def _compiled(config: SoftPromptConfig, lm: LanguageModel, inputs: ReaderInputs) -> CompiledTemplate:
