@@ -70,7 +70,7 @@ def _require(raw: Raw) -> None:
         raise DataError(
             f"{raw.where or raw.name}: no column for {' and '.join(missing)}; "
             f"it has {', '.join(raw.events.columns) or 'none'}; "
-            f"name the column with columns: --set columns.{missing[0]}=NAME (Python: columns={{{missing[0]!r}: 'NAME'}})"
+            f"name it: --set columns.{missing[0]}=NAME (Python: columns={{{missing[0]!r}: 'NAME'}})"
         )
 
 
