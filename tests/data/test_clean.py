@@ -23,7 +23,7 @@ def decisions(log):
 
 
 def test_missing_columns_are_named_with_what_is_there():
-    with pytest.raises(DataError, match=r"no column for item_id; it has user_id, thing; .*columns\.user_id"):
+    with pytest.raises(DataError, match=r"no column for item_id; it has user_id, thing; .*columns\.item_id"):
         cleaned(user_id=["a"], thing=["x"])
 
 
