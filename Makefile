@@ -20,6 +20,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SUPPORTED := import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 ANSWERS := import urllib.request as u; u.urlopen(u.Request("$(CPU_INDEX)/torch/", method="HEAD"), timeout=5)
 
+# real datasets: the folder that INTERLINGUA_DATA names, else shared/data beside the checkout where there is one
+ifndef INTERLINGUA_DATA
+ifneq ($(wildcard ../shared/data),)
+export INTERLINGUA_DATA := $(abspath ../shared/data)
+endif
+endif
+
 .PHONY: help venv demo test lint format bench numbers clean
 
 help: ## this list
