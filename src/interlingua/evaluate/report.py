@@ -159,12 +159,12 @@ def _tests(comparisons: Sequence[Comparison]) -> str:
 
 def _comparison(comparison: Comparison) -> str:
     metrics = ", ".join(dict.fromkeys(label(test.metric) for test in comparison.tests))
-    columns = ("difference", "mean", "95 % interval", "p (Holm)", "users better / equal / worse", "at the 5 % level")
+    columns = ("difference", "mean", "95 % interval", "p (Holm)", "users + / = / –", "better at 5 %")
     heads = "".join(f'<th scope="col">{column}</th>' for column in columns)
     rows = "".join(
         f'<tr><th scope="row">{escape(t.first)} – {escape(t.second)}</th>'
         f"<td>{t.difference:+.4f}</td><td>{t.interval[0]:+.4f} to {t.interval[1]:+.4f}</td><td>{p_value(t.p_holm)}</td>"
-        f"<td>{t.better} / {t.equal} / {t.worse}</td><td>{escape(t.verdict)}</td></tr>"
+        f"<td>{t.better} / {t.equal} / {t.worse}</td><td>{escape(t.winner or 'none shown')}</td></tr>"
         for t in comparison.tests
     )
     says = f"{comparison.n_users:,} users, paired {comparison.test} test, Holm-corrected"
