@@ -87,6 +87,9 @@ def main() -> None:
                 "counts": card["counts"],
                 "fingerprint": card["fingerprint"],
                 "within_limits": max(s for s, _, _ in runs) < LIMIT_S and max(b for _, _, b in runs) < LIMIT_BYTES,
+                # all threads' processor time: on an idle machine even one core would need no longer
+                "within_limits_if_idle": max(c for _, c, _ in runs) < LIMIT_S
+                and max(b for _, _, b in runs) < LIMIT_BYTES,
             }
             print(
                 f"{kind}: {results[kind]['seconds_median']} s (processor {results[kind]['processor_seconds']}), "
