@@ -204,7 +204,7 @@ def baseline(world: World, text: Any, source: str, seed: int) -> list[dict[str, 
     return [
         {"text": source, "method": "text kNN", "seed": seed}
         | retrieval(_mean_of_history(table, world.queries) @ centred.T, world),
-        {"text": "-", "method": "sasrec alone", "seed": seed} | retrieval(alone, world),
+        {"text": "-", "method": "backbone alone", "seed": seed} | retrieval(alone, world),
         {"text": "-", "method": "chance", "seed": seed} | retrieval(chance, world),
     ]
 
@@ -231,8 +231,8 @@ def retrieval(scores: Tensor, world: World) -> dict[str, float]:
     scores[owners, world.queries.items] = -torch.inf
     own = scores[torch.arange(len(scores)), torch.from_numpy(world.targets)][:, None]
     held = torch.from_numpy(world.held)
-    among_cold = (scores[:, held] > own).sum(1)
-    among_all = (scores > own).sum(1)
+    among_cold = (scores[:, held] >= own).sum(1) - 1  # a tie counts against the method
+    among_all = (scores >= own).sum(1) - 1
     return {
         "cold_hit@10": float((among_cold < 10).double().mean()),
         "full_hit@10": float((among_all < 10).double().mean()),
