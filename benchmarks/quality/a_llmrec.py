@@ -30,8 +30,7 @@ from interlingua.evaluate.compare import compare
 from interlingua.evaluate.protocol import evaluate
 from interlingua.evaluate.result import at_slice, load_report
 from interlingua.fit import fit_best
-from interlingua.llm.mixture import Mixture, centred, seen_mask
-from interlingua.llm.soft_prompt import CALIBRATION_ROWS
+from interlingua.llm.mixture import Mixture, centred, seen_mask, some_of
 from interlingua.progress import say
 from interlingua.session import Session
 
@@ -142,10 +141,8 @@ class Headless:
         self.reader, self.num_items = reader, reader.num_items
         self.mixture = Mixture()
         queries, targets = session.data.split.queries("valid"), session.data.split.valid.items
-        rows = np.arange(len(queries))
-        if len(rows) > CALIBRATION_ROWS:
-            rows = np.random.default_rng(0).choice(rows, CALIBRATION_ROWS, replace=False)
-        queries, wanted = queries.take(rows), torch.as_tensor(np.asarray(targets, np.int64)[rows])
+        queries, targets = some_of(queries, np.asarray(targets, np.int64))
+        wanted = torch.as_tensor(targets)
         seen = seen_mask(queries, self.num_items)
         weight = reader.config.cold_weight
         self.mixture.fit(self.features(queries), reader.counts, wanted, seen, cold_weight=weight)

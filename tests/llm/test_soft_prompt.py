@@ -11,6 +11,7 @@ from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError
 from interlingua.fit import fit_best, trainable_state
 from interlingua.llm import sequence
+from interlingua.llm.head import choices
 from interlingua.llm.mixture import Mixture, TextLikeness, rarest
 from interlingua.llm.reader_config import SoftPromptConfig
 from interlingua.llm.soft_prompt import SoftPrompt
@@ -141,24 +142,40 @@ def test_likelihood_scores_equal_the_sum_over_the_tokens_of_each_title(folder):
 
 
 @pytest.mark.parametrize("user", ["backbone", "none"])
-def test_one_pass_over_all_positions_equals_a_pass_for_each_prefix(folder, user):
-    reader = make(folder, slots={"user": user}, **MODES["sequence"]).eval()
-    if user == "none":
-        history = torch.tensor([[PAD, PAD, 3, 4, 5], [1, 2, 3, 4, 6]])
-        states, where = reader._sequence_states(reader.vectors.joint, history, every=True)
-        for row, items in enumerate(([3, 4, 5], [1, 2, 3, 4, 6])):
-            assert int(where[row].sum()) == len(items)
-            for stop in range(1, len(items) + 1):
-                alone = torch.tensor([items[:stop]])
-                single, _ = reader._sequence_states(reader.vectors.joint, alone, every=True)
-                assert torch.allclose(states[row, stop - 1], single[0, -1], atol=1e-4)
-    else:  # with a user vector at every place of training, an answer must not see later items
-        history = torch.tensor([[1, 2, 3, 4, 6]])
-        changed = torch.tensor([[1, 2, 3, 9, 0]])
-        a, _ = reader._sequence_states(reader.vectors.joint, history, every=True)
-        b, _ = reader._sequence_states(reader.vectors.joint, changed, every=True)
-        assert torch.allclose(a[0, :3], b[0, :3], atol=1e-5)
-        assert not torch.allclose(a[0, 3], b[0, 3], atol=1e-3)
+@pytest.mark.parametrize("mode", ["sequence", "none"])
+def test_one_pass_over_all_positions_equals_a_pass_for_each_prefix(folder, mode, user):
+    reader = make(folder, slots={"user": user}, **MODES[mode]).eval()
+    history = torch.tensor([[PAD, PAD, 3, 4, 5], [1, 2, 3, 4, 6]])
+    states, where = reader._sequence_states(reader.vectors.joint, history)
+    for row, items in enumerate(([3, 4, 5], [1, 2, 3, 4, 6])):
+        assert int(where[row].sum()) == len(items)
+        for stop in range(1, len(items) + 1):
+            single, _ = reader._sequence_states(reader.vectors.joint, torch.tensor([items[:stop]]))
+            assert torch.allclose(states[row, stop - 1], single[0, -1], atol=1e-4)
+
+
+def test_a_user_without_history_is_answered_without_looking_at_any_item(folder):
+    for mode in ("sequence", "none", "both"):
+        scores = make(folder, slots={"user": "none"}, **MODES[mode]).score(Queries.of([[], [1, 2]]))
+        assert np.isfinite(scores).all()
+    changed = inputs()
+    changed.items[0] += 5.0
+    reader = make(folder, slots={"user": "none"}, standardised=False, projector_init="xavier", **MODES["sequence"])
+    other = make(
+        folder, given=changed, slots={"user": "none"}, standardised=False, projector_init="xavier", **MODES["sequence"]
+    )
+    empty = torch.full((1, 3), PAD)
+    states = [each.eval()._sequence_states(each.vectors.joint, empty)[0] for each in (reader, other)]
+    assert torch.allclose(*states)
+
+
+def test_a_large_catalogue_is_trained_on_sampled_items_with_every_answer_among_them():
+    targets = torch.tensor([7, 900, 7, 3])
+    items, places = choices(1000, targets, 50)
+    assert torch.equal(items[places], targets)
+    assert len(items) <= 54
+    everything, same = choices(10, targets.clamp_max(9), 50)
+    assert torch.equal(everything[same], targets.clamp_max(9))
 
 
 def test_prefix_queries_are_the_items_up_to_each_place():
@@ -175,7 +192,7 @@ def test_rows_are_moved_to_the_front_together_with_their_targets():
     moved, _ = sequence.shifted(targets, histories)
     assert rows.tolist() == [[3, 4, PAD], [1, 2, 5]]
     assert moved.tolist() == [[4, 6, PAD], [2, 5, 7]]
-    assert sequence.last_places(where).tolist() == [[False, True, False], [False, False, True]]
+    assert where.tolist() == [[True, True, False], [True, True, True]]
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -1,4 +1,4 @@
-"""Which frozen language model a reader asks for, its control with shuffled weights, and what it makes of titles.
+"""Which frozen language model a reader asks for, its control with shuffled weights, and what they make of titles.
 
 Shape key: I items, H input width.
 """
@@ -10,7 +10,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from interlingua.core import ReaderInputs
 from interlingua.llm.models import LanguageModel, Precision, load, shuffled, truncated
+from interlingua.llm.prompt import CompiledTemplate, compile_template
 from interlingua.llm.reader_config import SoftPromptConfig
 
 
@@ -44,3 +46,11 @@ def state_width(lm: LanguageModel) -> int:
     probe = torch.zeros(1, 1, lm.hidden_size, device=lm.device)
     with torch.no_grad():
         return int(lm.forward(probe).states.shape[-1])
+
+
+def compiled(config: SoftPromptConfig, lm: LanguageModel, inputs: ReaderInputs) -> CompiledTemplate:
+    """The configured template over the catalogue's titles, with the slots that will be filled."""
+    slots = {name for name, source in (("user", config.slots.user), ("item", config.slots.item)) if source != "none"}
+    return compile_template(
+        config.template, lm, inputs.titles, inputs.domain, slots=slots, max_title_tokens=config.max_title_tokens
+    )

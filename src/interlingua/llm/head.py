@@ -8,6 +8,7 @@ Shape key: N states, I items, D item vectors, H' width of the state, H hidden wi
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from interlingua.llm.projector import Projector
@@ -38,3 +39,15 @@ class Head(nn.Module):
     def table(self, vectors: Tensor) -> Tensor:
         """(I, D) item vectors -> (I, H)."""
         return self.items(vectors)
+
+
+def choices(num_items: int, targets: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+    """Items that the softmax runs over, and where among them the (N,) targets stand.
+
+    All I items up to ``limit``; in a larger catalogue ``limit`` uniform draws, shared by the batch, and its targets.
+    """
+    if num_items <= limit:
+        return torch.arange(num_items, device=targets.device), targets
+    drawn = torch.randint(num_items, (limit,), device=targets.device)
+    items, places = torch.unique(torch.cat([targets, drawn]), return_inverse=True)
+    return items, places[: len(targets)]

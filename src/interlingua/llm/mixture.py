@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,6 +19,8 @@ PULL = 1e-3
 """strength of the pull towards the starting numbers in :meth:`Mixture.fit`"""
 COLD_SHARE = 0.35
 """the rarest items by training events, as A-LLMRec's cold-item experiment has them"""
+CALIBRATION_ROWS = 2000
+"""most validation questions that the mixture is learned from"""
 TEXT_HISTORY = 10
 """last items whose mean text a user is compared by"""
 SHARPNESS = 10.0
@@ -140,3 +143,11 @@ def seen_mask(queries: Queries, num_items: int) -> Tensor:
     owners: IntArray = torch.repeat_interleave(torch.arange(len(queries)), torch.as_tensor(queries.lengths())).numpy()
     out[torch.as_tensor(owners), torch.as_tensor(queries.items.astype("int64"))] = True
     return out
+
+
+def some_of(queries: Queries, targets: IntArray, limit: int = CALIBRATION_ROWS) -> tuple[Queries, IntArray]:
+    """At most ``limit`` questions, the same ones every time."""
+    if len(queries) <= limit:
+        return queries, targets
+    rows = np.random.default_rng(0).choice(len(queries), limit, replace=False)
+    return queries.take(rows), targets[rows]

@@ -33,13 +33,6 @@ def shifted(values: Tensor, histories: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(where, values.gather(1, source), PAD), where
 
 
-def last_places(where: Tensor) -> Tensor:
-    """(B, L) True at each row's last item only."""
-    follows = torch.zeros_like(where)
-    follows[:, :-1] = where[:, 1:]
-    return where & ~follows
-
-
 def queries_of(histories: Tensor | IntArray, users: IntArray | None = None) -> Queries:
     """One query per row of (B, L) left-padded histories."""
     rows = histories.cpu().numpy() if isinstance(histories, Tensor) else np.asarray(histories)

@@ -28,12 +28,11 @@ from interlingua.core import PAD, Batch, FloatArray, IntArray, Queries, Reader, 
 from interlingua.data.sample import Negatives, last_position_batches, sequence_batches
 from interlingua.errors import ConfigError
 from interlingua.llm import rank, sequence, titles
-from interlingua.llm.frozen import language_model, state_width, title_embeddings
-from interlingua.llm.head import Head
-from interlingua.llm.mixture import Mixture, TextLikeness, centred, seen_mask
-from interlingua.llm.models import LanguageModel
+from interlingua.llm.frozen import compiled, language_model, state_width, title_embeddings
+from interlingua.llm.head import Head, choices
+from interlingua.llm.mixture import Mixture, TextLikeness, centred, seen_mask, some_of
 from interlingua.llm.projector import Projector
-from interlingua.llm.prompt import Assembled, CompiledTemplate, compile_template, embed_prompts
+from interlingua.llm.prompt import Assembled, CompiledTemplate, embed_prompts
 from interlingua.llm.reader_config import SEQUENCE, SoftPromptConfig, check
 from interlingua.llm.vectors import ItemVectors
 
@@ -43,8 +42,6 @@ BLOCK = 256
 """queries whose scores of the whole catalogue are held at once"""
 REMEMBERED = 20000
 """states of queries that are kept: 46 MB at a width of 576"""
-CALIBRATION_ROWS = 2000
-"""most validation users that the mixture is learned from"""
 WIDTH_WITHOUT_MODEL = 576
 """H of the control without a language model: SmolLM2-135M's"""
 
@@ -69,7 +66,7 @@ class SoftPrompt(Reader):
         self.prompts: CompiledTemplate | None = None
         if not self.sequential:
             assert self.lm is not None
-            self.prompts = _compiled(config, self.lm, inputs)
+            self.prompts = compiled(config, self.lm, inputs)
         self.head: Head | None = None
         if config.head_weight > 0 or config.distill_weight > 0 or config.scoring == "head":
             self.head = Head(width if self.lm is None else state_width(self.lm), self.vectors.dim, width)
@@ -148,7 +145,7 @@ class SoftPrompt(Reader):
         self._place()
         vectors = self.vectors.dropped(self.config.cold_dropout)
         if self.sequential:
-            states, where = self._sequence_states(vectors, batch.histories, every=True)
+            states, where = self._sequence_states(vectors, batch.histories)
             targets = sequence.shifted(batch.positives, batch.histories)[0]
             keep = where & (targets != PAD)
             return self._head_losses(states[keep], targets[keep], vectors, batch.histories, keep)
@@ -187,19 +184,12 @@ class SoftPrompt(Reader):
         """``states`` (N, H'), ``targets`` (N,); ``keep``: their places in the histories, None: the last."""
         assert self.head is not None
         config: SoftPromptConfig = self.config
-        items = torch.arange(self.num_items, device=targets.device)
-        goals = targets
-        if (
-            self.num_items > config.head_items
-        ):  # shared sampled negatives; the answers of the batch are always among them
-            drawn = torch.randint(self.num_items, (config.head_items,), device=targets.device)
-            items, goals = torch.unique(torch.cat([targets, drawn]), return_inverse=True)
-            goals = goals[: len(targets)]
         queries = self.head.queries(functional.dropout(states.float(), config.dropout, self.training))
+        items, goals = choices(self.num_items, targets, config.head_items)
         logits = queries @ self.head.table(vectors[items]).T
-        out = {"head": max(config.head_weight, 0.0) * functional.cross_entropy(logits, goals)}
+        out = {"head": config.head_weight * functional.cross_entropy(logits, goals)}
         if config.distill_weight > 0 and self.inputs.base_score is not None:
-            asked = sequence.prefix_queries(histories, keep) if keep is not None else sequence.queries_of(histories)
+            asked = sequence.queries_of(histories) if keep is None else sequence.prefix_queries(histories, keep)
             teacher = torch.as_tensor(self.inputs.base_score(asked, None), device=logits.device)[:, items]
             soft = torch.softmax(teacher / config.distill_temperature, dim=-1)
             out["distill"] = config.distill_weight * functional.cross_entropy(logits, soft)
@@ -235,16 +225,16 @@ class SoftPrompt(Reader):
             items = functional.dropout(items, self.config.dropout, self.training)
         return prompts, embed_prompts(self.lm, prompts, self._users(queries), items)
 
-    def _sequence_states(self, vectors: Tensor, histories: Tensor, *, every: bool) -> tuple[Tensor, Tensor]:
+    def _sequence_states(self, vectors: Tensor, histories: Tensor) -> tuple[Tensor, Tensor]:
         """States (B, L, H') of right-padded histories and which places (B, L) hold an item."""
         assert self.item_projector is not None
         rows, where = sequence.shifted(histories, histories)
         distinct, back = torch.unique(rows.clamp_min(0), return_inverse=True)
         soft = self.item_projector(vectors[distinct])[back]
         if self.user_projector is not None:
-            asked = where if every else sequence.last_places(where)
-            users = self._users(sequence.prefix_queries(histories, asked))
-            soft = soft.index_put(torch.nonzero(asked, as_tuple=True), users, accumulate=True)
+            users = self._users(sequence.prefix_queries(histories, where))  # the user as of each place
+            soft = soft.index_put(torch.nonzero(where, as_tuple=True), users, accumulate=True)
+        soft = soft * where[..., None]
         soft = functional.dropout(soft, self.config.dropout, self.training)
         if self.lm is None:
             count = torch.arange(1, soft.shape[1] + 1, device=soft.device)[None, :, None]
@@ -274,12 +264,8 @@ class SoftPrompt(Reader):
                 "(evaluate.retrieve) or use scoring = 'head', which scores the whole catalogue"
             )
         rows = np.asarray(items, np.int64)
-        return np.concatenate(
-            [
-                self._title_scores(queries.slice(at, at + ROWS), rows[at : at + ROWS])
-                for at in range(0, len(queries), ROWS)
-            ]
-        )
+        steps = range(0, len(queries), ROWS)
+        return np.concatenate([self._title_scores(queries.slice(a, a + ROWS), rows[a : a + ROWS]) for a in steps])
 
     def vectors_for_scoring(self) -> Tensor:
         """(I, D): rarely seen items by their text; all of them with ``inference_latent = "text"``."""
@@ -314,7 +300,7 @@ class SoftPrompt(Reader):
     def _last_states(self, queries: Queries, vectors: Tensor) -> Tensor:
         width = int(np.clip(queries.lengths().max(initial=1), 1, self.config.history_length))
         histories = torch.as_tensor(queries.padded(width), device=self.device)
-        states, where = self._sequence_states(vectors, histories, every=False)
+        states, where = self._sequence_states(vectors, histories)
         return rank.last_states(states, where)
 
     def _prompt_states(self, queries: Queries, vectors: Tensor) -> Tensor:
@@ -352,12 +338,10 @@ class SoftPrompt(Reader):
         if self.mixture is None or not len(queries):
             return None
         self.eval()
-        if len(queries) > CALIBRATION_ROWS:
-            chosen = np.random.default_rng(0).choice(len(queries), CALIBRATION_ROWS, replace=False)
-            queries, targets = queries.take(chosen), np.asarray(targets)[chosen]
+        queries, targets = some_of(queries, np.asarray(targets, np.int64))
         found = [self.features(queries.slice(at, at + BLOCK)) for at in range(0, len(queries), BLOCK)]
         head, backbone, text = (torch.cat(parts) for parts in zip(*found, strict=True))
-        wanted = torch.as_tensor(np.asarray(targets, np.int64), device=self.device)
+        wanted = torch.as_tensor(targets, device=self.device)
         seen = seen_mask(queries, self.num_items).to(self.device)
         weight = self.config.cold_weight
         return self.mixture.fit((head, backbone, text), self.counts, wanted, seen, cold_weight=weight)
@@ -371,10 +355,3 @@ class SoftPrompt(Reader):
         prompts, embeds = self._prompts(histories, shown, queries, self.vectors_for_scoring())
         mask = torch.as_tensor(prompts.mask, device=embeds.device)
         return titles.score_titles(self.lm, self.prompts, embeds, mask, items, self.inputs.titles, self.config)
-
-
-def _compiled(config: SoftPromptConfig, lm: LanguageModel, inputs: ReaderInputs) -> CompiledTemplate:
-    slots = {name for name, source in (("user", config.slots.user), ("item", config.slots.item)) if source != "none"}
-    return compile_template(
-        config.template, lm, inputs.titles, inputs.domain, slots=slots, max_title_tokens=config.max_title_tokens
-    )
