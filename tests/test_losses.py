@@ -81,6 +81,21 @@ def test_full_softmax_survives_huge_logits():
     assert torch.isfinite(states.grad).all()
 
 
+def test_full_softmax_under_autocast_is_close():
+    torch.manual_seed(0)
+    states, table = torch.randn(40, 8, requires_grad=True), torch.randn(20, 8, requires_grad=True)
+    targets = torch.randint(20, (40,))
+    exact = losses.full_softmax(states, table, targets)
+    wanted = torch.autograd.grad(exact, (states, table))
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = losses.full_softmax(states, table, targets)
+    got = torch.autograd.grad(rough, (states, table))
+    torch.testing.assert_close(rough, exact, rtol=0.02, atol=0.02)
+    for a, b in zip(got, wanted, strict=True):
+        assert a.dtype == torch.float32
+        assert (a - b).norm() < 0.02 * b.norm()
+
+
 def test_full_softmax_of_no_rows_is_zero():
     assert losses.full_softmax(torch.zeros(0, 3), torch.zeros(4, 3), torch.zeros(0, dtype=torch.long)).item() == 0.0
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-CHUNK_ELEMENTS = 2_000_000
-"""logits held at once by :func:`full_softmax`: 8 MB in fp32, about a core's share of the last-level cache"""
+CHUNK_ELEMENTS = 500_000
+"""logits held at once by :func:`full_softmax`: 2 MB in fp32, fastest of 125k to 8M measured on two EPYC cores"""
 
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
@@ -75,35 +75,35 @@ class _FullSoftmax(torch.autograd.Function):
         if torch.is_autocast_enabled(states.device.type):
             dtype = torch.get_autocast_dtype(states.device.type)
             states, table = states.to(dtype), table.to(dtype)
-        count, items = len(targets), table.shape[0]
-        rows = max(1, CHUNK_ELEMENTS // items)
         loss = states.new_zeros((), dtype=torch.float32)
         d_states, d_table = torch.empty_like(states), torch.zeros_like(table, dtype=torch.float32)
         d_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
-        for start in range(0, count, rows):
-            part, goal = states[start : start + rows], targets[start : start + rows]
-            logits = (part @ table.T).float()
+        rows = max(1, CHUNK_ELEMENTS // max(table.shape[0], 1))
+        # two buffers for all chunks: fresh memory costs more than the product that fills it
+        logits, chances = (table.new_empty(min(rows, len(states)), table.shape[0]) for _ in range(2))
+        for part, goal, d_part in zip(states.split(rows), targets.split(rows), d_states.split(rows), strict=True):
+            scores = torch.mm(part, table.T, out=logits[: len(part)])
             if bias is not None:
-                logits += bias
-            logits -= logits.amax(dim=1, keepdim=True)
-            at_goal = logits.gather(1, goal[:, None])
-            total = logits.exp_().sum(dim=1, keepdim=True)
-            loss += (total.log() - at_goal).sum()
-            logits /= total * count
-            logits.scatter_add_(1, goal[:, None], torch.full_like(at_goal, -1.0 / count))
-            gradient = logits.to(table.dtype)
-            torch.mm(gradient, table, out=d_states[start : start + rows])
-            if d_table.dtype == gradient.dtype:
-                d_table.addmm_(gradient.T, part)
+                scores += bias
+            at_goal = scores.gather(1, goal[:, None])
+            highest = scores.amax(dim=1)
+            chance = torch.softmax(scores, dim=1, out=chances[: len(part)])
+            # the likeliest item's chance is 1 / sum(exp(scores - highest)): the partition function without another pass
+            loss += (highest.float() - chance.amax(dim=1).float().log() - at_goal[:, 0].float()).sum()
+            chance.scatter_add_(1, goal[:, None], torch.full_like(at_goal, -1.0))
+            torch.mm(chance, table, out=d_part)
+            if chance.dtype == d_table.dtype:
+                d_table.addmm_(chance.T, part)
             else:
-                d_table += gradient.T @ part
+                d_table += chance.T @ part
             if d_bias is not None:
-                d_bias += logits.sum(dim=0)
+                d_bias += chance.sum(dim=0)
         ctx.save_for_backward(d_states, d_table, d_bias)
-        return loss / max(count, 1)
+        ctx.count = max(len(targets), 1)
+        return loss / ctx.count
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         d_states, d_table, d_bias = ctx.saved_tensors
-        scale = grads[0]
+        scale = grads[0] / ctx.count
         return d_states * scale, d_table * scale, None, None if d_bias is None else d_bias * scale
