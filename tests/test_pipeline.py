@@ -132,6 +132,17 @@ def test_explanations_name_only_evidence(run):
     assert not [t for t in others if t in answer.sentence]
 
 
+def test_aligned_retrieval_moves_only_items_without_training_events(recipe, run):
+    changed = stages.run(recipes.load(str(recipe), ["evaluate.retrieve_by=aligned"]), out=run.root, seed=3)
+    assert changed.reused == {"prepare", "train", "align", "read"}
+    cold = run.data.split.train.item_counts == 0
+    assert cold.any()
+    query = run.data.split.queries("test").slice(0, 2)
+    by_backbone, by_alignment = run.backbone.score(query), stages.aligned_ranker(changed).score(query)
+    np.testing.assert_allclose(by_alignment[:, ~cold], by_backbone[:, ~cold], rtol=1e-5, atol=1e-5)
+    assert not np.allclose(by_alignment[:, cold], by_backbone[:, cold])
+
+
 @pytest.mark.parametrize("override", ["llm.scoring=generate", "llm.slots.user=none", "llm.slots.item=random"])
 def test_ablations_share_the_trained_backbone_and_alignment(recipe, run, override):
     session = stages.run(recipes.load(str(recipe), [override]), out=run.root, seed=3)

@@ -213,6 +213,10 @@ class Aligner(nn.Module):
         """The vectors that later stages see."""
         return tables
 
+    def to_backbone(self, latents: Tensor) -> Tensor:
+        """(n, D) exported item vectors in the backbone's space, where its user vectors score them."""
+        return latents
+
 
 class Joint(nn.Module):
     """The only place where backbone, text and aligner meet; ``forward(batch)`` is the training contract."""

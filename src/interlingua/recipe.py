@@ -26,6 +26,8 @@ class EvaluateConfig(Config):
     """measure a deterministic random sample of the users (for slow readers; part of the protocol id)"""
     retrieve: int = 50
     """full ranking with a language model: the backbone retrieves so many items, the model orders them"""
+    retrieve_by: Literal["backbone", "aligned"] = "backbone"
+    """``aligned``: items without a training event are retrieved through their texts, in the backbone's space"""
     negatives_seed: int = 7
     """seed of sampled candidates and of the user sample: the same for every method that is compared"""
 

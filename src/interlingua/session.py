@@ -17,7 +17,7 @@ from torch import Tensor
 from interlingua import artifact
 from interlingua.artifact import Artifact
 from interlingua.config import to_toml
-from interlingua.core import Backbone, Queries, Reader, ReaderInputs, Tables, Text
+from interlingua.core import Aligner, Backbone, Queries, Reader, ReaderInputs, Tables, Text
 from interlingua.errors import ArtifactError, ConfigError
 from interlingua.fit import derive_seed, seed_all
 from interlingua.progress import duration, say
@@ -92,6 +92,23 @@ class Session:
     def aligned(self) -> Tables:
         """Vectors exported by the align stage."""
         return load_tables(self.done["align"].path)
+
+    @cached_property
+    def aligner(self) -> Aligner:
+        """The trained aligner.
+
+        Raises:
+            ConfigError: the recipe has no [align] section.
+        """
+        part = self.recipe.align
+        if part is None or "align" not in self.done:
+            raise ConfigError("evaluate.retrieve_by = 'aligned' needs an [align] section")
+        text = self.text
+        aligner: Aligner = part.cls(part.config, int(self.backbone.item_table().shape[1]), text.dim if text else 0)
+        state = load_file(self.done["align"].path / "weights.safetensors")
+        own = {k.removeprefix("aligner."): v for k, v in state.items() if k.startswith("aligner.")}
+        aligner.load_state_dict(own)
+        return aligner.eval()
 
     @cached_property
     def reader(self) -> Reader:

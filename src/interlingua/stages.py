@@ -184,18 +184,36 @@ def ranker_of(session: Session) -> Ranker:
     """What evaluation and serving see: the last stage that can score."""
     if "read" in session.done:
         reader = session.reader
-        return reader if getattr(reader, "scores_catalogue", False) else cascade_of(session, reader)
+        return reader if scores_catalogue(reader) else cascade_of(session, reader)
     part = session.recipe.align
     if part is not None and session.recipe.frozen_backbone and part.cls.keeps_space:
-        return TableRanker(known_items(session), session.backbone.represent)
+        return aligned_ranker(session)
     return session.backbone
 
 
+def scores_catalogue(reader: Ranker | None) -> bool:
+    """Whether a reader ranks every item by itself (a head over the catalogue), so that nothing need retrieve for it."""
+    return bool(getattr(reader, "scores_catalogue", False))
+
+
+def aligned_ranker(session: Session) -> TableRanker:
+    """The backbone's users and items; items without a training event through their texts, decoded to its space."""
+    table, known = session.backbone.item_table().detach(), known_items(session)
+    cold = torch.as_tensor(session.data.split.train.item_counts == 0)
+    with torch.no_grad():
+        decoded = session.aligner.to_backbone(known)
+    return TableRanker(torch.where(cold[:, None], decoded, table), session.backbone.represent)
+
+
 def cascade_of(session: Session, reader: Ranker | None) -> Cascade:
-    """The backbone retrieves, the reader orders."""
+    """Something fast retrieves, the reader orders; a reader that ranks the whole catalogue does both."""
     options: EvaluateConfig = session.recipe.evaluate
-    retrieve = session.backbone.score
-    return Cascade(lambda q: retrieve(q, None), reader, options.retrieve, session.data.split.train.num_items)
+    retriever: Ranker = session.backbone
+    if reader is not None and scores_catalogue(reader):
+        retriever, reader = reader, None
+    elif options.retrieve_by == "aligned":
+        retriever = aligned_ranker(session)
+    return Cascade(lambda q: retriever.score(q, None), reader, options.retrieve, session.data.split.train.num_items)
 
 
 def evaluate(session: Session) -> Artifact:
