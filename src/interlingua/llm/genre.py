@@ -5,7 +5,8 @@ The answer is compared with the categories of the user's whole history, next to 
 often.
 
 **Deviations:** the paper shows single generated answers; here the answer is the most probable of the catalogue's
-categories, so that it can be counted, and its log-probability may be taken relative to the answer without a history.
+categories, so that it can be counted, and its log-probability is taken, in part, relative to the answer without a
+history.
 
 Shape key: B users, L shown items, I items, G categories, H input width.
 """
@@ -93,14 +94,14 @@ def score_genres(
         embeds: (B, T, H) prompts that end where the answer begins.
         mask: (B, T).
         genres: G names.
-        prior: (G,) scores without a history, subtracted: then a genre is not preferred for being a frequent word.
+        prior: (G,) subtracted, so that a genre is not preferred for being a frequent word.
     """
-    names = [lm.tokenize(f" {genre.replace('|', ' ')}") for genre in genres]
+    names = [lm.tokenize(f" {genre.lower()}") for genre in genres]
     lengths = np.array([[len(name) for name in names]] * len(embeds))
     ids = np.zeros((len(embeds), len(names), max(map(len, names))), np.int64)
     for column, name in enumerate(names):
         ids[:, column, : len(name)] = name
-    scores = title_log_likelihood(lm, embeds, mask, ids, lengths, normalize=True).numpy()
+    scores = title_log_likelihood(lm, embeds, mask, ids, lengths).numpy()
     return scores if prior is None else scores - np.asarray(prior, np.float32)[None, :]
 
 
@@ -111,9 +112,9 @@ def evaluate_genres(
     categories: Sequence[str | None],
     *,
     embed: Embed | None = None,
-    max_history: int = 10,
+    max_history: int = 5,
     batch_size: int = 16,
-    calibrate: bool = True,
+    calibration: float = 0.5,
 ) -> GenreReport:
     """Asks for every user's favourite genre and counts the right answers.
 
@@ -125,7 +126,8 @@ def evaluate_genres(
         embed: puts a reader's vectors in; None: titles only.
         max_history: latest items that the prompt shows; the truth counts the whole history.
         batch_size: users per forward pass.
-        calibrate: subtract the scores after a prompt with an empty history.
+        calibration: so much of the score after a prompt with an empty history is subtracted. 0.5 was best of 0, 0.5
+            and 1 with SmolLM2-135M on 24 users of movielens-small.
 
     Raises:
         DataError: no categories, or no user with a categorised item.
@@ -138,11 +140,11 @@ def evaluate_genres(
     queries, counts = queries.take(known), counts[known]
     make = embed or (lambda assembled, _: embed_prompts(lm, assembled))
     prior = None
-    if calibrate:
+    if calibration:
         no_items: list[int] = []
         nobody = Queries.of([no_items])
         empty = prompts.assemble(nobody.padded(1))
-        prior = score_genres(lm, make(empty, nobody), torch.as_tensor(empty.mask), genres)[0]
+        prior = calibration * score_genres(lm, make(empty, nobody), torch.as_tensor(empty.mask), genres)[0]
     chosen = []
     with task("favourite genre", len(queries)) as shown:
         for start in range(0, len(queries), batch_size):
