@@ -94,7 +94,7 @@ def ours_train(
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    return float(loss)
+    return loss.item()
 
 
 @torch.no_grad()
@@ -167,7 +167,7 @@ class Plain:
         optimizer.zero_grad()
         out.loss.backward()
         optimizer.step()
-        return float(out.loss)
+        return out.loss.item()
 
     @torch.no_grad()
     def score(self, rows: np.ndarray, max_length: int) -> list[str]:
@@ -255,6 +255,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--batch", type=int, default=4, help="users of a training step (the paper: 4)")
+    parser.add_argument("--steps", type=int, default=2, help="steps of a round: ours sorts its users by length")
     parser.add_argument("--score-batch", type=int, default=2, help="users scored together (the authors: 2)")
     parser.add_argument("--history", type=int, default=10)
     parser.add_argument("--candidates", type=int, default=20)
@@ -279,16 +280,24 @@ def main() -> None:
 
     warm = rows(9, 1)
     same = (ours_train(lm, compiled, world, nets, optimizer, warm), plain.train(optimizer, warm))
-    train = compare(
-        "training step",
-        lambda n: ours_train(lm, compiled, world, nets, optimizer, rows(n, options.batch)),
-        lambda n: plain.train(optimizer, rows(n, options.batch)),
-        options.rounds,
-        options.batch,
-    )
+    users = options.batch * options.steps
+
+    def by_length(n: int) -> None:
+        mine = rows(n, users)
+        order = np.argsort(compiled.lengths(world.histories[mine], world.candidates[mine]), kind="stable")
+        for part in mine[order].reshape(options.steps, options.batch):
+            ours_train(lm, compiled, world, nets, optimizer, part)
+
+    def as_they_come(n: int) -> None:
+        for part in rows(n, users).reshape(options.steps, options.batch):
+            plain.train(optimizer, part)
+
+    train = compare(f"{options.steps} training steps", by_length, as_they_come, options.rounds, users)
     nets.eval()
     score = {}
     for name, limit in (("score", options.max_length), ("score_if_it_stops_after_16_tokens", 16)):
+        if not options.score_rounds:
+            continue
         score[name] = compare(
             f"scoring, plain generates up to {limit} tokens",
             lambda n: ours_score(lm, compiled, world, nets, rows(n, options.score_batch)),

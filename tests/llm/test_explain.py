@@ -52,7 +52,14 @@ def test_the_rule_uses_nothing_but_the_evidence():
     assert rule_sentence(["A", "B"], ["", "Drama"], MOVIE) == "B is recommended because you have watched A."
     assert (
         rule_sentence(["A", "B", "C"], ["Crime, Drama", "War", "Drama, War"], MOVIE)
-        == "C shares Drama and War with A and B, which you have watched."
+        == "C shares Drama with A, which you have watched. B raised its score too."
+    )
+
+
+def test_the_rule_names_those_that_share_and_no_others():
+    about = ["Drama, War", "War, Drama", "Crime", "War, Drama, Comedy"]
+    assert rule_sentence(["A", "B", "X", "C"], about, MOVIE) == (
+        "C shares War and Drama with A and B, which you have watched. X raised its score too."
     )
 
 

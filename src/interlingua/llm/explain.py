@@ -149,17 +149,26 @@ def explain(
 def rule_sentence(names: Sequence[str], about: Sequence[str], domain: Domain) -> str:
     """The sentence made from the evidence alone; the last name and text are the recommended item's.
 
-    Categories that the item shares with its support are named, if there are any.
+    The category that most of the support shares with the item is named, with those that share it and no others.
     """
     *liked, target = names
     if not liked:
         return f"{target} fits the history as a whole; no single {domain.noun} in it decided the recommendation."
-    listed = liked[0] if len(liked) == 1 else f"{', '.join(liked[:-1])} and {liked[-1]}"
-    own = _split_categories(about[-1])
-    shared = [c for c in own if any(c in _split_categories(text) for text in about[:-1])]
-    if shared:
-        return f"{target} shares {' and '.join(shared[:2])} with {listed}, which you have {domain.past}."
-    return f"{target} is recommended because you have {domain.past} {listed}."
+    having = {
+        c: [n for n, text in zip(liked, about[:-1], strict=True) if c in _split_categories(text)]
+        for c in _split_categories(about[-1])
+    }
+    best = max(having, key=lambda c: len(having[c]), default="")
+    if not having.get(best):
+        return f"{target} is recommended because you have {domain.past} {_listed(liked)}."
+    named = [c for c, names_of in having.items() if names_of == having[best]][:2]
+    others = [name for name in liked if name not in having[best]]
+    extra = f" {_listed(others)} raised its score too." if others else ""
+    return f"{target} shares {_listed(named)} with {_listed(having[best])}, which you have {domain.past}.{extra}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _prompt(
