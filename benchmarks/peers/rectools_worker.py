@@ -54,7 +54,7 @@ def sasrec(data: Data, options: dict, seed: int) -> dict:
     model = SASRecModel(
         n_blocks=options["blocks"], n_heads=options["heads"], n_factors=options["dim"], dropout_rate=options["dropout"],
         session_max_len=options["max_history"], batch_size=options["batch_size"], lr=options["learning_rate"],
-        loss="softmax", epochs=options["epochs"], use_key_padding_mask=True, 
+        loss="softmax", epochs=options["epochs"], 
         get_trainer_func=quiet(options["epochs"], options["max_steps"]),
     )  # fmt: skip
     curve, spent, cpu, piece = [], 0.0, 0.0, options["piece"]
