@@ -141,6 +141,9 @@ class Shown:
     sentence: str = ""
     support: list[tuple[str, float]] = field(default_factory=list)
     dropped: int = 0
+    """sentences of the language model that were not shown, because they named things beyond the evidence"""
+    by_rule: bool = False
+    """the sentence is made from the evidence alone: none of the model's own held"""
 
 
 def worth_of_the_model(results: Sequence[Result]) -> str:
@@ -228,6 +231,14 @@ def _costs(results: Sequence[Result]) -> Iterator[Cost]:
             yield Cost(label, float(done.card["seconds"]), int(done.card["peak_memory_bytes"]), note)
 
 
+def author(shown: Shown) -> str:
+    """Who says the reason, in brackets."""
+    if not shown.by_rule:
+        return "(said by the language model, checked against the evidence)"
+    count = f"; {shown.dropped} sentence(s) of the language model named more than the evidence" if shown.dropped else ""
+    return f"(made from the evidence by a rule{count})"
+
+
 def _person(shown: Shown) -> Person:
     from interlingua.evaluate.page import Person, Recommended
 
@@ -238,7 +249,7 @@ def _person(shown: Shown) -> Person:
                 yield Recommended(
                     title,
                     decided_by=label,
-                    reason=shown.sentence if explained else "",
+                    reason=f"{shown.sentence} {author(shown)}" if explained else "",
                     support=tuple(t for t, _ in shown.support) if explained else (),
                     held_out=title == shown.held_out,
                 )
@@ -257,16 +268,15 @@ def show_user(row: int, base: Result, reader: Result | None, k: int = 5, shown_h
     query = split.queries("test").take(np.array([row]))
     target = int(split.test.of_row(row)[0])
     answers = {base.method.label: _titles(base.session, query, k, titles, reader=False)[0]}
-    explained = sentence = ""
+    explained, sentence, dropped, by_rule = "", "", 0, False
     support: list[tuple[str, float]] = []
-    dropped = 0
     if reader is not None:
         from interlingua.recommender import Recommender
 
         named, rows = _titles(reader.session, query, k, titles, reader=True)
         answers[reader.method.label] = named
         answer = Recommender(reader.session).explain_query(query, int(rows[0]))
-        explained, sentence, dropped = named[0], answer.sentence, answer.dropped
+        explained, sentence, dropped, by_rule = named[0], answer.sentence, answer.dropped, answer.from_template
         support = [(titles[item], float(influence)) for item, influence in answer.support]
     return Shown(
         user=str(split.train.user_ids[int(query.users[0])]),
@@ -277,6 +287,7 @@ def show_user(row: int, base: Result, reader: Result | None, k: int = 5, shown_h
         sentence=sentence,
         support=support,
         dropped=dropped,
+        by_rule=by_rule,
     )
 
 

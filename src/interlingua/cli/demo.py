@@ -77,13 +77,13 @@ def print_table(results: list[Result]) -> None:
 
     from interlingua.showcase import COLUMNS
 
-    table = Table(title="Test users; brackets: 95 % bootstrap interval", title_justify="left")
+    table = Table(title="Test users; ± half a 95 % bootstrap interval", title_justify="left")
     table.add_column("method", no_wrap=True)
     for protocol, part, metric in COLUMNS:
         table.add_column(f"{metric}\n{protocol}\n{part or 'all items'}", justify="right")
     for result in results:
         cells = [result.cell(*column) for column in COLUMNS]
-        texts = ["-" if c is None else f"{c.value:.3f}\n[{c.low:.3f}, {c.high:.3f}]" for c in cells]
+        texts = ["-" if c is None else f"{c.value:.3f} ±{(c.high - c.low) / 2:.3f}" for c in cells]
         table.add_row(result.method.label, *texts)
     Console(width=max(100, Console().width)).print(table)
     for name, report in results[-1].reports.items():
@@ -94,6 +94,8 @@ def print_table(results: list[Result]) -> None:
 
 def print_user(shown: Shown) -> None:
     """One user's history, recommendations and reason."""
+    from interlingua.showcase import author
+
     print(f"\nuser {shown.user}")
     print("  history (latest last): " + " | ".join(shown.history))
     print(f"  held out:              {shown.held_out}")
@@ -102,7 +104,7 @@ def print_user(shown: Shown) -> None:
         print(f"  {label + ':':<22} " + " | ".join(marked))
     if shown.sentence:
         print(f"  why {shown.explained}?")
-        print(f"    {shown.sentence}")
+        print(f"    {shown.sentence} {author(shown)}")
         for title, influence in shown.support:
             print(f"      supported by: {title} (score {influence:+.3f} with it)")
 

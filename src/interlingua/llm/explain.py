@@ -24,6 +24,8 @@ from interlingua.llm.models import LanguageModel
 from interlingua.llm.template import Template
 
 MAX_SUPPORT = 3
+LEAST_WORDS = 4
+"""a reason with fewer words of the model's own says nothing"""
 REFERENCES = 19
 """other items against which a score is measured, so that a constant added to all scores does not count"""
 
@@ -135,7 +137,7 @@ def explain(
     problems: list[str] = []
     made = sentences(said)[:2]
     for sentence in made:
-        bad = objections(sentence, evidence, matcher) or (["nothing said"] if sentence == f"{opening}." else [])
+        bad = objections(sentence, evidence, matcher) or (["nothing said"] if _is_empty(sentence, opening) else [])
         problems += bad
         if not bad:
             kept.append(sentence)
@@ -144,6 +146,11 @@ def explain(
         return Explanation(" ".join(kept), support, dropped, len(made), False, problems)
     rule = rule_sentence([spoken(titles[r]) for r in (*rows, item)], about, words)
     return Explanation(rule, support, len(made), len(made), True, problems)
+
+
+def _is_empty(sentence: str, opening: str) -> bool:
+    """Whether a sentence stops right after the opening that was put into the model's mouth ("..., it all.")."""
+    return sentence.startswith(opening) and len(sentence[len(opening) :].split()) < LEAST_WORDS
 
 
 def rule_sentence(names: Sequence[str], about: Sequence[str], domain: Domain) -> str:

@@ -60,3 +60,10 @@ def prefix_queries(histories: Tensor, keep: Tensor) -> Queries:
     inner = np.arange(offsets[-1]) - np.repeat(offsets[:-1], sizes)
     items = everything.items[np.repeat(begins[batch], sizes) + inner]
     return Queries(np.full(len(batch), -1, np.int64), items, offsets)
+
+
+def shuffled(targets: Tensor, negatives: Tensor) -> IntArray:
+    """(B, C) the answers (B,) among their negatives (B, C - 1), in a new random order for each row and step."""
+    shown = torch.cat([targets[:, None], negatives.reshape(len(targets), -1)], 1)
+    order = torch.rand(shown.shape).argsort(1).to(shown.device)
+    return shown.gather(1, order).cpu().numpy()

@@ -124,8 +124,6 @@ class SoftPrompt(Reader):
             return None
         return self.item_projector.fit_to(self.vectors.joint, title_embeddings(self.lm, self.inputs.titles))
 
-    # ---------------------------------------------------------------- training
-
     def batches(self, epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
         """Windows with an answer at every position (``sequence``), or prompts with one answer and its negatives."""
         config: SoftPromptConfig = self.config
@@ -161,9 +159,7 @@ class SoftPrompt(Reader):
         candidates = None
         if "candidates" in self.prompts.needs:
             assert batch.negatives is not None
-            shown = torch.cat([targets[:, None], batch.negatives.reshape(len(targets), -1)], 1)
-            order = torch.rand(shown.shape).argsort(1).to(shown.device)
-            candidates = shown.gather(1, order).cpu().numpy()
+            candidates = sequence.shuffled(targets, batch.negatives)
         queries = sequence.queries_of(histories, batch.users.cpu().numpy())
         prompts, embeds = self._prompts(histories[:, -config.history_length :], candidates, queries, vectors)
         mask = torch.as_tensor(prompts.mask, device=embeds.device)
@@ -194,8 +190,6 @@ class SoftPrompt(Reader):
             soft = torch.softmax(teacher / config.distill_temperature, dim=-1)
             out["distill"] = config.distill_weight * functional.cross_entropy(logits, soft)
         return out
-
-    # ---------------------------------------------------------------- reading
 
     def _place(self) -> None:
         """The language model is no child module: it follows the projectors to their device here."""
@@ -240,8 +234,6 @@ class SoftPrompt(Reader):
             count = torch.arange(1, soft.shape[1] + 1, device=soft.device)[None, :, None]
             return soft + soft.cumsum(1) / count, where
         return self.lm.forward(soft).states, where  # causal, padding behind: no mask is needed
-
-    # ---------------------------------------------------------------- scoring
 
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
