@@ -42,6 +42,7 @@ METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     "item kNN (BM25)": ("bm25", ()),
     "EASE": ("ease", ()),
     "text kNN": ("textknn", ()),
+    "text kNN (MiniLM)": ("textknn", ("text.name=sbert", 'text.fields=["title", "categories"]')),
     "MF (BPR)": ("mf", ()),
     BACKBONE: ("sasrec", ()),
     METHOD: ("a-llmrec", ()),
@@ -53,7 +54,16 @@ METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     "A-LLMRec, paper's prompt": ("paper/a-llmrec/small", ()),
 }
 GROUPS = {
-    "main": ["popularity", "item kNN (cosine)", "item kNN (BM25)", "EASE", "text kNN", BACKBONE, METHOD],
+    "main": [
+        "popularity",
+        "item kNN (cosine)",
+        "item kNN (BM25)",
+        "EASE",
+        "text kNN",
+        "text kNN (MiniLM)",
+        BACKBONE,
+        METHOD,
+    ],
     "controls": ["A-LLMRec, no LM", "A-LLMRec, shuffled LM"],
     "ablations": ["A-LLMRec, random vectors", "A-LLMRec, with user vector", "A-LLMRec, no closed form"],
     "paper": ["A-LLMRec, paper's prompt"],

@@ -51,7 +51,9 @@ DEMO = (
     Method("popularity", "pop"),
     Method("item kNN (cosine)", "itemknn"),
     Method("EASE", "ease"),
-    Method("text kNN", "textknn", note="item texts only"),
+    Method(
+        "text kNN (MiniLM)", "textknn", ("text.name=sbert", 'text.fields=["title", "categories"]'), "item texts only"
+    ),
     Method(BACKBONE, "sasrec", note="the backbone alone"),
     Method(METHOD, "a-llmrec", note="the backbone aligned with texts and read by a language model"),
     Method(CONTROL, "a-llmrec", ("llm.lm_weights=none",), note="control: same vectors, head and training, no LM"),
