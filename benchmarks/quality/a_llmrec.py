@@ -244,8 +244,8 @@ def curve(options: argparse.Namespace, seed: int, label: str, every: int) -> lis
     def batches(epoch: int, generator: np.random.Generator) -> Any:
         nonlocal answers
         for batch in reader.batches(epoch, generator):
+            answers += int((batch.positives >= 0).sum())  # counted first: a round's last batch is never asked past
             yield batch
-            answers += int((batch.positives >= 0).sum())
 
     def validate() -> dict[str, float]:
         spent = time.process_time()
@@ -289,10 +289,9 @@ def main() -> None:
             rows += measure(label, seed, options)
             save(result, rows, options.out)
     if options.curve:
-        result["curve"] = {
-            label: curve(options, options.seeds[0], label, options.curve)
-            for label in ("head alone", "head alone, no LM")
-        }
+        result["curve"] = {}
+        for label in (METHOD, "A-LLMRec, no LM"):
+            result["curve"][label] = curve(options, options.seeds[0], label, options.curve)
         save(result, rows, options.out)
 
 
