@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -278,7 +279,7 @@ def main() -> None:
     labels = options.methods or [label for group in options.groups for label in GROUPS[group]]
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
     result: dict[str, Any] = {
-        "command": "python benchmarks/quality/a_llmrec.py " + " ".join(a for a in sys.argv[1:] if "/" not in a),
+        "command": "python benchmarks/quality/a_llmrec.py " + shlex.join(a for a in sys.argv[1:] if "/" not in a),
         "commit": commit.stdout.strip(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
         "data": options.data, "part": options.part, "max_users": options.max_users, "paper": PAPER,
