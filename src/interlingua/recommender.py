@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from interlingua.llm.explain import Explanation
 
 
+DEFAULT_MODEL = "smollm2-135m"
+"""says the reasons of runs without a language model of their own"""
+
+
 @dataclass(frozen=True)
 class Recommendation:
     """One recommended item."""
@@ -129,14 +133,14 @@ class Recommender:
 
     @cached_property
     def language_model(self) -> Any:
-        """The frozen language model of the run's reader (for explanations), or the small default one."""
+        """The language model that says reasons: the reader's, whole (a reader may score with its first layers only)."""
         from interlingua.llm.models import load
 
-        if self.has_reader:
-            own = getattr(self.session.reader, "lm", None)
-            if own is not None:
-                return own
-        return load("smollm2-135m")
+        config = self.session.recipe.llm.config if self.session.recipe.llm is not None else None
+        if config is None:
+            return load(DEFAULT_MODEL)
+        whole = config.num_layers is None and config.lm_weights == "pretrained"
+        return self.session.reader.lm if whole else load(config.model, precision=config.precision)
 
 
 def load(path: Path | str, device: str = "auto") -> Recommender:

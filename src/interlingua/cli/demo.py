@@ -85,7 +85,7 @@ def print_table(results: list[Result]) -> None:
         cells = [result.cell(*column) for column in COLUMNS]
         texts = ["-" if c is None else f"{c.value:.3f} ±{(c.high - c.low) / 2:.3f}" for c in cells]
         table.add_row(result.method.label, *texts)
-    Console(width=max(100, Console().width)).print(table)
+    Console(width=max(112, Console().width)).print(table)
     for name, report in results[-1].reports.items():
         print(f"protocol {name}: {report['protocol']}")
         for warning in report.get("warnings", ()):

@@ -127,25 +127,38 @@ def explain(
     if not rows:  # nothing to give as a reason: a model that is asked anyway makes one up
         return Explanation(rule_sentence([spoken(titles[item])], about, words), support, from_template=True)
     prompt = Template.load(template) if isinstance(template, str) else template
-    opening, text = _prompt(prompt, lm, words, [spoken(titles[row]) for row in (*rows, item)], about)
-    said = f"{opening}{_continue(lm, text + opening, max_new_tokens)}"
     allowed = [titles[row] for row in dict.fromkeys((*whole.tolist(), item))]
     # the opening's "it" is the recommended item: only its own categories may be claimed
     evidence = Evidence.of(allowed, [about[-1], words.noun, words.past], _category_names(tuple(categories or ())))
     matcher = _matcher(tuple(titles))
-    kept: list[str] = []
     problems: list[str] = []
-    made = sentences(said)[:2]
-    for sentence in made:
-        bad = objections(sentence, evidence, matcher) or (["nothing said"] if _is_empty(sentence, opening) else [])
-        problems += bad
-        if not bad:
-            kept.append(sentence)
-    dropped = len(made) - len(kept)
-    if kept and kept[0] == made[0]:
-        return Explanation(" ".join(kept), support, dropped, len(made), False, problems)
+    counted = 0
+    for order in _attempts(about):
+        named, texts = [spoken(titles[rows[i]]) for i in order], [about[i] for i in order]
+        opening, text = _prompt(prompt, lm, words, [*named, spoken(titles[item])], [*texts, about[-1]])
+        made = sentences(f"{opening}{_continue(lm, text + opening, max_new_tokens)}")[:2]
+        kept = []
+        for sentence in made:
+            bad = objections(sentence, evidence, matcher) or (["nothing said"] if _is_empty(sentence, opening) else [])
+            problems += bad
+            if not bad:
+                kept.append(sentence)
+        counted += len(made)
+        if kept and kept[0] == made[0]:
+            return Explanation(" ".join(kept), support, counted - len(kept), counted, False, problems)
     rule = rule_sentence([spoken(titles[r]) for r in (*rows, item)], about, words)
-    return Explanation(rule, support, len(made), len(made), True, problems)
+    return Explanation(rule, support, counted, counted, True, problems)
+
+
+def _attempts(about: Sequence[str]) -> list[list[int]]:
+    """Orders in which the support is put to the model, one attempt each: those that share a category begin first.
+
+    ``about``: the categories of each support item, strongest influence first, and last of all of the recommended one.
+    """
+    target = set(_split_categories(about[-1]))
+    shared = [bool(target & set(_split_categories(text))) for text in about[:-1]]
+    first = sorted(range(len(shared)), key=lambda i: not shared[i])
+    return [[i, *(j for j in range(len(shared)) if j != i)] for i in first]
 
 
 def _is_empty(sentence: str, opening: str) -> bool:

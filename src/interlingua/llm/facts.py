@@ -139,8 +139,9 @@ def objections(sentence: str, evidence: Evidence, matcher: TitleMatcher) -> list
             bad.append(f"quotation {match[1]!r}")
     flat = sentence.replace("-", " ")
     for index, match in enumerate(_WORD.finditer(flat)):
-        word = match[0].casefold().removesuffix("'s").removesuffix("’s")
-        if index and match[0][:1].isupper() and word not in evidence.words and word not in COMMON:
+        whole = match[0].casefold()
+        forms = {whole, whole.replace("’", "'"), whole.removesuffix("'s").removesuffix("’s")}
+        if index and match[0][:1].isupper() and not forms & (evidence.words | COMMON):
             bad.append(f"name {match[0]!r}")
     low = f" {' '.join(_words(flat))} "
     for category in sorted(evidence.absent_categories):
