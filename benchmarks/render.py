@@ -11,7 +11,7 @@ A table on a page stands between two comments, a single number likewise:
     <!-- number:speed/prepare.results.csv.seconds_median digits=1 -->41.2<!-- /number -->
 
 ``quality/beauty`` is the file ``benchmarks/quality/results/beauty.json``; what follows is the path of keys inside it (a
-list is reached by position, and a key with a dot in it is written in quotes). A list of objects, an object of objects,
+list is reached by position, and a key with a dot in it is written in quotes; options with spaces, too). A list of objects, an object of objects,
 an object with ``columns`` and ``rows``, and a flat object all become tables. A region's last line names the file, and
 the file's own ``command``, ``commit`` and ``machine`` where it has them.
 """
@@ -29,6 +29,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 TABLE = re.compile(r"(<!-- numbers:(?P<spec>[^>]*?) -->\n)(?P<body>.*?)(<!-- /numbers -->)", re.DOTALL)
 NUMBER = re.compile(r"(<!-- number:(?P<spec>[^>]*?) -->)(?P<body>[^<]*)(<!-- /number -->)")
+OPTION = re.compile(r'(\w+)=("[^"]*"|\S+)')
 PART = re.compile(r'"([^"]*)"|([^."]+)')
 
 
@@ -86,8 +87,8 @@ def number_of(spec: str, root: Path) -> str:
 
 def parse(spec: str) -> tuple[str, dict[str, str]]:
     """``"quality/x.rows columns=a,b"`` -> the target and the options."""
-    target, *rest = spec.split()
-    return target, dict(part.split("=", 1) for part in rest)
+    target, _, rest = spec.partition(" ")
+    return target, {key: value.strip('"') for key, value in OPTION.findall(rest)}
 
 
 def lookup(target: str, root: Path) -> tuple[Any, Mapping[str, Any], Path]:

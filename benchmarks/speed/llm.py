@@ -264,29 +264,31 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=256, help="0: leave text encoding out")
     parser.add_argument("--run", type=Path, help="a finished run, to time recommend on")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="fp32", help="of our side's language model; the plain side is fp32")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     lm = load(options.model, device=options.device)
+    own = lm if options.precision == "fp32" else load(options.model, device=options.device, precision=options.precision)
     world = World(options.history, options.candidates)
     nets = Projectors(lm.hidden_size)
     optimizer = torch.optim.Adam(nets.parameters(), lr=1e-4, betas=(0.9, 0.98))
-    compiled = compile_template("next-item", lm, world.titles, MOVIE, slots={"user", "item"})
+    compiled = compile_template("next-item", own, world.titles, MOVIE, slots={"user", "item"})
     plain = Plain(lm, world, nets)
 
     def rows(number: int, size: int) -> np.ndarray:
         return np.arange(number * size, (number + 1) * size) % 256
 
     warm = rows(9, 1)
-    same = (ours_train(lm, compiled, world, nets, optimizer, warm), plain.train(optimizer, warm))
+    same = (ours_train(own, compiled, world, nets, optimizer, warm), plain.train(optimizer, warm))
     users = options.batch * options.steps
 
     def by_length(n: int) -> None:
         mine = rows(n, users)
         order = np.argsort(compiled.lengths(world.histories[mine], world.candidates[mine]), kind="stable")
         for part in mine[order].reshape(options.steps, options.batch):
-            ours_train(lm, compiled, world, nets, optimizer, part)
+            ours_train(own, compiled, world, nets, optimizer, part)
 
     def as_they_come(n: int) -> None:
         for part in rows(n, users).reshape(options.steps, options.batch):
@@ -300,7 +302,7 @@ def main() -> None:
             continue
         score[name] = compare(
             f"scoring, plain generates up to {limit} tokens",
-            lambda n: ours_score(lm, compiled, world, nets, rows(n, options.score_batch)),
+            lambda n: ours_score(own, compiled, world, nets, rows(n, options.score_batch)),
             lambda n, limit=limit: plain.score(rows(n, options.score_batch), limit),
             options.score_rounds,
             options.score_batch,
