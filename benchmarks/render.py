@@ -11,9 +11,9 @@ A table on a page stands between two comments, a single number likewise:
     <!-- number:speed/prepare.results.csv.seconds_median digits=1 -->41.2<!-- /number -->
 
 ``quality/beauty`` is the file ``benchmarks/quality/results/beauty.json``; what follows is the path of keys inside it (a
-list is reached by position, and a key with a dot in it is written in quotes; options with spaces, too). A list of objects, an object of objects,
-an object with ``columns`` and ``rows``, and a flat object all become tables. A region's last line names the file, and
-the file's own ``command``, ``commit`` and ``machine`` where it has them.
+list is reached by position, and a key with a dot in it is written in quotes; so are options with spaces). A list of
+objects, an object of objects, an object with ``columns`` and ``rows``, and a flat object all become tables. A region's
+last line names the file, and the file's own ``command``, ``commit`` and ``machine`` where it has them.
 """
 
 from __future__ import annotations
