@@ -245,8 +245,8 @@ def _person(shown: Shown) -> Person:
     from interlingua.evaluate.page import Person, Recommended
 
     def entries() -> Iterator[Recommended]:
-        for label, titles in shown.answers.items():
-            for title in titles:
+        for label in sorted(shown.answers, key=lambda label: label != METHOD):
+            for title in shown.answers[label]:
                 explained = label == METHOD and title == shown.explained
                 yield Recommended(
                     title,
