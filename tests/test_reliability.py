@@ -75,7 +75,6 @@ def _weights(out: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.slow
 def test_killed_again_and_again_ends_with_the_numbers_of_an_uninterrupted_run(recipe, tmp_path):
     whole = _start(recipe, tmp_path / "whole")
     assert whole.wait() == 0, whole.stderr.read().decode()[-2000:]
@@ -98,7 +97,6 @@ def test_killed_again_and_again_ends_with_the_numbers_of_an_uninterrupted_run(re
     assert not list(out.glob("*.partial"))
 
 
-@pytest.mark.slow
 def test_two_runs_at_once_on_one_folder_share_the_work(recipe, tmp_path):
     processes = [_start(recipe, tmp_path / "runs") for _ in range(2)]
     for process in processes:
