@@ -48,6 +48,8 @@ METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     BACKBONE: ("sasrec", ()),
     METHOD: ("a-llmrec", ()),
     "A-LLMRec, no LM": ("a-llmrec", (NO_LM,)),
+    "A-LLMRec, longer": ("a-llmrec-long", ()),
+    "A-LLMRec, longer, no LM": ("a-llmrec-long", (NO_LM,)),
     "A-LLMRec, shuffled LM": ("a-llmrec", ("llm.lm_weights=shuffled", "llm.projector_init=scaled")),
     "A-LLMRec, no closed form": ("a-llmrec", ("llm.projector_init=scaled",)),
     "A-LLMRec, with user vector": ("a-llmrec", ("llm.slots.user=backbone",)),
@@ -66,6 +68,7 @@ GROUPS = {
         METHOD,
     ],
     "controls": ["A-LLMRec, no LM", "A-LLMRec, shuffled LM"],
+    "longer": ["A-LLMRec, longer", "A-LLMRec, longer, no LM"],
     "ablations": ["A-LLMRec, random vectors", "A-LLMRec, with user vector", "A-LLMRec, no closed form"],
     "paper": ["A-LLMRec, paper's prompt"],
 }
