@@ -62,6 +62,11 @@ def test_without_a_reader_the_retriever_decides_for_any_k():
     assert cascade.shortlist(Queries.of([[1]]), 3).items.tolist() == [[3, 2, 0]]
 
 
+def test_asking_for_more_than_the_reader_usually_sees_gives_as_many():
+    cascade = Cascade(_retrieve([9, 8, 7, 6]), Reverse(4), n=2, num_items=4)
+    assert cascade.shortlist(Queries.of([[]]), 3).items.tolist() == [[2, 1, 0]]
+
+
 def test_mask_seen_only_touches_the_own_history():
     scores = np.zeros((2, 3), np.float32)
     mask_seen(scores, Queries.of([[2, 2], [0]]))

@@ -43,14 +43,14 @@ class Cascade:
 
         Args:
             queries: B users with histories.
-            n: how many; default: all that the reader sees.
+            n: how many; default: all that the reader sees. The reader sees more where more are asked for.
             hidden: item rows that must not come out.
         """
         base = np.array(self.retrieve(queries), np.float32)
         mask_seen(base, queries)
         if hidden is not None and len(hidden):
             base[:, hidden] = -np.inf
-        top = top_items(base, max(self.n, n or 0) if self.reader is None else self.n)
+        top = top_items(base, max(self.n, n or 0))
         first = np.take_along_axis(base, np.maximum(top, 0), axis=1)
         scores = first
         if self.reader is not None:
