@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from interlingua import contrast
-from interlingua.contrast import distinct, infonce, log_partition, unit
+from interlingua.contrast import anchors_of, distinct, infonce, log_partition, unit
 
 
 def plain(a: torch.Tensor, p: torch.Tensor, c: torch.Tensor, temperature: float) -> torch.Tensor:
@@ -72,3 +72,21 @@ def test_weights_and_counts_of_the_partition() -> None:
 def test_a_zero_row_stays_zero() -> None:
     assert torch.equal(unit(torch.zeros(2, 3)), torch.zeros(2, 3))
     assert torch.allclose(unit(torch.tensor([[3.0, 4.0]])), torch.tensor([[0.6, 0.8]]), atol=1e-6)
+
+
+def test_drawn_anchors_give_the_same_loss_in_expectation() -> None:
+    """The mean over many draws comes near the exact loss, with and without repeats; a large limit is exact."""
+    torch.manual_seed(3)
+    table, texts = torch.randn(30, 3), torch.randn(30, 3)
+    rows = torch.randint(30, (80,)) ** 2 // 30
+    for repeats in (True, False):
+
+        def loss(limit: int | None, repeats: bool = repeats) -> float:
+            nodes, weights = anchors_of(rows, limit, repeats)
+            return float(infonce(table[nodes], texts[nodes], texts, temperature=0.5, anchor_weights=weights))
+
+        exact = loss(None)
+        assert loss(10_000) == pytest.approx(exact)
+        draws = torch.tensor([loss(8) for _ in range(2000)])
+        assert float(draws.std()) > 0.05  # something is drawn
+        assert float(draws.mean()) == pytest.approx(exact, abs=4 * float(draws.std()) / 2000**0.5)

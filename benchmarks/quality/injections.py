@@ -167,32 +167,27 @@ def backbone_rows(session: Session, options: argparse.Namespace, place: Path) ->
     return out | {"seconds": round(time.process_time() - started, 1)}
 
 
-def run(name: str, source: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
-    """One row, in a process of its own, so that its peak memory is its own."""
+def row(pipe: Any, name: str, source: str, seed: int, options: argparse.Namespace) -> None:
+    """Sends one row through ``pipe``: a reader, or the ID model alone."""
     resolved = recipes.load("ra-rec", [*ROWS.get(name, ()), *options.set], options.data)
     if source in SOURCES:
         resolved = replace(resolved, backbone=recipes.load(SOURCES[source]).backbone)
     session = Session(resolved, Path(options.runs), seed, "cpu")
     stages.prepare(session)
     stages.train(session)
-    place = (
-        Path(options.runs)
-        / "injections"
-        / options.data
-        / options.part
-        / str(seed)
-        / f"{source}-{name}".replace("/", "_")
-    )
+    folder = Path(options.runs) / "injections" / options.data / options.part / str(seed)
+    place = folder / f"{source}-{name}".replace("/", "_")
     say(f"\n== {name}, {source}, seed {seed}")
-    work = backbone_rows if name == "ID model" else one
-    arguments = (session, options, place) if name == "ID model" else (session, options, seed, place)
-    context = multiprocessing.get_context("fork")
+    found = backbone_rows(session, options, place) if name == "ID model" else one(session, options, seed, place)
+    path = str(place.relative_to(options.runs))
+    pipe.send({"method": name, "IDs": source, "seed": seed, "path": path} | found)
+
+
+def run(name: str, source: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
+    """One row, in a fresh process, so that its peak memory is its own."""
+    context = multiprocessing.get_context("spawn")  # a fork would inherit the locks of threads that it lacks
     ours, theirs = context.Pipe(duplex=False)
-
-    def child() -> None:
-        theirs.send(work(*arguments))  # type: ignore[operator]
-
-    process = context.Process(target=child)
+    process = context.Process(target=row, args=(theirs, name, source, seed, options))
     process.start()
     theirs.close()
     try:
@@ -200,7 +195,7 @@ def run(name: str, source: str, seed: int, options: argparse.Namespace) -> dict[
     except EOFError:
         raise SystemExit(f"the row {name!r} failed; its error stands above") from None
     process.join()
-    return {"method": name, "IDs": source, "seed": seed, "path": str(place.relative_to(options.runs))} | found
+    return found
 
 
 def tests(rows: list[dict[str, Any]], runs: Path) -> list[dict[str, Any]]:

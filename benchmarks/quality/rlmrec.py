@@ -5,7 +5,9 @@
 
 ``base`` sets Recall@20 and NDCG@20 beside the paper's Amazon-book rows. ``align`` trains one backbone alone, with each
 alignment, with shuffled texts, and what is cheaper, on one split; paired tests are against the backbone alone. Batch,
-learning rate and patience are the same for all. What is finished is reused, and the result is rewritten after each run.
+learning rate and patience are the same for all. What is finished is reused, the result is rewritten after each run,
+and rows of ``align`` that the file has already are not run again. ``--anchors 512``: contrastive losses, of backbones
+and of aligners, from at most so many rows of a batch (the same loss in expectation).
 """
 
 from __future__ import annotations
@@ -48,6 +50,8 @@ SOURCES: dict[str, dict[str, Any]] = {
     "xrec-yelp-profiles": {"split": SplitConfig(name="given")},
 }  # fmt: skip
 SPLIT_SEED = 7
+Paths = dict[str, dict[int, Path]]
+"""evaluations by method and seed"""
 TEXT = {
     "movielens-small": {"fields": ["title", "categories"], "users": "items"},
     "amazon-beauty-2014": {"fields": ["title", "categories"], "users": "items"},
@@ -66,6 +70,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 """the paper's settings for Amazon-book; DCCF and AutoCF are read from their recipes"""
+CONTRASTIVE = ("sgl", "simgcl", "dccf", "autocf")
+"""backbones with a contrastive loss of their own"""
 DECAY = {"lightgcn": 2e-7, "gccf": 2e-6, "sgl": 2e-5, "simgcl": 2e-5, "dccf": 2e-4, "autocf": 2e-6}
 CON = {"name": "contrastive", "weight": 0.01, "temperature": 0.2}
 GEN = {"name": "masked", "weight": 0.1, "temperature": 0.5, "mask_ratio": 0.15}
@@ -76,9 +82,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "Con, shuffled texts": {"align": CON, "text": {"reduce": 128, "control": "shuffled"}},
     "Gen, shuffled texts": {"align": GEN, "text": {"reduce": 128, "control": "shuffled"}},
     "Con, new items by text": {"align": CON, "text": {"reduce": 128}, "evaluate": {"retrieve_by": "aligned"}},
-    "Con, full texts": {"align": CON, "text": {}},
-    "Gen, full texts": {"align": GEN, "text": {}},
-    "Con, LSA": {"align": CON, "text": {"name": "lsa", "model": None}},
+    "Con, 512 anchors": {"align": CON | {"contrast_anchors": 512}, "text": {"reduce": 128}},
+    "Gen, 512 anchors": {"align": GEN | {"contrast_anchors": 512}, "text": {"reduce": 128}},
+    "Con, full texts, 512 anchors": {"align": CON | {"contrast_anchors": 512}, "text": {}},
+    "Gen, full texts, 512 anchors": {"align": GEN | {"contrast_anchors": 512}, "text": {}},
+    "Con, LSA, 512 anchors": {"align": CON | {"contrast_anchors": 512}, "text": {"name": "lsa", "model": None}},
     "text only (AlphaRec's way)": {"align": {"name": "replace"}, "text": {}, "backbone": {"loss": "softmax"}},
     "same loss without texts": {"backbone": {"loss": "softmax"}},
     "text only, shuffled texts": {
@@ -98,7 +106,13 @@ def base(options: argparse.Namespace, result: dict[str, Any]) -> None:
     for seed in options.seeds:
         for name in options.backbones:
             say(f"\n== {name}, seed {seed}")
-            session = stages.run(f"paper/rlmrec/amazon-{name}", out=options.runs, seed=seed, device="cpu")
+            few = (
+                []
+                if options.anchors is None or name not in CONTRASTIVE
+                else [f"backbone.contrast_anchors={options.anchors}"]
+            )
+            resolved = recipes.load(f"paper/rlmrec/amazon-{name}", few)
+            session = stages.run(resolved, out=options.runs, seed=seed, device="cpu")
             rows.append({"backbone": name, "seed": seed} | measured(session))
             result["curves"].setdefault(name, {})[str(seed)] = curve(session)
             result["mean"] = [against_paper(n, rows) for n in PAPER if any(r["backbone"] == n for r in rows)]
@@ -123,22 +137,31 @@ def align(options: argparse.Namespace, result: dict[str, Any]) -> None:
     folder = Path(options.runs) / "datasets" / options.data
     if not folder.is_dir():
         save(prepare(options.data, seed=SPLIT_SEED, **SOURCES[options.data]), folder)
-    rows: list[dict[str, Any]] = []
-    paths: dict[str, list[Path]] = {}
+    kept = json.loads(options.out.read_text(encoding="utf-8"))["rows"] if options.out.is_file() else []
+    rows: list[dict[str, Any]] = [row for row in kept if (Path(options.runs) / row["run"]).is_dir()]
+    paths: Paths = {}
+    for row in rows:
+        paths.setdefault(row["method"], {})[row["seed"]] = Path(options.runs) / row["run"]
+    done = {(row["method"], row["seed"]) for row in rows}
+    finish(result, rows, paths, options)
     for seed in options.seeds:
         for backbone in options.backbones:
             for variant in options.variants:
                 method = f"{backbone}: {variant}"
+                if (method, seed) in done:
+                    continue
                 say(f"\n== {options.data}, {method}, seed {seed}")
-                values = recipe_of(backbone, variant, options.data, folder)
+                values = recipe_of(backbone, variant, options.data, folder, options.anchors)
                 session = stages.run(recipes.resolve(values, "rlmrec"), out=options.runs, seed=seed, device="cpu")
                 rows.append(
                     {"method": method, "backbone": backbone, "variant": variant, "seed": seed} | measured(session)
                 )
-                paths.setdefault(method, []).append(session.done["evaluate"].path)
+                paths.setdefault(method, {})[seed] = session.done["evaluate"].path
                 finish(result, rows, paths, options)
-        if seed == options.seeds[0]:
+        if seed == options.seeds[0] and not options.no_simple:
             for method, name in SIMPLE.items():
+                if any(row["method"] == method for row in rows):
+                    continue
                 values = {"data": {"name": str(folder)}, "evaluate": {"protocols": ["rlmrec"]}}
                 shipped = recipes.load(name).resolved()
                 values |= {part: shipped[part] for part in ("backbone", "text") if part in shipped}
@@ -146,11 +169,11 @@ def align(options: argparse.Namespace, result: dict[str, Any]) -> None:
                     values["text"] = text_of(options.data, {})
                 session = stages.run(recipes.resolve(values, name), out=options.runs, seed=seed, device="cpu")
                 rows.append({"method": method, "backbone": method, "variant": "", "seed": seed} | measured(session))
-                paths.setdefault(method, []).append(session.done["evaluate"].path)
+                paths.setdefault(method, {})[seed] = session.done["evaluate"].path
                 finish(result, rows, paths, options)
 
 
-def recipe_of(backbone: str, variant: str, data: str, folder: Path) -> dict[str, Any]:
+def recipe_of(backbone: str, variant: str, data: str, folder: Path, anchors: int | None = None) -> dict[str, Any]:
     """One run's sections."""
     parts = VARIANTS[variant]
     settings = SETTINGS.get(backbone)
@@ -169,6 +192,11 @@ def recipe_of(backbone: str, variant: str, data: str, folder: Path) -> dict[str,
         if backbone == "autocf" and parts["align"]["name"] == "contrastive":
             values["align"]["negatives"] = False  # the authors' AutoCF has no negatives
         values["text"] = text_of(data, parts["text"])
+    if anchors is not None:
+        if backbone in CONTRASTIVE:
+            own["contrast_anchors"] = anchors
+        if parts.get("align", {}).get("name") in ("contrastive", "masked"):
+            values["align"]["contrast_anchors"] = anchors
     return values
 
 
@@ -205,10 +233,10 @@ def collect(options: argparse.Namespace) -> None:
     runs = Path(options.runs)
     if options.experiment == "align":
         result = json.loads(options.out.read_text(encoding="utf-8"))
-        rows, paths = result["rows"], {}
+        rows, paths = result["rows"], dict[str, dict[int, Path]]()
         for row in rows:
             row |= numbers(load_report(runs / row["run"] / "protocols" / "rlmrec"))
-            paths.setdefault(row["method"], []).append(runs / row["run"])
+            paths.setdefault(row["method"], {})[row["seed"]] = runs / row["run"]
         finish(result, rows, paths, options)
         return
     result = header("rlmrec.py") | {"curves": {}}
@@ -266,7 +294,7 @@ def shortened(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def finish(result: dict[str, Any], rows: list[dict[str, Any]], paths: dict[str, list[Path]], options: Any) -> None:
+def finish(result: dict[str, Any], rows: list[dict[str, Any]], paths: Paths, options: Any) -> None:
     """Means, tests against each backbone alone, and the file."""
     result["mean"] = []
     for method in dict.fromkeys(row["method"] for row in rows):
@@ -286,21 +314,26 @@ def finish(result: dict[str, Any], rows: list[dict[str, Any]], paths: dict[str, 
         line["seconds"] = round(float(np.mean([row["seconds"] for row in mine])), 1)
         result["mean"].append(line)
     result["tests"] = []
-    for backbone in options.backbones:
+    for backbone in dict.fromkeys(row["backbone"] for row in rows):
         reference = f"{backbone}: base"
-        group = [m for m in paths if m.startswith(f"{backbone}: ") and len(paths[m]) == len(paths.get(reference, []))]
-        if reference not in group or len(group) < 2:
-            continue
-        reports = {m: [load_report(path / "protocols" / "rlmrec") for path in paths[m]] for m in group}
-        scale = {m: float(np.mean([r.metrics["recall@20"] for r in reports[m]])) for m in group}
-        for test in compare(reports, metrics=["recall@20"], reference=reference).tests:
-            result["tests"].append(
-                {
-                    "method": test.first, "against": test.second, "recall@20 difference": round(test.difference, 5),
-                    "relative": round(test.difference / scale[reference], 4),
-                    "interval": [round(v, 5) for v in test.interval], "p": test.p, "p_holm": test.p_holm,
-                }
-            )  # fmt: skip
+        for seeds in dict.fromkeys(tuple(sorted(found)) for found in paths.values()):
+            group = [m for m in paths if m.startswith(f"{backbone}: ") and set(paths[m]) == set(seeds)]
+            if len(group) < (2 if reference in group else 1) or not set(seeds) <= set(paths.get(reference, {})):
+                continue
+            reports = {
+                method: [load_report(paths[method][seed] / "protocols" / "rlmrec") for seed in seeds]
+                for method in dict.fromkeys([reference, *group])
+            }
+            scale = float(np.mean([report.metrics["recall@20"] for report in reports[reference]]))
+            for test in compare(reports, metrics=["recall@20"], reference=reference).tests:
+                result["tests"].append(
+                    {
+                        "method": test.first, "against": test.second, "seeds": len(seeds),
+                        "recall@20 difference": round(test.difference, 5),
+                        "relative": round(test.difference / scale, 4),
+                        "interval": [round(v, 5) for v in test.interval], "p": test.p, "p_holm": test.p_holm,
+                    }
+                )  # fmt: skip
     result["rows"] = rows
     write(result, options.out)
 
@@ -329,6 +362,8 @@ def main() -> None:
     parser.add_argument("--backbones", nargs="+", default=None, choices=list(PAPER))
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9])
+    parser.add_argument("--anchors", type=int, default=None, help="contrast_anchors of backbones and aligners")
+    parser.add_argument("--no-simple", action="store_true", help="align: without popularity, kNN and EASE")
     parser.add_argument("--finished", action="store_true", help="read finished runs anew, train nothing")
     parser.add_argument("--runs", default="runs")
     parser.add_argument("--out", type=Path, required=True)

@@ -206,11 +206,22 @@ def measure(train: Interactions, repeats: int) -> list[dict[str, Any]]:
         "LightGCN Gen, 128-d": (
             ours(train, Masked(MaskedConfig(mask_ratio=0.15, temperature=0.5), WIDTH, 128), slim), None,
         ),
+        "LightGCN Con, 128-d, 512 anchors": (
+            ours(train, Contrastive(ContrastiveConfig(contrast_anchors=512), WIDTH, 128), slim), None,
+        ),
+        "LightGCN Gen, 128-d, 512 anchors": (
+            ours(
+                train, Masked(MaskedConfig(mask_ratio=0.15, temperature=0.5, contrast_anchors=512), WIDTH, 128), slim
+            ), None,
+        ),
     }  # fmt: skip
     for name in ("gccf", "sgl", "simgcl", "dccf", "autocf"):
-        part = recipes.load(f"paper/rlmrec/amazon-{name}").backbone
-        assert part is not None
-        sides[name] = (Joint(part.cls(part.config, train), Aligner(Aligner.Config(), 0, 0)), None)
+        for anchors in (None, 512) if name != "gccf" else (None,):
+            changes = [] if anchors is None else [f"backbone.contrast_anchors={anchors}"]
+            part = recipes.load(f"paper/rlmrec/amazon-{name}", changes).backbone
+            assert part is not None
+            label = name if anchors is None else f"{name}, {anchors} anchors"
+            sides[label] = (Joint(part.cls(part.config, train), Aligner(Aligner.Config(), 0, 0)), None)
     part = recipes.load("paper/rlmrec/amazon-simgcl", ["backbone.contrast=1024"]).backbone
     assert part is not None
     sides["simgcl, 1,024 sampled nodes"] = (

@@ -86,6 +86,46 @@ def test_contrastive_without_negatives_leaves_their_term_out(
     assert torch.allclose(losses["align"] - less, own, atol=1e-5)
 
 
+@pytest.mark.parametrize("candidates", ["all", "batch"])
+def test_drawn_anchors_keep_their_own_text_and_all_candidates(
+    backbone: LightGcn, text: FrozenRows, batch: Batch, candidates: Any
+) -> None:
+    """A limit as large as the batch is exact; one position is its own term of the exact loss."""
+    torch.manual_seed(0)
+    whole = Contrastive(ContrastiveConfig(weight=1.0, user_candidates=candidates, negatives=False), WIDTH, TEXT)
+    few = Contrastive(
+        ContrastiveConfig(weight=1.0, user_candidates=candidates, negatives=False, contrast_anchors=1), WIDTH, TEXT
+    )
+    few.load_state_dict(whole.state_dict())
+    exact = float(aligned(whole, backbone, text, batch)[1]["align"])
+    draws = [float(aligned(few, backbone, text, batch)[1]["align"]) for _ in range(300)]
+    encoded, _ = aligned(whole, backbone, text, batch)
+    users, items = whole.map(text.rows("users")), whole.map(text.rows("items"))
+    pool = users if candidates == "all" else users[batch.users]
+    mine = rows_loss(encoded.query, users[batch.users], pool, 0.2)
+    told = items[batch.positives]
+    theirs = rows_loss(encoded.tables.items[batch.positives], told, told, 0.2)
+    possible = (mine[:, None] + theirs[None]).reshape(-1).tolist()
+    assert all(min(abs(draw - value) for value in possible) < 1e-4 for draw in draws)
+    assert len({round(draw, 3) for draw in draws}) > 4
+    assert sum(draws) / 300 == pytest.approx(exact, abs=0.3 * float(np.std(possible)))
+
+
+def test_masked_with_drawn_anchors_is_told_from_all_masked_texts(
+    backbone: LightGcn, text: FrozenRows, batch: Batch
+) -> None:
+    aligner = Masked(MaskedConfig(weight=1.0, temperature=0.4, mask_ratio=0.5, contrast_anchors=1), WIDTH, TEXT)
+    torch.manual_seed(3)
+    encoded, losses = aligned(aligner, backbone, text, batch)
+    torch.manual_seed(3)
+    chosen = torch.randperm(USERS + ITEMS)[:6]
+    assert encoded.tables.users is not None
+    rebuilt = aligner.map(torch.cat([encoded.tables.users, encoded.tables.items])[chosen])
+    texts = torch.cat([text.rows("users"), text.rows("items")])[chosen]
+    possible = rows_loss(rebuilt, texts, texts, 0.4)
+    assert float((possible - losses["align"]).abs().min()) < 1e-5
+
+
 def test_contrastive_exports_texts_in_the_backbones_space(backbone: LightGcn, text: FrozenRows) -> None:
     aligner = Contrastive(ContrastiveConfig(), WIDTH, TEXT)
     items = backbone.eval().item_table().detach()

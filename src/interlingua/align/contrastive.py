@@ -25,7 +25,7 @@ from torch import Tensor
 
 from interlingua.align.profile_map import has_users, need_users, needed, present, profile_map, typical_length
 from interlingua.config import Config, FitConfig
-from interlingua.contrast import distinct, gather, infonce
+from interlingua.contrast import anchors_of, distinct, gather, infonce
 from interlingua.core import Aligner, Batch, Encode, Encoded, Tables, Text
 
 
@@ -38,6 +38,9 @@ class ContrastiveConfig(Config):
     """T (the authors: 0.1 to 1)"""
     user_candidates: Literal["all", "batch"] = "all"
     """what a user is told from: all users (the authors), or those in the batch (cheaper: another loss)"""
+    contrast_anchors: int | None = Field(None, ge=1)
+    """at most so many random positions of a batch's users, positives and negatives are compared with their candidates:
+    the same loss in expectation, in a fraction of the time (None: all, exact)"""
     negatives: bool = True
     """the batch's negative items are aligned too (the authors; not for AutoCF)"""
     fit: FitConfig | None = None
@@ -74,13 +77,16 @@ class Contrastive(Aligner):
 
     def _side(self, table: Tensor, text: Text, side: Literal["users", "items"], rows: Tensor) -> Tensor:
         """InfoNCE of the given rows, each distinct one computed once and counted as often as it occurs."""
-        nodes, counts = distinct(rows)
+        nodes, weights = anchors_of(rows, self.config.contrast_anchors)
         anchors = gather(table, nodes)
-        options = {"temperature": self.config.temperature, "anchor_weights": counts}
+        options = {"temperature": self.config.temperature, "anchor_weights": weights}
         if side == "users" and self.config.user_candidates == "all":
             mapped = self.map(text.rows(side))
             return infonce(anchors, gather(mapped, nodes), mapped, **options)
-        return infonce(anchors, self.map(text.rows(side, nodes)), counts=counts, **options)
+        others, counts = distinct(rows)
+        mapped = self.map(text.rows(side, others))
+        own = gather(mapped, torch.searchsorted(others, nodes))  # both are sorted, and every anchor is a candidate
+        return infonce(anchors, own, mapped, counts=counts, **options)
 
     @torch.no_grad()
     def export(self, tables: Tables, text: Text | None) -> Tables:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from interlingua.align.profile_map import need_users, needed, profile_map
 from interlingua.config import Config, FitConfig
-from interlingua.contrast import gather, infonce
+from interlingua.contrast import chosen, gather, infonce
 from interlingua.core import PAD, Aligner, Backbone, Batch, Encode, Encoded, Tables, Text
 
 
@@ -36,6 +36,9 @@ class MaskedConfig(Config):
     """share of all users and items that are masked in a step, at least one (the authors: 0.01 to 0.2)"""
     temperature: float = Field(0.2, gt=0)
     """T (the authors: 0.05 to 1)"""
+    contrast_anchors: int | None = Field(None, ge=1)
+    """at most so many random masked rows are told from the texts of all masked rows: the same loss in expectation, in a
+    fraction of the time (None: all, exact)"""
     fit: FitConfig | None = None
     """training; None: the backbone's own"""
 
@@ -71,27 +74,30 @@ class Masked(Aligner):
             hidden, _ = self._draw(len(ego.items), ego.items.device)
             encoded = encode(Tables(None, torch.where(hidden, self.token, ego.items)), batch)
             encoded = replace(encoded, tables=ego)  # what is hidden from the histories is still a candidate
-            rebuilt, texts = self._next_text(encoded, source, batch)
+            vectors, texts = self._next_text(encoded, source, batch)
         else:
             need_users(source, "masked")
             users = len(ego.users)
-            hidden, chosen = self._draw(users + len(ego.items), ego.items.device)
+            hidden, masked = self._draw(users + len(ego.items), ego.items.device)
             masked_users = torch.where(hidden[:users], self.token, ego.users)
             encoded = encode(Tables(masked_users, torch.where(hidden[users:], self.token, ego.items)), batch)
             assert encoded.tables.users is not None
             # by side: only the masked rows are read, never a copy of all texts
-            who, what = chosen[chosen < users], chosen[chosen >= users] - users
+            who, what = masked[masked < users], masked[masked >= users] - users
             vectors = torch.cat([gather(encoded.tables.users, who), gather(encoded.tables.items, what)])
-            rebuilt, texts = self.map(vectors), torch.cat([source.rows("users", who), source.rows("items", what)])
-        return encoded, {"align": self.config.weight * infonce(rebuilt, texts, temperature=self.config.temperature)}
+            texts = torch.cat([source.rows("users", who), source.rows("items", what)])
+        some = chosen(len(vectors), self.config.contrast_anchors, vectors.device)
+        rebuilt = self.map(gather(vectors, some))
+        loss = infonce(rebuilt, texts[some], texts, temperature=self.config.temperature)
+        return encoded, {"align": self.config.weight * loss}
 
     def _draw(self, total: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Which of ``total`` rows are masked, as a (total, 1) mask and as row numbers (M,)."""
-        chosen = torch.randperm(total, device=device)[: max(int(total * self.config.mask_ratio), 1)]
-        return torch.zeros(total, 1, dtype=torch.bool, device=device).index_fill_(0, chosen, True), chosen
+        rows = torch.randperm(total, device=device)[: max(int(total * self.config.mask_ratio), 1)]
+        return torch.zeros(total, 1, dtype=torch.bool, device=device).index_fill_(0, rows, True), rows
 
     def _next_text(self, encoded: Encoded, text: Text, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Mapped states (n, T), and the texts (n, T) of the items that follow them."""
+        """States (n, D), and the texts (n, T) of the items that follow them."""
         targets = batch.positives if batch.positives.ndim == 1 else batch.positives[:, -1]
         kept = targets != PAD
-        return self.map(encoded.query[kept]), text.rows("items", targets[kept])
+        return encoded.query[kept], text.rows("items", targets[kept])

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 
 from interlingua.backbones.lightgcn import LightGcnConfig
-from interlingua.contrast import distinct, gather, infonce
+from interlingua.contrast import anchors_of, distinct, gather, infonce
 from interlingua.core import Batch, Tables
 
 
@@ -31,6 +31,9 @@ class ViewsConfig(LightGcnConfig):
     """a user or item that occurs several times in the batch counts so often (RLMRec's code), or once (papers)"""
     contrast_negatives: bool = False
     """the batch's sampled negatives are contrasted too (RLMRec's SGL)"""
+    contrast_anchors: int | None = Field(None, ge=1)
+    """at most so many random users, and items, of a batch are told from their candidates: the same loss in expectation,
+    in a fraction of the time (None: all)"""
 
 
 @dataclass(frozen=True)
@@ -69,13 +72,12 @@ def view_loss(first: Tables, second: Tables, batch: Batch, config: ViewsConfig) 
 
 
 def _side_loss(first: Tensor, second: Tensor, rows: Tensor, config: ViewsConfig) -> Tensor:
-    nodes, counts = distinct(rows)
+    nodes, weights = anchors_of(rows, config.contrast_anchors, config.repeats)
     anchors, positives = gather(first, nodes), gather(second, nodes)
-    weights = counts if config.repeats else None
-    candidates: Tensor | None = second
-    counted = None
+    candidates, counted = second, None
     if config.contrast == "batch":
-        candidates, counted = None, weights
+        others, counts = distinct(rows)
+        candidates, counted = gather(second, others), counts if config.repeats else None
     elif config.contrast != "all":
         drawn = torch.randint(len(second), (int(config.contrast),), device=second.device)
         # a sample stands for the whole side; the anchor's own other view is always among the candidates
