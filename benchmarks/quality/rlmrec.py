@@ -184,7 +184,9 @@ def recipe_of(backbone: str, variant: str, data: str, folder: Path, anchors: int
         "learning_rate": 1e-3, "weight_decay": DECAY[backbone], "batch_size": 4096, "epochs": 1000,
         "evaluate_every": 3, "patience": 5, "metric": "recall@20",
     }  # fmt: skip
-    own = {"name": backbone, "embedding_dim": 32, "l2": 0.0, **settings, **parts.get("backbone", {}), "fit": fit}
+    own = {"name": backbone, "embedding_dim": 32, **settings, **parts.get("backbone", {}), "fit": fit}
+    if backbone != "autocf":  # which has none
+        own["l2"] = 0.0
     values: dict[str, Any] = {"data": {"name": str(folder)}, "backbone": own, "evaluate": {"protocols": ["rlmrec"]}}
     values["evaluate"] |= parts.get("evaluate", {})
     if "align" in parts:

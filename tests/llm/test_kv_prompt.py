@@ -30,6 +30,7 @@ WAYS = {
     "soft only": {"user_template": "none", "item_template": "none", "align_weight": 0.0},
     "soft first": {"soft_epochs": 1},
     "noise": {"id_vectors": "random", "id_dropout": 0.3},
+    "distilled": {"distill_weight": 1.0, "popularity_correction": False},
 }
 
 
@@ -111,6 +112,24 @@ def test_it_learns_the_next_item_from_id_vectors(folder):
         last[ids] = losses[-1]
         assert ids == "random" or losses[-1] < 0.75 * losses[0]
     assert last["random"] > 1.2 * last["backbone"]
+
+
+def test_distillation_brings_the_towers_to_the_backbones_choice(folder):
+    """A teacher that prefers low rows: the towers' choice comes nearer to its choice than by learning answers alone."""
+
+    def low_rows(queries, items=None):
+        scores = np.tile(-np.arange(ITEMS, dtype=np.float32), (len(queries), 1))
+        return scores if items is None else np.take_along_axis(scores, np.asarray(items), 1)
+
+    fit = FitConfig(learning_rate=1e-2, batch_size=28, epochs=12)
+    options = {"loss": "softmax", "normalised": True, "temperature": 0.1, "align_weight": 0.0, "soft_epochs": 12}
+    found = {}
+    for weight in (1e-9, 30.0):
+        reader = make(folder, given=inputs(base_score=low_rows), distill_weight=weight, fit=fit, **options)
+        epochs = fit_best(reader, reader.batches, fit, seed=1, device="cpu").epochs
+        found[weight] = [epoch["losses"]["distill"] / weight for epoch in epochs]
+    assert found[30.0][-1] < 0.7 * found[30.0][0]
+    assert found[30.0][-1] < 0.7 * found[1e-9][-1]
 
 
 def test_item_states_are_made_once_for_a_set_of_weights(folder, monkeypatch):
@@ -260,6 +279,7 @@ def test_titles_and_categories_make_the_texts(folder):
         ({"prompted_layers": [2]}, "layers 0 to 1"),
         ({"injection": "direct"}, "align_weight = 0"),
         ({"user_template": "ra-rec-item"}, "no slot"),
+        ({"distill_weight": 1.0, "given": inputs(base_score=None)}, "llm.distill_weight needs a backbone that scores"),
     ],
 )
 def test_settings_that_cannot_work_are_explained(folder, options, words):

@@ -36,7 +36,13 @@ from interlingua.llm.id_vectors import IdVectors
 from interlingua.llm.kv_prompt_config import KvPromptConfig, check
 from interlingua.llm.mixture import Mixture, TextLikeness, centred, seen_mask, some_of
 from interlingua.llm.prompt_injection import Injection
-from interlingua.llm.retrieval_losses import in_batch_bpr, in_batch_softmax, layer_alignment, tower_scores
+from interlingua.llm.retrieval_losses import (
+    in_batch_bpr,
+    in_batch_distillation,
+    in_batch_softmax,
+    layer_alignment,
+    tower_scores,
+)
 from interlingua.llm.sample_choice import Sample, choose
 from interlingua.llm.sequence import USER_HISTORY, queries_of
 from interlingua.llm.towers import ROWS, by_length, plain, read
@@ -173,20 +179,21 @@ class KvPrompt(Reader):
         else:
             user_ids = self._tokens(self.words.users(histories[:, -config.history_length :]))
             item_ids = self._tokens(self.words.items(positives.tolist()))
-        who = self._dropped(self.ids.users(queries_of(histories, users)))
+        queries = queries_of(histories, users)
+        who = self._dropped(self.ids.users(queries))
         what = self._dropped(self.ids.items[positives.to(self.device)])
-        mine = self._states("user", user_ids, who)
-        theirs = self._states("item", item_ids, what)
-        scores = tower_scores(
-            self._read_out("user", mine), self._read_out("item", theirs),
-            normalised=config.normalised, temperature=config.temperature,
-        )  # fmt: skip
+        mine = self._read_out("user", self._states("user", user_ids, who))
+        theirs = self._read_out("item", self._states("item", item_ids, what))
+        scores = tower_scores(mine, theirs, normalised=config.normalised, temperature=config.temperature)
         had = torch.as_tensor(self._matrix[users][:, positives.numpy()].toarray() > 0, device=scores.device)
-        if config.loss == "bpr":
-            out = {"rank": in_batch_bpr(scores, ~had)}
-        else:
-            chance = self._log_chance[positives].to(scores.device) if config.popularity_correction else None
-            out = {"rank": in_batch_softmax(scores, ~had, chance)}
+        chance = self._log_chance[positives].to(scores.device) if config.popularity_correction else None
+        bpr = config.loss == "bpr"
+        out = {"rank": in_batch_bpr(scores, ~had) if bpr else in_batch_softmax(scores, ~had, chance)}
+        if config.distill_weight > 0:
+            assert self.inputs.base_score is not None
+            asked = np.broadcast_to(positives.numpy(), (len(users), len(users)))
+            taught = torch.as_tensor(self.inputs.base_score(queries, asked), device=scores.device)
+            out["distill"] = config.distill_weight * in_batch_distillation(scores, taught, ~had, chance)
         if config.align_weight > 0 and not self._softly and self.injection is not None and self.injection.aligned:
             same = (positives[:, None] == positives[None]).to(scores.device)
             out["align_user"] = config.align_weight * self._alignment("user", who, user_ids, None)
@@ -194,10 +201,9 @@ class KvPrompt(Reader):
         return out
 
     def _dropped(self, vectors: Tensor) -> Tensor:
-        share = self.config.id_dropout
-        if not share or not self.training:
+        if not self.config.id_dropout or not self.training:
             return vectors
-        return vectors * (torch.rand(len(vectors), 1, device=vectors.device) >= share)
+        return vectors * (torch.rand(len(vectors), 1, device=vectors.device) >= self.config.id_dropout)
 
     def _alignment(self, side: str, vectors: Tensor, ids: Sequence[Sequence[int]], same: Tensor | None) -> Tensor:
         assert self.injection is not None

@@ -70,6 +70,9 @@ class KvPromptConfig(Config):
     popularity_correction: bool = True
     """``softmax``: subtract the log of an item's share of the training events, so that scores say how likely an item is
     among all of them, however the samples were drawn"""
+    distill_weight: float = Field(default=0.0, ge=0)
+    """weight of learning what the backbone would choose among the batch's items: a sample then tells of all of them,
+    not of one alone (paper: 0)"""
     align_weight: float = Field(default=0.1, ge=0)
     """weight of the layer-wise alignment losses (paper: not known)"""
     align_temperature: float = Field(default=0.1, gt=0)
@@ -124,7 +127,8 @@ def check(config: KvPromptConfig, inputs: ReaderInputs, causal: bool, layers: in
         problems.append("llm.prompted_layers is empty; use llm.injection = 'none'")
     if config.align_weight > 0 and config.injection == "direct":
         problems.append("llm.injection = 'direct' has no vectors in the width of a layer: set llm.align_weight = 0")
-    if config.residual and inputs.base_score is None:
-        problems.append("llm.residual needs a backbone that scores")
+    for option, asked in (("residual", config.residual), ("distill_weight", config.distill_weight > 0)):
+        if asked and inputs.base_score is None:
+            problems.append(f"llm.{option} needs a backbone that scores")
     if problems:
         raise ConfigError("\n".join(problems))

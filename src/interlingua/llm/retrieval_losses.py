@@ -36,6 +36,26 @@ def in_batch_softmax(scores: Tensor, allowed: Tensor, log_chance: Tensor | None 
     return functional.cross_entropy(logits, torch.arange(len(scores), device=scores.device))
 
 
+def in_batch_distillation(scores: Tensor, taught: Tensor, allowed: Tensor, log_chance: Tensor | None = None) -> Tensor:
+    """Cross-entropy of the towers' choice among the batch's items with another model's choice among them.
+
+    Hinton et al. 2015 (arXiv 1503.02531) at temperature 1, on the candidates of :func:`in_batch_softmax`. Its least
+    value is the entropy of the other model's choice.
+
+    Args:
+        scores: (B, B) as in :func:`in_batch_bpr`.
+        taught: (B, B) the other model's scores of the same pairs, as log-probabilities up to a constant of each row.
+        allowed: (B, B) as there; the diagonal counts whatever it holds.
+        log_chance: (B,) as in :func:`in_batch_softmax`, subtracted from both.
+    """
+    own = torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+    barred = ~(allowed | own)
+    shift = 0.0 if log_chance is None else log_chance
+    goal = (taught - shift).masked_fill(barred, -torch.inf).softmax(dim=-1)
+    logits = (scores - shift).masked_fill(barred, torch.finfo(scores.dtype).min / 2)  # finite: it is multiplied by 0
+    return functional.cross_entropy(logits, goal)
+
+
 def layer_alignment(prompts: Tensor, texts: Tensor, temperature: float, same: Tensor | None = None) -> Tensor:
     """InfoNCE between what the prompt of a layer is and what that layer makes of the text (RA-Rec's L_ua, L_ia).
 
