@@ -40,7 +40,7 @@ from interlingua.session import Session
 METRICS = ("hit@10", "hit@50", "hit@100", "ndcg@10", "mrr@10")
 SLICED = ("warm items", "cold items")
 OURS = "key/value prompts per layer (RA-Rec)"
-TEXT_ONLY = ("llm.soft_epochs=0", "llm.fit.epochs=1")
+TEXT_ONLY = ("llm.soft_epochs=0", "llm.fit.epochs=2")
 """as many steps with texts as the others; without ID vectors there is nothing to learn before"""
 ROWS: dict[str, tuple[str, ...]] = {
     OURS: (),
@@ -52,7 +52,9 @@ ROWS: dict[str, tuple[str, ...]] = {
     "all data, same steps": ("llm.share=1.0", "llm.user_buckets=1", "llm.item_buckets=1"),
     "no learned context": ("llm.prefix_length=0",),
     "one shared map": ("llm.maps=shared",),
-    "text only, learned readout": ("llm.injection=none", "llm.readout=64", "llm.soft_epochs=0"),
+    "without distillation": ("llm.distill_weight=0",),
+    "no text on the user's side": ("llm.user_template=none",),
+    "text only, learned readout": ("llm.injection=none", "llm.readout=64", *TEXT_ONLY),
     "low-rank maps": ("llm.maps=low-rank",),
     "diagonal maps": ("llm.maps=diagonal",),
     "keys and values directly": ("llm.injection=direct",),

@@ -336,8 +336,28 @@ def finish(result: dict[str, Any], rows: list[dict[str, Any]], paths: Paths, opt
                         "interval": [round(v, 5) for v in test.interval], "p": test.p, "p_holm": test.p_holm,
                     }
                 )  # fmt: skip
+    result["gains"] = gains(result["mean"], result["tests"])
     result["rows"] = rows
     write(result, options.out)
+
+
+def gains(means: list[dict[str, Any]], tests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One line per backbone: alone, with Con and with Gen, and what each adds with its corrected p."""
+    out = []
+    by_method = {line["method"]: line for line in means}
+    tested = {test["method"]: test for test in tests}
+    for line in means:
+        if line["variant"] != "base":
+            continue
+        row: dict[str, Any] = {"backbone": line["backbone"], "seeds": line["seeds"], "base": line["recall@20"]}
+        for variant in ("Con", "Gen"):
+            method = f"{line['backbone']}: {variant}"
+            if method in by_method and method in tested:
+                row[variant] = by_method[method]["recall@20"]
+                row[f"{variant} gain"] = tested[method]["relative"]
+                row[f"{variant} p"] = tested[method]["p_holm"]
+        out.append(row)
+    return out
 
 
 def write(result: dict[str, Any], out: Path) -> None:

@@ -46,7 +46,7 @@ def noise(options: argparse.Namespace, result: dict[str, Any]) -> None:
                 save(noisy(clean, level), folder)
             for method in METHODS:
                 say(f"\n== {options.data}, {level:.0%} fake pairs, {method}, seed {seed}")
-                values = rlmrec.recipe_of("lightgcn", method, options.data, folder)
+                values = rlmrec.recipe_of("lightgcn", method, options.data, folder, options.anchors)
                 session = stages.run(recipes.resolve(values, "noise"), out=options.runs, seed=seed, device="cpu")
                 rows.append({"noise": level, "method": method, "seed": seed} | rlmrec.measured(session))
                 result["rows"], result["mean"] = rows, curves(rows)
@@ -99,7 +99,7 @@ def pretrain(options: argparse.Namespace, result: dict[str, Any]) -> None:
     for seed in options.seeds:
         starts: dict[str, Any] = {"none": None}
         for method in METHODS:
-            values = rlmrec.recipe_of("lightgcn", method, "movielens-small", folder)
+            values = rlmrec.recipe_of("lightgcn", method, "movielens-small", folder, options.anchors)
             values["evaluate"] = {"protocols": ["rlmrec"], "part": "valid"}
             session = stages.run(recipes.resolve(values, "past"), out=options.runs, seed=seed, device="cpu")
             starts[method] = session.backbone
@@ -160,6 +160,7 @@ def main() -> None:
     parser.add_argument("--data", default="xrec-yelp-profiles", choices=list(rlmrec.SOURCES))
     parser.add_argument("--levels", type=float, nargs="+", default=list(LEVELS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9])
+    parser.add_argument("--anchors", type=int, default=None, help="contrast_anchors of the aligners")
     parser.add_argument("--runs", default="runs")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
