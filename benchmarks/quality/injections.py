@@ -176,6 +176,7 @@ def row(pipe: Any, name: str, source: str, seed: int, options: argparse.Namespac
         resolved = replace(resolved, backbone=recipes.load(SOURCES[source]).backbone)
     session = Session(resolved, Path(options.runs), seed, "cpu")
     stages.prepare(session)
+    stages.embed(session)
     stages.train(session)
     folder = Path(options.runs) / "injections" / options.data / options.part / str(seed)
     place = folder / f"{source}-{name}".replace("/", "_")
