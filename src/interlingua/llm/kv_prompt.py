@@ -191,7 +191,7 @@ class KvPrompt(Reader):
         out = {"rank": in_batch_bpr(scores, ~had) if bpr else in_batch_softmax(scores, ~had, chance)}
         if config.distill_weight > 0:
             assert self.inputs.base_score is not None
-            asked = np.broadcast_to(positives.numpy(), (len(users), len(users)))
+            asked = np.tile(positives.numpy(), (len(users), 1))
             taught = torch.as_tensor(self.inputs.base_score(queries, asked), device=scores.device)
             out["distill"] = config.distill_weight * in_batch_distillation(scores, taught, ~had, chance)
         if config.align_weight > 0 and not self._softly and self.injection is not None and self.injection.aligned:
