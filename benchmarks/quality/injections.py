@@ -53,6 +53,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "no learned context": ("llm.prefix_length=0",),
     "one shared map": ("llm.maps=shared",),
     "without distillation": ("llm.distill_weight=0",),
+    "four times the soft steps": ("llm.soft_epochs=96", "llm.fit.epochs=98"),
     "no text on the user's side": ("llm.user_template=none",),
     "text only, learned readout": ("llm.injection=none", "llm.readout=64", *TEXT_ONLY),
     "low-rank maps": ("llm.maps=low-rank",),
