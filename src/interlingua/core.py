@@ -311,6 +311,8 @@ class ReaderInputs:
     """Du (0 without a user slot)"""
     base_score: Callable[[Queries, IntArray | None], FloatArray] | None = None
     """the frozen backbone's own scores, for residual scoring, distillation and retrieval"""
+    base_items: tuple[Tensor, Tensor | None] | None = None
+    """(I, Du) vectors and (I,) bias whose products with :attr:`represent` are :attr:`base_score`, where it is one"""
     cold_items: npt.NDArray[np.bool_] | None = None
     """(I,) items without a training event"""
     texts: Tensor | None = None

@@ -249,10 +249,13 @@ def reader_inputs(session: Session) -> ReaderInputs:
     backbone = session.backbone
     tables = session.aligned if "align" in session.done else Tables(None, backbone.item_table().detach())
     represent: Callable[[Queries], Tensor] | None = None
+    base_items = None
     user_dim = 0
     try:
         user_dim = int(backbone.represent(train_events.queries(np.zeros(1, np.int64))).shape[1])
         represent = backbone.represent
+        if backbone.dot_product:
+            base_items = backbone.item_table().detach(), backbone.item_bias()
     except NotImplementedError:  # a backbone without user vectors: no user slot
         pass
     return ReaderInputs(
@@ -264,6 +267,7 @@ def reader_inputs(session: Session) -> ReaderInputs:
         represent=represent,
         user_dim=user_dim,
         base_score=backbone.score,
+        base_items=base_items,
         cold_items=train_events.item_counts == 0,
         texts=load_tables(session.done["embed"].path).items if "embed" in session.done else None,
         categories=session.data.catalogue.items["categories"].to_list(),

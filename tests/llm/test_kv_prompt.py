@@ -257,6 +257,26 @@ def test_vectors_for_an_index_give_the_scores(folder, normalised):
     assert not make(folder, residual=True).dot_product
 
 
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("texts", [False, True])
+def test_a_mixture_is_one_dot_product_too(folder, bias, texts):
+    """Towers, backbone and texts side by side, weighted, with the backbone's gate: exactly the mixed scores."""
+    given = inputs(base_items=None)
+    extra = torch.linspace(-1, 1, ITEMS) if bias else None
+
+    def base_score(queries, items=None):
+        scores = given.represent(queries) @ given.items.T + (0.0 if extra is None else extra)
+        return scores.numpy() if items is None else np.take_along_axis(scores.numpy(), np.asarray(items), 1)
+
+    table = torch.randn(ITEMS, 6, generator=torch.Generator().manual_seed(8)) if texts else None
+    mixed = inputs(base_items=(given.items, extra), base_score=base_score, texts=table)
+    reader = make(folder, given=mixed, residual=True, normalised=True, temperature=0.2)
+    known = Queries.of([[k] for k in range(8)])
+    reader.calibrate(known, np.arange(1, 9))
+    scores = (reader.represent(known) @ reader.represent_items().T).numpy()
+    np.testing.assert_allclose(scores, reader.score(known), rtol=1e-4, atol=1e-4)
+
+
 def test_titles_and_categories_make_the_texts(folder):
     given = inputs(categories=["Action|Sci-Fi"] + [None] * (ITEMS - 1))
     reader = make(folder, given=given, max_title_words=2)

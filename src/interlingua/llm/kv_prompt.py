@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -148,22 +147,10 @@ class KvPrompt(Reader):
         return self.sample
 
     def keep(self, folder: Path) -> dict[str, Any]:
-        """Writes which samples were used (``sample.parquet``); makes the items' states, to be stored with the weights.
-
-        Returns:
-            What the card says of the samples and of the model.
-        """
+        """Writes ``sample.parquet``, makes the items' states (stored with the weights), returns what the card says."""
         self.item_states()
-        train, chosen = self.inputs.train, self._choose()
-        rows = train.users[chosen.stops]
-        columns = {
-            "user_id": [str(user) for user in train.user_ids[rows]],
-            "item_id": [str(item) for item in train.item_ids[train.items[chosen.stops]]],
-            "history_length": chosen.stops - train.offsets[rows],
-            "user_bucket": chosen.user_buckets,
-            "item_bucket": chosen.item_buckets,
-        }
-        pl.DataFrame(columns).write_parquet(folder / "sample.parquet")
+        chosen = self._choose()
+        chosen.frame(self.inputs.train).write_parquet(folder / "sample.parquet")
         return {"sample": chosen.story, "language_model": {"name": self.lm.name, "revision": self.lm.revision}}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -236,8 +223,7 @@ class KvPrompt(Reader):
             if len(self._plain_known) + len(fresh) > REMEMBERED:
                 self._plain_known.clear()
                 fresh = list(dict.fromkeys(keys))
-            how = self.config.pooling
-            made = by_length(fresh, self.lm.pad_id, lambda _, i, m: plain(self.lm, i, m, how).cpu())
+            made = by_length(fresh, self.lm.pad_id, lambda _, i, m: plain(self.lm, i, m, self.config.pooling).cpu())
             self._plain_known |= dict(zip(fresh, made, strict=True))
         return torch.stack([self._plain_known[key] for key in keys]).to(self.device)
 
@@ -257,24 +243,36 @@ class KvPrompt(Reader):
 
     @property
     def dot_product(self) -> bool:
-        """Whether a score is one dot product of :meth:`represent` and :meth:`represent_items`: nothing is mixed in."""
-        return self.mixture is None
+        """Whether a score is one dot product of :meth:`represent` and :meth:`represent_items`."""
+        return self.mixture is None or self.inputs.base_items is not None
 
+    @torch.no_grad()
     def represent(self, queries: Queries) -> Tensor:
-        """(B, H') user vectors for an index, scaled so that their dot products with the items' are the scores."""
-        users = self.user_states(queries)
-        return (functional.normalize(users, dim=-1) if self.config.normalised else users) / self.config.temperature
+        """(B, D) user vectors for an index, scaled so that their dot products with the items' are the scores."""
+        users = self._sized(self.user_states(queries)) / self.config.temperature
+        if self.mixture is None:
+            return users
+        assert self.inputs.represent is not None
+        texts = None if self.likeness is None else self.likeness.users(queries)
+        return self.mixture.user_vectors(users, self.inputs.represent(queries).to(users), texts)
 
+    @torch.no_grad()
     def represent_items(self) -> Tensor:
-        """(I, H') item vectors for an index."""
-        items = self.item_states()
-        return functional.normalize(items, dim=-1) if self.config.normalised else items
+        """(I, D) item vectors for an index; of a mixture, all its parts side by side, weighted."""
+        items = self._sized(self.item_states())
+        if self.mixture is None:
+            return items
+        assert self.inputs.base_items is not None
+        texts = None if self.likeness is None else self.likeness.table
+        return self.mixture.item_vectors(items, self.inputs.base_items, texts, self.counts)
+
+    def _sized(self, states: Tensor) -> Tensor:
+        return functional.normalize(states, dim=-1) if self.config.normalised else states
 
     def _block(self, queries: Queries) -> Tensor:
         """(B, I)."""
-        if self.mixture is None:
-            return self._tower_block(queries)
-        return self.mixture(*self.features(queries), self.counts)
+        mixture = self.mixture
+        return self._tower_block(queries) if mixture is None else mixture(*self.features(queries), self.counts)
 
     def _tower_block(self, queries: Queries) -> Tensor:
         users, items = self.user_states(queries), self.item_states()

@@ -58,6 +58,39 @@ class Mixture(nn.Module):
         gate = counts / (counts + k)
         return weight_head * head + weight_text * text + weight_backbone * gate * backbone + (1 - gate) * used[4]
 
+    def user_vectors(self, head: Tensor, backbone: Tensor, text: Tensor | None) -> Tensor:
+        """(B, D) rows whose dot products with :meth:`item_vectors` are the combined scores: all parts, and a one.
+
+        Args:
+            head: (B, Dh) vectors whose dot products with the items' are the part's scores.
+            backbone: (B, Db) the same.
+            text: (B, T) the same, or None.
+        """
+        parts = [head, backbone, *([] if text is None else [text]), head.new_ones(len(head), 1)]
+        return torch.cat(parts, 1)
+
+    def item_vectors(
+        self, head: Tensor, backbone: tuple[Tensor, Tensor | None], text: Tensor | None, counts: Tensor
+    ) -> Tensor:
+        """(I, D) the other side of :meth:`user_vectors`; a centred score is the product with a centred vector.
+
+        Args:
+            head: (I, Dh).
+            backbone: (I, Db) and the items' bias (I,) or None.
+            text: (I, T) or None.
+            counts: (I,) training events of each item.
+        """
+        weight_head, weight_backbone, weight_text, k = self.numbers[:4].exp()
+        gate = counts / (counts + k)
+        table, bias = backbone
+        constant = (1 - gate) * self.numbers[4]
+        if bias is not None:
+            constant = constant + weight_backbone * gate * (bias - bias.mean())
+        parts = [weight_head * (head - head.mean(0)), weight_backbone * gate[:, None] * (table - table.mean(0))]
+        if text is not None:
+            parts.append(weight_text * (text - text.mean(0)))
+        return torch.cat([*parts, constant[:, None]], 1)
+
     def fit(
         self,
         features: tuple[Tensor, Tensor, Tensor],
@@ -118,10 +151,14 @@ class TextLikeness(nn.Module):
 
     def forward(self, queries: Queries) -> Tensor:
         """(B, I)."""
+        return self.users(queries) @ self.table.T
+
+    def users(self, queries: Queries) -> Tensor:
+        """(B, T) whose dot products with the table are the likeness."""
         rows = torch.as_tensor(queries.padded(TEXT_HISTORY), device=self.table.device)
         there = (rows >= 0).float()[..., None]
         mean = (self.table[rows.clamp_min(0)] * there).sum(1) / there.sum(1).clamp_min(1.0)
-        return SHARPNESS * mean @ self.table.T
+        return SHARPNESS * mean
 
 
 def rarest(counts: Tensor, share: float = COLD_SHARE) -> Tensor:

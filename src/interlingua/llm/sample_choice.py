@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import scipy.sparse as sp
 
 from interlingua.core import FloatArray
@@ -47,6 +48,18 @@ class Sample:
     """(n,) by training events of the answer, 0 the fewest"""
     story: dict[str, Any]
     """counts before and after each step"""
+
+    def frame(self, train: Interactions) -> pl.DataFrame:
+        """One row per sample: user and item by their external ids, length of the history, buckets."""
+        rows = train.users[self.stops]
+        columns = {
+            "user_id": [str(user) for user in train.user_ids[rows]],
+            "item_id": [str(item) for item in train.item_ids[train.items[self.stops]]],
+            "history_length": self.stops - train.offsets[rows],
+            "user_bucket": self.user_buckets,
+            "item_bucket": self.item_buckets,
+        }
+        return pl.DataFrame(columns)
 
 
 def words_of(title: str) -> frozenset[str]:
