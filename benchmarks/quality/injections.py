@@ -174,7 +174,7 @@ def row(pipe: Any, name: str, source: str, seed: int, options: argparse.Namespac
     """Sends one row through ``pipe``: a reader, or the ID model alone."""
     resolved = recipes.load("ra-rec", [*ROWS.get(name, ()), *options.set], options.data)
     if source in SOURCES:
-        resolved = replace(resolved, backbone=recipes.load(SOURCES[source]).backbone)
+        resolved = replace(resolved, backbone=recipes.load(SOURCES[source], options.source_set).backbone)
     session = Session(resolved, Path(options.runs), seed, "cpu")
     stages.prepare(session)
     stages.embed(session)
@@ -264,6 +264,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[7])
     parser.add_argument("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
     parser.add_argument("--sources", nargs="*", default=[], choices=list(SOURCES), help="ID models beside SASRec")
+    parser.add_argument("--source-set", action="append", default=[], help="override for those ID models' recipes")
     parser.add_argument("--part", default="test", choices=["valid", "test"])
     parser.add_argument("--max-users", type=int, default=None, help="evaluate a random subset of the users")
     parser.add_argument("--set", action="append", default=[], help="override for every row")

@@ -13,7 +13,7 @@ Shape key: B rows, I items, D ID vectors, H' width of a state, N layers, P promp
 - The prompt of a layer is aligned with that layer's *output* on the hard prompt alone (its input would be the same for
   all texts in the first layer, where the last token is pooled); the mean over the prompt's vectors stands for it.
 - Items that the user has in training are no negatives. No L2 term of its own: ``fit.weight_decay``.
-- The states of the hard prompt alone never change, so they are computed once per text.
+- The states of the hard prompt alone never change, so they are computed once per text. ``distill_weight`` is ours.
 """
 
 from __future__ import annotations
