@@ -203,7 +203,7 @@ def run(name: str, source: str, seed: int, options: argparse.Namespace) -> dict[
 
 
 def tests(rows: list[dict[str, Any]], runs: Path) -> list[dict[str, Any]]:
-    """Paired bootstrap tests of every row against the ID model, alone and mixed (values averaged over seeds)."""
+    """Paired bootstrap tests: alone against the ID model and RA-Rec, mixed against it and the bare mixture."""
     out = []
     for kind in ("alone", "mixed"):
         reports: dict[str, list[Any]] = {}
@@ -222,7 +222,7 @@ def tests(rows: list[dict[str, Any]], runs: Path) -> list[dict[str, Any]]:
             reports = {"mixture without a retriever": reports.pop("ID model"), "ID model": alone} | reports
         counts = max(len(found) for found in reports.values())
         reports = {name: found for name, found in reports.items() if len(found) == counts}
-        for reference in ("ID model", "mixture without a retriever") if kind == "mixed" else ("ID model",):
+        for reference in ("ID model", "mixture without a retriever" if kind == "mixed" else OURS):
             if reference not in reports or len(reports) < 2:
                 continue
             out += [
