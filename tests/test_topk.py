@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from interlingua import topk
 from interlingua.core import Queries
 from interlingua.errors import ConfigError, DataError
 from interlingua.topk import GROUP, recall, top_k
@@ -190,3 +192,28 @@ def test_memory_does_not_grow_with_the_catalogue():
     """All scores at once are 390 MiB. Also in the worst order, each item better than the one before."""
     answer = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
     assert 0 < int(answer.stdout) < 80
+
+
+@pytest.mark.parametrize(("order", "passes"), [("random", 3), ("falling", 4)])
+def test_thresholds_are_guessed_where_that_is_safe(order: str, passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Items in falling order belie the guess: one block is done twice, the others without guessing, exactly."""
+    generator = torch.Generator().manual_seed(5)
+    items = torch.randn(6000, 8, generator=generator)
+    if order == "falling":
+        items = items[items[:, 0].argsort(descending=True)]
+    queries = torch.randn(96, 8, generator=generator) * 0.1
+    queries[:, 0] = 1.0
+    guesses: list[bool] = []
+    inner = topk._block
+
+    def counted(*args: Any) -> Any:
+        guesses.append(args[-1])
+        return inner(*args)
+
+    monkeypatch.setattr(topk, "_block", counted)
+    found = topk.top_k(queries, items, 40, query_rows=32, item_rows=128)
+    scores, rows = (queries.double() @ items.double().T).sort(dim=1, descending=True, stable=True)
+    np.testing.assert_array_equal(found.rows, rows[:, :40].numpy())
+    np.testing.assert_allclose(found.scores, scores[:, :40].numpy(), rtol=1e-5)
+    assert len(guesses) == passes
+    assert guesses.count(True) == (3 if order == "random" else 1)

@@ -3,7 +3,9 @@
 A block of queries meets the items block by block. Once k items have been seen, a score matters only if it is above the
 k-th best so far, which few are (about ``k ln(I / k)`` of I in random order): the maximum of each group of neighbouring
 scores is compared with that threshold, and only groups above it are looked into. Thresholds are renewed whenever the
-number of items seen has doubled.
+number of items seen has doubled. In a catalogue without order the k best are spread evenly, so a share x of the items
+hardly ever holds more than ``x k`` and some of them: a higher threshold is guessed from that, which lets far fewer
+through. A guess that was too high shows at the end, by a k-th best below it; the block is then done again without.
 
 The scores of whole blocks only screen, so they may be rounded: in bfloat16 where the processor multiplies that faster.
 A candidate is dropped only if even the largest possible rounding error leaves it below the threshold; what remains is
@@ -97,20 +99,31 @@ def top_k(
     scores = np.full((len(queries), k), NOTHING, np.float32)
     starts = range(0, len(queries) if k else 0, query_rows)
     dtype = screen or _screen_dtype(queries, items)
+    guessing = True
     with torch.no_grad(), task("top-k", len(starts)) as shown:
         for start in starts:
             stop = min(start + query_rows, len(queries))
             masked = _Masked(None if seen is None else seen.slice(start, stop), hidden)
             part = queries[start:stop].float()
             part = part if bias is None else torch.cat([part, part.new_ones(len(part), 1)], dim=1)
-            best = _block(part, items, k, bias, masked, item_rows, dtype)
+            best = _block(part, items, k, bias, masked, item_rows, dtype, guessing)
+            if guessing and not best.sound():
+                guessing = False  # items in some order: the other blocks would fail as well
+                best = _block(part, items, k, bias, masked, item_rows, dtype, guessing)
             rows[start:stop], scores[start:stop] = best.rows.cpu().numpy(), best.scores.cpu().numpy()
             shown.advance()
     return TopK(rows, scores)
 
 
 def _block(
-    queries: Tensor, items: Tensor, k: int, bias: Tensor | None, masked: _Masked, item_rows: int, screen: torch.dtype
+    queries: Tensor,
+    items: Tensor,
+    k: int,
+    bias: Tensor | None,
+    masked: _Masked,
+    item_rows: int,
+    screen: torch.dtype,
+    guessing: bool,
 ) -> _Running:
     """One block of queries against all items."""
     width = -(-min(item_rows, len(items)) // GROUP) * GROUP
@@ -129,7 +142,7 @@ def _block(
         best.collect(query, item + start, _exact(queries, items, bias, query, item + start))
         stop = start + len(part)
         if stop >= renew or stop == len(items) or best.crowded(max(width // 4, GROUP)):
-            best.merge()
+            best.merge(stop / len(items) if guessing else 1.0)
             renew = 2 * stop
     return best
 
@@ -186,6 +199,8 @@ class _Running:
     """(B, k), descending"""
     threshold: Tensor
     """(B,) only a higher score can enter: items come in ascending order, and of equal scores the lower row stays"""
+    guess: Tensor
+    """(B,) the largest threshold that was guessed"""
     counts: Tensor
     """(B,) waiting candidates"""
     waiting: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
@@ -196,7 +211,15 @@ class _Running:
         """Nothing seen yet."""
         scores = torch.full((queries, k), NOTHING, device=device)
         rows = torch.full((queries, k), -1, device=device)
-        return cls(rows, scores, scores[:, -1].clone(), torch.zeros(queries, dtype=torch.int64, device=device))
+        none = scores[:, -1].clone()
+        return cls(rows, scores, none, none.clone(), torch.zeros(queries, dtype=torch.int64, device=device))
+
+    def sound(self) -> bool:
+        """Whether no guess was too high: whatever was dropped for one is no better than the k-th best that was kept.
+
+        Of equal scores the kept ones have lower rows: they were seen before the guess was made.
+        """
+        return bool((self.scores[:, -1] >= self.guess).all())
 
     def candidates(self, scores: Tensor, error: Tensor) -> tuple[Tensor, Tensor]:
         """(n,) queries and (n,) columns of the scores (B, N) that may be above the threshold, columns ascending.
@@ -228,8 +251,12 @@ class _Running:
         """Whether a query has more than ``limit`` waiting candidates: they must be merged to bound memory."""
         return bool(len(self.counts)) and int(self.counts.max()) > limit
 
-    def merge(self) -> None:
-        """Lets the waiting candidates compete with the best so far."""
+    def merge(self, share: float) -> None:
+        """Lets the waiting candidates compete with the best so far.
+
+        Args:
+            share: of all items, how many were seen; 1: nothing is guessed.
+        """
         query, item, score = (torch.cat(parts) for parts in zip(*self.waiting, strict=True))
         order = torch.argsort(query, stable=True)
         query, item, score = query[order], item[order], score[order]
@@ -243,7 +270,10 @@ class _Running:
         scores[query, place], rows[query, place] = score, item
         ranked, at = scores.sort(dim=1, descending=True, stable=True)
         self.scores, self.rows = ranked[:, :k].contiguous(), rows.gather(1, at[:, :k])
-        self.threshold = self.scores[:, -1].clone()
+        likely = _most_of_the_best(k, share)
+        if likely < k:
+            self.guess = torch.maximum(self.guess, self.scores[:, likely - 1])
+        self.threshold = torch.maximum(self.scores[:, -1], self.guess)
         self.counts.zero_()
         self.waiting.clear()
 
@@ -296,6 +326,12 @@ def _highest(groups: Tensor, limit: Tensor) -> Tensor:
     if len(negative):
         out[negative] = groups[negative].amax(dim=2).float()
     return out
+
+
+def _most_of_the_best(k: int, share: float) -> int:
+    """How many of the k best a random share of the items holds at most, but for about one case in a million."""
+    expected = k * share
+    return int(expected + 5 * expected**0.5 + 4) if share < 1 else k
 
 
 def _share(scores: Tensor, limit: Tensor) -> float:
