@@ -16,7 +16,6 @@ Shape key: B queries, I items, D width, k results, N items of a block.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -30,19 +29,23 @@ from interlingua.core import FloatArray
 from interlingua.errors import ConfigError, DataError
 from interlingua.progress import task
 from interlingua.queries import Queries
+from interlingua.screening import (
+    GROUP,
+    ITEM_ROWS,
+    QUERY_ROWS,
+    faster_type,
+    highest,
+    lower_bound,
+    most_of_the_best,
+    rounding,
+    share_above,
+    where_set,
+)
 
-QUERY_ROWS = 1024
-"""queries of a block; with ITEM_ROWS: 8 MB of scores, the fastest of 256 to 1024 by 1024 to 4096 on two EPYC cores"""
-ITEM_ROWS = 2048
-"""items of a block"""
-GROUP = 128
-"""neighbouring scores whose maximum is compared first"""
 DENSE = 0.1
 """where more than this share of a block is above the threshold, the block's own k-th score is estimated first"""
 PAIRS = 65_536
 """candidates scored at once"""
-WORTH_TRYING = 10_000_000
-"""scores from which on it is measured which type screens faster"""
 LARGEST = 1e15
 """values whose products cannot overflow float32"""
 NOTHING = -torch.inf
@@ -98,7 +101,7 @@ def top_k(
     rows = np.full((len(queries), k), -1, np.int64)
     scores = np.full((len(queries), k), NOTHING, np.float32)
     starts = range(0, len(queries) if k else 0, query_rows)
-    dtype = screen or _screen_dtype(queries, items)
+    dtype = screen or faster_type(queries, items)
     guessing = True
     with torch.no_grad(), task("top-k", len(starts)) as shown:
         for start in starts:
@@ -129,7 +132,7 @@ def _block(
     width = -(-min(item_rows, len(items)) // GROUP) * GROUP
     rough = queries.to(screen)
     scores = rough.new_empty(len(queries), width)
-    spread = _error(screen, queries.shape[1]) * queries.norm(dim=1)
+    spread = rounding(screen, queries.shape[1]) * queries.norm(dim=1)
     best = _Running.start(len(queries), k, queries.device)
     renew = 0
     for start in range(0, len(items), width):
@@ -160,33 +163,6 @@ def _exact(queries: Tensor, items: Tensor, bias: Tensor | None, query: Tensor, i
         for q, i in zip(query.split(PAIRS), item.split(PAIRS), strict=True)
     ]
     return torch.cat(out) if out else queries.new_empty(0)
-
-
-def _error(screen: torch.dtype, dim: int) -> float:
-    """Largest error of a screened score against an exact one, in units of the two vectors' lengths.
-
-    A sum of D products in float32 is off by less than ``D 2^-24`` of the sum of their magnitudes, which is at most the
-    product of the lengths (Cauchy-Schwarz); bfloat16 rounds both factors and the result by at most ``2^-9`` of each.
-    """
-    exact = 4 * (dim + 2) * 2.0**-24
-    return exact if screen == torch.float32 else exact + 3.1 * 2.0**-9
-
-
-def _screen_dtype(queries: Tensor, items: Tensor) -> torch.dtype:
-    """bfloat16 where this processor multiplies blocks of it clearly faster. Any answer gives the same results."""
-    if queries.device.type != "cpu" or len(queries) * len(items) < WORTH_TRYING:
-        return torch.float32
-    seconds = {}
-    for dtype in (torch.float32, torch.bfloat16):
-        left = queries[:QUERY_ROWS].to(dtype)
-        right = items[:ITEM_ROWS].to(dtype)
-        times = []
-        for _ in range(4):
-            started = time.perf_counter()
-            torch.mm(left, right.T)
-            times.append(time.perf_counter() - started)
-        seconds[dtype] = min(times)
-    return torch.bfloat16 if 1.3 * seconds[torch.bfloat16] < seconds[torch.float32] else torch.float32
 
 
 @dataclass
@@ -231,14 +207,14 @@ class _Running:
         k = self.rows.shape[1]
         groups = scores.view(len(scores), -1, GROUP)
         limit = self.threshold[:, None] - error
-        highest = _highest(groups, limit)
-        if k < scores.shape[1] and _share(highest, limit) > 0.5 and _share(groups, limit[..., None]) > DENSE:
+        peaks = highest(groups, limit)
+        if k < scores.shape[1] and share_above(peaks, limit) > 0.5 and share_above(groups, limit[..., None]) > DENSE:
             # nothing to compare with yet, or items in rising order: k of this block and their equals can matter
-            least = _lower_bound(scores.float(), k)[:, None] - error.amax(dim=1, keepdim=True)
+            least = lower_bound(scores.float(), k)[:, None] - error.amax(dim=1, keepdim=True)
             limit = torch.maximum(limit, least - error - 1e-6 * least.abs())
-            highest = _highest(groups, limit)
-        query, group = _where(highest > limit)
-        hit, column = _where(groups[query, group].float() > limit[query, group][:, None])
+            peaks = highest(groups, limit)
+        query, group = where_set(peaks > limit)
+        hit, column = where_set(groups[query, group].float() > limit[query, group][:, None])
         return query[hit], group[hit] * GROUP + column
 
     def collect(self, query: Tensor, item: Tensor, score: Tensor) -> None:
@@ -270,7 +246,7 @@ class _Running:
         scores[query, place], rows[query, place] = score, item
         ranked, at = scores.sort(dim=1, descending=True, stable=True)
         self.scores, self.rows = ranked[:, :k].contiguous(), rows.gather(1, at[:, :k])
-        likely = _most_of_the_best(k, share)
+        likely = most_of_the_best(k, share)
         if likely < k:
             self.guess = torch.maximum(self.guess, self.scores[:, likely - 1])
         self.threshold = torch.maximum(self.scores[:, -1], self.guess)
@@ -314,45 +290,6 @@ def recall(found: npt.NDArray[np.int64], exact: npt.NDArray[np.int64]) -> float:
         if len(wanted):
             shares.append(np.isin(wanted, got).mean())
     return float(np.mean(shares)) if shares else float("nan")
-
-
-def _highest(groups: Tensor, limit: Tensor) -> Tensor:
-    """(B, G) float32 maxima of (B, G, n) scores, right wherever they are above ``limit`` (B, G); else maybe too low."""
-    if groups.dtype != torch.bfloat16:
-        return groups.amax(dim=2)
-    # positive floats are ordered as the integers of their bits, and integers have a fast maximum
-    out = groups.view(torch.int16).amax(dim=2).view(torch.bfloat16).float()
-    negative = (limit < 0).any(dim=1).nonzero()[:, 0]
-    if len(negative):
-        out[negative] = groups[negative].amax(dim=2).float()
-    return out
-
-
-def _most_of_the_best(k: int, share: float) -> int:
-    """How many of the k best a random share of the items holds at most, but for about one case in a million."""
-    expected = k * share
-    return int(expected + 5 * expected**0.5 + 4) if share < 1 else k
-
-
-def _share(scores: Tensor, limit: Tensor) -> float:
-    """Share of ``scores`` above ``limit``, which is broadcast."""
-    return int((scores > limit).sum()) / max(scores.numel(), 1)
-
-
-def _lower_bound(scores: Tensor, k: int) -> Tensor:
-    """(B,) at most the k-th highest of each row of ``scores`` (B, N), k < N: the k-th of the maxima of small groups."""
-    group = 1
-    while group < GROUP and scores.shape[1] // (2 * group) >= 2 * k:
-        group *= 2
-    return scores.view(len(scores), -1, group).amax(dim=2).topk(k).values[:, -1]
-
-
-def _where(flags: Tensor) -> tuple[Tensor, Tensor]:
-    """(n,) rows and (n,) columns of the set flags, row by row."""
-    if flags.device.type == "cpu":  # numpy's search of a mostly empty mask is many times faster than torch's
-        rows, columns = np.nonzero(flags.numpy())
-        return torch.from_numpy(rows), torch.from_numpy(columns)
-    return flags.nonzero(as_tuple=True)  # type: ignore[return-value]
 
 
 def _check(
