@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rlmrec
 import torch
+from rlmrec_recipes import SOURCES, SPLIT_SEED, recipe_of
+from rlmrec_results import METRICS, header, measured, write
 
 from interlingua import recipe as recipes
 from interlingua import stages
@@ -38,7 +39,7 @@ METHODS = ("base", "Con", "Gen")
 def noise(options: argparse.Namespace, result: dict[str, Any]) -> None:
     """Recall@20 and NDCG@20 over the share of fake training pairs."""
     rows: list[dict[str, Any]] = []
-    clean = prepare(options.data, seed=rlmrec.SPLIT_SEED, **rlmrec.SOURCES[options.data])
+    clean = prepare(options.data, seed=SPLIT_SEED, **SOURCES[options.data])
     for seed in options.seeds:
         for level in options.levels:
             folder = Path(options.runs) / "noisy" / f"{options.data}-{level}"
@@ -46,11 +47,11 @@ def noise(options: argparse.Namespace, result: dict[str, Any]) -> None:
                 save(noisy(clean, level), folder)
             for method in METHODS:
                 say(f"\n== {options.data}, {level:.0%} fake pairs, {method}, seed {seed}")
-                values = rlmrec.recipe_of("lightgcn", method, options.data, folder, options.anchors)
+                values = recipe_of("lightgcn", method, options.data, folder, options.anchors)
                 session = stages.run(recipes.resolve(values, "noise"), out=options.runs, seed=seed, device="cpu")
-                rows.append({"noise": level, "method": method, "seed": seed} | rlmrec.measured(session))
+                rows.append({"noise": level, "method": method, "seed": seed} | measured(session))
                 result["rows"], result["mean"] = rows, curves(rows)
-                rlmrec.write(result, options.out)
+                write(result, options.out)
 
 
 def curves(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -90,7 +91,7 @@ def noisy(clean: Prepared, level: float) -> Prepared:
 def pretrain(options: argparse.Namespace, result: dict[str, Any]) -> None:
     """What vectors learned on the past are worth to a plain LightGCN on the present."""
     rows: list[dict[str, Any]] = []
-    whole = prepare("movielens-small", seed=rlmrec.SPLIT_SEED, **rlmrec.SOURCES["movielens-small"])
+    whole = prepare("movielens-small", seed=SPLIT_SEED, **SOURCES["movielens-small"])
     early = whole.interactions.times <= np.median(whole.interactions.times)
     folder = Path(options.runs) / "datasets" / "movielens-past"
     if not folder.is_dir():
@@ -99,7 +100,7 @@ def pretrain(options: argparse.Namespace, result: dict[str, Any]) -> None:
     for seed in options.seeds:
         starts: dict[str, Any] = {"none": None}
         for method in METHODS:
-            values = rlmrec.recipe_of("lightgcn", method, "movielens-small", folder, options.anchors)
+            values = recipe_of("lightgcn", method, "movielens-small", folder, options.anchors)
             values["evaluate"] = {"protocols": ["rlmrec"], "part": "valid"}
             session = stages.run(recipes.resolve(values, "past"), out=options.runs, seed=seed, device="cpu")
             starts[method] = session.backbone
@@ -109,17 +110,17 @@ def pretrain(options: argparse.Namespace, result: dict[str, Any]) -> None:
             result["rows"] = rows
             result["mean"] = [
                 {"start": start, "seeds": len(mine)}
-                | {m: round(float(np.mean([r[m] for r in mine])), 5) for m in rlmrec.METRICS}
+                | {m: round(float(np.mean([r[m] for r in mine])), 5) for m in METRICS}
                 for start in dict.fromkeys(r["start"] for r in rows)
                 if (mine := [r for r in rows if r["start"] == start])
             ]
-            rlmrec.write(result, options.out)
+            write(result, options.out)
 
 
 def part_of(whole: Prepared, keep: Any, valid: float, test: float) -> Prepared:
     """Some of the events, divided at random for each user; all users and items stay."""
     events = whole.interactions.only(keep)
-    rng = np.random.default_rng(rlmrec.SPLIT_SEED)
+    rng = np.random.default_rng(SPLIT_SEED)
     drawn = rng.random(len(events))
     parts = np.where(drawn < test, 2, np.where(drawn < test + valid, 1, 0)).astype(np.int8)
     first, last = (Targets.of(events.users[parts == p], events.items[parts == p]) for p in (1, 2))
@@ -136,7 +137,7 @@ def restamped(source: Prepared, events: Interactions, parts: Any, split: Split) 
 
 def finetuned(source: Any, split: Split, seed: int) -> dict[str, float]:
     """Test metrics of a LightGCN that starts from the vectors of ``source``."""
-    part = recipes.resolve(rlmrec.recipe_of("lightgcn", "base", "movielens-small", Path("unused"))).backbone
+    part = recipes.resolve(recipe_of("lightgcn", "base", "movielens-small", Path("unused"))).backbone
     assert part is not None
     seed_all(seed)
     backbone = part.cls(part.config, split.train)
@@ -151,20 +152,20 @@ def finetuned(source: Any, split: Split, seed: int) -> dict[str, float]:
         validate=lambda: validation_metrics(backbone, split),
     )  # fmt: skip
     report = evaluate(backbone, split, "test", protocol="rlmrec", slices=False, resamples=0)
-    return {name: round(report.metrics[name], 5) for name in rlmrec.METRICS}
+    return {name: round(report.metrics[name], 5) for name in METRICS}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", choices=["noise", "pretrain"])
-    parser.add_argument("--data", default="xrec-yelp-profiles", choices=list(rlmrec.SOURCES))
+    parser.add_argument("--data", default="xrec-yelp-profiles", choices=list(SOURCES))
     parser.add_argument("--levels", type=float, nargs="+", default=list(LEVELS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9])
     parser.add_argument("--anchors", type=int, default=None, help="contrast_anchors of the aligners")
     parser.add_argument("--runs", default="runs")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    result = rlmrec.header("rlmrec_robustness.py")
+    result = header("rlmrec_robustness.py")
     {"noise": noise, "pretrain": pretrain}[options.experiment](options, result)
 
 

@@ -13,6 +13,7 @@ from interlingua.backbones.gccf import Gccf, GccfConfig
 from interlingua.backbones.lightgcn import LightGcn, LightGcnConfig
 from interlingua.backbones.sgl import Sgl, SglConfig
 from interlingua.backbones.simgcl import SimGcl, SimGclConfig
+from interlingua.backbones.views import view_loss
 from interlingua.core import Batch, Queries, Tables
 from interlingua.data.interactions import Interactions
 from interlingua.graph import as_nodes
@@ -216,3 +217,35 @@ def test_changed_inputs_change_everything(train: Interactions, batch: Batch) -> 
         encoded = model.encode(zero, batch)
         assert not bool(encoded.query.any())
         assert not bool(encoded.tables.items.any())
+
+
+@pytest.mark.parametrize("repeats", [False, True])
+@pytest.mark.parametrize("contrast", ["all", "batch"])
+def test_drawn_anchors_of_two_views_keep_their_candidates(contrast: Any, repeats: bool) -> None:
+    """A limit above the batch is the exact loss; one anchor a side is one of its terms, against the same candidates."""
+    torch.manual_seed(4)
+    first, second = (Tables(torch.randn(6, 3), torch.randn(7, 3)) for _ in range(2))
+    batch = Batch(torch.tensor([0, 1, 1, 4]), torch.tensor([2, 3, 3, 0]), torch.tensor([1, 1, 6, 2]))
+
+    def loss(anchors: int | None) -> float:
+        config = SimGclConfig(
+            cl_weight=1.0, temperature=0.5, contrast=contrast, repeats=repeats, contrast_anchors=anchors
+        )
+        return float(view_loss(first, second, batch, config))
+
+    assert loss(100) == pytest.approx(loss(None), abs=1e-5)
+
+    def terms(a: torch.Tensor, b: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        nodes = rows if repeats else torch.unique(rows)
+        pool = b if contrast == "all" else b[nodes]
+        x, y, z = (functional.normalize(t) for t in (a[nodes], b[nodes], pool))
+        return torch.log(torch.exp(x @ z.T / 0.5).sum(1)) - (x * y).sum(1) / 0.5
+
+    assert first.users is not None
+    assert second.users is not None
+    mine, theirs = terms(first.users, second.users, batch.users), terms(first.items, second.items, batch.positives)
+    assert loss(None) == pytest.approx(float(mine.mean() + theirs.mean()), abs=1e-5)
+    possible = (mine[:, None] + theirs[None]).reshape(-1)
+    drawn = [loss(1) for _ in range(40)]
+    assert all(float((possible - value).abs().min()) < 1e-5 for value in drawn)
+    assert len({round(value, 4) for value in drawn}) > 2

@@ -83,6 +83,8 @@ class Contrastive(Aligner):
         if side == "users" and self.config.user_candidates == "all":
             mapped = self.map(text.rows(side))
             return infonce(anchors, gather(mapped, nodes), mapped, **options)
+        if self.config.contrast_anchors is None:  # anchors and candidates are the same rows
+            return infonce(anchors, self.map(text.rows(side, nodes)), counts=weights, **options)
         others, counts = distinct(rows)
         mapped = self.map(text.rows(side, others))
         own = gather(mapped, torch.searchsorted(others, nodes))  # both are sorted, and every anchor is a candidate

@@ -74,8 +74,11 @@ def view_loss(first: Tables, second: Tables, batch: Batch, config: ViewsConfig) 
 def _side_loss(first: Tensor, second: Tensor, rows: Tensor, config: ViewsConfig) -> Tensor:
     nodes, weights = anchors_of(rows, config.contrast_anchors, config.repeats)
     anchors, positives = gather(first, nodes), gather(second, nodes)
-    candidates, counted = second, None
-    if config.contrast == "batch":
+    candidates: Tensor | None = second
+    counted = None
+    if config.contrast == "batch" and config.contrast_anchors is None:
+        candidates, counted = None, weights  # the positives themselves
+    elif config.contrast == "batch":
         others, counts = distinct(rows)
         candidates, counted = gather(second, others), counts if config.repeats else None
     elif config.contrast != "all":

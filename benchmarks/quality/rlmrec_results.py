@@ -1,0 +1,157 @@
+"""What RLMRec's benchmarks write: numbers and curves of a run, means over seeds, tests, the paper beside ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from interlingua.evaluate.compare import compare
+from interlingua.evaluate.result import load_report
+
+PAPER = {
+    "gccf": (0.1343, 0.0807), "lightgcn": (0.1411, 0.0856), "sgl": (0.1473, 0.0913),
+    "simgcl": (0.1512, 0.0919), "dccf": (0.1517, 0.0943), "autocf": (0.1536, 0.0984),
+}  # fmt: skip
+"""Recall@20 and NDCG@20 of the base models on Amazon-book (arXiv 2310.15950, table 1)"""
+METRICS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20")
+Paths = dict[str, dict[int, Path]]
+"""evaluations by method and seed"""
+
+
+def against_paper(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over seeds beside the paper's row."""
+    mine = [row for row in rows if row["backbone"] == name]
+    line: dict[str, Any] = {"backbone": name, "seeds": len(mine)}
+    for metric, paper in zip(("recall@20", "ndcg@20"), PAPER[name], strict=True):
+        value = float(np.mean([row[metric] for row in mine]))
+        line |= {metric: round(value, 5), f"{metric} paper": paper, f"{metric} / paper": round(value / paper, 4)}
+    line["epochs"] = round(float(np.mean([row["epochs"] for row in mine])))
+    line["stopped"] = "by hand" if any("stopped" in row for row in mine) else "early stopping"
+    return line
+
+
+def measured(session: Any) -> dict[str, Any]:
+    """The numbers of one run."""
+    report = load_report(session.done["evaluate"].path / "protocols" / "rlmrec")
+    trained = session.done.get("align") or session.done["train"]
+    log = curve(session)
+    return numbers(report) | {
+        "epochs": len(log),
+        "seconds": round(float(trained.card["seconds"]), 1),
+        "run": session.done["evaluate"].path.name,
+    }
+
+
+def numbers(report: Any) -> dict[str, Any]:
+    """A report's metrics, and Recall@20 of its slices."""
+    out: dict[str, Any] = {name: round(report.metrics[name], 5) for name in METRICS}
+    return out | {f"recall@20 {name}": round(part.metrics["recall@20"], 5) for name, part in report.slices.items()}
+
+
+def curve(session: Any) -> list[dict[str, Any]]:
+    """One record per epoch: losses, and Recall@20 on the validation part where it was measured."""
+    trained = session.done.get("align") or session.done["train"]
+    file = trained.path / "log.jsonl"
+    if not file.is_file():
+        return []
+    return shortened([json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()])
+
+
+def shortened(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Losses and validation Recall@20 of a training log's epochs."""
+    return [
+        {k: round(v, 4) for k, v in record["losses"].items()}
+        | ({"valid recall@20": round(record["valid"]["recall@20"], 5)} if "valid" in record else {})
+        for record in records
+        if "losses" in record
+    ]
+
+
+def finish(result: dict[str, Any], rows: list[dict[str, Any]], paths: Paths, out: Path) -> None:
+    """Means, tests against each backbone alone, and the file."""
+    result["mean"] = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        mine = [row for row in rows if row["method"] == method]
+        line: dict[str, Any] = {
+            "method": method,
+            "backbone": mine[0]["backbone"],
+            "variant": mine[0]["variant"],
+            "seeds": len(mine),
+        }
+        for metric in ("recall@20", "ndcg@20"):
+            values = [row[metric] for row in mine]
+            line[metric] = round(float(np.mean(values)), 5)
+            line[f"{metric} sd"] = round(float(np.std(values, ddof=1)), 5) if len(values) > 1 else None
+        for cell in [key for key in mine[0] if key.startswith("recall@20 ")]:
+            line[cell] = round(float(np.mean([row[cell] for row in mine])), 5)
+        line["seconds"] = round(float(np.mean([row["seconds"] for row in mine])), 1)
+        result["mean"].append(line)
+    result["tests"] = []
+    for backbone in dict.fromkeys(row["backbone"] for row in rows):
+        reference = f"{backbone}: base"
+        for seeds in dict.fromkeys(tuple(sorted(found)) for found in paths.values()):
+            group = [m for m in paths if m.startswith(f"{backbone}: ") and set(paths[m]) == set(seeds)]
+            if len(group) < (2 if reference in group else 1) or not set(seeds) <= set(paths.get(reference, {})):
+                continue
+            reports = {
+                method: [load_report(paths[method][seed] / "protocols" / "rlmrec") for seed in seeds]
+                for method in dict.fromkeys([reference, *group])
+            }
+            scale = float(np.mean([report.metrics["recall@20"] for report in reports[reference]]))
+            for test in compare(reports, metrics=["recall@20"], reference=reference).tests:
+                result["tests"].append(
+                    {
+                        "method": test.first, "against": test.second, "seeds": len(seeds),
+                        "recall@20 difference": round(test.difference, 5),
+                        "relative": round(test.difference / scale, 4),
+                        "interval": [round(v, 5) for v in test.interval], "p": test.p, "p_holm": test.p_holm,
+                    }
+                )  # fmt: skip
+    result["gains"] = gains(result["mean"], result["tests"])
+    result["rows"] = rows
+    write(result, out)
+
+
+def gains(means: list[dict[str, Any]], tests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One line per backbone: alone, with Con and with Gen, and what each adds with its corrected p."""
+    out = []
+    by_method = {line["method"]: line for line in means}
+    tested = {test["method"]: test for test in tests}
+    for line in means:
+        if line["variant"] != "base":
+            continue
+        row: dict[str, Any] = {"backbone": line["backbone"], "seeds": line["seeds"], "base": line["recall@20"]}
+        for variant in ("Con", "Gen"):
+            method = f"{line['backbone']}: {variant}"
+            if method in by_method and method in tested:
+                row[variant] = by_method[method]["recall@20"]
+                row[f"{variant} gain"] = tested[method]["relative"]
+                row[f"{variant} p"] = tested[method]["p_holm"]
+        out.append(row)
+    return out
+
+
+def write(result: dict[str, Any], out: Path) -> None:
+    """Rewrites the result file."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def header(script: str) -> dict[str, Any]:
+    """Command, commit and machine."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+    return {
+        "command": f"python benchmarks/quality/{script} " + shlex.join(a for a in sys.argv[1:] if "/" not in a),
+        "commit": commit.stdout.strip(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        "paper": "arXiv 2310.15950v5",
+    }
