@@ -17,7 +17,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rlmrec_recipes import CONTRASTIVE, SOURCES, SPLIT_SEED, VARIANTS, recipe_of, text_of
+from rlmrec_recipes import CONTRASTIVE, SOURCES, VARIANTS, dataset, recipe_of, text_of
 from rlmrec_results import (
     PAPER,
     Paths,
@@ -34,7 +34,7 @@ from safetensors.torch import load_file
 
 from interlingua import recipe as recipes
 from interlingua import stages
-from interlingua.data.prepare import prepare, save
+from interlingua.data.prepare import save
 from interlingua.evaluate.protocol import evaluate
 from interlingua.evaluate.result import load_report
 from interlingua.progress import say
@@ -65,7 +65,7 @@ def align(options: argparse.Namespace, result: dict[str, Any]) -> None:
     """Base, Con, Gen, controls and what is cheaper, on one dataset and split."""
     folder = Path(options.runs) / "datasets" / options.data
     if not folder.is_dir():
-        save(prepare(options.data, seed=SPLIT_SEED, **SOURCES[options.data]), folder)
+        save(dataset(options.data), folder)
     rows: list[dict[str, Any]] = []
     if options.out.is_file():
         rows = json.loads(options.out.read_text(encoding="utf-8"))["rows"]
@@ -86,7 +86,7 @@ def align(options: argparse.Namespace, result: dict[str, Any]) -> None:
                 if (method, seed) in done:
                     continue
                 say(f"\n== {options.data}, {method}, seed {seed}")
-                values = recipe_of(backbone, variant, options.data, folder, options.anchors)
+                values = recipe_of(backbone, variant, options.data, folder, options.anchors, options.profiles)
                 session = stages.run(recipes.resolve(values, "rlmrec"), out=options.runs, seed=seed, device="cpu")
                 rows.append(
                     {"method": method, "backbone": backbone, "variant": variant, "seed": seed} | measured(session)
@@ -167,6 +167,7 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9])
     parser.add_argument("--anchors", type=int, default=None, help="contrast_anchors of backbones and aligners")
+    parser.add_argument("--profiles", type=Path, default=None, help="align: folder of the written profiles")
     parser.add_argument("--no-simple", action="store_true", help="align: without popularity, kNN and EASE")
     parser.add_argument("--finished", action="store_true", help="read finished runs anew, train nothing")
     parser.add_argument("--runs", default="runs")

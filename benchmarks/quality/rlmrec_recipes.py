@@ -7,6 +7,8 @@ from typing import Any
 
 from interlingua import recipe as recipes
 from interlingua.data.filter import FilterConfig
+from interlingua.data.prepare import prepare
+from interlingua.data.prepared import Prepared
 from interlingua.data.splitting import SplitConfig
 
 THREE_ONE_ONE = SplitConfig(name="ratio", valid=0.2, test=0.2)
@@ -14,12 +16,17 @@ SOURCES: dict[str, dict[str, Any]] = {
     "movielens-small": {"filter": FilterConfig(min_user=5, min_item=5), "split": THREE_ONE_ONE},
     "amazon-beauty-2014": {"filter": FilterConfig(min_user=7, min_item=7), "split": THREE_ONE_ONE},
     "xrec-yelp-profiles": {"split": SplitConfig(name="given")},
+    "movielens-dense": {
+        "name": "movielens-small", "filter": FilterConfig(min_user=20, min_item=60), "split": THREE_ONE_ONE,
+    },
 }  # fmt: skip
+"""``movielens-dense``: the stated sample, small enough that a language model on this machine profiles every item"""
 SPLIT_SEED = 7
 TEXT = {
     "movielens-small": {"fields": ["title", "categories"], "users": "items"},
     "amazon-beauty-2014": {"fields": ["title", "categories"], "users": "items"},
     "xrec-yelp-profiles": {"fields": ["description"], "users": "texts", "user_fields": ["profile"]},
+    "movielens-dense": {"fields": ["title", "categories"], "users": "items"},
 }
 SETTINGS: dict[str, dict[str, Any]] = {
     "lightgcn": {"num_layers": 3, "layers": "sum", "keep_rate": 0.8},
@@ -58,12 +65,26 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "LLMInit (variance)": {"align": {"name": "init", "pick": "variance"}, "text": {}},
     "LLMInit (PCA)": {"align": {"name": "init", "pick": "pca"}, "text": {}},
+    "Con, written profiles": {"align": CON, "text": {"reduce": 128, "profiles": True}},
+    "Gen, written profiles": {"align": GEN, "text": {"reduce": 128, "profiles": True}},
+    "Con, written profiles, shuffled": {
+        "align": CON, "text": {"reduce": 128, "profiles": True, "control": "shuffled"},
+    },
+    "Con, LSA": {"align": CON, "text": {"name": "lsa", "model": None}},
     "KAR": {"align": {"name": "kar"}, "text": {"reduce": 128}},
 }  # fmt: skip
 
 
-def recipe_of(backbone: str, variant: str, data: str, folder: Path, anchors: int | None = None) -> dict[str, Any]:
-    """One run's sections."""
+def dataset(data: str) -> Prepared:
+    """The events, texts and split that a benchmark's dataset stands for."""
+    values = dict(SOURCES[data])
+    return prepare(values.pop("name", data), seed=SPLIT_SEED, **values)
+
+
+def recipe_of(
+    backbone: str, variant: str, data: str, folder: Path, anchors: int | None = None, profiles: Path | None = None
+) -> dict[str, Any]:
+    """One run's sections; ``profiles``: the folder that "written profiles" are read from."""
     parts = VARIANTS[variant]
     settings = SETTINGS.get(backbone)
     if settings is None:
@@ -82,7 +103,7 @@ def recipe_of(backbone: str, variant: str, data: str, folder: Path, anchors: int
         values["align"] = dict(parts["align"])
         if backbone == "autocf" and parts["align"]["name"] == "contrastive":
             values["align"]["negatives"] = False  # the authors' AutoCF has no negatives
-        values["text"] = text_of(data, parts["text"])
+        values["text"] = text_of(data, parts["text"], profiles)
     if anchors is not None:
         if backbone in CONTRASTIVE:
             own["contrast_anchors"] = anchors
@@ -91,7 +112,11 @@ def recipe_of(backbone: str, variant: str, data: str, folder: Path, anchors: int
     return values
 
 
-def text_of(data: str, changes: dict[str, Any]) -> dict[str, Any]:
+def text_of(data: str, changes: dict[str, Any], profiles: Path | None = None) -> dict[str, Any]:
     """The dataset's texts as vectors."""
     values = {"name": "sbert", "model": "all-minilm-l6-v2", **TEXT[data], **changes}
+    if values.get("profiles"):
+        if profiles is None:
+            raise SystemExit("written profiles: name their folder with --profiles (`interlingua profiles` writes it)")
+        values |= {"profiles": str(profiles), "fields": None}
     return {k: v for k, v in values.items() if v is not None}

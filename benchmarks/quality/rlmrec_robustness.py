@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from rlmrec_recipes import SOURCES, SPLIT_SEED, recipe_of
+from rlmrec_recipes import SOURCES, SPLIT_SEED, dataset, recipe_of
 from rlmrec_results import METRICS, header, measured, write
 
 from interlingua import recipe as recipes
@@ -25,7 +25,7 @@ from interlingua import stages
 from interlingua.config import FitConfig
 from interlingua.core import Aligner, Joint
 from interlingua.data.interactions import Interactions
-from interlingua.data.prepare import prepare, save
+from interlingua.data.prepare import save
 from interlingua.data.prepared import Prepared, fingerprint
 from interlingua.data.split import Split, Targets
 from interlingua.evaluate.protocol import evaluate, validation_metrics
@@ -39,7 +39,7 @@ METHODS = ("base", "Con", "Gen")
 def noise(options: argparse.Namespace, result: dict[str, Any]) -> None:
     """Recall@20 and NDCG@20 over the share of fake training pairs."""
     rows: list[dict[str, Any]] = []
-    clean = prepare(options.data, seed=SPLIT_SEED, **SOURCES[options.data])
+    clean = dataset(options.data)
     for seed in options.seeds:
         for level in options.levels:
             folder = Path(options.runs) / "noisy" / f"{options.data}-{level}"
@@ -91,7 +91,7 @@ def noisy(clean: Prepared, level: float) -> Prepared:
 def pretrain(options: argparse.Namespace, result: dict[str, Any]) -> None:
     """What vectors learned on the past are worth to a plain LightGCN on the present."""
     rows: list[dict[str, Any]] = []
-    whole = prepare("movielens-small", seed=SPLIT_SEED, **SOURCES["movielens-small"])
+    whole = dataset("movielens-small")
     early = whole.interactions.times <= np.median(whole.interactions.times)
     folder = Path(options.runs) / "datasets" / "movielens-past"
     if not folder.is_dir():

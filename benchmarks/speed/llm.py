@@ -131,7 +131,7 @@ class Plain:
         tokens = self.tokenizer([self.text(row) for row in rows], padding="longest", return_tensors="pt")
         ids = tokens["input_ids"]
         embeds = self.embedding(ids.clamp_max(self.embedding.num_embeddings - 1))
-        users = self.nets.user(self.world.user_vectors[rows])
+        users = self.nets.user(self.world.user_vectors[rows]).to(embeds.dtype)
         out = []
         for b, row in enumerate(rows):
             one = embeds[b].clone()
@@ -140,7 +140,7 @@ class Plain:
                 (self.candidate_id, self.world.candidates[row]),
             ):
                 places = (ids[b] == token).nonzero().view(-1)
-                vectors = self.nets.item(self.world.item_vectors[torch.tensor(np.array(items))])
+                vectors = self.nets.item(self.world.item_vectors[torch.tensor(np.array(items))]).to(embeds.dtype)
                 for place, vector in zip(places, vectors, strict=True):
                     one[place] = vector
             out.append(torch.cat([users[b : b + 1], one]))
@@ -264,13 +264,17 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=256, help="0: leave text encoding out")
     parser.add_argument("--run", type=Path, help="a finished run, to time recommend on")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", default="fp32", help="of our side's language model; the plain side is fp32")
+    parser.add_argument("--precision", default="fp32", help="of our side's language model")
+    parser.add_argument("--plain-precision", default="fp32", help="of the plain side's language model")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    lm = load(options.model, device=options.device)
-    own = lm if options.precision == "fp32" else load(options.model, device=options.device, precision=options.precision)
+    held = {
+        name: load(options.model, device=options.device, precision=name)
+        for name in {options.precision, options.plain_precision}
+    }
+    lm, own = held[options.plain_precision], held[options.precision]
     world = World(options.history, options.candidates)
     nets = Projectors(lm.hidden_size)
     optimizer = torch.optim.Adam(nets.parameters(), lr=1e-4, betas=(0.9, 0.98))

@@ -7,11 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import FAMILIES, build, tiny, tokenizer_of
 
-from interlingua.errors import ConfigError
+from interlingua.llm.causal import last_states, prompt_states, to_front
 from interlingua.llm.models import hold
 from interlingua.llm.rank import (
     build_tree,
-    last_states,
     run_prefix,
     target_log_likelihood,
     title_log_likelihood,
@@ -149,8 +148,40 @@ def test_training_loss_equals_scoring_and_has_finite_gradients(family):
     assert all(p.grad is None for p in lm.model.parameters())
 
 
-def test_training_refuses_right_padding(llama):
-    embeds, mask = prompts(llama, [5, 3], side="right")
-    ids, lengths = padded([[[5, 2]], [[6, 2]]])
-    with pytest.raises(ConfigError, match="left-padded"):
-        target_log_likelihood(llama, embeds, mask, ids[:, 0], lengths[:, 0])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "opt", "qwen3"])
+def test_padding_side_changes_neither_loss_nor_gradient(family):
+    lm = tiny(family)
+    found = []
+    for side in ("left", "right"):
+        generator = torch.Generator().manual_seed(4)
+        rows = [lm.embed(torch.randint(3, 300, (n,), generator=generator)).requires_grad_(True) for n in (9, 4, 6)]
+        pads = [torch.full((9 - len(row), row.shape[1]), 7.0) for row in rows]
+        embeds = torch.stack([torch.cat([p, r] if side == "left" else [r, p]) for p, r in zip(pads, rows, strict=True)])
+        lengths = torch.tensor([[9], [4], [6]])
+        mask = (torch.arange(9) < lengths).long()
+        ids, counts = padded([[a] for a in ANSWERS[1][:3]])
+        loss = target_log_likelihood(lm, embeds, mask.flip(1) if side == "left" else mask, ids[:, 0], counts[:, 0])
+        loss.sum().backward()
+        found.append([loss.detach(), *(row.grad for row in rows)])
+    for left, right in zip(*found, strict=True):
+        torch.testing.assert_close(left, right, atol=1e-6, rtol=1e-5)
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=5, max_size=5), min_size=1, max_size=4))
+@settings(max_examples=40, deadline=None)
+def test_to_front_keeps_the_order_of_tokens(kept):
+    mask = torch.tensor(kept).long()
+    embeds = torch.arange(mask.numel(), dtype=torch.float32).view(*mask.shape, 1)
+    moved, front = to_front(embeds, mask)
+    for row in range(len(mask)):
+        assert front[row].tolist() == sorted(mask[row].tolist(), reverse=True)
+        assert moved[row, : int(mask[row].sum()), 0].tolist() == embeds[row, mask[row].bool(), 0].tolist()
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_state_of_a_prompt_does_not_depend_on_its_neighbours(family):
+    lm = tiny(family)
+    embeds, mask = prompts(lm, [7, 3])
+    together = prompt_states(lm, embeds, mask)
+    alone = torch.cat([lm.forward(embeds[b : b + 1, 7 - n :]).states[:, -1] for b, n in enumerate((7, 3))])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-4)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -190,27 +191,41 @@ class Block(nn.Module):
     def forward(self, x: Tensor, at: Tensor | None = None) -> Tensor:
         """(B, L, D) -> (B, L, D); position l reads up to l. With ``at`` (B,): that position's state (B, 1, D)."""
         normed = self.attention_norm(x)
-        asking, kept = normed, x
+        asking, kept, attend = normed, x, self._attend
         if at is not None:
             rows = torch.arange(len(x), device=x.device)
             asking, kept = normed[rows, at][:, None], x[rows, at][:, None]
+            attend = partial(self._attend_once, at=at)
         if self.norm == "pre":
-            kept = kept + self._attend(asking, normed, at)
+            kept = kept + attend(asking, normed)
             return kept + self._feed(self.forward_norm(kept))
-        kept = self.forward_norm(asking + self._attend(asking, x, at))
+        kept = self.forward_norm(asking + attend(asking, x))
         return kept + self._feed(kept)
 
-    def _attend(self, asking: Tensor, x: Tensor, at: Tensor | None) -> Tensor:
-        rows, width, dim = x.shape
+    def _attend(self, asking: Tensor, x: Tensor) -> Tensor:
+        rows, _, dim = x.shape
         shape = (rows, -1, self.heads, dim // self.heads)
         query = self.query(asking).view(shape).transpose(1, 2)
         key, value = (part.view(shape).transpose(1, 2) for part in self.key_value(x).chunk(2, dim=-1))
-        mask = None if at is None else positions_mask(at + 1, width)[:, None, None, :]
         drop = self.dropout if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, dropout_p=drop, is_causal=mask is None
-        )
+        mixed = functional.scaled_dot_product_attention(query, key, value, dropout_p=drop, is_causal=True)
         return self.out(mixed.transpose(1, 2).reshape(rows, -1, dim))
+
+    def _attend_once(self, asking: Tensor, x: Tensor, at: Tensor) -> Tensor:
+        """One question per row, (B, 1, D), to its positions up to ``at``, without dropout.
+
+        With one question it is cheaper to take the question into the positions' space than L positions into that of
+        keys and values: q (W x + b) = (W' q) x + constant, and the mean of W x is W of the mean.
+        """
+        rows, width, dim = x.shape
+        size = dim // self.heads
+        query = self.query(asking).view(rows, self.heads, size)
+        to_key, to_value = self.key_value.weight.view(2, self.heads, size, dim)
+        asked = torch.einsum("bhs,hsd->bhd", query, to_key)
+        logits = (asked @ x.transpose(1, 2)) / math.sqrt(size)
+        weights = logits.masked_fill(~positions_mask(at + 1, width)[:, None], -math.inf).softmax(-1)
+        mixed = torch.einsum("bhd,hsd->bhs", weights @ x, to_value).reshape(rows, 1, dim)
+        return self.out(mixed + self.key_value.bias[dim:])
 
     def _feed(self, x: Tensor) -> Tensor:
         hidden = functional.dropout(functional.relu(self.inner(x)), self.dropout, self.training)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from interlingua.core import IntArray
-from interlingua.errors import ConfigError
+from interlingua.llm.causal import last_states, to_front, window_fits
 from interlingua.llm.models import LanguageModel
 
 LOGIT_ROWS = 256
@@ -60,13 +60,6 @@ class Tree:
     """(B, C) last node of each answer, or -1 - b for an empty answer"""
 
 
-def last_states(states: Tensor, mask: Tensor) -> Tensor:
-    """(B, H') the state at each prompt's last real token, whatever the padding side."""
-    places = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
-    last = torch.where(mask.bool(), places, -1).amax(1).clamp_min(0).to(states.device)
-    return states[torch.arange(len(states), device=states.device), last]
-
-
 @torch.no_grad()
 def run_prefix(lm: LanguageModel, embeds: Tensor, mask: Tensor) -> Prefix:
     """Runs prompts once and keeps their cache.
@@ -77,7 +70,11 @@ def run_prefix(lm: LanguageModel, embeds: Tensor, mask: Tensor) -> Prefix:
         mask: (B, T) 1 at tokens, 0 at padding, either side.
     """
     mask = mask.to(embeds.device)
-    hidden = lm.forward(embeds, mask, use_cache=True)
+    alone: Tensor | None = mask
+    if window_fits(lm, lm.max_positions):  # else padding between prompt and answer would count in the window
+        embeds, mask = to_front(embeds, mask)
+        alone = None
+    hidden = lm.forward(embeds, alone, use_cache=True)
     return Prefix(hidden.cache, mask, last_states(hidden.states, mask))
 
 
@@ -146,16 +143,11 @@ def title_log_likelihood(
     parts = []
     for start in range(0, ids.shape[1], block):
         part, sizes = ids[:, start : start + block], lengths[:, start : start + block]
-        score = _tree_scores if _tree_is_exact(lm, embeds.shape[1] + ids.shape[2]) else _row_scores
+        # a sliding window counts places in the cache, where the tree puts siblings between a token and its parent
+        score = _tree_scores if window_fits(lm, embeds.shape[1] + ids.shape[2]) else _row_scores
         parts.append(score(lm, prefix, first, part, sizes))
     out = torch.cat(parts, 1) if parts else torch.zeros(len(embeds), 0)
     return out / torch.as_tensor(np.maximum(lengths, 1)).float() if normalize else out
-
-
-def _tree_is_exact(lm: LanguageModel, length: int) -> bool:
-    """A sliding window counts places in the cache, where the tree puts siblings between a token and its parent."""
-    window = getattr(lm.config, "sliding_window", None)
-    return not window or not getattr(lm.config, "use_sliding_window", True) or length <= int(window)
 
 
 def _tree_scores(lm: LanguageModel, prefix: Prefix, first: Tensor, ids: IntArray, lengths: IntArray) -> Tensor:
@@ -234,30 +226,26 @@ def _row_scores(lm: LanguageModel, prefix: Prefix, first: Tensor, ids: IntArray,
 def target_log_likelihood(lm: LanguageModel, embeds: Tensor, mask: Tensor, ids: IntArray, lengths: IntArray) -> Tensor:
     """(B,) log-probability of one answer per prompt, with gradients to ``embeds``: the loss of training.
 
-    The answer follows the last token of a left-padded prompt; logits exist only where an answer token is predicted.
+    Logits exist only where an answer token is predicted.
 
     Args:
         lm: the model.
-        embeds: (B, T, H) prompts, left-padded.
+        embeds: (B, T, H) prompts, padded on either side.
         mask: (B, T).
         ids: (B, K) answer tokens, right-padded.
         lengths: (B,) tokens of each answer.
-
-    Raises:
-        ConfigError: right-padded prompts.
     """
-    if not bool(mask[:, -1].all()):
-        raise ConfigError("training needs left-padded prompts: the answer must follow the last token")
     device = embeds.device
     tokens = torch.as_tensor(np.asarray(ids), device=device)
     width = tokens.shape[1]
     there = torch.arange(width, device=device)[None, :] < torch.as_tensor(np.asarray(lengths), device=device)[:, None]
     joined = torch.cat([embeds, lm.embed(tokens[:, :-1]).to(embeds.dtype)], dim=1)
     full = torch.cat([mask.to(device).long(), there[:, :-1].long()], dim=1)
-    states = lm.forward(joined, full).states[:, -width:][there]
-    logits = lm.logits(states)
+    joined, full = to_front(joined, full)
+    rows, answer = torch.nonzero(there, as_tuple=True)
+    states = lm.forward(joined[:, : int(full.sum(1).max())]).states
+    logits = lm.logits(states[rows, mask.to(device).sum(1)[rows] - 1 + answer])
     chosen = logits.gather(1, tokens[there][:, None])[:, 0] - logits.logsumexp(-1)
-    rows = torch.nonzero(there)[:, 0]
     return torch.zeros(len(embeds), device=device).index_add(0, rows, chosen)
 
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from interlingua.llm.causal import last_states
 from interlingua.llm.hard_prompt import padded
 from interlingua.llm.models import LanguageModel
 from interlingua.llm.prefix_attention import Pair, prompted
-from interlingua.llm.rank import last_states
 
 Pooling = Literal["last", "cls", "mean"]
 ROWS = 32
