@@ -58,10 +58,27 @@ def rlmrec_noise(result: dict[str, Any]) -> str:
     return line_chart(title, lines, x_label="fake pairs, %", y_label="test Recall@20", standalone=True)
 
 
+def rlmrec_cold(result: dict[str, Any]) -> str:
+    """Recall@20 by how often the item was chosen and how much the user chose, mean over seeds."""
+    parts = {
+        "items with many events (top 35 %)": "warm items",
+        "items with few events (bottom 35 %)": "cold items",
+        "users with few events": "cold users",
+    }
+    groups = [
+        (heading, [(r["method"].removeprefix("lightgcn: "), Value(r[f"recall@20 {part}"])) for r in result["mean"]])
+        for heading, part in parts.items()
+        if all(f"recall@20 {part}" in row for row in result["mean"])
+    ]
+    title = "Recall@20 on xrec-yelp-profiles: LightGCN alone, with texts, and what is simpler"
+    return bar_chart(title, groups, main="Con", standalone=True)
+
+
 PICTURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "picture.svg": ("a-llmrec-movielens-small-3-seeds", a_llmrec),
     "rlmrec-curves.svg": ("rlmrec-base", rlmrec_curves),
     "rlmrec-noise.svg": ("rlmrec-noise", rlmrec_noise),
+    "rlmrec-cold.svg": ("rlmrec-cheaper-xrec-yelp-profiles", rlmrec_cold),
 }
 """file in docs/ -> the results it is drawn from, and how"""
 

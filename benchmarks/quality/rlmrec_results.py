@@ -122,7 +122,8 @@ def finish(result: dict[str, Any], rows: list[dict[str, Any]], paths: Paths, out
 
 
 def gains(means: list[dict[str, Any]], tests: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One line per backbone: alone, with Con and with Gen, and what each adds with its corrected p."""
+    """One line per backbone: alone, with Con and with Gen, what each adds with its corrected p, and what Con adds with
+    shuffled texts."""
     out = []
     by_method = {line["method"]: line for line in means}
     tested = {test["method"]: test for test in tests}
@@ -136,6 +137,9 @@ def gains(means: list[dict[str, Any]], tests: list[dict[str, Any]]) -> list[dict
                 row[variant] = by_method[method]["recall@20"]
                 row[f"{variant} gain"] = tested[method]["relative"]
                 row[f"{variant} p"] = tested[method]["p_holm"]
+        control = tested.get(f"{line['backbone']}: Con, shuffled texts")
+        if control is not None:
+            row |= {"shuffled gain": control["relative"], "shuffled p": control["p_holm"]}
         out.append(row)
     return out
 

@@ -4,7 +4,7 @@
     python benchmarks/quality/rlmrec_robustness.py pretrain --out results/rlmrec-pretrain.json
 
 ``noise`` adds so many pairs that are none, as a share of the training pairs, and measures on the untouched test part.
-``pretrain`` cuts movielens-small's events at the median moment: the first half (split 4:1 for early stopping) trains
+``pretrain`` cuts a dataset's events at the median moment: the first half (split 4:1 for early stopping) trains
 LightGCN alone, with Con and with Gen; its input vectors start a plain LightGCN on the second half (3:1:1).
 """
 
@@ -91,22 +91,25 @@ def noisy(clean: Prepared, level: float) -> Prepared:
 def pretrain(options: argparse.Namespace, result: dict[str, Any]) -> None:
     """What vectors learned on the past are worth to a plain LightGCN on the present."""
     rows: list[dict[str, Any]] = []
-    whole = dataset("movielens-small")
+    whole = dataset(options.data)
     early = whole.interactions.times <= np.median(whole.interactions.times)
-    folder = Path(options.runs) / "datasets" / "movielens-past"
+    folder = Path(options.runs) / "datasets" / f"{options.data}-past"
     if not folder.is_dir():
         save(part_of(whole, early, valid=0.2, test=0.0), folder)
     later = part_of(whole, ~early, valid=0.2, test=0.2).split
+    past, present = np.unique(whole.interactions.users[early]), np.unique(whole.interactions.users[~early])
+    both = len(np.intersect1d(past, present))
+    result["users"] = {"data": options.data, "past": len(past), "present": len(present), "both": both}
     for seed in options.seeds:
         starts: dict[str, Any] = {"none": None}
         for method in METHODS:
-            values = recipe_of("lightgcn", method, "movielens-small", folder, options.anchors)
+            values = recipe_of("lightgcn", method, options.data, folder, options.anchors)
             values["evaluate"] = {"protocols": ["rlmrec"], "part": "valid"}
             session = stages.run(recipes.resolve(values, "past"), out=options.runs, seed=seed, device="cpu")
             starts[method] = session.backbone
         for name, source in starts.items():
             say(f"\n== fine-tuning from {name}, seed {seed}")
-            rows.append({"start": name, "seed": seed} | finetuned(source, later, seed))
+            rows.append({"start": name, "seed": seed} | finetuned(source, later, seed, options.data))
             result["rows"] = rows
             result["mean"] = [
                 {"start": start, "seeds": len(mine)}
@@ -135,9 +138,9 @@ def restamped(source: Prepared, events: Interactions, parts: Any, split: Split) 
     return replace(source, interactions=events, parts=parts, split=split, card=card)
 
 
-def finetuned(source: Any, split: Split, seed: int) -> dict[str, float]:
+def finetuned(source: Any, split: Split, seed: int, data: str) -> dict[str, float]:
     """Test metrics of a LightGCN that starts from the vectors of ``source``."""
-    part = recipes.resolve(recipe_of("lightgcn", "base", "movielens-small", Path("unused"))).backbone
+    part = recipes.resolve(recipe_of("lightgcn", "base", data, Path("unused"))).backbone
     assert part is not None
     seed_all(seed)
     backbone = part.cls(part.config, split.train)
@@ -158,13 +161,14 @@ def finetuned(source: Any, split: Split, seed: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", choices=["noise", "pretrain"])
-    parser.add_argument("--data", default="xrec-yelp-profiles", choices=list(SOURCES))
+    parser.add_argument("--data", choices=list(SOURCES), help="default: the dataset of the table in docs/rlmrec.md")
     parser.add_argument("--levels", type=float, nargs="+", default=list(LEVELS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[7, 8, 9])
     parser.add_argument("--anchors", type=int, default=None, help="contrast_anchors of the aligners")
     parser.add_argument("--runs", default="runs")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    options.data = options.data or {"noise": "xrec-yelp-profiles", "pretrain": "movielens-small"}[options.experiment]
     result = header("rlmrec_robustness.py")
     {"noise": noise, "pretrain": pretrain}[options.experiment](options, result)
 

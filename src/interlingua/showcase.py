@@ -55,8 +55,8 @@ DEMO = (
         "text kNN (MiniLM)", "textknn", ("text.name=sbert", 'text.fields=["title", "categories"]'), "item texts only"
     ),
     Method(BACKBONE, "sasrec", note="the backbone alone"),
-    Method(METHOD, "a-llmrec", note="the backbone aligned with texts and read by a language model"),
-    Method(CONTROL, "a-llmrec", ("llm.lm_weights=none",), note="control: same vectors, head and training, no LM"),
+    Method(METHOD, "a-llmrec-long", note="the backbone aligned with texts and read by a language model"),
+    Method(CONTROL, "a-llmrec-long", ("llm.lm_weights=none",), note="control: same vectors, head and training, no LM"),
 )
 """What the demo compares"""
 
