@@ -55,7 +55,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PIP) -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: $(STAMP) ## trains, aligns, measures and explains a recommender (a few minutes on two cores)
+demo: $(STAMP) ## trains, aligns, measures and explains a recommender (some seven minutes on two cores)
 	@$(BIN)/interlingua demo
 
 test: $(STAMP) ## style, types and the default test suite

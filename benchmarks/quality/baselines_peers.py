@@ -74,6 +74,26 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return out
 
 
+def sooner(rows: list[dict[str, Any]], own: str = "ours, SASRec ce") -> dict[str, Any]:
+    """How much sooner our SASRec reaches each peer's best validation NDCG@10 (CPU seconds of training, medians)."""
+    mine = [row["curve"] for row in rows if row["label"] == own]
+    out: dict[str, Any] = {}
+    for label in ("RecTools, SASRec", "RecBole, SASRec"):
+        peers = [best(row) for row in rows if row["label"] == label]
+        if not peers or not mine:
+            continue
+        quality = float(np.mean([point["valid"]["ndcg@10"] for point in peers]))
+        reached = [next((p["train_cpu_s"] for p in c if p["valid"]["ndcg@10"] >= quality), np.nan) for c in mine]
+        theirs, ours = float(np.median([p["train_cpu_s"] for p in peers])), float(np.median(reached))
+        out[label] = {
+            "valid ndcg@10": round(quality, 4),
+            "its cpu s": round(theirs, 1),
+            "our cpu s": round(ours, 1),
+            "times sooner": round(theirs / ours, 1),
+        }
+    return out
+
+
 def flat(row: dict[str, Any], label: str) -> dict[str, Any]:
     """A trained model's row with its best epoch's figures on top."""
     point = best(row)
@@ -111,6 +131,7 @@ def main() -> None:
     def save(rows: list[dict[str, Any]]) -> None:
         result["rows"] += rows
         result["summary"] = summary(result["rows"])
+        result["sooner"] = sooner(result["rows"])
         write(options.out, result)
         for row in rows:
             print(
