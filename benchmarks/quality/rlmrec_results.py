@@ -23,6 +23,11 @@ PAPER = {
 }  # fmt: skip
 """Recall@20 and NDCG@20 of the base models on Amazon-book (arXiv 2310.15950, table 1)"""
 METRICS = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20")
+SAME_BUT_TEXTS = {
+    "Con, 512 anchors": ("Con, full texts, 512 anchors", "Con, LSA, 512 anchors"),
+    "Gen, 512 anchors": ("Gen, full texts, 512 anchors",),
+}
+"""variants that differ in the text vectors alone"""
 Paths = dict[str, dict[int, Path]]
 """evaluations by method and seed"""
 
@@ -106,19 +111,38 @@ def finish(result: dict[str, Any], rows: list[dict[str, Any]], paths: Paths, out
                 method: [load_report(paths[method][seed] / "protocols" / "rlmrec") for seed in seeds]
                 for method in dict.fromkeys([reference, *group])
             }
-            scale = float(np.mean([report.metrics["recall@20"] for report in reports[reference]]))
-            for test in compare(reports, metrics=["recall@20"], reference=reference).tests:
-                result["tests"].append(
-                    {
-                        "method": test.first, "against": test.second, "seeds": len(seeds),
-                        "recall@20 difference": round(test.difference, 5),
-                        "relative": round(test.difference / scale, 4),
-                        "interval": [round(v, 5) for v in test.interval], "p": test.p, "p_holm": test.p_holm,
-                    }
-                )  # fmt: skip
+            result["tests"] += tested(reports, reference)
+    result["texts"] = text_tests(paths)
     result["gains"] = gains(result["mean"], result["tests"])
     result["rows"] = rows
     write(result, out)
+
+
+def tested(reports: dict[str, list[Any]], reference: str) -> list[dict[str, Any]]:
+    """Paired tests of Recall@20 against one method, seeds averaged first, with Holm's correction."""
+    scale = float(np.mean([report.metrics["recall@20"] for report in reports[reference]]))
+    return [
+        {
+            "method": test.first, "against": test.second, "seeds": len(reports[reference]),
+            "recall@20 difference": round(test.difference, 5),
+            "relative": round(test.difference / scale, 4),
+            "interval": [round(v, 5) for v in test.interval], "p": test.p, "p_holm": test.p_holm,
+        }
+        for test in compare(reports, metrics=["recall@20"], reference=reference).tests
+    ]  # fmt: skip
+
+
+def text_tests(paths: Paths) -> list[dict[str, Any]]:
+    """Full dimensions and TF-IDF against the reduced sentence vectors, everything else equal."""
+    out = []
+    for usual, others in SAME_BUT_TEXTS.items():
+        reference = f"lightgcn: {usual}"
+        group = [reference, *(m for m in (f"lightgcn: {o}" for o in others) if paths.get(m))]
+        seeds = sorted(paths.get(reference, {}))
+        if len(group) > 1 and all(sorted(paths[method]) == seeds for method in group):
+            reports = {m: [load_report(paths[m][seed] / "protocols" / "rlmrec") for seed in seeds] for m in group}
+            out += tested(reports, reference)
+    return out
 
 
 def gains(means: list[dict[str, Any]], tests: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -126,18 +150,18 @@ def gains(means: list[dict[str, Any]], tests: list[dict[str, Any]]) -> list[dict
     shuffled texts."""
     out = []
     by_method = {line["method"]: line for line in means}
-    tested = {test["method"]: test for test in tests}
+    found = {test["method"]: test for test in tests}
     for line in means:
         if line["variant"] != "base":
             continue
         row: dict[str, Any] = {"backbone": line["backbone"], "seeds": line["seeds"], "base": line["recall@20"]}
         for variant in ("Con", "Gen"):
             method = f"{line['backbone']}: {variant}"
-            if method in by_method and method in tested:
+            if method in by_method and method in found:
                 row[variant] = by_method[method]["recall@20"]
-                row[f"{variant} gain"] = tested[method]["relative"]
-                row[f"{variant} p"] = tested[method]["p_holm"]
-        control = tested.get(f"{line['backbone']}: Con, shuffled texts")
+                row[f"{variant} gain"] = found[method]["relative"]
+                row[f"{variant} p"] = found[method]["p_holm"]
+        control = found.get(f"{line['backbone']}: Con, shuffled texts")
         if control is not None:
             row |= {"shuffled gain": control["relative"], "shuffled p": control["p_holm"]}
         out.append(row)
