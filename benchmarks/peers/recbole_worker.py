@@ -39,7 +39,8 @@ def configuration(data: Data, options: dict, seed: int, folder: Path) -> Config:
         "train_neg_sample_args": None, "loss_type": "CE", "n_layers": options["blocks"], "n_heads": options["heads"],
         "hidden_size": options["dim"], "inner_size": options["dim"], "hidden_dropout_prob": options["dropout"],
         "attn_dropout_prob": options["dropout"], "learning_rate": options["learning_rate"], "use_gpu": False,
-        "train_batch_size": 2048, "eval_batch_size": 4096, "show_progress": False, "seed": seed, "state": "ERROR",
+        "train_batch_size": options.get("recbole_batch", 2048), "eval_batch_size": 4096, "show_progress": False,
+        "seed": seed, "state": "ERROR",
         "checkpoint_dir": str(folder), "metrics": ["NDCG"], "topk": [10], "valid_metric": "NDCG@10",
     }  # fmt: skip
     sys.argv = sys.argv[:1]  # RecBole reads options from the command line

@@ -1,6 +1,7 @@
 """RecTools' SASRec and EASE on a leave-one-out split. Usage: python rectools_worker.py OPTIONS.json
 
 SASRec trains in pieces (``fit_partial``); between them, outside the clock, its validation and test quality are taken.
+It ends with the piece in which ``max_train_s`` CPU seconds are reached, where that is given.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def sasrec(data: Data, options: dict, seed: int) -> dict:
     model = SASRecModel(
         n_blocks=options["blocks"], n_heads=options["heads"], n_factors=options["dim"], dropout_rate=options["dropout"],
         session_max_len=options["max_history"], batch_size=options["batch_size"], lr=options["learning_rate"],
-        loss="softmax", epochs=options["epochs"], 
+        loss="softmax", epochs=options["epochs"],
         get_trainer_func=quiet(options["epochs"], options["max_steps"]),
     )  # fmt: skip
     curve, spent, cpu, piece = [], 0.0, 0.0, options["piece"]
@@ -67,6 +68,8 @@ def sasrec(data: Data, options: dict, seed: int) -> dict:
         point["test"] = quality(top(model, data, shown["test"])[0], data.test)
         curve.append(point)
         print(seed, point, file=sys.stderr, flush=True)
+        if options.get("max_train_s") and cpu >= options["max_train_s"]:
+            break
     clocks = [top(model, data, shown["test"])[1] for _ in range(options["repeats"])]
     eligible = int((np.bincount(data.users, minlength=data.num_users) >= 2).sum())
     return {

@@ -121,6 +121,9 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="epochs between evaluations")
     parser.add_argument("--ease-l2", type=float, default=500.0)
     parser.add_argument("--recbole-s", type=float, default=240.0)
+    parser.add_argument("--recbole-batch", type=int, default=2048, help="RecBole's rows (prefixes) in a step")
+    parser.add_argument("--rectools-s", type=float, default=None, help="CPU seconds after which RecTools' SASRec ends")
+    parser.add_argument("--add", action="store_true", help="keep the rows that --out holds, replace those run anew")
     parser.add_argument("--no-rectools-sasrec", action="store_true", help="RecTools' EASE only")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
@@ -129,9 +132,14 @@ def main() -> None:
     plain = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items() if k not in ("peers", "out")}
     result: dict[str, Any] = {**card(options.threads, NOTE), "data": options.data, "seeds": options.seeds}
     result |= {"options": plain, "users": len(split.test), "items": split.train.num_items, "rows": []}
+    if options.add and options.out.is_file():
+        before = json.loads(options.out.read_text())
+        result["rows"] = before["rows"]
+        result["earlier commands"] = [*before.get("earlier commands", []), before["command"]]
 
     def save(rows: list[dict[str, Any]]) -> None:
-        result["rows"] += rows
+        anew = {(row["label"], row.get("seed")) for row in rows}
+        result["rows"] = [row for row in result["rows"] if (row["label"], row.get("seed")) not in anew] + rows
         result["summary"] = summary(result["rows"])
         result["sooner"] = sooner(result["rows"])
         write(options.out, result)
@@ -175,7 +183,8 @@ def run_peers(options: argparse.Namespace, split: Split, save: Any) -> None:
             "data": f"{folder}/data.npz", "dim": options.dim, "blocks": 2, "heads": 1, "dropout": options.dropout,
             "max_history": options.max_history, "batch_size": options.batch, "learning_rate": 1e-3,
             "epochs": options.epochs, "piece": options.every, "repeats": 1, "threads": options.threads,
-            "max_s": options.recbole_s, "max_steps": None, "ease_l2": [options.ease_l2],
+            "max_s": options.recbole_s, "recbole_batch": options.recbole_batch, "max_train_s": options.rectools_s,
+            "max_steps": None, "ease_l2": [options.ease_l2],
         }  # fmt: skip
         for peer in options.only:
             seeds = options.recbole_seeds if peer == "recbole" else options.seeds

@@ -329,3 +329,20 @@ def test_unknown_users_and_torch_tables():
     ranker = TableRanker(items, lambda q: torch.stack([items[q.history(b)].sum(0) for b in range(len(q))]))
     assert evaluate(ranker, split).ranks.first.tolist() == [2, 3]
     assert ranker.score(Queries.of([[4]])).argmax() == 4
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_table_is_ranked_as_its_scores_are(several):
+    split = random_split(4, several=several)
+    generator = torch.Generator().manual_seed(3)
+    users = torch.randn(split.train.num_users, 16, generator=generator)
+    items = torch.randn(split.train.num_items, 16, generator=generator)
+    table = TableRanker(items, lambda queries: users[torch.from_numpy(np.asarray(queries.users, np.int64))])
+
+    class Plain:
+        num_items = table.num_items
+        score = staticmethod(table.score)
+
+    by_tiles, by_scores = (evaluate(each, split, "test") for each in (table, Plain()))
+    np.testing.assert_array_equal(by_tiles.ranks.first, by_scores.ranks.first)
+    assert by_tiles.metrics == by_scores.metrics

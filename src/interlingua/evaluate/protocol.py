@@ -28,6 +28,7 @@ from interlingua.evaluate.metrics import NEVER, Positions, Ranks
 from interlingua.evaluate.ranking import block_size, checked, distinct, in_candidates, in_full
 from interlingua.evaluate.result import Report, SliceResult
 from interlingua.evaluate.slices import Slice, SliceOptions, make_slices
+from interlingua.evaluate.tiles import in_tiles, vectors_of
 from interlingua.progress import say, task
 
 SAMPLED_WARNING = (
@@ -235,13 +236,11 @@ def _ranks(
         for start in range(0, len(targets), size):
             rows = np.arange(start, min(start + size, len(targets)))
             block, asked = targets.take(rows), queries.slice(start, start + size)
-            masked = distinct(asked if protocol.masked == "history" else split.train.queries(block.users))
+            masked = asked if protocol.masked == "history" else split.train.queries(block.users)
             if keys is None:
-                scores = checked(ranker.score(asked), (len(block), items), ranker)
-                wanted, owners = _flat(block)
-                found.append(in_full(scores, wanted, owners, masked, expected=protocol.ties == "expected"))
+                found.append(_full_block(ranker, block, asked, masked, protocol, items))
             else:
-                found.append(_sampled_block(ranker, block, asked, masked, protocol, keys[rows]))
+                found.append(_sampled_block(ranker, block, asked, distinct(masked), protocol, keys[rows]))
             shown.advance(len(block))
     return Ranks(np.concatenate([f for f, _ in found]), np.concatenate([e for _, e in found]), targets.offsets)
 
@@ -249,6 +248,19 @@ def _ranks(
 def _flat(block: Targets) -> tuple[Positions, Positions]:
     """(T,) target items and (T,) their users' positions in the block."""
     return block.items.astype(np.int64), np.repeat(np.arange(len(block)), np.diff(block.offsets))
+
+
+def _full_block(
+    ranker: Ranker, block: Targets, asked: Queries, masked: Queries, protocol: Protocol, items: int
+) -> tuple[Positions, Positions]:
+    """Positions of one block's targets in the whole catalogue."""
+    single = len(block.items) == len(block)  # every user has a target
+    if single and protocol.ties == "row" and (given := vectors_of(ranker, asked)) is not None:
+        positions = in_tiles(*given, block.items, masked)
+        if positions is not None:
+            return positions, positions
+    scores = checked(ranker.score(asked), (len(block), items), ranker)
+    return in_full(scores, *_flat(block), distinct(masked), expected=protocol.ties == "expected")
 
 
 def _sampled_block(
