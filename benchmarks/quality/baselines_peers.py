@@ -97,7 +97,11 @@ def sooner(rows: list[dict[str, Any]], own: str = "ours, SASRec ce") -> dict[str
 
 
 def flat(row: dict[str, Any], label: str) -> dict[str, Any]:
-    """A trained model's row with its best epoch's figures on top."""
+    """A trained model's row with its best epoch's figures on top; its pieces as parts of epochs."""
+    done = row.get("steps_done_per_epoch")
+    if done:
+        part = min(done / row["steps_per_epoch"], 1.0)
+        row["curve"] = [{**point, "epoch": round(point["epoch"] * part, 3)} for point in row["curve"]]
     point = best(row)
     return {"label": label, **row, "valid": point["valid"], "test": point["test"], "best_epoch": point["epoch"]}
 
@@ -123,6 +127,7 @@ def main() -> None:
     parser.add_argument("--recbole-s", type=float, default=240.0)
     parser.add_argument("--recbole-batch", type=int, default=2048, help="RecBole's rows (prefixes) in a step")
     parser.add_argument("--rectools-s", type=float, default=None, help="CPU seconds after which RecTools' SASRec ends")
+    parser.add_argument("--rectools-steps", type=int, default=None, help="measure it after so many steps, not epochs")
     parser.add_argument("--add", action="store_true", help="keep the rows that --out holds, replace those run anew")
     parser.add_argument("--no-rectools-sasrec", action="store_true", help="RecTools' EASE only")
     parser.add_argument("--threads", type=int, default=1)
@@ -184,7 +189,7 @@ def run_peers(options: argparse.Namespace, split: Split, save: Any) -> None:
             "max_history": options.max_history, "batch_size": options.batch, "learning_rate": 1e-3,
             "epochs": options.epochs, "piece": options.every, "repeats": 1, "threads": options.threads,
             "max_s": options.recbole_s, "recbole_batch": options.recbole_batch, "max_train_s": options.rectools_s,
-            "max_steps": None, "ease_l2": [options.ease_l2],
+            "max_steps": options.rectools_steps, "ease_l2": [options.ease_l2] * (not options.rectools_steps),
         }  # fmt: skip
         for peer in options.only:
             seeds = options.recbole_seeds if peer == "recbole" else options.seeds

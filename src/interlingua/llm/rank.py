@@ -21,6 +21,7 @@ from torch import Tensor
 from interlingua.core import IntArray
 from interlingua.llm.causal import last_states, to_front, window_fits
 from interlingua.llm.models import LanguageModel
+from interlingua.llm.packed import can_pack, packed_states
 
 LOGIT_ROWS = 256
 """rows of logits held at a time: 50 MB for a vocabulary of 49,152"""
@@ -241,10 +242,15 @@ def target_log_likelihood(lm: LanguageModel, embeds: Tensor, mask: Tensor, ids: 
     there = torch.arange(width, device=device)[None, :] < torch.as_tensor(np.asarray(lengths), device=device)[:, None]
     joined = torch.cat([embeds, lm.embed(tokens[:, :-1]).to(embeds.dtype)], dim=1)
     full = torch.cat([mask.to(device).long(), there[:, :-1].long()], dim=1)
-    joined, full = to_front(joined, full)
     rows, answer = torch.nonzero(there, as_tuple=True)
-    states = lm.forward(joined[:, : int(full.sum(1).max())]).states
-    logits = lm.logits(states[rows, mask.to(device).sum(1)[rows] - 1 + answer])
+    places = mask.to(device).sum(1)[rows] - 1 + answer
+    if can_pack(lm, joined.shape[1]):
+        packed, starts = packed_states(lm, joined, full)
+        states = packed[starts[rows] + places]
+    else:
+        joined, full = to_front(joined, full)
+        states = lm.forward(joined[:, : int(full.sum(1).max())]).states[rows, places]
+    logits = lm.logits(states)
     chosen = logits.gather(1, tokens[there][:, None])[:, 0] - logits.logsumexp(-1)
     return torch.zeros(len(embeds), device=device).index_add(0, rows, chosen)
 

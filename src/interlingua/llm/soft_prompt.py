@@ -27,7 +27,7 @@ from torch.nn import functional
 from interlingua.core import PAD, Batch, FloatArray, IntArray, Queries, Reader, ReaderInputs
 from interlingua.data.sample import Negatives, last_position_batches, sequence_batches
 from interlingua.errors import ConfigError
-from interlingua.llm import causal, rank, sequence, titles
+from interlingua.llm import causal, packed, rank, sequence, titles
 from interlingua.llm.frozen import compiled, language_model, state_width, title_embeddings
 from interlingua.llm.head import Head, choices
 from interlingua.llm.mixture import Mixture, TextLikeness, centred, seen_mask, some_of
@@ -170,7 +170,7 @@ class SoftPrompt(Reader):
             # the authors average over answer tokens of the whole batch, as the causal language-model loss does
             out["lm"] = -config.lm_weight * log_likelihood.sum() / float(lengths.sum())
         if self.head is not None:
-            states = causal.prompt_states(self.lm, embeds, mask)
+            states = packed.prompt_states(self.lm, embeds, mask)
             out |= self._head_losses(states, targets, vectors, batch.histories, None)
         return out
 
@@ -299,7 +299,7 @@ class SoftPrompt(Reader):
         prompts, embeds = self._prompts(queries.padded(self.config.history_length), None, queries, vectors)
         assert self.lm is not None
         mask = torch.as_tensor(prompts.mask, device=embeds.device)
-        return causal.prompt_states(self.lm, embeds, mask)
+        return packed.prompt_states(self.lm, embeds, mask)
 
     def _head_scores(self, queries: Queries) -> Tensor:
         if self.mixture is None:

@@ -1,0 +1,96 @@
+"""Prompts packed without padding give the states and gradients that the model gives each of them alone."""
+
+import pytest
+import torch
+from tiny_models import FAMILIES, build, tiny, tokenizer_of
+from torch.nn import functional
+
+from interlingua.llm import causal, packed
+from interlingua.llm.models import hold
+from interlingua.llm.packed import CausalBlocks, can_pack, packed_states
+
+LENGTHS = (1, 2 * packed.BLOCK + 5, packed.BLOCK, 3)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize(("heads", "groups"), [(4, 4), (6, 2), (3, 1)])
+def test_blocks_equal_plain_attention_forward_and_backward(keep, heads, groups):
+    generator = torch.Generator().manual_seed(0)
+    total = sum(LENGTHS)
+    given = [
+        torch.randn(n, total, 8, generator=generator, dtype=torch.float64, requires_grad=True)
+        for n in (heads, groups, groups)
+    ]
+    weight = torch.randn(heads, total, 8, generator=generator, dtype=torch.float64)
+    out = CausalBlocks.apply(*given, LENGTHS, 0.3, keep)
+    own = torch.autograd.grad((out * weight).sum(), given)
+    parts = [each.split(LENGTHS, 1) for each in given]
+    repeats = heads // groups
+    plain = torch.cat(
+        [
+            functional.scaled_dot_product_attention(
+                q, k.repeat_interleave(repeats, 0), v.repeat_interleave(repeats, 0), is_causal=True, scale=0.3
+            )
+            for q, k, v in zip(*parts, strict=True)
+        ],
+        1,
+    )
+    expected = torch.autograd.grad((plain * weight).sum(), given)
+    torch.testing.assert_close(out, plain, atol=1e-12, rtol=1e-10)
+    for mine, theirs in zip(own, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-12, rtol=1e-10)
+
+
+@pytest.mark.parametrize("limit", [packed.KEPT_BYTES, 0])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_states_and_gradients_are_those_of_each_prompt_alone(family, limit, monkeypatch):
+    monkeypatch.setattr(packed, "KEPT_BYTES", limit)
+    lm = tiny(family)
+    if not can_pack(lm, 90):
+        assert lm.config._attn_implementation != "sdpa", family  # gemma2's soft cap
+        return
+    sizes = (90, 1, 17)
+    generator = torch.Generator().manual_seed(4)
+    rows = [lm.embed(torch.randint(3, 300, (n,), generator=generator)).requires_grad_(True) for n in sizes]
+    alone = [lm.forward(row[None]).states[0] for row in rows]
+    weight = [torch.randn(each.shape, generator=generator) for each in alone]
+    expected = torch.autograd.grad(sum((a * w).sum() for a, w in zip(alone, weight, strict=True)), rows)
+    embeds = torch.stack([functional.pad(row, (0, 0, 90 - len(row), 0), value=7.0) for row in rows])
+    mask = torch.stack([(torch.arange(90) >= 90 - n).long() for n in sizes])
+    states, starts = packed_states(lm, embeds, mask)
+    assert starts.tolist() == [0, 90, 91]
+    torch.testing.assert_close(states, torch.cat(alone), atol=1e-5, rtol=1e-4)
+    own = torch.autograd.grad((states * torch.cat(weight)).sum(), rows)
+    for mine, theirs in zip(own, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=2e-5, rtol=1e-3)
+
+
+def test_last_states_are_the_same_packed_or_padded():
+    lm = tiny("qwen3")
+    embeds = lm.embed(torch.arange(3, 27).view(3, 8))
+    mask = torch.tensor([[0, 1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0, 0, 0]])
+    torch.testing.assert_close(
+        packed.prompt_states(lm, embeds, mask), causal.prompt_states(lm, embeds, mask), atol=1e-5, rtol=1e-4
+    )
+
+
+def test_the_model_attends_as_before_afterwards_even_after_an_error(monkeypatch):
+    lm = tiny("llama")
+    embeds = lm.embed(torch.arange(3, 11).view(2, 4))
+    before = lm.forward(embeds).states
+
+    def fails(*_, **__):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(packed, "_attend", fails)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        packed_states(lm, embeds, torch.ones(2, 4))
+    assert lm.config._attn_implementation == "sdpa"
+    assert torch.equal(lm.forward(embeds).states, before)
+
+
+def test_a_short_window_and_other_attention_are_not_packed():
+    windowed = hold(build("gemma3", sliding_window=8), tokenizer_of())
+    assert can_pack(windowed, 8)
+    assert not can_pack(windowed, 9)
+    assert not can_pack(hold(build("gemma2"), tokenizer_of()), 8)
