@@ -5,6 +5,7 @@ Shape key: N rows, K negatives, I items, D width.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -65,6 +66,30 @@ def full_softmax(states: Tensor, table: Tensor, targets: Tensor, bias: Tensor | 
         bias: (I,) added to the logits, or None.
     """
     return _FullSoftmax.apply(states, table, targets, bias)
+
+
+def shared_softmax(states: Tensor, table: Tensor, targets: Tensor, num_negatives: int) -> Tensor:
+    """:func:`full_softmax` with a partition function estimated from items that all rows share.
+
+    The items are the batch's own targets, each counted once, and uniform draws from all others, each standing for as
+    many as it takes: ``Z ~ sum over targets of exp(s) + (I - T) / K * sum over draws of exp(s)``. Its expectation over
+    the draws is the full ``Z`` (a Horvitz-Thompson estimate), and one product with T + K items does for every row.
+
+    Args:
+        states: (N, D)
+        table: (I, D)
+        targets: (N,) item rows.
+        num_negatives: items drawn, from all items and with replacement; K are left without those that are targets.
+    """
+    own, places = targets.unique(return_inverse=True)
+    is_own = torch.zeros(len(table), dtype=torch.bool, device=table.device)
+    is_own[own] = True
+    drawn = torch.randint(len(table), (num_negatives,), device=table.device)
+    drawn = drawn[~is_own[drawn]]
+    bias = states.new_zeros(len(own) + len(drawn))
+    bias[len(own) :] = math.log(max(len(table) - len(own), 1) / max(len(drawn), 1))
+    chosen = torch.nn.functional.embedding(torch.cat([own, drawn]), table)
+    return full_softmax(states, chosen, places, bias)
 
 
 class _FullSoftmax(torch.autograd.Function):

@@ -57,6 +57,8 @@ class Gru4RecConfig(Config):
     """``bpr-max``: weight of the negatives' squared scores"""
     long: Literal["truncate", "window"] = "window"
     """histories longer than ``max_history``: train their last part, or all of it in stretches"""
+    equal: Literal["rows", "targets"] = "rows"
+    """what batches hold equally many of, see :func:`interlingua.data.sample.sequence_batches`"""
     fit: FitConfig = FitConfig(learning_rate=1e-3, batch_size=32, epochs=100, patience=5)
     """training"""
 

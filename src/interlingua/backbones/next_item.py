@@ -26,16 +26,17 @@ def next_item_batches(
 
     Args:
         train: training events.
-        config: ``loss``, ``num_negatives``, ``max_history`` and ``long`` are read.
+        config: ``loss``, ``num_negatives``, ``max_history``, ``long`` and ``equal`` are read.
         fit: ``batch_size`` is read.
     """
-    num = 0 if config.loss == "ce" else config.num_negatives
+    num = 0 if config.loss in ("ce", "shared-ce") else config.num_negatives
     source = Negatives(train) if num else None
 
     def make(epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
         return sequence_batches(
-            train, config.max_history, fit.batch_size, generator, num, negatives=source, long=config.long
-        )
+            train, config.max_history, fit.batch_size, generator, num, negatives=source, long=config.long,
+            equal=config.equal,
+        )  # fmt: skip
 
     return make
 

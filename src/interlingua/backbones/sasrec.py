@@ -52,14 +52,17 @@ class SasRecConfig(Config):
     """on embeddings, attention and feed-forward (A-LLMRec: 0.5)"""
     norm: Literal["pre", "authors"] = "pre"
     """where the residual is taken, see the module's deviations"""
-    loss: Literal["bce", "ce", "sampled-ce"] = "ce"
-    """``bce`` (paper), ``ce``: softmax over all items, ``sampled-ce``: over ``num_negatives`` sampled ones"""
-    num_negatives: int = 1
-    """per position, for ``bce`` and ``sampled-ce``"""
+    loss: Literal["bce", "ce", "sampled-ce", "shared-ce"] = "ce"
+    """``bce`` (paper), ``ce``: softmax over all items, ``sampled-ce``: over ``num_negatives`` sampled ones, ``shared-ce``:
+    over the batch's targets and ``num_negatives`` sampled ones that all positions share"""
+    num_negatives: int = Field(1, ge=1)
+    """per position for ``bce`` and ``sampled-ce``, per batch for ``shared-ce`` (say 1,000)"""
     init: Literal["normal", "xavier"] = "normal"
     """``normal``: N(0, 0.02); ``xavier``: Xavier normal on every matrix, as the A-LLMRec authors"""
     long: Literal["truncate", "window"] = "truncate"
     """histories longer than ``max_history``: train their last part (paper), or all of it in stretches"""
+    equal: Literal["rows", "targets"] = "rows"
+    """what batches hold equally many of, see :func:`interlingua.data.sample.sequence_batches`"""
     fit: FitConfig = FitConfig(learning_rate=1e-3, batch_size=128, epochs=200, patience=10)
     """training"""
 
@@ -114,6 +117,8 @@ class SasRec(Backbone):
         flat, goals, others = with_targets(encoded, batch, positions_mask(lengths, states.shape[1]))
         if self.config.loss == "ce":
             return {"ce": losses.full_softmax(flat, table, goals)}
+        if self.config.loss == "shared-ce":
+            return {"shared_ce": losses.shared_softmax(flat, table, goals, self.config.num_negatives)}
         if others is None:
             raise ConfigError(f"sasrec with loss {self.config.loss!r} needs negatives in its batches")
         positive, negative = pair_scores(flat, table, goals, others)

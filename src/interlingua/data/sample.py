@@ -143,21 +143,27 @@ def sequence_batches(
     *,
     negatives: Negatives | None = None,
     long: str = "truncate",
+    equal: str = "rows",
 ) -> Iterator[Batch]:
     """One row per user (or stretch) with a target at every position; rows of similar length share a batch.
+
+    A step takes the mean over its batch. Batches of equally many rows therefore weigh users alike: a target of a long
+    history has a small part in its step, one of a short history a large part. Batches of equally many *targets* weigh
+    events alike, as training on one row per prefix does. Which is better depends on the data: see benchmarks/LOG.md.
 
     Args:
         train: training events; users with fewer than two are left out.
         max_history: L at most.
-        batch_size: rows of a batch.
+        batch_size: rows of a batch, on average.
         generator: source of randomness.
         num_negatives: per position: 0 none, 1 gives (B, L), more give (B, L, N). PAD where there is no target.
         negatives: a prepared sampler (made anew otherwise).
         long: ``truncate`` trains the last ``max_history`` targets of a user; ``window`` all of them, in stretches.
+        equal: what batches hold equally much of: ``rows``, or ``targets`` as nearly as rows allow.
     """
     source = None if num_negatives == 0 else negatives or Negatives(train)
     rows = last_windows(train, max_history) if long == "truncate" else tiled_windows(train, max_history, generator)
-    for part in _bucketed(rows, batch_size, generator):
+    for part in _bucketed(rows, batch_size, generator, equal):
         block = _left_padded(train.items, part)
         histories, targets = block[:, :-1], block[:, 1:]
         targets = np.where(histories == PAD, PAD, targets)  # a row's first event is nobody's target
@@ -214,15 +220,21 @@ def last_position_batches(
         yield Batch(_tensor(part.users), _tensor(block[:, -1]), _tensor(drawn), _tensor(block[:, :-1]))
 
 
-def _bucketed(rows: Windows, batch_size: int, generator: np.random.Generator) -> Iterator[Windows]:
+def _bucketed(rows: Windows, batch_size: int, generator: np.random.Generator, equal: str = "rows") -> Iterator[Windows]:
     """Random batches of similar length: random pools, each sorted by length and cut, then batches in random order."""
     order = generator.permutation(len(rows))
     pool = POOL * batch_size
+    targets = rows.lengths - 1
+    share = max(1, round(batch_size * float(targets.mean()))) if len(rows) else 1
     batches: list[Int64] = []
     for start in range(0, len(order), pool):
         part = order[start : start + pool]
         part = part[np.argsort(rows.lengths[part], kind="stable")]
-        batches += [part[at : at + batch_size] for at in range(0, len(part), batch_size)]
+        if equal == "rows":
+            batches += [part[at : at + batch_size] for at in range(0, len(part), batch_size)]
+        else:
+            number = (np.cumsum(targets[part]) - 1) // share
+            batches += np.split(part, np.flatnonzero(np.diff(number)) + 1)
     for at in generator.permutation(len(batches)):
         yield rows.take(batches[at])
 
