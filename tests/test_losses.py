@@ -107,3 +107,40 @@ def test_ranking_losses_ignore_a_common_shift(positive, negative, shift):
     assert losses.sampled_softmax(p + shift, n + shift).item() == pytest.approx(
         losses.sampled_softmax(p, n).item(), abs=1e-4
     )
+
+
+def test_shared_softmax_estimates_the_partition_function_without_bias():
+    generator = torch.Generator().manual_seed(1)
+    states, table = torch.randn(5, 4, generator=generator).double(), torch.randn(40, 4, generator=generator).double()
+    targets = torch.tensor([3, 7, 7, 0, 39])
+    scores = states @ table.T
+    torch.manual_seed(0)
+    # exp(loss of one row) * exp(score of its target) is the estimate of its partition function
+    found = torch.stack(
+        [
+            torch.stack([losses.shared_softmax(states[n : n + 1], table, targets[n : n + 1], 8) for n in range(5)])
+            for _ in range(4000)
+        ]
+    )
+    estimates = (found + scores[torch.arange(5), targets]).exp()
+    error = estimates.std(0) / 4000**0.5
+    assert ((estimates.mean(0) - scores.exp().sum(1)).abs() < 4 * error).all()
+    assert (error < 0.05 * scores.exp().sum(1)).all()
+
+
+def test_shared_softmax_by_hand(monkeypatch):
+    states, table = torch.eye(2), torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 1.0], [0.5, 0.5], [0.0, 0.0]])
+    monkeypatch.setattr(torch, "randint", lambda *_, **__: torch.tensor([0, 3, 3]))  # 0 is a target: left out
+    value = losses.shared_softmax(states, table, torch.tensor([2, 0]), 3)
+    # targets 0 and 2 count once; item 3, drawn twice, stands for the three others with (5 - 2) / 2 each
+    first = math.log(math.exp(1) + math.exp(3) + 3 * math.exp(0.5)) - 3
+    second = math.log(math.exp(0) + math.exp(1) + 3 * math.exp(0.5)) - 0
+    assert value.item() == pytest.approx((first + second) / 2, rel=1e-6)
+
+
+def test_shared_softmax_of_all_items_is_the_full_softmax():
+    states, table, targets = torch.randn(6, 3), torch.randn(6, 3, requires_grad=True), torch.arange(6)
+    shared, full = losses.shared_softmax(states, table, targets, 10), losses.full_softmax(states, table, targets)
+    torch.testing.assert_close(shared, full)
+    gradients = [torch.autograd.grad(each, table)[0] for each in (shared, full)]
+    torch.testing.assert_close(*gradients)

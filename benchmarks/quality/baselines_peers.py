@@ -76,7 +76,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def sooner(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """How much sooner each SASRec of ours reaches a peer's best validation NDCG@10 (CPU seconds of training, medians)."""
+    """How much sooner each SASRec of ours reaches a peer's best validation NDCG@10 (CPU seconds, medians of seeds)."""
     own = dict.fromkeys(row["label"] for row in rows if row["label"].startswith("ours, SASRec ") and "curve" in row)
     out: dict[str, Any] = {}
     for label, mine in product(("RecTools, SASRec", "RecBole, SASRec"), own):

@@ -98,6 +98,24 @@ def test_sequence_batches_align_targets_with_the_events_before_them(num, long):
     assert sorted(targets) == sorted(every if long == "window" else last_four)
 
 
+@pytest.mark.parametrize("long", ["truncate", "window"])
+def test_batches_of_equal_targets_hold_every_target_once_and_about_as_many_each(long):
+    train = long_world([2] * 60 + [30] * 20 + [7] * 40)
+    found = {}
+    for equal in ("rows", "targets"):
+        batches = list(sequence_batches(train, 20, 8, np.random.default_rng(1), 0, long=long, equal=equal))
+        targets = [batch.positives[batch.positives != PAD].numpy() for batch in batches]
+        found[equal] = np.sort(np.concatenate(targets))
+        counts = np.array([len(each) for each in targets])
+        share = 8 * counts.sum() / sum(len(batch) for batch in batches)
+        if equal == "targets":
+            assert counts.max() < share + 20  # a row more than its share at most
+            assert len(batches) <= 1.3 * counts.sum() / share
+        else:
+            assert counts.max() > 2 * share
+    np.testing.assert_array_equal(found["rows"], found["targets"])
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=8), st.integers(1, 12), st.integers(0, 99))
 def test_windows_cover_each_target_once_wherever_they_are_cut(lengths, max_history, seed):

@@ -53,8 +53,8 @@ class SasRecConfig(Config):
     norm: Literal["pre", "authors"] = "pre"
     """where the residual is taken, see the module's deviations"""
     loss: Literal["bce", "ce", "sampled-ce", "shared-ce"] = "ce"
-    """``bce`` (paper), ``ce``: softmax over all items, ``sampled-ce``: over ``num_negatives`` sampled ones, ``shared-ce``:
-    over the batch's targets and ``num_negatives`` sampled ones that all positions share"""
+    """``bce`` (paper), ``ce``: softmax over all items, ``sampled-ce``: over ``num_negatives`` sampled ones,
+    ``shared-ce``: over the batch's targets and ``num_negatives`` sampled ones that all positions share"""
     num_negatives: int = Field(1, ge=1)
     """per position for ``bce`` and ``sampled-ce``, per batch for ``shared-ce`` (say 1,000)"""
     init: Literal["normal", "xavier"] = "normal"
