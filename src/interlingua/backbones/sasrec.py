@@ -33,8 +33,9 @@ from interlingua.core import PAD, Backbone, Batch, Encoded, Queries, Tables
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError
 
-QUERY_ROWS = 64
-"""histories encoded at once when scoring, sorted by length: few enough that short ones are not padded to the longest"""
+QUERY_POSITIONS = 3200
+"""of histories encoded at once when scoring, sorted by length: short ones are not padded to the longest, and what is
+computed for them stays in the cache"""
 
 
 class SasRecConfig(Config):
@@ -166,8 +167,7 @@ class SasRec(Backbone):
         order = np.argsort(lengths, kind="stable")
         self.eval()
         with torch.no_grad():
-            for start in range(0, len(order), QUERY_ROWS):
-                part = order[start : start + QUERY_ROWS]
+            for part in _similar(order, np.maximum(lengths[order], 1)):
                 padded = queries.take(part).padded(max(int(lengths[part[-1]]), 1))
                 rows = torch.from_numpy(part).to(out.device)
                 out[rows] = self.last_states(self.items, torch.from_numpy(padded).to(out.device))
@@ -235,6 +235,16 @@ class Block(nn.Module):
     def _feed(self, x: Tensor) -> Tensor:
         hidden = functional.dropout(functional.relu(self.inner(x)), self.dropout, self.training)
         return functional.dropout(self.outer(hidden), self.dropout, self.training)
+
+
+def _similar(order: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:
+    """Parts of ``order``, whose ascending lengths fill at most :data:`QUERY_POSITIONS`, padded to their longest."""
+    start = 0
+    while start < len(order):
+        filled = np.arange(1, len(order) - start + 1) * lengths[start:]
+        stop = start + max(1, int(np.searchsorted(filled, QUERY_POSITIONS, side="right")))
+        yield order[start:stop]
+        start = stop
 
 
 def positions_mask(lengths: Tensor, width: int) -> Tensor:
