@@ -32,7 +32,9 @@ _LENGTHS: ContextVar[tuple[tuple[int, ...], bool]] = ContextVar("lengths of pack
 
 def can_pack(lm: LanguageModel, longest: int) -> bool:
     """Whether :func:`packed_states` computes what the model itself would: plain attention, on a CPU, no window."""
-    return lm.device.type == "cpu" and lm.config._attn_implementation == "sdpa" and window_fits(lm, longest)
+    capped = getattr(lm.config, "attn_logit_softcapping", None)  # Gemma 2
+    plain = lm.config._attn_implementation == "sdpa" and not capped
+    return lm.device.type == "cpu" and plain and window_fits(lm, longest)
 
 
 def packed_states(lm: LanguageModel, embeds: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
