@@ -28,7 +28,7 @@ from interlingua.data.split import Split
 from interlingua.recipe import load
 
 NOTE = (
-    "Same split, sizes (see options), softmax over all items and Adam 1e-3 for every SASRec unless its name says bce; "
+    "Same split, sizes (see options), softmax over all items and Adam 1e-3 for every SASRec unless its name says else; "
     "best epoch by validation NDCG@10. RecTools' EASE multiplies histories with the transposed weights "
     "(objects_factors = weight, so x B' instead of x B); 'EASE, transposed' is ours with that change and must equal "
     "it. RecBole trains "
