@@ -26,19 +26,20 @@ def vectors_of(ranker: Ranker, queries: Queries) -> tuple[Tensor, Tensor, Tensor
     """(B, D) queries, (I, D) items and (I,) bias or None, of a ranker whose scores are just their dot products on a
     CPU in float32; None for any other.
     """
-    if isinstance(ranker, TableRanker):
-        made = (ranker.represent(queries), ranker.items, ranker.bias if ranker.bias.dim() else None)
-    elif isinstance(ranker, Backbone) and type(ranker).score is Backbone.score:
-        with torch.no_grad():
+    with torch.no_grad():
+        if isinstance(ranker, TableRanker):
+            table, bias = ranker.items, ranker.bias if ranker.bias.dim() else None
+        elif isinstance(ranker, Backbone) and type(ranker).score is Backbone.score:
             ranker.eval()
-            bias = ranker.item_bias()
-            made = (ranker.represent(queries), ranker.item_table(), bias)
-    else:
+            table, bias = ranker.item_table(), ranker.item_bias()
+        else:
+            return None
+        if table.device.type != "cpu" or table.dtype != torch.float32:  # asked first: no query is encoded in vain
+            return None
+        query = ranker.represent(queries).detach()
+    table, bias = table.detach(), None if bias is None else bias.detach()
+    if any(each.dtype != torch.float32 for each in (query, table if bias is None else bias)):
         return None
-    given = [each.detach() for each in made if each is not None]
-    if any(each.device.type != "cpu" or each.dtype != torch.float32 for each in given):
-        return None
-    query, table, bias = given[0], given[1], given[2] if len(given) > 2 else None
     largest = float(query.abs().max()) * float(table.abs().max()) * table.shape[1]
     if bias is not None:
         largest += float(bias.abs().max())
