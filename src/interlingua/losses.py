@@ -88,7 +88,7 @@ def shared_softmax(states: Tensor, table: Tensor, targets: Tensor, num_negatives
     drawn = drawn[~is_own[drawn]]
     bias = states.new_zeros(len(own) + len(drawn))
     bias[len(own) :] = math.log(max(len(table) - len(own), 1) / max(len(drawn), 1))
-    chosen = torch.nn.functional.embedding(torch.cat([own, drawn]), table)
+    chosen = functional.embedding(torch.cat([own, drawn]), table)
     return full_softmax(states, chosen, places, bias)
 
 

@@ -46,7 +46,7 @@ def test_blocks_equal_plain_attention_forward_and_backward(keep, heads, groups):
 def test_states_and_gradients_are_those_of_each_prompt_alone(family, limit, monkeypatch):
     monkeypatch.setattr(packed, "KEPT_BYTES", limit)
     lm = tiny(family)
-    if not can_pack(lm, 90):
+    if not can_pack(lm, torch.ones(1, 90, 1, requires_grad=True)):
         assert lm.config.attn_logit_softcapping, family
         return
     sizes = (90, 1, 17)
@@ -65,13 +65,23 @@ def test_states_and_gradients_are_those_of_each_prompt_alone(family, limit, monk
         torch.testing.assert_close(mine, theirs, atol=2e-5, rtol=1e-3)
 
 
-def test_last_states_are_the_same_packed_or_padded():
+def test_last_states_are_the_same_packed_or_padded(monkeypatch):
     lm = tiny("qwen3")
-    embeds = lm.embed(torch.arange(3, 27).view(3, 8))
+    embeds = lm.embed(torch.arange(3, 27).view(3, 8)).requires_grad_(True)
     mask = torch.tensor([[0, 1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0, 0, 0]])
-    torch.testing.assert_close(
-        packed.prompt_states(lm, embeds, mask), causal.prompt_states(lm, embeds, mask), atol=1e-5, rtol=1e-4
-    )
+    expected = causal.prompt_states(lm, embeds, mask)
+    monkeypatch.setattr(causal, "prompt_states", None)  # packed: not asked
+    torch.testing.assert_close(packed.prompt_states(lm, embeds, mask), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_without_gradients_the_model_is_left_as_it_is(monkeypatch):
+    lm = tiny("qwen3")
+    embeds, mask = lm.embed(torch.arange(3, 27).view(3, 8)).requires_grad_(True), torch.ones(3, 8)
+    expected = causal.prompt_states(lm, embeds, mask)
+    monkeypatch.setattr(packed, "packed_states", None)
+    with torch.no_grad():
+        assert torch.equal(packed.prompt_states(lm, embeds, mask), expected)
+    assert torch.equal(packed.prompt_states(lm, embeds.detach(), mask), expected)
 
 
 def test_the_model_attends_as_before_afterwards_even_after_an_error(monkeypatch):
@@ -90,7 +100,10 @@ def test_the_model_attends_as_before_afterwards_even_after_an_error(monkeypatch)
 
 
 def test_a_short_window_and_other_attention_are_not_packed():
+    def fits(lm, length):
+        return can_pack(lm, torch.ones(1, length, 1, requires_grad=True))
+
     windowed = hold(build("gemma3", sliding_window=8), tokenizer_of())
-    assert can_pack(windowed, 8)
-    assert not can_pack(windowed, 9)
-    assert not can_pack(hold(build("gemma2"), tokenizer_of()), 8)
+    assert fits(windowed, 8)
+    assert not fits(windowed, 9)
+    assert not fits(hold(build("gemma2"), tokenizer_of()), 8)

@@ -30,11 +30,16 @@ KEPT_BYTES = 1 << 30
 _LENGTHS: ContextVar[tuple[tuple[int, ...], bool]] = ContextVar("lengths of packed prompts, whether weights are kept")
 
 
-def can_pack(lm: LanguageModel, longest: int) -> bool:
-    """Whether :func:`packed_states` computes what the model itself would: plain attention, on a CPU, no window."""
+def can_pack(lm: LanguageModel, embeds: Tensor) -> bool:
+    """Whether :func:`packed_states` computes what the model itself would, and is worth it: plain attention on a CPU, no
+    window, and gradients.
+
+    Without gradients PyTorch's kernel does as well, and a model that serves several threads must stay as it is.
+    """
     capped = getattr(lm.config, "attn_logit_softcapping", None)  # Gemma 2
     plain = lm.config._attn_implementation == "sdpa" and not capped
-    return lm.device.type == "cpu" and plain and window_fits(lm, longest)
+    learns = torch.is_grad_enabled() and embeds.requires_grad
+    return learns and lm.device.type == "cpu" and plain and window_fits(lm, embeds.shape[1])
 
 
 def packed_states(lm: LanguageModel, embeds: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,7 +47,7 @@ def packed_states(lm: LanguageModel, embeds: Tensor, mask: Tensor) -> tuple[Tens
 
     Args:
         lm: a model that :func:`can_pack`.
-        embeds: (S, T, H) input embeddings.
+        embeds: (S, T, H) input embeddings that require a gradient.
         mask: (S, T) 1 at tokens, 0 at padding, anywhere.
 
     Returns:
@@ -60,7 +65,7 @@ def packed_states(lm: LanguageModel, embeds: Tensor, mask: Tensor) -> tuple[Tens
 
 def prompt_states(lm: LanguageModel, embeds: Tensor, mask: Tensor) -> Tensor:
     """(S, H') the state at each prompt's last token, with gradients to ``embeds``, packed where that is possible."""
-    if not can_pack(lm, embeds.shape[1]):
+    if not can_pack(lm, embeds):
         return causal.prompt_states(lm, embeds, mask)
     states, starts = packed_states(lm, embeds, mask)
     return states[starts + mask.to(states.device).long().sum(1) - 1]
@@ -158,4 +163,4 @@ def _weights(asked: Tensor, key: Tensor, start: int, low: int, high: int) -> Ten
     logits = torch.bmm(rows, key[:, start:high].transpose(1, 2))
     ahead = torch.ones(size, size, dtype=torch.bool, device=key.device).triu(1)
     logits.view(groups, -1, size, high - start)[..., low - start :].masked_fill_(ahead, -torch.inf)
-    return torch.softmax(logits, -1, out=logits) if not logits.requires_grad else torch.softmax(logits, -1)
+    return torch.softmax(logits, -1, out=logits)  # inside an autograd function: nothing is recorded

@@ -244,7 +244,7 @@ def target_log_likelihood(lm: LanguageModel, embeds: Tensor, mask: Tensor, ids: 
     full = torch.cat([mask.to(device).long(), there[:, :-1].long()], dim=1)
     rows, answer = torch.nonzero(there, as_tuple=True)
     places = mask.to(device).sum(1)[rows] - 1 + answer
-    if can_pack(lm, joined.shape[1]):
+    if can_pack(lm, joined):
         packed, starts = packed_states(lm, joined, full)
         states = packed[starts[rows] + places]
     else:

@@ -299,7 +299,7 @@ class SoftPrompt(Reader):
         prompts, embeds = self._prompts(queries.padded(self.config.history_length), None, queries, vectors)
         assert self.lm is not None
         mask = torch.as_tensor(prompts.mask, device=embeds.device)
-        return packed.prompt_states(self.lm, embeds, mask)
+        return causal.prompt_states(self.lm, embeds, mask)
 
     def _head_scores(self, queries: Queries) -> Tensor:
         if self.mixture is None:
