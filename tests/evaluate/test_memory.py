@@ -45,7 +45,7 @@ def large_split():
 
 def peak_of(ranker, split, max_users):
     tracemalloc.start()
-    report = evaluate(ranker, split, max_users=max_users)
+    report = evaluate(ranker, split, max_users=max_users, depth=ITEMS)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak, report

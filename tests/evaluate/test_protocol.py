@@ -14,7 +14,7 @@ from interlingua.core import Queries, TableRanker
 from interlingua.data.interactions import Interactions
 from interlingua.data.split import Split, Targets
 from interlingua.errors import ConfigError, DataError
-from interlingua.evaluate.metrics import NEVER
+from interlingua.evaluate.metrics import BEYOND, NEVER
 from interlingua.evaluate.protocol import evaluate, parse_protocol, validation_metrics
 
 
@@ -84,7 +84,7 @@ def test_counted_ranks_equal_sorted_lists(seed, several, levels, name):
     """Also with many ties, repeated histories, duplicate targets and targets that were seen before."""
     split = random_split(seed, several=several)
     table = np.random.default_rng(seed).integers(0, levels, (40, 30)).astype(np.float32)
-    report = evaluate(Scores(table), split, protocol=name, batch_users=7, slices=False, resamples=0)
+    report = evaluate(Scores(table), split, protocol=name, batch_users=7, depth=30, slices=False, resamples=0)
     assert report.ranks.first.tolist() == sorted_ranks(table, split, "history" if name == "full" else "train")
     assert report.ranks.last.tolist() == report.ranks.first.tolist()
 
@@ -108,7 +108,7 @@ def test_hand_worked_full_ranking():
     report = evaluate(Scores([[9, 8, 7, 5], [1, 1, 1, 1]]), split, metrics=["hit@1", "mrr@10", "ndcg@10"])
     assert report.ranks.first.tolist() == [2, 1]  # user 1: all equal, the lower row comes first
     assert report.metrics == {"hit@1": 0.5, "mrr@10": 0.75, "ndcg@10": pytest.approx((1 / np.log2(3) + 1) / 2)}
-    train_only = evaluate(Scores([[9, 8, 7, 5], [1, 1, 1, 1]]), split, protocol="rlmrec", metrics=["hit@1"])
+    train_only = evaluate(Scores([[9, 8, 7, 5], [1, 1, 1, 1]]), split, protocol="rlmrec", metrics=["hit@1"], depth=4)
     assert train_only.ranks.first.tolist() == [3, 1]
 
 
@@ -331,8 +331,9 @@ def test_unknown_users_and_torch_tables():
     assert ranker.score(Queries.of([[4]])).argmax() == 4
 
 
+@pytest.mark.parametrize("depth", [None, 30])
 @pytest.mark.parametrize("several", [False, True])
-def test_a_table_is_ranked_as_its_scores_are(several):
+def test_a_table_is_ranked_as_its_scores_are(several, depth):
     split = random_split(4, several=several)
     generator = torch.Generator().manual_seed(3)
     users = torch.randn(split.train.num_users, 16, generator=generator)
@@ -343,6 +344,19 @@ def test_a_table_is_ranked_as_its_scores_are(several):
         num_items = table.num_items
         score = staticmethod(table.score)
 
-    by_tiles, by_scores = (evaluate(each, split, "test") for each in (table, Plain()))
+    by_tiles, by_scores = (evaluate(each, split, "test", depth=depth) for each in (table, Plain()))
     np.testing.assert_array_equal(by_tiles.ranks.first, by_scores.ranks.first)
     assert by_tiles.metrics == by_scores.metrics
+
+
+@pytest.mark.parametrize("protocol", ["full", "full+expected", "sampled-20", "rlmrec"])
+def test_ranks_below_the_deepest_cut_off_are_not_told_apart_and_change_no_metric(protocol):
+    table = np.random.default_rng(2).integers(0, 9, (40, 30)).astype(np.float32)
+    split, names = random_split(6, several=protocol == "rlmrec"), ["ndcg@5", "mrr@3", "hit@1"]
+    plain = evaluate(Scores(table), split, protocol=protocol, metrics=names, resamples=0)
+    deep = evaluate(Scores(table), split, protocol=protocol, metrics=names, depth=30, resamples=0)
+    assert plain.metrics == deep.metrics
+    assert set(deep.ranks.first[deep.ranks.first < NEVER]) - set(range(1, 31)) == set()
+    wanted = np.where((deep.ranks.first > 5) & (deep.ranks.first < NEVER), BEYOND, deep.ranks.first)
+    np.testing.assert_array_equal(plain.ranks.first, wanted)
+    assert (wanted == BEYOND).any()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from interlingua.core import Queries, TableRanker
 from interlingua.evaluate import tiles
-from interlingua.evaluate.metrics import NEVER
+from interlingua.evaluate.metrics import BEYOND, NEVER
 from interlingua.evaluate.ranking import distinct, in_full
 
 
@@ -31,6 +31,10 @@ def by_block(query, table, bias, targets, seen):
     return first
 
 
+def clipped(positions, depth):
+    return np.where((positions > depth) & (positions < NEVER), BEYOND, positions)
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -38,30 +42,56 @@ def by_block(query, table, bias, targets, seen):
     items=st.integers(1, 60),
     biased=st.booleans(),
     tile=st.sampled_from([8, 16, 64]),
+    depth=st.sampled_from([1, 3, 10, 60]),
 )
-def test_ties_seen_items_and_targets_that_are_seen(seed, rows, items, biased, tile):
+def test_ties_seen_items_and_targets_that_are_seen(seed, rows, items, biased, tile, depth):
     made = drawn(seed, rows, items, 3, biased, whole=True)
     before, tiles.TILE = tiles.TILE, tile
     try:
-        found = tiles.in_tiles(*made)
+        found = tiles.in_tiles(*made, depth)
     finally:
         tiles.TILE = before
-    np.testing.assert_array_equal(found, by_block(*made))
+    np.testing.assert_array_equal(found, clipped(by_block(*made), depth))
+
+
+@pytest.mark.parametrize("depth", [1, 20, 500])
+def test_queries_that_are_done_with_are_left_out(depth, monkeypatch):
+    made = drawn(2, 300, 3 * tiles.TILE, 16, False)
+    real, products = torch.mm, []
+
+    def counted(left, right, *, out):
+        products.append(left.shape[0] * right.shape[1])
+        return real(left, right, out=out)
+
+    monkeypatch.setattr(tiles.torch, "mm", counted)
+    found = tiles.in_tiles(*made, depth)
+    np.testing.assert_array_equal(found, clipped(by_block(*made), depth))
+    assert sum(products) < {1: 0.35, 20: 0.4, 500: 0.9}[depth] * 300 * 3 * tiles.TILE
 
 
 @pytest.mark.parametrize("biased", [False, True])
 def test_real_numbers_over_several_full_tiles(biased):
     made = drawn(5, 300, 2 * tiles.TILE + 37, 64, biased)
-    found = tiles.in_tiles(*made)
+    found = tiles.in_tiles(*made, len(made[1]))
     assert found is not None
     assert (found == NEVER).any()
     np.testing.assert_array_equal(found, by_block(*made))
 
 
+def test_more_queries_than_a_tile_has_room_for(monkeypatch):
+    monkeypatch.setattr(tiles, "CELLS", 64)
+    made = drawn(3, 50, 70, 4, False)
+    np.testing.assert_array_equal(tiles.in_tiles(*made, 70), by_block(*made))
+
+
 def test_equal_vectors_are_ordered_by_row():
     table = torch.ones(2500, 4)
     none = Queries.of([[], [], [2]])
-    assert tiles.in_tiles(torch.ones(3, 4), table, None, np.array([0, 2400, 2400]), none).tolist() == [1, 2401, 2400]
+    assert tiles.in_tiles(torch.ones(3, 4), table, None, np.array([0, 2400, 2400]), none, 2500).tolist() == [
+        1,
+        2401,
+        2400,
+    ]
 
 
 def test_a_score_that_depends_on_its_place_is_left_to_the_whole_block(monkeypatch):
@@ -74,7 +104,7 @@ def test_a_score_that_depends_on_its_place_is_left_to_the_whole_block(monkeypatc
         return out.mul_(1 + 1e-6)
 
     monkeypatch.setattr(tiles.torch, "mm", off)
-    assert tiles.in_tiles(*made) is None
+    assert tiles.in_tiles(*made, 90) is None
     assert calls
 
 

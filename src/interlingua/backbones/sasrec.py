@@ -33,7 +33,7 @@ from interlingua.core import PAD, Backbone, Batch, Encoded, Queries, Tables
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError
 
-QUERY_POSITIONS = 3200
+QUERY_POSITIONS = 1600
 """of histories encoded at once when scoring, sorted by length: short ones are not padded to the longest, and what is
 computed for them stays in the cache"""
 
@@ -210,11 +210,27 @@ class Block(nn.Module):
     def _attend(self, asking: Tensor, x: Tensor) -> Tensor:
         rows, _, dim = x.shape
         shape = (rows, -1, self.heads, dim // self.heads)
+        if self.heads == 1 and not torch.is_grad_enabled():
+            return self._attend_folded(asking, x)
         query = self.query(asking).view(shape).transpose(1, 2)
         key, value = (part.view(shape).transpose(1, 2) for part in self.key_value(x).chunk(2, dim=-1))
         drop = self.dropout if self.training else 0.0
         mixed = functional.scaled_dot_product_attention(query, key, value, dropout_p=drop, is_causal=True)
         return self.out(mixed.transpose(1, 2).reshape(rows, -1, dim))
+
+    def _attend_folded(self, asking: Tensor, x: Tensor) -> Tensor:
+        """:meth:`_attend` of one head without dropout, with two products in place of four.
+
+        (Q a + q)'(K x + k) is, up to what is the same for all x, (K'Q a + K'q)'x; and O of a mean of (V x + v) is the
+        mean of (OV x + Ov).
+        """
+        to_key, to_value = self.key_value.weight.chunk(2)
+        query = functional.linear(asking, to_key.T @ self.query.weight, self.query.bias @ to_key)
+        bias = torch.addmv(self.out.bias, self.out.weight, self.key_value.bias.chunk(2)[1])
+        value = functional.linear(x, self.out.weight @ to_value, bias)
+        asked, keys, values = (each[:, None] for each in (query, x, value))  # of three dimensions: PyTorch's slow way
+        scale = x.shape[-1] ** -0.5
+        return functional.scaled_dot_product_attention(asked, keys, values, is_causal=True, scale=scale)[:, 0]
 
     def _attend_once(self, asking: Tensor, x: Tensor, at: Tensor) -> Tensor:
         """One question per row, (B, 1, D), to its positions up to ``at``, without dropout.

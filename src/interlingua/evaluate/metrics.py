@@ -27,6 +27,8 @@ Positions = npt.NDArray[np.int64]
 
 NEVER = 2**40
 """rank of a target that cannot be recommended at all (it is masked as seen)"""
+BEYOND = 2**39
+"""rank of a target below the last position that was asked for"""
 
 
 @dataclass(frozen=True)

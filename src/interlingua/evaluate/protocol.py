@@ -24,7 +24,7 @@ from interlingua.errors import ConfigError, DataError, unknown
 from interlingua.evaluate import metrics as ranking_metrics
 from interlingua.evaluate.candidates import Keys, assemble, negatives, subset, user_keys
 from interlingua.evaluate.intervals import RESAMPLES, intervals
-from interlingua.evaluate.metrics import NEVER, Positions, Ranks
+from interlingua.evaluate.metrics import BEYOND, NEVER, Positions, Ranks
 from interlingua.evaluate.ranking import block_size, checked, distinct, in_candidates, in_full
 from interlingua.evaluate.result import Report, SliceResult
 from interlingua.evaluate.slices import Slice, SliceOptions, make_slices
@@ -105,6 +105,7 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     max_users: int | None = None,
     batch_users: int | None = None,
+    depth: int | None = None,
     seed: int = 0,
     slices: SliceOptions | Literal[False] | None = None,
     resamples: int = RESAMPLES,
@@ -120,6 +121,8 @@ def evaluate(
         metrics: ``name@k``, instead of the protocol's own.
         max_users: a random subset by (seed, user id); part of the protocol id.
         batch_users: users per block.
+        depth: last position that the report's ranks tell apart, deeper ones are :data:`metrics.BEYOND`; default: the
+            largest k of the metrics, which is several times faster than all positions (``ranker.num_items``).
         seed: of sampled candidates and user subsets (not of training: methods that are compared share it).
         slices: borders of slices; False: no slices.
         resamples: of the bootstrap; 0: no intervals.
@@ -138,7 +141,9 @@ def evaluate(
     targets, queries, note = _population(split, part, max_users, seed)
     started, opened = time.perf_counter(), datetime.now(UTC)
     wanted = getattr(ranker, "batch_users", None) if batch_users is None else batch_users
-    ranks = _ranks(ranker, split, targets, queries, chosen, wanted, seed, label or f"evaluate {chosen.name}")
+    deepest = max(ranking_metrics.parse(name)[1] for name in names) if depth is None else depth
+    label = label or f"evaluate {chosen.name}"
+    ranks = _ranks(ranker, split, targets, queries, chosen, wanted, deepest, seed, label)
     seconds = time.perf_counter() - started
     lengths = queries.lengths()[ranks.owners]
     marked = {} if slices is False else make_slices(targets.items, lengths, split.train.item_counts, slices)
@@ -224,10 +229,11 @@ def _ranks(
     queries: Queries,
     protocol: Protocol,
     batch_users: int | None,
+    depth: int,
     seed: int,
     label: str,
 ) -> Ranks:
-    """Positions of all targets, block by block."""
+    """Positions of all targets, block by block; those deeper than ``depth`` are not told apart."""
     items = split.train.num_items
     size = block_size(items if protocol.candidates is None else min(protocol.candidates, items), batch_users)
     keys = None if protocol.candidates is None else user_keys(_ids(split, targets.users), seed, "negatives")
@@ -238,11 +244,13 @@ def _ranks(
             block, asked = targets.take(rows), queries.slice(start, start + size)
             masked = asked if protocol.masked == "history" else split.train.queries(block.users)
             if keys is None:
-                found.append(_full_block(ranker, block, asked, masked, protocol, items))
+                found.append(_full_block(ranker, block, asked, masked, protocol, depth))
             else:
                 found.append(_sampled_block(ranker, block, asked, distinct(masked), protocol, keys[rows]))
             shown.advance(len(block))
-    return Ranks(np.concatenate([f for f, _ in found]), np.concatenate([e for _, e in found]), targets.offsets)
+    first, last = (np.concatenate([pair[n] for pair in found]) for n in (0, 1))
+    deep = (first > depth) & (first < NEVER)
+    return Ranks(np.where(deep, BEYOND, first), np.where(deep, BEYOND, last), targets.offsets)
 
 
 def _flat(block: Targets) -> tuple[Positions, Positions]:
@@ -251,15 +259,15 @@ def _flat(block: Targets) -> tuple[Positions, Positions]:
 
 
 def _full_block(
-    ranker: Ranker, block: Targets, asked: Queries, masked: Queries, protocol: Protocol, items: int
+    ranker: Ranker, block: Targets, asked: Queries, masked: Queries, protocol: Protocol, depth: int
 ) -> tuple[Positions, Positions]:
     """Positions of one block's targets in the whole catalogue."""
     single = len(block.items) == len(block)  # every user has a target
     if single and protocol.ties == "row" and (given := vectors_of(ranker, asked)) is not None:
-        positions = in_tiles(*given, block.items, masked)
+        positions = in_tiles(*given, block.items, masked, depth)
         if positions is not None:
             return positions, positions
-    scores = checked(ranker.score(asked), (len(block), items), ranker)
+    scores = checked(ranker.score(asked), (len(block), ranker.num_items), ranker)
     return in_full(scores, *_flat(block), distinct(masked), expected=protocol.ties == "expected")
 
 
