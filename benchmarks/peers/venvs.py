@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import venv
@@ -34,9 +35,9 @@ def python_of(peer: str, folder: Path) -> Path:
     return python
 
 
-def run_worker(peer: str, folder: Path, options: Path, threads: int) -> None:
-    """Runs ``<peer>_worker.py OPTIONS`` in the peer's environment; its chatter goes to stderr."""
-    environment = {
+def environment(threads: int) -> dict[str, str]:
+    """Of every side of a comparison."""
+    return {
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
@@ -44,11 +45,20 @@ def run_worker(peer: str, folder: Path, options: Path, threads: int) -> None:
         "MALLOC_MMAP_THRESHOLD_": "2000000000",
         "MALLOC_TRIM_THRESHOLD_": "8000000000",
     }
-    import os
 
+
+def enter(threads: int) -> None:
+    """Starts the running script again in :func:`environment`, unless it is there: glibc reads it only once."""
+    wanted = environment(threads)
+    if any(os.environ.get(name) != value for name, value in wanted.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **wanted})
+
+
+def run_worker(peer: str, folder: Path, options: Path, threads: int) -> None:
+    """Runs ``<peer>_worker.py OPTIONS`` in the peer's environment; its chatter goes to stderr."""
     subprocess.run(
         [python_of(peer, folder), WORKERS / f"{peer}_worker.py", options],
-        check=True, stdout=sys.stderr, env={**os.environ, **environment}, cwd=options.parent,
+        check=True, stdout=sys.stderr, env={**os.environ, **environment(threads)}, cwd=options.parent,
     )  # fmt: skip
 
 

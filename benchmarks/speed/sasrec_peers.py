@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "peers"))
 
 import torch
 from ours import best, card, split_of, train, write, write_data
-from venvs import run_worker
+from venvs import enter, run_worker
 
 NOTE = (
     "CPU seconds; evaluation is outside the training clock. RecBole trains one padded row per prefix and is stopped "
@@ -83,6 +83,7 @@ def main() -> None:
         "--no-tuned", action="store_true", help="leave out the tuned recipe (long histories in stretches)"
     )
     options = parser.parse_args()
+    enter(options.threads)
     torch.set_num_threads(options.threads)
     split = split_of(options.data)
     users = len(split.test)
