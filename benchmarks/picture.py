@@ -34,6 +34,16 @@ def a_llmrec(result: dict[str, Any]) -> str:
     return bar_chart(title, groups, main="A-LLMRec", standalone=True)
 
 
+def a_llmrec_curve(result: dict[str, Any]) -> str:
+    """Validation Hit@1 of the head alone over the answers that it was trained on, with and without the LM."""
+    lines = [
+        Line(name, [point["answers"] / 1000 for point in points], [point["hit@1"] for point in points])
+        for name, points in result["curve"].items()
+    ]
+    title = f"A-LLMRec's head alone while it learns, {result['data']}"
+    return line_chart(title, lines, x_label="training answers, thousands", y_label="validation Hit@1", standalone=True)
+
+
 def rlmrec_curves(result: dict[str, Any]) -> str:
     """Validation Recall@20 of RLMRec's base models over their training, first seed."""
     lines = []
@@ -76,6 +86,7 @@ def rlmrec_cold(result: dict[str, Any]) -> str:
 
 PICTURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "picture.svg": ("a-llmrec-movielens-small-3-seeds", a_llmrec),
+    "a-llmrec-curve.svg": ("a-llmrec-movielens-small", a_llmrec_curve),
     "rlmrec-curves.svg": ("rlmrec-base", rlmrec_curves),
     "rlmrec-noise.svg": ("rlmrec-noise", rlmrec_noise),
     "rlmrec-cold.svg": ("rlmrec-cheaper-xrec-yelp-profiles", rlmrec_cold),

@@ -53,6 +53,7 @@ METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     "A-LLMRec, shuffled LM": ("a-llmrec", ("llm.lm_weights=shuffled", "llm.projector_init=scaled")),
     "A-LLMRec, no closed form": ("a-llmrec", ("llm.projector_init=scaled",)),
     "A-LLMRec, with user vector": ("a-llmrec", ("llm.slots.user=backbone",)),
+    "A-LLMRec, SBERT fine-tuned": ("a-llmrec", ("text.trainable=true",)),
     "A-LLMRec, random vectors": ("a-llmrec", ("llm.slots.item=random",)),
     "A-LLMRec, paper's prompt": ("paper/a-llmrec/small", ()),
 }
@@ -253,7 +254,10 @@ def curve(options: argparse.Namespace, seed: int, label: str, every: int) -> lis
 
     def validate() -> dict[str, float]:
         spent = time.process_time()
-        report = evaluate(reader, session.data.split, "valid", protocol="sampled-20", slices=False, resamples=0)
+        report = evaluate(
+            reader, session.data.split, "valid", protocol="sampled-20", max_users=options.max_users, slices=False,
+            resamples=0,
+        )  # fmt: skip
         reader._known.clear()
         points.append({"answers": answers, "hit@1": round(report.metrics["hit@1"], 5)})
         points[-1]["cpu_seconds"] = round(spent - started, 1)
