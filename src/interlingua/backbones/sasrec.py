@@ -208,10 +208,10 @@ class Block(nn.Module):
         return kept + self._feed(kept)
 
     def _attend(self, asking: Tensor, x: Tensor) -> Tensor:
+        if self.heads == 1 and not self.training and not torch.is_grad_enabled():
+            return self._attend_folded(asking, x)
         rows, _, dim = x.shape
         shape = (rows, -1, self.heads, dim // self.heads)
-        if self.heads == 1 and not torch.is_grad_enabled():
-            return self._attend_folded(asking, x)
         query = self.query(asking).view(shape).transpose(1, 2)
         key, value = (part.view(shape).transpose(1, 2) for part in self.key_value(x).chunk(2, dim=-1))
         drop = self.dropout if self.training else 0.0
