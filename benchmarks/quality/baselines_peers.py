@@ -148,7 +148,7 @@ def main() -> None:
     if options.add and options.out.is_file():
         before = json.loads(options.out.read_text())
         result["rows"] = before["rows"]
-        result["earlier commands"] = [*before.get("earlier commands", []), before["command"]]
+        result["command"] = f"{before['command']}; then {result['command']}"
 
     def save(rows: list[dict[str, Any]]) -> None:
         anew = {(row["label"], row.get("seed")) for row in rows}
