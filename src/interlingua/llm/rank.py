@@ -25,6 +25,8 @@ from interlingua.llm.packed import can_pack, packed_states
 
 LOGIT_ROWS = 256
 """rows of logits held at a time: 50 MB for a vocabulary of 49,152"""
+CACHED_ROWS = 16
+"""rows of logits whose exponentials are summed at a time: so few stay in a processor's cache"""
 Ids = npt.NDArray[np.int64]
 
 
@@ -167,7 +169,8 @@ def _tree_scores(lm: LanguageModel, prefix: Prefix, first: Tensor, ids: IntArray
             parents, which = np.unique(where[tree.parents[rows]], return_inverse=True)
             logits = lm.logits(states[torch.as_tensor(parents, device=states.device)])
             chosen = logits[torch.as_tensor(which), torch.as_tensor(tree.tokens[rows])]
-            log_probs[rows] = (chosen - logits.logsumexp(-1)[torch.as_tensor(which)]).float().cpu().numpy()
+            whole = torch.cat([part.logsumexp(-1) for part in logits.split(CACHED_ROWS)])
+            log_probs[rows] = (chosen - whole[torch.as_tensor(which)]).float().cpu().numpy()
     total = log_probs.astype(np.float64)
     for depth in range(1, int(tree.depths.max(initial=0)) + 1):
         rows = tree.depths == depth
