@@ -13,7 +13,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.sparse import csr_array
 from torch import Tensor
 
 from interlingua.core import Backbone, FloatArray, IntArray, Queries, Ranker, TableRanker
@@ -80,7 +79,7 @@ def in_tiles(
     parts = zip(query.split(TOGETHER), goals.split(TOGETHER), strict=True)
     dots = torch.cat([(q @ table[g].T).diagonal() for q, g in parts])
     own = _plus(dots, None if bias is None else bias[goals]).numpy()
-    hidden_item, hidden_row = _by_item(seen, items)
+    hidden_item, hidden_row = _by_item(seen)
     above = np.zeros(rows, np.int64)
     left, place = np.arange(rows), np.arange(rows)  # rows that are not done with, and where among them a row is
     asked, cells = query, max(CELLS, COLUMNS * rows) + COLUMNS * rows
@@ -163,9 +162,8 @@ def _plus(scores: Tensor, bias: Tensor | None) -> Tensor:
     return scores if bias is None else scores.add_(bias)
 
 
-def _by_item(seen: Queries, items: int) -> tuple[IntArray, IntArray]:
+def _by_item(seen: Queries) -> tuple[IntArray, IntArray]:
     """Seen items and the rows of who saw them, by item and then row, each pair once."""
-    made = csr_array((np.ones(len(seen.items), np.bool_), seen.items, seen.offsets), shape=(len(seen), items)).tocsc()
-    item, row = np.repeat(np.arange(items), np.diff(made.indptr)), made.indices
-    new = (np.diff(item, prepend=-1) > 0) | (np.diff(row, prepend=-1) > 0)
-    return item[new], row[new]
+    pairs = np.sort(seen.items.astype(np.int64) * len(seen) + np.repeat(np.arange(len(seen)), seen.lengths()))
+    pairs = pairs[np.diff(pairs, prepend=-1) > 0]
+    return pairs // len(seen), pairs % len(seen)
