@@ -29,6 +29,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 TABLE = re.compile(r"(<!-- numbers:(?P<spec>[^>]*?) -->\n)(?P<body>.*?)(<!-- /numbers -->)", re.DOTALL)
 NUMBER = re.compile(r"(<!-- number:(?P<spec>[^>]*?) -->)(?P<body>[^<]*)(<!-- /number -->)")
+TARGET = re.compile(r'(?:"[^"]*"|\S)*')
 OPTION = re.compile(r'(\w+)=("[^"]*"|\S+)')
 PART = re.compile(r'"([^"]*)"|([^."]+)')
 
@@ -87,8 +88,9 @@ def number_of(spec: str, root: Path) -> str:
 
 def parse(spec: str) -> tuple[str, dict[str, str]]:
     """``"quality/x.rows columns=a,b"`` -> the target and the options."""
-    target, _, rest = spec.partition(" ")
-    return target, {key: value.strip('"') for key, value in OPTION.findall(rest)}
+    target = TARGET.match(spec)
+    assert target is not None  # it matches even nothing
+    return target[0], {key: value.strip('"') for key, value in OPTION.findall(spec[target.end() :])}
 
 
 def lookup(target: str, root: Path) -> tuple[Any, Mapping[str, Any], Path]:
