@@ -84,6 +84,17 @@ def test_more_queries_than_a_tile_has_room_for(monkeypatch):
     np.testing.assert_array_equal(tiles.in_tiles(*made, 70), by_block(*made))
 
 
+@pytest.mark.parametrize("rows", [5, 9, 40, 129, 136, 300, 904])
+@pytest.mark.parametrize("items", [100, 1025, 1300])
+def test_no_number_of_queries_or_items_is_left_to_the_plain_way(rows, items):
+    made = drawn(7, rows, items, 64, False)
+    a, b = torch.randn(128, 64), torch.randn(1024, 64)
+    if not torch.equal((a @ b.T)[:8, :64], a[:8] @ b[:64].T):
+        pytest.skip("this machine rounds products of matrices of these sizes differently")
+    for depth in (10, items):
+        np.testing.assert_array_equal(tiles.in_tiles(*made, depth), clipped(by_block(*made), depth))
+
+
 def test_equal_vectors_are_ordered_by_row():
     table = torch.ones(2500, 4)
     none = Queries.of([[], [], [2]])

@@ -76,9 +76,7 @@ def in_tiles(
     rows, items = len(query), len(table)
     query, targets = query.contiguous(), np.asarray(targets, np.int64)
     goals = torch.from_numpy(targets)
-    parts = zip(query.split(TOGETHER), goals.split(TOGETHER), strict=True)
-    dots = torch.cat([(q @ table[g].T).diagonal() for q, g in parts])
-    own = _plus(dots, None if bias is None else bias[goals]).numpy()
+    own = _plus(_own(query, table, goals), None if bias is None else bias[goals]).numpy()
     hidden_item, hidden_row = _by_item(seen)
     above = np.zeros(rows, np.int64)
     left, place = np.arange(rows), np.arange(rows)  # rows that are not done with, and where among them a row is
@@ -111,6 +109,16 @@ def in_tiles(
     positions = np.where(above < depth, above + 1, BEYOND)
     positions[hidden_row[targets[hidden_row] == hidden_item]] = NEVER
     return positions
+
+
+def _own(query: Tensor, table: Tensor, goals: Tensor) -> Tensor:
+    """(B,) dot product of each query with its own target (B,)."""
+    parts = -(-len(query) // TOGETHER)  # of equal size: none is left with very few
+    out = []
+    for asked, items in zip(query.tensor_split(parts), goals.tensor_split(parts), strict=True):
+        filled = torch.cat([items, items.new_zeros(max(0, COLUMNS - len(items)))])
+        out.append((asked @ table[filled].T)[:, : len(items)].diagonal())
+    return torch.cat(out)
 
 
 def _above(
