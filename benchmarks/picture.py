@@ -87,6 +87,7 @@ def rlmrec_cold(result: dict[str, Any]) -> str:
 PICTURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "picture.svg": ("a-llmrec-movielens-small-3-seeds", a_llmrec),
     "a-llmrec-curve.svg": ("a-llmrec-movielens-small", a_llmrec_curve),
+    "a-llmrec-curve-beauty.svg": ("a-llmrec-amazon-beauty-2014", a_llmrec_curve),
     "rlmrec-curves.svg": ("rlmrec-base", rlmrec_curves),
     "rlmrec-noise.svg": ("rlmrec-noise", rlmrec_noise),
     "rlmrec-cold.svg": ("rlmrec-cheaper-xrec-yelp-profiles", rlmrec_cold),
