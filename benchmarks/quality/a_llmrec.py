@@ -70,7 +70,12 @@ GROUPS = {
     ],
     "controls": ["A-LLMRec, no LM", "A-LLMRec, shuffled LM"],
     "longer": ["A-LLMRec, longer", "A-LLMRec, longer, no LM"],
-    "ablations": ["A-LLMRec, random vectors", "A-LLMRec, with user vector", "A-LLMRec, no closed form"],
+    "ablations": [
+        "A-LLMRec, random vectors",
+        "A-LLMRec, with user vector",
+        "A-LLMRec, no closed form",
+        "A-LLMRec, SBERT fine-tuned",
+    ],
     "paper": ["A-LLMRec, paper's prompt"],
 }
 VARIANTS = ("head alone", "head alone, text latents (SBERT)", "without the head")
