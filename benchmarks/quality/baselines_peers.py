@@ -204,7 +204,7 @@ def run_peers(options: argparse.Namespace, split: Split, save: Any) -> None:
             "epochs": options.epochs, "piece": options.every, "repeats": 1, "threads": options.threads,
             "max_s": options.recbole_s, "recbole_batch": options.recbole_batch, "max_train_s": options.rectools_s,
             "max_steps": options.rectools_steps,
-            # a run in pieces is about SASRec on a large catalogue, whose dense item x item weights EASE cannot afford
+            # a run in pieces is about SASRec alone
             "ease_l2": [] if options.rectools_steps else [options.ease_l2],
         }  # fmt: skip
         for peer in options.only:

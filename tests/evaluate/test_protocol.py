@@ -355,7 +355,8 @@ def test_ranks_below_the_deepest_cut_off_are_not_told_apart_and_change_no_metric
     split, names = random_split(6, several=protocol == "rlmrec"), ["ndcg@5", "mrr@3", "hit@1"]
     plain = evaluate(Scores(table), split, protocol=protocol, metrics=names, resamples=0)
     deep = evaluate(Scores(table), split, protocol=protocol, metrics=names, depth=30, resamples=0)
-    assert plain.metrics == deep.metrics
+    shallow = evaluate(Scores(table), split, protocol=protocol, metrics=names, depth=1, resamples=0)
+    assert plain.metrics == deep.metrics == shallow.metrics
     assert set(deep.ranks.first[deep.ranks.first < NEVER]) - set(range(1, 31)) == set()
     wanted = np.where((deep.ranks.first > 5) & (deep.ranks.first < NEVER), BEYOND, deep.ranks.first)
     np.testing.assert_array_equal(plain.ranks.first, wanted)

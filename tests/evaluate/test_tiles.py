@@ -46,11 +46,10 @@ def clipped(positions, depth):
 )
 def test_ties_seen_items_and_targets_that_are_seen(seed, rows, items, biased, tile, depth):
     made = drawn(seed, rows, items, 3, biased, whole=True)
-    before, tiles.TILE = tiles.TILE, tile
-    try:
+    with pytest.MonkeyPatch.context() as patch:  # whole numbers are rounded alike in tiles of any size
+        patch.setattr(tiles, "TILE", tile)
+        patch.setattr(tiles, "COLUMNS", 8)
         found = tiles.in_tiles(*made, depth)
-    finally:
-        tiles.TILE = before
     np.testing.assert_array_equal(found, clipped(by_block(*made), depth))
 
 
@@ -97,12 +96,8 @@ def test_no_number_of_queries_or_items_is_left_to_the_plain_way(rows, items):
 
 def test_equal_vectors_are_ordered_by_row():
     table = torch.ones(2500, 4)
-    none = Queries.of([[], [], [2]])
-    assert tiles.in_tiles(torch.ones(3, 4), table, None, np.array([0, 2400, 2400]), none, 2500).tolist() == [
-        1,
-        2401,
-        2400,
-    ]
+    seen, targets = Queries.of([[], [], [2]]), np.array([0, 2400, 2400])
+    assert tiles.in_tiles(torch.ones(3, 4), table, None, targets, seen, 2500).tolist() == [1, 2401, 2400]
 
 
 def test_a_score_that_depends_on_its_place_is_left_to_the_whole_block(monkeypatch):

@@ -121,8 +121,8 @@ def evaluate(
         metrics: ``name@k``, instead of the protocol's own.
         max_users: a random subset by (seed, user id); part of the protocol id.
         batch_users: users per block.
-        depth: last position that the report's ranks tell apart, deeper ones are :data:`metrics.BEYOND`; default: the
-            largest k of the metrics, which is several times faster than all positions (``ranker.num_items``).
+        depth: last position that the report's ranks tell apart, deeper ones are :data:`metrics.BEYOND`; at least and by
+            default the largest k of the metrics, which is several times faster than all (``ranker.num_items``).
         seed: of sampled candidates and user subsets (not of training: methods that are compared share it).
         slices: borders of slices; False: no slices.
         resamples: of the bootstrap; 0: no intervals.
@@ -141,7 +141,7 @@ def evaluate(
     targets, queries, note = _population(split, part, max_users, seed)
     started, opened = time.perf_counter(), datetime.now(UTC)
     wanted = getattr(ranker, "batch_users", None) if batch_users is None else batch_users
-    deepest = max(ranking_metrics.parse(name)[1] for name in names) if depth is None else depth
+    deepest = max(depth or 0, *(ranking_metrics.parse(name)[1] for name in names))  # shallower ones would cut metrics
     label = label or f"evaluate {chosen.name}"
     ranks = _ranks(ranker, split, targets, queries, chosen, wanted, deepest, seed, label)
     seconds = time.perf_counter() - started
