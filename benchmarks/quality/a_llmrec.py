@@ -50,6 +50,9 @@ METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     "A-LLMRec, no LM": ("a-llmrec", (NO_LM,)),
     "A-LLMRec, longer": ("a-llmrec-long", ()),
     "A-LLMRec, longer, no LM": ("a-llmrec-long", (NO_LM,)),
+    "A-LLMRec, an hour": ("a-llmrec-hour", ()),
+    "A-LLMRec, an hour, 8 layers": ("a-llmrec-hour", ("llm.num_layers=8",)),
+    "A-LLMRec, an hour, no LM": ("a-llmrec-hour", (NO_LM,)),
     "A-LLMRec, shuffled LM": ("a-llmrec", ("llm.lm_weights=shuffled", "llm.projector_init=scaled")),
     "A-LLMRec, no closed form": ("a-llmrec", ("llm.projector_init=scaled",)),
     "A-LLMRec, with user vector": ("a-llmrec", ("llm.slots.user=backbone",)),
@@ -70,6 +73,7 @@ GROUPS = {
     ],
     "controls": ["A-LLMRec, no LM", "A-LLMRec, shuffled LM"],
     "longer": ["A-LLMRec, longer", "A-LLMRec, longer, no LM"],
+    "hour": ["A-LLMRec, an hour", "A-LLMRec, an hour, 8 layers", "A-LLMRec, an hour, no LM"],
     "ablations": [
         "A-LLMRec, random vectors",
         "A-LLMRec, with user vector",
