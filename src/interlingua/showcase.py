@@ -1,24 +1,18 @@
-"""Several methods on one dataset, side by side: the runs, one table, and a few users with recommendations and reasons.
-
-The demo and the quality benchmarks are both made of this. Every method shares the prepared data and, where it has one,
-the trained backbone; candidates of sampled protocols depend on (seed, user) only, so all methods rank the same ones.
-"""
+"""What the demo shows: the methods it compares, one table, and a few users with recommendations and reasons."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from interlingua import recipe as recipes
 from interlingua import stages
 from interlingua.core import Queries
-from interlingua.progress import duration, say
+from interlingua.progress import duration
 from interlingua.session import Session
+from interlingua.side_by_side import Method, Result
 
 if TYPE_CHECKING:
     from interlingua.evaluate.page import Cost, Person, ReportPage
@@ -32,18 +26,6 @@ COLUMNS = (
     ("sampled-20", "cold items", "hit@1"),
 )
 """(protocol, slice or None, metric) of the headline table"""
-
-
-@dataclass(frozen=True)
-class Method:
-    """One row of the comparison."""
-
-    label: str
-    recipe: str
-    sets: tuple[str, ...] = ()
-    note: str = ""
-
-
 BACKBONE = "SASRec"
 METHOD = "A-LLMRec"
 CONTROL = "A-LLMRec without the LM"
@@ -59,75 +41,6 @@ DEMO = (
     Method(CONTROL, "a-llmrec-long", ("llm.lm_weights=none",), note="control: same vectors, head and training, no LM"),
 )
 """What the demo compares"""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number with its 95 % interval and the users behind it."""
-
-    value: float
-    low: float
-    high: float
-    n_users: int
-
-
-@dataclass
-class Result:
-    """A finished method."""
-
-    method: Method
-    session: Session
-    reports: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def run(self) -> Path:
-        """Folder of the evaluate stage."""
-        return self.session.done["evaluate"].path
-
-    @property
-    def seconds(self) -> dict[str, float]:
-        """Stage -> seconds when it was made."""
-        return {kind: float(done.card["seconds"]) for kind, done in self.session.done.items()}
-
-    def cell(self, protocol: str, part: str | None, metric: str) -> Cell | None:
-        """One number, or None where the protocol or slice was not measured."""
-        report = self.reports.get(protocol)
-        if report is None:
-            return None
-        whole = report if part is None else report["slices"].get(part)
-        if whole is None or metric not in whole["metrics"]:
-            return None
-        low, high = whole["intervals"].get(metric, (float("nan"), float("nan")))
-        return Cell(float(whole["metrics"][metric]), float(low), float(high), int(whole["n_users"]))
-
-    def log(self, stage: str) -> list[dict[str, Any]]:
-        """Epoch records of a stage that was trained by gradient."""
-        done = self.session.done.get(stage)
-        path = None if done is None else done.path / "log.jsonl"
-        if path is None or not path.is_file():
-            return []
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return [record for record in map(json.loads, lines) if "epoch" in record]
-
-
-def run_methods(
-    methods: Sequence[Method],
-    *,
-    out: Path,
-    seed: int,
-    data: str | None = None,
-    sets: Sequence[str] = (),
-    device: str = "auto",
-) -> list[Result]:
-    """Runs every method; what is finished already is reused."""
-    results = []
-    for place, method in enumerate(methods, 1):
-        say(f"\n[{place}/{len(methods)}] {method.label}")
-        recipe = recipes.load(method.recipe, [*method.sets, *sets], data)
-        session = stages.run(recipe, out=out, seed=seed, device=device)
-        text = (session.done["evaluate"].path / "metrics.json").read_text(encoding="utf-8")
-        results.append(Result(method, session, json.loads(text)))
-    return results
 
 
 @dataclass(frozen=True)
@@ -264,7 +177,9 @@ def pick_users(session: Session, n: int, seed: int) -> list[int]:
     return np.random.default_rng(seed).permutation(len(session.data.split.test))[:n].tolist()
 
 
-def show_user(row: int, base: Result, reader: Result | None, k: int = 5, shown_history: int = 8) -> Shown:
+def show_user(
+    row: int, base: Result, reader: Result | None, beside: Sequence[Result] = (), k: int = 5, shown_history: int = 8
+) -> Shown:
     """Recommendations for one test user by the backbone and, with a reason for the first, by the reader."""
     split, titles = base.session.data.split, base.session.data.catalogue.titles
     query = split.queries("test").take(np.array([row]))
@@ -280,6 +195,9 @@ def show_user(row: int, base: Result, reader: Result | None, k: int = 5, shown_h
         answer = Recommender(reader.session).explain_query(query, int(rows[0]))
         explained, sentence, dropped, by_rule = named[0], answer.sentence, answer.dropped, answer.from_template
         support = [(titles[item], float(influence)) for item, influence in answer.support]
+    for other in beside:
+        read = "read" in other.session.done
+        answers[other.method.label] = _titles(other.session, query, k, titles, reader=read)[0]
     return Shown(
         user=str(split.train.user_ids[int(query.users[0])]),
         history=[titles[int(item)] for item in query.history(0)[-shown_history:]],

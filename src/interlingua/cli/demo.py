@@ -13,7 +13,8 @@ import typer
 from interlingua.cli.options import AsJson, Device, Out, Seed
 
 if TYPE_CHECKING:
-    from interlingua.showcase import Result, Shown
+    from interlingua.showcase import Shown
+    from interlingua.side_by_side import Result
 
 FAVOURITE = "movielens-small"
 
@@ -24,6 +25,10 @@ def demo(
     report: Annotated[Path, typer.Option(help="Where the HTML report goes.")] = Path("runs/demo.html"),
     seed: Seed = 7,
     device: Device = "auto",
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option("--beside", help="A finished run to show too (runs/evaluate-...); may be given several times."),
+    ] = None,
     users: Annotated[int, typer.Option(help="How many users to show.")] = 3,
     as_json: AsJson = False,
 ) -> None:
@@ -31,15 +36,16 @@ def demo(
     from interlingua import showcase
     from interlingua.evaluate.report import write_report
     from interlingua.progress import duration, say
+    from interlingua.side_by_side import run_methods
 
     started = time.perf_counter()
     source = data or _favourite_or_planted()
-    results = showcase.run_methods(showcase.DEMO, out=out, seed=seed, data=source, device=device)
+    results = run_methods(showcase.DEMO, out=out, seed=seed, data=source, device=device, beside=beside or ())
     backbone = next(r for r in results if r.method.label == showcase.BACKBONE)
     reader = next(r for r in results if r.method.label == showcase.METHOD)
     say(f"\nasking {users} users, drawn at random")
     rows = showcase.pick_users(reader.session, users, seed)
-    shown = [showcase.show_user(row, backbone, reader) for row in rows]
+    shown = [showcase.show_user(row, backbone, reader, results[len(showcase.DEMO) :]) for row in rows]
     page = showcase.page(results, shown, time.perf_counter() - started)
     write_report(report, page)
     if as_json:
@@ -86,7 +92,7 @@ def print_table(results: list[Result]) -> None:
         texts = ["-" if c is None else f"{c.value:.3f} ±{(c.high - c.low) / 2:.3f}" for c in cells]
         table.add_row(result.method.label, *texts)
     Console(width=max(112, Console().width)).print(table)
-    for name, report in results[-1].reports.items():
+    for name, report in results[0].reports.items():
         print(f"protocol {name}: {report['protocol']}")
         for warning in report.get("warnings", ()):
             print(f"  warning: {warning}")
