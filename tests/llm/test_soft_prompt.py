@@ -225,6 +225,20 @@ def test_the_sequence_prompt_learns_the_next_item(folder):
     assert (reader.score(queries).argmax(1) == np.arange(3, 9)).mean() >= 0.8
 
 
+def test_batches_of_equally_many_targets_hold_every_answer_once(folder):
+    sizes = np.array([2, 2, 2, 2, 3, 3, 12, 12])
+    users, items = np.repeat(np.arange(8), sizes), np.arange(sizes.sum()) % (ITEMS - 1)
+    ids = np.array([str(i) for i in range(ITEMS)])
+    train = Interactions.of(np.array([str(u) for u in range(8)]), ids, users, items)
+    counts = {}
+    for equal in ("rows", "targets"):
+        reader = make(folder, given=inputs(train=train), history_length=12, equal=equal, **MODES["sequence"])
+        parts = list(reader.batches(0, np.random.default_rng(0)))
+        counts[equal] = [int((part.positives != PAD).sum()) for part in parts]
+        assert sum(counts[equal]) == len(train) - 8  # all but each user's first event
+    assert np.ptp(counts["targets"]) < np.ptp(counts["rows"])
+
+
 def test_unseen_items_are_read_from_their_text(folder):
     reader = make(folder, **MODES["sequence"])
     cold = ITEMS - 1

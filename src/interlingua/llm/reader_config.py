@@ -46,6 +46,8 @@ class SoftPromptConfig(Config):
     """likelihood: divide by the number of answer tokens"""
     all_positions: bool = False
     """every training event is an answer once, not only the user's last (A-LLMRec_all); ``sequence`` always does so"""
+    equal: Literal["rows", "targets"] = "rows"
+    """``sequence``: what batches hold equally many of, see :func:`interlingua.data.sample.sequence_batches`"""
     inference_latent: Literal["joint", "text"] = "joint"
     """``text``: items by their text latents when scoring (A-LLMRec (SBERT)); unseen items always are"""
     standardised: bool = True

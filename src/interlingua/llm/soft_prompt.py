@@ -129,7 +129,7 @@ class SoftPrompt(Reader):
         config: SoftPromptConfig = self.config
         train, rows = self.inputs.train, config.fit.batch_size
         if self.sequential:
-            return sequence_batches(train, config.history_length, rows, generator, 0, long="window")
+            return sequence_batches(train, config.history_length, rows, generator, 0, long="window", equal=config.equal)
         if self._negatives is None:
             self._negatives = Negatives(train)
         return last_position_batches(
