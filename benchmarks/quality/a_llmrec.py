@@ -53,6 +53,7 @@ METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     "A-LLMRec, an hour": ("a-llmrec-hour", ()),
     "A-LLMRec, an hour, 8 layers": ("a-llmrec-hour", ("llm.num_layers=8",)),
     "A-LLMRec, an hour, no LM": ("a-llmrec-hour", (NO_LM,)),
+    "A-LLMRec, TF-IDF texts": ("a-llmrec", ('text={name="lsa"}',)),
     "A-LLMRec, shuffled LM": ("a-llmrec", ("llm.lm_weights=shuffled", "llm.projector_init=scaled")),
     "A-LLMRec, no closed form": ("a-llmrec", ("llm.projector_init=scaled",)),
     "A-LLMRec, with user vector": ("a-llmrec", ("llm.slots.user=backbone",)),
