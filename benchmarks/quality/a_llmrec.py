@@ -197,9 +197,9 @@ def cells(run: Path) -> dict[str, float]:
 
 def _shared(recipe: str, options: argparse.Namespace) -> list[str]:
     """Overrides given on the command line, as far as the recipe has their section."""
-    known = {"sasrec": ("backbone.",), "a-llmrec": ("backbone.", "text.", "align.", "llm.")}
-    sections = known.get(recipe, known["a-llmrec"] if recipe.startswith("paper/") else ())
-    return [s for s in options.set if s.startswith(tuple(sections))] if sections else []
+    whole = recipe.startswith(("a-llmrec", "paper/a-llmrec"))
+    sections = ("backbone.", "text.", "align.", "llm.") if whole else ("backbone.",) if recipe == "sasrec" else ()
+    return [s for s in options.set if s.startswith(sections)] if sections else []
 
 
 def tests(rows: Sequence[dict[str, Any]], reference: str) -> list[dict[str, Any]]:
