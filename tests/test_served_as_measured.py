@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from interlingua import recipe as recipes
 from interlingua import stages
 from interlingua.cascade import mask_seen, top_items
 from interlingua.errors import ConfigError
-from interlingua.export import towers
+from interlingua.export import embed, towers
 from interlingua.recommender import Recommender
 from interlingua.session import Session, open_session
 
@@ -108,3 +109,41 @@ def test_retrieval_by_texts_needs_an_alignment_that_maps_them(tmp_path: Path) ->
     masked = resolved(align={"name": "masked"}, evaluate=by_text, text={"name": "lsa", "dim": 16, "users": "items"})
     with pytest.raises(ConfigError, match="the aligner 'masked' makes no item vectors from texts alone"):
         stages.run(masked, out=tmp_path, seed=3, device="cpu")
+
+
+def given_vectors(tmp_path: Path, made: Session) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    """Item vectors of a run for some items only: one item with events has none, one without events has one."""
+    counts = made.data.split.train.item_counts
+    ids = made.data.split.train.item_ids
+    new = np.flatnonzero(counts == 0)
+    kept = np.setdiff1d(np.arange(len(ids)), [int(counts.argmax()), *new[1:]])
+    vectors = made.backbone.item_table().detach().numpy()[kept]
+    np.save(tmp_path / "v.npy", vectors)
+    (tmp_path / "v.json").write_text(json.dumps([str(i) for i in ids[kept]]), encoding="utf-8")
+    options = {"name": "pretrained", "items": str(tmp_path / "v.npy"), "item_ids": str(tmp_path / "v.json")}
+    return options, kept, vectors
+
+
+def test_of_given_vectors_the_missing_ones_come_from_texts_whatever_their_events(tmp_path: Path) -> None:
+    made = stages.run(resolved(), out=tmp_path / "runs", seed=3, device="cpu")
+    backbone, kept, vectors = given_vectors(tmp_path, made)
+    run = stages.run(resolved(backbone=backbone, align={"name": "ridge"}), out=tmp_path / "runs", seed=3, device="cpu")
+    table = stages.aligned_ranker(run).items.numpy()
+    np.testing.assert_array_equal(table[kept], vectors)
+    missing = np.setdiff1d(np.arange(len(table)), kept)
+    assert (np.linalg.norm(table[missing], axis=1) > 0).all()
+    popular = int(run.data.split.train.item_counts.argmax())
+    assert popular in missing
+    np.testing.assert_allclose(table[popular], run.aligned.text_items[popular].numpy(), rtol=1e-6)
+
+
+def test_vectors_that_know_the_held_out_events_are_warned_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = stages.run(resolved(), out=tmp_path / "runs", seed=3, device="cpu")
+    for events in ("all", "train"):
+        embed(made, tmp_path / events, "parquet", events=events)
+        files = {side: str(tmp_path / events / f"{side}.parquet") for side in ("items", "users")}
+        capsys.readouterr()
+        stages.run(resolved(backbone={"name": "pretrained", **files}), out=tmp_path / "runs", seed=3, device="cpu")
+        assert ("knows the answers" in capsys.readouterr().err) == (events == "all")

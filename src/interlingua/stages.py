@@ -220,7 +220,7 @@ def scores_catalogue(reader: Ranker | None) -> bool:
 
 
 def aligned_ranker(session: Session) -> TableRanker:
-    """The backbone's users and items; items without a training event through their texts, decoded to its space.
+    """The backbone's users and items; items that it has not learned through their texts, decoded to its space.
 
     Raises:
         ConfigError: the backbone's score is no dot product of vectors, or the aligner makes no item vectors from texts.
@@ -239,12 +239,12 @@ def aligned_ranker(session: Session) -> TableRanker:
             "option out, or choose the aligner contrastive, autoencoder or ridge"
         )
     table = session.backbone.item_table().detach()
-    cold = torch.as_tensor(session.data.split.train.item_counts == 0)
+    cold = ~session.backbone.learned_items(session.data.split.train)
     with torch.no_grad():
         decoded = aligner.to_backbone(known)
     bias = session.backbone.item_bias()
     if bias is not None and bool(cold.any()) and not bool(cold.all()):
-        bias = torch.where(cold, bias[~cold].mean(), bias)  # an item without events has not learned one
+        bias = torch.where(cold, bias[~cold].mean(), bias)  # an item that was not learned has none
     return TableRanker(torch.where(cold[:, None], decoded, table), session.backbone.represent, bias)
 
 

@@ -6,6 +6,9 @@ A file is ``.npy`` (a matrix; its ids in a text, ``.npy``, ``.json`` or ``.parqu
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -82,6 +85,11 @@ class Pretrained(Backbone):
                 f"{items.shape[1]}: both must come from one model"
             )
         self.users, self.known_users = self._side(users).to(place), torch.from_numpy(known).to(place)
+        if _made_from_all_events(Path(config.users)):
+            say(
+                f"warning: {config.users} was written from all events on record, the held-out ones included: measured "
+                "on the same data it knows the answers; write it with `interlingua embed RUN --events train`"
+            )
         say(f"user vectors: {int(known.sum()):,} of {len(known):,} users; the others are means of their histories")
 
     def _side(self, vectors: np.ndarray) -> Tensor:
@@ -131,3 +139,16 @@ class Pretrained(Backbone):
     def item_table(self) -> Tensor:
         """(I, D) item vectors; zero where none was given."""
         return self.items
+
+    def learned_items(self, train: Interactions) -> Tensor:
+        """(I,) items with a vector in the file, whether or not they have events here."""
+        return self.known_items.cpu()
+
+
+def _made_from_all_events(vectors: Path) -> bool:
+    """Whether ``interlingua embed`` says so in the card beside a file of user vectors."""
+    try:
+        card = json.loads((vectors.parent / "card.json").read_text(encoding="utf-8"))
+        return bool(card["kind"] == "vectors" and card["config"]["events"] == "all")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
