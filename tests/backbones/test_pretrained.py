@@ -42,6 +42,12 @@ def write(folder, kind):
         (folder / "ids.json").write_text(json.dumps(IDS))
         return {"items": folder / "v.safetensors", "item_ids": folder / "ids.json"}
     np.save(folder / "v.npy", rows)
+    if kind == "npy+object":  # id -> row, in the order of the dataset
+        (folder / "ids.json").write_text(json.dumps({name: IDS.index(name) for name in sorted(IDS)}))
+        return {"items": folder / "v.npy", "item_ids": folder / "ids.json"}
+    if kind == "npy+bom":
+        (folder / "ids.txt").write_text("\n".join(IDS) + "\n", encoding="utf-8-sig")
+        return {"items": folder / "v.npy", "item_ids": folder / "ids.txt"}
     if kind == "npy+npy":
         np.save(folder / "ids.npy", np.array(IDS))
         return {"items": folder / "v.npy", "item_ids": folder / "ids.npy"}
@@ -49,7 +55,9 @@ def write(folder, kind):
     return {"items": folder / "v.npy", "item_ids": folder / "ids.txt"}
 
 
-@pytest.mark.parametrize("kind", ["parquet-list", "parquet-wide", "safetensors", "npy+npy", "npy+txt"])
+@pytest.mark.parametrize(
+    "kind", ["parquet-list", "parquet-wide", "safetensors", "npy+npy", "npy+txt", "npy+object", "npy+bom"]
+)
 def test_rows_are_joined_by_id(world, tmp_path, kind):
     model = solved(world, **write(tmp_path, kind))
     assert model.item_table().tolist() == V.tolist()
