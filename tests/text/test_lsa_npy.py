@@ -1,5 +1,7 @@
 """LSA against a dense computation; brought vectors joined by id in every format."""
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
@@ -84,6 +86,19 @@ def test_npy_joins_by_id(tmp_path, capsys, kind):
     source = Npy(config, ["", "", ""], item_ids=["a", "b", "d"])
     assert source.rows("items").tolist() == [[6, 7], [2, 3], [0, 1]]
     assert "vectors for 3 of 3 items (1 vectors of other items unused)" in capsys.readouterr().err
+
+
+def test_files_of_ids_as_embed_writes_them(tmp_path):
+    config = write(tmp_path, VECTORS, ["d", "b", "x", "a"], "npy")
+    (tmp_path / "ids.json").write_text(json.dumps(["d", "b", "x", "a"]))
+    rows = {"side": ["users"] + ["items"] * 4, "row": [0, 3, 1, 2, 0], "id": ["d", "a", "b", "x", "d"]}
+    pl.DataFrame(rows).write_parquet(tmp_path / "ids.parquet")
+    for name in ("ids.json", "ids.parquet"):
+        config = config.model_copy(update={"ids": str(tmp_path / name)})
+        assert Npy(config, [""] * 2, item_ids=["a", "b"]).rows("items").tolist() == [[6, 7], [2, 3]]
+    (tmp_path / "ids.parquet").write_bytes(b"\xff\x00")
+    with pytest.raises(DataError, match=r"text\.ids: cannot read ids"):
+        Npy(config, [""] * 2, item_ids=["a", "b"])
 
 
 def test_parquet_of_number_columns(tmp_path):

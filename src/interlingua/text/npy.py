@@ -11,8 +11,9 @@ import polars as pl
 from safetensors.numpy import load_file
 from torch import Tensor
 
-from interlingua.core import FloatArray
+from interlingua.core import FloatArray, Side
 from interlingua.errors import ConfigError, DataError
+from interlingua.id_files import read_ids
 from interlingua.progress import say
 from interlingua.text.fields import TextConfig
 from interlingua.text.table import FrozenRows
@@ -28,7 +29,8 @@ class NpyConfig(TextConfig):
     path: str
     """``.npy`` (n, T); ``.npz`` or ``.safetensors`` with an array ``vectors`` (and in npz ``ids``); ``.parquet``"""
     ids: str | None = None
-    """file with one item id per row of the vectors (text, or ``.npy`` of strings or numbers); None: see ``path``"""
+    """file with the item ids of the rows: text (one a line), a JSON list, a JSON object id -> row, ``.npy``, or
+    ``.parquet`` (also ``ids.parquet`` of ``interlingua embed``); None: see ``path``"""
     id_column: str = "item_id"
     """parquet: the column of item ids"""
     vector_column: str = "vector"
@@ -73,8 +75,8 @@ class Npy(FrozenRows):
         users = None
         if config.user_path is not None and user_ids is not None:
             changes = {"path": config.user_path, "ids": None, "id_column": "user_id"}
-            users = _joined(config.model_copy(update=changes), user_ids, len(user_ids))
-        super().__init__(_joined(config, item_ids, len(texts)), users)
+            users = _joined(config.model_copy(update=changes), user_ids, len(user_ids), "users")
+        super().__init__(_joined(config, item_ids, len(texts), "items"), users)
         self.config = config
 
     def encode(self, texts: Sequence[str]) -> Tensor:
@@ -89,9 +91,9 @@ class Npy(FrozenRows):
         )
 
 
-def _joined(config: NpyConfig, ids: Sequence[str] | None, count: int) -> FloatArray:
+def _joined(config: NpyConfig, ids: Sequence[str] | None, count: int, side: Side) -> FloatArray:
     """(count, T) vectors in the order of the ids."""
-    vectors, own = read_vectors(config)
+    vectors, own = read_vectors(config, side)
     joined = join(vectors, own, ids, count, config)
     if not config.normalise:
         return joined
@@ -99,8 +101,8 @@ def _joined(config: NpyConfig, ids: Sequence[str] | None, count: int) -> FloatAr
     return (joined / np.where(lengths > 1e-12, lengths, 1.0)).astype(np.float32)
 
 
-def read_vectors(config: NpyConfig) -> tuple[FloatArray, list[str] | None]:
-    """(n, T) vectors, and the n item ids that stand with them, if any."""
+def read_vectors(config: NpyConfig, side: Side) -> tuple[FloatArray, list[str] | None]:
+    """(n, T) vectors of ``config.path``, and the n ids of ``side`` that stand with them, if any."""
     path = Path(config.path).expanduser()
     if not path.is_file():
         raise DataError(f"text.path: there is no file {path}")
@@ -124,7 +126,7 @@ def read_vectors(config: NpyConfig) -> tuple[FloatArray, list[str] | None]:
     except Exception as error:  # each format's library raises its own types for a damaged file
         raise DataError(f"text.path: {path} cannot be read as {suffix}: {error}") from None
     if config.ids is not None:
-        ids = _read_ids(Path(config.ids).expanduser())
+        ids = read_ids(config.ids, side, "text.ids")
     vectors = np.asarray(vectors, np.float32)
     if vectors.ndim != 2:
         raise DataError(
@@ -199,11 +201,3 @@ def _from_parquet(path: Path, config: NpyConfig) -> tuple[FloatArray, list[str] 
 
 def _is_list(frame: pl.DataFrame, config: NpyConfig) -> bool:
     return isinstance(frame.schema[config.vector_column], pl.List)
-
-
-def _read_ids(path: Path) -> list[str]:
-    if not path.is_file():
-        raise DataError(f"text.ids: there is no file {path}")
-    if path.suffix == ".npy":
-        return [str(i) for i in np.load(path, allow_pickle=False)]
-    return path.read_text(encoding="utf-8").splitlines()
