@@ -81,6 +81,21 @@ def test_items_without_a_vector_are_zero_and_do_not_dilute_the_mean(world, tmp_p
     assert model.represent(Queries.of([[0, 1, 3], [1], []])).tolist() == [[2.0, 1.0], [0.0, 0.0], [0.0, 0.0]]
 
 
+def test_which_columns_of_a_table_are_the_vectors(world, tmp_path):
+    path = tmp_path / "v.parquet"
+    frame = pl.DataFrame({"id": [9, 8], "item_id": ["i0", "i3"], "n": [1, 2], "a": [[1.0], [2.0]], "b": [[3.0], [4.0]]})
+    frame.write_parquet(path)
+    with pytest.raises(DataError, match=r"2 columns of lists \(a, b\).*rename the one with the vectors to 'vector'"):
+        solved(world, items=path)
+    frame.rename({"b": "vector"}).write_parquet(path)
+    assert solved(world, items=path).item_table()[[0, 3]].tolist() == [[3.0], [4.0]]
+    frame.drop("a", "b").write_parquet(path)  # integers under the name of an id are no dimension
+    assert solved(world, items=path).item_table()[[0, 3]].tolist() == [[1.0], [2.0]]
+    frame.drop("id", "item_id").write_parquet(path)
+    with pytest.raises(DataError, match=r"no column of ids \(item_id, .*its columns: n, a, b"):
+        solved(world, items=path)
+
+
 def test_known_users_keep_their_vector_and_others_get_the_mean(world, tmp_path):
     np.save(tmp_path / "v.npy", V)
     pl.DataFrame({"user_id": ["u2", "u4"], "x": [7.0, 5.0], "y": [0.0, 1.0]}).write_parquet(tmp_path / "u.parquet")

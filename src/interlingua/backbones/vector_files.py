@@ -11,6 +11,7 @@ import numpy.typing as npt
 from interlingua.core import FloatArray
 from interlingua.errors import DataError, unknown
 from interlingua.id_files import ID_NAMES, id_name, read_ids
+from interlingua.vector_columns import VECTOR, matrix_of
 
 
 def read_vectors(
@@ -108,7 +109,5 @@ def _parquet(path: Path, side: str) -> tuple[npt.NDArray[Any], list[str]]:
     if name is None:
         names = ", ".join(ID_NAMES[side])
         raise DataError(f"{path} has no column of ids ({names}); its columns: {', '.join(frame.columns)}")
-    rest = frame.drop(name)
-    lists = [c for c, kind in rest.schema.items() if isinstance(kind, pl.List | pl.Array)]
-    values = np.stack(rest[lists[0]].to_list()) if lists else rest.select(pl.selectors.numeric()).to_numpy()
+    values = matrix_of(frame.drop(name), str(path), f"rename the one with the vectors to {VECTOR!r}")
     return values, frame[name].cast(pl.String).to_list()
