@@ -1,7 +1,8 @@
 """Bring your own vectors: users and items from another system, joined by external id. The way in without retraining.
 
-A file is ``.npy`` (a matrix; its ids in a text, ``.npy``, ``.json`` or ``.parquet`` file, one per row), ``.parquet``
-(an id column and either one list column or many numeric ones) or ``.safetensors`` (tensor ``users`` or ``items``).
+A file is ``.npy`` (a matrix) or ``.safetensors`` (tensor ``users`` or ``items``), with their ids in a file of any form
+that :func:`interlingua.id_files.read_ids` reads, or ``.parquet`` (an id column and either one list column or many
+numeric ones).
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class PretrainedConfig(Config):
     items: str = ""
     """file with item vectors (required)"""
     item_ids: str | None = None
-    """file with their external ids, one per row; not needed for parquet, or where rows are in the dataset's order"""
+    """file with their external ids: text (one a line), a JSON list, a JSON object id -> row, ``.npy``, or ``.parquet``
+    (also ``ids.parquet`` of ``interlingua embed``); not needed where ``items`` is parquet or in the dataset's order"""
     users: str | None = None
     """file with user vectors; None: a user is the mean of the history's item vectors"""
     user_ids: str | None = None
