@@ -9,6 +9,7 @@ import polars as pl
 
 from interlingua.data.datasets import GROUPLENS, MOVIE
 from interlingua.data.files import read_table
+from interlingua.data.guard import require_columns
 from interlingua.data.raw import Log, Raw
 from interlingua.errors import DataError
 
@@ -17,6 +18,13 @@ DAT_COLUMNS = {
     "movies": ["movieId", "title", "genres"],
     "users": ["userId", "gender", "age", "occupation", "zipcode"],
 }
+NEEDED = {
+    "ratings": ("userId", "movieId"),
+    "movies": ("movieId", "title", "genres"),
+    "tags": ("movieId", "tag"),
+    "users": ("userId",),
+}
+"""Columns without which a file cannot be used"""
 NO_GENRES = "(no genres listed)"
 MAX_TAGS = 10
 """Most frequent tags of a movie that are kept"""
@@ -63,9 +71,14 @@ class Movielens:
 
     @staticmethod
     def _table(path: Path, name: str, dat: bool, log: Log) -> pl.DataFrame:
+        file = path / f"{name}.{'dat' if dat else 'csv'}"
         if dat:
-            return read_table(path / f"{name}.dat", log, separator="::", header=DAT_COLUMNS[name], quotes=False)
-        return read_table(path / f"{name}.csv", log)
+            table = read_table(file, log, separator="::", header=DAT_COLUMNS[name], quotes=False)
+        else:
+            table = read_table(file, log)
+        see = "rename it as MovieLens has it, or give the file of ratings alone with columns.* (reader table)"
+        require_columns(table, NEEDED[name], str(file), see)
+        return table
 
     @staticmethod
     def _movies(movies: pl.DataFrame) -> pl.DataFrame:

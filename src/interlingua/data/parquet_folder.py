@@ -25,11 +25,19 @@ class ParquetFolder:
     @staticmethod
     def matches(path: Path) -> bool:
         """A folder with ``interactions.parquet``, without a given split."""
-        return (path / EVENTS).is_file() and "split" not in pl.read_parquet_schema(path / EVENTS)
+        return (path / EVENTS).is_file() and "split" not in event_columns(path)
 
     def read(self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log) -> Raw:
         """See :func:`interlingua.data.source.read`."""
         return read_folder(path, columns, log)
+
+
+def event_columns(path: Path) -> list[str]:
+    """Names of the columns of a folder's events; none where the file is damaged, which reading it then says."""
+    try:
+        return list(pl.read_parquet_schema(path / EVENTS))
+    except (OSError, pl.exceptions.PolarsError):
+        return []
 
 
 def read_folder(path: Path, columns: dict[str, str], log: Log) -> Raw:
@@ -56,8 +64,9 @@ def read_folder(path: Path, columns: dict[str, str], log: Log) -> Raw:
         raise DataError(f"{path} has no {EVENTS}")
     meta = _meta(path)
     source = meta.get("source", "")
-    domain = Domain(**meta["domain"]) if isinstance(meta.get("domain"), dict) else Domain()
-    kind = meta.get("timestamp_kind") or (meta.get("time") or {}).get("kind")
+    words = _table(meta, "domain")
+    domain = Domain(**{word: str(words[word]) for word in vars(Domain()) if word in words})
+    kind = meta.get("timestamp_kind") or _table(meta, "time").get("kind")
     return Raw(
         events,
         frames["items"],
@@ -69,7 +78,7 @@ def read_folder(path: Path, columns: dict[str, str], log: Log) -> Raw:
         ),
         url=str(meta.get("url") or ""),
         time_unit=TIME_KINDS.get(str(kind)),
-        keep_items=(meta.get("filter") or {}).get("items_without_events") == "keep",
+        keep_items=_table(meta, "filter").get("items_without_events") == "keep",
         where=str(path / EVENTS),
         columns=used,
     )
@@ -84,3 +93,9 @@ def _meta(path: Path) -> dict[str, Any]:
                 raise DataError(f"{path / name} is not valid JSON: {error}") from None
             return found if isinstance(found, dict) else {}
     return {}
+
+
+def _table(meta: dict[str, Any], name: str) -> dict[str, Any]:
+    """A table inside the card; empty where something else stands there (folders of other makers have cards too)."""
+    found = meta.get(name)
+    return found if isinstance(found, dict) else {}

@@ -9,9 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-import polars as pl
-
-from interlingua.data.parquet_folder import EVENTS, read_folder
+from interlingua.data.parquet_folder import EVENTS, event_columns, read_folder
 from interlingua.data.raw import Log, Raw
 from interlingua.data.rlmrec_pickles import is_published, published
 
@@ -24,7 +22,7 @@ class Rlmrec:
     @staticmethod
     def matches(path: Path) -> bool:
         """A folder with ``trn_mat.pkl``, or with ``interactions.parquet`` that has a column ``split``."""
-        return is_published(path) or ((path / EVENTS).is_file() and "split" in pl.read_parquet_schema(path / EVENTS))
+        return is_published(path) or ((path / EVENTS).is_file() and "split" in event_columns(path))
 
     def read(self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log) -> Raw:
         """See :func:`interlingua.data.source.read`."""

@@ -11,6 +11,7 @@ from interlingua import registry
 from interlingua.data.columns import check_roles
 from interlingua.data.datasets import KNOWN, Dataset
 from interlingua.data.frames import is_frame, read_frames
+from interlingua.data.guard import guarded
 from interlingua.data.raw import Log, Raw
 from interlingua.errors import DataError, unknown
 
@@ -47,9 +48,9 @@ def read(
     else:
         path = locate(str(source), log)
         name = reader or (known.reader if known else None) or recognise(path)
-    raw: Raw = registry.find("data", name, "[data].reader")().read(
-        path, columns=dict(columns), options=dict(options), seed=seed, log=log
-    )
+    chosen = registry.find("data", name, "[data].reader")
+    with guarded(str(path), f"the reader {name} cannot use it", "correct the file, or choose another with reader"):
+        raw: Raw = chosen().read(path, columns=dict(columns), options=dict(options), seed=seed, log=log)
     raw.name = raw.name or path.name
     if known:
         raw.name, raw.domain = known.name, known.domain
