@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import polars as pl
 
 from interlingua.core import Domain
-from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, rename
+from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, of_texts, rename
 from interlingua.data.raw import Log, Raw
 from interlingua.errors import DataError
 
@@ -57,7 +57,8 @@ def read_folder(path: Path, columns: dict[str, str], log: Log) -> Raw:
             frame = pl.read_parquet(file)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise DataError(f"{file} is not a readable parquet file: {error}") from None
-        frames[name], found = rename(frame, roles, columns, str(file), log)
+        own = columns if roles is EVENT_ROLES else of_texts(columns, frame)
+        frames[name], found = rename(frame, roles, own, str(file), log)
         used = used or found
     events = frames["interactions"]
     if events is None:
