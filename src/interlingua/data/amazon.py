@@ -17,6 +17,7 @@ import polars as pl
 from interlingua.config import Config, build
 from interlingua.data.datasets import AMAZON, BOOK, GAME, MOVIE, PRODUCT
 from interlingua.data.files import lines, read_json_lines
+from interlingua.data.guard import refuse_unused
 from interlingua.data.raw import Log, Raw
 from interlingua.errors import DataError
 
@@ -49,6 +50,7 @@ class Amazon:
 
     def read(self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log) -> Raw:
         """See :func:`interlingua.data.source.read`."""
+        refuse_unused("amazon", "columns", columns, 'options.meta; the reader table reads any names (reader = "table")')
         config = build(AmazonConfig, options, "[data].options")
         reviews = path
         if path.is_dir():

@@ -1,13 +1,14 @@
-"""Polars' own errors on a source's values, told as errors of ours: which file, which column, what to do."""
+"""What a reader or its file cannot be used for, told as errors of ours: which file, which column, what to do."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import polars as pl
 
-from interlingua.errors import DataError
+from interlingua.errors import ConfigError, DataError
 
 
 @contextmanager
@@ -24,6 +25,22 @@ def guarded(where: str, what: str, advice: str) -> Iterator[None]:
     except pl.exceptions.PolarsError as error:
         reason = str(error).strip().split("\n")[0]  # the rest is advice on calls of Polars that the reader never made
         raise DataError(f"{where}: {what}: {reason}; {advice}") from error
+
+
+def refuse_unused(reader: str, what: str, given: Mapping[str, Any], takes: str) -> None:
+    """Rejects settings that a reader would not look at: a silent one leaves the belief that it did something.
+
+    Args:
+        reader: its name.
+        what: ``columns`` or ``options``.
+        given: what the user said.
+        takes: what the reader takes instead.
+
+    Raises:
+        ConfigError: anything was given.
+    """
+    if given:
+        raise ConfigError(f"the reader {reader} takes no {what} (got {', '.join(map(str, given))}); it takes {takes}")
 
 
 def require_columns(frame: pl.DataFrame, needed: tuple[str, ...], where: str, see: str) -> None:

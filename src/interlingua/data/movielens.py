@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 import polars as pl
 
+from interlingua.config import Config, build
 from interlingua.data.datasets import GROUPLENS, MOVIE
 from interlingua.data.files import read_table
-from interlingua.data.guard import require_columns
+from interlingua.data.guard import refuse_unused, require_columns
 from interlingua.data.raw import Log, Raw
-from interlingua.errors import DataError
 
 DAT_COLUMNS = {
     "ratings": ["userId", "movieId", "rating", "timestamp"],
@@ -30,11 +30,16 @@ MAX_TAGS = 10
 """Most frequent tags of a movie that are kept"""
 
 
-class Movielens:
-    """Reads a MovieLens folder. Option ``tags`` (default True): keep free tags in a column ``tags`` of their own.
+class MovielensConfig(Config):
+    """Options of the reader ``movielens``."""
 
-    Tags are written by users after watching, held-out events included, so they are no part of the default texts.
-    """
+    tags: bool = True
+    """keep the most frequent free tags in a column ``tags`` of their own; users write them after watching, held-out
+    events included, so they are no part of the default texts"""
+
+
+class Movielens:
+    """Reads a MovieLens folder: ratings, titles, genres, tags; users where there are any."""
 
     kind: ClassVar[str] = "data"
 
@@ -45,12 +50,12 @@ class Movielens:
 
     def read(self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log) -> Raw:
         """See :func:`interlingua.data.source.read`."""
-        if unknown := set(options) - {"tags"}:
-            raise DataError(f"the reader movielens has no option {sorted(unknown)}; it has: tags")
+        refuse_unused("movielens", "columns", columns, "options.tags; the reader table reads any names of one file")
+        config = build(MovielensConfig, options, "[data].options")
         dat = (path / "ratings.dat").is_file()
         ratings = self._table(path, "ratings", dat, log)
         items = self._movies(self._table(path, "movies", dat, log))
-        if not dat and options.get("tags", True) and (path / "tags.csv").is_file():
+        if not dat and config.tags and (path / "tags.csv").is_file():
             items = items.join(self._tags(self._table(path, "tags", dat, log)), on="item_id", how="left")
         users = None
         if dat and (path / "users.dat").is_file():

@@ -10,6 +10,7 @@ import polars as pl
 
 from interlingua.core import Domain
 from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, of_texts, rename
+from interlingua.data.guard import refuse_unused
 from interlingua.data.raw import Log, Raw
 from interlingua.errors import DataError
 
@@ -29,6 +30,7 @@ class ParquetFolder:
 
     def read(self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log) -> Raw:
         """See :func:`interlingua.data.source.read`."""
+        refuse_unused("parquet-folder", "options", options, "columns.*")
         return read_folder(path, columns, log)
 
 

@@ -11,7 +11,7 @@ from interlingua import registry
 from interlingua.data.columns import check_roles
 from interlingua.data.datasets import KNOWN, Dataset
 from interlingua.data.frames import is_frame, read_frames
-from interlingua.data.guard import guarded
+from interlingua.data.guard import guarded, refuse_unused
 from interlingua.data.raw import Log, Raw
 from interlingua.errors import DataError, unknown
 
@@ -33,10 +33,14 @@ def read(
 
     Raises:
         DataError: nothing there, no reader for it, or the reader cannot read it.
+        ConfigError: options or columns that the reader does not take.
     """
     check_roles(columns)
     if is_frame(source) or isinstance(source, Mapping):
-        return read_frames(source, columns, log)
+        refuse_unused("frames", "options", options, "columns.*; what texts there are comes as frames of their own")
+        refuse_unused("frames", "reader", {reader: reader} if reader else {}, "columns.*; readers read files")
+        with guarded("frames", "cannot be used", "correct the frame, or give its columns as arrays"):
+            return read_frames(source, columns, log)
     if not isinstance(source, str | Path):
         raise DataError(
             f"cannot read a {type(source).__module__}.{type(source).__name__}; give a dataset's name, a path, a frame "
