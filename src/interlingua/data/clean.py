@@ -12,7 +12,7 @@ from pydantic import Field
 from interlingua.config import Config
 from interlingua.data.guard import guarded, plain_values
 from interlingua.data.raw import EVENT_COLUMNS, ITEM_COLUMNS, Log, Raw
-from interlingua.data.times import as_seconds
+from interlingua.data.times import FRACTION, as_seconds
 from interlingua.errors import DataError
 
 PART_NAMES = {
@@ -75,6 +75,8 @@ def clean_events(raw: Raw, config: CleanConfig, log: Log) -> tuple[pl.DataFrame,
         with _usable(where, "part", raw.columns):
             events, bad["rows in an unknown part"] = _parts(events, raw)
     events = _without(events, raw.events, bad, config, raw, log)
+    if FRACTION in events.columns:  # every later sort by time is stable, so events of one second stay as they are now
+        events = events.sort(FRACTION, maintain_order=True).drop(FRACTION)
     log.step("check", rows, events.height)
     return events, kind
 
