@@ -113,11 +113,27 @@ def read_table(
         source = _bytes(source).replace(separator.encode(), UNIT_SEPARATOR.encode())
         separator = UNIT_SEPARATOR
     try:
-        return _fast(source, separator, header, quotes)
+        frame = _fast(source, separator, header, quotes)
     except pl.exceptions.NoDataError:
         raise DataError(f"{path} holds no rows; export it again") from None
     except pl.exceptions.PolarsError as error:
         return _careful(_bytes(source), separator, header, quotes, path, log, str(error))
+    if _has_short_row(frame, source, separator, quotes) and (header is None or len(header) == frame.width):
+        return _careful(_bytes(source), separator, header, quotes, path, log, "")
+    return frame
+
+
+def _has_short_row(frame: pl.DataFrame, source: Path | bytes, separator: str, quotes: bool) -> bool:
+    """Whether a row lacks its last fields: Polars fills them, and a blank last field looks the same afterwards."""
+    if frame.width < 2 or not frame.to_series(-1).null_count():
+        return False
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
+        text = (line.decode("utf-8", "replace") for line in stream)
+        reader = csv.reader(text, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
+        try:
+            return any(0 < len(row) < frame.width for row in reader)
+        except csv.Error:  # Polars reads what this reader cannot: such a file stays as it was read
+            return False
 
 
 def _bytes(source: Path | bytes) -> bytes:
