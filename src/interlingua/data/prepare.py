@@ -169,7 +169,7 @@ def prepare_raw(
         "warnings": log.warnings,
     }
     card["fingerprint"] = fingerprint(interactions, catalogue, parts, divided.protocol)
-    return Prepared(interactions, catalogue, divided, card, parts)
+    return Prepared(interactions, catalogue, divided, card, parts, raw.path)
 
 
 def prepare_config(config: DataConfig, seed: int, source: Any = None) -> Prepared:

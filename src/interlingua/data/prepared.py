@@ -21,6 +21,9 @@ from interlingua.errors import DataError
 
 SCHEMA = 1
 CARD = "card.json"
+UNFINISHED = f".{CARD}.tmp"
+"""the next card while the tables are being written: a folder with it is ours, but not yet a dataset"""
+TABLES = ("interactions", "items", "users")
 MAX_ID_BYTES = 1 << 29
 """Above this size an id array is kept as Python strings instead of fixed-width ones (one very long id is enough)"""
 
@@ -39,6 +42,8 @@ class Prepared:
     """name, domain, time, licence, url, steps, decisions, warnings, counts, fingerprint"""
     parts: Parts
     """(N,) 0 train, 1 valid, 2 test, 3 unused, for each event of ``interactions``"""
+    source: Path | None = None
+    """file or folder that it was read from, which :func:`save` never overwrites; None: it came from memory"""
 
     @property
     def fingerprint(self) -> str:
@@ -82,9 +87,11 @@ def save(prepared: Prepared, folder: Path | str) -> Path:
     """Writes ``interactions.parquet`` (with a column ``part``), ``items.parquet``, ``users.parquet``, ``card.json``.
 
     Raises:
-        DataError: the folder cannot be written.
+        DataError: the folder is the dataset's own source, holds something else than a prepared dataset, or cannot be
+            written.
     """
     folder = Path(folder)
+    check_target(folder, prepared.source)
     events, catalogue = prepared.interactions, prepared.catalogue
     user_ids = pl.Series(events.user_ids.tolist(), dtype=pl.String)
     item_ids = pl.Series(events.item_ids.tolist(), dtype=pl.String)
@@ -102,13 +109,12 @@ def save(prepared: Prepared, folder: Path | str) -> Path:
     card = {"schema": SCHEMA, **prepared.card}
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / UNFINISHED).write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
         (folder / CARD).unlink(missing_ok=True)  # until the new card is there, the folder is not a dataset
         frame.write_parquet(folder / "interactions.parquet", compression="zstd", compression_level=1)
         catalogue.items.write_parquet(folder / "items.parquet")
         users.write_parquet(folder / "users.parquet")
-        temporary = folder / f".{CARD}.tmp"
-        temporary.write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
-        temporary.rename(folder / CARD)
+        (folder / UNFINISHED).rename(folder / CARD)
     except OSError as error:
         raise DataError(
             f"cannot write the dataset to {folder}: {error}; free space or choose a writable folder"
@@ -116,13 +122,41 @@ def save(prepared: Prepared, folder: Path | str) -> Path:
     return folder
 
 
+def check_target(folder: Path, source: Path | None = None) -> None:
+    """Refuses a folder in which :func:`save` would overwrite somebody's files.
+
+    Args:
+        folder: where a dataset is to be written; what :func:`save` wrote there before, finished or not, may go.
+        source: file or folder that the dataset is read from.
+
+    Raises:
+        DataError: the folder holds something else, or is the source.
+    """
+    advice = "name a new or empty folder (--out; Python: save(prepared, FOLDER)), or delete it first"
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file, and a dataset is a folder; {advice}")
+    if source is not None:
+        here, read = folder.resolve(), source.resolve()
+        if read == here or read in [here / f"{name}.parquet" for name in TABLES]:
+            raise DataError(
+                f"{folder} is what the dataset is read from ({source}), and preparing would overwrite it; "
+                "name another folder (--out; Python: save(prepared, FOLDER))"
+            )
+    if not folder.is_dir() or is_prepared(folder) or (folder / UNFINISHED).is_file():
+        return
+    if found := sorted(p.name for p in folder.iterdir()):
+        shown = ", ".join(found[:6]) + (", ..." if len(found) > 6 else "")
+        raise DataError(f"{folder} holds something else than a prepared dataset ({shown}); {advice}")
+
+
 def is_prepared(folder: Path | str) -> bool:
     """Whether :func:`save` wrote this folder."""
     path = Path(folder) / CARD
     try:
-        return "fingerprint" in json.loads(path.read_text(encoding="utf-8"))
+        card = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
+    return isinstance(card, dict) and "fingerprint" in card
 
 
 def load(folder: Path | str, *, verify: bool = True) -> Prepared:
@@ -144,7 +178,7 @@ def load(folder: Path | str, *, verify: bool = True) -> Prepared:
     except FileNotFoundError:
         raise DataError(
             f"{folder} holds no prepared dataset ({CARD} is missing); "
-            f"make one with: interlingua data prepare SOURCE --out {folder}"
+            "make one with: interlingua data prepare SOURCE --out FOLDER"
         ) from None
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise DataError(
@@ -155,7 +189,7 @@ def load(folder: Path | str, *, verify: bool = True) -> Prepared:
             f"{folder} has schema {schema}, this interlingua reads up to {SCHEMA}; pip install -U interlingua"
         )
     try:
-        frame, items, users = (pl.read_parquet(folder / f"{n}.parquet") for n in ("interactions", "items", "users"))
+        frame, items, users = (pl.read_parquet(folder / f"{n}.parquet") for n in TABLES)
         events, parts = _decode(frame, items["item_id"], users["user_id"])
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{folder} is incomplete or damaged ({error}); prepare the data again") from None
@@ -166,7 +200,7 @@ def load(folder: Path | str, *, verify: bool = True) -> Prepared:
             "prepare it again"
         )
     split = of_parts(events, parts, protocol=protocol, valid_known=valid_known, kind=kind)
-    return Prepared(events, catalogue, split, card, parts)
+    return Prepared(events, catalogue, split, card, parts, folder)
 
 
 def _decode(frame: pl.DataFrame, item_ids: pl.Series, user_ids: pl.Series) -> tuple[Interactions, Parts]:

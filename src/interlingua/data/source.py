@@ -51,6 +51,7 @@ def read(
         path, columns=dict(columns), options=dict(options), seed=seed, log=log
     )
     raw.name = raw.name or path.name
+    raw.path = None if known and known.generated else path
     if known:
         raw.name, raw.domain = known.name, known.domain
         raw.licence, raw.url = known.licence, known.url
