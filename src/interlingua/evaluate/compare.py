@@ -119,7 +119,8 @@ def compare(
     Args:
         runs: name -> report, or reports of several seeds.
         metrics: which (default: all that the runs share).
-        test: ``bootstrap`` (paired, by shifting to no difference), ``wilcoxon`` (signed ranks, zeros split) or ``t``.
+        test: ``bootstrap`` (paired, by shifting to no difference), ``wilcoxon`` (signed ranks, Pratt) or
+            ``t``.
         reference: test every run against this one (default: all pairs).
         resamples: of the paired bootstrap.
         seed: of the paired bootstrap.
@@ -232,7 +233,10 @@ def _classical_p(difference: Values, test: str) -> float:
     if not difference.any():
         return 1.0
     if test == "wilcoxon":
-        return float(stats.wilcoxon(difference, zero_method="zsplit").pvalue)
+        # Most users do not differ in hit or recall. Splitting their ranks between the signs ("zsplit") adds variance
+        # that the data do not have: with 376 of 399 users equal it rejected 0 % of true nulls instead of 5 %. Pratt
+        # ranks the zeros too but tests the others' signs alone, at the level (tests/evaluate/test_compare.py).
+        return float(stats.wilcoxon(difference, zero_method="pratt").pvalue)
     if np.ptp(difference) == 0:
         return 0.0  # every user differs by the same amount: no variance to test against
     return float(stats.ttest_1samp(difference, 0.0).pvalue)
