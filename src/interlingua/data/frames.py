@@ -47,16 +47,24 @@ def to_polars(source: Any, where: str = "frame") -> pl.DataFrame:
 def _column(column: Any) -> pl.Series:
     kind = str(column.dtype)
     if kind in ("object", "category", "str", "string") or kind.startswith("string"):
-        missing = column.isna().tolist()
-        values = column.tolist()
-        if not all(isinstance(v, str) or gone for v, gone in zip(values, missing, strict=True)):
-            lists = any(isinstance(v, list | tuple) for v in values)
-            as_text = (lambda v: ", ".join(map(str, v)) if isinstance(v, list | tuple) else str(v)) if lists else str
-            values = [as_text(v) for v in values]
-        return pl.Series([None if gone else v for v, gone in zip(values, missing, strict=True)], dtype=pl.String)
+        return _texts(column)
     if kind.startswith(("Int", "UInt", "Float", "boolean")):  # pandas' own nullable types
         return pl.Series([None if gone else v for v, gone in zip(column.tolist(), column.isna().tolist(), strict=True)])
-    return pl.Series(column.to_numpy())
+    if kind.startswith(("datetime64[", "timestamp[")) and getattr(column.dt, "tz", None) is not None:
+        # NumPy has no zones and would give Python objects; UTC is what every other time is counted in
+        column = column.dt.tz_convert("UTC").dt.tz_localize(None)
+    values = column.to_numpy()
+    return _texts(column) if values.dtype == object else pl.Series(values)  # e.g. periods
+
+
+def _texts(column: Any) -> pl.Series:
+    missing = column.isna().tolist()
+    values = column.tolist()
+    if not all(isinstance(v, str) or gone for v, gone in zip(values, missing, strict=True)):
+        lists = any(isinstance(v, list | tuple) for v in values)
+        as_text = (lambda v: ", ".join(map(str, v)) if isinstance(v, list | tuple) else str(v)) if lists else str
+        values = [as_text(v) for v in values]
+    return pl.Series([None if gone else v for v, gone in zip(values, missing, strict=True)], dtype=pl.String)
 
 
 def _of_arrays(source: Mapping[str, Any]) -> pl.DataFrame:
