@@ -102,6 +102,11 @@ def test_a_mapping_of_frames_with_one_column_mapping_for_all():
     assert out.catalogue.titles == ["The X", "untitled item y"]
 
 
+def test_text_columns_that_no_frame_has():
+    with pytest.raises(DataError, match=r"columns\.title = 'label': there is no table of items"):
+        prepare(pl.DataFrame(COLUMNS), columns={"title": "label"}, quiet=True)
+
+
 def test_wrong_mappings_and_things_that_are_no_tables():
     with pytest.raises(DataError, match="needs the key 'interactions'"):
         prepare({"items": pl.DataFrame()}, quiet=True)

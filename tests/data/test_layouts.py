@@ -148,6 +148,20 @@ def test_recbole_atomic_files(tmp_path):
         assert out.interactions.times.tolist() == [T, T + 5, T]
 
 
+def test_misspelt_text_columns_of_folders(tmp_path):
+    atomic, tables = tmp_path / "atomic", tmp_path / "tables"
+    atomic.mkdir(), tables.mkdir()
+    (atomic / "small.inter").write_text(INTER)
+    (atomic / "small.item").write_text("item_id:token\tlabel:token_seq\n10\tToy Story\n")
+    parquet(tables, user_id=["a", "a"], item_id=["x", "y"])
+    assert titles(prepare(atomic, columns={"title": "label:token_seq"}, quiet=True))["10"] == "Toy Story"
+    with pytest.raises(DataError, match=r"unknown column 'lable' in .*small\.item.*did you mean 'label'"):
+        prepare(atomic, columns={"title": "lable:token_seq"}, quiet=True)
+    for source, role in ((atomic, "profile"), (tables, "title"), (tables, "profile")):
+        with pytest.raises(DataError, match=rf"columns\.{role} = 'label': there is no table"):
+            prepare(source, columns={role: "label"}, quiet=True)
+
+
 def test_recbole_benchmark_files_give_the_parts(tmp_path):
     head, *rows = INTER.strip().split("\n")
     for part, row in zip(("train", "valid", "test"), rows, strict=True):

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, rename
+from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, Roles, check_texts, rename
 from interlingua.data.raw import Log, Raw
 from interlingua.errors import DataError
 
@@ -91,12 +91,17 @@ def read_frames(source: Any, columns: Mapping[str, str], log: Log) -> Raw:
         raise DataError(f"unknown tables {sorted(extra)}; a mapping may hold {', '.join(NAMES)}")
     if tables.get("interactions") is None:
         raise DataError(f"no table of events: a mapping needs the key 'interactions' (it has {sorted(tables)})")
-    events, used = rename(
-        to_polars(tables["interactions"], "interactions"), EVENT_ROLES, columns, "frame of events", log
-    )
-    items = users = None
-    if tables.get("items") is not None:
-        items, _ = rename(to_polars(tables["items"], "items"), ITEM_ROLES, columns, "frame of items", log)
-    if tables.get("users") is not None:
-        users, _ = rename(to_polars(tables["users"], "users"), USER_ROLES, columns, "frame of users", log)
+    read: dict[str, tuple[Roles, list[str]]] = {}
+
+    def renamed(name: str, roles: Roles) -> tuple[pl.DataFrame | None, dict[str, str]]:
+        if tables.get(name) is None:
+            return None, {}
+        frame, where = to_polars(tables[name], name), f"frame of {'events' if name == 'interactions' else name}"
+        read[where] = roles, frame.columns
+        return rename(frame, roles, columns, where, log)
+
+    events, used = renamed("interactions", EVENT_ROLES)
+    items, users = renamed("items", ITEM_ROLES)[0], renamed("users", USER_ROLES)[0]
+    assert events is not None  # refused above
+    check_texts(columns, read)
     return Raw(events, items, users, name="frames", where="frame of events", columns=used)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import polars as pl
 
 from interlingua.core import Domain
-from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, rename
+from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, Roles, check_texts, rename
 from interlingua.data.raw import Log, Raw
 from interlingua.errors import DataError
 
@@ -40,6 +40,7 @@ def read_folder(path: Path, columns: dict[str, str], log: Log) -> Raw:
     """
     frames: dict[str, pl.DataFrame | None] = {}
     used: dict[str, str] = {}
+    read: dict[str, tuple[Roles, list[str]]] = {}
     for name, roles in (("interactions", EVENT_ROLES), ("items", ITEM_ROLES), ("users", USER_ROLES)):
         file = path / f"{name}.parquet"
         if not file.is_file():
@@ -49,11 +50,13 @@ def read_folder(path: Path, columns: dict[str, str], log: Log) -> Raw:
             frame = pl.read_parquet(file)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise DataError(f"{file} is not a readable parquet file: {error}") from None
+        read[str(file)] = roles, frame.columns
         frames[name], found = rename(frame, roles, columns, str(file), log)
         used = used or found
     events = frames["interactions"]
     if events is None:
         raise DataError(f"{path} has no {EVENTS}")
+    check_texts(columns, read)
     meta = _meta(path)
     source = meta.get("source", "")
     domain = Domain(**meta["domain"]) if isinstance(meta.get("domain"), dict) else Domain()
