@@ -189,6 +189,21 @@ def test_item_and_user_texts_from_further_files(tmp_path):
     assert out.catalogue.users["profile"].to_list() == [None, "likes quiet books"]
 
 
+def test_repeated_and_missing_text_ids_name_the_file_with_the_texts(tmp_path):
+    (tmp_path / "e.csv").write_text(CSV)
+    (tmp_path / "things.csv").write_text("item,title\ni1,First\ni1,Again\n,Nobody\n")
+    (tmp_path / "people.csv").write_text("user,profile\nu1,quiet\nu1,loud\n")
+    options = {"items": str(tmp_path / "things.csv"), "users": str(tmp_path / "people.csv")}
+    undo = {d["what"]: d["undo"] for d in read(tmp_path / "e.csv", options=options).card["decisions"]}
+    kept = "texts with an id that came before, the first kept"
+    assert undo[f"item {kept}"] == f"make the ids unique in {tmp_path / 'things.csv'}"
+    assert undo[f"user {kept}"] == f"make the ids unique in {tmp_path / 'people.csv'}"
+    assert undo["item texts without an id, dropped"] == f"give them an id in {tmp_path / 'things.csv'}"
+    (tmp_path / "things.csv").write_text("label\nFirst\n")
+    with pytest.raises(DataError, match=r"things\.csv: the table of items has no column item_id \(it has label\)"):
+        read(tmp_path / "e.csv", options=options)
+
+
 def test_a_misspelt_text_column_is_an_error_once_all_tables_are_read(tmp_path):
     (tmp_path / "e.csv").write_text(CSV)
     (tmp_path / "things.csv").write_text("item,product_title,kind\ni1,First,A\n")

@@ -104,4 +104,13 @@ def read_frames(source: Any, columns: Mapping[str, str], log: Log) -> Raw:
     items, users = renamed("items", ITEM_ROLES)[0], renamed("users", USER_ROLES)[0]
     assert events is not None  # refused above
     check_texts(columns, read)
-    return Raw(events, items, users, name="frames", where="frame of events", columns=used)
+    return Raw(
+        events,
+        items,
+        users,
+        name="frames",
+        where="frame of events",
+        items_where="frame of items",
+        users_where="frame of users",
+        columns=used,
+    )

@@ -74,6 +74,8 @@ def read_folder(path: Path, columns: dict[str, str], log: Log) -> Raw:
         time_unit=TIME_KINDS.get(str(kind)),
         keep_items=(meta.get("filter") or {}).get("items_without_events") == "keep",
         where=str(path / EVENTS),
+        items_where=str(path / "items.parquet"),
+        users_where=str(path / "users.parquet"),
         columns=used,
     )
 

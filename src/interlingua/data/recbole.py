@@ -62,7 +62,16 @@ class Recbole:
             items = items.with_columns(
                 pl.col(c).str.replace_all(" ", ", ", literal=True) for c in items.columns if c == "categories"
             )
-        return Raw(events, items, texts.get("user"), name=stem, where=str(files[0]), columns=used)
+        return Raw(
+            events,
+            items,
+            texts.get("user"),
+            name=stem,
+            where=str(files[0]),
+            items_where=str(files[0].with_name(f"{stem}.item")),
+            users_where=str(files[0].with_name(f"{stem}.user")),
+            columns=used,
+        )
 
     @staticmethod
     def _plain(columns: dict[str, str]) -> dict[str, str]:

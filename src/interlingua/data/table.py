@@ -61,7 +61,16 @@ class Table:
         if config.items is None:
             read[str(path)] = IN_EVENTS, events.columns
         check_texts(columns, read)
-        return Raw(events, items, users, name=path.name.split(".")[0], where=str(path), columns=used)
+        return Raw(
+            events,
+            items,
+            users,
+            name=path.name.split(".")[0],
+            where=str(path),
+            items_where=config.items or "",
+            users_where=config.users or "",
+            columns=used,
+        )
 
     @staticmethod
     def _texts(
