@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from interlingua.cli.data import app
+from interlingua.cli.main import app as main
 from interlingua.data.prepare import load
 from interlingua.data.prepared import is_prepared
 from interlingua.errors import InterlinguaError
@@ -86,6 +88,20 @@ def test_errors_name_the_option(tmp_path):
     assert "did you mean 'planted'" in call("describe", "plantd", fails=True)
     (tmp_path / "e.csv").write_text("alpha,beta\n1,2\n")
     assert "columns.user_id=NAME" in call("describe", tmp_path / "e.csv", fails=True)
+
+
+def test_the_option_that_a_missing_column_names_works_in_every_command(tmp_path):
+    rows = [f"u{u},i{(u + n) % 7}" for u in range(8) for n in range(5)]
+    (tmp_path / "e.csv").write_text("\n".join(["alpha,beta", *rows]))
+    out = ("--out", str(tmp_path / "out"))
+    for command in (["data", "prepare", str(tmp_path / "e.csv")], ["run", "pop", "--data", str(tmp_path / "e.csv")]):
+        sets: list[str] = []
+        for column in ("alpha", "beta"):
+            failed = CliRunner().invoke(main, [*command, *out, *sets])
+            option = re.search(r"--set (\S+)=NAME", str(failed.exception))
+            assert option, failed.output
+            sets += ["--set", f"{option[1]}={column}"]
+        assert CliRunner().invoke(main, [*command, "--out", str(tmp_path / command[0]), *sets]).exception is None
 
 
 def test_columns_given_as_numbers_are_names(tmp_path):

@@ -20,7 +20,8 @@ DataSets = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="An option of [data]: filter.min_user=5, split=ratio, columns.user_id=reader, ... Repeatable.",
+        help="An option of [data], with or without data. before it: filter.min_user=5, split=ratio, "
+        "columns.user_id=reader, ... Repeatable.",
     ),
 ]
 
