@@ -289,6 +289,29 @@ def test_runs_on_disk(tmp_path):
         load_run(tmp_path)
 
 
+def test_other_users_name_the_data_options_that_differ(tmp_path):
+    other = reports(1, users=300)[0]
+
+    def recipe(backbone, **options):
+        data = {"name": "books", "filter": {"min_user": 0, "kind": "k-core"}, "max_users": None} | options
+        return {"data": data, "backbone": {"name": backbone}}
+
+    paths = [
+        saved(tmp_path, "own", GOOD, recipe=recipe("pop", filter={"min_user": 5, "kind": "k-core"}, max_users=9)),
+        saved(tmp_path, "none", other, recipe=recipe("pop")),
+        saved(tmp_path, "same", BAD, recipe=recipe("mf")),
+    ]
+    with pytest.raises(ArtifactError) as caught:
+        compare_runs(paths[:2])
+    message = str(caught.value)
+    assert "\n  filter.min_user: 5 in own, 0 in none\n  max_users: 9 in own, None in none\n" in message
+    assert "filter.kind" not in message
+    assert "--set data.filter.min_user=VALUE" in message
+    with pytest.raises(ArtifactError, match="prepare one dataset and run both on it with the same") as caught:
+        compare_runs(paths[1:])
+    assert "differ:" not in str(caught.value)
+
+
 def test_a_folder_of_runs_stands_for_all_of_them(tmp_path):
     a, b = reports(2)
     saved(tmp_path, "m", a), saved(tmp_path, "n", b)
