@@ -132,7 +132,7 @@ def check_target(folder: Path, source: Path | None = None) -> None:
     Raises:
         DataError: the folder holds something else, or is the source.
     """
-    advice = "name a new or empty folder (--out; Python: save(prepared, FOLDER)), or delete it first"
+    advice = "name a new or empty folder (--out; Python: save(prepared, FOLDER))"
     if folder.exists() and not folder.is_dir():
         raise DataError(f"{folder} is a file, and a dataset is a folder; {advice}")
     if source is not None:
