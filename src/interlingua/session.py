@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -158,7 +158,9 @@ def make_plan(recipe: Recipe, seed: int) -> dict[str, Planned]:
         planned[kind] = Planned(kind, name, artifact.content_key(parts), parents, options)
 
     data = recipe.data.model_dump(mode="json")
-    add("prepare", Path(str(recipe.data.name)).stem, data, (), source_fingerprint(recipe.data.name))
+    add(
+        "prepare", Path(str(recipe.data.name)).stem, data, (), source_fingerprint(recipe.data.name, recipe.data.options)
+    )
     texts = _contents(recipe.text)
     if recipe.text is not None and not _trainable(recipe.text):
         add("embed", recipe.text.name, recipe.text.options(), ("prepare",), texts)
@@ -184,8 +186,14 @@ def make_plan(recipe: Recipe, seed: int) -> dict[str, Planned]:
     return planned
 
 
-def source_fingerprint(name: str) -> dict[str, str]:
-    """File name -> sha256 of a dataset's source, so that changed files make a new prepare stage."""
+def source_fingerprint(name: str, options: Mapping[str, Any]) -> dict[str, str]:
+    """File name -> sha256 of a dataset's source, so that changed files make a new prepare stage.
+
+    Files that the reader's options name (``items = "catalogue.csv"``) stand under ``options.items`` and so on; where
+    none does, the fingerprint, and with it every key, is that of the source alone.
+    """
+    import os
+
     from interlingua.data.datasets import KNOWN
     from interlingua.data.raw import Log
     from interlingua.data.source import locate
@@ -194,7 +202,9 @@ def source_fingerprint(name: str) -> dict[str, str]:
         return {}
     path = locate(name, Log(quiet=True))
     files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file())
-    return {p.name: artifact.file_hash(p) for p in files}
+    named = {key: os.path.expanduser(value) for key, value in options.items() if isinstance(value, str)}
+    further = {f"options.{key}": Path(value) for key, value in named.items() if os.path.isfile(value)}
+    return {p.name: artifact.file_hash(p) for p in files} | {key: artifact.file_hash(p) for key, p in further.items()}
 
 
 def _trainable(text: Component) -> bool:

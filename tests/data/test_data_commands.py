@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
 from interlingua.cli.data import app
+from interlingua.cli.main import app as main
 from interlingua.data.prepare import load
+from interlingua.data.prepared import is_prepared
 from interlingua.errors import InterlinguaError
 
 CSV = "user,item,time\n" + "".join(f"u{u},i{(u + n) % 7},{n}\n" for u in range(8) for n in range(5))
@@ -86,6 +90,20 @@ def test_errors_name_the_option(tmp_path):
     assert "columns.user_id=NAME" in call("describe", tmp_path / "e.csv", fails=True)
 
 
+def test_the_option_that_a_missing_column_names_works_in_every_command(tmp_path):
+    rows = [f"u{u},i{(u + n) % 7}" for u in range(8) for n in range(5)]
+    (tmp_path / "e.csv").write_text("\n".join(["alpha,beta", *rows]))
+    out = ("--out", str(tmp_path / "out"))
+    for command in (["data", "prepare", str(tmp_path / "e.csv")], ["run", "pop", "--data", str(tmp_path / "e.csv")]):
+        sets: list[str] = []
+        for column in ("alpha", "beta"):
+            failed = CliRunner().invoke(main, [*command, *out, *sets])
+            option = re.search(r"--set (\S+)=NAME", str(failed.exception))
+            assert option, failed.output
+            sets += ["--set", f"{option[1]}={column}"]
+        assert CliRunner().invoke(main, [*command, "--out", str(tmp_path / command[0]), *sets]).exception is None
+
+
 def test_columns_given_as_numbers_are_names(tmp_path):
     (tmp_path / "e.csv").write_text("1,2,3\na,x,5\nb,y,6\n")
     result = call(
@@ -102,3 +120,46 @@ def test_help_imports_neither_torch_nor_polars():
         "heavy = {'torch', 'polars', 'numpy', 'pandas', 'matplotlib'} & set(sys.modules)\nassert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_prepare_overwrites_no_files_of_others(tmp_path):
+    own = {
+        "interactions": pl.DataFrame({"user": ["a", "b"], "item": ["x", "y"]}),
+        "items": pl.DataFrame({"item": ["x"]}),
+    }
+    raw, notes = tmp_path / "raw", tmp_path / "notes"
+    for folder in (raw, notes):
+        folder.mkdir()
+    for name, frame in own.items():
+        frame.write_parquet(raw / f"{name}.parquet")
+    (notes / "users.parquet").write_text("mine")
+    before = {path: path.read_bytes() for path in (*raw.iterdir(), *notes.iterdir())}
+    for folder in (raw, notes):
+        message = call("prepare", raw, "--out", folder, fails=True)
+        assert f"{folder} holds something else than a prepared dataset" in message
+        assert "name a new or empty folder" in message
+    assert "is a file" in call("prepare", raw, "--out", raw / "items.parquet", fails=True)
+    assert {path: path.read_bytes() for path in (*raw.iterdir(), *notes.iterdir())} == before
+    call("prepare", raw, "--out", raw, "--dry-run")
+
+
+def test_a_prepared_folder_is_rewritten_unless_it_is_the_source(tmp_path):
+    out, other = tmp_path / "out", tmp_path / "other"
+    out.mkdir()  # an empty folder is as good as none
+    small, large = ("--set", "options.num_users=20"), ("--set", "options.num_users=30")
+    call("prepare", "planted", "--out", out, *small)
+    call("prepare", "planted", "--out", out, *large)
+    assert load(out).interactions.num_users == 30
+    before = (out / "interactions.parquet").read_bytes()
+    for source in (out, out / ".." / "out", out / "interactions.parquet"):
+        assert "would overwrite it" in call("prepare", source, "--out", out, "--set", "filter.min_user=9", fails=True)
+    assert (out / "interactions.parquet").read_bytes() == before
+    call("prepare", out, "--out", other, "--set", "filter.min_user=9")
+    assert is_prepared(other)
+
+
+def test_the_generated_world_may_be_written_to_a_folder_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for users in (20, 30):
+        call("prepare", "planted", "--out", "planted", "--set", f"options.num_users={users}")
+    assert load("planted").interactions.num_users == 30

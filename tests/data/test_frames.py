@@ -4,6 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from interlingua.data.clean import CleanConfig
 from interlingua.data.frames import is_frame, to_polars
 from interlingua.data.prepare import prepare
 from interlingua.errors import DataError
@@ -59,6 +60,27 @@ def test_pandas_with_gaps_mixed_ids_categories_and_dates():
     assert out.card["time"]["kind"] == "seconds"
 
 
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "+05:30"])
+@pytest.mark.parametrize("stored", ["pandas", "arrow"])
+def test_pandas_times_with_a_zone_are_seconds_of_utc(zone, stored):
+    pandas, arrow = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    times = pandas.to_datetime(["2017-07-14 02:40:00", "2017-07-14 02:40:09", None]).tz_localize("UTC").tz_convert(zone)
+    series = pandas.Series(times)
+    if stored == "arrow":
+        series = series.astype(pandas.ArrowDtype(arrow.timestamp("ns", zone)))
+    frame = pandas.DataFrame({"user": ["a", "b", "c"], "item": ["x", "y", "z"], "time": series})
+    assert to_polars(frame)["time"].dtype.time_zone is None
+    out = prepare(frame, clean=CleanConfig(max_bad_share=0.5), quiet=True)
+    assert out.interactions.times.tolist() == [1_500_000_000, 1_500_000_009]  # and the missing time is a bad row
+
+
+def test_pandas_periods_are_read_as_dates():
+    pandas = pytest.importorskip("pandas")
+    when = pandas.period_range("2017-07-14", periods=2, freq="D")
+    frame = pandas.DataFrame({"user": ["a", "b"], "item": ["x", "y"], "time": when})
+    assert prepare(frame, quiet=True).interactions.times.tolist() == [1_499_990_400, 1_500_076_800]
+
+
 def test_ids_that_pandas_made_floats_are_integers_again():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"user": [1.0, 2.0], "item": [3.0, 4.0]})
@@ -78,6 +100,11 @@ def test_a_mapping_of_frames_with_one_column_mapping_for_all():
     columns = {"user_id": "who", "item_id": "what", "title": "label"}
     out = prepare({"interactions": events, "items": items}, columns=columns, quiet=True)
     assert out.catalogue.titles == ["The X", "untitled item y"]
+
+
+def test_text_columns_that_no_frame_has():
+    with pytest.raises(DataError, match=r"columns\.title = 'label': there is no table of items"):
+        prepare(pl.DataFrame(COLUMNS), columns={"title": "label"}, quiet=True)
 
 
 def test_wrong_mappings_and_things_that_are_no_tables():

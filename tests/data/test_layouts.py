@@ -148,6 +148,32 @@ def test_recbole_atomic_files(tmp_path):
         assert out.interactions.times.tolist() == [T, T + 5, T]
 
 
+def test_repeated_text_ids_name_the_folders_file(tmp_path):
+    atomic, tables = tmp_path / "atomic", tmp_path / "tables"
+    atomic.mkdir(), tables.mkdir()
+    (atomic / "small.inter").write_text(INTER)
+    (atomic / "small.item").write_text("item_id:token\tlabel:token_seq\n10\tToy Story\n10\tAgain\n")
+    parquet(tables, user_id=["a", "a"], item_id=["x", "y"])
+    pl.DataFrame({"item_id": ["x", "x"], "title": ["X", "Y"]}).write_parquet(tables / "items.parquet")
+    for source, file in ((atomic, "small.item"), (tables, "items.parquet")):
+        undo = [d["undo"] for d in prepare(source, quiet=True).card["decisions"]]
+        assert f"make the ids unique in {source / file}" in undo
+
+
+def test_misspelt_text_columns_of_folders(tmp_path):
+    atomic, tables = tmp_path / "atomic", tmp_path / "tables"
+    atomic.mkdir(), tables.mkdir()
+    (atomic / "small.inter").write_text(INTER)
+    (atomic / "small.item").write_text("item_id:token\tlabel:token_seq\n10\tToy Story\n")
+    parquet(tables, user_id=["a", "a"], item_id=["x", "y"])
+    assert titles(prepare(atomic, columns={"title": "label:token_seq"}, quiet=True))["10"] == "Toy Story"
+    with pytest.raises(DataError, match=r"unknown column 'lable' in .*small\.item.*did you mean 'label'"):
+        prepare(atomic, columns={"title": "lable:token_seq"}, quiet=True)
+    for source, role in ((atomic, "profile"), (tables, "title"), (tables, "profile")):
+        with pytest.raises(DataError, match=rf"columns\.{role} = 'label': there is no table"):
+            prepare(source, columns={role: "label"}, quiet=True)
+
+
 def test_recbole_benchmark_files_give_the_parts(tmp_path):
     head, *rows = INTER.strip().split("\n")
     for part, row in zip(("train", "valid", "test"), rows, strict=True):

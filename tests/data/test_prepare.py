@@ -231,6 +231,23 @@ def test_a_full_disk_under_polars_is_an_error_without_a_traceback(tmp_path):
     assert same(load(tmp_path), tiny())
 
 
+def test_saving_overwrites_neither_other_files_nor_the_source(tmp_path):
+    EVENTS.write_parquet(tmp_path / "interactions.parquet")
+    before = (tmp_path / "interactions.parquet").read_bytes()
+    for prepared in (tiny(), prepare(tmp_path, quiet=True)):
+        with pytest.raises(DataError, match=r"(something else than a prepared dataset|would overwrite it)"):
+            save(prepared, tmp_path)
+    assert (tmp_path / "interactions.parquet").read_bytes() == before
+    made = save(prepare(tmp_path, quiet=True), tmp_path / "made")
+    for prepared in (load(made), prepare(made, filter=FilterConfig(min_item=2), quiet=True)):
+        with pytest.raises(DataError, match="would overwrite it"):
+            save(prepared, made)
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards" / "card.json").write_text("7")  # valid JSON, but no card
+    with pytest.raises(DataError, match=r"something else.*card\.json"):
+        save(tiny(), tmp_path / "cards")
+
+
 def test_a_sample_of_users_is_seeded_and_logged():
     world = {"interactions": pl.DataFrame({"user": np.repeat(np.arange(50), 4), "item": np.tile(np.arange(4), 50)})}
     one, two, other = (prepare(world, max_users=10, seed=s, quiet=True) for s in (1, 1, 2))

@@ -212,6 +212,43 @@ def test_item_and_user_texts_from_further_files(tmp_path):
     assert out.catalogue.users["profile"].to_list() == [None, "likes quiet books"]
 
 
+def test_repeated_and_missing_text_ids_name_the_file_with_the_texts(tmp_path):
+    (tmp_path / "e.csv").write_text(CSV)
+    (tmp_path / "things.csv").write_text("item,title\ni1,First\ni1,Again\n,Nobody\n")
+    (tmp_path / "people.csv").write_text("user,profile\nu1,quiet\nu1,loud\n")
+    options = {"items": str(tmp_path / "things.csv"), "users": str(tmp_path / "people.csv")}
+    undo = {d["what"]: d["undo"] for d in read(tmp_path / "e.csv", options=options).card["decisions"]}
+    kept = "texts with an id that came before, the first kept"
+    assert undo[f"item {kept}"] == f"make the ids unique in {tmp_path / 'things.csv'}"
+    assert undo[f"user {kept}"] == f"make the ids unique in {tmp_path / 'people.csv'}"
+    assert undo["item texts without an id, dropped"] == f"give them an id in {tmp_path / 'things.csv'}"
+    (tmp_path / "things.csv").write_text("label\nFirst\n")
+    with pytest.raises(DataError, match=r"things\.csv: the table of items has no column item_id \(it has label\)"):
+        read(tmp_path / "e.csv", options=options)
+
+
+def test_a_misspelt_text_column_is_an_error_once_all_tables_are_read(tmp_path):
+    (tmp_path / "e.csv").write_text(CSV)
+    (tmp_path / "things.csv").write_text("item,product_title,kind\ni1,First,A\n")
+    (tmp_path / "people.csv").write_text("user,words\nu1,quiet\n")
+    options = {"items": str(tmp_path / "things.csv"), "users": str(tmp_path / "people.csv")}
+    right = {"title": "product_title", "categories": "kind", "profile": "words", "user_id": "user", "item_id": "item"}
+    out = read(tmp_path / "e.csv", options=options, columns=right)
+    assert out.catalogue.titles[0] == "First"
+    assert out.catalogue.users["profile"][0] == "quiet"
+    near = r"unknown column 'product_titel' in .*things\.csv \(columns\.title\); did you mean 'product_title'"
+    with pytest.raises(DataError, match=near):
+        read(tmp_path / "e.csv", options=options, columns=right | {"title": "product_titel"})
+    with pytest.raises(DataError, match=r"'wrods' in .*people\.csv.*did you mean 'words'"):
+        read(tmp_path / "e.csv", options=options, columns=right | {"profile": "wrods"})
+    with pytest.raises(DataError, match=r"'rating' in .*things\.csv.*3 known: item, kind, product_title"):
+        read(tmp_path / "e.csv", options=options, columns={"description": "rating"})  # the events have it, to no use
+    for role, side in (("description", "items"), ("profile", "users")):
+        with pytest.raises(DataError, match=rf"columns\.{role} = 'words': there is no table of {side}"):
+            read(tmp_path / "e.csv", columns={role: "words"})
+    assert read(tmp_path / "e.csv", options=options, columns={"title": ""}).catalogue.titles[0] == "untitled item i1"
+
+
 def test_titles_in_the_events_become_item_texts(tmp_path):
     (tmp_path / "e.csv").write_text("user,item,title\na,x,The X\nb,x,The X\nb,y,The Y\n")
     assert read(tmp_path / "e.csv").catalogue.titles == ["The X", "The Y"]

@@ -85,6 +85,36 @@ def test_bad_requests_are_refused(client, body):
     assert client.post("/v1/recommend", json=body).status_code == 422
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        r'{"user_id": "\ud800"}',
+        r'{"history": ["a\udfff"]}',
+        r'{"history": [], "exclude": ["\ud800"]}',
+        r'{"history": [], "\ud800": 1}',
+        r'{"history": [], "k": NaN}',
+        r'{"history": [], "k": 1e999}',
+        r'"\ud800"',
+    ],
+)
+def test_what_json_cannot_repeat_is_refused(recommender, body):
+    """Half of a surrogate pair is no character, and NaN no number: both are wrong input, not a fault of the server."""
+    with TestClient(create_app(recommender), raise_server_exceptions=False) as client:
+        answer = client.post("/v1/recommend", content=body, headers={"content-type": "application/json"})
+        assert answer.status_code == 422
+        (problem,) = answer.json()["detail"]
+        assert problem["loc"][0] == "body"
+        assert problem["msg"]
+        assert 'route="/v1/recommend",status="422"} 1' in client.get("/metrics").text
+
+
+def test_characters_beyond_the_basic_plane_are_ids(client):
+    body = r'{"history": ["\ud83d\ude00"]}'  # a whole pair
+    answer = client.post("/v1/recommend", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 200
+    assert answer.json()["unknown_items"] == ["\U0001f600"]
+
+
 def test_health_before_and_after_the_start(recommender):
     app = create_app(recommender)
     cold = TestClient(app)  # outside `with`: the lifespan has not run

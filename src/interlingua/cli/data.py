@@ -20,7 +20,8 @@ DataSets = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="An option of [data]: filter.min_user=5, split=ratio, columns.user_id=reader, ... Repeatable.",
+        help="An option of [data], with or without data. before it: filter.min_user=5, split=ratio, "
+        "columns.user_id=reader, ... Repeatable.",
     ),
 ]
 
@@ -53,7 +54,7 @@ def listing(as_json: AsJson = False) -> None:
 @app.command()
 def prepare(
     source: Source,
-    out: Annotated[Path, typer.Option("--out", help="Folder to write the prepared dataset to.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write: a new or empty one, or a prepared dataset.")],
     sets: DataSets = None,
     seed: Seed = 7,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be kept; write nothing.")] = False,
@@ -61,7 +62,10 @@ def prepare(
 ) -> None:
     """Read, check, filter and split a source; write it as a folder of parquet files and one card."""
     from interlingua.data.prepare import save
+    from interlingua.data.prepared import check_target
 
+    if not dry_run:
+        check_target(out)  # before the minutes that reading may take
     prepared = _prepared(source, sets, seed)
     if not dry_run:
         save(prepared, out)

@@ -83,6 +83,7 @@ class Amazon:
             licence=AMAZON,
             url="https://amazon-reviews-2023.github.io/",
             where=str(reviews),
+            items_where=str(meta or ""),
             columns={
                 "user_id": "reviewerID / user_id",
                 "item_id": "asin / parent_asin",

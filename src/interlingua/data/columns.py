@@ -111,3 +111,31 @@ def check_roles(given: Mapping[str, str]) -> None:
     for role in given:
         if role not in known:
             raise DataError(unknown("role", role, known, "columns"))
+
+
+def check_texts(given: Mapping[str, str], read: Mapping[str, tuple[Roles, Sequence[str]]]) -> None:
+    """Rejects names of text columns that no table has, once all tables of a source are read.
+
+    A mapping may name columns that only one of the tables has, so no single table can refuse them. What is missing
+    among the roles of events stopped :func:`rename`.
+
+    Args:
+        given: role -> column, as the user said.
+        read: file or object -> the roles that are looked for in it, and its columns.
+
+    Raises:
+        DataError: with the columns that there are, and the nearest.
+    """
+    for role, column in given.items():
+        if not column or role in EVENT_ROLES:
+            continue
+        tables = {where: names for where, (roles, names) in read.items() if role in roles}
+        if not tables:
+            side = "items" if role in ITEM_ROLES else "users"
+            raise DataError(
+                f"columns.{role} = {column!r}: there is no table of {side} to read it from (read: {', '.join(read)}); "
+                f"give the texts of {side} as a table of their own, or leave columns.{role} out"
+            )
+        if not any(column in names for names in tables.values()):
+            known = {name for names in tables.values() for name in names}
+            raise DataError(unknown("column", column, known, f"{' and '.join(tables)} (columns.{role})"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, of_texts, rename
+from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, Roles, check_texts, of_texts, rename
 from interlingua.data.raw import Log, Raw
 from interlingua.errors import DataError
 
@@ -54,16 +54,24 @@ def to_polars(source: Any, where: str = "frame") -> pl.DataFrame:
 def _column(column: Any) -> pl.Series:
     kind = str(column.dtype)
     if kind in ("object", "category", "str", "string") or kind.startswith("string"):
-        missing = column.isna().tolist()
-        values = column.tolist()
-        if not all(isinstance(v, str) or gone for v, gone in zip(values, missing, strict=True)):
-            lists = any(isinstance(v, list | tuple) for v in values)
-            as_text = (lambda v: ", ".join(map(str, v)) if isinstance(v, list | tuple) else str(v)) if lists else str
-            values = [as_text(v) for v in values]
-        return pl.Series([None if gone else v for v, gone in zip(values, missing, strict=True)], dtype=pl.String)
+        return _texts(column)
     if kind.startswith(("Int", "UInt", "Float", "boolean")):  # pandas' own nullable types
         return pl.Series([None if gone else v for v, gone in zip(column.tolist(), column.isna().tolist(), strict=True)])
-    return pl.Series(column.to_numpy())
+    if kind.startswith(("datetime64[", "timestamp[")) and getattr(column.dt, "tz", None) is not None:
+        # NumPy has no zones and would give Python objects; UTC is what every other time is counted in
+        column = column.dt.tz_convert("UTC").dt.tz_localize(None)
+    values = column.to_numpy()
+    return _texts(column) if values.dtype == object else pl.Series(values)  # e.g. periods
+
+
+def _texts(column: Any) -> pl.Series:
+    missing = column.isna().tolist()
+    values = column.tolist()
+    if not all(isinstance(v, str) or gone for v, gone in zip(values, missing, strict=True)):
+        lists = any(isinstance(v, list | tuple) for v in values)
+        as_text = (lambda v: ", ".join(map(str, v)) if isinstance(v, list | tuple) else str(v)) if lists else str
+        values = [as_text(v) for v in values]
+    return pl.Series([None if gone else v for v, gone in zip(values, missing, strict=True)], dtype=pl.String)
 
 
 def _of_arrays(source: Mapping[str, Any]) -> pl.DataFrame:
@@ -90,14 +98,27 @@ def read_frames(source: Any, columns: Mapping[str, str], log: Log) -> Raw:
         raise DataError(f"unknown tables {sorted(extra)}; a mapping may hold {', '.join(NAMES)}")
     if tables.get("interactions") is None:
         raise DataError(f"no table of events: a mapping needs the key 'interactions' (it has {sorted(tables)})")
-    events, used = rename(
-        to_polars(tables["interactions"], "interactions"), EVENT_ROLES, columns, "frame of events", log
+    read: dict[str, tuple[Roles, list[str]]] = {}
+
+    def renamed(name: str, roles: Roles) -> tuple[pl.DataFrame | None, dict[str, str]]:
+        if tables.get(name) is None:
+            return None, {}
+        frame, where = to_polars(tables[name], name), f"frame of {'events' if name == 'interactions' else name}"
+        read[where] = roles, frame.columns
+        own = columns if roles is EVENT_ROLES else of_texts(columns, frame)
+        return rename(frame, roles, own, where, log)
+
+    events, used = renamed("interactions", EVENT_ROLES)
+    items, users = renamed("items", ITEM_ROLES)[0], renamed("users", USER_ROLES)[0]
+    assert events is not None  # refused above
+    check_texts(columns, read)
+    return Raw(
+        events,
+        items,
+        users,
+        name="frames",
+        where="frame of events",
+        items_where="frame of items",
+        users_where="frame of users",
+        columns=used,
     )
-    items = users = None
-    if tables.get("items") is not None:
-        given = to_polars(tables["items"], "items")
-        items, _ = rename(given, ITEM_ROLES, of_texts(columns, given), "frame of items", log)
-    if tables.get("users") is not None:
-        given = to_polars(tables["users"], "users")
-        users, _ = rename(given, USER_ROLES, of_texts(columns, given), "frame of users", log)
-    return Raw(events, items, users, name="frames", where="frame of events", columns=used)

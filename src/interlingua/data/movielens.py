@@ -71,6 +71,8 @@ class Movielens:
             url="https://grouplens.org/datasets/movielens/",
             time_unit="s",
             where=str(path / f"ratings.{'dat' if dat else 'csv'}"),
+            items_where=str(path / f"movies.{'dat' if dat else 'csv'}"),
+            users_where=str(path / "users.dat"),
             columns={role: column for column, role in names.items()} | {"rating": "rating", "timestamp": "timestamp"},
         )
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import polars as pl
 
 from interlingua.core import Domain
-from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, of_texts, rename
+from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, Roles, check_texts, of_texts, rename
 from interlingua.data.guard import refuse_unused
 from interlingua.data.raw import Log, Raw
 from interlingua.errors import DataError
@@ -50,6 +50,7 @@ def read_folder(path: Path, columns: dict[str, str], log: Log) -> Raw:
     """
     frames: dict[str, pl.DataFrame | None] = {}
     used: dict[str, str] = {}
+    read: dict[str, tuple[Roles, list[str]]] = {}
     for name, roles in (("interactions", EVENT_ROLES), ("items", ITEM_ROLES), ("users", USER_ROLES)):
         file = path / f"{name}.parquet"
         if not file.is_file():
@@ -60,11 +61,13 @@ def read_folder(path: Path, columns: dict[str, str], log: Log) -> Raw:
         except (OSError, pl.exceptions.PolarsError) as error:
             raise DataError(f"{file} is not a readable parquet file: {error}") from None
         own = columns if roles is EVENT_ROLES else of_texts(columns, frame)
+        read[str(file)] = roles, frame.columns
         frames[name], found = rename(frame, roles, own, str(file), log)
         used = used or found
     events = frames["interactions"]
     if events is None:
         raise DataError(f"{path} has no {EVENTS}")
+    check_texts(columns, read)
     meta = _meta(path)
     source = meta.get("source", "")
     words = _table(meta, "domain")
@@ -83,6 +86,8 @@ def read_folder(path: Path, columns: dict[str, str], log: Log) -> Raw:
         time_unit=TIME_KINDS.get(str(kind)),
         keep_items=_table(meta, "filter").get("items_without_events") == "keep",
         where=str(path / EVENTS),
+        items_where=str(path / "items.parquet"),
+        users_where=str(path / "users.parquet"),
         columns=used,
     )
 

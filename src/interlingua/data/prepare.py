@@ -129,9 +129,11 @@ def prepare_raw(
     """:func:`prepare` for rows that a reader has found."""
     filter, split, clean = filter or FilterConfig(), split or SplitConfig(), clean or CleanConfig()
     events, kind = clean_events(raw, clean, log)
-    texts = clean_texts(raw.items, "item_id", "item", clean, log, raw.where)
+    texts = clean_texts(raw.items, "item_id", "item", clean, log, raw.items_where or raw.where)
     has_user_texts = raw.users is not None and raw.users.width > 1
-    user_texts = clean_texts(raw.users, "user_id", "user", clean, log, raw.where) if has_user_texts else None
+    user_texts = None
+    if has_user_texts:
+        user_texts = clean_texts(raw.users, "user_id", "user", clean, log, raw.users_where or raw.where)
     raw.events = pl.DataFrame()  # ten million rows of strings need not wait for the end
     interactions, given = _encode(events, kind)
     del events
@@ -169,7 +171,7 @@ def prepare_raw(
         "warnings": log.warnings,
     }
     card["fingerprint"] = fingerprint(interactions, catalogue, parts, divided.protocol)
-    return Prepared(interactions, catalogue, divided, card, parts)
+    return Prepared(interactions, catalogue, divided, card, parts, raw.path)
 
 
 def prepare_config(config: DataConfig, seed: int, source: Any = None) -> Prepared:

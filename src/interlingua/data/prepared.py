@@ -25,6 +25,7 @@ from interlingua.errors import DataError
 
 SCHEMA = 1
 CARD = "card.json"
+TABLES = ("interactions", "items", "users")
 MAX_ID_BYTES = 1 << 29
 """Above this size an id array is kept as Python strings instead of fixed-width ones (one very long id is enough)"""
 
@@ -43,6 +44,8 @@ class Prepared:
     """name, domain, time, licence, url, steps, decisions, warnings, counts, fingerprint"""
     parts: Parts
     """(N,) 0 train, 1 valid, 2 test, 3 unused, for each event of ``interactions``"""
+    source: Path | None = None
+    """file or folder that it was read from, which :func:`save` never overwrites; None: it came from memory"""
 
     @property
     def fingerprint(self) -> str:
@@ -88,9 +91,11 @@ def save(prepared: Prepared, folder: Path | str) -> Path:
     A dataset that is there already is replaced once the new one is whole; other files in the folder stay.
 
     Raises:
-        DataError: the folder cannot be written; what was in it is untouched.
+        DataError: the folder is the dataset's own source, holds something else than a prepared dataset, or cannot be
+            written; what was in it is untouched.
     """
     folder = Path(folder)
+    check_target(folder, prepared.source)
     events, catalogue = prepared.interactions, prepared.catalogue
     user_ids = pl.Series(events.user_ids.tolist(), dtype=pl.String)
     item_ids = pl.Series(events.item_ids.tolist(), dtype=pl.String)
@@ -119,12 +124,19 @@ def save(prepared: Prepared, folder: Path | str) -> Path:
     return folder
 
 
+def _staging(folder: Path, process: int | str) -> Path:
+    """Where :func:`save` fills its files before they take their places."""
+    return folder / f".{folder.resolve().name}.{process}.tmp"
+
+
 @contextmanager
 def _whole(folder: Path) -> Iterator[Path]:
     """Yields a temporary folder to fill; what it holds comes to ``folder`` only if nothing failed on the way."""
     final = folder.resolve()  # a link is followed: what it points to is replaced, not the link
     # inside a folder that exists: its parent may be read-only, or another disk to which nothing can be renamed
-    staging = (final if final.is_dir() else final.parent) / f".{final.name}.{os.getpid()}.tmp"
+    staging = _staging(final, os.getpid())
+    if not final.is_dir():
+        staging = final.parent / staging.name
     try:
         shutil.rmtree(staging, ignore_errors=True)  # of a killed process with our number
         staging.mkdir(parents=True)
@@ -139,13 +151,41 @@ def _whole(folder: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
+def check_target(folder: Path, source: Path | None = None) -> None:
+    """Refuses a folder in which :func:`save` would overwrite somebody's files.
+
+    Args:
+        folder: where a dataset is to be written; what :func:`save` wrote there before, finished or not, may go.
+        source: file or folder that the dataset is read from.
+
+    Raises:
+        DataError: the folder holds something else, or is the source.
+    """
+    advice = "name a new or empty folder (--out; Python: save(prepared, FOLDER))"
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is a file, and a dataset is a folder; {advice}")
+    if source is not None:
+        here, read = folder.resolve(), source.resolve()
+        if read == here or read in [here / f"{name}.parquet" for name in TABLES]:
+            raise DataError(
+                f"{folder} is what the dataset is read from ({source}), and preparing would overwrite it; "
+                "name another folder (--out; Python: save(prepared, FOLDER))"
+            )
+    if not folder.is_dir() or is_prepared(folder) or any(folder.glob(_staging(folder, "*").name)):
+        return  # the last: an earlier save was killed while it put its files in place
+    if found := sorted(p.name for p in folder.iterdir()):
+        shown = ", ".join(found[:6]) + (", ..." if len(found) > 6 else "")
+        raise DataError(f"{folder} holds something else than a prepared dataset ({shown}); {advice}")
+
+
 def is_prepared(folder: Path | str) -> bool:
     """Whether :func:`save` wrote this folder."""
     path = Path(folder) / CARD
     try:
-        return "fingerprint" in json.loads(path.read_text(encoding="utf-8"))
+        card = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
+    return isinstance(card, dict) and "fingerprint" in card
 
 
 def load(folder: Path | str, *, verify: bool = True) -> Prepared:
@@ -167,7 +207,7 @@ def load(folder: Path | str, *, verify: bool = True) -> Prepared:
     except FileNotFoundError:
         raise DataError(
             f"{folder} holds no prepared dataset ({CARD} is missing); "
-            f"make one with: interlingua data prepare SOURCE --out {folder}"
+            "make one with: interlingua data prepare SOURCE --out FOLDER"
         ) from None
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise DataError(
@@ -178,7 +218,7 @@ def load(folder: Path | str, *, verify: bool = True) -> Prepared:
             f"{folder} has schema {schema}, this interlingua reads up to {SCHEMA}; pip install -U interlingua"
         )
     try:
-        frame, items, users = (pl.read_parquet(folder / f"{n}.parquet") for n in ("interactions", "items", "users"))
+        frame, items, users = (pl.read_parquet(folder / f"{n}.parquet") for n in TABLES)
         events, parts = _decode(frame, items["item_id"], users["user_id"])
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{folder} is incomplete or damaged ({error}); prepare the data again") from None
@@ -189,7 +229,7 @@ def load(folder: Path | str, *, verify: bool = True) -> Prepared:
             "prepare it again"
         )
     split = of_parts(events, parts, protocol=protocol, valid_known=valid_known, kind=kind)
-    return Prepared(events, catalogue, split, card, parts)
+    return Prepared(events, catalogue, split, card, parts, folder)
 
 
 def _decode(frame: pl.DataFrame, item_ids: pl.Series, user_ids: pl.Series) -> tuple[Interactions, Parts]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
@@ -88,5 +89,11 @@ class Raw:
     """the source says that items without an event belong to the catalogue (a dataset prepared so)"""
     where: str = ""
     """file or object, for error messages"""
+    items_where: str = ""
+    """the same of the texts of items, where it is another one"""
+    users_where: str = ""
+    """the same of the texts of users"""
+    path: Path | None = None
+    """file or folder that was read; None: rows from memory or a generated world"""
     columns: Mapping[str, str] = field(default_factory=dict)
     """role -> column of the source, as used"""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, rename
+from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, Roles, check_texts, rename
 from interlingua.data.files import check_file, read_table
 from interlingua.data.guard import refuse_unused
 from interlingua.data.raw import Log, Raw
@@ -48,18 +48,30 @@ class Recbole:
             events, stem = self._table(files[0], log), files[0].stem
         events, used = rename(events, EVENT_ROLES, given, str(files[0]), log)
         texts = {}
+        read: dict[str, tuple[Roles, list[str]]] = {str(files[0]): (EVENT_ROLES, events.columns)}
         for ending, roles in (("item", ITEM_ROLES), ("user", USER_ROLES)):
             file = files[0].with_name(f"{stem}.{ending}")
             if file.is_file():
                 table = self._table(file, log)
+                read[str(file)] = roles, table.columns
                 own = {r: c for r, c in given.items() if c in table.columns}
                 texts[ending] = rename(table, roles, own, str(file), log)[0]
+        check_texts(given, read)
         items = texts.get("item")
         if items is not None:
             items = items.with_columns(
                 pl.col(c).str.replace_all(" ", ", ", literal=True) for c in items.columns if c == "categories"
             )
-        return Raw(events, items, texts.get("user"), name=stem, where=str(files[0]), columns=used)
+        return Raw(
+            events,
+            items,
+            texts.get("user"),
+            name=stem,
+            where=str(files[0]),
+            items_where=str(files[0].with_name(f"{stem}.item")),
+            users_where=str(files[0].with_name(f"{stem}.user")),
+            columns=used,
+        )
 
     @staticmethod
     def _plain(columns: dict[str, str]) -> dict[str, str]:

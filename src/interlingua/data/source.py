@@ -56,6 +56,7 @@ def read(
     with guarded(str(path), f"the reader {name} cannot use it", "correct the file, or choose another with reader"):
         raw: Raw = chosen().read(path, columns=dict(columns), options=dict(options), seed=seed, log=log)
     raw.name = raw.name or path.name
+    raw.path = None if known and known.generated else path
     if known:
         raw.name, raw.domain = known.name, known.domain
         raw.licence, raw.url = known.licence, known.url

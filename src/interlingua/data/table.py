@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import polars as pl
 
 from interlingua.config import Config, build
-from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, guess, rename
+from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, Roles, check_texts, guess, rename
 from interlingua.data.files import (
     begins_array,
     check_file,
@@ -30,6 +30,9 @@ SEPARATORS = ("::", "\t", ";", "|", ",")
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 BY_POSITION = ("user_id", "item_id", "rating", "timestamp")
 """What the first four columns of a file without a header line are taken for"""
+
+IN_EVENTS: Roles = {role: ITEM_ROLES[role] for role in ("title", "categories")}
+"""Texts of items that may stand in the events' own rows; a description there is rather a review"""
 
 
 class TableConfig(Config):
@@ -61,19 +64,38 @@ class Table:
         """See :func:`interlingua.data.source.read`."""
         config = build(TableConfig, options, "[data].options")
         events, used = rename(any_table(path, config, log, EVENT_ROLES), EVENT_ROLES, columns, str(path), log)
-        items = self._texts(config.items, config, ITEM_ROLES, columns, log)
-        users = self._texts(config.users, config, USER_ROLES, columns, log)
+        read: dict[str, tuple[Roles, list[str]]] = {}
+        items = self._texts(config.items, config, ITEM_ROLES, columns, log, read)
+        users = self._texts(config.users, config, USER_ROLES, columns, log, read)
         if items is None and "item_id" in events.columns:
             items = self._texts_of_events(events, columns, log)
-        return Raw(events, items, users, name=path.name.split(".")[0], where=str(path), columns=used)
+        if config.items is None:
+            read[str(path)] = IN_EVENTS, events.columns
+        check_texts(columns, read)
+        return Raw(
+            events,
+            items,
+            users,
+            name=path.name.split(".")[0],
+            where=str(path),
+            items_where=config.items or "",
+            users_where=config.users or "",
+            columns=used,
+        )
 
     @staticmethod
     def _texts(
-        path: str | None, config: TableConfig, roles: Any, columns: dict[str, str], log: Log
+        path: str | None,
+        config: TableConfig,
+        roles: Roles,
+        columns: dict[str, str],
+        log: Log,
+        read: dict[str, tuple[Roles, list[str]]],
     ) -> pl.DataFrame | None:
         if path is None:
             return None
         frame = any_table(Path(path).expanduser(), config, log, roles)
+        read[path] = roles, frame.columns
         # a mapping may name columns that only the other file has
         given = {role: column for role, column in columns.items() if column in frame.columns}
         return rename(frame, roles, given, path, log)[0]
@@ -82,9 +104,8 @@ class Table:
     def _texts_of_events(events: pl.DataFrame, columns: dict[str, str], log: Log) -> pl.DataFrame | None:
         """Titles that stand in the events' own rows."""
         rest = [c for c in events.columns if c not in EVENT_ROLES]
-        wanted = {role: names for role, names in ITEM_ROLES.items() if role in ("title", "categories")}
-        given = {role: column for role, column in columns.items() if role in wanted}
-        used = guess(rest, wanted, given, "the events")
+        given = {role: column for role, column in columns.items() if role in IN_EVENTS}
+        used = guess(rest, IN_EVENTS, given, "the events")
         if not used:
             return None
         log.note("item texts from the events: " + ", ".join(f"{role} = {column}" for role, column in used.items()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class Run:
     """start of the content key, or the folder's name"""
     reports: dict[str, Report]
     """protocol name -> report"""
+    data: dict[str, Any] = field(default_factory=dict)
+    """the recipe's [data] options; empty where there is no card"""
 
 
 def load_run(path: Path | str) -> Run:
@@ -55,7 +57,12 @@ def load_run(path: Path | str) -> Run:
         resolved = {section: values for section, values in resolved.items() if section != "evaluate"}
     recipe = json.dumps(resolved, sort_keys=True, default=str)
     return Run(
-        str(card.get("name") or path.name), recipe, card.get("seed"), str(card.get("key", path.name))[:8], reports
+        str(card.get("name") or path.name),
+        recipe,
+        card.get("seed"),
+        str(card.get("key", path.name))[:8],
+        reports,
+        dict(resolved.get("data") or {}) if isinstance(resolved, dict) else {},
     )
 
 
@@ -149,7 +156,8 @@ def compare_runs(
     out = []
     for name in [protocol] if protocol else shared:
         rows = {label: [_sliced(run.reports[name], part) for run in groups[label]] for label in have[name]}
-        found = compare(rows, metrics=metrics, test=test, reference=reference)
+        data = {label: groups[label][0].data for label in rows}  # a row's seeds share one recipe
+        found = compare(rows, metrics=metrics, test=test, reference=reference, data=data)
         missing = tuple(f"{label} has no {name} report and is left out" for label in groups if label not in rows)
         out.append(replace(found, warnings=(*found.warnings, *missing)))
     return out

@@ -6,6 +6,7 @@ works; the model itself is used by one thread at a time.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -13,6 +14,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from interlingua import __version__
@@ -119,7 +121,14 @@ def reason(recommender: Recommender, item: str, user: str | None, history: Seque
 
 
 def _add_accounting(app: FastAPI, counts: Counts) -> None:
-    """Counts every request by its route (never by its raw path) and turns deliberate errors into 422."""
+    """Counts every request by its route (never by its raw path) and turns refused requests into 422."""
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        # FastAPI's own answer repeats the input, and fails on what JSON lets in but not out: lone surrogates (half of
+        # a character's escape), NaN. Where and why is enough, in ASCII, because a wrong key is part of "where".
+        problems = [{key: problem[key] for key in ("type", "loc", "msg")} for problem in error.errors()]
+        return Response(json.dumps({"detail": problems}), status_code=422, media_type="application/json")
 
     @app.exception_handler(InterlinguaError)
     async def refused(request: Request, error: InterlinguaError) -> JSONResponse:
