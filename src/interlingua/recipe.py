@@ -109,7 +109,7 @@ def load(name: str | Path, sets: Sequence[str] = (), data: str | None = None) ->
     """
     path = find(name)
     values = merge(read_toml(path), parse_sets(sets))
-    if data is not None:
+    if data is not None and isinstance(values.get("data", {}), Mapping):  # anything else is resolve's to refuse
         values["data"] = {**values.get("data", {}), "name": data}
     return resolve(values, path.stem, str(path))
 
@@ -119,6 +119,9 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
     from interlingua.data.prepare import DataConfig
 
     problems = [unknown("section", s, SECTIONS, where) for s in values if s not in SECTIONS]
+    problems += [_no_table(s, values[s], where) for s in SECTIONS if not isinstance(values.get(s), Mapping | None)]
+    given = values.keys()  # --set llm=null takes the reader away, and leaves what was frozen for it as it was
+    values = {section: table for section, table in values.items() if isinstance(table, Mapping)}
     parts: dict[str, Any] = {}
 
     def attempt(section: str, make: Any) -> None:
@@ -130,12 +133,15 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
     attempt("data", lambda: build(DataConfig, values.get("data", {}), f"{where} [data]"))
     attempt("evaluate", lambda: build(EvaluateConfig, values.get("evaluate", {}), f"{where} [evaluate]"))
     align = dict(values.get("align", {}))
-    frozen = align.pop("frozen", ["backbone"] if "llm" in values else [])
+    frozen = align.pop("frozen", ["backbone"] if "llm" in given else [])
+    if frozen not in (["backbone"], [], "backbone"):
+        problems.append(f"{where} [align].frozen is ['backbone'] or [], got {frozen!r}")
+        frozen = []
     for kind in ("backbone", "text", "align", "llm"):
         table = align if kind == "align" else values.get(kind)
         if table:
             attempt(kind, lambda kind=kind, table=table: _component(kind, table, where))
-    if "backbone" not in values and not problems:
+    if not values.get("backbone") and not problems:
         problems.append(f"{where} has no [backbone] section; interlingua list backbones shows what there is")
     if problems:
         raise ConfigError("\n".join(problems))
@@ -143,12 +149,21 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
     return Recipe(name, parts["data"], **named, evaluate=parts["evaluate"], frozen_backbone="backbone" in frozen)
 
 
+def _no_table(section: str, value: Any, where: str) -> str:
+    """What to write instead of ``--set backbone=lightgcn``, or of ``backbone = "lightgcn"`` in a file."""
+    word = value if isinstance(value, str) else value[0] if isinstance(value, list) and value else None
+    key, meant = ("protocols", f'["{word or "full"}"]') if section == "evaluate" else ("name", word or "NAME")
+    example = f"{section}.{key}={meant}"
+    example = f"'{example}'" if section == "evaluate" else example
+    return f"{where}: [{section}] is a table, not {value!r}; did you mean --set {example}?"
+
+
 def _component(kind: str, table: Mapping[str, Any], where: str) -> Component:
     options = dict(table)
     name = options.pop("name", None)
     if name is None:
-        raise ConfigError(
-            f"{where} [{kind}] has no name; interlingua list {registry.FOLDERS[kind]} shows what there is"
-        )
+        raise ConfigError(f"{where} [{kind}] has no name; interlingua list {registry.LISTED[kind]} shows what there is")
+    if not isinstance(name, str):
+        raise ConfigError(f"{where} [{kind}].name is a word, got {name!r}; interlingua list {registry.LISTED[kind]}")
     cls = registry.find(kind, name, f"{where} [{kind}].name")
     return Component(kind, name, cls, build(cls.Config, options, f"{where} [{kind}]"))
