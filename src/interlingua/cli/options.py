@@ -13,6 +13,7 @@ Sets = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Every random number follows from it.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show stages, keys and estimates; run nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; progress goes to stderr.")]
 Data = Annotated[
     str | None, typer.Option("--data", help="Dataset name, file or folder, instead of the recipe's [data].")
