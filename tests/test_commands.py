@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from interlingua import stages
+from interlingua import recipe as recipes
+from interlingua import registry, stages
+from interlingua.config import Config, FitConfig, build
+from interlingua.errors import ConfigError
+from interlingua.recipe import EvaluateConfig
+from interlingua.session import open_session
 
 Answer = tuple[int, str, str]
 Cli = Callable[..., Answer]
@@ -88,3 +93,102 @@ def test_compare_bootstraps_from_the_seed_that_was_given(runs: list[str], cli: C
     assert interval("--seed", "5") == interval("--seed", "5")
     assert interval("--seed", "5") != interval("--seed", "6")
     assert interval() == interval("--seed", "0")
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("backbone.fit.batch_size=0", "greater than or equal to 1"),
+        ("backbone.fit.learning_rate=nan", "finite"),
+        ("backbone.fit.epochs=-1", "greater than or equal to 0"),
+        ("backbone.fit.evaluate_every=0", "greater than or equal to 1"),
+        ("backbone.embedding_dim=0", "greater than or equal to 1"),
+        ("backbone.embedding_dim=-3", "greater than or equal to 1"),
+        ("evaluate.retrieve=0", "greater than or equal to 1"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused_before_the_run(option: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as caught:
+        recipes.load("sasrec", [option], data="planted")
+    key, _, value = option.partition("=")
+    assert key.rsplit(".", maxsplit=1)[-1] in str(caught.value)
+    assert value in str(caught.value)
+
+
+def _options() -> list[type[Config]]:
+    kinds = ("backbone", "text", "align", "llm")
+    found = [registry.find(kind, name).Config for kind in kinds for name in registry.names(kind)]
+    return [FitConfig, EvaluateConfig, *found]
+
+
+@pytest.mark.parametrize("options", _options(), ids=lambda options: options.__name__)
+def test_every_numeric_option_has_a_lower_bound_and_no_nan(options: type[Config]) -> None:
+    free = {"sample_seed"}  # any number is a seed there: it is hashed
+    for name, field in options.model_fields.items():
+        kinds = str(field.annotation)
+        if "<class 'int'>" in kinds or "<class 'float'>" in kinds or "float |" in kinds or "int |" in kinds:
+            with pytest.raises(ConfigError, match="Input should be"):
+                build(options, {name: float("nan")})
+            if name not in free:
+                with pytest.raises(ConfigError, match=name):
+                    build(options, {name: -3})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "pop", "--data", "planted"),
+        ("recommend", "RUN", "--history", ""),
+        ("explain", "RUN", "i00001", "--history", ""),
+        ("evaluate", "RUN"),
+        ("embed", "RUN"),
+        ("serve", "RUN"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_device_that_is_not_there_is_refused_by_every_command(
+    arguments: tuple[str, ...], run: str, cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import torch
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    command = [run if word == "RUN" else word for word in arguments]
+    code, _, err = cli(*command, "--device", "foo")
+    assert (code, "unknown device 'foo'" in err) == (2, True)
+    code, _, err = cli(*command, "--device", "cuda")
+    assert (code, "no CUDA device" in err) == (2, True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_library_refuses_them_too(run: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown device 'foo'"):
+        open_session(run, "foo")
+    with pytest.raises(ConfigError, match="unknown device 'foo'"):
+        stages.run("pop", out=tmp_path, data="planted", device="foo")
+    with pytest.raises(ConfigError, match="seed must be at least 0, got -1"):
+        stages.run("pop", out=tmp_path, data="planted", seed=-1)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "pop", "--data", "planted", "--seed", "-1"), "--seed"),
+        (("serve", "RUN", "--port", "99999"), "--port"),
+        (("evaluate", "RUN", "--seed", "-1"), "--seed"),
+        (("evaluate", "RUN", "--max-users", "0"), "--max-users"),
+        (("compare", "RUN", "--seed", "-1"), "--seed"),
+    ],
+)
+def test_a_number_out_of_range_names_the_option(arguments: tuple[str, ...], words: str, run: str, cli: Cli) -> None:
+    code, _, err = cli(*(run if word == "RUN" else word for word in arguments))
+    assert code == 2
+    assert err.startswith("error: ")
+    assert words in err
+
+
+def test_a_protocol_named_twice_is_measured_once(run: str, cli: Cli) -> None:
+    code, out, err = cli("evaluate", run, "--protocol", "hr-100", "--protocol", "hr-100", "--json")
+    assert code == 0, err
+    assert list(json.loads(out)["metrics"]) == ["hr-100"]

@@ -8,6 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field, field_validator
+
 from interlingua import registry
 from interlingua.config import Config, build, merge, parse_sets, read_toml
 from interlingua.errors import ConfigError, unknown
@@ -19,17 +21,22 @@ class EvaluateConfig(Config):
     """How a run is measured."""
 
     protocols: list[str] = ["full", "sampled-20"]
-    """protocol names: ``full``, ``sampled-N``, ``rlmrec``, ``hr-100``"""
+    """protocol names: ``full``, ``sampled-N``, ``rlmrec``, ``hr-100``; repeats count once"""
     part: Literal["valid", "test"] = "test"
     """``valid`` while options are being chosen; ``test`` once, for the numbers that are reported"""
-    max_users: int | None = None
+    max_users: int | None = Field(default=None, ge=1)
     """measure a deterministic random sample of the users (for slow readers; part of the protocol id)"""
-    retrieve: int = 50
+    retrieve: int = Field(default=50, ge=1)
     """full ranking with a language model: the backbone retrieves so many items, the model orders them"""
     retrieve_by: Literal["backbone", "aligned"] = "backbone"
     """``aligned``: items without a training event are retrieved through their texts, in the backbone's space"""
-    negatives_seed: int = 7
+    negatives_seed: int = Field(default=7, ge=0)
     """seed of sampled candidates and of the user sample: the same for every method that is compared"""
+
+    @field_validator("protocols")
+    @classmethod
+    def _each_once(cls, protocols: list[str]) -> list[str]:
+        return list(dict.fromkeys(protocols))
 
 
 @dataclass(frozen=True)

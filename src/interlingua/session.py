@@ -20,7 +20,7 @@ from interlingua.config import to_toml
 from interlingua.core import Aligner, Backbone, Queries, Reader, ReaderInputs, Tables, Text
 from interlingua.deploy import aligner_for
 from interlingua.errors import ArtifactError, ConfigError
-from interlingua.fit import derive_seed, seed_all
+from interlingua.fit import check_device, derive_seed, seed_all
 from interlingua.progress import duration, say
 from interlingua.recipe import Component, Recipe, resolve
 from interlingua.vectors import load_tables
@@ -52,6 +52,11 @@ class Session:
     device: str = "auto"
     done: dict[str, Artifact] = field(default_factory=dict)
     reused: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ConfigError(f"seed must be at least 0, got {self.seed}")
+        check_device(self.device)
 
     @cached_property
     def plan(self) -> dict[str, Planned]:
