@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from interlingua import artifact, registry, stages
 from interlingua import recipe as recipes
-from interlingua import registry, stages
 from interlingua.config import Config, FitConfig, build
-from interlingua.errors import ConfigError
+from interlingua.errors import ArtifactError, ConfigError
 from interlingua.recipe import EvaluateConfig
 from interlingua.session import open_session
 
@@ -192,3 +193,31 @@ def test_a_protocol_named_twice_is_measured_once(run: str, cli: Cli) -> None:
     code, out, err = cli("evaluate", run, "--protocol", "hr-100", "--protocol", "hr-100", "--json")
     assert code == 0, err
     assert list(json.loads(out)["metrics"]) == ["hr-100"]
+
+
+@pytest.mark.parametrize("entry", ["recipe", "seed"])
+def test_a_run_whose_card_lacks_an_entry_is_refused(entry: str, run: str, tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    shutil.copytree(Path(run).parent, root)
+    file = root / Path(run).name / artifact.CARD
+    card = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps({k: v for k, v in card.items() if k != entry}), encoding="utf-8")
+    with pytest.raises(ArtifactError, match="was changed after it was written"):
+        open_session(file.parent)
+    card = {
+        k: v for k, v in card.items() if k not in (entry, artifact.CARD_HASH)
+    }  # as versions before the hash wrote it
+    file.write_text(json.dumps(card), encoding="utf-8")
+    with pytest.raises(ArtifactError, match=f"no usable entry '{entry}'"):
+        open_session(file.parent)
+
+
+def test_an_edited_option_of_a_trained_model_is_refused(run: str, tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    shutil.copytree(Path(run).parent, root)
+    (file,) = root.glob(f"train-pop-*/{artifact.CARD}")
+    card = json.loads(file.read_text(encoding="utf-8"))
+    card["config"]["last_share"] = 0.5
+    file.write_text(json.dumps(card), encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"train-pop-.*card\.json was changed"):
+        open_session(root / Path(run).name)

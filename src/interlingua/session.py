@@ -293,8 +293,8 @@ def load_backbone(source: Artifact, train_events: Any) -> Backbone:
     from interlingua import registry
     from interlingua.config import build
 
-    options = dict(source.card["config"])
-    cls = registry.find("backbone", options.pop("name"))
+    options = dict(source.entry("config", dict))
+    cls = registry.find("backbone", str(options.pop("name", source.card["name"])))
     backbone: Backbone = cls(build(cls.Config, options, str(source.path)), train_events)
     backbone.load_state_dict(load_file(source.path / "weights.safetensors"))
     return backbone.eval()
@@ -309,7 +309,7 @@ def open_session(path: Path | str, device: str = "auto") -> Session:
     found = artifact.load(path)
     if found.kind != "evaluate":
         raise ArtifactError(f"{path} is a {found.kind!r} stage; a run is the folder that starts with 'evaluate-'")
-    recipe = resolve(found.card["recipe"], str(found.card["name"]), str(path))
-    session = Session(recipe, found.path.parent, int(found.card["seed"]), device)
+    recipe = resolve(found.entry("recipe", dict), found.entry("name", str), str(path))
+    session = Session(recipe, found.path.parent, found.entry("seed", int), device)
     session.done = {stage: found.parent(stage) for stage in found.parents} | {"evaluate": found}
     return session
