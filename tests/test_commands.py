@@ -12,6 +12,7 @@ import pytest
 
 from interlingua import artifact, registry, stages
 from interlingua import recipe as recipes
+from interlingua.cli.recommend import ids
 from interlingua.config import Config, FitConfig, build
 from interlingua.errors import ArtifactError, ConfigError
 from interlingua.recipe import EvaluateConfig
@@ -221,3 +222,34 @@ def test_an_edited_option_of_a_trained_model_is_refused(run: str, tmp_path: Path
     file.write_text(json.dumps(card), encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"train-pop-.*card\.json was changed"):
         open_session(root / Path(run).name)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('"i,1",i2', ["i,1", "i2"]),
+        ('i2 , "i,1", i3', ["i2", "i,1", "i3"]),
+        ('"5"" disc",5" disc', ['5" disc', '5" disc']),
+        ("i1, i2,,", ["i1", "i2"]),
+        ("", []),
+        (None, None),
+    ],
+)
+def test_ids_are_one_csv_line(text: str | None, expected: list[str] | None) -> None:
+    assert ids(text, "--history") == expected
+
+
+def test_items_whose_ids_hold_commas_can_be_named(tmp_path: Path, cli: Cli) -> None:
+    rows = [f'u{user},"i,{item}",{item}' for user in range(12) for item in range(user % 3, user % 3 + 6)]
+    table = tmp_path / "events.csv"
+    table.write_text("\n".join(["user_id,item_id,timestamp", *rows]), encoding="utf-8")
+    run = str(stages.run("pop", out=tmp_path / "runs", seed=3, data=str(table)).done["evaluate"].path)
+    code, out, err = cli("recommend", run, "--history", '"i,3","i,4"', "--exclude", '"i,5"', "-k", "9", "--json")
+    assert code == 0, err
+    found = {answer["item_id"] for answer in json.loads(out)}
+    assert {"i,1", "i,2", "i,6"} <= found
+    assert not found & {"i,3", "i,4", "i,5"}
+    code, _, err = cli("recommend", run, "--history", '"i,3')
+    assert code == 2
+    assert "--history" in err
+    assert "not one line of CSV" in err
