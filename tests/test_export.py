@@ -81,12 +81,17 @@ def test_items_without_events_are_reached_through_their_texts(run):
 def test_every_format_holds_the_same_vectors_and_comes_back_by_id(run, tmp_path):
     session = run("sasrec")
     train = session.data.split.train
-    plain = load_file(embed(session, tmp_path / "a").path / "vectors.safetensors")
+    tensors = embed(session, tmp_path / "a").path
+    plain = load_file(tensors / "vectors.safetensors")
     npy = embed(session, tmp_path / "b", "npy").path
     parquet = embed(session, tmp_path / "c", "parquet").path
     for side, ids in (("users", train.user_ids), ("items", train.item_ids)):
         order = np.random.default_rng(0).permutation(len(ids))  # joined by id, not by place
-        for path, names in ((npy / f"{side}.npy", npy / f"{side[:-1]}_ids.json"), (parquet / f"{side}.parquet", None)):
+        for path, names in (
+            (tensors / "vectors.safetensors", tensors / "ids.parquet"),
+            (npy / f"{side}.npy", npy / f"{side[:-1]}_ids.json"),
+            (parquet / f"{side}.parquet", None),
+        ):
             got, known = read_vectors(path, names, side, ids[order])
             assert known.all()
             np.testing.assert_array_equal(got, plain[side].numpy()[order])

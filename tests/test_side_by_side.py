@@ -1,5 +1,7 @@
 """Several methods on one dataset, saved runs beside them, and what is shown of a user."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +51,9 @@ def test_a_saved_run_follows_the_demos_own_with_its_numbers_and_answers(tmp_path
     last: Result = results[-1]
     assert last.run == path
     assert last.method.note == "trained before, seed 99"
-    cell = last.cell("full", None, "ndcg@10")
-    assert cell is not None
-    assert cell.value == last.reports["full"]["metrics"]["ndcg@10"] != results[0].reports["full"]["metrics"]["ndcg@10"]
+    measured = json.loads((path / "metrics.json").read_text(encoding="utf-8"))["full"]["metrics"]["ndcg@10"]
+    assert last.cell("full", None, "ndcg@10").value == measured
+    assert results[0].cell("full", None, "ndcg@10").value != measured
     (row,) = pick_users(results[0].session, 1, 7)
     shown = show_user(row, results[0], None, beside=[last], k=4)
     assert set(shown.answers) == {"popular", "mine (saved)"}
@@ -59,10 +61,23 @@ def test_a_saved_run_follows_the_demos_own_with_its_numbers_and_answers(tmp_path
     assert not set(shown.answers["mine (saved)"]) & set(shown.history)
 
 
-def test_two_saved_runs_of_one_recipe_are_told_apart(tmp_path, methods):
-    path = saved(tmp_path)
-    results = run_methods(methods[:1], out=tmp_path / "runs", seed=7, beside=[path, path])
-    assert [one.method.label for one in results[1:]] == ["mine (saved) 1", "mine (saved) 2"]
+def test_two_saved_runs_of_one_recipe_are_told_apart_and_nothing_is_shown_twice(tmp_path, methods):
+    first = saved(tmp_path)
+    path = recipe(tmp_path, "mine", "ease", extra="l2 = 10.0\n")
+    second = stages.run(path, out=tmp_path / "elsewhere", seed=99).done["evaluate"].path
+    own = stages.run(methods[0].recipe, out=tmp_path / "runs", seed=7).done["evaluate"].path
+    results = run_methods(methods[:1], out=tmp_path / "runs", seed=7, beside=[first, own, second, first])
+    assert [(one.method.label, one.run) for one in results] == [
+        ("popular", own), ("mine (saved) 1", first), ("mine (saved) 2", second),
+    ]  # fmt: skip
+
+
+def test_overrides_reach_data_and_evaluation_of_all_and_the_named_sections_of_each(tmp_path, methods):
+    tuned = [methods[0], replace(methods[1], sections=("backbone",))]
+    sets = ["evaluate.max_users=20", "backbone.neighbours=5"]
+    results = run_methods(tuned, out=tmp_path / "runs", seed=7, sets=sets)
+    assert [one.reports["full"]["n_users"] for one in results] == [20, 20]
+    assert results[1].session.recipe.backbone.config.neighbours == 5
 
 
 def test_a_run_on_other_data_or_by_another_protocol_is_refused_before_anything_long_runs(tmp_path, methods):

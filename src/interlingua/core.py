@@ -166,6 +166,10 @@ class Backbone(nn.Module):
         """(I,) added to every dot product, or None."""
         return None
 
+    def learned_items(self, train: Interactions) -> Tensor:
+        """(I,) bool: items whose vector says something; others are reached by their texts, where that is possible."""
+        return torch.as_tensor(train.item_counts > 0)
+
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         """Buffers take the stored shape: what :meth:`solve` filled is restored into a freshly made object."""
         for name, buffer in self._buffers.items():
@@ -191,10 +195,7 @@ Encode = Callable[[Tables, Batch], Encoded]
 
 
 class Aligner(nn.Module):
-    """Joins a backbone with texts. It receives the encode *function*: it may change its input or read its output.
-
-    The base class is the aligner ``none``: the backbone alone.
-    """
+    """Joins a backbone with texts through its encode *function*: it may change the input or read the output."""
 
     kind: ClassVar[str] = "align"
     Config: ClassVar[type[Config]] = Config
@@ -314,7 +315,7 @@ class ReaderInputs:
     base_items: tuple[Tensor, Tensor | None] | None = None
     """(I, Du) vectors and (I,) bias whose products with :attr:`represent` are :attr:`base_score`, where it is one"""
     cold_items: npt.NDArray[np.bool_] | None = None
-    """(I,) items without a training event"""
+    """(I,) items that the backbone has not learned: without a training event, or without a vector"""
     texts: Tensor | None = None
     """(I, T) the text encoder's own vectors, where they are frozen"""
     categories: list[str | None] | None = None

@@ -77,7 +77,7 @@ def towers(session: Session) -> Towers:
     ranker = ranker_of(session)
     where = str(session.done["evaluate"].path)
     if isinstance(ranker, TableRanker):
-        return Towers(ranker.represent, ranker.items.detach().float().cpu(), "align")
+        return _with_bias(ranker.represent, ranker.items, ranker.bias if ranker.bias.dim() else None, "align")
     if not isinstance(ranker, Backbone | Reader):
         name = session.done["read"].card["name"]
         raise ConfigError(
@@ -109,12 +109,17 @@ def _own(ranker: Any, train: Interactions, stage: str, problem: str) -> Towers:
             f"{problem} {what}, not by their dot product; choose a run whose backbone has vectors (sequence models, "
             "factorisation, graphs)"
         ) from None
+    return _with_bias(ranker.represent, items, bias, stage)
+
+
+def _with_bias(represent: Callable[[Queries], Tensor], items: Tensor, bias: Tensor | None, stage: str) -> Towers:
+    """The bias as one more dimension of the items; users have 1 there."""
     items = items.detach().float().cpu()
     if bias is None:
-        return Towers(ranker.represent, items, stage)
+        return Towers(represent, items, stage)
 
     def with_one(queries: Queries) -> Tensor:
-        users: Tensor = ranker.represent(queries)
+        users = represent(queries)
         return torch.cat([users, users.new_ones(len(users), 1)], dim=1)
 
     return Towers(with_one, torch.cat([items, bias.detach().float().cpu()[:, None]], dim=1), stage, biased=True)

@@ -140,16 +140,26 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
     attempt("data", lambda: build(DataConfig, values.get("data", {}), f"{where} [data]"))
     attempt("evaluate", lambda: build(EvaluateConfig, values.get("evaluate", {}), f"{where} [evaluate]"))
     align = dict(values.get("align", {}))
-    frozen = align.pop("frozen", ["backbone"] if "llm" in given else [])
-    if frozen not in (["backbone"], [], "backbone"):
+    frozen = align.pop("frozen", None)
+    if frozen not in (None, ["backbone"], [], "backbone"):
         problems.append(f"{where} [align].frozen is ['backbone'] or [], got {frozen!r}")
-        frozen = []
+        frozen = None
     for kind in ("backbone", "text", "align", "llm"):
         table = align if kind == "align" else values.get(kind)
         if table:
             attempt(kind, lambda kind=kind, table=table: _component(kind, table, where))
     if not values.get("backbone") and not problems:
         problems.append(f"{where} has no [backbone] section; interlingua list backbones shows what there is")
+    needs = _needs_frozen(parts)
+    if frozen is None:
+        frozen = ["backbone"] if "llm" in given or needs else []
+    elif needs and "backbone" not in frozen:
+        problems.append(f"{where} [align] frozen = {list(frozen)}: {needs}; set frozen = ['backbone'] or leave it out")
+    if "backbone" in frozen and parts.get("align") is not None and parts["align"].cls.trains_backbone:
+        why = needs or "align.frozen names it; with [llm] that is the default, and frozen = [] trains it"
+        problems.append(f"{where}: the aligner {parts['align'].name!r} trains the backbone, but {why}")
+    if parts.get("align") is None and "evaluate" in parts and parts["evaluate"].retrieve_by == "aligned":
+        problems.append(f"{where} [evaluate] retrieve_by = 'aligned' needs an [align] section")
     if problems:
         raise ConfigError("\n".join(problems))
     named = {k: parts.get(k) for k in ("backbone", "text", "align", "llm")}
@@ -163,6 +173,18 @@ def _no_table(section: str, value: Any, where: str) -> str:
     example = f"{section}.{key}={meant}"
     example = f"'{example}'" if section == "evaluate" else example
     return f"{where}: [{section}] is a table, not {value!r}; did you mean --set {example}?"
+
+
+def _needs_frozen(parts: Mapping[str, Any]) -> str:
+    """Why the backbone cannot be trained along with the aligner; empty where it can."""
+    align, backbone = parts.get("align"), parts.get("backbone")
+    if align is None or backbone is None:
+        return ""
+    if hasattr(align.cls, "solve"):
+        return f"the aligner {align.name!r} is fitted on a finished backbone, and trains none"
+    if backbone.cls.sampling == "none":
+        return f"the backbone {backbone.name!r} is not trained by gradient"
+    return ""
 
 
 def _component(kind: str, table: Mapping[str, Any], where: str) -> Component:

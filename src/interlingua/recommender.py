@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from interlingua.cascade import diversified
-from interlingua.core import Queries
+from interlingua.cascade import Cascade, diversified
+from interlingua.core import Queries, Ranker
 from interlingua.errors import ConfigError, DataError, unknown
 from interlingua.session import Session, open_session
-from interlingua.stages import cascade_of
+from interlingua.stages import cascade_of, retriever_of
 
 if TYPE_CHECKING:
     from interlingua.llm.explain import Explanation
@@ -92,22 +92,36 @@ class Recommender:
         queries = self.query(user, history)
         hidden = np.array([self.item_row(i) for i in exclude], np.int64)
         use_reader = rerank and self.has_reader
-        cascade = cascade_of(self.session, self.session.reader if use_reader else None)
+        cascade = self._by_reader if use_reader else self._by_retriever
         if diversity:
             listed = cascade.shortlist(queries, max(5 * k, self.session.recipe.evaluate.retrieve), hidden)
             listed = diversified(listed, self.categories, k, diversity)
         else:
             listed = cascade.shortlist(queries, k, hidden)
-        stage = self._stage("read" if use_reader else "train")
+        stage = self._stage("read" if use_reader else self._retriever[0])
         return [
             Recommendation(str(self.train.item_ids[row]), self.titles[row], float(score), stage)
             for row, score in zip(listed.items[0], listed.scores[0], strict=True)
             if row >= 0
         ]
 
+    @cached_property
+    def _retriever(self) -> tuple[str, Ranker]:
+        return retriever_of(self.session)
+
+    @cached_property
+    def _by_retriever(self) -> Cascade:
+        return cascade_of(self.session, None, self._retriever[1])
+
+    @cached_property
+    def _by_reader(self) -> Cascade:
+        return cascade_of(self.session, self.session.reader)
+
     def _stage(self, kind: str) -> str:
         """Name of what answered; a backbone trained along with texts stands in the align stage's card."""
         done = self.session.done
+        if kind == "align":
+            return str(done["align"].card["name"])
         return str(done[kind].card["name"] if kind in done else done["align"].card["config"]["backbone"]["name"])
 
     def explain(self, item: str, user: str | None = None, history: Sequence[str] | None = None) -> Explanation:
@@ -119,7 +133,7 @@ class Recommender:
         from interlingua.llm.explain import explain
 
         return explain(
-            self.session.reader if self.has_reader else self.session.backbone,
+            self.session.reader if self.has_reader else self._retriever[1],
             self.language_model,
             query,
             item,

@@ -273,18 +273,18 @@ def reader_inputs(session: Session) -> ReaderInputs:
         user_dim=user_dim,
         base_score=backbone.score,
         base_items=base_items,
-        cold_items=train_events.item_counts == 0,
+        cold_items=~backbone.learned_items(train_events).numpy(),
         texts=load_tables(session.done["embed"].path).items if "embed" in session.done else None,
         categories=session.data.catalogue.items["categories"].to_list(),
     )
 
 
 def known_items(session: Session) -> Tensor:
-    """(I, D) aligned item vectors; items without a training event come from their texts where that is possible."""
+    """(I, D) aligned item vectors; items that the backbone has not learned come from their texts, where possible."""
     tables = session.aligned
     if tables.text_items is None:
         return tables.items
-    cold = torch.as_tensor(session.data.split.train.item_counts == 0)
+    cold = ~session.backbone.learned_items(session.data.split.train)
     return torch.where(cold[:, None], tables.text_items, tables.items)
 
 

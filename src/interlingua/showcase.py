@@ -29,6 +29,7 @@ COLUMNS = (
 BACKBONE = "SASRec"
 METHOD = "A-LLMRec"
 CONTROL = "A-LLMRec without the LM"
+NO_LM, READER = "llm.lm_weights=none", ("backbone", "text", "align", "llm")
 DEMO = (
     Method("popularity", "pop"),
     Method("item kNN (cosine)", "itemknn"),
@@ -36,9 +37,9 @@ DEMO = (
     Method(
         "text kNN (MiniLM)", "textknn", ("text.name=sbert", 'text.fields=["title", "categories"]'), "item texts only"
     ),
-    Method(BACKBONE, "sasrec", note="the backbone alone"),
-    Method(METHOD, "a-llmrec-long", note="the backbone aligned with texts and read by a language model"),
-    Method(CONTROL, "a-llmrec-long", ("llm.lm_weights=none",), note="control: same vectors, head and training, no LM"),
+    Method(BACKBONE, "sasrec", (), "the backbone alone", ("backbone",)),
+    Method(METHOD, "a-llmrec-long", (), "the backbone aligned with texts and read by a language model", READER),
+    Method(CONTROL, "a-llmrec-long", (NO_LM,), "control: same vectors, head and training, no LM", READER),
 )
 """What the demo compares"""
 
@@ -78,8 +79,15 @@ def worth_of_the_model(results: Sequence[Result]) -> str:
     )
 
 
-def page(results: Sequence[Result], shown: Sequence[Shown], seconds: float) -> ReportPage:
-    """The report of a comparison: tables and tests from the stored reports, users, costs, data card, recipe."""
+def page(results: Sequence[Result], shown: Sequence[Shown], seconds: float, command: str) -> ReportPage:
+    """The report of a comparison: tables and tests from the stored reports, users, costs, data card, recipe.
+
+    Args:
+        results: of every method; one is :data:`METHOD`, one :data:`BACKBONE`.
+        shown: the users.
+        seconds: of the whole.
+        command: what to type to repeat it.
+    """
     from interlingua.config import to_toml
     from interlingua.evaluate.page import from_reports, popularity_line
     from interlingua.evaluate.runs import load_run
@@ -92,6 +100,7 @@ def page(results: Sequence[Result], shown: Sequence[Shown], seconds: float) -> R
         main=METHOD,
         reference=BACKBONE,
         notes={r.method.label: r.method.note for r in results},
+        beside=[r.method.label for r in results if r.saved],
     )
     counts = data.card["counts"]
     facts = {name: f"{counts[name]:,}" for name in ("users", "items", "events")}
@@ -109,7 +118,7 @@ def page(results: Sequence[Result], shown: Sequence[Shown], seconds: float) -> R
         data_card={k: str(data.card[k]) for k in ("name", "licence", "url", "fingerprint") if data.card.get(k)},
         config=to_toml(reader.session.recipe.resolved()),
         environment={**card["versions"], "machine": card["machine"], "python": card["python"]},
-        command="interlingua demo",
+        command=command,
     )
 
 
@@ -119,12 +128,13 @@ def curves(results: Sequence[Result]) -> Iterator[Line]:
 
     seen: set[str] = set()
     for result in results:
-        for stage, label in (("train", BACKBONE), ("align", "alignment"), ("read", result.method.label)):
+        for stage, own in (("train", BACKBONE), ("align", "alignment"), ("read", result.method.label)):
             losses = [sum(record["losses"].values()) for record in result.log(stage)]
             key = result.session.done[stage].key if losses else ""
             if len(losses) < 2 or key in seen or not losses[0]:
                 continue
             seen.add(key)
+            label = f"{result.method.label}: {result.session.done[stage].card['name']}" if result.saved else own
             steps = [i / (len(losses) - 1) for i in range(len(losses))]
             yield Line(label, steps, [value / losses[0] for value in losses])
 

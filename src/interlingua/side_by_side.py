@@ -27,6 +27,13 @@ class Method:
     recipe: str
     sets: tuple[str, ...] = ()
     note: str = ""
+    sections: tuple[str, ...] = ()
+    """of its recipe that overrides reach (``data`` and ``evaluate`` of every method, so that all stay comparable)"""
+
+    def resolve(self, sets: Sequence[str] = (), data: str | None = None) -> recipes.Recipe:
+        """Its recipe with the overrides ``section.key=value`` that reach it."""
+        reached = ("data", "evaluate", *self.sections)
+        return recipes.load(self.recipe, [*self.sets, *(s for s in sets if s.split(".")[0] in reached)], data)
 
 
 @dataclass(frozen=True)
@@ -46,11 +53,18 @@ class Result:
     method: Method
     session: Session
     reports: dict[str, Any] = field(default_factory=dict)
+    saved: bool = False
+    """made before, by another program"""
 
     @property
     def run(self) -> Path:
         """Folder of the evaluate stage."""
         return self.session.done["evaluate"].path
+
+    @property
+    def key(self) -> str:
+        """Key of the evaluate stage: two runs with one key are the same run."""
+        return self.session.done["evaluate"].key
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -94,17 +108,19 @@ def run_methods(
         ArtifactError: a folder of ``beside`` is not a finished run.
         ConfigError: it was measured on other targets or by another protocol (said after the first method).
     """
-    saved = [_saved(path, device) for path in beside]
+    saved = {one.key: one for one in (_saved(path, device) for path in beside)}
     results: list[Result] = []
     for place, method in enumerate(methods, 1):
         say(f"\n[{place}/{len(methods)}] {method.label}")
-        recipe = recipes.load(method.recipe, [*method.sets, *sets], data)
-        session = stages.run(recipe, out=out, seed=seed, device=device)
+        session = stages.run(method.resolve(sets, data), out=out, seed=seed, device=device)
         results.append(Result(method, session, _reports(session)))
         if place == 1:
-            for one in saved:
+            for one in saved.values():
                 _check_comparable(one, results[0])
-    return [*results, *_named_apart(saved)]
+    for own in results:
+        if saved.pop(own.key, None) is not None:
+            say(f"{own.run} is the {own.method.label} of this comparison: it is not shown twice")
+    return [*results, *_named_apart(list(saved.values()))]
 
 
 def _reports(session: Session) -> dict[str, Any]:
@@ -115,9 +131,8 @@ def _reports(session: Session) -> dict[str, Any]:
 def _saved(path: Path | str, device: str) -> Result:
     session = open_session(path, device)
     label = f"{session.recipe.name} (saved)"
-    return Result(
-        Method(label, session.recipe.name, note=f"trained before, seed {session.seed}"), session, _reports(session)
-    )
+    method = Method(label, session.recipe.name, note=f"trained before, seed {session.seed}")
+    return Result(method, session, _reports(session), saved=True)
 
 
 def _check_comparable(saved: Result, own: Result) -> None:

@@ -23,6 +23,7 @@ from interlingua.data.interactions import Interactions
 from interlingua.deploy import aligner_for, deploy, deployed
 from interlingua.errors import ConfigError
 from interlingua.fit import FitLog, derive_seed, fit_best, seed_all, trainable_state
+from interlingua.progress import say
 from interlingua.recipe import EvaluateConfig, Recipe
 from interlingua.session import Planned, Session, known_items, make_text
 from interlingua.text.rows import finish_rows
@@ -193,15 +194,24 @@ def read(session: Session) -> Artifact:
 
 
 def ranker_of(session: Session) -> Ranker:
-    """What evaluation and serving see: the last stage that can score."""
+    """What is measured, served and exported: the last stage that can score."""
     if "read" in session.done:
         reader = session.reader
         return reader if scores_catalogue(reader) else cascade_of(session, reader)
-    part = session.recipe.align
-    by_text = session.recipe.frozen_backbone or session.recipe.evaluate.retrieve_by == "aligned"
-    if part is not None and part.cls.keeps_space and by_text:
-        return aligned_ranker(session)
-    return session.backbone
+    return retriever_of(session)[1]
+
+
+def retriever_of(session: Session) -> tuple[str, Ranker]:
+    """(stage, ranker): what ranks the catalogue by itself, before any reader.
+
+    The aligned vectors, where ``evaluate.retrieve_by`` asks for them or a run without a reader ends with an alignment
+    into the space of a frozen backbone; else the backbone.
+    """
+    recipe, part = session.recipe, session.recipe.align
+    last = "read" not in session.done and recipe.frozen_backbone
+    if part is not None and (recipe.evaluate.retrieve_by == "aligned" or (last and part.cls.keeps_space)):
+        return "align", aligned_ranker(session)
+    return "train", session.backbone
 
 
 def scores_catalogue(reader: Ranker | None) -> bool:
@@ -210,10 +220,10 @@ def scores_catalogue(reader: Ranker | None) -> bool:
 
 
 def aligned_ranker(session: Session) -> TableRanker:
-    """The backbone's users and items; items without a training event through their texts, decoded to its space.
+    """The backbone's users and items; items that it has not learned through their texts, decoded to its space.
 
     Raises:
-        ConfigError: the backbone's score is no dot product of vectors.
+        ConfigError: the backbone's score is no dot product of vectors, or the aligner makes no item vectors from texts.
     """
     if not session.backbone.dot_product:
         name = "" if session.recipe.backbone is None else session.recipe.backbone.name
@@ -221,35 +231,52 @@ def aligned_ranker(session: Session) -> TableRanker:
             f"the backbone {name!r} does not score by one dot product, so item vectors made from texts cannot stand in "
             "for its own; choose another backbone, or a reader ([llm]) that reads the texts"
         )
-    table, known = session.backbone.item_table().detach(), known_items(session)
-    cold = torch.as_tensor(session.data.split.train.item_counts == 0)
+    aligner, known = session.aligner, known_items(session)
+    if session.aligned.text_items is None:
+        name = "" if session.recipe.align is None else session.recipe.align.name
+        raise ConfigError(
+            f"evaluate.retrieve_by = 'aligned': the aligner {name!r} makes no item vectors from texts alone; leave the "
+            "option out, or choose the aligner contrastive, autoencoder or ridge"
+        )
+    table = session.backbone.item_table().detach()
+    cold = ~session.backbone.learned_items(session.data.split.train)
     with torch.no_grad():
-        decoded = session.aligner.to_backbone(known)
+        decoded = aligner.to_backbone(known)
     bias = session.backbone.item_bias()
     if bias is not None and bool(cold.any()) and not bool(cold.all()):
-        bias = torch.where(cold, bias[~cold].mean(), bias)  # an item without events has not learned one
+        bias = torch.where(cold, bias[~cold].mean(), bias)  # an item that was not learned has none
     return TableRanker(torch.where(cold[:, None], decoded, table), session.backbone.represent, bias)
 
 
-def cascade_of(session: Session, reader: Ranker | None) -> Cascade:
-    """Something fast retrieves, the reader orders; a reader that ranks the whole catalogue does both."""
-    options: EvaluateConfig = session.recipe.evaluate
-    retriever: Ranker = session.backbone
+def cascade_of(session: Session, reader: Ranker | None, retriever: Ranker | None = None) -> Cascade:
+    """Something fast retrieves, the reader orders; a reader that ranks the whole catalogue does both.
+
+    Args:
+        session: a finished run.
+        reader: None leaves the retriever's order.
+        retriever: see :func:`retriever_of`, which is asked where None is given.
+    """
     if reader is not None and scores_catalogue(reader):
-        retriever, reader = reader, None
-    elif options.retrieve_by == "aligned":
-        retriever = aligned_ranker(session)
-    return Cascade(lambda q: retriever.score(q, None), reader, options.retrieve, session.data.split.train.num_items)
+        first, reader = reader, None
+    else:
+        first = retriever or retriever_of(session)[1]
+    options, items = session.recipe.evaluate, session.data.split.train.num_items
+    return Cascade(lambda q: first.score(q, None), reader, options.retrieve, items)
 
 
 def evaluate(session: Session) -> Artifact:
     """Measures the run on the test part (or the validation part, to choose options) under the recipe's protocols."""
     from interlingua.evaluate.protocol import evaluate as measure
 
-    options = session.recipe.evaluate
+    options, part = session.recipe.evaluate, session.recipe.align
 
     def make(folder: Path, partial: Path) -> dict[str, Any]:
         ranker = ranker_of(session)
+        if part is not None and session.recipe.frozen_backbone and ranker is session.backbone:
+            say(
+                f"note: nothing here reads the alignment {part.name!r}: the backbone alone is measured; add a reader "
+                "([llm]), or set evaluate.retrieve_by = 'aligned' to reach items without events by their texts"
+            )
         summary: dict[str, Any] = {}
         for protocol in options.protocols:
             report = measure(

@@ -68,6 +68,9 @@ class Vectors:
     def item_table(self):
         return self.items
 
+    def learned_items(self, train):
+        return torch.as_tensor(train.item_counts > 0)
+
 
 def world(counts):
     users = np.concatenate([np.full(c, i) for i, c in enumerate(counts)]).astype(int)
@@ -114,7 +117,7 @@ def test_needs_text_and_two_items():
     aligner = Ridge(RidgeConfig(), 3, 5)
     with pytest.raises(ConfigError, match=r"needs a \[text\] section"):
         aligner.solve(Vectors(torch.zeros(2, 3)), None, world([1, 1]))
-    with pytest.raises(DataError, match="items with training events, got 1"):
+    with pytest.raises(DataError, match="two items with learned vectors, got 1"):
         aligner.solve(Vectors(torch.zeros(2, 3)), FrozenRows(np.zeros((2, 5), np.float32)), world([1, 0]))
 
 

@@ -42,6 +42,12 @@ def write(folder, kind):
         (folder / "ids.json").write_text(json.dumps(IDS))
         return {"items": folder / "v.safetensors", "item_ids": folder / "ids.json"}
     np.save(folder / "v.npy", rows)
+    if kind == "npy+object":  # id -> row, in the order of the dataset
+        (folder / "ids.json").write_text(json.dumps({name: IDS.index(name) for name in sorted(IDS)}))
+        return {"items": folder / "v.npy", "item_ids": folder / "ids.json"}
+    if kind == "npy+bom":
+        (folder / "ids.txt").write_text("\n".join(IDS) + "\n", encoding="utf-8-sig")
+        return {"items": folder / "v.npy", "item_ids": folder / "ids.txt"}
     if kind == "npy+npy":
         np.save(folder / "ids.npy", np.array(IDS))
         return {"items": folder / "v.npy", "item_ids": folder / "ids.npy"}
@@ -49,7 +55,9 @@ def write(folder, kind):
     return {"items": folder / "v.npy", "item_ids": folder / "ids.txt"}
 
 
-@pytest.mark.parametrize("kind", ["parquet-list", "parquet-wide", "safetensors", "npy+npy", "npy+txt"])
+@pytest.mark.parametrize(
+    "kind", ["parquet-list", "parquet-wide", "safetensors", "npy+npy", "npy+txt", "npy+object", "npy+bom"]
+)
 def test_rows_are_joined_by_id(world, tmp_path, kind):
     model = solved(world, **write(tmp_path, kind))
     assert model.item_table().tolist() == V.tolist()
@@ -71,6 +79,21 @@ def test_items_without_a_vector_are_zero_and_do_not_dilute_the_mean(world, tmp_p
     model = solved(world, items=tmp_path / "v.parquet")
     assert model.known_items.tolist() == [True, False, False, True, False]
     assert model.represent(Queries.of([[0, 1, 3], [1], []])).tolist() == [[2.0, 1.0], [0.0, 0.0], [0.0, 0.0]]
+
+
+def test_which_columns_of_a_table_are_the_vectors(world, tmp_path):
+    path = tmp_path / "v.parquet"
+    frame = pl.DataFrame({"id": [9, 8], "item_id": ["i0", "i3"], "n": [1, 2], "a": [[1.0], [2.0]], "b": [[3.0], [4.0]]})
+    frame.write_parquet(path)
+    with pytest.raises(DataError, match=r"2 columns of lists \(a, b\).*rename the one with the vectors to 'vector'"):
+        solved(world, items=path)
+    frame.rename({"b": "vector"}).write_parquet(path)
+    assert solved(world, items=path).item_table()[[0, 3]].tolist() == [[3.0], [4.0]]
+    frame.drop("a", "b").write_parquet(path)  # integers under the name of an id are no dimension
+    assert solved(world, items=path).item_table()[[0, 3]].tolist() == [[1.0], [2.0]]
+    frame.drop("id", "item_id").write_parquet(path)
+    with pytest.raises(DataError, match=r"no column of ids \(item_id, .*its columns: n, a, b"):
+        solved(world, items=path)
 
 
 def test_known_users_keep_their_vector_and_others_get_the_mean(world, tmp_path):

@@ -91,3 +91,33 @@ def test_wrong_mappings_and_things_that_are_no_tables():
         prepare({"interactions": object()}, quiet=True)
     with pytest.raises(DataError, match="give a dataset's name"):
         prepare(np.zeros(3), quiet=True)
+
+
+def test_ids_may_be_called_otherwise_in_the_frames_and_files_of_texts(tmp_path):
+    tables = {
+        "interactions": pl.DataFrame({"reader": ["a", "b"], "isbn": ["x", "y"], "user": [0, 0]}),
+        "items": pl.DataFrame({"item_id": ["x"], "label": ["The X"]}),
+        "users": pl.DataFrame({"user_id": ["b"], "about": ["likes y"]}),
+    }
+    columns = {"user_id": "reader", "item_id": "isbn", "title": "label"}
+    for name, table in tables.items():
+        table.write_parquet(tmp_path / f"{name}.parquet")
+    for source in (tables, tmp_path):
+        out = prepare(source, columns=columns, quiet=True)
+        assert out.interactions.user_ids.tolist() == ["a", "b"]
+        assert out.catalogue.titles == ["The X", "untitled item y"]
+        assert out.catalogue.users["profile"].to_list() == [None, "likes y"]
+        with pytest.raises(DataError, match=r"unknown column 'lable' in .*items.*did you mean 'label'"):
+            prepare(source, columns=columns | {"title": "lable"}, quiet=True)
+        with pytest.raises(DataError, match="unknown column 'raeder'"):
+            prepare(source, columns=columns | {"user_id": "raeder"}, quiet=True)
+
+
+def test_pandas_frames_with_repeated_column_names_are_refused():
+    pandas = pytest.importorskip("pandas")
+    twice = pandas.DataFrame([["a", "x", 1, 2]], columns=["user", "item", "time", "time"])
+    with pytest.raises(DataError, match=r"interactions: repeated column names 'time' .*rename or drop"):
+        prepare(twice, quiet=True)
+    number_and_text = pandas.DataFrame([["a", "x", 1, 2]], columns=["user", "item", 1, "1"])
+    with pytest.raises(DataError, match="repeated column names '1'"):
+        prepare(number_and_text, quiet=True)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -182,17 +184,51 @@ def test_a_newer_schema_is_refused(tmp_path):
         load(tmp_path)
 
 
-def test_an_interrupted_save_leaves_nothing_that_looks_finished(tmp_path, monkeypatch):
-    save(tiny(), tmp_path)
+def test_a_failed_save_leaves_the_dataset_that_was_there(tmp_path, monkeypatch):
+    before = tiny()
+    save(before, tmp_path / "kept")
+    (tmp_path / "kept" / "notes.txt").write_text("mine")
+    write = pl.DataFrame.write_parquet
 
-    def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
+    def full(frame, file, **options):
+        if file.name == "users.parquet":  # the third file: two were written
+            raise OSError(28, "No space left on device")
+        write(frame, file, **options)
 
     monkeypatch.setattr(pl.DataFrame, "write_parquet", full)
-    with pytest.raises(DataError, match="No space left"):
-        save(tiny(), tmp_path)
-    with pytest.raises(DataError, match="holds no prepared dataset"):
-        load(tmp_path)
+    for name in ("kept", "fresh"):
+        with pytest.raises(DataError, match=rf"cannot write the dataset to .*{name}.*No space left"):
+            save(tiny(filter=FilterConfig(min_user=2)), tmp_path / name)
+    assert same(load(tmp_path / "kept"), before)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["kept"]
+    monkeypatch.undo()
+    after = tiny(filter=FilterConfig(min_user=2))
+    save(after, tmp_path / "kept")
+    assert same(load(tmp_path / "kept"), after)
+    names = ["card.json", "interactions.parquet", "items.parquet", "notes.txt", "users.parquet"]
+    assert sorted(p.name for p in (tmp_path / "kept").iterdir()) == names
+
+
+FULL_DISK = """
+import resource, sys
+from interlingua.data.prepare import prepare, save
+from interlingua.errors import DataError
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))
+rows = {"user": [f"u{n * 7919}" for n in range(3000)], "item": [f"i{n * 104729}" for n in range(3000)]}
+world = prepare(rows, quiet=True)
+try:
+    save(world, sys.argv[1])
+except DataError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_under_polars_is_an_error_without_a_traceback(tmp_path):
+    save(tiny(), tmp_path)
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert "cannot write the dataset to" in done.stdout, done.stderr
+    assert same(load(tmp_path), tiny())
 
 
 def test_a_sample_of_users_is_seeded_and_logged():

@@ -8,7 +8,7 @@ from interlingua.data.datasets import KNOWN
 from interlingua.data.prepare import FilterConfig, SplitConfig, prepare
 from interlingua.data.raw import Log
 from interlingua.data.source import cache_folder, locate, recognise
-from interlingua.errors import DataError
+from interlingua.errors import ConfigError, DataError
 
 
 @pytest.fixture
@@ -128,3 +128,52 @@ def test_the_rlmrec_split_is_the_papers(data_root):
     assert (counts["users"], counts["items"]) == (11000, 9332)
     assert (counts["train"], counts["valid"], counts["test"]) == (120464, 40290, 40106)
     assert not out.split.valid_in_test_history
+
+
+def a_folder(tmp_path, reader):
+    """The smallest folder that each reader reads."""
+    if reader == "movielens":
+        (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,1,5,1500000000\n")
+        (tmp_path / "movies.csv").write_text("movieId,title,genres\n1,A,B\n")
+    elif reader == "amazon":
+        (tmp_path / "r.json").write_text('{"reviewerID": "a", "asin": "x", "unixReviewTime": 1500000000}')
+    elif reader == "recbole":
+        (tmp_path / "r.inter").write_text("user_id:token\titem_id:token\n1\t2\n")
+    else:
+        events = pl.DataFrame(
+            {"user_id": ["a"], "item_id": ["x"], **({"split": ["trn"]} if reader == "rlmrec" else {})}
+        )
+        events.write_parquet(tmp_path / "interactions.parquet")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("reader", "given", "message"),
+    [
+        (
+            "movielens",
+            {"columns": {"timestamp": "when"}},
+            r"movielens takes no columns \(got timestamp\).*tags",
+        ),
+        ("movielens", {"options": {"tag": False}}, "did you mean 'tags'"),
+        ("amazon", {"columns": {"user_id": "x"}}, r"amazon takes no columns \(got user_id\).*options\.meta"),
+        ("recbole", {"options": {"foo": 1}}, r"recbole takes no options \(got foo\); it takes columns"),
+        ("rlmrec", {"options": {"foo": 1}}, r"rlmrec takes no options \(got foo\)"),
+        ("parquet-folder", {"options": {"foo": 1}}, r"parquet-folder takes no options \(got foo\); it takes columns"),
+    ],
+)
+def test_settings_that_a_reader_does_not_take_are_refused(tmp_path, reader, given, message):
+    folder = a_folder(tmp_path, reader)
+    assert recognise(folder) == reader
+    with pytest.raises(ConfigError, match=message):
+        prepare(folder, quiet=True, **given)
+
+
+def test_the_generated_world_and_frames_refuse_what_they_do_not_take():
+    with pytest.raises(ConfigError, match=r"planted takes no columns \(got user_id\).*num_users"):
+        prepare("planted", columns={"user_id": "x"}, quiet=True)
+    frame = pl.DataFrame({"user": ["a"], "item": ["x"]})
+    with pytest.raises(ConfigError, match=r"frames takes no options \(got header\)"):
+        prepare(frame, options={"header": True}, quiet=True)
+    with pytest.raises(ConfigError, match=r"frames takes no reader \(got table\)"):
+        prepare(frame, reader="table", quiet=True)

@@ -118,6 +118,29 @@ def test_lines_with_a_wrong_number_of_fields_are_counted(tmp_path):
     assert sum(d["count"] for d in out.card["decisions"] if "dropped" in d["what"]) == 2
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("header", ["user,item,order,rating\n", ""])
+def test_lines_short_of_their_last_field_are_counted_and_blank_last_fields_are_not(tmp_path, header, packed):
+    body = "".join(f"u{n},i{n},{n},{'' if n % 2 else 5}\n" for n in range(40))
+    data = (header + body + 'u1,short,9\n\n"a, ""b""\nc",i,3,4\nu2\n').encode()
+    path = tmp_path / ("e.csv.gz" if packed else "e.csv")
+    path.write_bytes(gzip.compress(data) if packed else data)
+    columns = {} if header else {"timestamp": "rating", "rating": "timestamp"}  # by position, the time is the last
+    out = read(path, columns=columns)
+    assert len(out.interactions) == 41
+    assert 'a, "b"\nc' in out.interactions.user_ids.tolist()
+    assert "short" not in out.interactions.item_ids.tolist()
+    assert any("2 lines" in w and f"first: line {42 if header else 41} has 3" in w for w in out.card["warnings"])
+    assert sum(d["count"] for d in out.card["decisions"] if "dropped" in d["what"]) == 2
+
+
+def test_a_blank_last_column_is_no_reason_to_drop(tmp_path):
+    (tmp_path / "e.tsv").write_text("user\titem\trating\n" + "".join(f"u{n}\ti{n}\t\n" for n in range(5)))
+    out = read(tmp_path / "e.tsv")
+    assert len(out.interactions) == 5
+    assert not [w for w in out.card["warnings"] if "fields" in w]
+
+
 def test_an_unclosed_quote_is_an_error_that_names_the_line(tmp_path):
     (tmp_path / "e.csv").write_text('user,item\na,x\nb,"y\nc,z\n')
     with pytest.raises(DataError, match=r"e\.csv cannot be read as a table, near line 4"):

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from decimal import Decimal
 
 import polars as pl
 import pytest
 
+from interlingua.data.clean import CleanConfig
+from interlingua.data.prepare import prepare
 from interlingua.data.raw import Log
 from interlingua.data.times import as_seconds
 
@@ -91,3 +94,51 @@ def test_no_times_means_the_order_of_the_rows():
     values, kind, _, log = read([None, None], dtype=pl.Int64)
     assert (values, kind) == ([0, 1], "order")
     assert "no times" in log.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("times", "whole"),
+    [
+        ([0.9, 0.8, 0.4, 1.0], [0, 0, 0, 1]),
+        (["2.9", "2.8", "2.4", "3"], [2, 2, 2, 3]),
+        ([S + 0.9, S + 0.8, S + 0.4, S + 1], [S, S, S, S + 1]),
+        ([S * 1000 + 900, S * 1000 + 800, S * 1000 + 400, (S + 1) * 1000], [S, S, S, S + 1]),
+        ([S * 1e3 + 900, S + 0.8, S * 1e3 + 400, S + 1.0], [S, S, S, S + 1]),
+        ([Decimal("0.9"), Decimal("0.8"), Decimal("0.4"), Decimal(1)], [0, 0, 0, 1]),
+        ([datetime(2017, 7, 14, 2, 40, n // 9, n % 9, tzinfo=UTC) for n in (8, 7, 4, 9)], [S, S, S, S + 1]),
+        ([f"2017-07-14T02:40:0{t}Z" for t in ("0.900", "0.800", "0.400", "1.000")], [S, S, S, S + 1]),
+    ],
+)  # fmt: skip
+def test_events_of_one_second_keep_their_order_and_it_is_said(times, whole):
+    frame = pl.DataFrame({"user": ["a"] * 4, "item": ["third", "second", "first", "last"], "time": times})
+    out = prepare(frame, quiet=True)
+    assert out.interactions.item_ids[out.interactions.items].tolist() == ["first", "second", "third", "last"]
+    assert out.interactions.times.tolist() == whole
+    said = [d for d in out.card["decisions"] if "times with a fraction" in d["what"]]
+    assert [d["count"] for d in said] == [3]
+
+
+@pytest.mark.parametrize("unit", ["ms", "order"])
+def test_the_order_within_a_unit_that_was_set(unit):
+    times = [2500.9, 2400.0, 2100.0] if unit == "ms" else [2.9, 2.4, 2.1]
+    frame = pl.DataFrame({"user": ["a"] * 3, "item": ["third", "second", "first"], "time": times})
+    out = prepare(frame, clean=CleanConfig(time_unit=unit), quiet=True)
+    assert out.interactions.item_ids[out.interactions.items].tolist() == ["first", "second", "third"]
+    assert out.interactions.times.tolist() == [2, 2, 2]
+
+
+def test_rows_are_shown_as_they_stand_in_the_source_though_fractions_sort_them():
+    frame = pl.DataFrame({"user": ["a", "a", None], "item": ["x", "y", "z"], "time": [0.9, 0.4, 0.1]})
+    out = prepare(frame, clean=CleanConfig(max_bad_share=0.5), quiet=True)
+    assert "data row 3" in next(d["example"] for d in out.card["decisions"] if "user id" in d["what"])
+
+
+def test_a_negative_fraction_is_a_negative_time():
+    values, _, bad, _ = read([-0.5, 1.0, 2.0])
+    assert values == [-1, 1, 2]
+    assert bad["rows with a negative or impossible time"] == 1
+
+
+def test_whole_times_as_floats_say_nothing():
+    assert not read([1.0, 2.0, None])[3].decisions
+    assert not read([S * 1000.0] * 2, "ms")[3].decisions

@@ -1,5 +1,7 @@
 """LSA against a dense computation; brought vectors joined by id in every format."""
 
+import json
+
 import numpy as np
 import polars as pl
 import pytest
@@ -86,10 +88,110 @@ def test_npy_joins_by_id(tmp_path, capsys, kind):
     assert "vectors for 3 of 3 items (1 vectors of other items unused)" in capsys.readouterr().err
 
 
+def test_files_of_ids_as_embed_writes_them(tmp_path):
+    config = write(tmp_path, VECTORS, ["d", "b", "x", "a"], "npy")
+    (tmp_path / "ids.json").write_text(json.dumps(["d", "b", "x", "a"]))
+    rows = {"side": ["users"] + ["items"] * 4, "row": [0, 3, 1, 2, 0], "id": ["d", "a", "b", "x", "d"]}
+    pl.DataFrame(rows).write_parquet(tmp_path / "ids.parquet")
+    for name in ("ids.json", "ids.parquet"):
+        config = config.model_copy(update={"ids": str(tmp_path / name)})
+        assert Npy(config, [""] * 2, item_ids=["a", "b"]).rows("items").tolist() == [[6, 7], [2, 3]]
+    (tmp_path / "ids.parquet").write_bytes(b"\xff\x00")
+    with pytest.raises(DataError, match=r"text\.ids: cannot read ids"):
+        Npy(config, [""] * 2, item_ids=["a", "b"])
+
+
 def test_parquet_of_number_columns(tmp_path):
     pl.DataFrame({"item_id": ["b", "a"], "x": [1.0, 2.0], "y": [3, 4]}).write_parquet(tmp_path / "v.parquet")
     source = Npy(NpyConfig(path=str(tmp_path / "v.parquet")), ["", ""], item_ids=["a", "b"])
     assert source.rows("items").tolist() == [[2, 4], [1, 3]]
+
+
+STRANGERS = ["d", "b", "a"]
+"""ids of the rows in another order than the items, and as many: read by position they would go to wrong items"""
+
+
+def ids_under(folder, kind, name, ids):
+    path = folder / f"v.{kind}"
+    if kind == "parquet":
+        pl.DataFrame({name: ids, "vector": VECTORS[:3].tolist()}).write_parquet(path)
+    elif kind == "wide":
+        pl.DataFrame({name: ids, "x": VECTORS[:3, 0], "y": VECTORS[:3, 1]}).write_parquet(path)
+    elif kind == "npz":
+        np.savez(path, **{"vectors": VECTORS[:3], name: np.array(ids)})
+    else:
+        save_file({"vectors": VECTORS[:3], name: np.array(ids)}, path)
+    return NpyConfig(path=str(path.rename(path.with_suffix(".parquet")) if kind == "wide" else path))
+
+
+@pytest.mark.parametrize("name", ["id", "ItemId", "item_ids"])
+@pytest.mark.parametrize("kind", ["parquet", "wide", "npz"])
+def test_ids_under_other_names_are_ids(tmp_path, kind, name):
+    source = Npy(ids_under(tmp_path, kind, name, STRANGERS), [""] * 3, item_ids=["a", "b", "d"])
+    assert source.rows("items").tolist() == [[4, 5], [2, 3], [0, 1]]
+
+
+@pytest.mark.parametrize("kind", ["parquet", "wide", "npz", "safetensors"])
+@pytest.mark.parametrize("ids", [STRANGERS, [40, 20, 10]], ids=["texts", "numbers"])
+def test_what_may_be_ids_is_never_passed_over(tmp_path, kind, ids):
+    if kind == "safetensors":
+        ids = [40, 20, 10]  # the format has no texts
+    items = sorted(map(str, ids))
+    config = ids_under(tmp_path, kind, "sku", ids)
+    with pytest.raises(DataError, match=r"no ids under a known name \(item_id, .*'sku' may be ids.*text\.id_column"):
+        Npy(config, [""] * 3, item_ids=items)
+    named = Npy(config.model_copy(update={"id_column": "sku"}), [""] * 3, item_ids=items)
+    assert named.rows("items").tolist() == [[4, 5], [2, 3], [0, 1]]
+    with pytest.raises(ConfigError, match=r"unknown column 'skus' in text\.id_column .*did you mean 'sku'"):
+        Npy(config.model_copy(update={"id_column": "skus"}), [""] * 3, item_ids=items)
+    if kind == "parquet":
+        (tmp_path / "ids.txt").write_text("\n".join(map(str, ids)))
+        given = Npy(config.model_copy(update={"ids": str(tmp_path / "ids.txt")}), [""] * 3, item_ids=items)
+        assert given.rows("items").tolist() == [[4, 5], [2, 3], [0, 1]]
+
+
+def test_tables_without_anything_like_ids_keep_their_order(tmp_path, capsys):
+    for frame, expected in (
+        ({"x": [1.0, 2.0, 3.0], "n": [7, 7, 8]}, [[1, 7], [2, 7], [3, 8]]),
+        ({"x": [1, 2, 3], "y": [6, 5, 4]}, [[1, 6], [2, 5], [3, 4]]),
+        ({"n": [7, 7, 8], "vector": [[1.0], [2.0], [3.0]]}, [[1], [2], [3]]),
+    ):
+        pl.DataFrame(frame).write_parquet(tmp_path / "v.parquet")
+        source = Npy(NpyConfig(path=str(tmp_path / "v.parquet")), [""] * 3, item_ids=["a", "b", "d"])
+        assert source.rows("items").tolist() == expected
+        assert "no ids" in capsys.readouterr().err
+
+
+def test_each_side_has_its_own_ids_and_arrays(tmp_path):
+    pl.DataFrame({"item_id": ["a", "b"], "vector": [[1.0], [2.0]]}).write_parquet(tmp_path / "items.parquet")
+    pl.DataFrame({"id": ["v", "u"], "vector": [[3.0], [4.0]]}).write_parquet(tmp_path / "users.parquet")
+    paths = {side: str(tmp_path / f"{side}.parquet") for side in ("items", "users")}
+    config = NpyConfig(path=paths["items"], user_path=paths["users"])
+    source = Npy(config, [""] * 2, item_ids=["b", "a"], user_ids=["u", "v"])
+    assert (source.rows("items").tolist(), source.rows("users").tolist()) == ([[2], [1]], [[4], [3]])
+    with pytest.raises(DataError, match=r"'item_id' may be ids of users: rename to 'user_id'"):
+        Npy(config.model_copy(update={"user_path": paths["items"]}), [""] * 2, item_ids=["b", "a"], user_ids=["u", "v"])
+    both = tmp_path / "vectors.safetensors"
+    save_file({"items": np.ones((2, 1), np.float32), "users": np.zeros((2, 1), np.float32)}, both)
+    config = NpyConfig(path=str(both), user_path=str(both))
+    source = Npy(config, [""] * 2, user_ids=["u", "v"])
+    assert (source.rows("items").tolist(), source.rows("users").tolist()) == ([[1], [1]], [[0], [0]])
+
+
+def test_a_list_column_of_any_name_is_the_vectors(tmp_path):
+    path = tmp_path / "v.parquet"
+    frame = {"item_id": ["b", "a"], "n": [5, 6], "tags": [["x"], ["y"]], "embedding": [[1.0, 2.0], [3.0, 4.0]]}
+    pl.DataFrame(frame).write_parquet(path)
+    source = Npy(NpyConfig(path=str(path)), [""] * 2, item_ids=["a", "b"])
+    assert source.rows("items").tolist() == [[3, 4], [1, 2]]
+    fixed = pl.Series([[9.0], [8.0]], dtype=pl.Array(pl.Float32, 1))
+    pl.DataFrame(frame).with_columns(image=fixed).write_parquet(path)
+    with pytest.raises(DataError, match=r"2 columns of lists \(embedding, image\).*text\.vector_column"):
+        Npy(NpyConfig(path=str(path)), [""] * 2, item_ids=["a", "b"])
+    named = Npy(NpyConfig(path=str(path), vector_column="image"), [""] * 2, item_ids=["a", "b"])
+    assert named.rows("items").tolist() == [[8], [9]]
+    with pytest.raises(ConfigError, match=r"unknown column 'imag' in text\.vector_column"):
+        Npy(NpyConfig(path=str(path), vector_column="imag"), [""] * 2, item_ids=["a", "b"])
 
 
 def test_missing_rows_are_decided_visibly(tmp_path, capsys):
@@ -129,8 +231,9 @@ def test_rows_without_ids_must_be_as_many_as_items(tmp_path, capsys):
         (lambda p: np.save(p / "v.npy", np.zeros(4)), r"shape \(4,\)"),
         (lambda p: np.save(p / "v.npy", np.full((4, 2), np.nan)), "NaN or infinity"),
         (lambda p: (p / "v.npy").write_bytes(b"not numpy"), "cannot be read"),
+        (lambda p: np.save(p / "v.npy", np.array([["a", "b"]] * 4)), "cannot be read"),
     ],
-    ids=["pickled objects", "not a table", "nan", "damaged"],
+    ids=["pickled objects", "not a table", "nan", "damaged", "texts"],
 )
 def test_bad_files(tmp_path, make, message):
     make(tmp_path)

@@ -54,20 +54,20 @@ class Ridge(Aligner):
 
     @torch.no_grad()
     def solve(self, backbone: Backbone, text: Text | None, train: Interactions) -> None:
-        """Fits on the items with training events.
+        """Fits on the items whose vectors the backbone has learned, or was given.
 
         Raises:
             ConfigError: no text source.
-            DataError: fewer than two items have training events.
+            DataError: fewer than two such items.
         """
-        counts = torch.as_tensor(train.item_counts)
+        counts = torch.as_tensor(train.item_counts).clamp(min=1) * backbone.learned_items(train)
         self.fit_vectors(_needed(text).rows("items").detach(), backbone.item_table().detach(), counts)
 
     def fit_vectors(self, texts: Tensor, vectors: Tensor, counts: Tensor) -> None:
         """Fits the map from ``texts`` (I, T) to ``vectors`` (I, D) on the items with ``counts`` > 0 (I,)."""
         warm = counts > 0
         if int(warm.sum()) < 2:
-            raise DataError(f"the aligner 'ridge' needs items with training events, got {int(warm.sum())}")
+            raise DataError(f"the aligner 'ridge' needs two items with learned vectors, got {int(warm.sum())}")
         device = self.weight.device
         source, target = texts[warm.to(texts.device)].to(device), vectors[warm.to(vectors.device)].to(device)
         weights = _weights(counts[warm].to(device), self.config.weighting)

@@ -1,10 +1,14 @@
 """Bring your own vectors: users and items from another system, joined by external id. The way in without retraining.
 
-A file is ``.npy`` (a matrix; its ids in a text, ``.npy``, ``.json`` or ``.parquet`` file, one per row), ``.parquet``
-(an id column and either one list column or many numeric ones) or ``.safetensors`` (tensor ``users`` or ``items``).
+A file is ``.npy`` (a matrix) or ``.safetensors`` (tensor ``users`` or ``items``), with their ids in a file of any form
+that :func:`interlingua.id_files.read_ids` reads, or ``.parquet`` (an id column and either one list column or many
+numeric ones).
 """
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -29,7 +33,8 @@ class PretrainedConfig(Config):
     items: str = ""
     """file with item vectors (required)"""
     item_ids: str | None = None
-    """file with their external ids, one per row; not needed for parquet, or where rows are in the dataset's order"""
+    """file with their external ids: text (one a line), a JSON list, a JSON object id -> row, ``.npy``, or ``.parquet``
+    (also ``ids.parquet`` of ``interlingua embed``); not needed where ``items`` is parquet or in the dataset's order"""
     users: str | None = None
     """file with user vectors; None: a user is the mean of the history's item vectors"""
     user_ids: str | None = None
@@ -83,6 +88,11 @@ class Pretrained(Backbone):
                 f"{items.shape[1]}: both must come from one model"
             )
         self.users, self.known_users = self._side(users).to(place), torch.from_numpy(known).to(place)
+        if _made_from_all_events(Path(config.users)):
+            say(
+                f"warning: {config.users} was written from all events on record, the held-out ones included: measured "
+                "on the same data it knows the answers; write it with `interlingua embed RUN --events train`"
+            )
         say(f"user vectors: {int(known.sum()):,} of {len(known):,} users; the others are means of their histories")
 
     def _side(self, vectors: np.ndarray) -> Tensor:
@@ -132,3 +142,16 @@ class Pretrained(Backbone):
     def item_table(self) -> Tensor:
         """(I, D) item vectors; zero where none was given."""
         return self.items
+
+    def learned_items(self, train: Interactions) -> Tensor:
+        """(I,) items with a vector in the file, whether or not they have events here."""
+        return self.known_items.cpu()
+
+
+def _made_from_all_events(vectors: Path) -> bool:
+    """Whether ``interlingua embed`` says so in the card beside a file of user vectors."""
+    try:
+        card = json.loads((vectors.parent / "card.json").read_text(encoding="utf-8"))
+        return bool(card["kind"] == "vectors" and card["config"]["events"] == "all")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,8 @@ import numpy.typing as npt
 
 from interlingua.core import FloatArray
 from interlingua.errors import DataError, unknown
-
-ID_COLUMNS = ("id", "item_id", "user_id", "itemid", "userid")
+from interlingua.id_files import ID_NAMES, id_name, read_ids
+from interlingua.vector_columns import VECTOR, matrix_of
 
 
 def read_vectors(
@@ -22,7 +21,8 @@ def read_vectors(
 
     Args:
         path: ``.npy``, ``.parquet`` or ``.safetensors``.
-        ids_path: external ids of the rows; None: the file names them (parquet) or has the dataset's own row order.
+        ids_path: external ids of the rows, in any form that :func:`interlingua.id_files.read_ids` reads; None: the
+            file names them (parquet) or has the dataset's own row order.
         tensor: name of the tensor in a safetensors file: ``users`` or ``items``.
         wanted: (n,) external ids of the dataset.
 
@@ -35,7 +35,7 @@ def read_vectors(
     path = Path(path)
     matrix, ids = _matrix(path, tensor)
     if ids_path is not None:
-        ids = _ids(Path(ids_path))
+        ids = read_ids(ids_path, tensor, f"backbone.{tensor[:-1]}_ids")
     if not np.isfinite(matrix).all():
         raise DataError(
             f"{path} has {int((~np.isfinite(matrix)).sum()):,} values that are not finite; clean them first"
@@ -74,7 +74,7 @@ def _matrix(path: Path, tensor: str) -> tuple[FloatArray, list[str] | None]:
         elif path.suffix == ".safetensors":
             raw = _safetensors(path, tensor)
         elif path.suffix == ".parquet":
-            raw, ids = _parquet(path)
+            raw, ids = _parquet(path, tensor)
         else:
             raise DataError(f"cannot read vectors from {path}: use .npy, .parquet or .safetensors")
         matrix = np.ascontiguousarray(raw, dtype=np.float32)
@@ -98,34 +98,16 @@ def _safetensors(path: Path, tensor: str) -> npt.NDArray[Any]:
     return stored[tensor].float().numpy()
 
 
-def _parquet(path: Path) -> tuple[npt.NDArray[Any], list[str]]:
+def _parquet(path: Path, side: str) -> tuple[npt.NDArray[Any], list[str]]:
     import polars as pl
 
     try:
         frame = pl.read_parquet(path)
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{path} is not a parquet file: {error}") from None
-    name = next((c for c in frame.columns if c.lower() in ID_COLUMNS), None)
+    name = id_name(frame.columns, side)
     if name is None:
-        raise DataError(f"{path} has no id column ({', '.join(ID_COLUMNS)}); its columns: {', '.join(frame.columns)}")
-    rest = frame.drop(name)
-    lists = [c for c, kind in rest.schema.items() if isinstance(kind, pl.List | pl.Array)]
-    values = np.stack(rest[lists[0]].to_list()) if lists else rest.select(pl.selectors.numeric()).to_numpy()
+        names = ", ".join(ID_NAMES[side])
+        raise DataError(f"{path} has no column of ids ({names}); its columns: {', '.join(frame.columns)}")
+    values = matrix_of(frame.drop(name), str(path), f"rename the one with the vectors to {VECTOR!r}")
     return values, frame[name].cast(pl.String).to_list()
-
-
-def _ids(path: Path) -> list[str]:
-    if not path.is_file():
-        raise DataError(f"no file of ids at {path}")
-    try:
-        if path.suffix == ".npy":
-            return [str(name) for name in np.load(path, allow_pickle=False)]
-        if path.suffix == ".json":
-            return [str(name) for name in json.loads(path.read_text(encoding="utf-8"))]
-        if path.suffix == ".parquet":
-            import polars as pl
-
-            return pl.read_parquet(path).to_series(0).cast(pl.String).to_list()
-        return path.read_text(encoding="utf-8").splitlines()
-    except (ValueError, OSError) as error:
-        raise DataError(f"cannot read ids from {path}: {error}") from None

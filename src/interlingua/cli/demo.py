@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from interlingua.cli.options import AsJson, Device, Out, Seed
+from interlingua.cli.options import AsJson, Device, Out, Seed, Sets
 
 if TYPE_CHECKING:
     from interlingua.showcase import Shown
@@ -22,14 +24,18 @@ FAVOURITE = "movielens-small"
 def demo(
     data: Annotated[str | None, typer.Option("--data", help="Another dataset (name, file or folder).")] = None,
     out: Out = Path("runs"),
-    report: Annotated[Path, typer.Option(help="Where the HTML report goes.")] = Path("runs/demo.html"),
+    report: Annotated[
+        Path | None, typer.Option(help="Where the HTML report goes (default: demo.html in the folder of runs).")
+    ] = None,
+    sets: Sets = None,
     seed: Seed = 7,
     device: Device = "auto",
     beside: Annotated[
         list[Path] | None,
         typer.Option("--beside", help="A finished run to show too (runs/evaluate-...); may be given several times."),
     ] = None,
-    users: Annotated[int, typer.Option(help="How many users to show.")] = 3,
+    users: Annotated[int, typer.Option(help="How many users to show.", min=0)] = 3,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show stages, keys and estimates; run nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train, align with a language model, measure against baselines, and show recommendations with reasons."""
@@ -39,26 +45,56 @@ def demo(
     from interlingua.side_by_side import run_methods
 
     started = time.perf_counter()
-    source = data or _favourite_or_planted()
-    results = run_methods(showcase.DEMO, out=out, seed=seed, data=source, device=device, beside=beside or ())
+    source, place = data or _favourite_or_planted(), report or out / "demo.html"
+    if dry_run:
+        _plan(out, seed, source, sets or (), device, as_json)
+        return
+    _check_writable(place)
+    results = run_methods(
+        showcase.DEMO, out=out, seed=seed, data=source, sets=sets or (), device=device, beside=beside or ()
+    )
     backbone = next(r for r in results if r.method.label == showcase.BACKBONE)
     reader = next(r for r in results if r.method.label == showcase.METHOD)
     say(f"\nasking {users} users, drawn at random")
     rows = showcase.pick_users(reader.session, users, seed)
-    shown = [showcase.show_user(row, backbone, reader, results[len(showcase.DEMO) :]) for row in rows]
-    page = showcase.page(results, shown, time.perf_counter() - started)
-    write_report(report, page)
+    shown = [showcase.show_user(row, backbone, reader, [r for r in results if r.saved]) for row in rows]
+    command = shlex.join(["interlingua", *sys.argv[1:]])
+    page = showcase.page(results, shown, time.perf_counter() - started, command)
     if as_json:
-        print(json.dumps(_json(results, shown, page.summary, report)))
+        write_report(place, page)
+        print(json.dumps(_json(results, shown, page.summary, place)))
         return
     print_table(results)
     print("\n" + "\n".join(f"- {sentence}" for sentence in page.summary))
     for one in shown:
         print_user(one)
-    print(f"\nreport: {report}  (opens in a browser, needs no network)")
+    write_report(place, page)
+    print(f"\nreport: {place}  (opens in a browser, needs no network)")
     print(f"run:    {reader.run}")
     print(f"next:   interlingua recommend {reader.run} --history {_example(reader)}")
     print(f"time:   {duration(time.perf_counter() - started)}")
+
+
+def _plan(out: Path, seed: int, data: str, sets: Sequence[str], device: str, as_json: bool) -> None:
+    """The stages of every method, without running one."""
+    from interlingua.cli.run import plan_table
+    from interlingua.planner import describe
+    from interlingua.session import Session
+    from interlingua.showcase import DEMO
+
+    plans = {m.label: describe(Session(m.resolve(sets, data), out, seed, device)) for m in DEMO}
+    if as_json:
+        print(json.dumps(plans, indent=1))
+        return
+    print("\n\n".join(f"{label}\n{plan_table(rows)}" for label, rows in plans.items()))
+
+
+def _check_writable(report: Path) -> None:
+    """Before minutes of work: a report that cannot be written at its end."""
+    from interlingua.errors import ConfigError
+
+    if report.is_dir():
+        raise ConfigError(f"--report {report} is a folder; name a file, e.g. {report / 'demo.html'}")
 
 
 def _favourite_or_planted() -> str:
@@ -128,6 +164,9 @@ def _json(results: list[Result], shown: list[Shown], findings: Sequence[str], re
         "methods": {
             r.method.label: {
                 "run": str(r.run),
+                "recipe": r.session.recipe.name,
+                "seed": r.session.seed,
+                "note": r.method.note,
                 "metrics": {name: report["metrics"] for name, report in r.reports.items()},
                 "slices": {name: report["slices"] for name, report in r.reports.items()},
                 "seconds": r.seconds,

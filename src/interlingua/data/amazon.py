@@ -17,6 +17,7 @@ import polars as pl
 from interlingua.config import Config, build
 from interlingua.data.datasets import AMAZON, BOOK, GAME, MOVIE, PRODUCT
 from interlingua.data.files import lines, read_json_lines
+from interlingua.data.guard import refuse_unused
 from interlingua.data.raw import Log, Raw
 from interlingua.errors import DataError
 
@@ -49,6 +50,7 @@ class Amazon:
 
     def read(self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log) -> Raw:
         """See :func:`interlingua.data.source.read`."""
+        refuse_unused("amazon", "columns", columns, 'options.meta; the reader table reads any names (reader = "table")')
         config = build(AmazonConfig, options, "[data].options")
         reviews = path
         if path.is_dir():
@@ -117,13 +119,18 @@ def _review(record: dict[str, Any]) -> tuple[Any, ...]:
     item = record.get("parent_asin") or record.get("asin")
     user = record.get("reviewerID") or record.get("user_id")
     time = record.get("unixReviewTime", record.get("timestamp", record.get("sort_timestamp")))
-    return user, item, record.get("overall", record.get("rating")), time
+    return tuple(map(_one, (user, item, record.get("overall", record.get("rating")), time)))
+
+
+def _one(value: Any) -> Any:
+    """A value, or nothing where a list or an object stands in its place: such a line is counted as one without it."""
+    return None if isinstance(value, list | tuple | dict) else value
 
 
 def _item(record: dict[str, Any]) -> tuple[Any, ...]:
     categories = record.get("category") or record.get("categories") or record.get("main_category") or []
     return (
-        record.get("parent_asin") or record.get("asin"),
+        _one(record.get("parent_asin") or record.get("asin")),
         _plain(record.get("title")),
         _plain(record.get("description"))[:MAX_DESCRIPTION],
         ", ".join(_leaves(categories)),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Literal
 
 import polars as pl
 from pydantic import Field
 
 from interlingua.config import Config
+from interlingua.data.guard import guarded, plain_values
 from interlingua.data.raw import EVENT_COLUMNS, ITEM_COLUMNS, Log, Raw
-from interlingua.data.times import as_seconds
+from interlingua.data.times import FRACTION, as_seconds
 from interlingua.errors import DataError
 
 PART_NAMES = {
@@ -19,6 +22,10 @@ PART_NAMES = {
     "unused": 3,
 }
 """What sources call the parts"""
+
+
+LARGEST_WHOLE = 2.0**63
+"""Floats below it fit into an Int64"""
 
 
 class CleanConfig(Config):
@@ -38,7 +45,8 @@ def clean_events(raw: Raw, config: CleanConfig, log: Log) -> tuple[pl.DataFrame,
     """Events with user_id, item_id (String), timestamp (Int64); rating (Float32) and part (Int8) where there are any.
 
     Raises:
-        DataError: a required column is missing, nothing is left, or too many rows are bad.
+        DataError: a required column is missing or of a kind that cannot be used, nothing is left, or too many rows
+            are bad.
     """
     _require(raw)
     events = raw.events.select(pl.col(c) for c in EVENT_COLUMNS if c in raw.events.columns)
@@ -47,21 +55,37 @@ def clean_events(raw: Raw, config: CleanConfig, log: Log) -> tuple[pl.DataFrame,
         raise DataError(
             f"{raw.where or raw.name} holds no events: it has columns ({', '.join(events.columns)}) but no rows"
         )
-    events = events.with_columns(_as_id(events, "user_id"), _as_id(events, "item_id"))
+    where = raw.where or raw.name
+    events = plain_values(events, where, raw.columns)
+    for column in EVENT_COLUMNS[:2]:
+        with _usable(where, column, raw.columns):
+            events = events.with_columns(_as_id(events, column))
     bad: dict[str, pl.Series] = {
         "rows without a user id": _empty(events["user_id"]),
         "rows without an item id": _empty(events["item_id"]),
     }
-    events, kind, bad_times = as_seconds(events, config.time_unit, raw.time_unit, log)
+    with _usable(where, "timestamp", raw.columns):
+        events, kind, bad_times = as_seconds(events, config.time_unit, raw.time_unit, log)
     bad |= bad_times
     if "rating" in events.columns:
-        events, bad_ratings = _ratings(events)
+        with _usable(where, "rating", raw.columns):
+            events, bad_ratings = _ratings(events)
         bad |= bad_ratings
     if "part" in events.columns:
-        events, bad["rows in an unknown part"] = _parts(events, raw)
+        with _usable(where, "part", raw.columns):
+            events, bad["rows in an unknown part"] = _parts(events, raw)
     events = _without(events, raw.events, bad, config, raw, log)
+    if FRACTION in events.columns:  # every later sort by time is stable, so events of one second stay as they are now
+        events = events.sort(FRACTION, maintain_order=True).drop(FRACTION)
     log.step("check", rows, events.height)
     return events, kind
+
+
+def _usable(where: str, role: str, source: Mapping[str, str] | None = None) -> AbstractContextManager[None]:
+    column = (source or {}).get(role, role)
+    return guarded(
+        where, f"the column {column} ({role}) cannot be used", f"correct it, or choose another with columns.{role}"
+    )
 
 
 def _require(raw: Raw) -> None:
@@ -75,14 +99,13 @@ def _require(raw: Raw) -> None:
 
 
 def _as_id(events: pl.DataFrame, column: str) -> pl.Expr:
-    """Ids as strings; whole floats (what pandas makes of integers with gaps) as integers."""
-    kind = events.schema[column]
-    if kind.is_float():
-        values = events[column].drop_nulls().drop_nans()
-        if bool((values == values.round()).all()):
-            return pl.col(column).fill_nan(None).cast(pl.Int64).cast(pl.String)
-    if isinstance(kind, pl.Binary):
-        return pl.col(column).cast(pl.String, strict=False)
+    """Ids as strings; whole floats (what pandas makes of integers with gaps) as integers; NaN and infinity are none."""
+    if events.schema[column].is_float():
+        finite = pl.when(pl.col(column).is_finite()).then(pl.col(column))
+        values = events.select(finite).to_series().drop_nulls()
+        if bool(((values == values.round()) & (values.abs() < LARGEST_WHOLE)).all()):
+            return finite.cast(pl.Int64).cast(pl.String).alias(column)
+        return finite.cast(pl.String).alias(column)
     return pl.col(column).cast(pl.String)
 
 
@@ -151,6 +174,9 @@ def clean_texts(
         config: whether texts are trimmed.
         log: counts repeated and missing ids.
         where: file or object, for error messages.
+
+    Raises:
+        DataError: no column ``key``, or a column whose values are no texts.
     """
     if frame is None:
         frame = pl.DataFrame(schema={key: pl.String})
@@ -159,13 +185,17 @@ def clean_texts(
             f"{where}: the table of {what}s has no column {key} (it has {', '.join(frame.columns)}); "
             f"name it with columns.{key}"
         )
-    frame = frame.with_columns(_as_id(frame, key))
+    frame = frame.with_columns(plain_values(frame.select(key), where, {}))
+    with _usable(where, key):
+        frame = frame.with_columns(_as_id(frame, key))
     unnamed = _empty(frame[key])
     log.decide(
         f"{what} texts without an id, dropped", int(unnamed.sum()), f"give them an id in {where or 'the source'}"
     )
     frame = frame.filter(~unnamed)
-    frame = frame.with_columns(_as_text(frame, c, config) for c in frame.columns if c != key)
+    for column in (c for c in frame.columns if c != key):
+        with _usable(where, column):
+            frame = frame.with_columns(_as_text(frame, column, config))
     repeated = frame[key].is_first_distinct()
     log.decide(
         f"{what} texts with an id that came before, the first kept",
@@ -184,7 +214,9 @@ def clean_texts(
 def _as_text(frame: pl.DataFrame, column: str, config: CleanConfig) -> pl.Expr:
     text = pl.col(column)
     kind = frame.schema[column]
-    if isinstance(kind, pl.List | pl.Array):
+    if isinstance(kind, pl.Array):
+        text, kind = text.arr.to_list(), pl.List(kind.inner)
+    if isinstance(kind, pl.List):
         text = text.list.eval(pl.element().cast(pl.String)).list.join(", ", ignore_nulls=True)
     elif isinstance(kind, pl.Struct):
         text = text.struct.json_encode()

@@ -92,6 +92,15 @@ def rename(
     return frame.rename(aside | back), used
 
 
+def of_texts(given: Mapping[str, str], frame: pl.DataFrame) -> dict[str, str]:
+    """The part of a mapping that is meant for a table of texts beside the events.
+
+    Ids may be called otherwise there than in the events, in which the given column was found: they are guessed then.
+    Titles and other texts stand nowhere else, so a column of theirs that is missing stays an error.
+    """
+    return {role: column for role, column in given.items() if column in frame.columns or role not in EVENT_ROLES}
+
+
 def check_roles(given: Mapping[str, str]) -> None:
     """Rejects roles that nothing has.
 

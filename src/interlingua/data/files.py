@@ -113,11 +113,27 @@ def read_table(
         source = _bytes(source).replace(separator.encode(), UNIT_SEPARATOR.encode())
         separator = UNIT_SEPARATOR
     try:
-        return _fast(source, separator, header, quotes)
+        frame = _fast(source, separator, header, quotes)
     except pl.exceptions.NoDataError:
         raise DataError(f"{path} holds no rows; export it again") from None
     except pl.exceptions.PolarsError as error:
         return _careful(_bytes(source), separator, header, quotes, path, log, str(error))
+    if _has_short_row(frame, source, separator, quotes) and (header is None or len(header) == frame.width):
+        return _careful(_bytes(source), separator, header, quotes, path, log, "")
+    return frame
+
+
+def _has_short_row(frame: pl.DataFrame, source: Path | bytes, separator: str, quotes: bool) -> bool:
+    """Whether a row lacks its last fields: Polars fills them, and a blank last field looks the same afterwards."""
+    if frame.width < 2 or not frame.to_series(-1).null_count():
+        return False
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
+        text = (line.decode("utf-8", "replace") for line in stream)
+        reader = csv.reader(text, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
+        try:
+            return any(0 < len(row) < frame.width for row in reader)
+        except csv.Error:  # Polars reads what this reader cannot: such a file stays as it was read
+            return False
 
 
 def _bytes(source: Path | bytes) -> bytes:
@@ -193,20 +209,23 @@ def read_json_lines(
     """One row per line of JSON; lines that are not are counted and become rows of nulls.
 
     Args:
-        path: plain or gzipped; a file with one JSON array is read too.
+        path: plain or gzipped; a file with one JSON array is read too, its elements in the place of lines.
         pick: the values of a line's object, in the order of ``names``.
         names: columns of the result.
         log: told of lines that cannot be read.
         literal: lines may also be Python literals (Amazon's 2014 metadata); read without running them.
+
+    Raises:
+        DataError: the file cannot be read, or the values of a column do not go together.
     """
+    if begins_array(path):
+        return _json_array(path, pick, names, log)
     rows: list[tuple[Any, ...]] = []
     wrong: list[int] = []
     nothing = (None,) * len(names)
     for number, line in enumerate(lines(path), start=1):
         if not line.strip():
             continue
-        if number == 1 and line.lstrip()[:1] == b"[":
-            return _json_array(path, pick, names)
         record = _record(line, literal)
         if record is None:
             wrong.append(number)
@@ -217,7 +236,20 @@ def read_json_lines(
         log.warn(f"{len(wrong):,} lines of {path} are not JSON objects (first: line {wrong[0]})")
     if not rows:
         raise DataError(f"{path} holds no lines of JSON")
-    return pl.DataFrame(rows, schema=list(names), orient="row", infer_schema_length=None, strict=False)
+    return _rows(rows, names, path)
+
+
+def _rows(rows: list[tuple[Any, ...]], names: Sequence[str], path: Path) -> pl.DataFrame:
+    """Column by column, so that an error can name the one whose values do not go together."""
+    columns = {}
+    for n, name in enumerate(names):
+        try:
+            columns[name] = pl.Series(name, [row[n] for row in rows], strict=False)
+        except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
+            raise DataError(
+                f"{path}: the values of {name} do not fit into one column ({error}); give each line a value of one kind"
+            ) from None
+    return pl.DataFrame(columns)
 
 
 def _record(line: bytes, literal: bool) -> dict[str, Any] | None:
@@ -235,10 +267,31 @@ def _record(line: bytes, literal: bool) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _json_array(path: Path, pick: Callable[[dict[str, Any]], tuple[Any, ...]], names: Sequence[str]) -> pl.DataFrame:
+def begins_array(path: Path) -> bool:
+    """Whether the first line with something on it opens a JSON array."""
+    return next((line for line in lines(path) if line.strip()), b"").lstrip()[:1] == b"["
+
+
+def json_array(path: Path) -> list[Any]:
+    """The elements of a file with one JSON array.
+
+    Raises:
+        DataError: not one, or nothing in it.
+    """
     try:
         found = json.loads(content(path))
     except ValueError as error:
         raise DataError(f"{path} begins like a JSON array but is not one: {error}") from None
-    rows = [pick(record) for record in found if isinstance(record, dict)]
-    return pl.DataFrame(rows, schema=list(names), orient="row", infer_schema_length=None, strict=False)
+    if not found:
+        raise DataError(f"{path} holds an empty JSON array; export it again")
+    return list(found)
+
+
+def _json_array(
+    path: Path, pick: Callable[[dict[str, Any]], tuple[Any, ...]], names: Sequence[str], log: Log
+) -> pl.DataFrame:
+    elements = json_array(path)
+    if wrong := [n for n, element in enumerate(elements, start=1) if not isinstance(element, dict)]:
+        log.warn(f"{len(wrong):,} elements of {path} are not JSON objects (first: element {wrong[0]})")
+    nothing = (None,) * len(names)
+    return _rows([pick(e) if isinstance(e, dict) else nothing for e in elements], names, path)

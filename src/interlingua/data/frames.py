@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, rename
+from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, of_texts, rename
 from interlingua.data.raw import Log, Raw
 from interlingua.errors import DataError
 
@@ -29,7 +29,8 @@ def to_polars(source: Any, where: str = "frame") -> pl.DataFrame:
     """A Polars frame of any table.
 
     Raises:
-        DataError: not a table, or one with columns that have no Arrow type (Python objects of several kinds).
+        DataError: not a table, one with repeated column names, or one with columns that have no Arrow type (Python
+            objects of several kinds).
     """
     if isinstance(source, pl.LazyFrame):
         return source.collect()
@@ -37,6 +38,12 @@ def to_polars(source: Any, where: str = "frame") -> pl.DataFrame:
         return source
     try:
         if _is_pandas(source):
+            names = [str(c) for c in source.columns]
+            if repeated := sorted({n for n in names if names.count(n) > 1}):
+                raise DataError(
+                    f"{where}: repeated column names {', '.join(map(repr, repeated))} in a pandas frame with "
+                    f"{', '.join(map(repr, names))}; rename or drop them"
+                )
             # column by column: one column of mixed Python objects must not stop the others, and needs no pyarrow
             return pl.DataFrame({str(c): _column(source[c]) for c in source.columns})
         return pl.DataFrame(source)
@@ -88,7 +95,9 @@ def read_frames(source: Any, columns: Mapping[str, str], log: Log) -> Raw:
     )
     items = users = None
     if tables.get("items") is not None:
-        items, _ = rename(to_polars(tables["items"], "items"), ITEM_ROLES, columns, "frame of items", log)
+        given = to_polars(tables["items"], "items")
+        items, _ = rename(given, ITEM_ROLES, of_texts(columns, given), "frame of items", log)
     if tables.get("users") is not None:
-        users, _ = rename(to_polars(tables["users"], "users"), USER_ROLES, columns, "frame of users", log)
+        given = to_polars(tables["users"], "users")
+        users, _ = rename(given, USER_ROLES, of_texts(columns, given), "frame of users", log)
     return Raw(events, items, users, name="frames", where="frame of events", columns=used)

@@ -7,26 +7,39 @@ from typing import Any, ClassVar
 
 import polars as pl
 
+from interlingua.config import Config, build
 from interlingua.data.datasets import GROUPLENS, MOVIE
 from interlingua.data.files import read_table
+from interlingua.data.guard import refuse_unused, require_columns
 from interlingua.data.raw import Log, Raw
-from interlingua.errors import DataError
 
 DAT_COLUMNS = {
     "ratings": ["userId", "movieId", "rating", "timestamp"],
     "movies": ["movieId", "title", "genres"],
     "users": ["userId", "gender", "age", "occupation", "zipcode"],
 }
+NEEDED = {
+    "ratings": ("userId", "movieId"),
+    "movies": ("movieId", "title", "genres"),
+    "tags": ("movieId", "tag"),
+    "users": ("userId",),
+}
+"""Columns without which a file cannot be used"""
 NO_GENRES = "(no genres listed)"
 MAX_TAGS = 10
 """Most frequent tags of a movie that are kept"""
 
 
-class Movielens:
-    """Reads a MovieLens folder. Option ``tags`` (default True): keep free tags in a column ``tags`` of their own.
+class MovielensConfig(Config):
+    """Options of the reader ``movielens``."""
 
-    Tags are written by users after watching, held-out events included, so they are no part of the default texts.
-    """
+    tags: bool = True
+    """keep the most frequent free tags in a column ``tags`` of their own; users write them after watching, held-out
+    events included, so they are no part of the default texts"""
+
+
+class Movielens:
+    """Reads a MovieLens folder: ratings, titles, genres, tags; users where there are any."""
 
     kind: ClassVar[str] = "data"
 
@@ -37,12 +50,12 @@ class Movielens:
 
     def read(self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log) -> Raw:
         """See :func:`interlingua.data.source.read`."""
-        if unknown := set(options) - {"tags"}:
-            raise DataError(f"the reader movielens has no option {sorted(unknown)}; it has: tags")
+        refuse_unused("movielens", "columns", columns, "options.tags; the reader table reads any names of one file")
+        config = build(MovielensConfig, options, "[data].options")
         dat = (path / "ratings.dat").is_file()
         ratings = self._table(path, "ratings", dat, log)
         items = self._movies(self._table(path, "movies", dat, log))
-        if not dat and options.get("tags", True) and (path / "tags.csv").is_file():
+        if not dat and config.tags and (path / "tags.csv").is_file():
             items = items.join(self._tags(self._table(path, "tags", dat, log)), on="item_id", how="left")
         users = None
         if dat and (path / "users.dat").is_file():
@@ -63,9 +76,14 @@ class Movielens:
 
     @staticmethod
     def _table(path: Path, name: str, dat: bool, log: Log) -> pl.DataFrame:
+        file = path / f"{name}.{'dat' if dat else 'csv'}"
         if dat:
-            return read_table(path / f"{name}.dat", log, separator="::", header=DAT_COLUMNS[name], quotes=False)
-        return read_table(path / f"{name}.csv", log)
+            table = read_table(file, log, separator="::", header=DAT_COLUMNS[name], quotes=False)
+        else:
+            table = read_table(file, log)
+        see = "rename it as MovieLens has it, or give the file of ratings alone with columns.* (reader table)"
+        require_columns(table, NEEDED[name], str(file), see)
+        return table
 
     @staticmethod
     def _movies(movies: pl.DataFrame) -> pl.DataFrame:

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import polars as pl
 
 from interlingua.core import Domain
-from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, rename
+from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, of_texts, rename
+from interlingua.data.guard import refuse_unused
 from interlingua.data.raw import Log, Raw
 from interlingua.errors import DataError
 
@@ -25,11 +26,20 @@ class ParquetFolder:
     @staticmethod
     def matches(path: Path) -> bool:
         """A folder with ``interactions.parquet``, without a given split."""
-        return (path / EVENTS).is_file() and "split" not in pl.read_parquet_schema(path / EVENTS)
+        return (path / EVENTS).is_file() and "split" not in event_columns(path)
 
     def read(self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log) -> Raw:
         """See :func:`interlingua.data.source.read`."""
+        refuse_unused("parquet-folder", "options", options, "columns.*")
         return read_folder(path, columns, log)
+
+
+def event_columns(path: Path) -> list[str]:
+    """Names of the columns of a folder's events; none where the file is damaged, which reading it then says."""
+    try:
+        return list(pl.read_parquet_schema(path / EVENTS))
+    except (OSError, pl.exceptions.PolarsError):
+        return []
 
 
 def read_folder(path: Path, columns: dict[str, str], log: Log) -> Raw:
@@ -49,15 +59,17 @@ def read_folder(path: Path, columns: dict[str, str], log: Log) -> Raw:
             frame = pl.read_parquet(file)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise DataError(f"{file} is not a readable parquet file: {error}") from None
-        frames[name], found = rename(frame, roles, columns, str(file), log)
+        own = columns if roles is EVENT_ROLES else of_texts(columns, frame)
+        frames[name], found = rename(frame, roles, own, str(file), log)
         used = used or found
     events = frames["interactions"]
     if events is None:
         raise DataError(f"{path} has no {EVENTS}")
     meta = _meta(path)
     source = meta.get("source", "")
-    domain = Domain(**meta["domain"]) if isinstance(meta.get("domain"), dict) else Domain()
-    kind = meta.get("timestamp_kind") or (meta.get("time") or {}).get("kind")
+    words = _table(meta, "domain")
+    domain = Domain(**{word: str(words[word]) for word in vars(Domain()) if word in words})
+    kind = meta.get("timestamp_kind") or _table(meta, "time").get("kind")
     return Raw(
         events,
         frames["items"],
@@ -69,7 +81,7 @@ def read_folder(path: Path, columns: dict[str, str], log: Log) -> Raw:
         ),
         url=str(meta.get("url") or ""),
         time_unit=TIME_KINDS.get(str(kind)),
-        keep_items=(meta.get("filter") or {}).get("items_without_events") == "keep",
+        keep_items=_table(meta, "filter").get("items_without_events") == "keep",
         where=str(path / EVENTS),
         columns=used,
     )
@@ -84,3 +96,9 @@ def _meta(path: Path) -> dict[str, Any]:
                 raise DataError(f"{path / name} is not valid JSON: {error}") from None
             return found if isinstance(found, dict) else {}
     return {}
+
+
+def _table(meta: dict[str, Any], name: str) -> dict[str, Any]:
+    """A table inside the card; empty where something else stands there (folders of other makers have cards too)."""
+    found = meta.get(name)
+    return found if isinstance(found, dict) else {}

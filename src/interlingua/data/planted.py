@@ -17,6 +17,7 @@ from pydantic import Field
 
 from interlingua.config import Config, build
 from interlingua.core import Domain
+from interlingua.data.guard import refuse_unused
 from interlingua.data.planted_words import ADJECTIVES, NOUNS, THEMES
 from interlingua.data.prepare import Prepared, SplitConfig, prepare_raw
 from interlingua.data.raw import Log, Raw
@@ -62,6 +63,7 @@ class Planted:
 
     def read(self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log) -> Raw:
         """See :func:`interlingua.data.source.read`."""
+        refuse_unused("planted", "columns", columns, f"options.*: {', '.join(PlantedConfig.model_fields)}")
         return world(build(PlantedConfig, options, "[data].options"), seed)
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,8 +85,10 @@ def id_array(values: pl.Series) -> npt.NDArray[Any]:
 def save(prepared: Prepared, folder: Path | str) -> Path:
     """Writes ``interactions.parquet`` (with a column ``part``), ``items.parquet``, ``users.parquet``, ``card.json``.
 
+    A dataset that is there already is replaced once the new one is whole; other files in the folder stay.
+
     Raises:
-        DataError: the folder cannot be written.
+        DataError: the folder cannot be written; what was in it is untouched.
     """
     folder = Path(folder)
     events, catalogue = prepared.interactions, prepared.catalogue
@@ -101,19 +107,36 @@ def save(prepared: Prepared, folder: Path | str) -> Path:
     users = pl.DataFrame({"user_id": user_ids}) if catalogue.users is None else catalogue.users
     card = {"schema": SCHEMA, **prepared.card}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / CARD).unlink(missing_ok=True)  # until the new card is there, the folder is not a dataset
-        frame.write_parquet(folder / "interactions.parquet", compression="zstd", compression_level=1)
-        catalogue.items.write_parquet(folder / "items.parquet")
-        users.write_parquet(folder / "users.parquet")
-        temporary = folder / f".{CARD}.tmp"
-        temporary.write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
-        temporary.rename(folder / CARD)
-    except OSError as error:
+        with _whole(folder) as staging:
+            frame.write_parquet(staging / "interactions.parquet", compression="zstd", compression_level=1)
+            catalogue.items.write_parquet(staging / "items.parquet")
+            users.write_parquet(staging / "users.parquet")
+            (staging / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
+    except (OSError, pl.exceptions.PolarsError) as error:  # polars reports a full disk as an error of its own
         raise DataError(
             f"cannot write the dataset to {folder}: {error}; free space or choose a writable folder"
         ) from error
     return folder
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """Yields a temporary folder to fill; what it holds comes to ``folder`` only if nothing failed on the way."""
+    final = folder.resolve()  # a link is followed: what it points to is replaced, not the link
+    # inside a folder that exists: its parent may be read-only, or another disk to which nothing can be renamed
+    staging = (final if final.is_dir() else final.parent) / f".{final.name}.{os.getpid()}.tmp"
+    try:
+        shutil.rmtree(staging, ignore_errors=True)  # of a killed process with our number
+        staging.mkdir(parents=True)
+        yield staging
+        if not final.exists():
+            staging.rename(final)
+            return
+        (final / CARD).unlink(missing_ok=True)  # no card, no dataset: old and new files are never read together
+        for file in sorted(staging.iterdir(), key=lambda f: f.name == CARD):  # the card last
+            file.replace(final / file.name)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def is_prepared(folder: Path | str) -> bool:

@@ -9,6 +9,7 @@ import polars as pl
 
 from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, rename
 from interlingua.data.files import check_file, read_table
+from interlingua.data.guard import refuse_unused
 from interlingua.data.raw import Log, Raw
 from interlingua.errors import DataError
 
@@ -29,8 +30,7 @@ class Recbole:
 
     def read(self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log) -> Raw:
         """See :func:`interlingua.data.source.read`."""
-        if options:
-            raise DataError(f"the reader recbole has no options (got {', '.join(options)})")
+        refuse_unused("recbole", "options", options, "columns.*")
         files = sorted(path.glob("*.inter")) if path.is_dir() else [path]
         if not files:
             raise DataError(f"{path} holds no .inter file")

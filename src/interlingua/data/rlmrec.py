@@ -9,9 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-import polars as pl
-
-from interlingua.data.parquet_folder import EVENTS, read_folder
+from interlingua.data.guard import refuse_unused
+from interlingua.data.parquet_folder import EVENTS, event_columns, read_folder
 from interlingua.data.raw import Log, Raw
 from interlingua.data.rlmrec_pickles import is_published, published
 
@@ -24,11 +23,16 @@ class Rlmrec:
     @staticmethod
     def matches(path: Path) -> bool:
         """A folder with ``trn_mat.pkl``, or with ``interactions.parquet`` that has a column ``split``."""
-        return is_published(path) or ((path / EVENTS).is_file() and "split" in pl.read_parquet_schema(path / EVENTS))
+        return is_published(path) or ((path / EVENTS).is_file() and "split" in event_columns(path))
 
     def read(self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log) -> Raw:
         """See :func:`interlingua.data.source.read`."""
-        raw = _of_pickles(path) if is_published(path) else read_folder(path, columns, log)
+        refuse_unused("rlmrec", "options", options, "columns.* of parquet files, and nothing of pickles")
+        if is_published(path):
+            refuse_unused("rlmrec", "columns of pickles", columns, "them from parquet files (interlingua data convert)")
+            raw = _of_pickles(path)
+        else:
+            raw = read_folder(path, columns, log)
         if raw.users is not None and raw.items is not None and "profile" in raw.users.columns:
             log.warn(
                 f"{path.name}: the profiles of users and items were written by a language model that may have seen "

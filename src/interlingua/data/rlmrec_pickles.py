@@ -126,7 +126,7 @@ def convert(path: Path, out: Path) -> dict[str, Any]:
         out.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
             table.write_parquet(out / f"{name}.parquet")
-    except OSError as error:
+    except (OSError, pl.exceptions.PolarsError) as error:  # polars reports a full disk as an error of its own
         raise DataError(f"cannot write to {out}: {error}; free space or choose a writable folder") from error
     return {f"{name}.parquet": table.height for name, table in tables.items()}
 

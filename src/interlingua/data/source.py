@@ -11,6 +11,7 @@ from interlingua import registry
 from interlingua.data.columns import check_roles
 from interlingua.data.datasets import KNOWN, Dataset
 from interlingua.data.frames import is_frame, read_frames
+from interlingua.data.guard import guarded, refuse_unused
 from interlingua.data.raw import Log, Raw
 from interlingua.errors import DataError, unknown
 
@@ -32,10 +33,14 @@ def read(
 
     Raises:
         DataError: nothing there, no reader for it, or the reader cannot read it.
+        ConfigError: options or columns that the reader does not take.
     """
     check_roles(columns)
     if is_frame(source) or isinstance(source, Mapping):
-        return read_frames(source, columns, log)
+        refuse_unused("frames", "options", options, "columns.*; what texts there are comes as frames of their own")
+        refuse_unused("frames", "reader", {reader: reader} if reader else {}, "columns.*; readers read files")
+        with guarded("frames", "cannot be used", "correct the frame, or give its columns as arrays"):
+            return read_frames(source, columns, log)
     if not isinstance(source, str | Path):
         raise DataError(
             f"cannot read a {type(source).__module__}.{type(source).__name__}; give a dataset's name, a path, a frame "
@@ -47,9 +52,9 @@ def read(
     else:
         path = locate(str(source), log)
         name = reader or (known.reader if known else None) or recognise(path)
-    raw: Raw = registry.find("data", name, "[data].reader")().read(
-        path, columns=dict(columns), options=dict(options), seed=seed, log=log
-    )
+    chosen = registry.find("data", name, "[data].reader")
+    with guarded(str(path), f"the reader {name} cannot use it", "correct the file, or choose another with reader"):
+        raw: Raw = chosen().read(path, columns=dict(columns), options=dict(options), seed=seed, log=log)
     raw.name = raw.name or path.name
     if known:
         raw.name, raw.domain = known.name, known.domain

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,7 +12,16 @@ import polars as pl
 
 from interlingua.config import Config, build
 from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, guess, rename
-from interlingua.data.files import check_file, content, is_gzip, lines, read_table
+from interlingua.data.files import (
+    begins_array,
+    check_file,
+    content,
+    is_gzip,
+    json_array,
+    lines,
+    read_json_lines,
+    read_table,
+)
 from interlingua.data.raw import Log, Raw
 from interlingua.errors import DataError
 
@@ -109,8 +120,7 @@ def json_table(path: Path, log: Log) -> pl.DataFrame:
     """JSON lines with any keys, or one JSON array of objects; nested values stay nested."""
     try:
         data: Any = content(path) if is_gzip(path) else path
-        first = next((line for line in lines(path) if line.strip()), b"")
-        if first.lstrip()[:1] == b"[":
+        if begins_array(path):
             return pl.read_json(data, infer_schema_length=None)
         return pl.read_ndjson(data, infer_schema_length=None)
     except pl.exceptions.PolarsError:
@@ -119,25 +129,26 @@ def json_table(path: Path, log: Log) -> pl.DataFrame:
 
 def _json_by_line(path: Path, log: Log) -> pl.DataFrame:
     """For files with lines that are not JSON, or whose values change their type: everything as text."""
-    import json
-
-    from interlingua.data.files import read_json_lines
-
     keys: dict[str, None] = {}
-    for line in lines(path):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
+    for record in json_array(path) if begins_array(path) else _parsed(path):
         if isinstance(record, dict):
             keys.update(dict.fromkeys(record))
     if not keys:
-        raise DataError(f"{path} holds no JSON objects, one per line")
+        raise DataError(f"{path} holds no JSON objects, one per line or in one array")
 
     def as_text(value: Any) -> str | None:
         return value if isinstance(value, str) or value is None else json.dumps(value, ensure_ascii=False)
 
     return read_json_lines(path, lambda record: tuple(as_text(record.get(key)) for key in keys), list(keys), log)
+
+
+def _parsed(path: Path) -> Iterator[Any]:
+    """What stands on each line that is JSON."""
+    for line in lines(path):
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
 
 
 def _delimited(path: Path, config: TableConfig, log: Log, roles: Any) -> pl.DataFrame:

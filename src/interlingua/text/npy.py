@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 from safetensors.numpy import load_file
 from torch import Tensor
 
-from interlingua.core import FloatArray
-from interlingua.errors import ConfigError, DataError
+from interlingua.core import FloatArray, Side
+from interlingua.errors import ConfigError, DataError, unknown
+from interlingua.id_files import ID_NAMES, id_name, id_strings, read_ids
 from interlingua.progress import say
 from interlingua.text.fields import TextConfig
 from interlingua.text.table import FrozenRows
+from interlingua.vector_columns import VECTOR, arrays_like_ids, like_ids, matrix_of
 
 SUFFIXES = (".npy", ".npz", ".parquet", ".safetensors")
+ITEM_ID = "item_id"
 
 
 class NpyConfig(TextConfig):
@@ -26,13 +30,15 @@ class NpyConfig(TextConfig):
     files = ("path", "ids", "user_path")
 
     path: str
-    """``.npy`` (n, T); ``.npz`` or ``.safetensors`` with an array ``vectors`` (and in npz ``ids``); ``.parquet``"""
+    """``.npy`` (n, T); ``.npz`` or ``.safetensors`` with an array ``vectors`` (and one of ids); ``.parquet``"""
     ids: str | None = None
-    """file with one item id per row of the vectors (text, or ``.npy`` of strings or numbers); None: see ``path``"""
-    id_column: str = "item_id"
-    """parquet: the column of item ids"""
-    vector_column: str = "vector"
-    """parquet: a list column; where it is absent every numeric column but the id is one dimension"""
+    """file with the item ids of the rows: text (one a line), a JSON list, a JSON object id -> row, ``.npy``, or
+    ``.parquet`` (also ``ids.parquet`` of ``interlingua embed``); None: see ``path``"""
+    id_column: str = ITEM_ID
+    """the column or array of item ids; where ``item_id`` is absent: ``itemid``, ``item_ids``, ``id`` or ``ids``"""
+    vector_column: str = VECTOR
+    """parquet: a list column; where ``vector`` is absent the only one; without any, every numeric column but the id is
+    one dimension"""
     user_path: str | None = None
     """vectors of users in the same formats, with their ids in the file; read where ``users = "texts"``"""
     missing: Literal["error", "mean", "zero"] = "error"
@@ -72,9 +78,9 @@ class Npy(FrozenRows):
         """
         users = None
         if config.user_path is not None and user_ids is not None:
-            changes = {"path": config.user_path, "ids": None, "id_column": "user_id"}
-            users = _joined(config.model_copy(update=changes), user_ids, len(user_ids))
-        super().__init__(_joined(config, item_ids, len(texts)), users)
+            theirs = config.model_copy(update={"path": config.user_path, "ids": None})
+            users = _joined(theirs, user_ids, len(user_ids), "users")
+        super().__init__(_joined(config, item_ids, len(texts), "items"), users)
         self.config = config
 
     def encode(self, texts: Sequence[str]) -> Tensor:
@@ -89,9 +95,9 @@ class Npy(FrozenRows):
         )
 
 
-def _joined(config: NpyConfig, ids: Sequence[str] | None, count: int) -> FloatArray:
+def _joined(config: NpyConfig, ids: Sequence[str] | None, count: int, side: Side) -> FloatArray:
     """(count, T) vectors in the order of the ids."""
-    vectors, own = read_vectors(config)
+    vectors, own = read_vectors(config, side)
     joined = join(vectors, own, ids, count, config)
     if not config.normalise:
         return joined
@@ -99,8 +105,8 @@ def _joined(config: NpyConfig, ids: Sequence[str] | None, count: int) -> FloatAr
     return (joined / np.where(lengths > 1e-12, lengths, 1.0)).astype(np.float32)
 
 
-def read_vectors(config: NpyConfig) -> tuple[FloatArray, list[str] | None]:
-    """(n, T) vectors, and the n item ids that stand with them, if any."""
+def read_vectors(config: NpyConfig, side: Side) -> tuple[FloatArray, list[str] | None]:
+    """(n, T) vectors of ``config.path``, and the n ids of ``side`` that stand with them, if any."""
     path = Path(config.path).expanduser()
     if not path.is_file():
         raise DataError(f"text.path: there is no file {path}")
@@ -110,22 +116,21 @@ def read_vectors(config: NpyConfig) -> tuple[FloatArray, list[str] | None]:
     ids: list[str] | None = None
     try:
         if suffix == ".parquet":
-            vectors, ids = _from_parquet(path, config)
+            vectors, ids = _from_parquet(path, config, side)
         elif suffix == ".safetensors":
-            vectors = _named(dict(load_file(path)), path)
+            vectors, ids = _from_archive(dict(load_file(path)), path, config, side)
         elif suffix == ".npz":
             with np.load(path, allow_pickle=False) as archive:
-                vectors = _named({name: archive[name] for name in archive.files if name != "ids"}, path)
-                ids = [str(i) for i in archive["ids"]] if "ids" in archive.files else None
+                vectors, ids = _from_archive({name: archive[name] for name in archive.files}, path, config, side)
         else:
             vectors = np.load(path, allow_pickle=False)
+        vectors = np.asarray(vectors, np.float32)
     except (DataError, ConfigError):
         raise
     except Exception as error:  # each format's library raises its own types for a damaged file
         raise DataError(f"text.path: {path} cannot be read as {suffix}: {error}") from None
     if config.ids is not None:
-        ids = _read_ids(Path(config.ids).expanduser())
-    vectors = np.asarray(vectors, np.float32)
+        ids = read_ids(config.ids, side, "text.ids")
     if vectors.ndim != 2:
         raise DataError(
             f"text.path: {path} holds an array of shape {vectors.shape}; a table (items, dimensions) is needed"
@@ -171,39 +176,56 @@ def join(
     return out
 
 
-def _named(arrays: dict[str, FloatArray], path: Path) -> FloatArray:
-    for name in ("vectors", "items"):
+def _from_archive(
+    arrays: dict[str, npt.NDArray[Any]], path: Path, config: NpyConfig, side: Side
+) -> tuple[npt.NDArray[Any], list[str] | None]:
+    name = _id_name(arrays, path, config, side)
+    ids = None if name is None else id_strings(arrays.pop(name), f"{path}: the array {name!r}")
+    vectors = _named({name: values for name, values in arrays.items() if values.dtype.kind not in "SU"}, path, side)
+    if ids is None:
+        others = {name: values for name, values in arrays.items() if values is not vectors}
+        _refuse_order(arrays_like_ids(others, len(vectors)), path, config, side)
+    return vectors, ids
+
+
+def _named(arrays: dict[str, npt.NDArray[Any]], path: Path, side: Side) -> npt.NDArray[Any]:
+    for name in ("vectors", side):
         if name in arrays:
             return arrays[name]
     if len(arrays) == 1:
         return next(iter(arrays.values()))
-    raise DataError(f"{path} holds the arrays {', '.join(sorted(arrays))}: name one of them 'vectors'")
+    raise DataError(f"{path} holds the arrays of numbers {sorted(arrays)}: name one of them 'vectors'")
 
 
-def _from_parquet(path: Path, config: NpyConfig) -> tuple[FloatArray, list[str] | None]:
+def _from_parquet(path: Path, config: NpyConfig, side: Side) -> tuple[npt.NDArray[Any], list[str] | None]:
     frame = pl.read_parquet(path)
+    name = _id_name(frame.columns, path, config, side)
     ids = None
-    if config.id_column in frame.columns:
-        ids = [str(i) for i in frame[config.id_column].to_list()]
-        frame = frame.drop(config.id_column)
-    if config.vector_column in frame.columns:
-        widths = frame[config.vector_column].list.len().unique().to_list() if _is_list(frame, config) else []
-        if len(widths) > 1:
-            raise DataError(f"{path}: the vectors in column {config.vector_column!r} have different lengths: {widths}")
-        return np.array(frame[config.vector_column].to_list(), np.float32), ids
-    numeric = [name for name, dtype in frame.schema.items() if dtype.is_numeric()]
-    if not numeric:
-        raise DataError(f"{path} has no column {config.vector_column!r} and no numeric column; it has: {frame.columns}")
-    return frame.select(numeric).to_numpy().astype(np.float32), ids
+    if name is not None:
+        ids = [str(i) for i in frame[name].to_list()]
+        frame = frame.drop(name)
+    if config.vector_column not in (VECTOR, *frame.columns):
+        raise ConfigError(unknown("column", config.vector_column, frame.columns, f"text.vector_column for {path}"))
+    if ids is None:
+        _refuse_order(like_ids(frame), path, config, side)
+    return matrix_of(frame, str(path), "name the vectors' with text.vector_column", config.vector_column), ids
 
 
-def _is_list(frame: pl.DataFrame, config: NpyConfig) -> bool:
-    return isinstance(frame.schema[config.vector_column], pl.List)
+def _id_name(names: Collection[str], path: Path, config: NpyConfig, side: Side) -> str | None:
+    """The column or array with the ids: the one that was asked for, or one under a known name."""
+    if side == "items" and config.id_column in names:
+        return config.id_column
+    if side == "items" and config.id_column != ITEM_ID:
+        raise ConfigError(unknown("column", config.id_column, names, f"text.id_column for {path}"))
+    return id_name(names, side)
 
 
-def _read_ids(path: Path) -> list[str]:
-    if not path.is_file():
-        raise DataError(f"text.ids: there is no file {path}")
-    if path.suffix == ".npy":
-        return [str(i) for i in np.load(path, allow_pickle=False)]
-    return path.read_text(encoding="utf-8").splitlines()
+def _refuse_order(strange: list[str], path: Path, config: NpyConfig, side: Side) -> None:
+    """Raises where rows would be taken in the items' order although the file seems to say whose they are."""
+    if config.ids is not None or not strange:
+        return
+    how = "set text.id_column to the one that holds" if side == "items" else "rename to 'user_id' the one that holds"
+    raise DataError(
+        f"{path} has no ids under a known name ({', '.join(ID_NAMES[side])}), but {', '.join(map(repr, strange))} may "
+        f"be ids of {side}: {how} them; or leave them out of the file, if its row r is row r of the {side}"
+    )

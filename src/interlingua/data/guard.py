@@ -1,0 +1,81 @@
+"""What a reader or its file cannot be used for, told as errors of ours: which file, which column, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import polars as pl
+
+from interlingua.errors import ConfigError, DataError
+
+
+@contextmanager
+def guarded(where: str, what: str, advice: str) -> Iterator[None]:
+    """Turns a Polars error inside into a :class:`DataError`.
+
+    Args:
+        where: file or object.
+        what: what could not be done, e.g. ``"the column t (timestamp) cannot be used"``.
+        advice: what to do about it.
+    """
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).strip().split("\n")[0]  # the rest is advice on calls of Polars that the reader never made
+        raise DataError(f"{where}: {what}: {reason}; {advice}") from error
+
+
+def refuse_unused(reader: str, what: str, given: Mapping[str, Any], takes: str) -> None:
+    """Rejects settings that a reader would not look at: a silent one leaves the belief that it did something.
+
+    Args:
+        reader: its name.
+        what: ``columns`` or ``options``.
+        given: what the user said.
+        takes: what the reader takes instead.
+
+    Raises:
+        ConfigError: anything was given.
+    """
+    if given:
+        raise ConfigError(f"the reader {reader} takes no {what} (got {', '.join(map(str, given))}); it takes {takes}")
+
+
+def require_columns(frame: pl.DataFrame, needed: tuple[str, ...], where: str, see: str) -> None:
+    """Rejects a table that lacks a column which its layout always has.
+
+    Raises:
+        DataError: with the missing names, what the table has, and ``see``: what to do.
+    """
+    if missing := [c for c in needed if c not in frame.columns]:
+        raise DataError(
+            f"{where} has no column {' and no column '.join(missing)} (it has {', '.join(frame.columns)}); {see}"
+        )
+
+
+def plain_values(frame: pl.DataFrame, where: str, source: Mapping[str, str]) -> pl.DataFrame:
+    """The frame with categories and bytes as text; one value per row in every column.
+
+    Args:
+        frame: columns named by role.
+        where: file or object, for error messages.
+        source: role -> column of the source, for error messages.
+
+    Raises:
+        DataError: a column of lists, structures or Python objects, or times without a day.
+    """
+    text = []
+    for column, kind in frame.schema.items():
+        named = f"the column {source.get(column, column)} ({column}) holds {kind}"
+        if kind.is_nested() or kind == pl.Object:
+            raise DataError(f"{where}: {named}, not one value per row; choose another with columns.{column}")
+        if column == "timestamp" and kind in (pl.Time, pl.Duration):
+            raise DataError(
+                f"{where}: {named}, which is no moment; give dates or seconds since 1970, "
+                "or choose another with columns.timestamp"
+            )
+        if kind in (pl.Categorical, pl.Enum, pl.Binary):
+            text.append(pl.col(column).cast(pl.String, strict=False))
+    return frame.with_columns(text) if text else frame
