@@ -87,6 +87,50 @@ def test_a_damaged_file_is_named_when_the_stage_is_loaded(tmp_path: Path, damage
     assert artifact.load(path, verify=False).key == KEY
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 2}, {"config": {"num_heads": 2}}, {"files": {}}, {"parents": {"prepare": "other"}}, {"key": "k"}],
+)
+def test_an_edited_card_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    path = write_stage(tmp_path)
+    file = path / artifact.CARD
+    card = json.loads(file.read_text())
+    file.write_text(json.dumps(card, sort_keys=True, indent=7))
+    artifact.load(path)  # how it is laid out is nobody's business
+    file.write_text(json.dumps(card | change))
+    with pytest.raises(ArtifactError, match=r"card\.json was changed after it was written.*run the recipe again"):
+        artifact.load(path)
+    assert artifact.listing(tmp_path) == []
+    file.write_text(json.dumps({name: value for name, value in card.items() if name != "seed"}))
+    with pytest.raises(ArtifactError, match="was changed"):
+        artifact.load(path)
+
+
+def test_a_card_without_a_hash_of_itself_still_loads(tmp_path: Path) -> None:
+    path = write_stage(tmp_path)
+    file = path / artifact.CARD
+    card = json.loads(file.read_text())
+    del card[artifact.CARD_HASH]
+    file.write_text(json.dumps(card))
+    assert artifact.load(path).card == card
+
+
+def test_the_hash_is_of_what_json_makes_of_the_entries(tmp_path: Path) -> None:
+    odd = {"counts": {2: 1, 10: 1}, "shape": (3, 4), "title": "Ré\U0001f600", "loss": float("nan")}
+    with artifact.writing(tmp_path, "train", "mf", KEY, parents={}, fields=odd):
+        pass
+    assert artifact.load(tmp_path / artifact.folder_name("train", "mf", KEY)).card["shape"] == [3, 4]
+
+
+def test_a_missing_entry_is_named(tmp_path: Path) -> None:
+    found = artifact.load(write_stage(tmp_path))
+    assert found.entry("seed", int) == 1
+    with pytest.raises(ArtifactError, match="no usable entry 'recipe'"):
+        found.entry("recipe", dict)
+    with pytest.raises(ArtifactError, match="no usable entry 'seed' \\(got 1\\)"):
+        found.entry("seed", dict)
+
+
 def test_a_newer_schema_says_how_to_upgrade(tmp_path: Path) -> None:
     path = write_stage(tmp_path)
     card = json.loads((path / artifact.CARD).read_text())

@@ -51,3 +51,34 @@ def test_data_argument_replaces_the_name_only():
     resolved = recipes.load("pop", ["data.filter.min_user=3"], data="planted")
     assert resolved.data.name == "planted"
     assert resolved.data.filter.min_user == 3
+
+
+@pytest.mark.parametrize(
+    ("sets", "words"),
+    [
+        (["backbone=lightgcn"], ["[backbone] is a table", "did you mean --set backbone.name=lightgcn?"]),
+        (["data=planted"], ["[data] is a table", "did you mean --set data.name=planted?"]),
+        (["evaluate=full"], ["[evaluate] is a table", """did you mean --set 'evaluate.protocols=["full"]'?"""]),
+        (["llm=3"], ["[llm] is a table, not 3", "llm.name=NAME"]),
+        (["text=[]", "align=kar"], ["[text] is a table", "--set align.name=kar?"]),
+    ],
+)
+def test_a_section_that_is_no_table_says_how_to_set_it(sets, words):
+    with pytest.raises(ConfigError) as caught:
+        recipes.load("pop", sets, data="planted")
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_what_evaluate_is_told_to_write_works():
+    assert recipes.load("pop", ['evaluate.protocols=["full"]']).evaluate.protocols == ["full"]
+
+
+def test_null_takes_a_section_away():
+    resolved = recipes.load("a-llmrec", ["llm=null", "align=null", "text=null"])
+    assert (resolved.llm, resolved.align, resolved.text) == (None, None, None)
+
+
+@pytest.mark.parametrize(("text", "message"), [("align.frozen=true", "frozen"), ("backbone.name=3", "name")])
+def test_names_that_are_no_words_are_config_errors(text, message):
+    with pytest.raises(ConfigError, match=message):
+        recipes.load("a-llmrec", [text])

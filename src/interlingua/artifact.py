@@ -22,12 +22,16 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from interlingua.errors import ArtifactError
 
+T = TypeVar("T")
+
 SCHEMA = 1
 CARD = "card.json"
+CARD_HASH = "card_sha256"
+"""entry of the card that holds the hash of all its others; cards of earlier versions have none"""
 _CARD_FIELDS = {"kind": str, "name": str, "key": str, "parents": dict, "files": dict}
 
 
@@ -52,6 +56,20 @@ class Artifact:
     def parents(self) -> dict[str, str]:
         """Parent stage -> folder name beside this one."""
         return dict(self.card["parents"])
+
+    def entry(self, name: str, kind: type[T]) -> T:
+        """An entry of the card that this kind of stage must have.
+
+        Raises:
+            ArtifactError: it is missing or no ``kind``.
+        """
+        value = self.card.get(name)
+        if not isinstance(value, kind):
+            raise ArtifactError(
+                f"{self.path / CARD} has no usable entry {name!r} (got {value!r}); delete the folder and run the "
+                "recipe again"
+            )
+        return value
 
     def parent(self, stage: str) -> Artifact:
         """The parent artifact of the given stage, verified.
@@ -196,7 +214,7 @@ def _card(
     seconds: float,
 ) -> dict[str, Any]:
     files = sorted(p for p in folder.rglob("*") if p.is_file())
-    return {
+    card = {
         "schema": SCHEMA,
         "kind": kind,
         "name": name,
@@ -211,6 +229,13 @@ def _card(
         **fields,
         "files": {str(p.relative_to(folder)): file_hash(p) for p in files},
     }
+    return card | {CARD_HASH: _card_hash(card)}
+
+
+def _card_hash(card: Mapping[str, Any]) -> str:
+    """sha256 of a card's entries, however its text is laid out."""
+    read = json.loads(json.dumps({name: value for name, value in card.items() if name != CARD_HASH}))
+    return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()  # of what a reader will see
 
 
 def _peak_memory_bytes() -> int:
@@ -262,7 +287,7 @@ def load(path: Path | str, *, verify: bool = True) -> Artifact:
 
     Args:
         path: the folder.
-        verify: check the sha256 of every file against the card.
+        verify: check the sha256 of every file against the card (the card's own is always checked).
 
     Raises:
         ArtifactError: no finished stage there, a newer schema, or a file missing, edited or damaged.
@@ -283,6 +308,11 @@ def load(path: Path | str, *, verify: bool = True) -> Artifact:
         raise ArtifactError(
             f"{path} has schema {schema}, this interlingua reads up to {SCHEMA}; "
             "upgrade with: pip install -U interlingua"
+        )
+    if CARD_HASH in card and card[CARD_HASH] != _card_hash(card):
+        raise ArtifactError(
+            f"{card_path} was changed after it was written: its entries no longer have the hash in {CARD_HASH!r}; "
+            "delete the folder and run the recipe again"
         )
     if verify:
         for name, expected in card["files"].items():

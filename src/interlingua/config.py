@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from interlingua.errors import ConfigError, unknown
 
@@ -21,7 +21,9 @@ from interlingua.errors import ConfigError, unknown
 class Config(BaseModel):
     """Parent of every options class: frozen, unknown keys rejected, one docstring under each field."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True, allow_inf_nan=False
+    )
 
     files: ClassVar[tuple[str, ...]] = ()
     """options that name files: what the files hold belongs to a stage's key, not only where they lie"""
@@ -30,27 +32,27 @@ class Config(BaseModel):
 class FitConfig(Config):
     """How a module is trained by :func:`interlingua.fit.fit_best`."""
 
-    learning_rate: float = 1e-3
+    learning_rate: float = Field(default=1e-3, gt=0)
     """Adam's step size"""
-    weight_decay: float = 0.0
+    weight_decay: float = Field(default=0.0, ge=0)
     """coupled L2, as torch.optim.Adam has it: equals a loss term of half this size over all parameters"""
-    beta2: float = 0.999
+    beta2: float = Field(default=0.999, ge=0, lt=1)
     """Adam's second moment decay (the A-LLMRec and SASRec authors use 0.98)"""
-    batch_size: int = 128
+    batch_size: int = Field(default=128, ge=1)
     """rows of a batch"""
-    epochs: int = 100
+    epochs: int = Field(default=100, ge=0)
     """at most this many passes, or rounds of ``steps_per_epoch`` steps"""
-    steps_per_epoch: int | None = None
+    steps_per_epoch: int | None = Field(default=None, ge=1)
     """end a round after this many steps (None: a full pass); a checkpoint is written after each round"""
-    warmup_steps: int = 0
+    warmup_steps: int = Field(default=0, ge=0)
     """linear learning-rate warm-up"""
     schedule: str = "constant"
     """``constant`` or ``cosine`` (to zero at the last epoch)"""
-    clip_norm: float | None = None
+    clip_norm: float | None = Field(default=None, gt=0)
     """gradient norm limit"""
-    evaluate_every: int = 1
+    evaluate_every: int = Field(default=1, ge=1)
     """validate after every so many epochs"""
-    patience: int | None = None
+    patience: int | None = Field(default=None, ge=1)
     """stop after so many validations without a better metric; None: train all epochs, keep the last"""
     metric: str = "ndcg@10"
     """validation metric that decides early stopping"""

@@ -66,6 +66,21 @@ def seed_all(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+def check_device(device: str) -> str:
+    """The name as given.
+
+    Raises:
+        ConfigError: no such device, or torch does not see it on this machine.
+    """
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise ConfigError(f"unknown device {device!r}: use auto, cpu, cuda or mps")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device 'cuda' was asked for, but torch sees no CUDA device; use --device cpu or auto")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device 'mps' was asked for, but torch sees no Apple GPU; use --device cpu or auto")
+    return device
+
+
 def accelerator(device: str = "auto", precision: str = "no") -> Any:
     """Accelerate's object that knows device and precision.
 
@@ -75,10 +90,7 @@ def accelerator(device: str = "auto", precision: str = "no") -> Any:
     """
     from accelerate import Accelerator
 
-    if device not in ("auto", "cpu", "cuda", "mps"):
-        raise ConfigError(f"unknown device {device!r}: use auto, cpu, cuda or mps")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device 'cuda' was asked for, but torch sees no CUDA device; use --device cpu or auto")
+    check_device(device)
     return Accelerator(cpu=device == "cpu", mixed_precision=precision)
 
 

@@ -8,6 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field, field_validator
+
 from interlingua import registry
 from interlingua.config import Config, build, merge, parse_sets, read_toml
 from interlingua.errors import ConfigError, unknown
@@ -19,17 +21,22 @@ class EvaluateConfig(Config):
     """How a run is measured."""
 
     protocols: list[str] = ["full", "sampled-20"]
-    """protocol names: ``full``, ``sampled-N``, ``rlmrec``, ``hr-100``"""
+    """protocol names: ``full``, ``sampled-N``, ``rlmrec``, ``hr-100``; repeats count once"""
     part: Literal["valid", "test"] = "test"
     """``valid`` while options are being chosen; ``test`` once, for the numbers that are reported"""
-    max_users: int | None = None
+    max_users: int | None = Field(default=None, ge=1)
     """measure a deterministic random sample of the users (for slow readers; part of the protocol id)"""
-    retrieve: int = 50
+    retrieve: int = Field(default=50, ge=1)
     """full ranking with a language model: the backbone retrieves so many items, the model orders them"""
     retrieve_by: Literal["backbone", "aligned"] = "backbone"
     """``aligned``: items without a training event are retrieved through their texts, in the backbone's space"""
-    negatives_seed: int = 7
+    negatives_seed: int = Field(default=7, ge=0)
     """seed of sampled candidates and of the user sample: the same for every method that is compared"""
+
+    @field_validator("protocols")
+    @classmethod
+    def _each_once(cls, protocols: list[str]) -> list[str]:
+        return list(dict.fromkeys(protocols))
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,7 @@ def load(name: str | Path, sets: Sequence[str] = (), data: str | None = None) ->
     """
     path = find(name)
     values = merge(read_toml(path), parse_sets(sets))
-    if data is not None:
+    if data is not None and isinstance(values.get("data", {}), Mapping):  # anything else is resolve's to refuse
         values["data"] = {**values.get("data", {}), "name": data}
     return resolve(values, path.stem, str(path))
 
@@ -119,6 +126,9 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
     from interlingua.data.prepare import DataConfig
 
     problems = [unknown("section", s, SECTIONS, where) for s in values if s not in SECTIONS]
+    problems += [_no_table(s, values[s], where) for s in SECTIONS if not isinstance(values.get(s), Mapping | None)]
+    given = values.keys()  # --set llm=null takes the reader away, and leaves what was frozen for it as it was
+    values = {section: table for section, table in values.items() if isinstance(table, Mapping)}
     parts: dict[str, Any] = {}
 
     def attempt(section: str, make: Any) -> None:
@@ -131,15 +141,18 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
     attempt("evaluate", lambda: build(EvaluateConfig, values.get("evaluate", {}), f"{where} [evaluate]"))
     align = dict(values.get("align", {}))
     frozen = align.pop("frozen", None)
+    if frozen not in (None, ["backbone"], [], "backbone"):
+        problems.append(f"{where} [align].frozen is ['backbone'] or [], got {frozen!r}")
+        frozen = None
     for kind in ("backbone", "text", "align", "llm"):
         table = align if kind == "align" else values.get(kind)
         if table:
             attempt(kind, lambda kind=kind, table=table: _component(kind, table, where))
-    if "backbone" not in values and not problems:
+    if not values.get("backbone") and not problems:
         problems.append(f"{where} has no [backbone] section; interlingua list backbones shows what there is")
     needs = _needs_frozen(parts)
     if frozen is None:
-        frozen = ["backbone"] if "llm" in values or needs else []
+        frozen = ["backbone"] if "llm" in given or needs else []
     elif needs and "backbone" not in frozen:
         problems.append(f"{where} [align] frozen = {list(frozen)}: {needs}; set frozen = ['backbone'] or leave it out")
     if "backbone" in frozen and parts.get("align") is not None and parts["align"].cls.trains_backbone:
@@ -151,6 +164,15 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
         raise ConfigError("\n".join(problems))
     named = {k: parts.get(k) for k in ("backbone", "text", "align", "llm")}
     return Recipe(name, parts["data"], **named, evaluate=parts["evaluate"], frozen_backbone="backbone" in frozen)
+
+
+def _no_table(section: str, value: Any, where: str) -> str:
+    """What to write instead of ``--set backbone=lightgcn``, or of ``backbone = "lightgcn"`` in a file."""
+    word = value if isinstance(value, str) else value[0] if isinstance(value, list) and value else None
+    key, meant = ("protocols", f'["{word or "full"}"]') if section == "evaluate" else ("name", word or "NAME")
+    example = f"{section}.{key}={meant}"
+    example = f"'{example}'" if section == "evaluate" else example
+    return f"{where}: [{section}] is a table, not {value!r}; did you mean --set {example}?"
 
 
 def _needs_frozen(parts: Mapping[str, Any]) -> str:
@@ -169,8 +191,8 @@ def _component(kind: str, table: Mapping[str, Any], where: str) -> Component:
     options = dict(table)
     name = options.pop("name", None)
     if name is None:
-        raise ConfigError(
-            f"{where} [{kind}] has no name; interlingua list {registry.FOLDERS[kind]} shows what there is"
-        )
+        raise ConfigError(f"{where} [{kind}] has no name; interlingua list {registry.LISTED[kind]} shows what there is")
+    if not isinstance(name, str):
+        raise ConfigError(f"{where} [{kind}].name is a word, got {name!r}; interlingua list {registry.LISTED[kind]}")
     cls = registry.find(kind, name, f"{where} [{kind}].name")
     return Component(kind, name, cls, build(cls.Config, options, f"{where} [{kind}]"))

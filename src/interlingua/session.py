@@ -20,7 +20,7 @@ from interlingua.config import to_toml
 from interlingua.core import Aligner, Backbone, Queries, Reader, ReaderInputs, Tables, Text
 from interlingua.deploy import aligner_for
 from interlingua.errors import ArtifactError, ConfigError
-from interlingua.fit import derive_seed, seed_all
+from interlingua.fit import check_device, derive_seed, seed_all
 from interlingua.progress import duration, say
 from interlingua.recipe import Component, Recipe, resolve
 from interlingua.vectors import load_tables
@@ -52,6 +52,11 @@ class Session:
     device: str = "auto"
     done: dict[str, Artifact] = field(default_factory=dict)
     reused: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ConfigError(f"seed must be at least 0, got {self.seed}")
+        check_device(self.device)
 
     @cached_property
     def plan(self) -> dict[str, Planned]:
@@ -298,8 +303,8 @@ def load_backbone(source: Artifact, train_events: Any) -> Backbone:
     from interlingua import registry
     from interlingua.config import build
 
-    options = dict(source.card["config"])
-    cls = registry.find("backbone", options.pop("name"))
+    options = dict(source.entry("config", dict))
+    cls = registry.find("backbone", str(options.pop("name", source.card["name"])))
     backbone: Backbone = cls(build(cls.Config, options, str(source.path)), train_events)
     backbone.load_state_dict(load_file(source.path / "weights.safetensors"))
     return backbone.eval()
@@ -314,7 +319,7 @@ def open_session(path: Path | str, device: str = "auto") -> Session:
     found = artifact.load(path)
     if found.kind != "evaluate":
         raise ArtifactError(f"{path} is a {found.kind!r} stage; a run is the folder that starts with 'evaluate-'")
-    recipe = resolve(found.card["recipe"], str(found.card["name"]), str(path))
-    session = Session(recipe, found.path.parent, int(found.card["seed"]), device)
+    recipe = resolve(found.entry("recipe", dict), found.entry("name", str), str(path))
+    session = Session(recipe, found.path.parent, found.entry("seed", int), device)
     session.done = {stage: found.parent(stage) for stage in found.parents} | {"evaluate": found}
     return session

@@ -23,6 +23,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -40,19 +41,19 @@ MAX_HISTORY = 50
 class AutoencoderConfig(Config):
     """Options of the aligner ``autoencoder``."""
 
-    latent_dim: int = 128
+    latent_dim: int = Field(default=128, ge=1)
     """d', width of the joint space (paper: 128)"""
     latent_activation: Activation = "sigmoid"
     """between encoder and decoder; the joint vectors are its output (authors' code: ``sigmoid``; formulas: ``none``)"""
     rec_logit: Literal["mean", "sum"] = "mean"
     """user times reconstructed item over the D dimensions: ``mean`` (authors' code) or ``sum`` (paper)"""
-    rec_weight: float = 1.0
+    rec_weight: float = Field(default=1.0, ge=0)
     """of the recommendation loss; 0: ablation "w/o L_rec" """
-    match_weight: float = 1.0
+    match_weight: float = Field(default=1.0, ge=0)
     """of the matching loss between the two latents; 0: ablation "w/o L_matching" """
-    recon_weight: float = 0.5
+    recon_weight: float = Field(default=0.5, ge=0)
     """alpha, of the item reconstruction (paper: 0.5); with ``recon_text_weight`` 0: ablation "w/o reconstruction" """
-    recon_text_weight: float = 0.2
+    recon_text_weight: float = Field(default=0.2, ge=0)
     """beta, of the text reconstruction (code: 0.2; paper: 0.5 on Movies and Games, 0.2 on Beauty and Toys)"""
     positions: Literal["last", "all"] = "last"
     """which positions of a training history become rows: the last one (paper) or every one (``A-LLMRec_all``)"""

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from interlingua.align.profile_map import has_users, needed
@@ -27,7 +28,7 @@ class InitConfig(Config):
 
     pick: Literal["variance", "pca"] = "pca"
     """the D dimensions of largest variance, or the first D principal components"""
-    scale: float = 1.0
+    scale: float = Field(default=1.0, gt=0)
     """root mean square of the new vectors, in units of what they replace"""
     fit: FitConfig | None = None
     """training; None: the backbone's own"""

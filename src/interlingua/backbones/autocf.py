@@ -73,9 +73,9 @@ class AutoCfConfig(Config):
     """weight of the agreement of nodes with their surroundings (the authors' code: 1)"""
     self_loops: bool = True
     """the graph has an edge from every node to itself (the authors' code; not RLMRec's)"""
-    fold_in_weight: float = 0.01
+    fold_in_weight: float = Field(default=0.01, ge=0)
     """unseen users: weight of an absent item against 1 for a present one"""
-    fold_in_l2: float = 0.1
+    fold_in_l2: float = Field(default=0.1, ge=0)
     """unseen users: ridge weight"""
     fit: FitConfig = FitConfig(
         learning_rate=1e-3, weight_decay=2e-7, batch_size=4096, epochs=1000, evaluate_every=3, patience=10

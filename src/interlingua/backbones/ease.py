@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.linalg
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from interlingua.backbones.histories import history_matrix, pick, weighted_sum
@@ -26,7 +27,7 @@ MOST_ITEMS = 40_000
 class EaseConfig(Config):
     """Options of :class:`Ease`."""
 
-    l2: float = 500.0
+    l2: float = Field(default=500.0, gt=0)
     """ridge weight; larger for sparser data (paper: 200 to 1,000)"""
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from interlingua.backbones.lightgcn import LightGcn, LightGcnConfig
@@ -25,7 +26,7 @@ from interlingua.graph import as_nodes, as_tables, propagate
 class GccfConfig(LightGcnConfig):
     """Options of :class:`Gccf`; ``layers`` has no meaning here (they are concatenated)."""
 
-    num_layers: int = 2
+    num_layers: int = Field(default=2, ge=0)
     """K propagations (RLMRec: 2)"""
     transform: bool = True
     """a D x D matrix per layer (paper); False: none (RLMRec's code)"""

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import scipy.sparse as sp
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from interlingua.backbones.histories import history_matrix, pick, top_rows
@@ -30,11 +31,11 @@ class ItemKnnConfig(Config):
 
     weighting: Literal["cosine", "bm25"] = "cosine"
     """``cosine``: columns of unit length; ``bm25``: rare users weigh more, popular items less"""
-    neighbours: int = 20
+    neighbours: int = Field(default=20, ge=1)
     """similar items kept per item, itself included"""
-    k1: float = 1.2
+    k1: float = Field(default=1.2, ge=0)
     """BM25: saturation"""
-    b: float = 0.75
+    b: float = Field(default=0.75, ge=0, le=1)
     """BM25: length normalisation, 0 to 1"""
 
 

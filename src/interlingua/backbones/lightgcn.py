@@ -51,9 +51,9 @@ class LightGcnConfig(Config):
     """sampled negatives of ``softmax``, shared by the batch (AlphaRec: 256)"""
     softmax_temperature: float = Field(0.15, gt=0)
     """of ``softmax`` (AlphaRec: 0.15 or 0.2)"""
-    fold_in_weight: float = 0.01
+    fold_in_weight: float = Field(default=0.01, ge=0)
     """unseen users: weight of an absent item against 1 for a present one"""
-    fold_in_l2: float = 0.1
+    fold_in_l2: float = Field(default=0.1, ge=0)
     """unseen users: ridge weight"""
     fit: FitConfig = FitConfig(learning_rate=1e-3, batch_size=2048, epochs=1000, evaluate_every=5, patience=10)
     """training"""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,15 +25,15 @@ from interlingua.data.sample import Negatives, pair_batches
 class MfConfig(Config):
     """Options of :class:`Mf`."""
 
-    embedding_dim: int = 64
+    embedding_dim: int = Field(default=64, ge=1)
     """D"""
     item_bias: bool = True
     """a learned popularity per item"""
-    num_negatives: int = 1
+    num_negatives: int = Field(default=1, ge=1)
     """per event"""
-    fold_in_weight: float = 0.01
+    fold_in_weight: float = Field(default=0.01, ge=0)
     """unseen users: weight of an absent item against 1 for a present one"""
-    fold_in_l2: float = 0.1
+    fold_in_l2: float = Field(default=0.1, ge=0)
     """unseen users: ridge weight"""
     fit: FitConfig = FitConfig(learning_rate=1e-3, weight_decay=1e-5, batch_size=1024, epochs=200, patience=10)
     """training"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from interlingua.config import Config
@@ -14,7 +15,7 @@ from interlingua.data.interactions import Interactions
 class PopConfig(Config):
     """Options of :class:`Pop`."""
 
-    last_share: float = 1.0
+    last_share: float = Field(default=1.0, gt=0, le=1)
     """count only this last part of the training events by time (1: all); needs real times, not orders, to mean much"""
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
@@ -40,7 +41,7 @@ class PretrainedConfig(Config):
     """as ``item_ids``"""
     similarity: str = "dot"
     """``dot`` or ``cosine`` (both sides scaled to unit length)"""
-    half_life: float | None = None
+    half_life: float | None = Field(default=None, gt=0)
     """users without a vector: events after which a history item's weight halves (None: plain mean)"""
 
 

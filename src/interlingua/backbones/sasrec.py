@@ -41,15 +41,15 @@ computed for them stays in the cache"""
 class SasRecConfig(Config):
     """Options of :class:`SasRec`."""
 
-    embedding_dim: int = 64
+    embedding_dim: int = Field(default=64, ge=1)
     """D (A-LLMRec: 50)"""
-    max_history: int = 50
+    max_history: int = Field(default=50, ge=1)
     """L (A-LLMRec: 50)"""
     num_blocks: int = Field(2, ge=1)
     """transformer blocks (paper: 2)"""
-    num_heads: int = 1
+    num_heads: int = Field(default=1, ge=1)
     """attention heads (paper: 1)"""
-    dropout: float = 0.2
+    dropout: float = Field(default=0.2, ge=0, lt=1)
     """on embeddings, attention and feed-forward (A-LLMRec: 0.5)"""
     norm: Literal["pre", "authors"] = "pre"
     """where the residual is taken, see the module's deviations"""

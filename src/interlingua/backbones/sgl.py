@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from interlingua.backbones.lightgcn import LightGcn
@@ -31,7 +32,7 @@ class SglConfig(ViewsConfig):
 
     augmentation: Literal["edge-drop", "node-drop", "random-walk"] = "edge-drop"
     """how a view is thinned (paper: ED, ND, RW)"""
-    view_keep_rate: float = 0.8
+    view_keep_rate: float = Field(default=0.8, gt=0, le=1)
     """share of edges or nodes that stay in a view (paper: 1 - rho, rho 0.1 to 0.5; RLMRec: 0.8)"""
     views: Literal["epoch", "step"] = "epoch"
     """when views are drawn anew"""

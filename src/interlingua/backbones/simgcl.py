@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn import functional
 
@@ -26,13 +27,13 @@ from interlingua.graph import as_nodes, as_tables, propagate
 class SimGclConfig(ViewsConfig):
     """Options of :class:`SimGcl`."""
 
-    eps: float = 0.1
+    eps: float = Field(default=0.1, ge=0)
     """length of the noise (paper: 0.1; RLMRec: 0.9)"""
     skip_input: bool = True
     """the final vector leaves out the input layer (paper)"""
-    contrast: Literal["all", "batch"] | int = "batch"
+    contrast: Literal["all", "batch"] | PositiveInt = "batch"
     """what a node's other view is told from: the batch's nodes (paper), all of its side, or so many random ones"""
-    cl_weight: float = 0.5
+    cl_weight: float = Field(default=0.5, ge=0)
     """weight of the contrastive loss (paper: 0.5 on two of three datasets)"""
 
 

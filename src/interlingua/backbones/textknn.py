@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
@@ -30,11 +31,11 @@ class TextKnnConfig(Config):
 
     variant: Literal["user", "item"] = "user"
     """compare items with the mean of the history, or with each of its items"""
-    half_life: float | None = None
+    half_life: float | None = Field(default=None, gt=0)
     """``user``: events after which a history item's weight halves (None: plain mean)"""
     centred: bool = True
     """subtract the mean text vector first: encoders put all texts of a domain into a narrow cone"""
-    neighbours: int = 50
+    neighbours: int = Field(default=50, ge=1)
     """``item``: similar items kept per history item, itself included"""
 
 

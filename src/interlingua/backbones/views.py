@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from interlingua.backbones.lightgcn import LightGcnConfig
@@ -24,7 +24,7 @@ class ViewsConfig(LightGcnConfig):
     """weight of the contrastive loss"""
     temperature: float = Field(0.2, gt=0)
     """of the contrastive loss"""
-    contrast: Literal["all", "batch"] | int = "all"
+    contrast: Literal["all", "batch"] | PositiveInt = "all"
     """what a node's other view is told from: every node of its side, those of the batch, or so many random nodes of its
     side (and itself)"""
     repeats: bool = False

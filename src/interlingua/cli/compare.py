@@ -22,6 +22,7 @@ def compare(
         str | None, typer.Option(help="Test every run against this one, by its row's name (default: all pairs).")
     ] = None,
     part: Annotated[str | None, typer.Option("--slice", help="Only this slice, e.g. 'cold items'.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the paired bootstrap.")] = 0,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as markdown.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -29,7 +30,7 @@ def compare(
     from interlingua.evaluate.runs import compare_runs
     from interlingua.evaluate.table import to_markdown, to_rich
 
-    found = compare_runs(runs, protocol=protocol, metrics=metrics, test=test, reference=reference, part=part)
+    found = compare_runs(runs, protocol=protocol, metrics=metrics, test=test, reference=reference, part=part, seed=seed)
     if as_json:
         print(json.dumps({"comparisons": [each.to_json() for each in found]}))
         return

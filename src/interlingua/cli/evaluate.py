@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Any
 
 import typer
 
-from interlingua.cli.options import AsJson, Device, RunPath
+from interlingua.cli.options import AsJson, Device, DryRun, RunPath, Sets
+
+
+class MeasuredPart(StrEnum):
+    """What may be measured."""
+
+    test = "test"
+    valid = "valid"
 
 
 def evaluate(
@@ -15,21 +23,40 @@ def evaluate(
     protocols: Annotated[
         list[str] | None, typer.Option("--protocol", help="full, sampled-N, rlmrec or hr-100. Repeatable.")
     ] = None,
-    part: Annotated[str, typer.Option(help="test, or valid while options are being chosen.")] = "test",
-    max_users: Annotated[int | None, typer.Option(help="A deterministic sample of the users.")] = None,
+    part: Annotated[
+        MeasuredPart | None, typer.Option(help="test (default), or valid while options are being chosen.")
+    ] = None,
+    max_users: Annotated[
+        int | None, typer.Option(min=1, help="A deterministic sample of the users (default: all).")
+    ] = None,
+    sets: Sets = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, help="Of sampled candidates and of the sample of users (default: the run's)."),
+    ] = None,
     device: Device = "auto",
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure a finished run; the new numbers are stored beside the old ones."""
     from interlingua import stages
-    from interlingua.cli.run import print_metrics, summary
+    from interlingua.cli.run import plan_table, print_metrics, summary
     from interlingua.config import build
     from interlingua.recipe import EvaluateConfig
     from interlingua.session import open_session
 
+    changed = changes(sets or [])
+    given = {"protocols": protocols, "part": part, "max_users": max_users, "negatives_seed": seed}
+    changed |= {key: value for key, value in given.items() if value not in (None, [])}
     session = open_session(run, device)
-    changed = {"part": part, "max_users": max_users} | ({"protocols": protocols} if protocols else {})
-    options = build(EvaluateConfig, {**session.recipe.evaluate.model_dump(), **changed}, "interlingua evaluate")
+    old = session.recipe.evaluate.model_dump() | {"part": "test", "max_users": None}
+    options = build(EvaluateConfig, old | changed, "interlingua evaluate")
+    if dry_run:
+        from interlingua.planner import describe, remeasured
+
+        rows = describe(remeasured(session, options))
+        print(json.dumps(rows, indent=1) if as_json else plan_table(rows))
+        return
     session.done["evaluate"] = stages.reevaluate(session, options)
     result = summary(session)
     if as_json:
@@ -37,3 +64,23 @@ def evaluate(
         return
     print_metrics(result)
     print(f"\nrun: {result['run']}")
+
+
+def changes(sets: list[str]) -> dict[str, Any]:
+    """``--set evaluate.retrieve=100`` as options of [evaluate].
+
+    Raises:
+        ConfigError: an option of another section, which a finished run cannot change.
+    """
+    from interlingua.config import parse_sets
+    from interlingua.errors import ConfigError
+
+    values = parse_sets(sets)
+    for section, table in values.items():
+        if section != "evaluate" or not isinstance(table, dict):
+            raise ConfigError(
+                f"interlingua evaluate changes [evaluate] only (--set evaluate.retrieve=100), got {section}; what was "
+                "trained is as it is: interlingua run with the same --set makes another run"
+            )
+    found: dict[str, Any] = values.get("evaluate", {})
+    return found

@@ -7,12 +7,23 @@ from typing import Annotated
 
 import typer
 
+
+def _device(name: str) -> str:
+    """Refuses what this machine has not, before any work and also where nothing would be trained."""
+    if name == "auto":  # most commands: their first message need not wait for torch
+        return name
+    from interlingua.fit import check_device
+
+    return check_device(name)
+
+
 Out = Annotated[Path, typer.Option("--out", help="Folder of runs; finished stages in it are reused.")]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", help="Override a recipe's option: section.key=value. Repeatable.")
 ]
-Seed = Annotated[int, typer.Option("--seed", help="Every random number follows from it.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Every random number follows from it.")]
+Device = Annotated[str, typer.Option("--device", callback=_device, help="auto, cpu, cuda or mps.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show stages, keys and estimates; run nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; progress goes to stderr.")]
 Data = Annotated[
     str | None, typer.Option("--data", help="Dataset name, file or folder, instead of the recipe's [data].")

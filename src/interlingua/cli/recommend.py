@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import asdict
 from typing import Annotated
@@ -11,7 +12,9 @@ import typer
 from interlingua.cli.options import AsJson, Device, RunPath
 
 User = Annotated[str | None, typer.Option("--user", help="External id of a known user.")]
-History = Annotated[str | None, typer.Option("--history", help="Item ids of anybody, oldest first, comma separated.")]
+History = Annotated[
+    str | None, typer.Option("--history", help='Item ids of anybody, oldest first, as one CSV line: i1,"i,2".')
+]
 
 
 def recommend(
@@ -20,7 +23,7 @@ def recommend(
     history: History = None,
     k: Annotated[int, typer.Option("-k", "--k", help="How many.")] = 10,
     rerank: Annotated[bool, typer.Option(help="Let the language model order what the backbone retrieved.")] = True,
-    exclude: Annotated[str, typer.Option(help="Item ids that must not come out, comma separated.")] = "",
+    exclude: Annotated[str, typer.Option(help="Item ids that must not come out, as one CSV line.")] = "",
     diversity: Annotated[float, typer.Option(help="0: by score alone; more: rather different categories.")] = 0.0,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -28,9 +31,8 @@ def recommend(
     """Recommend items to a known user or to a history."""
     from interlingua.recommender import load
 
-    answers = load(run, device).recommend(
-        user, _ids(history), k, rerank=rerank, exclude=_ids(exclude) or [], diversity=diversity
-    )
+    history_ids, hidden = ids(history, "--history"), ids(exclude, "--exclude") or []
+    answers = load(run, device).recommend(user, history_ids, k, rerank=rerank, exclude=hidden, diversity=diversity)
     if as_json:
         print(json.dumps([asdict(answer) for answer in answers]))
         return
@@ -49,8 +51,9 @@ def explain(
     """Say why an item fits a user, with the history items that support it."""
     from interlingua.recommender import load
 
+    history_ids = ids(history, "--history")
     recommender = load(run, device)
-    answer = recommender.explain(item, user, _ids(history))
+    answer = recommender.explain(item, user, history_ids)
     support = [(recommender.titles[row], influence) for row, influence in answer.support]
     if as_json:
         print(json.dumps({**asdict(answer), "support": support}))
@@ -60,7 +63,21 @@ def explain(
         print(f"  because of: {title} (influence {influence:+.3f})")
 
 
-def _ids(text: str | None) -> list[str] | None:
+def ids(text: str | None, option: str) -> list[str] | None:
+    """One CSV line as ids; None stays None (the option was not given), an empty text is no ids.
+
+    Raises:
+        ConfigError: a quote that does not end, or something between it and the comma.
+    """
+    from interlingua.errors import ConfigError
+
     if text is None:
         return None
-    return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        rows = list(csv.reader([text], skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        raise ConfigError(
+            f"{option} {text!r} is not one line of CSV ({error}); an id with a comma or a quote stands in quotes, a "
+            """quote in it twice: '"i,1",i2,"5"" disc"'"""
+        ) from None
+    return [part.strip() for row in rows for part in row if part.strip()]

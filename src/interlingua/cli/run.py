@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from interlingua.cli.options import AsJson, Data, Device, Out, Seed, Sets
+from interlingua.cli.options import AsJson, Data, Device, DryRun, Out, Seed, Sets
 
 if TYPE_CHECKING:
     from interlingua.session import Session
@@ -21,7 +21,7 @@ def run(
     sets: Sets = None,
     seed: Seed = 7,
     device: Device = "auto",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show stages, keys and estimates; run nothing.")] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Run every stage of a recipe that is not finished yet, and measure the result."""

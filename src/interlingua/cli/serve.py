@@ -12,7 +12,7 @@ from interlingua.cli.options import Device, RunPath
 def serve(
     run: RunPath,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on (0: a free one).")] = 8000,
     device: Device = "auto",
 ) -> None:
     """Serve recommendations over HTTP (POST /v1/recommend; /docs shows the API)."""

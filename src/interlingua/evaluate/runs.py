@@ -121,6 +121,7 @@ def compare_runs(
     test: str = "bootstrap",
     reference: str | None = None,
     part: str | None = None,
+    seed: int = 0,
 ) -> list[Comparison]:
     """One comparison per protocol that at least two methods have; which others lack it is said in its warnings.
 
@@ -131,6 +132,7 @@ def compare_runs(
         test: see there.
         reference: label of the run against which all others are tested.
         part: a slice's name, e.g. ``cold items``: only the targets in it.
+        seed: of the paired bootstrap.
 
     Raises:
         ConfigError: fewer than two rows, no protocol in common, or protocols that differ in a detail.
@@ -157,7 +159,7 @@ def compare_runs(
     for name in [protocol] if protocol else shared:
         rows = {label: [_sliced(run.reports[name], part) for run in groups[label]] for label in have[name]}
         data = {label: groups[label][0].data for label in rows}  # a row's seeds share one recipe
-        found = compare(rows, metrics=metrics, test=test, reference=reference, data=data)
+        found = compare(rows, metrics=metrics, test=test, reference=reference, data=data, seed=seed)
         missing = tuple(f"{label} has no {name} report and is left out" for label in groups if label not in rows)
         out.append(replace(found, warnings=(*found.warnings, *missing)))
     return out

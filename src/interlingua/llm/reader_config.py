@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from interlingua.config import Config, FitConfig
 from interlingua.core import ReaderInputs
 from interlingua.errors import ConfigError
@@ -34,13 +36,13 @@ class SoftPromptConfig(Config):
     """a template's name or path, or ``sequence``: the history's vectors alone, an answer at every position"""
     slots: Slots = Slots()
     """which vectors the prompt carries"""
-    history_length: int = 10
+    history_length: int = Field(default=10, ge=1)
     """items of the history in the prompt (paper: 10)"""
-    num_candidates: int = 20
+    num_candidates: int = Field(default=20, ge=2)
     """candidates in a training prompt, the answer included (paper: 20)"""
     scoring: Literal["likelihood", "generate", "head", "paper"] = "likelihood"
     """how candidates are ranked"""
-    beams: int = 1
+    beams: int = Field(default=1, ge=1)
     """``generate``: hypotheses kept, and candidates that come out (1: greedy, Hit@1 only)"""
     length_normalisation: bool = False
     """likelihood: divide by the number of answer tokens"""
@@ -57,32 +59,32 @@ class SoftPromptConfig(Config):
     projector_init: Literal["xavier", "scaled", "titles"] = "titles"
     """``xavier`` (paper); ``scaled``: to the length of token embeddings; ``titles``: item vectors land on the
     model's own embeddings of the titles, by ridge regression"""
-    num_layers: int | None = None
+    num_layers: int | None = Field(default=None, ge=1)
     """only the first layers of the language model (None: all)"""
     lm_weights: Literal["pretrained", "shuffled", "none"] = "pretrained"
     """controls: ``shuffled`` weights; ``none``: no language model, its state is the mean of the soft tokens"""
-    lm_weight: float = 1.0
+    lm_weight: float = Field(default=1.0, ge=0)
     """weight of the answer's title loss; without effect where no title is generated (``sequence``)"""
-    head_weight: float = 0.0
+    head_weight: float = Field(default=0.0, ge=0)
     """weight of the head's softmax over all items; needed for ``scoring = "head"``"""
-    head_items: int = 20000
+    head_items: int = Field(default=20000, ge=1)
     """the head's softmax runs over all items up to this many, else over this many sampled ones"""
-    distill_weight: float = 0.0
+    distill_weight: float = Field(default=0.0, ge=0)
     """weight of the cross-entropy with the backbone's distribution (head only)"""
-    distill_temperature: float = 1.0
+    distill_temperature: float = Field(default=1.0, gt=0)
     """softens the backbone's distribution"""
-    cold_dropout: float = 0.0
+    cold_dropout: float = Field(default=0.0, ge=0, le=1)
     """share of items that a training step sees by their text alone"""
-    text_below: int = 1
+    text_below: int = Field(default=1, ge=0)
     """items with fewer training events than this are seen by their text when scoring"""
     residual: bool = False
     """head: mix in the backbone's score, gated by the item's number of training events, and the likeness of texts"""
-    cold_weight: float = 2.0
+    cold_weight: float = Field(default=2.0, gt=0)
     """residual: how much a validation answer among the rarest 35 % of the items weighs when the mixture is learned;
     more moves quality from frequent items to rare ones"""
-    dropout: float = 0.0
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     """on soft tokens and on the head's input"""
-    max_title_tokens: int | None = None
+    max_title_tokens: int | None = Field(default=None, ge=1)
     """longer titles are cut in prompts and answers"""
     fit: FitConfig = FitConfig(learning_rate=1e-4, beta2=0.98, batch_size=4, epochs=5)
     """training (paper: batches of 4, 5 epochs over the users)"""

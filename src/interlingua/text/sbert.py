@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from interlingua.core import FloatArray, Side
@@ -34,9 +35,9 @@ class SbertConfig(TextConfig):
     """commit or tag on the hub"""
     trainable: bool = False
     """True: fine-tuned with the aligner, as in the paper; False: computed once and cached"""
-    train_layers: int | None = None
+    train_layers: int | None = Field(default=None, ge=1)
     """with ``trainable``: only the last so many transformer layers learn (None: all parameters, the paper)"""
-    max_tokens: int | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
     """cut texts after so many tokens (None: the model's own limit)"""
     prompt: str = ""
     """written before every text; some encoders ask for one (e5: ``passage: ``)"""
