@@ -6,14 +6,12 @@ says so instead of guessing.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from statistics import median
 from typing import Any
 
 from interlingua import artifact
 from interlingua.progress import duration
-from interlingua.recipe import EvaluateConfig
-from interlingua.session import Planned, Session
+from interlingua.session import Session
 
 
 def describe(session: Session) -> list[dict[str, Any]]:
@@ -37,20 +35,6 @@ def describe(session: Session) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def remeasured(session: Session, options: EvaluateConfig) -> Session:
-    """A finished run with another evaluation planned, as :func:`interlingua.stages.reevaluate` would make it."""
-    last = session.done["evaluate"]
-    parents = tuple(last.parents)
-    dumped = options.model_dump(mode="json")
-    parts = {"kind": "evaluate", "options": dumped, "seed": session.seed, "extra": None}
-    key = artifact.content_key(parts | {"parents": [session.done[p].key for p in parents]})
-    again = Session(replace(session.recipe, evaluate=options), session.root, session.seed, session.device)
-    again.done = {stage: found for stage, found in session.done.items() if stage != "evaluate"}
-    plan = {p: Planned(p, str(d.card["name"]), d.key, tuple(d.parents), {}) for p, d in again.done.items()}
-    again.__dict__["plan"] = plan | {"evaluate": Planned("evaluate", session.recipe.name, key, parents, dumped)}
-    return again
 
 
 def _time(cached: bool, seconds: list[float]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from interlingua.deploy import aligner_for
 from interlingua.errors import ArtifactError, ConfigError
 from interlingua.fit import check_device, derive_seed, seed_all
 from interlingua.progress import duration, say
-from interlingua.recipe import Component, Recipe, resolve
+from interlingua.recipe import Component, EvaluateConfig, Recipe, resolve
 from interlingua.vectors import load_tables
 
 
@@ -189,6 +189,20 @@ def make_plan(recipe: Recipe, seed: int) -> dict[str, Planned]:
     options = recipe.evaluate.model_dump(mode="json")
     add("evaluate", recipe.name, options, tuple(planned))
     return planned
+
+
+def remeasured(session: Session, options: EvaluateConfig) -> Session:
+    """A finished run with another evaluation planned: a new evaluate stage beside the old one."""
+    last = session.done["evaluate"]
+    parents = tuple(last.parents)
+    dumped = options.model_dump(mode="json")
+    parts = {"kind": "evaluate", "options": dumped, "seed": session.seed, "extra": None}
+    key = artifact.content_key(parts | {"parents": [session.done[p].key for p in parents]})
+    again = Session(replace(session.recipe, evaluate=options), session.root, session.seed, session.device)
+    again.done = {stage: found for stage, found in session.done.items() if stage != "evaluate"}
+    plan = {p: Planned(p, str(d.card["name"]), d.key, tuple(d.parents), {}) for p, d in again.done.items()}
+    again.__dict__["plan"] = plan | {"evaluate": Planned("evaluate", session.recipe.name, key, parents, dumped)}
+    return again
 
 
 def source_fingerprint(name: str, options: Mapping[str, Any]) -> dict[str, str]:

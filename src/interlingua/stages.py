@@ -8,14 +8,12 @@ trained backbone is the parent of every method that is compared. Stages talk thr
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from interlingua import artifact
 from interlingua.artifact import Artifact
 from interlingua.cascade import Cascade
 from interlingua.core import Aligner, Backbone, Joint, Ranker, TableRanker, Tables
@@ -25,7 +23,7 @@ from interlingua.errors import ConfigError
 from interlingua.fit import FitLog, derive_seed, fit_best, seed_all, trainable_state
 from interlingua.progress import say
 from interlingua.recipe import EvaluateConfig, Recipe
-from interlingua.session import Planned, Session, known_items, make_text
+from interlingua.session import Session, known_items, make_text, remeasured
 from interlingua.text.rows import finish_rows
 from interlingua.vectors import save_tables, save_tensors, shapes
 
@@ -295,16 +293,7 @@ def evaluate(session: Session) -> Artifact:
 
 def reevaluate(session: Session, options: EvaluateConfig) -> Artifact:
     """Measures a finished run under other protocols: a new evaluate stage beside the old one."""
-    parents = tuple(session.done["evaluate"].parents)
-    dumped = options.model_dump(mode="json")
-    parts = {"kind": "evaluate", "options": dumped, "seed": session.seed, "extra": None}
-    key = artifact.content_key(parts | {"parents": [session.done[p].key for p in parents]})
-    stages = {p: Planned(p, str(d.card["name"]), d.key, tuple(d.parents), {}) for p, d in session.done.items()}
-    stages["evaluate"] = Planned("evaluate", session.recipe.name, key, parents, dumped)
-    again = Session(replace(session.recipe, evaluate=options), session.root, session.seed, session.device)
-    again.done = {p: d for p, d in session.done.items() if p != "evaluate"}
-    again.__dict__["plan"] = stages
-    return evaluate(again)
+    return evaluate(remeasured(session, options))
 
 
 def _save_log(folder: Path, log: FitLog) -> None:

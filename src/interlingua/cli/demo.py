@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shlex
 import sys
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from interlingua.cli.options import AsJson, Device, Out, Seed, Sets
+from interlingua.cli.options import AsJson, Device, DryRun, Out, Seed, Sets
 
 if TYPE_CHECKING:
     from interlingua.showcase import Shown
@@ -35,7 +37,7 @@ def demo(
         typer.Option("--beside", help="A finished run to show too (runs/evaluate-...); may be given several times."),
     ] = None,
     users: Annotated[int, typer.Option(help="How many users to show.", min=0)] = 3,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show stages, keys and estimates; run nothing.")] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Train, align with a language model, measure against baselines, and show recommendations with reasons."""
@@ -154,7 +156,9 @@ def print_user(shown: Shown) -> None:
 def _example(result: Result) -> str:
     data = result.session.data
     popular = data.split.train.item_counts.argsort()[::-1][:3]
-    return ",".join(str(data.split.train.item_ids[row]) for row in popular)
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow([str(data.split.train.item_ids[row]) for row in popular])
+    return shlex.quote(line.getvalue())
 
 
 def _json(results: list[Result], shown: list[Shown], findings: Sequence[str], report: Path) -> dict[str, Any]:

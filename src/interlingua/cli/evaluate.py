@@ -52,7 +52,8 @@ def evaluate(
     old = session.recipe.evaluate.model_dump() | {"part": "test", "max_users": None}
     options = build(EvaluateConfig, old | changed, "interlingua evaluate")
     if dry_run:
-        from interlingua.planner import describe, remeasured
+        from interlingua.planner import describe
+        from interlingua.session import remeasured
 
         rows = describe(remeasured(session, options))
         print(json.dumps(rows, indent=1) if as_json else plan_table(rows))
