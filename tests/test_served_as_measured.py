@@ -147,3 +147,26 @@ def test_vectors_that_know_the_held_out_events_are_warned_of(
         capsys.readouterr()
         stages.run(resolved(backbone={"name": "pretrained", **files}), out=tmp_path / "runs", seed=3, device="cpu")
         assert ("knows the answers" in capsys.readouterr().err) == (events == "all")
+
+
+def test_a_run_whose_recipe_would_be_refused_today_still_opens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipes, "_needs_frozen", lambda parts: "")  # as it was
+    made = stages.run(resolved(align={"name": "ridge", "frozen": []}), out=tmp_path, seed=3, device="cpu")
+    monkeypatch.undo()
+    again = open_session(made.done["evaluate"].path, "cpu")
+    assert len(Recommender(again).recommend(history=[str(made.data.split.train.item_ids[0])], k=3)) == 3
+
+
+def test_remeasuring_by_texts_needs_an_alignment(tmp_path: Path) -> None:
+    made = stages.run(resolved(), out=tmp_path, seed=3, device="cpu")
+    changed = made.recipe.evaluate.model_copy(update={"retrieve_by": "aligned"})
+    with pytest.raises(ConfigError, match=r"needs an \[align\] section"):
+        stages.reevaluate(made, changed)
+
+
+@pytest.mark.parametrize("section", ["align", "llm"])
+def test_early_stopping_that_would_look_at_nothing_is_refused(section: str) -> None:
+    parts = {"align": {"name": "autoencoder"}, "llm": {"name": "soft-prompt"}}
+    parts[section]["fit"] = {"patience": 2}
+    with pytest.raises(ConfigError, match=rf"\[{section}\]\.fit\.patience"):
+        resolved(**parts)

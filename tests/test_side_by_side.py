@@ -94,3 +94,11 @@ def test_what_is_no_run_is_refused_at_once(tmp_path, methods):
     with pytest.raises(ArtifactError):
         run_methods(methods, out=tmp_path / "runs", seed=7, beside=[tmp_path])
     assert not (tmp_path / "runs").exists()
+
+
+def test_overrides_that_reach_nothing_are_refused_and_none_undoes_what_makes_a_method(tmp_path, methods):
+    own = replace(methods[1], sets=("backbone.neighbours=7",), sections=("backbone",))
+    assert own.resolve(["backbone.neighbours=3"]).backbone.config.neighbours == 7
+    for wrong in ("bogus", "evalaute.retrieve=10"):
+        with pytest.raises(ConfigError, match=r"section\.key=value|unknown section 'evalaute'"):
+            own.resolve([wrong])

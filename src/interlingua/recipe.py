@@ -121,8 +121,15 @@ def load(name: str | Path, sets: Sequence[str] = (), data: str | None = None) ->
     return resolve(values, path.stem, str(path))
 
 
-def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recipe") -> Recipe:
-    """Checks nested tables against the components' options (see :func:`load`)."""
+def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recipe", *, stored: bool = False) -> Recipe:
+    """Checks nested tables against the components' options (see :func:`load`).
+
+    Args:
+        values: section -> options.
+        name: of the recipe.
+        where: for errors.
+        stored: of a run that was made: it opens, also where such a recipe would be refused today.
+    """
     from interlingua.data.prepare import DataConfig
 
     problems = [unknown("section", s, SECTIONS, where) for s in values if s not in SECTIONS]
@@ -150,7 +157,7 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
             attempt(kind, lambda kind=kind, table=table: _component(kind, table, where))
     if not values.get("backbone") and not problems:
         problems.append(f"{where} has no [backbone] section; interlingua list backbones shows what there is")
-    needs = _needs_frozen(parts)
+    needs, joined = _needs_frozen(parts), len(problems)
     if frozen is None:
         frozen = ["backbone"] if "llm" in given or needs else []
     elif needs and "backbone" not in frozen:
@@ -158,8 +165,17 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
     if "backbone" in frozen and parts.get("align") is not None and parts["align"].cls.trains_backbone:
         why = needs or "align.frozen names it; with [llm] that is the default, and frozen = [] trains it"
         problems.append(f"{where}: the aligner {parts['align'].name!r} trains the backbone, but {why}")
+    if "align" in parts and "backbone" in frozen and _patience(parts["align"]):
+        problems.append(
+            f"{where} [align].fit.patience: early stopping looks at the backbone's ranking, which a frozen one keeps; "
+            "leave it out and set the epochs"
+        )
+    if parts.get("llm") is not None and _patience(parts["llm"]):
+        problems.append(f"{where} [llm].fit.patience: readers are trained for all their epochs; leave it out")
     if parts.get("align") is None and "evaluate" in parts and parts["evaluate"].retrieve_by == "aligned":
         problems.append(f"{where} [evaluate] retrieve_by = 'aligned' needs an [align] section")
+    if stored:
+        del problems[joined:]
     if problems:
         raise ConfigError("\n".join(problems))
     named = {k: parts.get(k) for k in ("backbone", "text", "align", "llm")}
@@ -173,6 +189,10 @@ def _no_table(section: str, value: Any, where: str) -> str:
     example = f"{section}.{key}={meant}"
     example = f"'{example}'" if section == "evaluate" else example
     return f"{where}: [{section}] is a table, not {value!r}; did you mean --set {example}?"
+
+
+def _patience(part: Component) -> int | None:
+    return getattr(getattr(part.config, "fit", None), "patience", None)
 
 
 def _needs_frozen(parts: Mapping[str, Any]) -> str:

@@ -193,6 +193,8 @@ def make_plan(recipe: Recipe, seed: int) -> dict[str, Planned]:
 
 def remeasured(session: Session, options: EvaluateConfig) -> Session:
     """A finished run with another evaluation planned: a new evaluate stage beside the old one."""
+    if options.retrieve_by == "aligned" and session.recipe.align is None:
+        raise ConfigError("evaluate.retrieve_by = 'aligned' needs an [align] section, and this run has none")
     last = session.done["evaluate"]
     parents = tuple(last.parents)
     dumped = options.model_dump(mode="json")
@@ -333,7 +335,7 @@ def open_session(path: Path | str, device: str = "auto") -> Session:
     found = artifact.load(path)
     if found.kind != "evaluate":
         raise ArtifactError(f"{path} is a {found.kind!r} stage; a run is the folder that starts with 'evaluate-'")
-    recipe = resolve(found.entry("recipe", dict), found.entry("name", str), str(path))
+    recipe = resolve(found.entry("recipe", dict), found.entry("name", str), str(path), stored=True)
     session = Session(recipe, found.path.parent, found.entry("seed", int), device)
     session.done = {stage: found.parent(stage) for stage in found.parents} | {"evaluate": found}
     return session

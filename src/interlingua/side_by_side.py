@@ -7,6 +7,7 @@ depend on (seed, user) only, so all methods rank the same ones.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Any
 
 from interlingua import recipe as recipes
 from interlingua import stages
-from interlingua.errors import ConfigError
+from interlingua.config import parse_sets
+from interlingua.errors import ConfigError, unknown
 from interlingua.progress import say
 from interlingua.session import Session, open_session
 
@@ -31,9 +33,16 @@ class Method:
     """of its recipe that overrides reach (``data`` and ``evaluate`` of every method, so that all stay comparable)"""
 
     def resolve(self, sets: Sequence[str] = (), data: str | None = None) -> recipes.Recipe:
-        """Its recipe with the overrides ``section.key=value`` that reach it."""
+        """Its recipe with the overrides ``section.key=value`` that reach it; what makes the method comes last.
+
+        Raises:
+            ConfigError: an override of no section, or what :func:`interlingua.recipe.load` refuses.
+        """
+        for section in parse_sets(sets):
+            if section not in recipes.SECTIONS:
+                raise ConfigError(unknown("section", section, recipes.SECTIONS, "--set"))
         reached = ("data", "evaluate", *self.sections)
-        return recipes.load(self.recipe, [*self.sets, *(s for s in sets if s.split(".")[0] in reached)], data)
+        return recipes.load(self.recipe, [*(s for s in sets if re.split("[.=]", s)[0] in reached), *self.sets], data)
 
 
 @dataclass(frozen=True)

@@ -275,6 +275,13 @@ def evaluate(session: Session) -> Artifact:
                 f"note: nothing here reads the alignment {part.name!r}: the backbone alone is measured; add a reader "
                 "([llm]), or set evaluate.retrieve_by = 'aligned' to reach items without events by their texts"
             )
+        scoring = getattr(session.recipe.llm and session.recipe.llm.config, "scoring", "")
+        if scoring in ("generate", "paper"):
+            say(
+                f"warning: llm.scoring = {scoring!r} orders only what was generated; all other candidates tie, and "
+                "their places follow the catalogue's rows (sampled-20+expected shares them out evenly). Of 'generate' "
+                "read Hit@k up to llm.beams; of 'paper' no k: the authors count a hit wherever the target is named"
+            )
         summary: dict[str, Any] = {}
         for protocol in options.protocols:
             report = measure(

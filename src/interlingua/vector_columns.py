@@ -41,6 +41,11 @@ def matrix_of(frame: pl.DataFrame, where: str, advice: str, column: str = VECTOR
     lists = list_columns(frame)
     if column in frame.columns:
         lists = [column]
+    elif len(lists) == 1 and not _floats(frame.schema[lists[0]]) and any(k.is_float() for k in frame.schema.values()):
+        raise DataError(
+            f"{where} has a column of lists of whole numbers ({lists[0]!r}) and columns of numbers beside it; "
+            f"{advice}, or drop what holds no vectors"
+        )
     if len(lists) > 1:
         raise DataError(
             f"{where} has {len(lists)} columns of lists ({', '.join(lists)}), and none {column!r}; {advice}"
@@ -56,6 +61,10 @@ def matrix_of(frame: pl.DataFrame, where: str, advice: str, column: str = VECTOR
     if not numeric:
         raise DataError(f"{where} has no column {column!r} and no numeric column; it has: {', '.join(frame.columns)}")
     return frame.select(numeric).to_numpy().astype(np.float32)
+
+
+def _floats(kind: pl.DataType) -> bool:
+    return bool(getattr(kind, "inner", kind).is_float())
 
 
 def like_ids(frame: pl.DataFrame) -> list[str]:

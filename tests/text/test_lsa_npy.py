@@ -194,6 +194,14 @@ def test_a_list_column_of_any_name_is_the_vectors(tmp_path):
         Npy(NpyConfig(path=str(path), vector_column="imag"), [""] * 2, item_ids=["a", "b"])
 
 
+def test_a_list_of_whole_numbers_is_not_taken_for_vectors_beside_numbers(tmp_path):
+    names = ["a", "b", "c"]
+    frame = pl.DataFrame({"item_id": names, "genres": [[1, 2]] * 3, "d0": [0.0, 1.0, 2.0], "d1": [1.0, 0.5, 0.0]})
+    frame.write_parquet(tmp_path / "v.parquet")
+    with pytest.raises(DataError, match="lists of whole numbers"):
+        Npy(NpyConfig(path=str(tmp_path / "v.parquet")), [""] * 3, item_ids=names)
+
+
 def test_missing_rows_are_decided_visibly(tmp_path, capsys):
     config = write(tmp_path, VECTORS, ["a", "b", "c", "d"], "npz")
     ids, texts = ["a", "new", "c"], [""] * 3

@@ -118,6 +118,8 @@ def read_table(
         raise DataError(f"{path} holds no rows; export it again") from None
     except pl.exceptions.PolarsError as error:
         return _careful(_bytes(source), separator, header, quotes, path, log, str(error))
+    if header is None and frame.columns[-1] == "" and frame.to_series(-1).null_count() == frame.height:
+        return frame.drop("")  # a header that ends with a separator, rows that do not
     if _has_short_row(frame, source, separator, quotes) and (header is None or len(header) == frame.width):
         return _careful(_bytes(source), separator, header, quotes, path, log, "")
     return frame

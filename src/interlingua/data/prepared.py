@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -129,6 +130,11 @@ def _staging(folder: Path, process: int | str) -> Path:
     return folder / f".{folder.resolve().name}.{process}.tmp"
 
 
+def _stale(folder: Path) -> list[Path]:
+    """What killed processes left of a :func:`save` into a folder that was there."""
+    return list(folder.glob(f".{glob.escape(folder.resolve().name)}.*.tmp"))
+
+
 @contextmanager
 def _whole(folder: Path) -> Iterator[Path]:
     """Yields a temporary folder to fill; what it holds comes to ``folder`` only if nothing failed on the way."""
@@ -171,9 +177,9 @@ def check_target(folder: Path, source: Path | None = None) -> None:
                 f"{folder} is what the dataset is read from ({source}), and preparing would overwrite it; "
                 "name another folder (--out; Python: save(prepared, FOLDER))"
             )
-    if not folder.is_dir() or is_prepared(folder) or any(folder.glob(_staging(folder, "*").name)):
+    if not folder.is_dir() or is_prepared(folder) or any(_stale(folder)):
         return  # the last: an earlier save was killed while it put its files in place
-    if found := sorted(p.name for p in folder.iterdir()):
+    if found := sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")):
         shown = ", ".join(found[:6]) + (", ..." if len(found) > 6 else "")
         raise DataError(f"{folder} holds something else than a prepared dataset ({shown}); {advice}")
 

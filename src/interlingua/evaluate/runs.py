@@ -94,10 +94,7 @@ def grouped(runs: Sequence[Run]) -> dict[str, list[Run]]:
             group.append(run)
         elif twin.key == run.key:
             raise ConfigError(f"the run {run.name} ({run.key}) was named twice; a run is not compared with itself")
-        elif all(
-            twin.reports[name].protocol == run.reports[name].protocol
-            for name in twin.reports.keys() & run.reports.keys()
-        ):
+        elif _agree(twin, run):
             group[group.index(twin)] = replace(twin, reports={**twin.reports, **run.reports})
         else:
             by_recipe[f"{run.recipe}\0{run.key}"] = [run]
@@ -109,7 +106,9 @@ def grouped(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def _agree(one: Run, other: Run) -> bool:
-    """Whether protocols that both have are equal in every detail."""
+    """Whether both were measured on the same users and targets, and protocols that both have are equal throughout."""
+    if {r.population for r in one.reports.values()} != {r.population for r in other.reports.values()}:
+        return False
     return all(one.reports[n].protocol == r.protocol for n, r in other.reports.items() if n in one.reports)
 
 

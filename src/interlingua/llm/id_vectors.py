@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from interlingua.core import Queries, ReaderInputs
 from interlingua.errors import ConfigError
 from interlingua.llm.projector import standardise
+from interlingua.llm.vectors import unlearned
 
 STANDARD_USERS = 1024
 """training users from whom the scale of user vectors is taken"""
@@ -40,7 +41,7 @@ class IdVectors(nn.Module):
         items = inputs.items.detach().float()
         if len(items) != len(inputs.titles):
             raise ConfigError(f"{len(items)} item vectors were given for {len(inputs.titles)} titles")
-        seen = torch.as_tensor(inputs.train.item_counts > 0)
+        seen = ~unlearned(inputs)
         if inputs.text_items is not None:
             seen = torch.ones_like(seen)
         mean, scale = standardise(items[seen] if bool(seen.any()) else items)

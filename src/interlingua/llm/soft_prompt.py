@@ -34,7 +34,7 @@ from interlingua.llm.mixture import Mixture, TextLikeness, centred, seen_mask, s
 from interlingua.llm.projector import Projector
 from interlingua.llm.prompt import Assembled, CompiledTemplate, embed_prompts
 from interlingua.llm.reader_config import SEQUENCE, SoftPromptConfig, check
-from interlingua.llm.vectors import ItemVectors
+from interlingua.llm.vectors import ItemVectors, unlearned
 
 ROWS = 16
 """queries that the language model reads at once when scoring"""
@@ -74,11 +74,13 @@ class SoftPrompt(Reader):
         texts = inputs.text_items if inputs.texts is None else inputs.texts
         self.likeness = TextLikeness(texts) if config.residual and texts is not None else None
         self.register_buffer("counts", torch.as_tensor(inputs.train.item_counts).float(), persistent=False)
+        self.register_buffer("cold", unlearned(inputs), persistent=False)
         self.fit_r2 = self._initialise()
         self._negatives: Negatives | None = None
         self._known: dict[tuple[int, bytes], Tensor] = {}
 
     counts: Tensor
+    cold: Tensor
 
     def train(self, mode: bool = True) -> SoftPrompt:
         """Training makes remembered states stale."""
@@ -130,8 +132,7 @@ class SoftPrompt(Reader):
         train, rows = self.inputs.train, config.fit.batch_size
         if self.sequential:
             return sequence_batches(train, config.history_length, rows, generator, 0, long="window", equal=config.equal)
-        if self._negatives is None:
-            self._negatives = Negatives(train)
+        self._negatives = self._negatives or Negatives(train)
         return last_position_batches(
             train, max(config.history_length, sequence.USER_HISTORY), rows, generator,
             negatives=self._negatives, num_negatives=config.num_candidates - 1, all_positions=config.all_positions,
@@ -265,7 +266,7 @@ class SoftPrompt(Reader):
             return self.vectors.joint
         if self.config.inference_latent == "text":
             return self.vectors.text
-        return self.vectors.mixed(self.counts < self.config.text_below)
+        return self.vectors.mixed(self.cold | ((self.counts > 0) & (self.counts < self.config.text_below)))
 
     def _head_log_probs(self, queries: Queries) -> Tensor:
         """(B, I) log-probabilities by the head alone."""

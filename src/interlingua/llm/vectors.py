@@ -13,6 +13,12 @@ from interlingua.errors import ConfigError
 from interlingua.llm.projector import standardise
 
 
+def unlearned(inputs: ReaderInputs) -> Tensor:
+    """(I,) bool: items that the backbone has not learned; without its word, those without a training event."""
+    cold = inputs.cold_items
+    return torch.as_tensor(inputs.train.item_counts == 0 if cold is None else cold)
+
+
 class ItemVectors(nn.Module):
     """(I, D) joint vectors and, where the aligner has them, the same space reached from texts.
 
