@@ -9,6 +9,7 @@ from interlingua.config import FitConfig
 from interlingua.core import PAD, Batch, Domain, Queries, ReaderInputs
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError
+from interlingua.evaluate.slices import make_slices
 from interlingua.fit import fit_best, trainable_state
 from interlingua.llm import sequence
 from interlingua.llm.head import choices
@@ -223,6 +224,14 @@ def test_the_sequence_prompt_learns_the_next_item(folder):
     fit_best(reader, reader.batches, FitConfig(learning_rate=5e-3, batch_size=8, epochs=40), seed=1, device="cpu")
     queries = Queries.of([[k, k + 1, k + 2] for k in range(6)])
     assert (reader.score(queries).argmax(1) == np.arange(3, 9)).mean() >= 0.8
+
+
+@pytest.mark.parametrize(("items", "expected"), [(180, 63), (100, 35), (101, 35), (660, 231)])
+def test_the_share_of_cold_items_is_not_one_short(items, expected):
+    counts = np.arange(items)
+    assert int(rarest(torch.as_tensor(counts)).sum()) == expected
+    slices = make_slices(counts, np.ones(items, np.int64), counts)
+    assert [int(slices[part].targets.sum()) for part in ("cold items", "warm items")] == [expected, expected]
 
 
 def test_batches_of_equally_many_targets_hold_every_answer_once(folder):

@@ -63,7 +63,7 @@ def make_slices(
     """
     options = options or SliceOptions()
     order = np.argsort(item_counts, kind="stable")
-    size = int(len(item_counts) * options.item_share)
+    size = int(round(len(item_counts) * options.item_share, 6))  # 180 * 0.35 is 62.99... in binary
     cold, warm = np.zeros(len(item_counts), bool), np.zeros(len(item_counts), bool)
     cold[order[:size]] = True
     warm[order[len(order) - size :]] = True

@@ -165,7 +165,7 @@ def rarest(counts: Tensor, share: float = COLD_SHARE) -> Tensor:
     """(I,) True for the given share of items with the fewest training events (ties: lower rows first)."""
     order = torch.argsort(counts, stable=True)
     out = torch.zeros(len(counts), dtype=torch.bool, device=counts.device)
-    out[order[: int(share * len(counts))]] = True
+    out[order[: int(round(share * len(counts), 6))]] = True  # 180 * 0.35 is 62.99... in binary
     return out
 
 
