@@ -258,3 +258,11 @@ def test_unknown_options_name_the_known_ones(tmp_path):
     (tmp_path / "e.csv").write_text(CSV)
     with pytest.raises(Exception, match="did you mean 'separator'"):
         read(tmp_path / "e.csv", options={"seperator": ";"})
+
+
+def test_a_header_that_ends_with_a_separator_costs_no_row(tmp_path):
+    path = tmp_path / "events.csv"
+    path.write_text(
+        "user_id,item_id,timestamp,\n" + "".join(f"u{n},i{n % 3},{n}\n" for n in range(12)), encoding="utf-8"
+    )
+    assert len(prepare(path, quiet=True).interactions) == 12

@@ -11,12 +11,13 @@ from scipy import stats
 from test_protocol import Scores, random_split
 from typer.testing import CliRunner
 
+from interlingua import artifact
 from interlingua.errors import ArtifactError, ConfigError
 from interlingua.evaluate.compare import compare, holm
 from interlingua.evaluate.intervals import bootstrap_means, intervals
 from interlingua.evaluate.protocol import evaluate
 from interlingua.evaluate.result import at_slice, load_report
-from interlingua.evaluate.runs import compare_runs, load_run
+from interlingua.evaluate.runs import compare_runs, grouped, load_run
 from interlingua.evaluate.table import p_value, short, to_markdown
 
 
@@ -287,6 +288,21 @@ def test_runs_on_disk(tmp_path):
         compare_runs([paths[0], saved(tmp_path, "s", reports(1, "sampled-20")[0])])
     with pytest.raises(ArtifactError, match="holds no evaluation"):
         load_run(tmp_path)
+
+
+def test_two_measurements_of_one_recipe_on_other_targets_are_two_rows(tmp_path):
+    """The data under a path changed: a second protocol measured on the old data does not join the new run."""
+    old = reports(1, "sampled-20", users=300)[0]
+    recipe = {"data": {"name": "books"}, "backbone": {"name": "pop"}}
+    new = saved(tmp_path / "new", "pop", GOOD, recipe=recipe)
+    before = saved(tmp_path / "before", "pop", old, recipe=recipe)
+    key = artifact.content_key({"another": "run"})
+    with artifact.writing(tmp_path, "evaluate", "pop", key, parents={}, fields={"seed": 7, "recipe": recipe}) as folder:
+        old.save(folder / "protocols" / "sampled-20")
+    later = artifact.find(tmp_path, "evaluate", "pop", key).path
+    assert load_run(before).recipe == load_run(new).recipe
+    groups = grouped([load_run(new), load_run(later)])
+    assert [list(group[0].reports) for group in groups.values()] == [["full"], ["sampled-20"]]
 
 
 def test_other_users_name_the_data_options_that_differ(tmp_path):

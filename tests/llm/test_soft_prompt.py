@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from interlingua.evaluate.slices import make_slices
 from interlingua.fit import fit_best, trainable_state
 from interlingua.llm import sequence
 from interlingua.llm.head import choices
+from interlingua.llm.id_vectors import IdVectors
 from interlingua.llm.mixture import Mixture, TextLikeness, rarest
 from interlingua.llm.reader_config import SoftPromptConfig
 from interlingua.llm.soft_prompt import SoftPrompt
@@ -373,3 +376,19 @@ def test_a_backbone_without_user_vectors_needs_the_slot_off(folder):
 def test_titles_cannot_rank_the_whole_catalogue(folder):
     with pytest.raises(ConfigError, match="candidates only"):
         make(folder).score(asked())
+
+
+def test_what_counts_as_unread_is_what_the_backbone_has_not_learned(folder):
+    """An item without events may bring its own vector, and one with events may have none."""
+    given = inputs()
+    brought, missing = ITEMS - 1, 0
+    cold = np.zeros(ITEMS, bool)
+    cold[missing] = True
+    given = replace(given, cold_items=cold)
+    reader = make(folder, given=given, **MODES["sequence"])
+    read = reader.vectors_for_scoring()
+    assert torch.equal(read[brought], reader.vectors.joint[brought])
+    assert torch.equal(read[missing], reader.vectors.text[missing])
+    own = IdVectors(replace(given, text_items=None)).items
+    assert bool(own[brought].any())
+    assert not bool(own[missing].any())
