@@ -11,9 +11,17 @@ import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from interlingua.errors import ConfigError, unknown
 
@@ -27,6 +35,36 @@ class Config(BaseModel):
 
     files: ClassVar[tuple[str, ...]] = ()
     """options that name files: what the files hold belongs to a stage's key, not only where they lie"""
+    only_with: ClassVar[Mapping[str, tuple[str, tuple[Any, ...]]]] = {}
+    """option -> (the option that decides, its values for which this one is read); set beside another, it is refused"""
+
+    @model_validator(mode="after")
+    def _only_what_is_read(self) -> Self:
+        unread = [name for name in self.only_with if name in self.model_fields_set and not self.is_read(name)]
+        if unread:
+            raise ValueError("; ".join(self._why_unread(name) for name in unread))
+        return self
+
+    def _why_unread(self, name: str) -> str:
+        by, values = self.only_with[name]
+        words = " or ".join(repr(value) for value in values)
+        return f"{name} is read with {by} = {words} only, and {by} is {getattr(self, by)!r}: change one, or leave it out"
+
+    def is_read(self, name: str) -> bool:
+        """Whether an option has a meaning beside the others."""
+        by, values = self.only_with.get(name, ("", ()))
+        return not by or getattr(self, by) in values
+
+    @classmethod
+    def read_part(cls, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Stored options without those that are not read (files of earlier versions hold all of them)."""
+        given = {name: values.get(by, cls.model_fields[by].default) for name, (by, _) in cls.only_with.items()}
+        return {k: v for k, v in values.items() if k not in given or given[k] in cls.only_with[k][1]}
+
+    @model_serializer(mode="wrap")
+    def _without_unread(self, inner: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What is not read is not stored: it is no part of what made a stage."""
+        return {name: value for name, value in inner(self).items() if self.is_read(name)}
 
 
 class FitConfig(Config):
@@ -109,33 +147,60 @@ def _plain_toml(path: Path, why: str = "") -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``over`` laid over ``base``, table by table. A section whose ``name`` changes starts anew."""
+    """``over`` laid over ``base``, section by section. A table whose ``name`` changes starts anew.
+
+    Inside a section a word that meets a table is the table's name: ``split = "ratio"`` is ``split = {name = "ratio"}``.
+    """
     out = dict(base)
     for key, value in over.items():
         old = out.get(key)
-        if isinstance(old, Mapping) and isinstance(value, Mapping):
-            fresh = "name" in value and "name" in old and value["name"] != old["name"]
-            out[key] = dict(value) if fresh else merge(old, value)
-        else:
-            out[key] = value
+        out[key] = _table_over(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return out
+
+
+def _table_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    if "name" in over and "name" in base and over["name"] != base["name"]:
+        return dict(over)
+    out = dict(base)
+    for key, value in over.items():
+        old, new = _named(out.get(key), value), _named(value, out.get(key))
+        out[key] = _table_over(old, new) if isinstance(old, Mapping) and isinstance(new, Mapping) else new
+    return out
+
+
+def _named(value: Any, other: Any) -> Any:
+    """A word that meets a table, as a table."""
+    return {"name": value} if isinstance(value, str) and isinstance(other, Mapping) else value
 
 
 def parse_sets(sets: Sequence[str]) -> dict[str, Any]:
-    """``["align.latent_dim=64"]`` as nested tables; the value is TOML, or a plain string where it is not."""
+    """``["align.latent_dim=64"]`` as nested tables; the value is TOML, or a plain string where it is not.
+
+    Different options may come in any order; of one option that is given twice the later value stays.
+    """
     out: dict[str, Any] = {}
     for text in sets:
         path, sign, value = text.partition("=")
-        if not sign or not path.strip():
+        parts = [part.strip() for part in path.split(".")]
+        if not sign or not all(parts):
             raise ConfigError(f"--set {text!r} is not of the form section.key=value")
-        parts = path.strip().split(".")
-        table = out
-        for part in parts[:-1]:
-            table = table.setdefault(part, {})
-            if not isinstance(table, dict):
-                raise ConfigError(f"--set {text!r}: {part!r} was given a plain value before")
-        table[parts[-1]] = _toml_value(value.strip())
+        nested: Any = _toml_value(value.strip())
+        for part in reversed(parts):
+            nested = {part: nested}
+        _add(out, nested, text, top=True)
     return out
+
+
+def _add(table: dict[str, Any], more: Mapping[str, Any], text: str, *, top: bool = False) -> None:
+    for key, value in more.items():
+        old, new = table.get(key), value
+        if key in table and not top:
+            old, new = _named(old, new), _named(new, old)
+        if key in table and isinstance(old, dict) != isinstance(new, dict):
+            raise ConfigError(f"--set {text!r}: {key!r} was given a plain value and options of its own")
+        if isinstance(old, dict):
+            _add(old, new, text)
+        table[key] = old if isinstance(old, dict) else new
 
 
 def _toml_value(text: str) -> Any:

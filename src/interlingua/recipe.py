@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -66,6 +66,8 @@ class Recipe:
     evaluate: EvaluateConfig
     frozen_backbone: bool = True
     """[align].frozen names the backbone: it is trained before, and stays as it is"""
+    notes: tuple[str, ...] = ()
+    """what whoever runs it should know, one line each"""
 
     def resolved(self) -> dict[str, Any]:
         """Every option of every section, as the artifacts store it."""
@@ -103,22 +105,37 @@ def find(name: str | Path) -> Path:
     )
 
 
+def own_words(values: Mapping[str, Any], file: Any, said: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """[data] of a recipe; of a prepared folder its card speaks, and over it only the command line (see :func:`load`)."""
+    from interlingua.data.prepared_card import card_of, with_card
+
+    card = card_of(values.get("name"))
+    if card is None:
+        return dict(values), ()
+    said = {k: v for k, v in (said or {}).items() if k != "name"}
+    return with_card(str(values["name"]), card, file or {}, said)
+
+
 def load(name: str | Path, sets: Sequence[str] = (), data: str | None = None) -> Recipe:
     """Reads and resolves a recipe.
 
     Args:
         name: a shipped name or a path to a TOML file.
-        sets: overrides of the form ``section.key=value``.
-        data: dataset name or folder that replaces ``[data].name``.
+        sets: overrides of the form ``section.key=value``, in any order.
+        data: dataset name or folder that replaces ``[data].name``. How a prepared folder was split and filtered stays
+            as it is, whatever the recipe's file says; only ``sets`` change it.
 
     Raises:
         ConfigError: every problem of the recipe in one message.
     """
     path = find(name)
-    values = merge(read_toml(path), parse_sets(sets))
-    if data is not None and isinstance(values.get("data", {}), Mapping):  # anything else is resolve's to refuse
-        values["data"] = {**values.get("data", {}), "name": data}
-    return resolve(values, path.stem, str(path))
+    file, said = read_toml(path), parse_sets(sets)
+    values = merge(file, said)
+    own, notes = values.get("data", {}), ()
+    if isinstance(own, Mapping):  # anything else is resolve's to refuse
+        own = {**own, **({} if data is None else {"name": data})}
+        values["data"], notes = own_words(own, file.get("data"), said.get("data"))
+    return replace(resolve(values, path.stem, str(path)), notes=notes)
 
 
 def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recipe", *, stored: bool = False) -> Recipe:
@@ -131,11 +148,14 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
         stored: of a run that was made: it opens, also where such a recipe would be refused today.
     """
     from interlingua.data.prepare import DataConfig
+    from interlingua.data.splitting import SplitConfig
 
     problems = [unknown("section", s, SECTIONS, where) for s in values if s not in SECTIONS]
     problems += [_no_table(s, values[s], where) for s in SECTIONS if not isinstance(values.get(s), Mapping | None)]
     given = values.keys()  # --set llm=null takes the reader away, and leaves what was frozen for it as it was
     values = {section: table for section, table in values.items() if isinstance(table, Mapping)}
+    if stored and isinstance(values.get("data", {}).get("split"), Mapping):
+        values["data"] = {**values["data"], "split": SplitConfig.read_part(values["data"]["split"])}
     parts: dict[str, Any] = {}
 
     def attempt(section: str, make: Any) -> None:

@@ -67,6 +67,9 @@ def prepare(session: Session) -> Artifact:
     """Reads, filters and splits the dataset."""
     from interlingua.data.prepare import prepare_config, save
 
+    for note in session.recipe.notes:
+        say(note)
+
     def make(folder: Path, partial: Path) -> dict[str, Any]:
         prepared = prepare_config(session.recipe.data, session.seed)
         save(prepared, folder / "dataset")

@@ -125,8 +125,13 @@ def convert(
 def _prepared(source: str, sets: list[str] | None, seed: int) -> Prepared:
     from interlingua.config import build, parse_sets
     from interlingua.data.prepare import DataConfig, prepare_config
+    from interlingua.progress import say
+    from interlingua.recipe import own_words
 
-    values: dict[str, Any] = parse_sets([text.removeprefix("data.") for text in sets or []])
+    said = parse_sets([f"data.{text.removeprefix('data.')}" for text in sets or []])
+    values, notes = own_words({**said.get("data", {}), "name": source}, None, said.get("data"))
+    for note in notes:
+        say(note)
     # "--set columns.user_id=7" names the column "7", and ids of columns are text whatever TOML makes of them
     for table in ("columns", "domain"):
         if isinstance(values.get(table), dict):

@@ -19,7 +19,7 @@ from interlingua.data.filter import FilterConfig, keep_mask
 from interlingua.data.interactions import Interactions
 from interlingua.data.prepared import Prepared, fingerprint, id_array, is_prepared, load, save
 from interlingua.data.raw import Log, Raw, TimeKind
-from interlingua.data.source import read
+from interlingua.data.source import here, read
 from interlingua.data.splitting import Parts, SplitConfig, divide
 from interlingua.errors import DataError
 
@@ -57,6 +57,8 @@ class DataConfig(Config):
     """the reader's name (``interlingua data list``); None: the one that recognises the source"""
     max_users: int | None = Field(None, ge=1)
     """a random sample of so many users, drawn before filtering"""
+    as_prepared: bool = False
+    """``name`` is a prepared folder that is used as it is; ``split`` and ``filter`` say how it was made"""
 
     @field_validator("split", mode="before")
     @classmethod
@@ -108,7 +110,7 @@ def prepare(
     log = Log(quiet)
     if not any((filter, split, clean, columns, domain, options, reader, max_users)) and _is_prepared(source):
         log.note(f"{source} is a prepared dataset; it is used as it is")
-        return load(source)
+        return load(_folder(source))
     raw = read(source, columns=columns or {}, options=options or {}, reader=reader, seed=seed, log=log)
     return prepare_raw(
         raw, filter=filter, split=split, seed=seed, clean=clean, domain=domain, max_users=max_users, log=log
@@ -177,11 +179,12 @@ def prepare_raw(
 def prepare_config(config: DataConfig, seed: int, source: Any = None) -> Prepared:
     """:func:`prepare` with a recipe's section; ``source`` replaces ``config.name``.
 
-    A prepared folder is used as it is where the section says nothing but its name; else it is a source like any other.
+    A prepared folder is used as it is where the section says so, or nothing but its name; else it is a source like any
+    other.
     """
     source = config.name if source is None else source
-    if config.model_fields_set <= {"name"} and _is_prepared(source):
-        return prepare(source)
+    if config.as_prepared or (config.model_fields_set <= {"name"} and _is_prepared(source)):
+        return prepare(_folder(source))
     return prepare(
         source,
         filter=config.filter,
@@ -197,7 +200,12 @@ def prepare_config(config: DataConfig, seed: int, source: Any = None) -> Prepare
 
 
 def _is_prepared(source: Any) -> bool:
-    return isinstance(source, str | Path) and is_prepared(source)
+    return is_prepared(_folder(source)) if isinstance(source, str | Path) else False
+
+
+def _folder(source: Any) -> Any:
+    """Where a named source lies, else what was given."""
+    return here(str(source)) or source if isinstance(source, str | Path) else source
 
 
 def _encode(events: pl.DataFrame, kind: TimeKind) -> tuple[Interactions, Parts | None]:

@@ -113,6 +113,15 @@ def locate(source: str, log: Log) -> Path:
     return fetch(known, cache_folder() / "datasets", log)
 
 
+def here(source: str) -> Path | None:
+    """Where a source lies on this machine, by the rules of :func:`locate`; None: nowhere, or it is generated."""
+    path = Path(source).expanduser()
+    if path.exists():
+        return path
+    known = KNOWN.get(source)
+    return _in_data(source) if known is None else None if known.generated else present(known)
+
+
 def present(known: Dataset) -> Path | None:
     """The folder of a named dataset on this machine, or None."""
     for folder in _places(known):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,15 @@ TRAIN, VALID, TEST, UNUSED = range(4)
 
 class SplitConfig(Config):
     """How events are divided."""
+
+    only_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+        "valid": ("name", ("ratio", "global-time")),
+        "test": ("name", ("ratio", "global-time")),
+        "by": ("name", ("ratio",)),
+        "valid_from": ("name", ("global-time",)),
+        "test_from": ("name", ("global-time",)),
+        "targets": ("name", ("global-time",)),
+    }
 
     name: Literal["leave-one-out", "ratio", "global-time", "given"] = "leave-one-out"
     """``leave-one-out``: each user's last event is the test target, the one before it the validation target (users with
