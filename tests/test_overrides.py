@@ -82,7 +82,9 @@ def test_overriding_one_option_of_a_named_split_keeps_the_name(tmp_path: Path) -
     split = recipes.load(write(tmp_path / "r.toml", RATIO), ["data.split.test=0.2"]).data.split
     assert (split.name, split.test, split.valid) == ("ratio", 0.2, 0.1)
     timed = write(tmp_path / "t.toml", RATIO.replace("ratio", "global-time"))
-    assert recipes.load(timed, ["data.split.targets=next"]).data.split == SplitConfig(name="global-time", targets="next")
+    assert recipes.load(timed, ["data.split.targets=next"]).data.split == SplitConfig(
+        name="global-time", targets="next"
+    )
 
 
 def test_through_extends_too(tmp_path: Path) -> None:

@@ -48,7 +48,9 @@ class Config(BaseModel):
     def _why_unread(self, name: str) -> str:
         by, values = self.only_with[name]
         words = " or ".join(repr(value) for value in values)
-        return f"{name} is read with {by} = {words} only, and {by} is {getattr(self, by)!r}: change one, or leave it out"
+        return (
+            f"{name} is read with {by} = {words} only, and {by} is {getattr(self, by)!r}: change one, or leave it out"
+        )
 
     def is_read(self, name: str) -> bool:
         """Whether an option has a meaning beside the others."""

@@ -106,7 +106,7 @@ def find(name: str | Path) -> Path:
 
 
 def own_words(values: Mapping[str, Any], file: Any, said: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """[data] of a recipe; of a prepared folder its card speaks, and over it only the command line (see :func:`load`)."""
+    """[data] of a recipe, and notes; for a prepared folder its card, changed by the command line (see :func:`load`)."""
     from interlingua.data.prepared_card import card_of, with_card
 
     card = card_of(values.get("name"))
@@ -131,7 +131,8 @@ def load(name: str | Path, sets: Sequence[str] = (), data: str | None = None) ->
     path = find(name)
     file, said = read_toml(path), parse_sets(sets)
     values = merge(file, said)
-    own, notes = values.get("data", {}), ()
+    own: Any = values.get("data", {})
+    notes: tuple[str, ...] = ()
     if isinstance(own, Mapping):  # anything else is resolve's to refuse
         own = {**own, **({} if data is None else {"name": data})}
         values["data"], notes = own_words(own, file.get("data"), said.get("data"))
@@ -198,8 +199,8 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
         del problems[joined:]
     if problems:
         raise ConfigError("\n".join(problems))
-    named = {k: parts.get(k) for k in ("backbone", "text", "align", "llm")}
-    return Recipe(name, parts["data"], **named, evaluate=parts["evaluate"], frozen_backbone="backbone" in frozen)
+    backbone, text, aligner, llm = (parts.get(kind) for kind in ("backbone", "text", "align", "llm"))
+    return Recipe(name, parts["data"], backbone, text, aligner, llm, parts["evaluate"], "backbone" in frozen)
 
 
 def _no_table(section: str, value: Any, where: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from interlingua.config import merge
@@ -47,8 +46,8 @@ def with_card(
         return {"name": name, "split": split, "filter": made, "as_prepared": True}, (note,)
     again = {"split": split, "filter": {k: v for k, v in made.items() if k in HOLDS_STILL}}
     note = (
-        f"{name} is a prepared dataset: --set changes its {', '.join(sorted(said))}; its own split ({protocol}) is made "
-        f"anew where it is not among them, and what its filter left out stays out{rest}"
+        f"{name} is a prepared dataset: --set changes its {', '.join(sorted(said))}; split anew (by its own rule, "
+        f"{protocol}, where that is not among them), and what its filter left out stays out{rest}"
     )
     return {"name": name, **merge(again, _tables(said))}, (note,)
 
