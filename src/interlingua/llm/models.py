@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from interlingua.cache_argument import cache_name, cache_of
 from interlingua.errors import ConfigError, MissingExtraError
 from interlingua.llm.locate import Source, locate
 
@@ -147,11 +148,11 @@ class LanguageModel:
             inputs_embeds=embeds.to(self.dtype),
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=cache,
             use_cache=use_cache or cache is not None,
             output_hidden_states=layers,
+            **({} if cache is None else {str(cache_name(self.model.base_model)): cache}),
         )
-        kept = out.past_key_values if use_cache or cache is not None else None
+        kept = cache_of(out) if use_cache or cache is not None else None
         return Hidden(out.last_hidden_state, kept, tuple(out.hidden_states) if layers else ())
 
     def _positions(self, embeds: Tensor, mask: Tensor | None, cache: Any) -> Tensor:

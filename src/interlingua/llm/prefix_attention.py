@@ -24,6 +24,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from interlingua.cache_argument import cache_name
 from interlingua.errors import ConfigError
 from interlingua.llm.models import LanguageModel
 
@@ -62,7 +63,7 @@ def attentions(lm: LanguageModel) -> list[nn.Module]:
     found: dict[int, nn.Module] = {}
     for module in lm.model.base_model.modules():  # type: ignore[union-attr]
         layer = getattr(module, "layer_idx", None)
-        if isinstance(layer, int) and "past_key_values" in inspect.signature(module.forward).parameters:
+        if isinstance(layer, int) and cache_name(module) in ("cache", "past_key_values"):
             found[layer] = module  # an inner module comes after the one around it
     if sorted(found) != list(range(lm.num_layers)):
         raise ConfigError(
@@ -143,7 +144,7 @@ def project(
     for layer, given in vectors.items():
         module, recorder = layers[layer], _Recorder()
         read = given.to(lm.dtype)
-        options: dict[str, Any] = {"attention_mask": None, "past_key_values": recorder}
+        options: dict[str, Any] = {"attention_mask": None, str(cache_name(module)): recorder}
         if "position_embeddings" in inspect.signature(module.forward).parameters:
             kind = _kind(lm, module, layer)
             if (kind, read.shape[1]) not in rotary:
@@ -192,7 +193,7 @@ def prompted(lm: LanguageModel, pairs: Mapping[int, Pair], visible: Tensor | Non
         ) -> tuple[tuple[Any, ...], dict[str, Any]]:
             kwargs = dict(zip(inspect.signature(module.forward).parameters, args, strict=False)) | kwargs
             states = kwargs["hidden_states"]
-            kwargs["past_key_values"] = _Prepended(pair)
+            kwargs[str(cache_name(module))] = _Prepended(pair)
             kwargs["attention_mask"] = _widened(
                 kwargs.get("attention_mask"), states, pair[0].shape[2], visible,
                 causal=bool(getattr(module, "is_causal", True)), eager=eager,

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from interlingua.cache_argument import cache_name, cache_of
 from interlingua.text.completion import Sampling
 
 PENALTY = 1.15
@@ -98,10 +99,10 @@ def write_answers(
     for _ in range(sum(max(writings, key=lambda w: sum(w.rooms)).rooms) + sum(map(len, writings[0].bridges)) + 2):
         positions = (mask.cumsum(1) - 1).clamp_min(0)[:, -ids.shape[1] :]
         out = model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache,
-            use_cache=True, logits_to_keep=1,
+            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1,
+            **({} if cache is None else {str(cache_name(model)): cache}),
         )  # fmt: skip
-        cache = out.past_key_values
+        cache = cache_of(out)
         logits = out.logits[:, -1].float().masked_fill(banned, float("-inf"))
         chosen = _choose(logits, used, sampling, draws)
         closed = ends[chosen].tolist()
@@ -117,7 +118,7 @@ def write_answers(
 def _read_once(model: Any, prefix: Sequence[int], count: int, device: Any) -> Any:
     """The key/value cache of the shared beginning, for each question of the batch."""
     out = model(input_ids=torch.tensor([list(prefix)], device=device), use_cache=True, logits_to_keep=1)
-    cache = copy.deepcopy(out.past_key_values)
+    cache = copy.deepcopy(cache_of(out))
     cache.batch_repeat_interleave(count)
     return cache
 
