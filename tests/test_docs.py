@@ -11,7 +11,7 @@ How to write pages so that they pass:
 - ``RUN`` in a command or snippet is the path of the page's newest finished run (``runs/evaluate-...``): pages can say
   ``interlingua recommend RUN``.
 - What cannot run in a test (minutes of training, the network, a server that stays) is tagged with the reason:
-  ```` ```bash no-run: trains for an hour ````. Its commands and options are still checked against the command line.
+  ```` ```bash no-run: trains for an hour ````. Its commands are still parsed, its recipes resolved.
 - ``interlingua run`` of a shipped recipe runs on the ``planted`` world, with the options of ``SMALL`` added.
 """
 
@@ -29,6 +29,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from interlingua.errors import InterlinguaError
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
@@ -172,21 +174,67 @@ def check_command(words: list[str], block: Block, where: str, folder: Path) -> N
 
 
 def check_options(arguments: list[str], where: str) -> None:
-    """The command exists and knows the options that the page shows."""
+    """The command line takes what the page shows: all that is required, nothing unknown; recipes resolve."""
     import typer
 
+    from interlingua import recipe as recipes
     from interlingua.cli.main import app
 
     command: Any = typer.main.get_command(app)
-    rest = list(arguments)
-    while rest and hasattr(command, "commands"):
-        assert rest[0] in command.commands or rest[0].startswith("-"), f"{where}: there is no command {rest[0]!r}"
-        if rest[0].startswith("-"):
-            break
-        command = command.commands[rest.pop(0)]
-    known = {name for option in command.params for name in option.opts} | {"--help", "--debug", "--version"}
-    shown = {word.split("=")[0] for word in rest if word.startswith("--")}
-    assert shown <= known, f"{where}: {arguments[0]} has no {', '.join(sorted(shown - known))}"
+    parent, rest = None, [word for word in arguments if word != "--debug"]
+    while hasattr(command, "commands"):
+        assert rest, f"{where}: no command"
+        assert rest[0] in command.commands, f"{where}: there is no command {rest[0]!r}"
+        command, parent = command.commands[rest[0]], command.make_context(rest.pop(0), [], resilient_parsing=True)
+    try:
+        given = command.make_context(arguments[0], rest, parent=parent).params
+    except Exception as error:
+        said = error.format_message() if hasattr(error, "format_message") else str(error)
+        raise AssertionError(f"{where}: {shlex.join(arguments)}: {said}") from error
+    if arguments[0] == "run":
+        named = given["recipe"]
+        for each in [named] if isinstance(named, str) else named:
+            recipes.load(each, given["sets"] or ())
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("data convert folder", "out"),
+        ("data convert folder other --out x", "other"),
+        ("run pop --sett a=1", "--sett"),
+        ("runn pop", "no command 'runn'"),
+        ("run pop --seed many", "many"),
+        ("run nothing-like-this", "nothing-like-this"),
+        ("run pop --set backbone.wings=2", "wings"),
+    ],
+)
+def test_a_line_that_the_command_line_refuses_is_found(line: str, words: str) -> None:
+    with pytest.raises((AssertionError, InterlinguaError), match=words):
+        check_options(line.split(), "page:1")
+
+
+ADVICE = re.compile(r"pip install[^\n`]*\binterlingua\b(?!\.)")
+
+
+def test_no_page_and_no_message_advises_what_no_index_has() -> None:
+    """Until there is a release, what installs works from a checkout (``-e .``) or names the packages themselves."""
+    sources = [*PAGES, *(ROOT / "src").rglob("*.py")]
+    found = [f"{ident(p)}: {m}" for p in sources for m in ADVICE.findall(p.read_text(encoding="utf-8"))]
+    assert found == ["src/interlingua/errors.py: pip install 'interlingua"]  # the docstring that says why
+
+
+def test_the_pages_give_the_stages_in_the_order_in_which_they_run() -> None:
+    from interlingua import recipe as recipes
+    from interlingua.session import make_plan
+
+    order = list(make_plan(recipes.load("a-llmrec", data="planted"), 7))
+    assert len(order) == 6
+    for page in ("README.md", "docs/index.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        listed = re.findall(rf"\b{order[0]}(?:(?:,| ->| and) (?:{'|'.join(order)})){{4,}}", text)
+        assert listed, page
+        assert [re.findall(r"[a-z]{3,}", each.replace(" and ", " ")) for each in listed] == [order] * len(listed), page
 
 
 def make_targets() -> set[str]:

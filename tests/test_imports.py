@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import subprocess
 import sys
 import time
+import tomllib
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
+
+from interlingua import errors
+from interlingua.errors import install_command
+
+ROOT = Path(__file__).parents[1]
 
 HEAVY = (
     "torch",
@@ -148,5 +157,37 @@ def test_a_missing_optional_library_names_its_install_command(
     (tmp_path / "modules.json").write_text("[]")
     program = BLOCK.format(blocked=blocked) + setup + "\n" + TRY.format(line=line)
     answer = python(program, str(tmp_path), INTERLINGUA_CACHE=str(tmp_path / "cache"))
-    assert f"pip install 'interlingua[{extra}]'" in answer.stdout, answer.stdout + answer.stderr
+    assert install_command(extra) in answer.stdout, answer.stdout + answer.stderr
     assert blocked[0].replace("_", "-") in answer.stdout
+
+
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+
+
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_an_extra_is_installed_by_its_packages(extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No index knows the extras of a checkout or of a wheel that was copied here, so the packages are named."""
+    lines = [f'{line}; extra == "{name}"' for name, each in EXTRAS.items() for line in each]
+    monkeypatch.setattr(errors, "requires", lambda name: ["torch>=2.6", *lines])
+    words = shlex.split(install_command(extra))
+    assert words[:2] == ["pip", "install"]
+    assert not [word for word in words if "interlingua" in word or word == "torch>=2.6"]
+    assert set(words[2:]) == set(packages(extra))
+    assert len(words[2:]) == len(set(words[2:]))
+
+
+def packages(extra: str) -> list[str]:
+    """The requirements of an extra, those of the extras that it names included."""
+    found = []
+    for line in EXTRAS[extra]:
+        inner = re.fullmatch(r"interlingua\[(.*)\]", line)
+        found += [p for name in inner[1].split(",") for p in packages(name)] if inner else [line]
+    return found
+
+
+def test_a_source_tree_that_is_not_installed_names_its_own_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> list[str]:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(errors, "requires", absent)
+    assert install_command("llm") == "pip install -e '.[llm]' in the checkout"

@@ -306,8 +306,7 @@ def load(path: Path | str, *, verify: bool = True) -> Artifact:
         raise ArtifactError(f"{card_path} is damaged ({error}); delete the folder and run the recipe again") from None
     if schema > SCHEMA:
         raise ArtifactError(
-            f"{path} has schema {schema}, this interlingua reads up to {SCHEMA}; "
-            "upgrade with: pip install -U interlingua"
+            f"{path} has schema {schema}, this interlingua reads up to {SCHEMA}; install the later one that wrote it"
         )
     if CARD_HASH in card and card[CARD_HASH] != _card_hash(card):
         raise ArtifactError(

@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from interlingua.errors import ConfigError, unknown
+from interlingua.errors import ConfigError, shown, unknown
 
 
 class Config(BaseModel):
@@ -115,7 +115,7 @@ def _explain(model: type[BaseModel], problem: Any, where: str) -> str:
     if problem["type"] == "extra_forbidden":
         owner = _model_at(model, problem["loc"][:-1])
         return unknown("key", problem["loc"][-1], owner.model_fields, where or owner.__name__)
-    return f"{place}: {problem['msg']} (got {problem.get('input')!r})"
+    return f"{place}: {problem['msg']} (got {shown(problem.get('input'))})"
 
 
 def _model_at(model: type[BaseModel], path: Sequence[Any]) -> type[BaseModel]:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
+from importlib.metadata import PackageNotFoundError, requires
+
+LONGEST_VALUE = 120
+"""characters of a value that an error repeats: enough to find it, too few for a whole table"""
+
+MOST_NAMES = 5_000
+"""known names among which the nearest is looked for: among a million item ids it would take minutes"""
 
 
 class InterlinguaError(Exception):
@@ -28,8 +37,67 @@ class MissingExtraError(InterlinguaError):
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(
             f"{purpose} needs the package {package!r}, which is not installed; "
-            f"install it with: pip install 'interlingua[{extra}]'"
+            f"install it with: {install_command(extra)}"
         )
+
+
+def install_command(*extras: str) -> str:
+    """What installs the packages of extras from anywhere: an editable checkout, a wheel, or a release.
+
+    The packages are named one by one, as the installed metadata lists them: ``pip install 'interlingua[llm]'`` asks an
+    index, which knows neither a checkout nor a wheel that was copied here.
+    """
+    try:
+        packages = _packages(requires("interlingua") or [], extras)
+    except PackageNotFoundError:  # a source tree on the path, not installed
+        packages = []
+    if not packages:
+        return f"pip install -e '.[{','.join(extras)}]' in the checkout"
+    return f"pip install {' '.join(shlex.quote(each) for each in packages)}"
+
+
+def _packages(lines: Iterable[str], extras: Iterable[str]) -> list[str]:
+    """The requirements of some extras, each once; an extra may name others: ``interlingua[text,llm]``."""
+    listed = [(name.strip(), re.search(r"extra\s*==\s*['\"]([\w.-]+)", rest)) for name, _, rest in map(_cut, lines)]
+    found: dict[str, None] = {}
+    waiting, done = list(extras), set()
+    while waiting:
+        extra = waiting.pop(0)
+        if extra in done:
+            continue
+        done.add(extra)
+        for name, marker in listed:
+            if marker is None or marker[1] != extra:
+                continue
+            own = re.fullmatch(r"interlingua\[([\w,\s.-]+)\]", name)
+            if own is None:
+                found[name] = None
+            else:
+                waiting += [part.strip() for part in own[1].split(",")]
+    return list(found)
+
+
+def _cut(line: str) -> tuple[str, str, str]:
+    return line.partition(";")
+
+
+def shown(value: object) -> str:
+    """A value in an error: its start, never a whole table, array or text.
+
+    A frame in memory (polars, pandas, Arrow) is named by its kind and shape.
+    """
+    shape = getattr(value, "shape", None)  # any library's table or array: none of them is imported here
+    if shape is not None:
+        kind = f"{type(value).__module__.split('.')[0]}.{type(value).__name__}"
+        return f"a {kind} of shape {tuple(shape)}"
+    if isinstance(value, dict | list | tuple | set | frozenset) and any(hasattr(v, "shape") for v in _inside(value)):
+        return f"a {type(value).__name__} of {len(value)} tables or arrays"
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 4]} ..."
+
+
+def _inside(value: object) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value  # type: ignore[return-value]
 
 
 def unknown(what: str, got: object, known: Iterable[str], where: str = "", see: str = "") -> str:
@@ -43,8 +111,8 @@ def unknown(what: str, got: object, known: Iterable[str], where: str = "", see: 
         see: a command that lists the known names.
     """
     names = sorted(known)
-    near = get_close_matches(str(got), names, n=1)
+    near = get_close_matches(str(got), names, n=1) if isinstance(got, str | int) and len(names) <= MOST_NAMES else []
     hint = f"; did you mean {near[0]!r}?" if near else ";"
     place = f" in {where}" if where else ""
-    shown = see if see else ", ".join(names)
-    return f"unknown {what} {got!r}{place}{hint} ({len(names)} known: {shown})"
+    known_ones = see if see else ", ".join(names)
+    return f"unknown {what} {shown(got)}{place}{hint} ({len(names)} known: {known_ones})"

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator
 
 from interlingua import registry
 from interlingua.config import Config, build, merge, parse_sets, read_toml
-from interlingua.errors import ConfigError, unknown
+from interlingua.errors import ConfigError, shown, unknown
 
 SECTIONS = ("data", "backbone", "text", "align", "llm", "evaluate")
 
@@ -209,7 +209,7 @@ def _no_table(section: str, value: Any, where: str) -> str:
     key, meant = ("protocols", f'["{word or "full"}"]') if section == "evaluate" else ("name", word or "NAME")
     example = f"{section}.{key}={meant}"
     example = f"'{example}'" if section == "evaluate" else example
-    return f"{where}: [{section}] is a table, not {value!r}; did you mean --set {example}?"
+    return f"{where}: [{section}] is a table, not {shown(value)}; did you mean --set {example}?"
 
 
 def _patience(part: Component) -> int | None:
@@ -234,6 +234,8 @@ def _component(kind: str, table: Mapping[str, Any], where: str) -> Component:
     if name is None:
         raise ConfigError(f"{where} [{kind}] has no name; interlingua list {registry.LISTED[kind]} shows what there is")
     if not isinstance(name, str):
-        raise ConfigError(f"{where} [{kind}].name is a word, got {name!r}; interlingua list {registry.LISTED[kind]}")
+        raise ConfigError(
+            f"{where} [{kind}].name is a word, got {shown(name)}; interlingua list {registry.LISTED[kind]}"
+        )
     cls = registry.find(kind, name, f"{where} [{kind}].name")
     return Component(kind, name, cls, build(cls.Config, options, f"{where} [{kind}]"))

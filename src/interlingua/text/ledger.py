@@ -84,7 +84,8 @@ class Ledger:
             version = int(self._base.execute("PRAGMA user_version").fetchone()[0])
             if version > SCHEMA:
                 raise ArtifactError(
-                    f"{path} has schema {version}, this interlingua reads up to {SCHEMA}; pip install -U interlingua"
+                    f"{path} has schema {version}, this interlingua reads up to {SCHEMA}; "
+                    "install the later one that wrote it"
                 )
             self._base.executescript(TABLES)
             self._base.execute(f"PRAGMA user_version = {SCHEMA}")
