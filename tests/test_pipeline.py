@@ -144,6 +144,12 @@ def test_explanations_name_only_evidence(run):
     history = set(query.history(0).tolist())
     assert all(row in history and influence > 0 for row, influence in answer.support)
     allowed = {run.data.catalogue.titles[row] for row in history | {7}}
+    ids = run.data.split.train.item_ids
+    asked = recommender.explain(str(ids[7]), history=[str(ids[row]) for row in query.history(0)])
+    assert asked.sentence == answer.sentence
+    assert [(each.item_id, each.title, each.influence) for each in asked.support] == [
+        (str(ids[row]), run.data.catalogue.titles[row], influence) for row, influence in answer.support
+    ]
     others = [t for t in run.data.catalogue.titles if t not in allowed]
     assert not [t for t in others if t in answer.sentence]
 

@@ -14,9 +14,10 @@ _HOME = {
     "Catalogue": "interlingua.data.catalogue",
     "Artifact": "interlingua.artifact",
     "InterlinguaError": "interlingua.errors",
+    "prepare": "interlingua.data.prepare",
     "load": "interlingua.recommender",
     "run": "interlingua.stages",
-    "evaluate": "interlingua.evaluate.protocol",
+    "measure": "interlingua.evaluate.protocol:evaluate",
 }
 __all__ = ["__version__", *_HOME]
 
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     from interlingua.artifact import Artifact as Artifact
     from interlingua.data.catalogue import Catalogue as Catalogue
     from interlingua.data.interactions import Interactions as Interactions
+    from interlingua.data.prepare import prepare as prepare
     from interlingua.errors import InterlinguaError as InterlinguaError
-    from interlingua.evaluate.protocol import evaluate as evaluate
+    from interlingua.evaluate.protocol import evaluate as measure  # noqa: F401
     from interlingua.recommender import load as load
     from interlingua.stages import run as run
 
@@ -35,7 +37,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'interlingua' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOME[name]), name)
+    module, _, called = _HOME[name].partition(":")  # a name of its own where a subpackage has the function's
+    return getattr(import_module(module), called or name)
 
 
 def __dir__() -> list[str]:

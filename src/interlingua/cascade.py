@@ -38,16 +38,20 @@ class Cascade:
         self.retrieve, self.reader, self.num_items = retrieve, reader, num_items
         self.n = min(n, num_items)
 
-    def shortlist(self, queries: Queries, n: int | None = None, hidden: IntArray | None = None) -> Shortlist:
+    def shortlist(
+        self, queries: Queries, n: int | None = None, hidden: IntArray | None = None, *, repeat: bool = False
+    ) -> Shortlist:
         """The best ``n`` items that are not in the query's own history.
 
         Args:
             queries: B users with histories.
             n: how many; default: all that the reader sees. The reader sees more where more are asked for.
             hidden: item rows that must not come out.
+            repeat: items of the history may come out too.
         """
         base = np.array(self.retrieve(queries), np.float32)
-        mask_seen(base, queries)
+        if not repeat:
+            mask_seen(base, queries)
         if hidden is not None and len(hidden):
             base[:, hidden] = -np.inf
         top = top_items(base, max(self.n, n or 0))

@@ -23,6 +23,7 @@ from interlingua.errors import ArtifactError, ConfigError
 from interlingua.fit import check_device, derive_seed, seed_all
 from interlingua.progress import duration, say
 from interlingua.recipe import Component, EvaluateConfig, Recipe, resolve
+from interlingua.results import Measured
 from interlingua.vectors import load_tables
 
 
@@ -43,7 +44,7 @@ class Planned:
 
 
 @dataclass
-class Session:
+class Session(Measured):
     """A recipe being run: its plan, and what has been loaded so far (data and models are read once)."""
 
     recipe: Recipe

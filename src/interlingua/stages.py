@@ -8,6 +8,7 @@ trained backbone is the parent of every method that is compared. Stages talk thr
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from interlingua.cascade import Cascade
 from interlingua.core import Aligner, Backbone, Joint, Ranker, TableRanker, Tables
 from interlingua.data.interactions import Interactions
 from interlingua.deploy import aligner_for, deploy, deployed
-from interlingua.errors import ConfigError
+from interlingua.errors import ConfigError, shown
 from interlingua.fit import FitLog, derive_seed, fit_best, seed_all, trainable_state
 from interlingua.progress import say
 from interlingua.recipe import EvaluateConfig, Recipe
@@ -29,13 +30,13 @@ from interlingua.vectors import save_tables, save_tensors, shapes
 
 
 def run(
-    recipe: Recipe | str,
+    recipe: Recipe | str | Path,
     *,
     out: Path | str = "runs",
     seed: int = 7,
     device: str = "auto",
-    sets: tuple[str, ...] = (),
-    data: str | None = None,
+    sets: Sequence[str] = (),
+    data: Any = None,
 ) -> Session:
     """Runs every stage of a recipe that is not finished yet.
 
@@ -45,15 +46,25 @@ def run(
         seed: every random number follows from it.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         sets: ``section.key=value`` overrides.
-        data: dataset name or folder that replaces the recipe's.
+        data: what replaces the recipe's dataset: a name, a path, a frame of events, a mapping with the frames
+            ``interactions``, ``items`` and ``users``, or what ``interlingua.prepare`` returned. Tables in memory are
+            stored below ``out``, so that the run can be continued and opened.
 
     Returns:
-        The session; ``session.done["evaluate"]`` is the run's folder.
+        The session: ``session.metrics``, ``session.slices``, and ``session.path``, the run's folder.
+
+    Raises:
+        ConfigError: a recipe or data that cannot be used, or ``sets`` or ``data`` beside a resolved recipe.
     """
-    if isinstance(recipe, str):
+    if not isinstance(recipe, Recipe):
+        from interlingua.data.memory import as_source
         from interlingua.recipe import load
 
-        recipe = load(recipe, sets, data)
+        if not isinstance(recipe, str | Path):
+            raise ConfigError(f"recipe is {shown(recipe)}; give a shipped name, a path or a resolved recipe")
+        recipe = load(recipe, sets, None if data is None else as_source(data, Path(out) / "frames"))
+    elif data is not None or sets:
+        raise ConfigError("data and sets change a recipe that is still to be read; this one is resolved: load it anew")
     session = Session(recipe, Path(out), seed, device)
     functions = {"prepare": prepare, "embed": embed, "train": train, "align": align, "read": read}
     for kind in session.plan:

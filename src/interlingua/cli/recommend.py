@@ -25,6 +25,7 @@ def recommend(
     rerank: Annotated[bool, typer.Option(help="Let the language model order what the backbone retrieved.")] = True,
     exclude: Annotated[str, typer.Option(help="Item ids that must not come out, as one CSV line.")] = "",
     diversity: Annotated[float, typer.Option(help="0: by score alone; more: rather different categories.")] = 0.0,
+    repeat: Annotated[bool, typer.Option("--repeat", help="Items of the history may come out too.")] = False,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -32,7 +33,9 @@ def recommend(
     from interlingua.recommender import load
 
     history_ids, hidden = ids(history, "--history"), ids(exclude, "--exclude") or []
-    answers = load(run, device).recommend(user, history_ids, k, rerank=rerank, exclude=hidden, diversity=diversity)
+    answers = load(run, device).recommend(
+        user, history_ids, k, rerank=rerank, exclude=hidden, diversity=diversity, repeat=repeat
+    )
     if as_json:
         print(json.dumps([asdict(answer) for answer in answers]))
         return
@@ -54,13 +57,12 @@ def explain(
     history_ids = ids(history, "--history")
     recommender = load(run, device)
     answer = recommender.explain(item, user, history_ids)
-    support = [(recommender.titles[row], influence) for row, influence in answer.support]
     if as_json:
-        print(json.dumps({**asdict(answer), "support": support}))
+        print(json.dumps({**asdict(answer), "support": [each._asdict() for each in answer.support]}))
         return
     print(answer.sentence)
-    for title, influence in support:
-        print(f"  because of: {title} (influence {influence:+.3f})")
+    for each in answer.support:
+        print(f"  because of: {each.title} [{each.item_id}] (influence {each.influence:+.3f})")
 
 
 def ids(text: str | None, option: str) -> list[str] | None:

@@ -85,11 +85,14 @@ def _of_arrays(source: Mapping[str, Any]) -> pl.DataFrame:
         ) from None
 
 
-def read_frames(source: Any, columns: Mapping[str, str], log: Log) -> Raw:
-    """Raw rows from a frame of events, columns as arrays, or a mapping with up to three frames.
+def tables_of(source: Any) -> dict[str, pl.DataFrame]:
+    """The Polars frames ``interactions`` and, where they are given, ``items`` and ``users``.
+
+    Args:
+        source: a frame of events, columns as arrays, or a mapping with up to three frames.
 
     Raises:
-        DataError: an unknown key, or columns that cannot be found.
+        DataError: an unknown key, no events, or something that is no table.
     """
     if isinstance(source, Mapping) and source and not set(source) & set(NAMES):
         source = _of_arrays(source)
@@ -98,12 +101,22 @@ def read_frames(source: Any, columns: Mapping[str, str], log: Log) -> Raw:
         raise DataError(f"unknown tables {sorted(extra)}; a mapping may hold {', '.join(NAMES)}")
     if tables.get("interactions") is None:
         raise DataError(f"no table of events: a mapping needs the key 'interactions' (it has {sorted(tables)})")
+    return {name: to_polars(table, name) for name, table in tables.items() if table is not None}
+
+
+def read_frames(source: Any, columns: Mapping[str, str], log: Log) -> Raw:
+    """Raw rows from a frame of events, columns as arrays, or a mapping with up to three frames.
+
+    Raises:
+        DataError: an unknown key, or columns that cannot be found.
+    """
+    tables = tables_of(source)
     read: dict[str, tuple[Roles, list[str]]] = {}
 
     def renamed(name: str, roles: Roles) -> tuple[pl.DataFrame | None, dict[str, str]]:
-        if tables.get(name) is None:
+        if name not in tables:
             return None, {}
-        frame, where = to_polars(tables[name], name), f"frame of {'events' if name == 'interactions' else name}"
+        frame, where = tables[name], f"frame of {'events' if name == 'interactions' else name}"
         read[where] = roles, frame.columns
         own = columns if roles is EVENT_ROLES else of_texts(columns, frame)
         return rename(frame, roles, own, where, log)

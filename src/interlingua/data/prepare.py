@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 from pydantic import Field, field_validator
 
-from interlingua.config import Config
+from interlingua.config import C, Config, build
 from interlingua.core import Domain
 from interlingua.data.catalogue import Catalogue
 from interlingua.data.clean import CleanConfig, align_texts, clean_events, clean_texts
@@ -21,7 +21,7 @@ from interlingua.data.prepared import Prepared, fingerprint, id_array, is_prepar
 from interlingua.data.raw import Log, Raw, TimeKind
 from interlingua.data.source import here, read
 from interlingua.data.splitting import Parts, SplitConfig, divide
-from interlingua.errors import DataError
+from interlingua.errors import ConfigError, DataError, shown
 
 __all__ = [
     "DataConfig",
@@ -76,11 +76,11 @@ class DataConfig(Config):
 def prepare(
     source: Any,
     *,
-    filter: FilterConfig | None = None,  # the recipe's own word
-    split: SplitConfig | None = None,
+    filter: FilterConfig | Mapping[str, Any] | None = None,  # the recipe's own word
+    split: SplitConfig | Mapping[str, Any] | str | None = None,
     seed: int = 0,
     columns: Mapping[str, str] | None = None,
-    clean: CleanConfig | None = None,
+    clean: CleanConfig | Mapping[str, Any] | None = None,
     domain: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None,
     reader: str | None = None,
@@ -93,11 +93,11 @@ def prepare(
         source: a dataset's name, a file, a folder, a frame (pandas, Polars, Arrow) of events, a mapping with the
             frames ``interactions``, ``items`` and ``users`` (the last two optional), or columns as arrays. A prepared
             folder without further arguments is used as it is.
-        filter: see :class:`FilterConfig`.
-        split: see :class:`SplitConfig`.
+        filter: see :class:`FilterConfig`; as a mapping, ``{"min_user": 5}``, it is checked like a recipe's.
+        split: see :class:`SplitConfig`; a name (``"global-time"``) or a mapping will do.
         seed: of random splits, samples and generated worlds.
         columns: role -> column of the source.
-        clean: see :class:`CleanConfig`.
+        clean: see :class:`CleanConfig`; a mapping will do.
         domain: words for prompts that replace the source's.
         options: the reader's own options.
         reader: name of the reader; None: the one that recognises the source.
@@ -106,8 +106,12 @@ def prepare(
 
     Raises:
         DataError: the source cannot be found, read, or used with this split.
+        ConfigError: unknown or impossible options.
     """
     log = Log(quiet)
+    filter = _options(FilterConfig, filter, "filter")
+    clean = _options(CleanConfig, clean, "clean")
+    split = _options(SplitConfig, {"name": split} if isinstance(split, str) else split, "split")
     if not any((filter, split, clean, columns, domain, options, reader, max_users)) and _is_prepared(source):
         log.note(f"{source} is a prepared dataset; it is used as it is")
         return load(_folder(source))
@@ -115,6 +119,15 @@ def prepare(
     return prepare_raw(
         raw, filter=filter, split=split, seed=seed, clean=clean, domain=domain, max_users=max_users, log=log
     )
+
+
+def _options(model: type[C], given: C | Mapping[str, Any] | None, name: str) -> C | None:
+    """Options as an object of their class, whether they came as one or as a mapping."""
+    if given is None or isinstance(given, model):
+        return given
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{name} is {shown(given)}; give a {model.__name__} or a mapping of its options")
+    return build(model, given, name)
 
 
 def prepare_raw(

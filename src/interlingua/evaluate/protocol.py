@@ -20,7 +20,7 @@ import numpy as np
 from interlingua.core import IntArray, Queries, Ranker
 from interlingua.data.interactions import Ids
 from interlingua.data.split import Part, Split, Targets
-from interlingua.errors import ConfigError, DataError, unknown
+from interlingua.errors import ConfigError, DataError, shown, unknown
 from interlingua.evaluate import metrics as ranking_metrics
 from interlingua.evaluate.candidates import Keys, assemble, negatives, subset, user_keys
 from interlingua.evaluate.intervals import RESAMPLES, intervals
@@ -83,6 +83,8 @@ def parse_protocol(name: str | Protocol) -> Protocol:
     """
     if isinstance(name, Protocol):
         return name
+    if not isinstance(name, str):
+        raise ConfigError(f"a protocol is a name or a Protocol, got {shown(name)}")
     plain = name.removesuffix("+expected")
     sampled = re.fullmatch(r"sampled-(\d+)", plain)
     if sampled is not None and int(sampled[1]) >= 2:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -30,14 +31,18 @@ REFERENCES = 19
 """other items against which a score is measured, so that a constant added to all scores does not count"""
 
 
+S = TypeVar("S")
+
+
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(Generic[S]):
     """A reason for one recommendation."""
 
     sentence: str
     """one or two sentences that name nothing beyond the evidence"""
-    support: list[tuple[int, float]]
-    """history items that raised the score, most influential first: (item row, fall of the score without it)"""
+    support: list[S]
+    """history items that raised the score, most influential first: (item row, fall of the score without it), or what
+    :class:`interlingua.recommender.Support` makes of them"""
     dropped: int = 0
     """generated sentences that were not shown"""
     counted: int = 0
@@ -96,7 +101,7 @@ def explain(
     template: Template | str = "explain",
     max_history: int = 20,
     max_new_tokens: int = 40,
-) -> Explanation:
+) -> Explanation[tuple[int, float]]:
     """Why ``item`` fits the one user of ``query``.
 
     Args:

@@ -113,10 +113,7 @@ def answer(recommender: Recommender, request: RecommendRequest, started: float) 
 def reason(recommender: Recommender, item: str, user: str | None, history: Sequence[str] | None) -> Reason:
     """Why this item, with the history items by their ids."""
     why = recommender.explain(item, user=user, history=history)
-    support = [
-        Support(item_id=str(recommender.train.item_ids[row]), title=recommender.titles[row], influence=float(value))
-        for row, value in why.support
-    ]
+    support = [Support(**each._asdict()) for each in why.support]
     return Reason(sentence=why.sentence, support=support, from_template=why.from_template)
 
 

@@ -1,0 +1,76 @@
+"""Tables in memory as a source on disk, so that a run made from them can be continued, opened and repeated.
+
+The folder is named by what is in it: equal tables are one source, changed tables are another.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from interlingua.artifact import content_key, disk, file_hash
+from interlingua.data.frames import NAMES, is_frame, tables_of
+from interlingua.data.prepared import Prepared, is_prepared, save
+from interlingua.errors import ConfigError, DataError, shown
+
+
+def as_source(data: Any, folder: Path) -> str:
+    """What a recipe's ``[data].name`` can be: a name or path as it is, anything in memory stored below ``folder``.
+
+    Args:
+        data: a dataset's name, a path, a frame of events (pandas, Polars, Arrow), a mapping with the frames
+            ``interactions``, ``items`` and ``users`` or with columns as arrays, or a prepared dataset.
+        folder: where tables are stored.
+
+    Raises:
+        ConfigError: nothing of these.
+        DataError: tables that cannot be stored.
+    """
+    if isinstance(data, str | Path):
+        return str(data)
+    if isinstance(data, Prepared):
+        target = folder / f"{_word(str(data.card['name']))}-{data.fingerprint[:12]}"
+        return str(target if is_prepared(target) else save(data, target))
+    if is_frame(data) or isinstance(data, Mapping):
+        return str(_store(tables_of(data), folder))
+    raise ConfigError(
+        f"data is {shown(data)}, a {type(data).__name__}; give a dataset's name, a path, a frame (pandas, Polars, "
+        f"Arrow) of events, a mapping with the frames {', '.join(NAMES)}, or what interlingua.prepare returned"
+    )
+
+
+def _word(name: str) -> str:
+    """A dataset's name as part of a folder's."""
+    return "".join(c if c.isalnum() or c in "-_" else "-" for c in name) or "data"
+
+
+def _store(tables: Mapping[str, pl.DataFrame], folder: Path) -> Path:
+    """Parquet files in a folder named by their hashes: whole, or not there."""
+    temporary = folder / f".tables.{os.getpid()}.tmp"
+    with disk(folder):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            for name, table in tables.items():
+                _write(table, temporary / f"{name}.parquet", name)
+            key = content_key({path.name: file_hash(path) for path in temporary.iterdir()})
+            final = folder / f"frame-{key[:12]}"
+            if not final.exists():
+                temporary.rename(final)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return final
+
+
+def _write(table: pl.DataFrame, path: Path, name: str) -> None:
+    try:
+        table.write_parquet(path)
+    except pl.exceptions.PolarsError as error:
+        raise DataError(
+            f"the frame {name} with the columns {', '.join(table.columns)} cannot be stored: {str(error)[:200]}"
+        ) from None
