@@ -196,12 +196,32 @@ def test_the_best_epoch_is_kept_and_training_stops_after_patience() -> None:
         weights.append(module.weight.detach().clone())
         return {"ndcg@10": next(values)}
 
-    log = fit_best(module, one_batch, config(epochs=9, patience=3), seed=0, validate=validate, device="cpu")
+    options = config(epochs=9, patience=3, patience_steps=0)
+    log = fit_best(module, one_batch, options, seed=0, validate=validate, device="cpu")
     # a metric that only equals the best is no improvement: epochs 3, 4 and 5 exhaust the patience
     assert (len(log.epochs), log.best_epoch, log.best) == (5, 2, 0.5)
     assert torch.equal(module.weight, weights[1])
     assert not module.training
     assert log.epochs[1]["valid"] == {"ndcg@10": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("patience", "steps", "stopped"),
+    [(3, 0, 8), (3, 18, 8), (3, 19, 10), (3, 40, 16), (5, 19, 12), (1, 500, 60)],
+)
+def test_patience_asks_for_validations_and_for_steps(patience: int, steps: int, stopped: int) -> None:
+    """The best is epoch 2, every second epoch is validated and three steps long: epoch 8 is the third validation since
+    and the 18th step, epoch 10 the fourth and the 24th; the last epoch ends it anyway."""
+
+    def batches(epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
+        for _ in range(3):
+            yield from one_batch(epoch, generator)
+
+    values = iter([1.0] + [0.5] * 40)
+    options = config(epochs=60, evaluate_every=2, patience=patience, patience_steps=steps)
+    log = fit_best(Line(), batches, options, seed=0, validate=lambda: {"ndcg@10": next(values)}, device="cpu")
+    assert (len(log.epochs), log.best_epoch) == (stopped, 2)
+    assert all(record["steps"] == 3 for record in log.epochs)
 
 
 def test_without_patience_the_last_epoch_is_kept() -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from interlingua.core import Tables
 from interlingua.graph import (
@@ -93,20 +95,46 @@ def test_dropped_edges_keep_their_share_and_their_weights() -> None:
     rng = np.random.default_rng(0)
     graph = bipartite(rng.integers(0, 300, 9000), rng.integers(0, 200, 9000), 300, 200)
     torch.manual_seed(0)
-    kept = drop_edges(graph, 0.7)
+    kept = drop_edges(graph, 0.7, symmetric=False)
     assert float((kept > 0).float().mean()) == pytest.approx(0.7, abs=0.02)
     assert torch.equal(kept[kept > 0], graph.weights[kept > 0])
-    both = drop_edges(graph, 0.7, symmetric=True) > 0
+    both = drop_edges(graph, 0.7) > 0
     assert torch.equal(both, both[graph.opposite])
     assert not torch.equal(kept > 0, (kept > 0)[graph.opposite])
 
 
 def test_renormalised_views_follow_their_own_degrees(graph: Graph) -> None:
     torch.manual_seed(3)
-    view = drop_edges(graph, 0.6, renormalise=True, symmetric=True)
+    view = drop_edges(graph, 0.6, renormalise=True)
     again = symmetric_weights(graph, (view > 0).float())
     assert torch.allclose(view, again)
     assert bool(torch.isfinite(view).all())
+
+
+@given(seed=st.integers(0, 10_000), keep=st.floats(0.05, 1.0), symmetric=st.booleans())
+def test_no_weight_of_a_renormalised_view_exceeds_one_and_lonely_nodes_get_nothing(
+    seed: int, keep: float, symmetric: bool
+) -> None:
+    """Sparse graphs, where many nodes lose every edge; both ends' degrees are those of the view."""
+    rng = np.random.default_rng(seed)
+    size = int(rng.integers(1, 60))
+    graph = bipartite(rng.integers(0, 30, size), rng.integers(0, 20, size), 30, 20, self_loops=bool(seed % 2))
+    torch.manual_seed(seed)
+    for view in (
+        drop_edges(graph, keep, renormalise=True, symmetric=symmetric), drop_nodes(graph, keep, renormalise=True)
+    ):  # fmt: skip
+        assert bool((view >= 0).all())
+        assert float(view.max()) <= 1 + 1e-6
+        kept = view > 0
+        leaving, reaching = (
+            torch.zeros(graph.num_nodes).index_add_(0, ends, kept.float()) for ends in (graph.sources, graph.targets)
+        )
+        expected = kept / (leaving[graph.sources] * reaching[graph.targets]).clamp_min(1).sqrt()
+        assert torch.allclose(view, expected, atol=1e-6)
+        moved = propagate(graph, torch.ones(graph.num_nodes, 1), view)[:, 0]
+        assert bool((moved[leaving == 0] == 0).all())
+    undirected = drop_edges(graph, keep, renormalise=True)
+    assert torch.equal(undirected, undirected[graph.opposite])
 
 
 def test_a_dropped_node_loses_all_its_edges(graph: Graph) -> None:

@@ -4,10 +4,11 @@
     python benchmarks/quality/rlmrec.py align --data xrec-yelp-profiles --seeds 7 8 9 --out results/rlmrec-xrec.json
 
 ``base`` sets Recall@20 and NDCG@20 beside the paper's Amazon-book rows. ``align`` trains one backbone alone, with each
-alignment, with shuffled texts, and what is cheaper, on one split; paired tests are against the backbone alone. Batch,
-learning rate and patience are the same for all. What is finished is reused, the result is rewritten after each run,
-and rows of ``align`` that the file has already are not run again. ``--anchors 512``: contrastive losses, of backbones
-and of aligners, from at most so many rows of a batch (the same loss in expectation).
+alignment, with shuffled texts, and what is cheaper, on one split; tests over users and seeds are against the backbone
+alone, one Holm family per table. Batch, learning rate and patience are the same for all. What is finished is reused,
+the result is rewritten after each run, and rows of ``align`` that the file has already are not run again: what tests
+need of them stands in the ``.users.npz`` beside it, so that a table goes on without the run folders. ``--anchors 512``:
+contrastive losses, of backbones and of aligners, from at most so many rows of a batch (the same loss in expectation).
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from per_user import UserHits
 from rlmrec_recipes import CONTRASTIVE, SOURCES, VARIANTS, dataset, recipe_of, text_of
 from rlmrec_results import (
     PAPER,
-    Paths,
     against_paper,
     curve,
     finish,
@@ -28,6 +29,7 @@ from rlmrec_results import (
     measured,
     numbers,
     shortened,
+    users_file,
     write,
 )  # fmt: skip
 from safetensors.torch import load_file
@@ -69,16 +71,15 @@ def align(options: argparse.Namespace, result: dict[str, Any]) -> None:
     rows: list[dict[str, Any]] = []
     if options.out.is_file():
         rows = json.loads(options.out.read_text(encoding="utf-8"))["rows"]
-    paths: Paths = {}
+    users = UserHits(users_file(options.out))
     for row in rows:
-        if not (Path(options.runs) / row["run"]).is_dir():
+        if row["variant"] and row["run"] not in users.hits:
             raise SystemExit(
                 f"{options.out} has a row of {row['method']}, seed {row['seed']}, whose run {row['run']} is not in "
-                f"{options.runs}: name the folder that holds it, or another --out"
+                f"{users.file}: name the two files that belong together, or another --out"
             )
-        paths.setdefault(row["method"], {})[row["seed"]] = Path(options.runs) / row["run"]
     done = {(row["method"], row["seed"]) for row in rows}
-    finish(result, rows, paths, options.out)
+    finish(result, rows, users, options.out)
     for seed in options.seeds:
         for backbone in options.backbones:
             for variant in options.variants:
@@ -88,11 +89,10 @@ def align(options: argparse.Namespace, result: dict[str, Any]) -> None:
                 say(f"\n== {options.data}, {method}, seed {seed}")
                 values = recipe_of(backbone, variant, options.data, folder, options.anchors, options.profiles)
                 session = stages.run(recipes.resolve(values, "rlmrec"), out=options.runs, seed=seed, device="cpu")
-                rows.append(
-                    {"method": method, "backbone": backbone, "variant": variant, "seed": seed} | measured(session)
-                )
-                paths.setdefault(method, {})[seed] = session.done["evaluate"].path
-                finish(result, rows, paths, options.out)
+                row = {"method": method, "backbone": backbone, "variant": variant, "seed": seed} | measured(session)
+                users.add(row["run"], load_report(session.done["evaluate"].path / "protocols" / "rlmrec"))
+                rows.append(row)
+                finish(result, rows, users, options.out)
         if seed == options.seeds[0] and not options.no_simple:
             for method, name in SIMPLE.items():
                 if any(row["method"] == method for row in rows):
@@ -104,8 +104,7 @@ def align(options: argparse.Namespace, result: dict[str, Any]) -> None:
                     values["text"] = text_of(options.data, {})
                 session = stages.run(recipes.resolve(values, name), out=options.runs, seed=seed, device="cpu")
                 rows.append({"method": method, "backbone": method, "variant": "", "seed": seed} | measured(session))
-                paths.setdefault(method, {})[seed] = session.done["evaluate"].path
-                finish(result, rows, paths, options.out)
+                finish(result, rows, users, options.out)
 
 
 def collect(options: argparse.Namespace) -> None:
@@ -117,11 +116,13 @@ def collect(options: argparse.Namespace) -> None:
     runs = Path(options.runs)
     if options.experiment == "align":
         result = json.loads(options.out.read_text(encoding="utf-8"))
-        rows, paths = result["rows"], dict[str, dict[int, Path]]()
+        rows, users = result["rows"], UserHits(users_file(options.out))
         for row in rows:
-            row |= numbers(load_report(runs / row["run"] / "protocols" / "rlmrec"))
-            paths.setdefault(row["method"], {})[row["seed"]] = runs / row["run"]
-        finish(result, rows, paths, options.out)
+            report = load_report(runs / row["run"] / "protocols" / "rlmrec")
+            row |= numbers(report)
+            if row["variant"]:
+                users.add(row["run"], report)
+        finish(result, rows, users, options.out)
         return
     result = header("rlmrec.py") | {"curves": {}}
     rows = []

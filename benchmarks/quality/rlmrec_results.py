@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from per_user import UserHits
 
-from interlingua.evaluate.compare import compare
+from interlingua.evaluate.compare import compare, holm
 from interlingua.evaluate.result import load_report
 
 PAPER = {
@@ -28,8 +29,6 @@ SAME_BUT_TEXTS = {
     "Gen, 512 anchors": ("Gen, full texts, 512 anchors",),
 }
 """variants that differ in the text vectors alone"""
-Paths = dict[str, dict[int, Path]]
-"""evaluations by method and seed"""
 
 
 def against_paper(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -48,12 +47,22 @@ def measured(session: Any) -> dict[str, Any]:
     """The numbers of one run."""
     report = load_report(session.done["evaluate"].path / "protocols" / "rlmrec")
     trained = session.done.get("align") or session.done["train"]
-    log = curve(session)
+    epochs, best, steps = lengths(trained.path / "log.jsonl")
     return numbers(report) | {
-        "epochs": len(log),
+        "epochs": epochs,
+        "best epoch": best,
+        "steps": steps,
         "seconds": round(float(trained.card["seconds"]), 1),
         "run": session.done["evaluate"].path.name,
     }
+
+
+def lengths(file: Path) -> tuple[int, int | None, int | None]:
+    """Epochs run, the best one, and optimiser steps done, of a training log; 0 and None where nothing was trained."""
+    if not file.is_file():
+        return 0, None, None
+    *epochs, last = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return len(epochs), last["best_epoch"], sum(epoch["steps"] for epoch in epochs)
 
 
 def numbers(report: Any) -> dict[str, Any]:
@@ -81,7 +90,12 @@ def shortened(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def finish(result: dict[str, Any], rows: list[dict[str, Any]], paths: Paths, out: Path) -> None:
+def users_file(out: Path) -> Path:
+    """Where the users' values of a result file lie."""
+    return out.with_suffix(".users.npz")
+
+
+def finish(result: dict[str, Any], rows: list[dict[str, Any]], users: UserHits, out: Path) -> None:
     """Means, tests against each backbone alone, and the file."""
     result["mean"] = []
     for method in dict.fromkeys(row["method"] for row in rows):
@@ -98,50 +112,55 @@ def finish(result: dict[str, Any], rows: list[dict[str, Any]], paths: Paths, out
             line[f"{metric} sd"] = round(float(np.std(values, ddof=1)), 5) if len(values) > 1 else None
         for cell in [key for key in mine[0] if key.startswith("recall@20 ")]:
             line[cell] = round(float(np.mean([row[cell] for row in mine])), 5)
+        for cell in ("epochs", "best epoch"):
+            values = [row[cell] for row in mine if row[cell]]
+            line[cell] = round(float(np.mean(values))) if values else None
         line["seconds"] = round(float(np.mean([row["seconds"] for row in mine])), 1)
         result["mean"].append(line)
-    result["tests"] = []
+    reports: dict[str, list[Any]] = {}
+    for row in rows:
+        if row["variant"]:
+            reports.setdefault(row["method"], []).append(users.report(row["run"]))
+    found = []
     for backbone in dict.fromkeys(row["backbone"] for row in rows):
-        reference = f"{backbone}: base"
-        for seeds in dict.fromkeys(tuple(sorted(found)) for found in paths.values()):
-            group = [m for m in paths if m.startswith(f"{backbone}: ") and set(paths[m]) == set(seeds)]
-            if len(group) < (2 if reference in group else 1) or not set(seeds) <= set(paths.get(reference, {})):
-                continue
-            reports = {
-                method: [load_report(paths[method][seed] / "protocols" / "rlmrec") for seed in seeds]
-                for method in dict.fromkeys([reference, *group])
-            }
-            result["tests"] += tested(reports, reference)
-    result["texts"] = text_tests(paths)
+        group = {method: each for method, each in reports.items() if method.startswith(f"{backbone}: ")}
+        found += tested(group, f"{backbone}: base")
+    result["tests"] = one_family(found)
+    result["texts"] = one_family(text_tests(reports))
     result["gains"] = gains(result["mean"], result["tests"])
     result["rows"] = rows
     write(result, out)
 
 
 def tested(reports: dict[str, list[Any]], reference: str) -> list[dict[str, Any]]:
-    """Paired tests of Recall@20 against one method, seeds averaged first, with Holm's correction."""
+    """Tests of Recall@20 over users and seeds against one method, not corrected; none where it stands alone."""
+    if len(reports) < 2 or reference not in reports:
+        return []
     scale = float(np.mean([report.metrics["recall@20"] for report in reports[reference]]))
     return [
         {
-            "method": test.first, "against": test.second, "seeds": len(reports[reference]),
+            "method": test.first, "against": test.second,
+            "seeds": f"{len(reports[test.first])}, {len(reports[reference])}",
             "recall@20 difference": round(test.difference, 5),
             "relative": round(test.difference / scale, 4),
-            "interval": [round(v, 5) for v in test.interval], "p": test.p, "p_holm": test.p_holm,
+            "interval": [round(v, 5) for v in test.interval], "p": test.p,
         }
         for test in compare(reports, metrics=["recall@20"], reference=reference).tests
     ]  # fmt: skip
 
 
-def text_tests(paths: Paths) -> list[dict[str, Any]]:
+def one_family(tests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The tests of one table with Holm's correction for all of them."""
+    return [test | {"p_holm": p} for test, p in zip(tests, holm([t["p"] for t in tests]), strict=True)]
+
+
+def text_tests(reports: dict[str, list[Any]]) -> list[dict[str, Any]]:
     """Full dimensions and TF-IDF against the reduced sentence vectors, everything else equal."""
     out = []
     for usual, others in SAME_BUT_TEXTS.items():
         reference = f"lightgcn: {usual}"
-        group = [reference, *(m for m in (f"lightgcn: {o}" for o in others) if paths.get(m))]
-        seeds = sorted(paths.get(reference, {}))
-        if len(group) > 1 and all(sorted(paths[method]) == seeds for method in group):
-            reports = {m: [load_report(paths[m][seed] / "protocols" / "rlmrec") for seed in seeds] for m in group}
-            out += tested(reports, reference)
+        names = [reference, *(f"lightgcn: {other}" for other in others)]
+        out += tested({name: reports[name] for name in names if name in reports}, reference)
     return out
 
 

@@ -93,7 +93,11 @@ class FitConfig(Config):
     evaluate_every: int = Field(default=1, ge=1)
     """validate after every so many epochs"""
     patience: int | None = Field(default=None, ge=1)
-    """stop after so many validations without a better metric; None: train all epochs, keep the last"""
+    """stop after so many validations without a better metric (and not before ``patience_steps``), keep the best; None:
+    train all epochs, keep the last"""
+    patience_steps: int = Field(default=500, ge=0)
+    """nor stop before so many optimiser steps without a better metric: on small data only a few lie between two
+    validations (0: validations alone)"""
     metric: str = "ndcg@10"
     """validation metric that decides early stopping"""
 

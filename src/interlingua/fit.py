@@ -41,6 +41,7 @@ class Epoch:
     losses: dict[str, float]
     seconds: float
     rows: int
+    steps: int
 
 
 @dataclass
@@ -140,7 +141,7 @@ def fit(
         module.eval()
         means = {name: float(value) / max(steps, 1) for name, value in sums.items()}
         _check_finite(means, epoch)
-        yield Epoch(epoch + 1, means, time.perf_counter() - started, rows)
+        yield Epoch(epoch + 1, means, time.perf_counter() - started, rows, steps)
 
 
 def make_optimizer(module: nn.Module, config: FitConfig) -> torch.optim.Adam:
@@ -231,8 +232,8 @@ def fit_best(
                 optimizer=optimizer, first_epoch=len(log.epochs),
             )  # fmt: skip
         for epoch in epochs:
-            record: dict[str, Any] = {"epoch": epoch.number, "seconds": round(epoch.seconds, 4), "rows": epoch.rows}
-            record["losses"] = epoch.losses
+            record: dict[str, Any] = {"epoch": epoch.number, "seconds": round(epoch.seconds, 4)}
+            record |= {"rows": epoch.rows, "steps": epoch.steps, "losses": epoch.losses}
             if validate is not None and (epoch.number % config.evaluate_every == 0 or epoch.number == config.epochs):
                 record["valid"] = validate()
                 value = _metric(record["valid"], config.metric)
@@ -267,10 +268,11 @@ def _metric(report: dict[str, float], name: str) -> float:
 
 
 def _stopped(log: FitLog, config: FitConfig) -> bool:
-    if config.patience is None or not log.epochs:
+    if config.patience is None or not log.epochs or "valid" not in log.epochs[-1]:
         return False
-    since = sum(1 for r in log.epochs if "valid" in r and r["epoch"] > log.best_epoch)
-    return since >= config.patience
+    since = [record for record in log.epochs if record["epoch"] > log.best_epoch]
+    validations, steps = sum("valid" in record for record in since), sum(record["steps"] for record in since)
+    return validations >= config.patience and steps >= config.patience_steps
 
 
 def _note(record: dict[str, Any], metric: str) -> str:

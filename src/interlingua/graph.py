@@ -192,20 +192,30 @@ def edge_products(graph: Graph, sources: Tensor, targets: Tensor) -> Tensor:
 
 
 def symmetric_weights(graph: Graph, values: Tensor) -> Tensor:
-    """(E,) ``values`` (E,) of directed edges, divided by the roots of both ends' sums: D^-1/2 A D^-1/2."""
-    degrees = torch.zeros(graph.num_nodes, dtype=values.dtype, device=values.device)
-    root = degrees.index_add_(0, graph.sources, values).clamp_min(1e-12).rsqrt()
-    return values * root[graph.sources] * root[graph.targets]
+    """(E,) ``values`` (E,) >= 0 of directed edges over the roots of both ends' degrees: D^-1/2 A D^-1/2.
+
+    An edge is divided by what leaves its source and by what reaches its target: the same two degrees where ``values``
+    are symmetric, and no weight is above 1 where they are not. A node without an edge keeps weights of zero.
+    """
+    leaving, reaching = (_inverse_root_degrees(graph, values, ends) for ends in (graph.sources, graph.targets))
+    return values * leaving[graph.sources] * reaching[graph.targets]
 
 
-def drop_edges(graph: Graph, keep_rate: float, *, renormalise: bool = False, symmetric: bool = False) -> Tensor:
+def _inverse_root_degrees(graph: Graph, values: Tensor, ends: Tensor) -> Tensor:
+    """(N,) 1 / sqrt of the sum of the values (E,) at each node; 0 where there is none."""
+    degrees = torch.zeros(graph.num_nodes, dtype=values.dtype, device=values.device).index_add_(0, ends, values)
+    return torch.where(degrees > 0, degrees.clamp_min(torch.finfo(values.dtype).tiny).rsqrt(), 0.0)
+
+
+def drop_edges(graph: Graph, keep_rate: float, *, renormalise: bool = False, symmetric: bool = True) -> Tensor:
     """(E,) the graph's weights with a random share of the edges set to 0 (torch's global generator).
 
     Args:
         graph: the pattern.
         keep_rate: chance of an edge to stay.
         renormalise: normalise what is left by its own degrees (SGL's paper); otherwise weights stay as they were.
-        symmetric: both directions of an edge stay or go together; otherwise each is drawn by itself (RLMRec's code).
+        symmetric: both directions of an edge stay or go together: what is left is a graph. Otherwise each is drawn by
+            itself, a dropout of the matrix's entries (RLMRec's code).
     """
     kept = torch.rand(graph.num_edges, device=graph.weights.device) < keep_rate
     if symmetric:

@@ -32,7 +32,7 @@ from interlingua.config import Config, FitConfig
 from interlingua.contrast import chosen, distinct, gather, infonce
 from interlingua.core import Batch, Encoded, Tables
 from interlingua.data.interactions import Interactions
-from interlingua.graph import Graph, as_nodes, as_tables, drop_edges, edge_dot, propagate
+from interlingua.graph import Graph, as_nodes, as_tables, edge_dot, propagate
 
 
 class DccfConfig(LightGcnConfig):
@@ -89,7 +89,7 @@ def adaptive(graph: Graph, nodes: Tensor, view: Tensor) -> Tensor:
         view: (N, V) what likeness is measured in. Gradients flow through it.
     """
     unit = functional.normalize(view)
-    alike = (edge_dot(graph, unit, unit) + 1) / 2
+    alike = ((edge_dot(graph, unit, unit) + 1) / 2).clamp_min(0)  # a rounded cosine may lie below -1
     mass = torch.zeros_like(nodes[:, 0]).index_add(0, graph.sources, alike)
     return propagate(graph, nodes, alike) / torch.where(mass > 0, mass, 1.0)[:, None]
 
@@ -107,7 +107,7 @@ class Dccf(LightGcn):
 
     def encode(self, ego: Tables, batch: Batch) -> Encoded:
         """All nodes after all layers; the parts of each layer stay for the contrast."""
-        weights = drop_edges(self.graph, self.config.keep_rate) if self._drops() else None
+        weights = self._thinned() if self._drops() else None
         tables, parts = self.layers_of(ego, weights)
         return self.encoded(tables, batch, private=(ego, parts))
 

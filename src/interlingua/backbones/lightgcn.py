@@ -6,8 +6,9 @@ trained by BPR with an L2 term on the batch's input vectors (eq. 15).
 Shape key: U users, I items, N = U + I nodes, B rows, D width, K layers.
 
 **Deviations:**
-- ``layers = "sum"`` (RLMRec's code adds the layers up), ``keep_rate`` < 1 (it drops edges while training, without
-  rescaling) and ``fit.weight_decay`` (it regularises *all* parameters; twice its ``reg_weight``) are options.
+- ``layers = "sum"`` (RLMRec's code adds the layers up), ``keep_rate`` < 1 (it drops entries of the matrix while
+  training, without rescaling) and ``fit.weight_decay`` (it regularises *all* parameters; twice its ``reg_weight``) are
+  options.
 - ``loss = "softmax"`` is AlphaRec's loss (arXiv 2407.05441), an option so that it can be measured without texts.
 - Users unseen in training are folded in by one ridge regression on the item vectors; the paper says nothing of them.
 """
@@ -42,7 +43,8 @@ class LightGcnConfig(Config):
     layers: Literal["mean", "sum"] = "mean"
     """how the K + 1 layers become one vector: ``mean`` (paper) or ``sum`` (RLMRec's code)"""
     keep_rate: float = Field(1.0, gt=0, le=1)
-    """share of edges that a training step keeps (paper: 1; RLMRec's code: 0.8)"""
+    """share of the matrix's entries that a training step keeps, each direction of an edge drawn by itself and nothing
+    rescaled (paper: 1; RLMRec's code: 0.8)"""
     l2: float = Field(1e-4, ge=0)
     """weight of the mean over the batch of ``(|e_u|^2 + |e_i|^2 + |e_j|^2) / 2`` of the input vectors (paper: 1e-4)"""
     loss: Literal["bpr", "softmax"] = "bpr"
@@ -96,7 +98,7 @@ class LightGcn(Backbone):
         """All nodes propagated, the batch's users looked up."""
         if not self.training and ego.items is self.items and not self.items.requires_grad:
             return self.encoded(self.final(), batch, private=ego)  # frozen: propagated once, not in every step
-        weights = drop_edges(self.graph, self.config.keep_rate) if self._drops() else None
+        weights = self._thinned() if self._drops() else None
         return self.encoded(self.smooth(ego, weights), batch, private=ego)
 
     def encoded(self, tables: Tables, batch: Batch, private: Any) -> Encoded:
@@ -145,6 +147,9 @@ class LightGcn(Backbone):
 
     def _drops(self) -> bool:
         return self.training and self.config.keep_rate < 1
+
+    def _thinned(self) -> Tensor:
+        return drop_edges(self.graph, self.config.keep_rate, symmetric=False)
 
     def train(self, mode: bool = True) -> LightGcn:
         """Final vectors are kept between evaluations and forgotten when training goes on."""

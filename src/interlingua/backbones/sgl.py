@@ -7,9 +7,10 @@ Shape key: N nodes, E directed edges, D width.
 
 **Deviations:**
 - ``views = "step"`` draws them anew for every batch, as RLMRec's code; the paper draws them once an epoch.
-- ``renormalise = False`` leaves the weights of kept edges as they were, ``repeats`` and ``contrast_negatives`` count
-  the batch's repeated and negative items, and ``node_drop = "inputs"`` zeroes input vectors instead of cutting edges:
-  all RLMRec's code. Its layer count for the views (a general setting, not the dataset's) is not copied.
+- ``renormalise = False`` leaves the weights of kept edges as they were, ``undirected = False`` drops each direction of
+  an edge by itself, ``repeats`` and ``contrast_negatives`` count the batch's repeated and negative items, and
+  ``node_drop = "inputs"`` zeroes input vectors instead of cutting edges: all RLMRec's code. Its layer count for the
+  views (a general setting, not the dataset's) is not copied.
 """
 
 from __future__ import annotations
@@ -37,7 +38,10 @@ class SglConfig(ViewsConfig):
     views: Literal["epoch", "step"] = "epoch"
     """when views are drawn anew"""
     renormalise: bool = True
-    """weights of a view follow its own degrees (paper)"""
+    """weights of a view follow its own degrees (paper); a node that lost all its edges gets nothing from neighbours"""
+    undirected: bool = True
+    """both directions of an edge stay or go together, so that a view is a graph (paper); false: each by itself, a
+    dropout of the matrix's entries (RLMRec's code)"""
     node_drop: Literal["edges", "inputs"] = "edges"
     """node dropout removes a node's edges (paper) or zeroes its input vector"""
 
@@ -72,8 +76,12 @@ class Sgl(LightGcn):
                 return [(torch.rand(self.graph.num_nodes, 1, device=self.users.device) < c.view_keep_rate).float()]
             return [drop_nodes(self.graph, c.view_keep_rate, renormalise=c.renormalise)] * c.num_layers
         if c.augmentation == "edge-drop":
-            return [drop_edges(self.graph, c.view_keep_rate, renormalise=c.renormalise)] * c.num_layers
-        return [drop_edges(self.graph, c.view_keep_rate, renormalise=c.renormalise) for _ in range(c.num_layers)]
+            return [self._thinned_view()] * c.num_layers
+        return [self._thinned_view() for _ in range(c.num_layers)]
+
+    def _thinned_view(self) -> Tensor:
+        c = self.config
+        return drop_edges(self.graph, c.view_keep_rate, renormalise=c.renormalise, symmetric=c.undirected)
 
     def view(self, ego: Tables, drawn: list[Tensor]) -> Tables:
         """Final vectors over a thinned graph."""

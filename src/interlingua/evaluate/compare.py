@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from interlingua.errors import ArtifactError, ConfigError, unknown
-from interlingua.evaluate.intervals import bootstrap_means, intervals
+from interlingua.evaluate.intervals import bootstrap_means, intervals, seed_deviations
 from interlingua.evaluate.metrics import Values
 from interlingua.evaluate.result import Report
 
@@ -33,7 +33,7 @@ class PairedTest:
     difference: float
     """mean of the first minus mean of the second"""
     interval: tuple[float, float]
-    """95 % paired bootstrap interval of the difference"""
+    """95 % paired bootstrap interval of the difference, over users and training seeds"""
     p: float
     p_holm: float
     """p after Holm's correction for all tests of the comparison"""
@@ -114,17 +114,18 @@ def compare(
 ) -> Comparison:
     """Compares runs of one protocol on the same users.
 
-    Several reports of a run are its training seeds: every user's values are averaged over them first, so that the test
-    is about the method on these users and not about one lucky seed; the spread over seeds is shown beside it.
+    Several reports of a run are its training seeds. Every user's values are averaged over them, and the bootstrap draws
+    users *and* seeds anew: a difference that other seeds of the same methods could turn round is none. With one seed
+    each, and in the classical tests, only users are drawn, which a warning says.
 
     Args:
         runs: name -> report, or reports of several seeds.
         metrics: which (default: all that the runs share).
         test: ``bootstrap`` (paired, by shifting to no difference), ``wilcoxon`` (signed ranks, Pratt) or
-            ``t``.
+            ``t``, the latter two over users alone.
         reference: test every run against this one (default: all pairs).
-        resamples: of the paired bootstrap.
-        seed: of the paired bootstrap.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
         data: run -> its recipe's [data] options, so that a refusal can name those that differ.
 
     Raises:
@@ -140,12 +141,10 @@ def compare(
     seeds = {name: (given,) if isinstance(given, Report) else tuple(given) for name, given in runs.items()}
     _check_comparable(seeds, data or {})
     names = _shared_metrics(seeds, metrics)
-    values = {
-        run: {m: np.mean([r.per_user[m] for r in reports], axis=0) for m in names} for run, reports in seeds.items()
-    }
+    values = {run: {m: np.stack([r.per_user[m] for r in reports]) for m in names} for run, reports in seeds.items()}
     pairs = [(run, reference) for run in runs if run != reference] if reference else list(combinations(runs, 2))
     found = [
-        _paired(metric, (a, b), values[a][metric] - values[b][metric], test, resamples, seed)
+        _paired(metric, (a, b), (values[a][metric], values[b][metric]), test, resamples, seed)
         for metric in names
         for a, b in pairs
     ]
@@ -157,8 +156,20 @@ def compare(
         test,
         tuple(_row(run, reports, values[run]) for run, reports in seeds.items()),
         tuple(PairedTest(**{**each.__dict__, "p_holm": p}) for each, p in zip(found, corrected, strict=True)),
-        tuple(dict.fromkeys(w for reports in seeds.values() for r in reports for w in r.warnings)),
+        (*_unseen_seeds(seeds, test), *dict.fromkeys(w for each in seeds.values() for r in each for w in r.warnings)),
     )
+
+
+def _unseen_seeds(seeds: Mapping[str, Sequence[Report]], test: str) -> tuple[str, ...]:
+    """What the p-values do not know of training seeds, in words."""
+    single = [name for name, reports in seeds.items() if len(reports) == 1]
+    if len(single) == len(seeds):
+        return ("one training seed each: p-values and intervals are over users; other seeds may turn them round",)
+    if test != "bootstrap":
+        return (f"the test {test!r} averages training seeds and knows their spread not; bootstrap draws them too",)
+    if not single:
+        return ()
+    return (f"one training seed of {', '.join(single)}: if it is random, its spread is not in the p-values",)
 
 
 def _check_comparable(seeds: Mapping[str, Sequence[Report]], data: Mapping[str, Mapping[str, Any]]) -> None:
@@ -218,19 +229,25 @@ def _shared_metrics(seeds: Mapping[str, Sequence[Report]], wanted: Sequence[str]
 def _row(name: str, reports: Sequence[Report], values: Mapping[str, Values]) -> Row:
     means = {metric: [float(r.metrics[metric]) for r in reports] for metric in values}
     stored = reports[0].intervals if len(reports) == 1 else {}  # the same figures as the run itself shows
+    by_user = {metric: v.mean(axis=0) for metric, v in values.items()}
+    by_seed = {metric: v.mean(axis=1) for metric, v in values.items()}
     return Row(
         name,
         {metric: float(v.mean()) for metric, v in values.items()},
-        {m: stored[m] for m in values} if all(m in stored for m in values) else intervals(dict(values)),
+        {m: stored[m] for m in values} if all(m in stored for m in values) else intervals(by_user, seeds=by_seed),
         len(reports),
         {metric: float(np.std(m, ddof=1)) if len(m) > 1 else 0.0 for metric, m in means.items()},
     )
 
 
 def _paired(
-    metric: str, names: tuple[str, str], difference: Values, test: str, resamples: int, seed: int
+    metric: str, names: tuple[str, str], values: tuple[Values, Values], test: str, resamples: int, seed: int
 ) -> PairedTest:
+    """One metric of two runs whose ``values`` are (S, M): a row per seed, a column per user."""
+    first, second = values
+    difference = first.mean(axis=0) - second.mean(axis=0)
     means = bootstrap_means(difference[:, None], resamples=resamples, seed=seed)[:, 0]
+    means += seed_deviations([first.mean(axis=1), -second.mean(axis=1)], resamples=resamples, seed=seed)
     low, high = np.quantile(means, [0.025, 0.975])
     observed = float(difference.mean())
     p = bootstrap_p(means, observed) if test == "bootstrap" else _classical_p(difference, test)
