@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import re
 import threading
@@ -10,6 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -20,6 +23,24 @@ Manner = Callable[[str, int], str]
 GOOD = ("good", "fenced", "chatty", "cut-late")
 """manners that carry a usable answer"""
 WIDTH = 64
+ENDLESS = 64 << 20
+"""bytes after which even an endless reply ends: a test must not fill the memory of whoever reads it all"""
+BOMB_SIZE = 200 << 20
+ENCODINGS: dict[str, Callable[[str], str]] = {
+    "plain": str,
+    "half": lambda key: key[3:14],
+    "upper": str.upper,
+    "backwards": lambda key: key[::-1],
+    "base64": lambda key: base64.b64encode(f"the key is {key}!".encode()).decode(),
+    "base64-1": lambda key: base64.urlsafe_b64encode(f"?{key}".encode()).decode(),
+    "base64-2": lambda key: base64.b64encode(f"??{key}??".encode()).decode(),
+    "hex": lambda key: key.encode().hex(),
+    "hex-spaced": lambda key: key.encode().hex(" ").upper(),
+    "percent": lambda key: "".join(f"%{ord(c):02X}" for c in key),
+    "escaped": str,
+    "entities": lambda key: "".join(f"&#{ord(c)};" for c in key),
+}
+"""ways in which a server may repeat the key"""
 
 
 class FakeServer:
@@ -32,6 +53,7 @@ class FakeServer:
         self.bodies: list[dict[str, Any]] = []
         self.keys: set[str] = set()
         self.times: list[float] = []
+        self.sent = 0
         self.refused_formats: tuple[str, ...] = ()
         self.prompt_tokens, self.completion_tokens = 100, 50
         self.lock = threading.Lock()
@@ -63,6 +85,12 @@ def profile_for(asked: str) -> dict[str, str]:
     """A different profile for each question."""
     number = zlib.crc32(asked.encode())
     return {"summarization": f"People who like number {number}.", "reasoning": "It says so."}
+
+
+@cache
+def bomb() -> bytes:
+    """200 MB in less than one."""
+    return gzip.compress(b'{"choices": "' + b"x" * BOMB_SIZE + b'"}', compresslevel=1)
 
 
 def handler_of(server: FakeServer) -> type[BaseHTTPRequestHandler]:
@@ -104,7 +132,62 @@ def handler_of(server: FakeServer) -> type[BaseHTTPRequestHandler]:
                 text, finish = text[: text.index("It says") + 3], "length"
             elif manner == "none":
                 text = json.dumps({"summarization": "None", "reasoning": "None"})
+            elif manner.startswith("echo-"):
+                text = self.echo(manner.removeprefix("echo-"))
             self.reply(200, self.completion(text, finish), truncated=manner == "truncated")
+
+        def echo(self, way: str) -> str:
+            """A usable answer that holds the key."""
+            key = self.headers.get("Authorization", "").removeprefix("Bearer ")
+            told = ENCODINGS.get(way, str)(key)
+            text = json.dumps({"summarization": f"Likes tea, {told}, and more.", "reasoning": f"{told}"})
+            return text.replace(key, "".join(f"\\u{ord(c):04x}" for c in key)) if way == "escaped" else text
+
+        def monster(self, manner: str) -> bool:
+            """Replies that are too much."""
+            if manner.startswith("wait-"):
+                self.reply(429, {"error": {"message": "slow down"}}, {"Retry-After": manner.removeprefix("wait-")})
+            elif manner.startswith("deep"):
+                depth = int(manner.removeprefix("deep-"))
+                self.raw(b'{"choices": ' + b'{"a":[' * depth + b"]}" * depth + b"}")
+            elif manner.startswith("body-"):
+                self.raw(manner.removeprefix("body-").encode())
+            elif manner == "bomb":
+                self.raw(bomb(), {"Content-Encoding": "gzip"})
+            elif manner == "announced":
+                self.raw(b"{", length=2 << 30)
+            elif manner == "endless":
+                self.raw(b'{"choices": "', length=None, then=b"x" * 65536)
+            else:
+                return False
+            return True
+
+        def raw(
+            self, data: bytes, headers: dict[str, str] | None = None, length: int | None = -1, then: bytes = b""
+        ) -> None:
+            self.send_response(200)
+            for name, value in ({"Content-Type": "application/json"} | (headers or {})).items():
+                self.send_header(name, value)
+            if length is not None:
+                self.send_header("Content-Length", str(len(data) if length < 0 else length))
+            else:
+                self.send_header("Transfer-Encoding", "chunked")
+                self.close_connection = True
+            self.end_headers()
+            part = data
+            try:
+                while length is None and server.sent < ENDLESS:
+                    self.wfile.write(f"{len(part):x}\r\n".encode() + part + b"\r\n")
+                    with server.lock:
+                        server.sent += len(part)
+                    part = then
+                if length is not None:
+                    self.wfile.write(data)
+            except OSError:
+                self.close_connection = True
+            if length is not None and length > len(data):
+                time.sleep(1.0)
+                self.close_connection = True
 
         def trouble(self, manner: str) -> bool:
             """Replies that carry no answer."""
@@ -122,7 +205,7 @@ def handler_of(server: FakeServer) -> type[BaseHTTPRequestHandler]:
                 sent = self.headers.get("Authorization", "")
                 self.reply(int(manner), {"error": {"message": f"bad request, key {sent.removeprefix('Bearer ')}"}})
             else:
-                return False
+                return self.monster(manner)
             return True
 
         def completion(self, text: str, finish: str) -> dict[str, Any]:

@@ -49,6 +49,14 @@ def profiles(
     reviews: Annotated[Path | None, typer.Option(help="Table of reviews: user, item, text; train's are read.")] = None,
     ledger: Annotated[Path | None, typer.Option(help="File of answers, to share between sets.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again for what failed.")] = False,
+    least: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Exit with 1 if the model wrote a smaller share of what it was to write (none at all: always).",
+        ),
+    ] = 0.5,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show requests, tokens and money; ask nothing.")] = False,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -76,6 +84,24 @@ def profiles(
         return
     made = write(job, completer)
     print(json.dumps({"folder": str(out), **made.card}, ensure_ascii=False) if as_json else result_text(made))
+    if problem := shortfall(made.card, least):
+        typer.echo(f"error: {problem}", err=True)
+        raise typer.Exit(1)
+
+
+def shortfall(card: dict[str, Any], least: float) -> str:
+    """What is missing where a set covers too little of what the model was to write; empty: enough is there.
+
+    Counted are items and users that had something to write from and were in the sample, answered now or before.
+    """
+    wanted, written = sum(card["wanted"].values()), sum(side["written"] for side in card["coverage"].values())
+    if not wanted or (written and written >= least * wanted):
+        return ""
+    asked_for = f", less than the {100 * least:g} % of --least" if written else ""
+    return (
+        f"{written:,} of {wanted:,} profiles were written ({100 * written / wanted:.1f} %{asked_for}); fallback texts "
+        "stand in for the rest, the tables and the card say why"
+    )
 
 
 def read_options(

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
-THINKING = re.compile(r"<think>.*?</think>", re.DOTALL | re.IGNORECASE)
+THINKING, THOUGHT = re.compile(r"<think>", re.IGNORECASE), re.compile(r"</think>", re.IGNORECASE)
 EMPTY = {"", "none", "null", "n/a", "unknown", "..."}
 """what models write where they have nothing to say (RLMRec's prompt asks for "None" there)"""
 SHOWN = 80
@@ -82,12 +82,21 @@ def _start(text: str) -> str:
 
 def object_in(text: str) -> dict[str, Any] | None:
     """The JSON object in a text, repaired where it is nearly one; None where there is none."""
-    text = THINKING.sub("", text).replace("\ufeff", "")
+    text = _without_thinking(text).replace("\ufeff", "")
     for start in [m.start() for m in re.finditer(r"\{", text)][:4]:
         found = _strict(text[start:]) or _lenient(text[start:])
         if found:
             return found
     return None
+
+
+def _without_thinking(text: str) -> str:
+    """The text without its blocks of thinking; one pass, however many of them are never closed."""
+    parts, position = [], 0
+    while (start := THINKING.search(text, position)) and (end := THOUGHT.search(text, start.end())):
+        parts.append(text[position : start.start()])
+        position = end.end()
+    return "".join([*parts, text[position:]])
 
 
 def _strict(text: str) -> dict[str, Any] | None:
@@ -127,7 +136,8 @@ def _end_of_string(text: str, start: int, closing: str) -> int | None:
     """
     position = start
     while (position := text.find(closing, position)) >= 0:
-        escaped = (len(text[:position]) - len(text[:position].rstrip("\\"))) % 2 == 1
+        before = text[start:position]
+        escaped = (len(before) - len(before.rstrip("\\"))) % 2 == 1
         if not escaped and ENDS.match(text, position + 1):
             return position
         position += 1

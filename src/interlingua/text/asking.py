@@ -17,7 +17,7 @@ from interlingua.progress import Task, task
 from interlingua.text.answers import UnusableAnswerError
 from interlingua.text.completion import Answer, CallError, Completer, Request, Sampling, most_tokens
 from interlingua.text.ledger import Entry, Ledger
-from interlingua.text.pace import Limits, Pace
+from interlingua.text.pace import Limits, Pace, WaitError
 from interlingua.text.prices import FREE, Price
 
 T = TypeVar("T")
@@ -134,12 +134,13 @@ class Asker:
                 answer = await self._call(key, sent, first=calls == 0)
                 if answer is None:
                     return False
-                calls, answers, raw = calls + 1, answers + 1, answer.text
-                self.ledger.done(key, self._model, request.user, check(answer), raw, calls)
+                calls, answers, raw = calls + 1, answers + 1, self.completer.clean(answer.text)
+                self.ledger.done(key, self._model, request.user, self._checked(answer, check), raw, calls)
                 self._failed_in_a_row = 0
+                self.pace.answered()
                 return True
             except UnusableAnswerError as error:
-                reason = str(error)
+                reason = self.completer.clean(str(error))
                 sent = replace(request, user=request.user + REMINDER)
             except CallError as error:
                 calls, reason = calls + 1, error.reason
@@ -148,8 +149,8 @@ class Asker:
                     return False
                 if error.kind == "failed":
                     break
-                if calls < self.limits.tries and not self._out.stopped:
-                    await self.pace.after_failure(calls, error.retry_after)
+                if calls < self.limits.tries and not await self._waited(calls, error):
+                    return False
             if calls >= self.limits.tries or answers >= self.limits.answer_tries:
                 break
             if self._out.stopped:  # asked again next time, not marked as failed
@@ -159,6 +160,22 @@ class Asker:
         if self._failed_in_a_row >= self.limits.give_up_after and not self._out.stopped:
             self._out.stopped = f"{self._failed_in_a_row} questions in a row failed, the last with: {reason}"
         return True
+
+    def _checked(self, answer: Answer, check: Check) -> bytes:
+        """The value that is kept; cleaned once more, because unpacking JSON may have put a secret together."""
+        value = check(answer)
+        return self.completer.clean(value.decode()).encode()
+
+    async def _waited(self, calls: int, error: CallError) -> bool:
+        """Waits before the next try, unless the run stops; False: the server would be waited for too long."""
+        if self._out.stopped:
+            return True
+        try:
+            await self.pace.after_failure(calls, error.retry_after)
+            return True
+        except WaitError as wait:
+            self._out.stopped = self._out.stopped or f"{wait}; its last words: {error.reason}"
+            return False
 
     async def _call(self, key: str, request: Request, *, first: bool) -> Answer | None:
         """One call, paid for; None where the budget has no room for it."""

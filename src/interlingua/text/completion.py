@@ -110,6 +110,10 @@ class Completer(Protocol):
         """Length of a text in tokens: exact where a tokenizer is at hand, else an estimate for people."""
         ...
 
+    def clean(self, text: str) -> str:
+        """A text that is to be kept, without any secret that was sent to the server."""
+        ...
+
     async def close(self) -> None:
         """Lets go of connections."""
         ...

@@ -1,13 +1,15 @@
 """Any server that speaks the OpenAI protocol: chat answers and embeddings, through the ``openai`` package.
 
-The key is read from the environment when a call is made, and stands in no object, message, log or file of ours.
+The key is read from the environment when a call is made, and stands in no object, message, log or file of ours:
+whatever a server sends is cleaned of it (:mod:`interlingua.text.redact`). A reply's size is bounded while it is read.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -16,11 +18,21 @@ import numpy as np
 from interlingua.core import FloatArray
 from interlingua.errors import ConfigError, MissingExtraError
 from interlingua.text.completion import Answer, CallError, Request, Sampling, estimated_tokens
+from interlingua.text.redact import redactor
+from interlingua.text.reply_size import MEGABYTE, ReplySizeError, at_most, bounded
 
 Structured = Literal["auto", "json_schema", "json_object", "none"]
 LOCAL = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 NEWER_LENGTH = "max_completion_tokens"
 """what newer OpenAI models call the length limit; other servers know ``max_tokens`` only"""
+MOST_CHARS = 20
+"""characters per token of an answer that are kept at most: what is longer ignored the length limit, and is cut"""
+MOST_TOKENS = 10**9
+"""a count of tokens above this is no count"""
+WIDEST = 1 << 14
+"""numbers of a vector at most, where ``dimensions`` does not say it"""
+BYTES_OF_A_NUMBER = 32
+"""in JSON, at most"""
 T = TypeVar("T")
 
 
@@ -72,7 +84,9 @@ class Endpoint:
         self._mode = "json_schema" if structured == "auto" else structured
         self._length = "max_tokens"
         self._sdk = _sdk()
-        self._key()
+        key = redactor(self._key())
+        if key.clean(f"{self.base_url} {model}") != f"{self.base_url} {model}":
+            raise ConfigError(f"base_url or model holds the key of {key_variable}, and both are written into cards")
         self._client: Any = None
 
     @property
@@ -83,6 +97,10 @@ class Endpoint:
     def tokens(self, text: str) -> int:
         """An estimate: the server has the tokenizer."""
         return estimated_tokens(text)
+
+    def clean(self, text: str) -> str:
+        """A text without the key, and without halves of characters, which no file can hold."""
+        return redactor(os.environ.get(self._key_variable, "")).clean(text.encode("utf-8", "replace").decode())
 
     async def complete(self, request: Request, sampling: Sampling) -> Answer:
         """One chat answer (see :class:`interlingua.text.completion.Completer`)."""
@@ -95,7 +113,8 @@ class Endpoint:
             length = self._length
             extra = options | {length: sampling.max_tokens} | ({} if shape is None else {"response_format": shape})
             try:
-                return self._answer(await self._call(self._open().chat.completions.create(**extra)), request)
+                reply = await self._call(partial(self._open().chat.completions.create, **extra))
+                return self._answer(reply, request, MOST_CHARS * sampling.max_tokens + 1000)
             except CallError as error:
                 renamed = error.kind == "failed" and NEWER_LENGTH in error.reason and length != NEWER_LENGTH
                 if renamed:
@@ -112,12 +131,13 @@ class Endpoint:
         options: dict[str, Any] = {"model": self.model, "input": list(texts), "encoding_format": "float"}
         if dimensions is not None:
             options["dimensions"] = dimensions
-        reply = await self._call(self._open().embeddings.create(**options))
+        size = MEGABYTE + len(texts) * (dimensions or WIDEST) * BYTES_OF_A_NUMBER
+        reply = await self._call(partial(self._open().embeddings.create, **options), size)
         try:
             rows = sorted(reply.data, key=lambda entry: entry.index)
             vectors = np.array([entry.embedding for entry in rows], np.float32)
-        except (AttributeError, TypeError, ValueError) as error:
-            raise CallError(f"the reply holds no vectors: {error}", billed=True) from None
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
+            raise CallError(self._line(f"the reply holds no vectors: {error}"), billed=True) from None
         if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():
             raise CallError(f"{len(texts)} texts were sent, vectors of shape {vectors.shape} came back", billed=True)
         return vectors, _count(getattr(reply, "usage", None), "prompt_tokens")
@@ -131,8 +151,10 @@ class Endpoint:
     def _open(self) -> Any:
         if self._client is None:  # made inside the running loop, as its connections belong to it
             self._client = self._sdk.AsyncOpenAI(
-                base_url=self.base_url, api_key=self._key(), timeout=self.timeout_s, max_retries=0
-            )
+                base_url=self.base_url, api_key=self._key(), timeout=self.timeout_s, max_retries=0,
+                default_headers={"Accept-Encoding": "identity"},  # what is compressed has no size until it is read
+                http_client=self._sdk.DefaultAsyncHttpxClient(event_hooks={"response": [bounded]}),
+            )  # fmt: skip
         return self._client
 
     def _key(self) -> str:
@@ -162,56 +184,60 @@ class Endpoint:
             self._mode = "json_object" if mode == "json_schema" else "none"
         return True
 
-    def _answer(self, reply: Any, request: Request) -> Answer:
+    def _answer(self, reply: Any, request: Request, most: int) -> Answer:
         usage = getattr(reply, "usage", None)
         used = (_count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
         try:
             choice = reply.choices[0]
-            text = choice.message.content
-        except (AttributeError, IndexError, TypeError):
+            text, finish = choice.message.content, getattr(choice, "finish_reason", None)
+        except (AttributeError, LookupError, TypeError):
             raise CallError("the reply holds no answer", billed=True, usage=used if usage else None) from None
         if not isinstance(text, str) or not text.strip():
             refusal = getattr(choice.message, "refusal", None)
-            why = f"the model refused: {refusal}" if refusal else f"empty answer ({choice.finish_reason})"
-            raise CallError(why, billed=True, usage=used if usage else None)
+            why = f"the model refused: {refusal}" if refusal else f"empty answer ({finish})"
+            raise CallError(self._line(why), billed=True, usage=used if usage else None)
         if not used[0]:  # a server that counts nothing
             used = (self.tokens(request.system) + self.tokens(request.user), self.tokens(text))
-        return Answer(text, *used, finish="length" if choice.finish_reason == "length" else "stop")
+        cut = finish == "length" or len(text) > most
+        return Answer(self.clean(text[:most]), *used, finish="length" if cut else "stop")
 
-    async def _call(self, call: Awaitable[T]) -> T:
-        """Awaits one call of the package and turns its errors into ours."""
+    async def _call(self, call: Callable[[], Awaitable[T]], size: int = 4 * MEGABYTE) -> T:
+        """Awaits one call of the package, with a reply of at most ``size`` bytes, and turns its errors into ours."""
         sdk = self._sdk
         try:
-            return await asyncio.wait_for(call, self.timeout_s + 1)
+            with at_most(size):
+                return await asyncio.wait_for(call(), self.timeout_s + 1)
         except (sdk.APITimeoutError, TimeoutError):
             raise CallError(f"no reply within {self.timeout_s:g} s", billed=True) from None
         except sdk.APIStatusError as error:
             raise self._status(error) from None
         except sdk.APIConnectionError as error:
             cause = error.__cause__ or error
-            raise CallError(self._clean(f"connection failed: {type(cause).__name__} {cause}"), billed=True) from None
-        except (sdk.OpenAIError, ValueError) as error:  # a body that is no JSON, or not of the protocol
-            raise CallError(self._clean(f"unreadable reply: {error}"), billed=True) from None
+            if isinstance(cause, ReplySizeError):
+                raise CallError(str(cause), billed=True) from None
+            raise CallError(self._line(f"connection failed: {type(cause).__name__} {cause}"), billed=True) from None
+        except RecursionError:
+            raise CallError("unreadable reply: its JSON is nested too deep", billed=True) from None
+        except Exception as error:  # no JSON, not of the protocol, or whatever else the package stumbles over in a body
+            raise CallError(self._line(f"unreadable reply: {error or type(error).__name__}"), billed=True) from None
 
     def _status(self, error: Any) -> CallError:
         status = int(error.status_code)
-        reason = self._clean(f"HTTP {status}: {error.message}")
+        reason = self._line(f"HTTP {status}: {error.message}")
         if status in (401, 404) or "insufficient_quota" in reason:
             return CallError(reason, "fatal")
         if status in (408, 409, 429) or status >= 500:
             return CallError(reason, retry_after=_retry_after(error.response.headers))
         return CallError(reason, "failed")
 
-    def _clean(self, text: str) -> str:
-        """One line, without the key, which some servers repeat."""
-        key = os.environ.get(self._key_variable, "")
-        line = " ".join(text.split())
-        return (line.replace(key, "***") if len(key) >= 4 else line)[:500]
+    def _line(self, text: str) -> str:
+        """One short line for a reason, without the key, which some servers repeat."""
+        return self.clean(" ".join(text[:4000].split()))[:500]
 
 
 def _count(usage: Any, name: str) -> int:
     found = getattr(usage, name, None)
-    return int(found) if isinstance(found, int | float) and found >= 0 else 0
+    return int(min(found, MOST_TOKENS)) if isinstance(found, int | float) and found >= 0 else 0
 
 
 def _retry_after(headers: Any) -> float | None:
@@ -230,7 +256,7 @@ def _retry_after(headers: Any) -> float | None:
         except ValueError:
             when = parsedate_to_datetime(value)
             return max(0.0, (when - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 

@@ -24,7 +24,7 @@ from interlingua.text.completion import CallError, estimated_tokens
 from interlingua.text.endpoint import Endpoint, checked_url
 from interlingua.text.fields import TextConfig
 from interlingua.text.ledger import Ledger, opened
-from interlingua.text.pace import Limits, Pace
+from interlingua.text.pace import Limits, Pace, WaitError
 from interlingua.text.table import FrozenRows
 
 LEDGER = "http-ledger.sqlite"
@@ -150,7 +150,13 @@ async def _batch(
                     f"no vectors from {config.base_url} after {tried} calls: {error.reason}; those so far are kept: "
                     "run again to continue"
                 ) from None
-            await pace.after_failure(tried, error.retry_after)
+            try:
+                await pace.after_failure(tried, error.retry_after)
+            except WaitError as wait:
+                raise ServerError(
+                    f"{config.base_url}: {wait}; vectors so far are kept: run again later to continue"
+                ) from None
+    pace.answered()
     ledger.settle(payment, used or tokens, 0, 0.0)
     for (key, _), vector in zip(batch, vectors, strict=True):
         ledger.done(key, config.model, "", vector.tobytes(), "", tried + 1)

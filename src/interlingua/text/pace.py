@@ -36,6 +36,10 @@ class Limits(Config):
     """wait before the second try; it doubles with each further one"""
     backoff_max_s: float = Field(default=60.0, gt=0)
     """longest wait between two tries (a server's Retry-After may be longer, and is kept)"""
+    retry_after_max_s: float = Field(default=600.0, ge=0)
+    """a server that asks to wait longer than this stops the run; what is there is kept"""
+    waiting_max_s: float = Field(default=3600.0, gt=0)
+    """so long without one usable answer, waiting for the server, stops the run too"""
 
 
 def backoff(tried: int, limits: Limits, retry_after: float | None, draw: Callable[[], float]) -> float:
@@ -70,6 +74,10 @@ def delay(entries: deque[list[float]], now: float, tokens: float, limits: Limits
     return freed + MINUTE - now
 
 
+class WaitError(Exception):
+    """The server wants to be waited for longer than is allowed; the message says how long, and which option."""
+
+
 class Pace:
     """Lets calls begin when the limits allow it; shared by all calls of one server."""
 
@@ -84,6 +92,7 @@ class Pace:
         self._clock, self._sleep, self._draw = clock, sleep, draw
         self._entries: deque[list[float]] = deque()
         self._paused_until = 0.0
+        self._fruitless_since: float | None = None
         self._turn = asyncio.Lock()
 
     async def begin(self, tokens: float) -> list[float]:
@@ -102,8 +111,28 @@ class Pace:
             return entry
 
     async def after_failure(self, tried: int, retry_after: float | None) -> None:
-        """Waits before the next try of one question; a server's Retry-After holds all questions back."""
-        wait = backoff(tried, self.limits, retry_after, self._draw)
+        """Waits before the next try of one question; a server's Retry-After holds all questions back.
+
+        Raises:
+            WaitError: longer than the limits allow.
+        """
+        now, limits = self._clock(), self.limits
+        if retry_after is not None and not retry_after <= limits.retry_after_max_s:
+            raise WaitError(
+                f"the server asks to wait {retry_after:,.0f} s, more than {limits.retry_after_max_s:g} s "
+                "(limits.retry_after_max_s)"
+            )
+        wait = backoff(tried, limits, retry_after, self._draw)
+        self._fruitless_since = now if self._fruitless_since is None else self._fruitless_since
+        if (fruitless := now + wait - self._fruitless_since) > limits.waiting_max_s:
+            raise WaitError(
+                f"no usable answer in {fruitless:,.0f} s of waiting and trying, more than {limits.waiting_max_s:g} s "
+                "(limits.waiting_max_s)"
+            )
         if retry_after is not None:
-            self._paused_until = max(self._paused_until, self._clock() + retry_after)
+            self._paused_until = max(self._paused_until, now + retry_after)
         await self._sleep(wait)
+
+    def answered(self) -> None:
+        """A usable answer came: the server is worth waiting for."""
+        self._fruitless_since = None

@@ -101,11 +101,12 @@ def write(job: Job, completer: Completer) -> ProfileSet:
             completer, ledger, job.config.sampling, job.config.limits,
             Wallet(job.price(completer), job.budget, before.money),
         )  # fmt: skip
-        items, users, rounds = run(_both_sides(job, asker))
+        items, users, wanted, rounds = run(_both_sides(job, asker))
         spent = ledger.spent()
     stopped = next((r.stopped for r in rounds.values() if r.stopped), "")
     card = _card(job, completer, rounds, before, spent, stopped)
     card["coverage"] = {"items": coverage(items), "users": coverage(users)}
+    card["wanted"] = wanted
     card["failures"] = {"items": failures(items), "users": failures(users)}
     made = profile_set.save(job.out, items, users, card)
     if any(r.fatal for r in rounds.values()):
@@ -115,7 +116,8 @@ def write(job: Job, completer: Completer) -> ProfileSet:
     return made
 
 
-async def _both_sides(job: Job, asker: Asker) -> tuple[list[Row], list[Row], dict[str, Asked]]:
+async def _both_sides(job: Job, asker: Asker) -> tuple[list[Row], list[Row], dict[str, int], dict[str, Asked]]:
+    """Rows of items and of users, how many of each the model was to write, and how asking went."""
     train, inputs = job.prepared.split.train, job.inputs
     items = {row: inputs.item(row) for row in range(train.num_items)}
     requests = _requests(job, "item", {row: items[row] for row in job.item_rows})
@@ -131,7 +133,8 @@ async def _both_sides(job: Job, asker: Asker) -> tuple[list[Row], list[Row], dic
             then = await _ask(job, asker, wanted, "user profiles")
     finally:
         await asker.completer.close()
-    return rows, _rows(users, wanted, asker, then, train.user_ids), {"items": asked, "users": then}
+    counts = {"items": len(requests), "users": len(wanted)}
+    return rows, _rows(users, wanted, asker, then, train.user_ids), counts, {"items": asked, "users": then}
 
 
 async def _ask(job: Job, asker: Asker, requests: Mapping[int, Request], label: str) -> Asked:
