@@ -25,6 +25,14 @@ class Side(StrEnum):
     both = "both"
 
 
+Least = Annotated[
+    float,
+    typer.Option(
+        min=0.0, max=1.0, help="Exit with 1 if the model wrote a smaller share of what it was to write, or nothing."
+    ),
+]
+
+
 def profiles(
     recipe: Annotated[str, typer.Argument(help="A recipe whose [data] and split are profiled.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the profile set; one that is there is continued.")],
@@ -49,14 +57,7 @@ def profiles(
     reviews: Annotated[Path | None, typer.Option(help="Table of reviews: user, item, text; train's are read.")] = None,
     ledger: Annotated[Path | None, typer.Option(help="File of answers, to share between sets.")] = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Ask again for what failed.")] = False,
-    least: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            max=1.0,
-            help="Exit with 1 if the model wrote a smaller share of what it was to write (none at all: always).",
-        ),
-    ] = 0.5,
+    least: Least = 0.5,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show requests, tokens and money; ask nothing.")] = False,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -84,7 +85,12 @@ def profiles(
         return
     made = write(job, completer)
     print(json.dumps({"folder": str(out), **made.card}, ensure_ascii=False) if as_json else result_text(made))
-    if problem := shortfall(made.card, least):
+    leave_if(shortfall(made.card, least))
+
+
+def leave_if(problem: str) -> None:
+    """Ends the command with 1 and the problem on stderr, where there is one."""
+    if problem:
         typer.echo(f"error: {problem}", err=True)
         raise typer.Exit(1)
 
