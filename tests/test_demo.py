@@ -111,11 +111,11 @@ def test_json_has_every_method_and_nothing_else_on_stdout(demo, folder):
     code, out, err = demo("--users", "1", "--json", "--beside", saved(folder), "--report", "page.html")
     assert code == 0, err
     found = json.loads(out)
-    assert list(found["methods"]) == ["popularity", "SASRec", "A-LLMRec", showcase.CONTROL, "mf (saved)"]
+    assert list(found["methods"]) == ["popularity", "SASRec", showcase.METHOD, showcase.CONTROL, "mf (saved)"]
     assert found["methods"]["mf (saved)"]["note"] == "trained before, seed 7"
     assert found["methods"]["SASRec"]["seed"] == 7
     (user,) = found["users"]
-    assert set(user["answers"]) == {"SASRec", "A-LLMRec", "mf (saved)"}
+    assert set(user["answers"]) == {"SASRec", showcase.METHOD, "mf (saved)"}
     assert Path(found["report"]).is_file()
 
 

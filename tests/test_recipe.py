@@ -74,11 +74,11 @@ def test_what_evaluate_is_told_to_write_works():
 
 
 def test_null_takes_a_section_away():
-    resolved = recipes.load("a-llmrec", ["llm=null", "align=null", "text=null"])
+    resolved = recipes.load("aligned-mixture", ["llm=null", "align=null", "text=null"])
     assert (resolved.llm, resolved.align, resolved.text) == (None, None, None)
 
 
 @pytest.mark.parametrize(("text", "message"), [("align.frozen=true", "frozen"), ("backbone.name=3", "name")])
 def test_names_that_are_no_words_are_config_errors(text, message):
     with pytest.raises(ConfigError, match=message):
-        recipes.load("a-llmrec", [text])
+        recipes.load("aligned-mixture", [text])

@@ -1,9 +1,9 @@
-"""A-LLMRec against its backbone, simple baselines, its own controls and ablations.
+"""A-LLMRec and the recipe that grew out of it against their backbone, simple baselines, and controls without the LM.
 
     python benchmarks/quality/a_llmrec.py --data movielens-small --seeds 7 8 9 --out results/a-llmrec-ml.json
 
 Every method is a recipe and a few overrides; what is finished is reused, so the command can be repeated and widened.
-The result file is rewritten after each run. Paired tests are against the backbone, over the same users and candidates.
+The result file is rewritten after each run. Paired tests (:data:`PAIRS`) are over the same users and candidates.
 ``--curve`` adds the validation Hit@1 over the number of training answers, with and without the language model.
 """
 
@@ -23,20 +23,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from controls import NO_HEAD, NO_TEXT, Cell, Sources, name_of, paired
 
 from interlingua import recipe as recipes
 from interlingua import stages
-from interlingua.core import Queries
-from interlingua.evaluate.compare import compare
 from interlingua.evaluate.protocol import evaluate
-from interlingua.evaluate.result import at_slice, load_report
+from interlingua.evaluate.result import load_report
 from interlingua.fit import fit_best
-from interlingua.llm.mixture import Mixture, centred, seen_mask, some_of
 from interlingua.progress import say
 from interlingua.session import Session
 
-BACKBONE, METHOD = "SASRec", "A-LLMRec"
-NO_LM = "llm.lm_weights=none"
+BACKBONE, METHOD, PAPERS = "SASRec", "aligned mixture", "A-LLMRec (paper)"
+NO_LM, SHUFFLED_TEXTS = "llm.lm_weights=none", "text.control=shuffled"
+OURS, LONG, HOUR = "aligned-mixture", "aligned-mixture-long", "aligned-mixture-hour"
 METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     "popularity": ("pop", ()),
     "item kNN (cosine)": ("itemknn", ()),
@@ -46,20 +45,21 @@ METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     "text kNN (MiniLM)": ("textknn", ("text.name=sbert", 'text.fields=["title", "categories"]')),
     "MF (BPR)": ("mf", ()),
     BACKBONE: ("sasrec", ()),
-    METHOD: ("a-llmrec", ()),
-    "A-LLMRec, no LM": ("a-llmrec", (NO_LM,)),
-    "A-LLMRec, longer": ("a-llmrec-long", ()),
-    "A-LLMRec, longer, no LM": ("a-llmrec-long", (NO_LM,)),
-    "A-LLMRec, an hour": ("a-llmrec-hour", ()),
-    "A-LLMRec, an hour, 8 layers": ("a-llmrec-hour", ("llm.num_layers=8",)),
-    "A-LLMRec, an hour, no LM": ("a-llmrec-hour", (NO_LM,)),
-    "A-LLMRec, TF-IDF texts": ("a-llmrec", ('text={name="lsa"}',)),
-    "A-LLMRec, shuffled LM": ("a-llmrec", ("llm.lm_weights=shuffled", "llm.projector_init=scaled")),
-    "A-LLMRec, no closed form": ("a-llmrec", ("llm.projector_init=scaled",)),
-    "A-LLMRec, with user vector": ("a-llmrec", ("llm.slots.user=backbone",)),
-    "A-LLMRec, SBERT fine-tuned": ("a-llmrec", ("text.trainable=true",)),
-    "A-LLMRec, random vectors": ("a-llmrec", ("llm.slots.item=random",)),
-    "A-LLMRec, paper's prompt": ("paper/a-llmrec/small", ()),
+    PAPERS: ("a-llmrec", ()),
+    METHOD: (OURS, ()),
+    f"{METHOD}, no LM": (OURS, (NO_LM,)),
+    f"{METHOD}, shuffled texts": (OURS, (SHUFFLED_TEXTS,)),
+    f"{METHOD}, longer": (LONG, ()),
+    f"{METHOD}, longer, no LM": (LONG, (NO_LM,)),
+    f"{METHOD}, longer, shuffled texts": (LONG, (SHUFFLED_TEXTS,)),
+    f"{METHOD}, an hour": (HOUR, ()),
+    f"{METHOD}, an hour, 8 layers": (HOUR, ("llm.num_layers=8",)),
+    f"{METHOD}, an hour, no LM": (HOUR, (NO_LM,)),
+    f"{METHOD}, TF-IDF texts": (OURS, ('text={name="lsa"}',)),
+    f"{METHOD}, shuffled LM": (OURS, ("llm.lm_weights=shuffled", "llm.projector_init=scaled")),
+    f"{METHOD}, no closed form": (OURS, ("llm.projector_init=scaled",)),
+    f"{METHOD}, with user vector": (OURS, ("llm.slots.user=backbone",)),
+    f"{METHOD}, random vectors": (OURS, ("llm.slots.item=random",)),
 }
 GROUPS = {
     "main": [
@@ -72,39 +72,45 @@ GROUPS = {
         BACKBONE,
         METHOD,
     ],
-    "controls": ["A-LLMRec, no LM", "A-LLMRec, shuffled LM"],
-    "longer": ["A-LLMRec, longer", "A-LLMRec, longer, no LM"],
-    "hour": ["A-LLMRec, an hour", "A-LLMRec, an hour, 8 layers", "A-LLMRec, an hour, no LM"],
-    "ablations": [
-        "A-LLMRec, random vectors",
-        "A-LLMRec, with user vector",
-        "A-LLMRec, no closed form",
-        "A-LLMRec, SBERT fine-tuned",
-    ],
-    "paper": ["A-LLMRec, paper's prompt"],
+    "controls": [f"{METHOD}, no LM", f"{METHOD}, shuffled texts", f"{METHOD}, shuffled LM"],
+    "longer": [f"{METHOD}, longer", f"{METHOD}, longer, no LM", f"{METHOD}, longer, shuffled texts"],
+    "hour": [f"{METHOD}, an hour", f"{METHOD}, an hour, 8 layers", f"{METHOD}, an hour, no LM"],
+    "ablations": [f"{METHOD}, random vectors", f"{METHOD}, with user vector", f"{METHOD}, no closed form"],
+    "paper": [PAPERS],
 }
-VARIANTS = ("head alone", "head alone, text latents (SBERT)", "without the head")
-"""of every trained reader: its head without backbone and texts, the same with all items read from their texts, and the
-mixture of backbone and texts learned anew without a head"""
+TABLE_CONTROLS = ("no LM", "shuffled texts")
+"""trained controls that stand in every table"""
+READERS = (METHOD, f"{METHOD}, longer", f"{METHOD}, an hour", f"{METHOD}, TF-IDF texts")
+"""of whose mixtures the untrained controls are made"""
+VARIANTS = ("head alone", "head alone, text latents (SBERT)")
+"""of every trained reader: its head without backbone and texts, and the same with all items read from their texts"""
 PAPER = {
     "source": "arXiv 2404.11343v2, tables 1, 4 and 9: Hit@1 among 20 candidates, OPT-6.7B, Amazon 2018 Luxury_Beauty",
     "SASRec": 0.5298, "A-LLMRec": 0.5809, "SASRec cold": 0.1190, "A-LLMRec cold": 0.5605, "SASRec warm": 0.6312,
     "A-LLMRec warm": 0.6414, "without user representation": 0.5547, "without joint embedding": 0.5213,
     "random joint embedding": 0.5427, "independent runs of the authors' code": [0.5590, 0.5363],
 }  # fmt: skip
-CELLS = (
+CELLS: tuple[Cell, ...] = (
     ("ndcg@10", "full", None),
+    ("ndcg@10", "full", "warm items"),
     ("ndcg@10", "full", "cold items"),
     ("recall@10", "full", None),
+    ("recall@10", "full", "cold items"),
     ("hit@1", "sampled-20", None),
     ("hit@1", "sampled-20", "warm items"),
     ("hit@1", "sampled-20", "cold items"),
 )
-"""metric, protocol, slice"""
+TESTED = tuple(cell for cell in CELLS if cell[0] != "recall@10")
 
 
-def name_of(metric: str, protocol: str, part: str | None) -> str:
-    return f"{metric} {protocol}" + (f" {part}" if part else "")
+def pairs() -> list[tuple[str, str]]:
+    """(method, against): the questions that every table answers."""
+    out = [(PAPERS, BACKBONE)]
+    for method in READERS:
+        against = [BACKBONE, *(f"{method}, {c}" for c in TABLE_CONTROLS), f"{method}, shuffled LM"]
+        out += [(method, other) for other in (*against, f"{method}: {NO_HEAD}", f"{method}: {NO_TEXT}")]
+        out += [(f"{method}: head alone", f"{method}, no LM: head alone"), (f"{method}: {NO_TEXT}", BACKBONE)]
+    return out
 
 
 def measure(label: str, seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -128,9 +134,7 @@ def measure(label: str, seed: int, options: argparse.Namespace) -> list[dict[str
         return [common | cells(run)]
     common["mixture"] = [round(float(v), 3) for v in mixture.numbers]
     out = [common | cells(run)]
-    for variant in VARIANTS:
-        if variant == "without the head" and label != METHOD:
-            continue  # the same for all readers of this backbone and these texts
+    for variant in (*VARIANTS, *((NO_HEAD, NO_TEXT) if label in READERS else ())):
         place = Path(options.runs) / "variants" / run.name / variant.replace(" ", "-")
         if not all((place / "protocols" / p / "metrics.json").is_file() for p in resolved.evaluate.protocols):
             judge(session, variant, place)
@@ -143,8 +147,8 @@ def judge(session: Session, variant: str, place: Path) -> None:
     options = session.recipe.evaluate
     reader: Any = session.make_reader()
     reader.load_state_dict(session.reader.state_dict())
-    if variant == "without the head":
-        reader = Headless(reader, session)
+    if variant in (NO_HEAD, NO_TEXT):
+        reader = Sources(reader, session, variant)
     else:
         reader.mixture = None
         if "SBERT" in variant:
@@ -159,29 +163,6 @@ def judge(session: Session, variant: str, place: Path) -> None:
         report.save(target)
 
 
-class Headless:
-    """Backbone and texts in a mixture learned as the reader's is, without any head: what the reader has to beat."""
-
-    def __init__(self, reader: Any, session: Session) -> None:
-        self.reader, self.num_items = reader, reader.num_items
-        self.mixture = Mixture()
-        queries, targets = session.data.split.queries("valid"), session.data.split.valid.items
-        queries, targets = some_of(queries, np.asarray(targets, np.int64))
-        wanted = torch.as_tensor(targets)
-        seen = seen_mask(queries, self.num_items)
-        weight = reader.config.cold_weight
-        self.mixture.fit(self.features(queries), reader.counts, wanted, seen, cold_weight=weight)
-
-    def features(self, queries: Queries) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        base = torch.log_softmax(torch.as_tensor(self.reader.inputs.base_score(queries, None)), dim=-1)
-        return torch.zeros_like(base), centred(base), centred(self.reader.likeness(queries))
-
-    def score(self, queries: Queries, items: Any = None) -> Any:
-        with torch.no_grad():
-            scores = self.mixture(*self.features(queries), self.reader.counts).numpy()
-        return scores if items is None else np.take_along_axis(scores, np.asarray(items, np.int64), axis=1)
-
-
 def cells(run: Path) -> dict[str, float]:
     """The numbers of one run's reports."""
     found: dict[str, float] = {}
@@ -191,41 +172,23 @@ def cells(run: Path) -> dict[str, float]:
             report = load_report(folder)
             if piece is None or piece in report.slices:
                 values = report.metrics if piece is None else report.slices[piece].metrics
-                found[name_of(metric, protocol, piece)] = round(values[metric], 5)
+                found[name_of((metric, protocol, piece))] = round(values[metric], 5)
     return found
 
 
 def _shared(recipe: str, options: argparse.Namespace) -> list[str]:
     """Overrides given on the command line, as far as the recipe has their section."""
-    whole = recipe.startswith(("a-llmrec", "paper/a-llmrec"))
+    whole = recipe.startswith((OURS, "a-llmrec"))
     sections = ("backbone.", "text.", "align.", "llm.") if whole else ("backbone.",) if recipe == "sasrec" else ()
     return [s for s in options.set if s.startswith(sections)] if sections else []
 
 
-def tests(rows: Sequence[dict[str, Any]], reference: str) -> list[dict[str, Any]]:
-    """Paired bootstrap tests of every method against the backbone; seeds are averaged for each user first."""
-    by_method: dict[str, list[Path]] = {}
+def tests(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The paired tests of :func:`pairs` between the methods that are there."""
+    folders: dict[str, list[Path]] = {}
     for row in rows:
-        by_method.setdefault(row["method"], []).append(Path(row["path"]))
-    out = []
-    for metric, protocol, piece in CELLS:
-        reports: dict[str, Any] = {}
-        for method, paths in by_method.items():
-            folders = [path / "protocols" / protocol for path in paths]
-            if all(folder.is_dir() for folder in folders):
-                loaded = [load_report(folder) for folder in folders]
-                reports[method] = [at_slice(one, piece) for one in loaded] if piece else loaded
-        if reference not in reports or len(reports) < 2:
-            continue
-        out += [
-            {
-                "metric": name_of(metric, protocol, piece), "method": test.first, "against": test.second,
-                "difference": round(test.difference, 5), "interval": [round(v, 5) for v in test.interval],
-                "p": test.p, "p_holm": test.p_holm,
-            }
-            for test in compare(reports, metrics=[metric], reference=reference).tests
-        ]  # fmt: skip
-    return out
+        folders.setdefault(row["method"], []).append(Path(row["path"]))
+    return paired(folders, TESTED, pairs())
 
 
 def means(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -235,10 +198,10 @@ def means(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         mine = [row for row in rows if row["method"] == method]
         line: dict[str, Any] = {"method": method, "seeds": len(mine)}
         for cell in CELLS:
-            values = [row[name_of(*cell)] for row in mine if name_of(*cell) in row]
+            values = [row[name_of(cell)] for row in mine if name_of(cell) in row]
             if values:
-                line[name_of(*cell)] = round(float(np.mean(values)), 5)
-                line[f"{name_of(*cell)} sd"] = round(float(np.std(values, ddof=1)), 5) if len(values) > 1 else None
+                line[name_of(cell)] = round(float(np.mean(values)), 5)
+                line[f"{name_of(cell)} sd"] = round(float(np.std(values, ddof=1)), 5) if len(values) > 1 else None
         line["read seconds"] = round(float(np.mean([row["seconds"].get("read", 0.0) for row in mine])), 1)
         out.append(line)
     return out
@@ -308,7 +271,7 @@ def main() -> None:
             save(result, rows, options.out)
     if options.curve:
         result["curve"] = {}
-        for label in (METHOD, "A-LLMRec, no LM"):
+        for label in (METHOD, f"{METHOD}, no LM"):
             result["curve"][label] = curve(options, options.seeds[0], label, options.curve)
         save(result, rows, options.out)
 
@@ -319,7 +282,7 @@ def save(result: dict[str, Any], rows: list[dict[str, Any]], out: Path) -> None:
     methods = {row["method"] for row in rows}
     counts = {method: sum(row["method"] == method for row in rows) for method in methods}
     complete = [row for row in rows if counts[row["method"]] == max(counts.values())]
-    result["tests"] = tests(complete, BACKBONE)
+    result["tests"] = tests(complete)
     result["rows"] = [{k: v for k, v in row.items() if k != "path"} for row in rows]
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -2,11 +2,12 @@
 
     python benchmarks/quality/injections.py --data movielens-small --seeds 7 --out RESULT.json
 
-Every row is the recipe ``ra-rec`` with a few overrides: text only, ID vectors as input tokens, as key/value prompts of
-every layer (RA-Rec), noise in their place, other maps, other losses, other samples, other ID models. Full ranking
-(protocol ``hr-100``). Rows that the result file already has are not run again. ``alone`` is the retriever by itself,
-``mixed`` has the backbone's score and texts mixed in by five numbers learned on validation users; the row "mixture
-without a retriever" is that mixture without the language model. Seconds are CPU seconds of one thread.
+Every row is the recipe ``kv-mixture`` with a few overrides: text only, ID vectors as input tokens, as key/value prompts
+of every layer, noise in their place, other maps, other losses, other samples, other ID models; one is the recipe
+``ra-rec``, the paper's method. Full ranking (protocol ``hr-100``). Rows that the result file already has are not run
+again. ``alone`` is the retriever by itself, ``mixed`` has the backbone's score and texts mixed in by numbers learned on
+validation users; the rows "sum of parts, no LM" and "dial without text" are that mixture without the language model,
+and without texts too. Seconds are CPU seconds of one thread.
 """
 
 from __future__ import annotations
@@ -27,10 +28,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from controls import NO_HEAD, NO_TEXT, Sources
 
 from interlingua import recipe as recipes
 from interlingua import stages
-from interlingua.evaluate.compare import compare
+from interlingua.evaluate.compare import compare, holm
 from interlingua.evaluate.protocol import evaluate
 from interlingua.evaluate.result import load_report
 from interlingua.fit import derive_seed, fit_best
@@ -39,11 +41,13 @@ from interlingua.session import Session
 
 METRICS = ("hit@10", "hit@50", "hit@100", "ndcg@10", "mrr@10")
 SLICED = ("warm items", "cold items")
-OURS = "key/value prompts per layer (RA-Rec)"
+OURS, PAPERS, ID_MODEL = "key/value prompts per layer", "RA-Rec (paper)", "ID model"
 TEXT_ONLY = ("llm.soft_epochs=0", "llm.fit.epochs=2")
 """as many steps with texts as the others; without ID vectors there is nothing to learn before"""
 ROWS: dict[str, tuple[str, ...]] = {
     OURS: (),
+    PAPERS: (),
+    "shuffled texts": ("text.control=shuffled",),
     "soft prompt only": ("llm.user_template=none", "llm.item_template=none"),
     "text only, learned context": ("llm.maps=none", *TEXT_ONLY),
     "input tokens": ("llm.injection=input",),
@@ -66,6 +70,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "shuffled language model": ("llm.lm_weights=shuffled",),
     "MiniLM (encoder)": ("llm.model=all-minilm-l6-v2", "llm.num_layers=6"),
 }
+CONTROLS = (ID_MODEL, NO_HEAD, NO_TEXT)
 SOURCES = {"LightGCN": "lightgcn", "ComiRec": "comirec"}
 """other ID models, as their own recipes have them"""
 PAPER = {
@@ -79,26 +84,15 @@ PAPER = {
 }
 
 
-class Part:
-    """A ranker made of some of a reader's features: the mixture with what is left out set to zero."""
+class Towers:
+    """A reader's dot products alone."""
 
-    def __init__(self, reader: Any, towers: bool) -> None:
-        self.reader, self.towers, self.num_items = reader, towers, reader.num_items
+    def __init__(self, reader: Any) -> None:
+        self.reader, self.num_items = reader, reader.num_items
 
     def score(self, queries: Any, items: Any = None) -> Any:
         with torch.no_grad():
-            if self.towers:
-                return self.reader._tower_block(queries).numpy()
-            return self.reader.mixture(*without_towers(self.reader, queries), self.reader.counts).numpy()
-
-
-def without_towers(reader: Any, queries: Any) -> tuple[torch.Tensor, ...]:
-    """Features of the mixture with nothing said by the language model."""
-    from interlingua.llm.mixture import centred
-
-    base = centred(torch.log_softmax(torch.as_tensor(reader.inputs.base_score(queries, None)), dim=-1))
-    text = torch.zeros_like(base) if reader.likeness is None else centred(reader.likeness(queries))
-    return torch.zeros_like(base), base, text
+            return self.reader._tower_block(queries).numpy()
 
 
 def measured(ranker: Any, session: Session, options: argparse.Namespace, place: Path, prefix: str) -> dict[str, float]:
@@ -140,49 +134,45 @@ def one(session: Session, options: argparse.Namespace, seed: int, place: Path) -
     reader.calibrate(session.data.split.queries("valid").take(rows_of), valid.items)
     out: dict[str, Any] = {
         "parameters": sum(p.numel() for p in reader.parameters() if p.requires_grad), "samples": samples, "loss": loss,
-        "train seconds": round(trained - started, 1), "mixture": [round(float(v), 3) for v in reader.mixture.numbers],
+        "train seconds": round(trained - started, 1),
+        "mixture": reader.mixture and [round(float(v), 3) for v in reader.mixture.numbers],
         "sample": None if reader.sample is None else reader.sample.story,
     }  # fmt: skip
-    out |= measured(Part(reader, towers=True), session, options, place / "alone", "")
-    out |= measured(reader, session, options, place / "mixed", "mixed ")
+    out |= measured(Towers(reader), session, options, place / "alone", "")
+    if reader.mixture is not None:
+        out |= measured(reader, session, options, place / "mixed", "mixed ")
     out["seconds"] = round(time.process_time() - started, 1)
     out["peak memory MB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return out
 
 
-def backbone_rows(session: Session, options: argparse.Namespace, place: Path) -> dict[str, Any]:
-    """The ID model alone, and the mixture of it with texts: what the language model has to beat."""
+def control(name: str, session: Session, options: argparse.Namespace, place: Path) -> dict[str, Any]:
+    """The ID model alone, or one of its mixtures without a language model: what that has to beat."""
     started = time.process_time()
-    out: dict[str, Any] = {"parameters": sum(p.numel() for p in session.backbone.parameters())}
-    out |= measured(session.backbone, session, options, place / "alone", "")
-    reader: Any = session.make_reader()
-    from interlingua.llm.mixture import seen_mask, some_of
-
-    valid = session.data.split.valid
-    queries, targets = session.data.split.queries("valid"), np.asarray(valid.items, np.int64)
-    rows_of = np.repeat(np.arange(len(valid)), np.diff(valid.offsets))
-    queries, targets = some_of(queries.take(rows_of), targets)
-    with torch.no_grad():
-        features = without_towers(reader, queries)
-    seen = seen_mask(queries, reader.num_items)
-    reader.mixture.fit(features, reader.counts, torch.as_tensor(targets), seen, cold_weight=reader.config.cold_weight)
-    out |= measured(Part(reader, towers=False), session, options, place / "mixed", "mixed ")
+    if name == ID_MODEL:
+        out: dict[str, Any] = {"parameters": sum(p.numel() for p in session.backbone.parameters())}
+        out |= measured(session.backbone, session, options, place / "alone", "")
+    else:
+        out = measured(Sources(session.make_reader(), session, name), session, options, place / "mixed", "mixed ")
     return out | {"seconds": round(time.process_time() - started, 1)}
 
 
 def row(pipe: Any, name: str, source: str, seed: int, options: argparse.Namespace) -> None:
     """Sends one row through ``pipe``: a reader, or the ID model alone."""
-    resolved = recipes.load("ra-rec", [*ROWS.get(name, ()), *options.set], options.data)
+    resolved = recipes.load(
+        "ra-rec" if name == PAPERS else "kv-mixture", [*ROWS.get(name, ()), *options.set], options.data
+    )
     if source in SOURCES:
         resolved = replace(resolved, backbone=recipes.load(SOURCES[source], options.source_set).backbone)
     session = Session(resolved, Path(options.runs), seed, "cpu")
     stages.prepare(session)
-    stages.embed(session)
+    if resolved.text is not None:
+        stages.embed(session)
     stages.train(session)
     folder = Path(options.runs) / "injections" / options.data / options.part / str(seed)
     place = folder / f"{source}-{name}".replace("/", "_")
     say(f"\n== {name}, {source}, seed {seed}")
-    found = backbone_rows(session, options, place) if name == "ID model" else one(session, options, seed, place)
+    found = control(name, session, options, place) if name in CONTROLS else one(session, options, seed, place)
     path = str(place.relative_to(options.runs))
     pipe.send({"method": name, "IDs": source, "seed": seed, "path": path} | found)
 
@@ -203,36 +193,34 @@ def run(name: str, source: str, seed: int, options: argparse.Namespace) -> dict[
 
 
 def tests(rows: list[dict[str, Any]], runs: Path) -> list[dict[str, Any]]:
-    """Paired bootstrap tests: alone against the ID model and RA-Rec, mixed against it and the bare mixture."""
-    out = []
+    """Paired tests on HR@100, one Holm family: retrievers alone against the ID model and ours, mixed against controls."""
+    out: list[dict[str, Any]] = []
+    mine = [row for row in rows if row["IDs"] == "SASRec"]
+    seeds = max((sum(row["method"] == name for row in mine) for name in {row["method"] for row in mine}), default=0)
     for kind in ("alone", "mixed"):
         reports: dict[str, list[Any]] = {}
-        for row in rows:
-            folder = runs / row["path"] / kind
-            if row["IDs"] == "SASRec" and folder.is_dir():
+        for row in mine:
+            folder = runs / row["path"] / ("alone" if row["method"] == ID_MODEL else kind)
+            if folder.is_dir():
                 reports.setdefault(row["method"], []).append(load_report(folder))
-        if "ID model" not in reports or len(reports) < 2:
-            continue
-        if kind == "mixed":  # against the ID model alone as well as against the mixture without a language model
-            alone = [
-                load_report(runs / r["path"] / "alone")
-                for r in rows
-                if r["IDs"] == "SASRec" and r["method"] == "ID model"
-            ]
-            reports = {"mixture without a retriever": reports.pop("ID model"), "ID model": alone} | reports
-        counts = max(len(found) for found in reports.values())
-        reports = {name: found for name, found in reports.items() if len(found) == counts}
-        for reference in ("ID model", "mixture without a retriever" if kind == "mixed" else OURS):
-            if reference not in reports or len(reports) < 2:
-                continue
-            out += [
-                {
-                    "kind": kind, "method": test.first, "against": test.second, "difference": round(test.difference, 5),
-                    "low": round(test.interval[0], 5), "high": round(test.interval[1], 5),
-                    "p": test.p, "p_holm": test.p_holm,
-                }
-                for test in compare(reports, metrics=["hit@100"], reference=reference).tests
-            ]  # fmt: skip
+        reports = {name: found for name, found in reports.items() if len(found) == seeds}
+        against = (ID_MODEL, OURS) if kind == "alone" else (ID_MODEL, NO_HEAD, NO_TEXT, "shuffled texts")
+        for second in against:
+            for first in reports:
+                if second not in reports or first == second or (first in against and second == OURS):
+                    continue
+                if kind == "mixed" and second != NO_HEAD and first not in (OURS, NO_HEAD, NO_TEXT):
+                    continue  # what is asked of the language model is asked of every row; the rest of ours alone
+                test = compare({first: reports[first], second: reports[second]}, metrics=["hit@100"], reference=second)
+                found = test.tests[0]
+                out.append(
+                    {
+                        "kind": kind, "method": first, "against": second, "difference": round(found.difference, 5),
+                        "low": round(found.interval[0], 5), "high": round(found.interval[1], 5), "p": found.p,
+                    }
+                )  # fmt: skip
+    for line, p in zip(out, holm([line["p"] for line in out]), strict=True):
+        line["p_holm"] = p
     return out
 
 
@@ -280,8 +268,8 @@ def main() -> None:
         "data": options.data, "part": options.part, "max_users": options.max_users, "paper": PAPER,
         "rows": kept["rows"],
     }  # fmt: skip
-    wanted = [(name, "SASRec") for name in ("ID model", *options.rows)]
-    wanted += [(name, source) for source in options.sources for name in ("ID model", OURS)]
+    wanted = [(name, "SASRec") for name in (*CONTROLS, *options.rows)]
+    wanted += [(name, source) for source in options.sources for name in (ID_MODEL, OURS)]
     done = {(row["method"], row["IDs"], row["seed"]) for row in result["rows"]}
     for seed in options.seeds:
         for name, source in wanted:

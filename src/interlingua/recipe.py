@@ -13,7 +13,14 @@ from pydantic import Field, field_validator
 from interlingua import registry
 from interlingua.config import Config, build, merge, parse_sets, read_toml
 from interlingua.errors import ConfigError, shown, unknown
+from interlingua.progress import say
 
+RENAMED = {
+    "a-llmrec-long": "aligned-mixture-long",
+    "a-llmrec-hour": "aligned-mixture-hour",
+    "paper/a-llmrec/small": "a-llmrec",
+}
+"""old name of a shipped recipe -> today's"""
 SECTIONS = ("data", "backbone", "text", "align", "llm", "evaluate")
 
 
@@ -94,10 +101,13 @@ def shipped() -> list[str]:
 
 
 def find(name: str | Path) -> Path:
-    """A recipe by path or by shipped name."""
+    """A recipe by path or by shipped name; a name that was changed is followed, with a warning."""
     path = Path(name)
     if path.suffix == ".toml":
         return path
+    if str(name) in RENAMED:
+        say(f"warning: the recipe {str(name)!r} is called {RENAMED[str(name)]!r} now")
+        name = RENAMED[str(name)]
     if str(name) in shipped():
         return folder() / f"{name}.toml"
     raise ConfigError(

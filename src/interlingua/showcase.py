@@ -27,8 +27,8 @@ COLUMNS = (
 )
 """(protocol, slice or None, metric) of the headline table"""
 BACKBONE = "SASRec"
-METHOD = "A-LLMRec"
-CONTROL = "A-LLMRec without the LM"
+METHOD = "aligned mixture"
+CONTROL = "aligned mixture, no LM"
 NO_LM, READER = "llm.lm_weights=none", ("backbone", "text", "align", "llm")
 DEMO = (
     Method("popularity", "pop"),
@@ -38,8 +38,14 @@ DEMO = (
         "text kNN (MiniLM)", "textknn", ("text.name=sbert", 'text.fields=["title", "categories"]'), "item texts only"
     ),
     Method(BACKBONE, "sasrec", (), "the backbone alone", ("backbone",)),
-    Method(METHOD, "a-llmrec-long", (), "the backbone aligned with texts and read by a language model", READER),
-    Method(CONTROL, "a-llmrec-long", (NO_LM,), "control: same vectors, head and training, no LM", READER),
+    Method(
+        METHOD,
+        "aligned-mixture-long",
+        (),
+        "backbone, texts and a head on a frozen language model, mixed (ours; grew out of A-LLMRec)",
+        READER,
+    ),
+    Method(CONTROL, "aligned-mixture-long", (NO_LM,), "control: same vectors, head and training, no LM", READER),
 )
 """What the demo compares"""
 

@@ -14,9 +14,10 @@ from interlingua.errors import ConfigError
 from interlingua.evaluate.slices import make_slices
 from interlingua.fit import fit_best, trainable_state
 from interlingua.llm import sequence
+from interlingua.llm.calibration import rarest
 from interlingua.llm.head import choices
 from interlingua.llm.id_vectors import IdVectors
-from interlingua.llm.mixture import Mixture, TextLikeness, rarest
+from interlingua.llm.mixture import TextLikeness
 from interlingua.llm.reader_config import SoftPromptConfig
 from interlingua.llm.soft_prompt import SoftPrompt
 from interlingua.llm.titles import presented
@@ -310,37 +311,9 @@ def test_the_mixture_reads_the_backbone_for_seen_items_only(folder):
     assert not torch.equal(before, reader.mixture.numbers)
     nothing, base = torch.zeros(1, 2), torch.tensor([[3.0, 3.0]])
     scores = reader.mixture(nothing, base, nothing, torch.tensor([0.0, 1e6]))
-    weight, floor = reader.mixture.numbers[1].exp(), reader.mixture.numbers[4]
-    assert float(scores[0, 0]) == pytest.approx(float(floor), abs=1e-5)
+    weight, constant = reader.mixture.numbers[1].exp(), reader.mixture.numbers[[4, 6]].sum()
+    assert float(scores[0, 0]) == pytest.approx(float(constant), abs=1e-5)
     assert float(scores[0, 1]) == pytest.approx(float(weight * 3.0), abs=1e-3)
-
-
-def test_the_mixture_finds_the_source_that_is_right():
-    generator = torch.Generator().manual_seed(1)
-    right, noise = torch.randn(200, 30, generator=generator), torch.randn(200, 30, generator=generator)
-    targets = (3 * right).softmax(1).multinomial(1, generator=generator)[:, 0]
-    mixture = Mixture()
-    counts = torch.full((30,), 50.0)
-    mixture.fit((noise, right, noise.flip(0)), counts, targets, torch.zeros(200, 30, dtype=torch.bool))
-    assert float(mixture.numbers[1].exp()) == pytest.approx(3.0, abs=0.7)
-    assert float(mixture.numbers[0].exp()) < 0.4
-
-
-def test_a_heavier_weight_of_rare_answers_raises_rare_items():
-    generator = torch.Generator().manual_seed(1)
-    scores = torch.randn(300, 40, generator=generator)
-    counts = torch.arange(40).float()
-    targets = torch.where(
-        torch.rand(300, generator=generator) < 0.1, torch.arange(300) % 10, 20 + torch.arange(300) % 20
-    )
-    seen = torch.zeros(300, 40, dtype=torch.bool)
-    means = []
-    for weight in (1.0, 10.0):
-        mixture = Mixture()
-        mixture.fit((scores, scores, scores), counts, targets, seen, cold_weight=weight)
-        out = mixture(scores, scores, scores, counts)
-        means.append(float(out[:, rarest(counts)].mean() - out.mean()))
-    assert means[1] > means[0] + 0.5
 
 
 def test_likeness_of_texts_is_the_cosine_with_the_mean_of_the_last_items():

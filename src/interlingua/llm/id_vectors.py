@@ -31,6 +31,8 @@ class IdVectors(nn.Module):
 
     items: Tensor
     """(I, D)"""
+    unseen: Tensor
+    """(I, D) what each item would have without events: the vector of its text, or zero"""
     scale: Tensor
     noise: Tensor | None
     """(U, D) or None"""
@@ -46,14 +48,18 @@ class IdVectors(nn.Module):
             seen = torch.ones_like(seen)
         mean, scale = standardise(items[seen] if bool(seen.any()) else items)
         items = torch.where(seen[:, None], (items - mean) / scale, 0.0)
+        without = torch.zeros_like(items)
+        if inputs.text_items is not None:
+            without = (inputs.text_items.detach().float() - mean) / scale
         generator = torch.Generator().manual_seed(0)
         self.user_dim = max(inputs.user_dim, 1)
         table = None
         if noise:
-            items = torch.randn(items.shape, generator=generator)
+            items = without = torch.randn(items.shape, generator=generator)
             table = torch.randn(inputs.train.num_users, self.user_dim, generator=generator)
         self.register_buffer("noise", table, persistent=False)
         self.register_buffer("items", items, persistent=False)
+        self.register_buffer("unseen", without, persistent=False)
         scale = torch.ones(())
         if inputs.represent is not None and not noise:
             some = inputs.train.queries(np.arange(min(STANDARD_USERS, inputs.train.num_users)))

@@ -29,11 +29,12 @@ from torch.nn import functional
 
 from interlingua.core import Batch, FloatArray, IntArray, Queries, Reader, ReaderInputs
 from interlingua.data.sample import last_position_batches
+from interlingua.llm import calibration
 from interlingua.llm.encoder import causal, frozen
 from interlingua.llm.hard_prompt import HardPrompts, padded, tokens
 from interlingua.llm.id_vectors import IdVectors
 from interlingua.llm.kv_prompt_config import KvPromptConfig, check
-from interlingua.llm.mixture import Mixture, TextLikeness, centred, seen_mask, some_of
+from interlingua.llm.mixture import Features, Mixture, TextLikeness, features
 from interlingua.llm.prompt_injection import Injection
 from interlingua.llm.retrieval_losses import (
     in_batch_bpr,
@@ -57,6 +58,7 @@ class KvPrompt(Reader):
     """Two towers around one frozen language model."""
 
     Config = KvPromptConfig
+    version = 2
     scores_catalogue = True
 
     def __init__(self, config: KvPromptConfig, inputs: ReaderInputs) -> None:
@@ -95,6 +97,7 @@ class KvPrompt(Reader):
         """States made with other weights."""
         self._users_known: dict[tuple[int, bytes], Tensor] = {}
         self.item_table = self.counts.new_zeros(0, 0)
+        self._unseen_known = self.counts.new_zeros(0, 0)
 
     def train(self, mode: bool = True) -> KvPrompt:
         """Training makes remembered states stale."""
@@ -271,28 +274,37 @@ class KvPrompt(Reader):
 
     def _block(self, queries: Queries) -> Tensor:
         """(B, I)."""
-        mixture = self.mixture
-        return self._tower_block(queries) if mixture is None else mixture(*self.features(queries), self.counts)
+        if self.mixture is None:
+            return self._tower_block(queries)
+        return self.mixture(*self.features(queries), self.counts)
 
-    def _tower_block(self, queries: Queries) -> Tensor:
+    def _tower_block(self, queries: Queries, hidden: Tensor | None = None) -> Tensor:
         users, items = self.user_states(queries), self.item_states()
+        if hidden is not None and bool(hidden.any()):
+            if not len(self._unseen_known):
+                self._unseen_known = self._read_items(self.ids.unseen)
+            items = torch.where(hidden[:, None], self._unseen_known, items)
         return tower_scores(users, items, normalised=self.config.normalised, temperature=self.config.temperature)
 
-    @torch.no_grad()
     def item_states(self) -> Tensor:
         """(I, H') one vector per item, computed once for a set of weights."""
         if not len(self.item_table):
-            self._place()
-            ids = self._tokens(self.words.items(list(range(self.num_items))))
-            with task("read items", self.num_items) as shown:
-
-                def run(rows: np.ndarray, each: Tensor, mask: Tensor) -> Tensor:
-                    out = self._states("item", [ids[row] for row in rows], self.ids.items[torch.as_tensor(rows)])
-                    shown.advance(len(rows))
-                    return self._read_out("item", out)
-
-                self.item_table = by_length(ids, self.lm.pad_id, run)
+            self.item_table = self._read_items(self.ids.items)
         return self.item_table
+
+    @torch.no_grad()
+    def _read_items(self, vectors: Tensor) -> Tensor:
+        """(I, H') states of all items with the given ID vectors (I, D)."""
+        self._place()
+        ids = self._tokens(self.words.items(list(range(self.num_items))))
+        with task("read items", self.num_items) as shown:
+
+            def run(rows: np.ndarray, each: Tensor, mask: Tensor) -> Tensor:
+                out = self._states("item", [ids[row] for row in rows], vectors[torch.as_tensor(rows)])
+                shown.advance(len(rows))
+                return self._read_out("item", out)
+
+            return by_length(ids, self.lm.pad_id, run)
 
     @torch.no_grad()
     def user_states(self, queries: Queries) -> Tensor:
@@ -309,40 +321,30 @@ class KvPrompt(Reader):
             ids = self._tokens(self.words.users(asked.padded(self.config.history_length)))
 
             def run(rows: np.ndarray, each: Tensor, mask: Tensor) -> Tensor:
-                return self._read_out(
-                    "user", self._states("user", [ids[r] for r in rows], vectors[torch.as_tensor(rows)])
-                )
+                states = self._states("user", [ids[row] for row in rows], vectors[torch.as_tensor(rows)])
+                return self._read_out("user", states)
 
             for row, state in zip(fresh, by_length(ids, self.lm.pad_id, run, ROWS), strict=True):
                 self._users_known[keys[row]] = state
         return torch.stack([self._users_known[key] for key in keys])
 
     @torch.no_grad()
-    def features(self, queries: Queries) -> tuple[Tensor, Tensor, Tensor]:
-        """What towers, backbone and texts say of every item, (B, I) each, centred: what :class:`Mixture` joins."""
+    def features(self, queries: Queries, hidden: Tensor | None = None) -> Features:
+        """What :class:`Mixture` joins; ``hidden`` (I,) items are read as if they had no events."""
         assert self.inputs.base_score is not None
-        towers = centred(torch.log_softmax(self._tower_block(queries), dim=-1))
-        base = torch.as_tensor(self.inputs.base_score(queries, None), device=self.device)
-        text = torch.zeros_like(towers) if self.likeness is None else centred(self.likeness(queries))
-        return towers, centred(torch.log_softmax(base, dim=-1)), text
+        self._place()
+        parts = [queries.slice(at, at + BLOCK) for at in range(0, len(queries), BLOCK)]
+        own = torch.cat([self._tower_block(part, hidden) for part in parts])
+        return features(own, self.inputs.base_score(queries, None), self.likeness, queries)
 
     @torch.no_grad()
     def calibrate(self, queries: Queries, targets: IntArray) -> float | None:
-        """Learns how towers, backbone and texts are mixed, from validation users (nothing else here reads them).
-
-        Args:
-            queries: N histories that the backbone was not trained to answer.
-            targets: (N,) the item that followed.
-
-        Returns:
-            Mean negative log-likelihood after it, or None where nothing is mixed.
-        """
+        """Learns the mixture from validation users: see :func:`calibration.calibrate`. None: there is none."""
         if self.mixture is None or not len(queries):
             return None
         self.eval()
-        queries, targets = some_of(queries, np.asarray(targets, np.int64))
-        found = [self.features(queries.slice(at, at + BLOCK)) for at in range(0, len(queries), BLOCK)]
-        towers, base, text = (torch.cat(parts) for parts in zip(*found, strict=True))
-        wanted = torch.as_tensor(targets, device=self.device)
-        seen = seen_mask(queries, self.num_items).to(self.device)
-        return self.mixture.fit((towers, base, text), self.counts, wanted, seen, cold_weight=self.config.cold_weight)
+        options: KvPromptConfig = self.config
+        return calibration.calibrate(
+            self.mixture, self.features, self.counts, queries, targets,
+            cold_weight=options.cold_weight, floor=options.unseen_floor,
+        )  # fmt: skip

@@ -97,8 +97,11 @@ class KvPromptConfig(Config):
     small part of a step with texts, and the maps that it finds are a start for those (paper: 0)"""
     residual: bool = False
     """mix in the backbone's score and the likeness of texts by weights learned on validation users"""
-    cold_weight: float = Field(default=2.0, gt=0)
-    """residual: how much a validation answer among the rarest 35 % of the items weighs"""
+    cold_weight: float = Field(default=1.0, gt=0)
+    """residual: how much a validation answer among the rarest 35 % of the items weighs; a dial between rare and
+    frequent items"""
+    unseen_floor: bool = True
+    """residual: items without a training event are placed at least as high as texts alone would"""
     fit: FitConfig = FitConfig(learning_rate=1e-3, batch_size=32, epochs=3)
     """training (paper: about 7,000 steps; the rest is not known)"""
 

@@ -1,26 +1,21 @@
 """Joins what the head, the backbone and the texts say of an item; the backbone counts less where it has seen little.
 
-The weights are learned on the validation part. On the training part the backbone has already seen the answers, so a
-weight learned there would trust it too much. Shape key: B or N queries, I items, T text width.
+Its numbers are learned by :mod:`interlingua.llm.calibration`. Shape key: B queries, I items, T text width.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interlingua.core import IntArray, Queries
+from interlingua.core import FloatArray, IntArray, Queries
 
-PULL = 1e-3
-"""strength of the pull towards the starting numbers in :meth:`Mixture.fit`"""
-COLD_SHARE = 0.35
-"""the rarest items by training events, as A-LLMRec's cold-item experiment has them"""
-CALIBRATION_ROWS = 2000
-"""most validation questions that the mixture is learned from"""
+START = (-1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0)
+"""of :attr:`Mixture.numbers`"""
 TEXT_HISTORY = 10
 """last items whose mean text a user is compared by"""
 SHARPNESS = 10.0
@@ -28,18 +23,27 @@ SHARPNESS = 10.0
 
 
 class Mixture(nn.Module):
-    """``w_h h + w_t t + w_b g b + (1 - g) f`` with ``g = n / (n + k)`` for an item with n training events.
+    """``w_h h + (w_t + (1 - g) w_c) t + w_b g b + (1 - g) f + [n = 0] u``, ``g = n / (n + k)`` for n training events.
 
     h and b are log-probabilities by head and backbone, t the likeness of texts, each centred over the catalogue. For an
-    item without events g is 0: the backbone says nothing of it, and the constant f stands in.
+    item without events g is 0: the backbone says nothing of it, the texts count for more, and the constants f and u
+    stand in.
     """
 
     numbers: Tensor
-    """(5,) log w_h, log w_b, log w_t, log k, f"""
+    """(7,) log w_h, log w_b, log w_t, log k, f, w_c, u"""
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("numbers", torch.tensor([-1.0, 0.0, -1.0, 0.0, 0.0]))
+        self.register_buffer("numbers", torch.tensor(START))
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        """Runs made before w_c and u existed have five numbers; 0 for the others says the same."""
+        stored = state_dict.get(prefix + "numbers")
+        if stored is not None and len(stored) < len(START):
+            missing = stored.new_zeros(len(START) - len(stored))
+            state_dict = {**state_dict, prefix + "numbers": torch.cat([stored, missing])}
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(
         self, head: Tensor, backbone: Tensor, text: Tensor, counts: Tensor, numbers: Tensor | None = None
@@ -51,12 +55,18 @@ class Mixture(nn.Module):
             backbone: (B, I) the same by the backbone.
             text: (B, I) centred likeness of texts.
             counts: (I,) training events of each item.
-            numbers: (5,) instead of the learned ones.
+            numbers: (7,) instead of the learned ones.
         """
+        of_head, of_backbone, of_text, constant = self.weights(counts, numbers)
+        return of_head * head + of_text * text + of_backbone * backbone + constant
+
+    def weights(self, counts: Tensor, numbers: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What head (), backbone (I,) and text (I,) are multiplied by, and the constant (I,) of each item."""
         used = self.numbers if numbers is None else numbers
-        weight_head, weight_backbone, weight_text, k = used[:4].exp()
+        of_head, of_backbone, of_text, k = used[:4].exp()
         gate = counts / (counts + k)
-        return weight_head * head + weight_text * text + weight_backbone * gate * backbone + (1 - gate) * used[4]
+        constant = (1 - gate) * used[4] + (counts == 0) * used[6]
+        return of_head, of_backbone * gate, of_text + (1 - gate) * used[5], constant
 
     def user_vectors(self, head: Tensor, backbone: Tensor, text: Tensor | None) -> Tensor:
         """(B, D) rows whose dot products with :meth:`item_vectors` are the combined scores: all parts, and a one.
@@ -80,63 +90,14 @@ class Mixture(nn.Module):
             text: (I, T) or None.
             counts: (I,) training events of each item.
         """
-        weight_head, weight_backbone, weight_text, k = self.numbers[:4].exp()
-        gate = counts / (counts + k)
+        of_head, of_backbone, of_text, constant = self.weights(counts)
         table, bias = backbone
-        constant = (1 - gate) * self.numbers[4]
         if bias is not None:
-            constant = constant + weight_backbone * gate * (bias - bias.mean())
-        parts = [weight_head * (head - head.mean(0)), weight_backbone * gate[:, None] * (table - table.mean(0))]
+            constant = constant + of_backbone * (bias - bias.mean())
+        parts = [of_head * (head - head.mean(0)), of_backbone[:, None] * (table - table.mean(0))]
         if text is not None:
-            parts.append(weight_text * (text - text.mean(0)))
+            parts.append(of_text[:, None] * (text - text.mean(0)))
         return torch.cat([*parts, constant[:, None]], 1)
-
-    def fit(
-        self,
-        features: tuple[Tensor, Tensor, Tensor],
-        counts: Tensor,
-        targets: Tensor,
-        seen: Tensor,
-        *,
-        cold_weight: float = 1.0,
-        steps: int = 100,
-    ) -> float:
-        """Learns the five numbers by maximising the likelihood of held-out answers among the unseen items.
-
-        Args:
-            features: head, backbone and text, (N, I) each.
-            counts: (I,) training events.
-            targets: (N,) item rows.
-            seen: (N, I) True where an item cannot come out.
-            cold_weight: how much an answer among the rarest items weighs, compared with any other.
-            steps: L-BFGS iterations.
-
-        Returns:
-            Mean negative log-likelihood that was reached, weighted.
-        """
-        start = self.numbers.detach().clone()
-        numbers = start.clone().requires_grad_(True)
-        optimizer = torch.optim.LBFGS([numbers], max_iter=steps, line_search_fn="strong_wolfe")
-        hidden = seen.clone()
-        hidden[torch.arange(len(targets), device=seen.device), targets] = False
-        weights = torch.where(rarest(counts)[targets], cold_weight, 1.0)
-        weights = weights / weights.sum()
-
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            scores = self(*features, counts, numbers).masked_fill(hidden, -torch.inf)
-            # a weak pull to the start: a few hundred users must not drive a number to infinity
-            loss = (weights * functional.cross_entropy(scores, targets, reduction="none")).sum()
-            loss = loss + PULL * (numbers - start).square().sum()
-            loss.backward()
-            return loss
-
-        with torch.enable_grad():
-            optimizer.step(closure)
-            reached = float(closure().detach())
-        if math.isfinite(reached) and bool(torch.isfinite(numbers).all()):
-            self.numbers.copy_(numbers.detach())
-        return reached
 
 
 class TextLikeness(nn.Module):
@@ -161,17 +122,27 @@ class TextLikeness(nn.Module):
         return SHARPNESS * mean
 
 
-def rarest(counts: Tensor, share: float = COLD_SHARE) -> Tensor:
-    """(I,) True for the given share of items with the fewest training events (ties: lower rows first)."""
-    order = torch.argsort(counts, stable=True)
-    out = torch.zeros(len(counts), dtype=torch.bool, device=counts.device)
-    out[order[: int(round(share * len(counts), 6))]] = True  # 180 * 0.35 is 62.99... in binary
-    return out
-
-
 def centred(scores: Tensor) -> Tensor:
     """Each row's mean over the catalogue taken off: only differences between items count."""
     return scores - scores.mean(1, keepdim=True)
+
+
+Features = tuple[Tensor, Tensor, Tensor]
+"""what head, backbone and texts say of every item, (B, I) each, centred"""
+
+
+def features(own: Tensor, base: FloatArray, likeness: TextLikeness | None, queries: Queries) -> Features:
+    """What :class:`Mixture` joins.
+
+    Args:
+        own: (B, I) scores of the head.
+        base: (B, I) scores of the backbone.
+        likeness: of texts, where there are any.
+        queries: B queries.
+    """
+    head = centred(torch.log_softmax(own, dim=-1))
+    backbone = centred(torch.log_softmax(torch.as_tensor(base, device=own.device), dim=-1))
+    return head, backbone, torch.zeros_like(head) if likeness is None else centred(likeness(queries))
 
 
 def seen_mask(queries: Queries, num_items: int) -> Tensor:
@@ -180,11 +151,3 @@ def seen_mask(queries: Queries, num_items: int) -> Tensor:
     owners: IntArray = torch.repeat_interleave(torch.arange(len(queries)), torch.as_tensor(queries.lengths())).numpy()
     out[torch.as_tensor(owners), torch.as_tensor(queries.items.astype("int64"))] = True
     return out
-
-
-def some_of(queries: Queries, targets: IntArray, limit: int = CALIBRATION_ROWS) -> tuple[Queries, IntArray]:
-    """At most ``limit`` questions, the same ones every time."""
-    if len(queries) <= limit:
-        return queries, targets
-    rows = np.random.default_rng(0).choice(len(queries), limit, replace=False)
-    return queries.take(rows), targets[rows]

@@ -79,9 +79,12 @@ class SoftPromptConfig(Config):
     """items with fewer training events than this are seen by their text when scoring"""
     residual: bool = False
     """head: mix in the backbone's score, gated by the item's number of training events, and the likeness of texts"""
-    cold_weight: float = Field(default=2.0, gt=0)
-    """residual: how much a validation answer among the rarest 35 % of the items weighs when the mixture is learned;
-    more moves quality from frequent items to rare ones"""
+    cold_weight: float = Field(default=1.0, gt=0)
+    """residual: how much a validation answer among the rarest 35 % of the items weighs when the mixture is learned. A
+    dial, not a gain: more moves quality from frequent items to rare ones, also without any text"""
+    unseen_floor: bool = True
+    """residual: items without a training event are placed at least as high as texts alone would (``false``: where
+    they are most likely), see :func:`interlingua.llm.calibration.raise_unseen`"""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """on soft tokens and on the head's input"""
     max_title_tokens: int | None = Field(default=None, ge=1)

@@ -27,10 +27,10 @@ from torch.nn import functional
 from interlingua.core import PAD, Batch, FloatArray, IntArray, Queries, Reader, ReaderInputs
 from interlingua.data.sample import Negatives, last_position_batches, sequence_batches
 from interlingua.errors import ConfigError
-from interlingua.llm import causal, packed, rank, sequence, titles
+from interlingua.llm import calibration, causal, packed, rank, sequence, titles
 from interlingua.llm.frozen import compiled, language_model, state_width, title_embeddings
 from interlingua.llm.head import Head, choices
-from interlingua.llm.mixture import Mixture, TextLikeness, centred, seen_mask, some_of
+from interlingua.llm.mixture import Features, Mixture, TextLikeness, features
 from interlingua.llm.projector import Projector
 from interlingua.llm.prompt import Assembled, CompiledTemplate, embed_prompts
 from interlingua.llm.reader_config import SEQUENCE, SoftPromptConfig, check
@@ -50,6 +50,7 @@ class SoftPrompt(Reader):
     """Projectors (and a head) around a frozen language model."""
 
     Config = SoftPromptConfig
+    version = 2
 
     def __init__(self, config: SoftPromptConfig, inputs: ReaderInputs) -> None:
         super().__init__(config, inputs)
@@ -260,18 +261,22 @@ class SoftPrompt(Reader):
         steps = range(0, len(queries), ROWS)
         return np.concatenate([self._title_scores(queries.slice(a, a + ROWS), rows[a : a + ROWS]) for a in steps])
 
-    def vectors_for_scoring(self) -> Tensor:
-        """(I, D): rarely seen items by their text; all of them with ``inference_latent = "text"``."""
-        if not self.vectors.has_text:
-            return self.vectors.joint
-        if self.config.inference_latent == "text":
-            return self.vectors.text
-        return self.vectors.mixed(self.cold | ((self.counts > 0) & (self.counts < self.config.text_below)))
+    def vectors_for_scoring(self, hidden: Tensor | None = None) -> Tensor:
+        """(I, D): rarely seen items by their text; all of them with ``inference_latent = "text"``.
 
-    def _head_log_probs(self, queries: Queries) -> Tensor:
+        ``hidden`` (I,) items are read as if they had no events.
+        """
+        vectors = self.vectors.joint
+        if self.vectors.has_text and self.config.inference_latent == "text":
+            vectors = self.vectors.text
+        elif self.vectors.has_text:
+            vectors = self.vectors.mixed(self.cold | ((self.counts > 0) & (self.counts < self.config.text_below)))
+        return vectors if hidden is None else self.vectors.unseen(vectors, hidden)
+
+    def _head_log_probs(self, queries: Queries, hidden: Tensor | None = None) -> Tensor:
         """(B, I) log-probabilities by the head alone."""
         assert self.head is not None
-        vectors = self.vectors_for_scoring()
+        vectors = self.vectors_for_scoring(hidden)
         joined = self._remembered(queries, vectors)
         return torch.log_softmax(self.head.queries(joined) @ self.head.table(vectors).T, dim=-1)
 
@@ -308,36 +313,25 @@ class SoftPrompt(Reader):
         return self.mixture(*self.features(queries), self.counts)
 
     @torch.no_grad()
-    def features(self, queries: Queries) -> tuple[Tensor, Tensor, Tensor]:
-        """What head, backbone and texts say of every item, (B, I) each, centred: what :class:`Mixture` joins."""
+    def features(self, queries: Queries, hidden: Tensor | None = None) -> Features:
+        """What :class:`Mixture` joins; ``hidden`` (I,) items are read as if they had no events."""
         assert self.inputs.base_score is not None
         self._place()
-        head = centred(self._head_log_probs(queries))
-        backbone = torch.as_tensor(self.inputs.base_score(queries, None), device=self.device)
-        text = torch.zeros_like(head) if self.likeness is None else centred(self.likeness(queries))
-        return head, centred(torch.log_softmax(backbone, dim=-1)), text
+        parts = [queries.slice(at, at + BLOCK) for at in range(0, len(queries), BLOCK)]
+        own = torch.cat([self._head_log_probs(part, hidden) for part in parts])
+        return features(own, self.inputs.base_score(queries, None), self.likeness, queries)
 
     @torch.no_grad()
     def calibrate(self, queries: Queries, targets: IntArray) -> float | None:
-        """Learns how head, backbone and texts are mixed, from validation users (nothing else here reads them).
-
-        Args:
-            queries: N histories that the backbone was not trained to answer.
-            targets: (N,) the item that followed.
-
-        Returns:
-            Mean negative log-likelihood after it, or None where there is nothing to mix.
-        """
+        """Learns the mixture from validation users: see :func:`calibration.calibrate`. None: there is none."""
         if self.mixture is None or not len(queries):
             return None
         self.eval()
-        queries, targets = some_of(queries, np.asarray(targets, np.int64))
-        found = [self.features(queries.slice(at, at + BLOCK)) for at in range(0, len(queries), BLOCK)]
-        head, backbone, text = (torch.cat(parts) for parts in zip(*found, strict=True))
-        wanted = torch.as_tensor(targets, device=self.device)
-        seen = seen_mask(queries, self.num_items).to(self.device)
-        weight = self.config.cold_weight
-        return self.mixture.fit((head, backbone, text), self.counts, wanted, seen, cold_weight=weight)
+        options: SoftPromptConfig = self.config
+        return calibration.calibrate(
+            self.mixture, self.features, self.counts, queries, targets,
+            cold_weight=options.cold_weight, floor=options.unseen_floor,
+        )  # fmt: skip
 
     def _title_scores(self, queries: Queries, items: IntArray) -> FloatArray:
         """(B, C) how well each candidate's title answers."""

@@ -42,7 +42,7 @@ class ItemVectors(nn.Module):
             mean, scale = standardise(joint)
             joint = (joint - mean) / scale
             text = None if text is None else (text - mean) / scale
-        self.has_text = text is not None
+        self.has_text, self.random = text is not None, source == "random"
         self.register_buffer("joint", joint, persistent=False)
         self.register_buffer("text", joint if text is None else text, persistent=False)
 
@@ -54,6 +54,17 @@ class ItemVectors(nn.Module):
     def mixed(self, from_text: Tensor) -> Tensor:
         """(I, D) the text latent where ``from_text`` (I,) is True, the joint vector elsewhere."""
         return torch.where(from_text[:, None], self.text, self.joint)
+
+    def unseen(self, vectors: Tensor, hidden: Tensor) -> Tensor:
+        """``vectors`` (I, D) with ``hidden`` (I,) items as if nothing had been learned of them.
+
+        They are reached from their text, or stand in the middle of all items where there is none. Random vectors say
+        nothing of an item's events, and stay.
+        """
+        if self.random:
+            return vectors
+        instead = self.text if self.has_text else self.joint.mean(0, keepdim=True)
+        return torch.where(hidden[:, None], instead, vectors)
 
     def dropped(self, share: float) -> Tensor:
         """(I, D) with a random share of the items reached from their text: practice for unseen ones."""
