@@ -82,3 +82,38 @@ def test_null_takes_a_section_away():
 def test_names_that_are_no_words_are_config_errors(text, message):
     with pytest.raises(ConfigError, match=message):
         recipes.load("aligned-mixture", [text])
+
+
+def test_a_renamed_recipe_is_followed_with_a_warning(capsys):
+    for old, new in recipes.RENAMED.items():
+        assert recipes.find(old) == recipes.find(new)
+        assert f"{old!r} is called {new!r} now" in capsys.readouterr().err
+        assert old not in recipes.shipped()
+
+
+@pytest.mark.parametrize("method", ["a-llmrec", "ra-rec"])
+def test_the_papers_methods_are_shipped_under_the_papers_names(method):
+    """What makes each the paper's: no mixture, no distillation, the paper's losses and prompts."""
+    resolved = recipes.load(method)
+    options = resolved.llm.config
+    assert not options.residual
+    assert options.distill_weight == 0
+    assert options.num_layers is None  # the whole language model
+    if method == "a-llmrec":
+        assert (options.template, options.scoring, options.head_weight) == ("next-item", "likelihood", 0)
+        assert (options.slots.user, options.slots.item) == ("backbone", "align")
+        assert resolved.text.config.trainable
+        weights = resolved.align.config
+        assert min(weights.rec_weight, weights.match_weight, weights.recon_weight, weights.recon_text_weight) > 0
+    else:
+        assert (options.loss, options.injection, options.normalised) == ("bpr", "kv", False)
+        assert options.align_weight > 0
+        assert options.soft_epochs == 0
+        assert (options.share, options.denoise) == (0.06, "words")
+
+
+@pytest.mark.parametrize("method", ["aligned-mixture", "aligned-mixture-long", "aligned-mixture-hour", "kv-mixture"])
+def test_a_method_of_ours_says_so_in_its_first_lines_and_leaves_the_dial_alone(method):
+    head = recipes.find(method).read_text(encoding="utf-8").split("[")[0]
+    assert "Ours, not a paper's" in head or "aligned-mixture" in head
+    assert recipes.load(method).llm.config.cold_weight == 1

@@ -193,7 +193,7 @@ def run(name: str, source: str, seed: int, options: argparse.Namespace) -> dict[
 
 
 def tests(rows: list[dict[str, Any]], runs: Path) -> list[dict[str, Any]]:
-    """Paired tests on HR@100, one Holm family: retrievers alone against the ID model and ours, mixed against controls."""
+    """Paired tests on HR@100, one Holm family: alone against the ID model and ours, mixed against the controls."""
     out: list[dict[str, Any]] = []
     mine = [row for row in rows if row["IDs"] == "SASRec"]
     seeds = max((sum(row["method"] == name for row in mine) for name in {row["method"] for row in mine}), default=0)
