@@ -4,6 +4,8 @@
 #   TORCH_INDEX  index with the torch wheels to take, e.g. https://download.pytorch.org/whl/cpu
 #                (default: that CPU index on a Linux machine without an NVIDIA driver, if it answers; else pip's own choice)
 #   WORKERS      pytest processes
+#   COVERED      least line coverage that make coverage accepts, in per cent
+#   MUTATE       further options of tools/mutate.py, e.g. MUTATE='--sample 0'
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -13,6 +15,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 WORKERS ?= 2
+COVERED ?= 90
+MUTATE ?=
 PYTHON ?=
 TORCH_INDEX ?= auto
 CPU_INDEX := https://download.pytorch.org/whl/cpu
@@ -27,10 +31,10 @@ export INTERLINGUA_DATA := $(abspath ../shared/data)
 endif
 endif
 
-.PHONY: help venv demo test lint format bench numbers clean
+.PHONY: help venv demo test lint format bench numbers coverage mutate wheel wheel-smoke clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 venv: $(STAMP) ## .venv with everything the demo and the tests need
 
@@ -71,6 +75,28 @@ lint: $(STAMP) ## style and types only
 format: $(STAMP) ## rewrites the code in the project's style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+coverage: $(STAMP) ## the test suite with line coverage; build/coverage/index.html
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov interlingua --cov-report term:skip-covered \
+	  --cov-report html:build/coverage --cov-fail-under $(COVERED) $(PYTEST)
+
+mutate: $(STAMP) ## puts small faults into the wiring and counts those that a test notices (long)
+	@mkdir -p build
+	OMP_NUM_THREADS=1 $(BIN)/python tools/mutate.py --cover --coverage build/mutation --workers $(WORKERS) \
+	  --at-least 0.9 --out build/mutation.json $(MUTATE)
+
+wheel: $(STAMP) ## builds dist/interlingua-VERSION-py3-none-any.whl
+	@rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
+
+wheel-smoke: wheel ## the wheel in an empty environment, far from this checkout: list, run, recommend
+	rm -rf build/smoke && $(BIN)/python -m venv build/smoke
+	@index="$(TORCH_INDEX)"; if [ "$$index" = auto ]; then index=""; fi; \
+	build/smoke/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  $${index:+--extra-index-url "$$index"} dist/interlingua-*.whl
+	cd build/smoke && bin/interlingua list recipes && bin/interlingua run itemknn --data planted --out runs && \
+	  bin/interlingua recommend runs/evaluate-itemknn-* --history i00003,i00017 && \
+	  bin/interlingua run sasrec --data planted --out runs --set backbone.fit.epochs=2
 
 bench: $(STAMP) ## lists the benchmarks; each is a command of its own and says how long it takes
 	@sed -n '/^## /,$$p' benchmarks/README.md
