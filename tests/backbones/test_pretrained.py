@@ -64,6 +64,15 @@ def test_rows_are_joined_by_id(world, tmp_path, kind):
     assert model.score(Queries.of([[0, 2]])).tolist() == [(V @ V[[0, 2]].mean(0)).tolist()]
 
 
+def test_rows_of_users_are_joined_by_id_too(world, tmp_path):
+    rows, order = np.arange(12, dtype=np.float32).reshape(6, 2), [4, 1, 5, 0, 3, 2]
+    np.save(tmp_path / "v.npy", V)
+    np.save(tmp_path / "u.npy", rows[order])
+    (tmp_path / "u.json").write_text(json.dumps([str(world.user_ids[n]) for n in order]))
+    model = solved(world, items=tmp_path / "v.npy", users=tmp_path / "u.npy", user_ids=tmp_path / "u.json")
+    assert model.represent(world.queries(np.arange(6))).tolist() == rows.tolist()
+
+
 def test_without_ids_the_dataset_order_is_assumed_and_counted(world, tmp_path):
     np.save(tmp_path / "v.npy", V)
     assert solved(world, items=tmp_path / "v.npy").item_table().tolist() == V.tolist()

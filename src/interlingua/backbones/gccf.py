@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from interlingua.backbones.lightgcn import LightGcn, LightGcnConfig
@@ -24,7 +24,7 @@ from interlingua.graph import as_nodes, as_tables, propagate
 
 
 class GccfConfig(LightGcnConfig):
-    """Options of :class:`Gccf`; ``layers`` has no meaning here (they are concatenated)."""
+    """Options of :class:`Gccf`."""
 
     num_layers: int = Field(default=2, ge=0)
     """K propagations (RLMRec: 2)"""
@@ -32,6 +32,13 @@ class GccfConfig(LightGcnConfig):
     """a D x D matrix per layer (paper); False: none (RLMRec's code)"""
     self_loops: bool = True
     """an edge from every node to itself (paper)"""
+
+    @field_validator("layers")
+    @classmethod
+    def _concatenated(cls, value: str) -> str:
+        if value != "mean":
+            raise ValueError("GCCF concatenates its layers: it reads no layers; leave the option out")
+        return value
 
 
 class Gccf(LightGcn):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, field_validator
 from torch import Tensor
 
 from interlingua.backbones.lightgcn import LightGcnConfig
@@ -34,6 +34,13 @@ class ViewsConfig(LightGcnConfig):
     contrast_anchors: int | None = Field(None, ge=1)
     """at most so many random users, and items, of a batch are told from their candidates: the same loss in expectation,
     in a fraction of the time (None: all)"""
+
+    @field_validator("keep_rate")
+    @classmethod
+    def _whole_graph(cls, value: float) -> float:
+        if value != 1.0:
+            raise ValueError("only views are thinned here, never the graph itself: leave keep_rate out")
+        return value
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,239 @@
+"""Every option of every component does something: another value gives other losses, weights, vectors or scores.
+
+The registry is walked, so a new option joins by itself. One that only shows beside other options has an entry in
+``BESIDE``; one that cannot be tried here (a path, a precision) names in ``ELSEWHERE`` the tests that would fail
+without it.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from tests.contracts.test_llm import TINY, inputs, model_folder
+
+from interlingua import registry
+from interlingua.config import Config, FitConfig, build
+from interlingua.core import Aligner, Backbone, Joint, Queries, ReaderInputs, Tables
+from interlingua.data.prepared import Prepared
+from interlingua.deploy import aligner_for, deploy
+from interlingua.errors import ConfigError
+from interlingua.fit import fit, seed_all
+from interlingua.text.fields import item_texts, user_texts
+from interlingua.text.rows import finish_rows
+
+__all__ = ["inputs", "model_folder"]  # fixtures
+
+FIT: dict[str, Any] = {"epochs": 2, "steps_per_epoch": 2, "batch_size": 16, "patience": None}
+START: dict[str, Any] = {
+    "embedding_dim": 8, "latent_dim": 8, "max_history": 5, "dropout": 0.0, "dim": 8, "history_length": 3,
+    "num_candidates": 4, "trainable": False, "num_seeds": 10, "num_heads": 2, "num_intents": 4,
+}  # fmt: skip
+"""small values to start from, where a component has the option"""
+OTHER: dict[str, Any] = {
+    "embedding_dim": 16, "num_heads": 4, "max_history": 2, "history_length": 1, "contrast_anchors": 3,
+    "half_life": 2.0, "hidden_dim": 12, "ncf.layers": [16, 8], "dropout": 0.5, "keep_rate": 0.5, "penalty": 5.0,
+    "similarity": "cosine", "last_share": 0.2, "neighbours": 2, "mask_every": 1, "max_title_tokens": 2,
+    "prompted_layers": [0], "readout": 4, "max_title_words": 1, "share": 0.5, "text_below": 10_000, "head_items":
+    5, "num_layers": 1, "fields": ["title"], "template": "sequence", "num_interests": 2, "reduce": 4, "min_texts":
+    4, "max_share": 0.2, "min_similarity": 0.9, "sgl.contrast": "batch", "simgcl.contrast": "all", "dim": 4,
+    "soft_epochs": 1, "pooling": "mean", "kv-prompt.user_template": "none", "kv-prompt.item_template": "none",
+    "slots": {"user": "none"}, "sample_rate": 0.9, "keep": 0.5,
+}  # fmt: skip
+"""by option, or component.option: another value than one that follows from the type"""
+HEAD: dict[str, Any] = {"head_weight": 1.0, "scoring": "head", "template": "next-item-vectors"}
+BESIDE: dict[str, dict[str, Any]] = {
+    "bpr_penalty": {"loss": "bpr-max"},
+    "num_negatives": {"loss": "sampled-ce"},
+    **{f"{name}.num_negatives": {"loss": "softmax"} for name in ("dccf", "gccf", "lightgcn", "sgl", "simgcl")},
+    **{f"{name}.num_negatives": {} for name in ("mf", "ncf")},
+    "maps": {"extraction": "dr"},
+    "textknn.neighbours": {"variant": "item"},
+    "style": {"max_share": 1.0},
+    "min_similarity": {"denoise": "similarity"},
+    "rank": {"maps": "low-rank"},
+    "popularity_correction": {"loss": "softmax"},
+    "kv-prompt.cold_weight": {"residual": True},
+    "injection": {"align_weight": 0.0},
+    "beams": {"scoring": "generate"},
+    **dict.fromkeys(("lm_weight", "distill_weight", "cold_dropout", "head_items", "text_below"), HEAD),
+    "distill_temperature": HEAD | {"distill_weight": 1.0},
+    "residual": HEAD,
+    "cold_weight": HEAD | {"residual": True},
+    "equal": HEAD | {"template": "sequence"},
+    "gru4rec.equal": {}, "sasrec.equal": {},
+    "template": HEAD,
+    "softmax_temperature": {"loss": "softmax"},
+    "k1": {"weighting": "bm25"},
+    "b": {"weighting": "bm25"},
+    "routing_iterations": {"extraction": "dr"},
+    "node_drop": {"augmentation": "node-drop"},
+}  # fmt: skip
+"""by option, or component.option: what else must be set for the option to show"""
+ELSEWHERE: dict[str, str] = {
+    **{f"pretrained.{name}": "backbones/test_pretrained.py" for name in ("items", "item_ids", "users", "user_ids")},
+    "precision": "llm/test_language_models.py",
+    "user_fields": "test_joint_runs.py", "profiles": "text/test_profiles_in_recipes.py",
+    **{f"{name}.model": "llm/test_language_models.py" for name in ("kv-prompt", "soft-prompt")},
+}  # fmt: skip
+"""options that need other files or models than are at hand here: the tests that hold them"""
+
+
+def options_of(kind: str) -> list[tuple[str, str]]:
+    """(component, option) of a kind, without ``fit`` (tests/test_fit.py)."""
+    found = []
+    for name in registry.names(kind):
+        fields = registry.find(kind, name).Config.model_fields
+        found += [(name, o) for o in fields if o != "fit" and o not in ELSEWHERE and f"{name}.{o}" not in ELSEWHERE]
+    return found
+
+
+def named(table: dict[str, Any], name: str, option: str, default: Any) -> Any:
+    """An entry for the component's option, else for the option of any component."""
+    return table.get(f"{name}.{option}", table.get(option, default))
+
+
+def other_value(name: str, option: str, annotation: Any, value: Any) -> Any:
+    """A value that is not ``value``: by name, else by type."""
+    chosen = named(OTHER, name, option, value)
+    if chosen != value:
+        return chosen
+    if typing.get_origin(annotation) is Literal:
+        return next(word for word in typing.get_args(annotation) if word != value)
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, float):
+        return value * 0.5 if value > 0 else 0.5
+    pytest.fail(f"no other value for {option} = {value!r}: give it one in OTHER, or name its test in ELSEWHERE")
+
+
+def pair(cls: Any, name: str, option: str, supplied: dict[str, Any]) -> tuple[Config, Config]:
+    """Small options, and the same with another value of one.
+
+    Raises:
+        ConfigError: the component refuses the other value in words that name the option: it says that it has no use.
+    """
+    fields = cls.Config.model_fields
+    values = {k: v for k, v in START.items() if k in fields}
+    values |= {k: v for k, v in supplied.items() if k in fields and fields[k].annotation in (str, int)}
+    values |= {k: v for k, v in named(BESIDE, name, option, {}).items() if k in fields}
+    if "fit" in fields:
+        values["fit"] = FIT
+    first = build(cls.Config, values, cls.__name__)
+    changed = other_value(name, option, fields[option].annotation, getattr(first, option))
+    return first, build(cls.Config, values | {option: changed}, cls.__name__)
+
+
+def differs(one: list[Any], other: list[Any]) -> bool:
+    return [v.shape for v in one] != [v.shape for v in other] or any(
+        not np.array_equal(a, b) for a, b in zip(one, other, strict=True)
+    )
+
+
+def assert_effect(cls: Any, name: str, option: str, supplied: dict[str, Any], made: Callable[[Any], list[Any]]) -> None:
+    """Another value gives other results, or is refused because the component has no use for the option."""
+    try:
+        first, second = pair(cls, name, option, supplied)
+    except ConfigError as error:
+        if not re.search(rf"\b{option}\b.*leave", str(error)):
+            raise
+        return
+    assert differs(made(first), made(second)), f"{name}.{option} changes nothing"
+
+
+@pytest.mark.parametrize(("name", "option"), options_of("backbone"))
+def test_options_of_backbones(
+    name: str, option: str, world: Prepared, table: Any, queries: Queries, supplied: dict[str, str]
+) -> None:
+    cls: Any = registry.find("backbone", name)
+
+    def made(config: Config) -> list[Any]:
+        seed_all(5)
+        backbone: Backbone = cls(config, world.split.train)
+        losses: list[Any] = []
+        if cls.sampling == "none":
+            backbone.solve(world.split.train, table if cls.needs_text else None)
+        else:
+            joint = Joint(backbone, Aligner(Aligner.Config(), 0, 0))
+            batches = backbone.batches(world.split.train, config.fit)
+            losses = [list(e.losses.values()) for e in fit(joint, batches, config.fit, seed=1, device="cpu")]
+        return [np.array(losses), backbone.eval().score(queries)]
+
+    assert_effect(cls, name, option, supplied, made)
+
+
+@pytest.mark.parametrize(("name", "option"), options_of("align"))
+def test_options_of_aligners(name: str, option: str, world: Prepared, table: Any, supplied: dict[str, str]) -> None:
+    cls: Any = registry.find("align", name)
+    source: Any = registry.find("backbone", "sasrec" if name == "autoencoder" else "mf")
+    values = {k: v for k, v in START.items() if k in source.Config.model_fields}
+
+    def made(config: Config) -> list[Any]:
+        seed_all(5)
+        backbone: Backbone = source(build(source.Config, values | {"fit": FIT}), world.split.train)
+        aligner: Any = aligner_for(cls, config, backbone, table)
+        joint = Joint(backbone, aligner, table, frozen_backbone=name == "autoencoder")
+        losses: list[Any] = []
+        if "fit" in cls.Config.model_fields:
+            options = build(FitConfig, FIT)
+            aligner.start(backbone, table)
+            batches = aligner.batches(backbone, world.split.train, options)
+            losses = [list(e.losses.values()) for e in fit(joint, batches, options, seed=1, device="cpu")]
+        elif name != "none":
+            aligner.solve(backbone, table, world.split.train)
+        joint.eval()
+        deploy(joint)
+        vectors = aligner.export(Tables(None, backbone.item_table().detach()), table)
+        made = [np.array(losses), vectors.items.detach().numpy()]
+        return made if vectors.text_items is None else [*made, vectors.text_items.detach().numpy()]
+
+    assert_effect(cls, name, option, supplied, made)
+
+
+@pytest.mark.parametrize(("name", "option"), [(n, o) for n, o in options_of("text") if n == "lsa"])
+def test_options_of_texts(name: str, option: str, world: Prepared, supplied: dict[str, str]) -> None:
+    """Those that all text sources share, and those of the source that needs no model."""
+    cls: Any = registry.find("text", name)
+
+    def made(config: Any) -> list[Any]:
+        users = user_texts(world.catalogue, config) if config.users == "texts" else None
+        encoder = cls(config, item_texts(world.catalogue, config), user_texts=users)
+        tables = Tables(None if users is None else encoder.rows("users"), encoder.rows("items"))
+        tables = finish_rows(tables, world.split.train, config, 3)
+        return [tables.items.numpy(), *([] if tables.users is None else [tables.users.numpy()])]
+
+    assert_effect(cls, name, option, supplied, made)
+
+
+@pytest.mark.parametrize(("name", "option"), options_of("llm"))
+def test_options_of_readers(
+    name: str, option: str, world: Prepared, queries: Queries, inputs: ReaderInputs, model_folder: str, table: Any
+) -> None:
+    cls: Any = registry.find("llm", name)
+    valid = world.split.queries("valid").slice(0, 40)
+    inputs = replace(inputs, texts=table.items, categories=world.catalogue.items["categories"].to_list())
+
+    def made(config: Any) -> list[Any]:
+        seed_all(5)
+        reader = cls(config, inputs)
+        epochs = fit(reader, reader.batches, config.fit, seed=1, device="cpu")
+        losses = [value for epoch in epochs for value in epoch.losses.values()]
+        reader.calibrate(valid, world.split.valid.items[:40])
+        candidates = np.random.default_rng(0).integers(0, world.split.train.num_items, (len(queries), 4))
+        return [np.array(losses), reader.eval().score(queries, candidates)]
+
+    assert_effect(cls, name, option, {"model": model_folder} | TINY, made)
+
+
+def test_options_that_are_tried_elsewhere_are_named_there() -> None:
+    for option, file in ELSEWHERE.items():
+        text = (Path(__file__).parents[1] / file).read_text(encoding="utf-8")
+        assert re.search(rf"\b{option.split('.')[-1]}\b", text), f"{file} says nothing of {option}"
