@@ -13,6 +13,10 @@ def serve(
     run: RunPath,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on (0: a free one).")] = 8000,
+    queue: Annotated[int, typer.Option(min=0, help="Requests that may wait for the model; more get 429.")] = 16,
+    deadline: Annotated[float, typer.Option(min=0.01, help="Seconds until an unanswered request gets 503.")] = 30.0,
+    drain: Annotated[float, typer.Option(min=0, help="Seconds for the request in work after SIGTERM.")] = 10.0,
+    max_body: Annotated[int, typer.Option(min=1, help="Largest body of a request in bytes; more gets 413.")] = 1 << 20,
     device: Device = "auto",
 ) -> None:
     """Serve recommendations over HTTP (POST /v1/recommend; /docs shows the API)."""
@@ -20,9 +24,13 @@ def serve(
     from interlingua.recommender import load
 
     try:
-        import uvicorn
-
+        from interlingua.serve import server
         from interlingua.serve.app import create_app
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "serve", "interlingua serve") from None
-    uvicorn.run(create_app(load(run, device)), host=host, port=port)
+    from interlingua.serve.limits import ServeLimits
+    from interlingua.serve.queue import WorkQueue
+
+    limits = ServeLimits(queue=queue, deadline_s=deadline, drain_s=drain, max_body=max_body)
+    line = WorkQueue(limits.queue, limits.deadline_s)
+    server.run(create_app(load(run, device), limits, line), line, limits, host, port)

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from interlingua import cancel
 from interlingua.cache_argument import cache_name, cache_of
 from interlingua.errors import ConfigError, MissingExtraError
 from interlingua.llm.locate import Source, locate
@@ -139,6 +140,7 @@ class LanguageModel:
             positions: (B, T) position of each new token; counted from the mask if None.
             layers: return every layer's output.
         """
+        cancel.check()
         if positions is None:
             positions = self._positions(embeds, mask, cache)
         if mask is not None and mask.dim() == 4 and self.config._attn_implementation == "eager":

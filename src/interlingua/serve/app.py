@@ -1,66 +1,73 @@
 """A finished run over HTTP: ``POST /v1/recommend``, health and metrics. One process, one model, answers one at a time.
 
-The handlers are plain functions, so they run in worker threads and health checks are answered while a language model
-works; the model itself is used by one thread at a time.
+Requests wait for the model in a line of bounded length (:mod:`interlingua.serve.queue`); everything else is answered
+beside it, at once. What a client can take is bounded (:mod:`interlingua.serve.limits`).
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from interlingua import __version__
+from interlingua import __version__, cancel
 from interlingua.errors import InterlinguaError
 from interlingua.serve.counts import Counts
+from interlingua.serve.guard import KEY, Guard
+from interlingua.serve.limits import ServeLimits
+from interlingua.serve.queue import BusyError, WorkQueue
 from interlingua.serve.schema import Item, Reason, RecommendRequest, RecommendResponse, Support
 
 if TYPE_CHECKING:
     from interlingua.recommender import Recommender
 
 
-def create_app(recommender: Recommender) -> FastAPI:
+def create_app(recommender: Recommender, limits: ServeLimits | None = None, queue: WorkQueue | None = None) -> FastAPI:
     """The application over one recommender; run it with any ASGI server.
 
     Args:
         recommender: a loaded run. It is asked once at start, so that the first request finds everything loaded.
+        limits: what a client can take. Slow connections are the server's part (:mod:`interlingua.serve.server`).
+        queue: the line in front of the model, where the caller wants to stop it too.
     """
-    counts, one_at_a_time = Counts(), Lock()
+    bounds = limits or ServeLimits()
+    counts, line = Counts(), queue or WorkQueue(bounds.queue, bounds.deadline_s)
 
     @asynccontextmanager
     async def warm(app: FastAPI) -> AsyncIterator[None]:
         recommender.recommend(history=[], k=1)
+        app.state.known = (recommender.train.user_rows, recommender.train.item_rows)  # made now, not in a request
         app.state.ready = True
         yield
         app.state.ready = False
+        line.stop()
 
     app = FastAPI(title="Interlingua", version=__version__, lifespan=warm)
     app.state.ready = False
-    _add_accounting(app, counts)
+    app.add_middleware(Guard, limits=bounds, counts=counts)
+    _add_refusals(app)
 
     @app.post("/v1/recommend")
-    def recommend(request: RecommendRequest) -> RecommendResponse:
+    async def recommend(request: RecommendRequest, http: Request) -> RecommendResponse:
         """The best items for a known user or for a history, with reasons if asked."""
         started = time.perf_counter()
         if request.user_id is not None and request.user_id not in recommender.train.user_rows:
             raise HTTPException(404, f"unknown user {request.user_id!r}: give a history of item ids instead")
-        with one_at_a_time:
-            return answer(recommender, request, started)
+        return await line.do(lambda: answer(recommender, request, started), http.scope[KEY])
 
     @app.get("/health/live")
-    def live() -> dict[str, str]:
+    async def live() -> dict[str, str]:
         """The process answers."""
         return {"status": "alive"}
 
     @app.get("/health/ready")
-    def ready(response: Response) -> dict[str, Any]:
+    async def ready(response: Response) -> dict[str, Any]:
         """The model is loaded and has answered once."""
         response.status_code = 200 if app.state.ready else 503
         return {
@@ -69,10 +76,11 @@ def create_app(recommender: Recommender) -> FastAPI:
             "users": recommender.train.num_users,
             "items": recommender.train.num_items,
             "reranks": recommender.has_reader,
+            "waiting": line.waiting,
         }
 
     @app.get("/metrics", response_class=PlainTextResponse)
-    def metrics() -> str:
+    async def metrics() -> str:
         """Requests and latencies in the Prometheus text format."""
         return counts.text(recommender.version)
 
@@ -112,13 +120,14 @@ def answer(recommender: Recommender, request: RecommendRequest, started: float) 
 
 def reason(recommender: Recommender, item: str, user: str | None, history: Sequence[str] | None) -> Reason:
     """Why this item, with the history items by their ids."""
+    cancel.check()
     why = recommender.explain(item, user=user, history=history)
     support = [Support(**each._asdict()) for each in why.support]
     return Reason(sentence=why.sentence, support=support, from_template=why.from_template)
 
 
-def _add_accounting(app: FastAPI, counts: Counts) -> None:
-    """Counts every request by its route (never by its raw path) and turns refused requests into 422."""
+def _add_refusals(app: FastAPI) -> None:
+    """Turns refused requests into 422, and those that find no place or no time into 429 and 503."""
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -131,13 +140,6 @@ def _add_accounting(app: FastAPI, counts: Counts) -> None:
     async def refused(request: Request, error: InterlinguaError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, status_code=422)
 
-    @app.middleware("http")
-    async def account(request: Request, call: Callable[[Request], Awaitable[Response]]) -> Response:
-        started, status = time.perf_counter(), 500
-        try:
-            response = await call(request)
-            status = response.status_code
-            return response
-        finally:
-            route = request.scope.get("route")
-            counts.add(getattr(route, "path", "unknown"), status, time.perf_counter() - started)
+    @app.exception_handler(BusyError)
+    async def busy(request: Request, error: BusyError) -> JSONResponse:
+        return JSONResponse({"detail": error.reason}, error.status, {"Retry-After": str(error.retry_after)})

@@ -1,0 +1,148 @@
+"""What stands in front of the application: counts and bounds a request's body, and notices when the client goes.
+
+Plain ASGI, so that it works with any server. The body is read here, before the application sees the request: a slow
+sender holds nothing but its own connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from typing import Any
+
+from interlingua.cancel import Cancellation
+from interlingua.serve.counts import Counts
+from interlingua.serve.limits import ServeLimits
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+LINGER_S, LINGER_BYTES = 1.0, 32 << 20
+"""a body that is too large is thrown away for so long before the connection is closed: a client that sends it all
+before it reads would otherwise see a broken connection instead of the answer"""
+BODIES = 32
+"""bodies of the largest size that may be in memory at one time"""
+GONE = 499
+"""in the counts: the client went before there was an answer"""
+KEY = "interlingua.cancellation"
+"""where the application finds the request's :class:`interlingua.cancel.Cancellation` in the ASGI scope"""
+
+
+class Guard:
+    """The application with bounds around it."""
+
+    def __init__(self, app: App, limits: ServeLimits, counts: Counts) -> None:
+        self.app, self.limits, self.counts = app, limits, counts
+        self._held = 0
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """One connection's message: only HTTP requests are bounded and counted."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), GONE
+
+        async def counted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = int(message["status"])
+            await send(message)
+
+        try:
+            await self._bounded(scope, receive, counted)
+        finally:
+            route = scope.get("route")
+            self.counts.add("unknown" if route is None else route.path, status, time.perf_counter() - started)
+
+    async def _bounded(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        body = bytearray()
+        try:
+            problem = await self._read(scope, receive, body)
+            if problem is not None:
+                await _refuse(receive, send, *problem)
+                return
+            await self._answered(scope, receive, send, bytes(body))
+        except ConnectionResetError:
+            return  # the client went while it sent
+        finally:
+            self._held -= len(body)
+
+    async def _read(self, scope: MutableMapping[str, Any], receive: Receive, body: bytearray) -> tuple[int, str] | None:
+        """Reads the whole body; returns status and reason where that is refused."""
+        most = self.limits.max_body
+        announced = dict(scope["headers"]).get(b"content-length", b"")
+        if announced.isdigit() and int(announced[:20]) > most:
+            return 413, f"the body has {int(announced[:20]):,} bytes, more than {most:,}"
+        try:
+            async with asyncio.timeout(self.limits.body_s):
+                more = True
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ConnectionResetError
+                    part = message.get("body", b"")
+                    if len(body) + len(part) > most:
+                        return 413, f"the body has more than {most:,} bytes"
+                    if self._held + len(part) > BODIES * most:
+                        return 503, "too many large bodies at one time; try again later"
+                    body += part
+                    self._held += len(part)
+                    more = message.get("more_body", False)
+        except TimeoutError:
+            return 408, f"the body was not there after {self.limits.body_s:g} s"
+        return None
+
+    async def _answered(self, scope: MutableMapping[str, Any], receive: Receive, send: Send, body: bytes) -> None:
+        """Runs the application on a body that is there, and watches the connection meanwhile."""
+        cancellation = scope[KEY] = Cancellation(self.limits.deadline_s)
+        gone, given = asyncio.Event(), False
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            cancellation.cancel()
+            gone.set()
+
+        async def replay() -> Message:
+            nonlocal given
+            if not given:
+                given = True
+                return {"type": "http.request", "body": body, "more_body": False}
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        watching, running = asyncio.ensure_future(watch()), asyncio.ensure_future(self.app(scope, replay, send))
+        try:
+            await asyncio.wait({watching, running}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():  # the client has gone: whatever waits for the model waits no longer
+                running.cancel()
+                with suppress(asyncio.CancelledError):
+                    await running
+                return
+            running.result()
+        finally:
+            cancellation.cancel()
+            for task in (watching, running):
+                task.cancel()
+
+
+async def _refuse(receive: Receive, send: Send, status: int, reason: str) -> None:
+    """The answer to a request whose body is not read, and the end of its connection."""
+    content = json.dumps({"detail": reason}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
+    headers += [(b"connection", b"close")] + ([(b"retry-after", b"1")] if status == 503 else [])
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content, "more_body": True})
+    thrown = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S if status == 413 else 0):
+            while thrown < LINGER_BYTES:
+                message = await receive()
+                thrown += len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    break
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

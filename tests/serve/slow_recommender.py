@@ -1,0 +1,25 @@
+"""A real recommender whose reasons take a known time, in steps as a language model takes them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from interlingua import cancel
+from interlingua.llm.explain import Explanation
+from interlingua.recommender import Recommender
+
+STEP_S, STEPS = 0.01, 10
+
+
+class SlowRecommender(Recommender):
+    """Each reason takes a tenth of a second; counts the steps."""
+
+    steps = 0
+
+    def explain(self, *_: Any, **__: Any) -> Explanation:
+        for _step in range(STEPS):
+            cancel.check()
+            time.sleep(STEP_S)
+            self.steps += 1
+        return Explanation("Because.", [], from_template=True)
