@@ -20,7 +20,7 @@ LAYERS = {
     "backbones": 3, "text": 3, "align": 3, "llm": 3,
     "fit": 4, "evaluate": 4,
     "recipe": 5, "planner": 5, "session": 5, "cascade": 5, "stages": 5, "export": 5, "recommender": 5,
-    "side_by_side": 5, "showcase": 5, "results": 5, "answers": 5, "neighbours": 5,
+    "side_by_side": 5, "showcase": 5, "results": 5, "several": 5, "answers": 5, "neighbours": 5,
     "cli": 6, "serve": 6, "web": 6, "demo": 6,
 }  # fmt: skip
 """first part of a module's name -> its layer; imports point to the same layer or a lower one"""

@@ -217,7 +217,7 @@ def test_recommend_explain_and_runs_on_the_command_line(run, cli):
     code, out, _ = cli("explain", path, answers[0]["item_id"], "--history", history, "--json")
     assert code == 0
     assert json.loads(out)["sentence"]
-    code, out, _ = cli("runs", "--out", str(run.root), "--json")
+    code, out, _ = cli("runs", "--out", str(run.root), "--stages", "--json")
     assert path in {row["path"] for row in json.loads(out)}
 
 

@@ -54,8 +54,51 @@ def _first_comment(path: Path) -> str:
     return first.removeprefix("#").strip() if first.startswith("#") else ""
 
 
-def runs(out: Out = Path("runs"), as_json: AsJson = False) -> None:
-    """List the finished stages in a runs folder, oldest first."""
+def runs(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Runs, or folders of runs (default: --out).", show_default=False)
+    ] = None,
+    out: Out = Path("runs"),
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option("--metric", help="name@k, e.g. recall@20. Repeatable: the first orders (default: the usual one)."),
+    ] = None,
+    protocol: Annotated[str | None, typer.Option(help="Only this protocol, e.g. full.")] = None,
+    part: Annotated[str | None, typer.Option("--slice", help="Only this slice, e.g. 'cold items'.")] = None,
+    stages: Annotated[bool, typer.Option("--stages", help="List the finished stages instead, oldest first.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the tables as markdown.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show which run is best: a leaderboard per dataset and protocol, with intervals, differences and cost."""
+    if stages:
+        _stages(out, as_json)
+        return
+    from interlingua.evaluate.leaderboard import leaderboards
+
+    paths = folders or [out]
+    found = [path for path in paths if path.is_dir()]
+    boards = leaderboards(found, metrics=metrics or (), protocol=protocol, part=part) if _any_run(found) else []
+    if as_json:
+        print(json.dumps({"leaderboards": [board.to_json() for board in boards]}))
+    elif markdown:
+        from interlingua.evaluate.leaderboard_table import to_markdown
+
+        print("\n".join(to_markdown(board) for board in boards))
+    elif boards:
+        from interlingua.cli.several import show
+
+        show(boards)
+    else:
+        print(f"no finished run in {', '.join(map(str, paths))} (--stages lists what else is finished)")
+
+
+def _any_run(paths: list[Path]) -> bool:
+    """Whether anything was evaluated there; a single run's folder counts, whatever it holds."""
+    return any(any(path.glob("evaluate-*/card.json")) or (path / "card.json").is_file() for path in paths)
+
+
+def _stages(out: Path, as_json: bool) -> None:
+    """The finished stages in a runs folder, oldest first."""
     from interlingua.artifact import listing as stages
 
     found = stages(out)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from interlingua.cli import compare, data, demo, embed, evaluate, listing, profiles, recommend, run, serve
+from interlingua.cli import compare, data, demo, embed, evaluate, listing, profiles, recommend, report, run, serve
 from interlingua.errors import InterlinguaError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("run")(run.run)
 app.command("demo")(demo.demo)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("report")(report.report)
 app.command("profiles")(profiles.profiles)
 app.command("recommend")(recommend.recommend)
 app.command("explain")(recommend.explain)

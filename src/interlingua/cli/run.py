@@ -15,8 +15,19 @@ if TYPE_CHECKING:
 
 
 def run(
-    recipe: Annotated[str, typer.Argument(help="A shipped recipe (interlingua list recipes) or a TOML file.")],
+    recipe: Annotated[
+        list[str],
+        typer.Argument(help="A shipped recipe (interlingua list recipes) or a TOML file. Several need --on."),
+    ],
     data: Data = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on",
+            help="Dataset name, file or folder for all recipes: one split and filter and the same protocols in place "
+            "of their own [data] and [evaluate]; prints their leaderboard.",
+        ),
+    ] = None,
     out: Out = Path("runs"),
     sets: Sets = None,
     seed: Seed = 7,
@@ -25,10 +36,17 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run every stage of a recipe that is not finished yet, and measure the result."""
+    if on is not None or len(recipe) > 1:
+        from interlingua.cli.several import several
+
+        if on is not None and data is not None:
+            raise typer.BadParameter("give --data (one recipe with its own split) or --on, not both")
+        several(recipe, on, out=out, sets=sets or (), seed=seed, device=device, dry_run=dry_run, as_json=as_json)
+        return
     from interlingua import recipe as recipes
     from interlingua import stages
 
-    resolved = recipes.load(recipe, sets or (), data)
+    resolved = recipes.load(recipe[0], sets or (), data)
     if dry_run:
         from interlingua.planner import describe
         from interlingua.session import Session

@@ -16,6 +16,7 @@ import numpy as np
 from interlingua.errors import ArtifactError, ConfigError, unknown
 from interlingua.evaluate.intervals import bootstrap_means, intervals, seed_deviations
 from interlingua.evaluate.metrics import Values
+from interlingua.evaluate.naming import by_path
 from interlingua.evaluate.result import Report
 
 TESTS = ("bootstrap", "wilcoxon", "t")
@@ -172,6 +173,13 @@ def _unseen_seeds(seeds: Mapping[str, Sequence[Report]], test: str) -> tuple[str
     return (f"one training seed of {', '.join(single)}: if it is random, its spread is not in the p-values",)
 
 
+def row_of(name: str, reports: Sequence[Report], metrics: Sequence[str] | None = None) -> Row:
+    """One method of any number of training seeds, as it stands in a table."""
+    seeds = {name: tuple(reports)}
+    names = _shared_metrics(seeds, metrics)
+    return _row(name, seeds[name], {m: np.stack([r.per_user[m] for r in reports]) for m in names})
+
+
 def _check_comparable(seeds: Mapping[str, Sequence[Report]], data: Mapping[str, Mapping[str, Any]]) -> None:
     (name, first), *others = [(name, report) for name, reports in seeds.items() for report in reports]
     for other, report in others:
@@ -192,7 +200,7 @@ def _check_comparable(seeds: Mapping[str, Sequence[Report]], data: Mapping[str, 
 
 def _how_to_agree(one: str, other: str, data: Mapping[str, Mapping[str, Any]]) -> str:
     """What makes two runs read the same data: the options that differ, where both are known."""
-    first, second = (_by_path(data.get(name, {})) for name in (one, other))
+    first, second = (by_path(data.get(name, {})) for name in (one, other))
     paths = [path for path in {**first, **second} if first.get(path) != second.get(path)]
     if not first or not second or not paths:
         return (
@@ -205,14 +213,6 @@ def _how_to_agree(one: str, other: str, data: Mapping[str, Mapping[str, Any]]) -
         "run both with the same (a recipe's own filter and split change a prepared folder too), e.g. "
         f"--set data.{paths[0]}=VALUE"
     )
-
-
-def _by_path(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"filter": {"min_user": 5}}`` -> ``{"filter.min_user": 5}``."""
-    out: dict[str, Any] = {}
-    for key, value in table.items():
-        out |= _by_path(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return out
 
 
 def _shared_metrics(seeds: Mapping[str, Sequence[Report]], wanted: Sequence[str] | None) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from interlingua.core import IntArray
 from interlingua.errors import ConfigError
 from interlingua.evaluate.compare import Comparison, PairedTest, compare
+from interlingua.evaluate.leaderboard import Leaderboard
 from interlingua.evaluate.result import Report, at_slice
 from interlingua.evaluate.svg import Line, Value
 
@@ -99,6 +100,8 @@ class ReportPage:
     curve_labels: tuple[str, str] = ("epochs", "validation metric")
     popularity: tuple[Line, ...] = ()
     """events over items, most popular first"""
+    leaderboards: tuple[Leaderboard, ...] = ()
+    """of several runs, one per dataset and protocol"""
     comparisons: tuple[Comparison, ...] = ()
     people: tuple[Person, ...] = ()
     costs: tuple[Cost, ...] = ()

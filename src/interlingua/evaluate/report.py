@@ -13,6 +13,7 @@ from string import Template
 
 from interlingua.errors import ArtifactError
 from interlingua.evaluate.compare import Comparison
+from interlingua.evaluate.leaderboard_table import to_html as to_html_boards
 from interlingua.evaluate.page import Cost, Method, Person, Recommended, ReportPage, label
 from interlingua.evaluate.svg import STYLE, Value, bar_chart, line_chart, number
 from interlingua.evaluate.table import p_value
@@ -38,6 +39,7 @@ def to_html(page: ReportPage) -> str:
     """The page as text; parts without content are left out, in the table of contents too."""
     parts = [
         ("results", "Results", _headline(page)),
+        ("boards", "Leaderboards", to_html_boards(page.leaderboards)),
         ("cold", "Cold start", _cold_start(page)),
         ("people", "Recommendations and reasons", _people(page.people)),
         ("tests", "Paired tests", _tests(page.comparisons)),

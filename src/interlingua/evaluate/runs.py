@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,15 @@ from typing import Any
 from interlingua import artifact
 from interlingua.errors import ArtifactError, ConfigError, unknown
 from interlingua.evaluate.compare import Comparison, compare
+from interlingua.evaluate.naming import labels
 from interlingua.evaluate.result import USERS_FILE, Report, at_slice, load_report
 
 PROTOCOLS = "protocols"
 """folder of a run that holds one report folder per protocol"""
+
+
+METHOD_OPTIONS = ("retrieve", "retrieve_by")
+"""options of [evaluate] that change a ranking, not how it is measured"""
 
 
 @dataclass(frozen=True)
@@ -32,6 +38,13 @@ class Run:
     """protocol name -> report"""
     data: dict[str, Any] = field(default_factory=dict)
     """the recipe's [data] options; empty where there is no card"""
+    resolved: dict[str, Any] = field(default_factory=dict)
+    """the method: every option of the recipe but those of measuring"""
+    path: Path = Path()
+    seconds: float | None = None
+    """all its stages together"""
+    parameters: int | None = None
+    """trained ones"""
 
 
 def load_run(path: Path | str) -> Run:
@@ -43,7 +56,7 @@ def load_run(path: Path | str) -> Run:
     path = Path(path)
     if (path / USERS_FILE).is_file():
         report = load_report(path)
-        return Run(path.name, str(path), None, path.name, {_short(report): report})
+        return Run(path.name, str(path), None, path.name, {_short(report): report}, path=path)
     card: dict[str, Any] = artifact.load(path).card if (path / artifact.CARD).is_file() else {}
     reports = {p.parent.name: load_report(p.parent) for p in sorted(path.glob(f"{PROTOCOLS}/*/{USERS_FILE}"))}
     if not reports:
@@ -52,18 +65,40 @@ def load_run(path: Path | str) -> Run:
             f"{path} holds no evaluation{kind}; name the folder of a finished run (runs/evaluate-...): "
             "interlingua runs lists them"
         )
-    resolved = card.get("recipe", str(path))
-    if isinstance(resolved, dict):  # how it was measured is the protocol's matter, not the method's
-        resolved = {section: values for section, values in resolved.items() if section != "evaluate"}
-    recipe = json.dumps(resolved, sort_keys=True, default=str)
+    stored = card.get("recipe")
+    resolved = _method(stored) if isinstance(stored, dict) else {}
+    seconds, parameters = _cost(path, card)
     return Run(
         str(card.get("name") or path.name),
-        recipe,
+        json.dumps(resolved, sort_keys=True, default=str) if resolved else str(stored or path),
         card.get("seed"),
         str(card.get("key", path.name))[:8],
         reports,
-        dict(resolved.get("data") or {}) if isinstance(resolved, dict) else {},
+        dict(resolved.get("data") or {}),
+        resolved,
+        path,
+        seconds,
+        parameters,
     )
+
+
+def _method(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without how it was measured, which is the protocol's matter; what is retrieved belongs to the method."""
+    own = {section: values for section, values in recipe.items() if section != "evaluate"}
+    asked = recipe.get("evaluate")
+    kept = {k: asked[k] for k in METHOD_OPTIONS if k in asked} if isinstance(asked, dict) else {}
+    return own | ({"evaluate": kept} if kept else {})
+
+
+def _cost(path: Path, card: dict[str, Any]) -> tuple[float | None, int | None]:
+    """Seconds of all stages, and the parameters that were trained; None where there is no card."""
+    if not card:
+        return None, None
+    cards = [card]
+    for folder in card.get("parents", {}).values():
+        with suppress(ArtifactError):  # a parent that was deleted since costs what is not known
+            cards.append(artifact.load(path.parent / folder, verify=False).card)
+    return sum(float(c["seconds"]) for c in cards), sum(int(c.get("parameters") or 0) for c in cards)
 
 
 def load_runs(path: Path | str) -> list[Run]:
@@ -82,7 +117,7 @@ def _short(report: Report) -> str:
 
 
 def grouped(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Label -> runs: seeds of one recipe together; different recipes of one name are told apart by their keys.
+    """Label -> runs: seeds of one recipe together; different recipes of one name by what differs.
 
     A method that was measured twice (other protocols, the same seed) is one run with the reports of both.
     """
@@ -98,18 +133,20 @@ def grouped(runs: Sequence[Run]) -> dict[str, list[Run]]:
             group[group.index(twin)] = replace(twin, reports={**twin.reports, **run.reports})
         else:
             by_recipe[f"{run.recipe}\0{run.key}"] = [run]
-    names = [group[0].name for group in by_recipe.values()]
-    return {
-        group[0].name if names.count(group[0].name) == 1 else f"{group[0].name} ({group[0].key})": group
-        for group in by_recipe.values()
-    }
+    first = [group[0] for group in by_recipe.values()]
+    named = labels([run.name for run in first], [run.resolved for run in first], [run.key for run in first])
+    return dict(zip(named, by_recipe.values(), strict=True))
 
 
 def _agree(one: Run, other: Run) -> bool:
-    """Whether both were measured on the same users and targets, and protocols that both have are equal throughout."""
+    """Whether both may be one run: the same users and targets, and equal numbers under protocols that both have.
+
+    Other numbers under one recipe and seed come from other files, templates, models or code: they are two methods.
+    """
     if {r.population for r in one.reports.values()} != {r.population for r in other.reports.values()}:
         return False
-    return all(one.reports[n].protocol == r.protocol for n, r in other.reports.items() if n in one.reports)
+    shared = [(one.reports[name], report) for name, report in other.reports.items() if name in one.reports]
+    return all(a.protocol == b.protocol and a.metrics == b.metrics for a, b in shared)
 
 
 def compare_runs(

@@ -58,15 +58,16 @@ def to_markdown(comparison: Comparison) -> str:
     rows = [[row.name, *(cell(row, m) for m in metrics)] for row in comparison.rows]
     parts = [
         f"Protocol: `{comparison.protocol}`, {comparison.n_users} users, 95 % bootstrap intervals in brackets.",
-        _pipes(["run", *metrics], rows),
+        pipes(["run", *metrics], rows),
         f"Paired tests ({comparison.test}, Holm-corrected over {len(comparison.tests)} tests):",
-        _pipes(TEST_COLUMNS, _tests(comparison.tests)),
+        pipes(TEST_COLUMNS, _tests(comparison.tests)),
         *(f"Warning: {warning}" for warning in comparison.warnings),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _pipes(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def pipes(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in line) + " |" for line in lines)
 
