@@ -112,7 +112,9 @@ def shortened(arguments: list[str]) -> list[str]:
 
     named = Path(arguments[1]) if arguments[1].endswith(".toml") else recipes() / f"{arguments[1]}.toml"
     out = list(arguments)
-    if not any(a == "--data" or a.startswith("data.name") for a in out) and named.is_file():
+    if "--on" in out:
+        out[out.index("--on") + 1] = "planted"
+    elif not any(a == "--data" or a.startswith("data.name") for a in out) and named.is_file():
         values = tomllib.loads(named.read_text(encoding="utf-8"))
         if values.get("data", {}).get("name") not in (None, "planted") and not named.is_relative_to(ROOT):
             return out
