@@ -203,7 +203,7 @@ def _how_to_agree(one: str, other: str, data: Mapping[str, Mapping[str, Any]]) -
     first, second = (by_path(data.get(name, {})) for name in (one, other))
     paths = [path for path in {**first, **second} if first.get(path) != second.get(path)]
     if not first or not second or not paths:
-        return "prepare one dataset and run both on it with the same [data] options and seed: interlingua run A B --on DATA"
+        return "prepare one dataset and run both on it with the same options and seed: interlingua run A B --on DATA"
     lines = [f"  {path}: {first.get(path)!r} in {one}, {second.get(path)!r} in {other}" for path in paths]
     return (
         "their [data] options differ:\n" + "\n".join(lines) + "\n"
