@@ -34,7 +34,9 @@ def test_movielens_csv(tmp_path):
     assert out.catalogue.items["tags"].to_list() == ["funny, art, politics", None]
     assert out.catalogue.items["description"].null_count() == 2  # tags are written by users: not a default text
     assert out.catalogue.domain.past == "watched"
-    assert out.card["time"] == {"kind": "seconds", "first": T, "last": T + 1}
+    assert out.card["time"] == {
+        "kind": "seconds", "times": "seconds", "ties": "hash", "first": T, "last": T + 1,
+    }  # fmt: skip
     assert "tags" not in prepare(tmp_path, options={"tags": False}, quiet=True).catalogue.items.columns
 
 
@@ -220,6 +222,7 @@ def test_rlmrec_parts_and_warning_about_profiles(tmp_path):
     pl.DataFrame({"item_id": ["x"], "title": ["X"]}).write_parquet(tmp_path / "items.parquet")
     pl.DataFrame({"user_id": ["a"], "profile": ["likes x"]}).write_parquet(tmp_path / "users.parquet")
     out = prepare(tmp_path, split=SplitConfig(name="given"), quiet=True)
-    assert out.parts.tolist() == [0, 1, 2]
+    parts = dict(zip(out.interactions.item_ids[out.interactions.items].tolist(), out.parts.tolist(), strict=True))
+    assert parts == {"x": 0, "y": 1, "z": 2}  # in whatever order: the three have one time
     assert out.catalogue.users["profile"].to_list() == ["likes x"]
     assert any("optimistic" in w for w in out.card["warnings"])

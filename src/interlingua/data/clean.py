@@ -11,8 +11,10 @@ from pydantic import Field
 
 from interlingua.config import Config
 from interlingua.data.guard import guarded, plain_values
+from interlingua.data.meeting import IdForm, formed, warn_of_twins
 from interlingua.data.raw import EVENT_COLUMNS, ITEM_COLUMNS, Log, Raw
-from interlingua.data.times import FRACTION, as_seconds
+from interlingua.data.ties import TieRule
+from interlingua.data.times import as_seconds
 from interlingua.errors import DataError
 
 PART_NAMES = {
@@ -37,12 +39,19 @@ class CleanConfig(Config):
     """more bad rows than this share are an error in any case: the mapping of columns is then the likelier fault"""
     time_unit: Literal["auto", "s", "ms", "us", "ns", "order"] = "auto"
     """unit of the times. ``auto``: by magnitude, row by row; ``order``: positions in the user's own history"""
+    ids: IdForm = "as-is"
+    """ids of users and items. ``strip``: blanks around them go; ``number``: and ``007``, ``7.0`` are read as ``7``"""
+    ties: TieRule = "hash"
+    """order of a user's events at the same time. ``hash``: of user and item, so that the order of the rows in the file
+    decides nothing; ``file``: as the rows stand, where that order means something"""
     strip_texts: bool = True
     """collapse white space in titles and trim texts"""
 
 
 def clean_events(raw: Raw, config: CleanConfig, log: Log) -> tuple[pl.DataFrame, Literal["seconds", "order"]]:
     """Events with user_id, item_id (String), timestamp (Int64); rating (Float32) and part (Int8) where there are any.
+
+    Where times were no whole numbers, a column ``fraction`` holds what was above them.
 
     Raises:
         DataError: a required column is missing or of a kind that cannot be used, nothing is left, or too many rows
@@ -56,16 +65,20 @@ def clean_events(raw: Raw, config: CleanConfig, log: Log) -> tuple[pl.DataFrame,
             f"{raw.where or raw.name} holds no events: it has columns ({', '.join(events.columns)}) but no rows"
         )
     where = raw.where or raw.name
-    events = plain_values(events, where, raw.columns)
+    events = plain_values(events, where, raw.columns, log)
     for column in EVENT_COLUMNS[:2]:
         with _usable(where, column, raw.columns):
             events = events.with_columns(_as_id(events, column))
+            events = events.with_columns(formed(events[column], config.ids))
+            warn_of_twins(events[column], column.removesuffix("_id"), log)
     bad: dict[str, pl.Series] = {
         "rows without a user id": _empty(events["user_id"]),
         "rows without an item id": _empty(events["item_id"]),
     }
     with _usable(where, "timestamp", raw.columns):
-        events, kind, bad_times = as_seconds(events, config.time_unit, raw.time_unit, log)
+        events, kind, bad_times = as_seconds(
+            events, config.time_unit, raw.time_unit, log, raw.time_format, raw.columns.get("timestamp", "timestamp")
+        )
     bad |= bad_times
     if "rating" in events.columns:
         with _usable(where, "rating", raw.columns):
@@ -75,8 +88,6 @@ def clean_events(raw: Raw, config: CleanConfig, log: Log) -> tuple[pl.DataFrame,
         with _usable(where, "part", raw.columns):
             events, bad["rows in an unknown part"] = _parts(events, raw)
     events = _without(events, raw.events, bad, config, raw, log)
-    if FRACTION in events.columns:  # every later sort by time is stable, so events of one second stay as they are now
-        events = events.sort(FRACTION, maintain_order=True).drop(FRACTION)
     log.step("check", rows, events.height)
     return events, kind
 
@@ -117,7 +128,7 @@ def _ratings(events: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, pl.Series]]:
     given = events["rating"]
     if given.null_count() == events.height:
         return events.drop("rating"), {}
-    parsed = given.cast(pl.Float32, strict=False)
+    parsed = (given.str.strip_chars() if given.dtype == pl.String else given).cast(pl.Float32, strict=False)
     blank = given.is_null() | (given.str.strip_chars() == "") if given.dtype == pl.String else given.is_null()
     return events.with_columns(parsed.alias("rating")), {"rows whose rating is not a number": parsed.is_null() & ~blank}
 
@@ -185,9 +196,10 @@ def clean_texts(
             f"{where}: the table of {what}s has no column {key} (it has {', '.join(frame.columns)}); "
             f"name it with columns.{key}"
         )
-    frame = frame.with_columns(plain_values(frame.select(key), where, {}))
+    frame = frame.with_columns(plain_values(frame.select(key), where, {}, log))
     with _usable(where, key):
         frame = frame.with_columns(_as_id(frame, key))
+        frame = frame.with_columns(formed(frame[key], config.ids))
     unnamed = _empty(frame[key])
     log.decide(
         f"{what} texts without an id, dropped", int(unnamed.sum()), f"give them an id in {where or 'the source'}"

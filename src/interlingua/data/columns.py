@@ -43,6 +43,9 @@ USER_ROLES: Roles = {
 }
 """The same for users"""
 
+TIME_FORMAT = "time_format"
+"""Stands among the roles in ``columns``, but names no column: how the times are written (see :mod:`~.dates`)"""
+
 
 def plain(name: str) -> str:
     """``"User ID:token"`` -> ``"user_id"``."""
@@ -107,7 +110,7 @@ def check_roles(given: Mapping[str, str]) -> None:
     Raises:
         DataError: with the nearest role.
     """
-    known = {*EVENT_ROLES, *ITEM_ROLES, *USER_ROLES}
+    known = {*EVENT_ROLES, *ITEM_ROLES, *USER_ROLES, TIME_FORMAT}
     for role in given:
         if role not in known:
             raise DataError(unknown("role", role, known, "columns"))

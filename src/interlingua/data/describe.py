@@ -13,7 +13,7 @@ from interlingua.core import IntArray
 from interlingua.data.interactions import Interactions
 from interlingua.data.prepared import Prepared
 from interlingua.data.split import Targets
-from interlingua.data.splitting import TEST, TRAIN, UNUSED, VALID
+from interlingua.data.splitting import TEST, TRAIN, UNUSED, VALID, tied_at_targets
 
 BUCKETS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 100_000, 1_000_000)
 """Lower bounds of the histogram's bars"""
@@ -84,6 +84,8 @@ def describe(prepared: Prepared) -> dict[str, Any]:
         "texts": _texts(prepared),
         "repeated_pairs": _repeated_pairs(events),
         "cold": _cold(prepared),
+        "columns": {f"column of {role}": column for role, column in prepared.card["columns"].items()},
+        "reading": prepared.card.get("reading", {}),
         "steps": prepared.card["steps"],
         "decisions": prepared.card["decisions"],
     }
@@ -112,21 +114,16 @@ def _time(prepared: Prepared) -> dict[str, Any]:
     tied = same_user & (events.times[1:] == events.times[:-1])
     out: dict[str, Any] = {
         "kind": kind,
+        "times": prepared.card["time"].get("times", kind),
+        "ties": prepared.card["time"].get("ties", "file"),
         "users_with_ties": len(np.unique(events.users[1:][tied])),
-        "users_with_a_tie_at_the_held_out_events": _ties_at_targets(prepared),
+        "users_with_a_tie_at_the_held_out_events": tied_at_targets(events, prepared.parts),
         "events_tied_with_the_one_before": int(tied.sum()),
     }
     if kind == "seconds" and len(events):
         first, last = (datetime.fromtimestamp(int(t), UTC) for t in (events.times.min(), events.times.max()))
         out |= {"first": first.isoformat(), "last": last.isoformat(), "days": (last - first).days}
     return out
-
-
-def _ties_at_targets(prepared: Prepared) -> int:
-    """Users of whom a held-out event and one of an earlier part have the same time: the order of the file decided."""
-    events, parts = prepared.interactions, prepared.parts
-    tied = (events.users[1:] == events.users[:-1]) & (events.times[1:] == events.times[:-1]) & (parts[1:] != parts[:-1])
-    return len(np.unique(events.users[1:][tied]))
 
 
 def _texts(prepared: Prepared) -> dict[str, Any]:
@@ -200,10 +197,11 @@ def _warnings(prepared: Prepared, facts: Mapping[str, Any]) -> list[str]:
             f"leak in time: {late:.0%} of the test events lie before the last training event, so others' futures are "
             'known; split = "global-time" avoids that'
         )
-    if ties := facts["time"]["users_with_a_tie_at_the_held_out_events"]:
+    found += prepared.split.notes
+    if "ratings" in facts and prepared.card["filter"].get("min_rating") is None:
         found.append(
-            f"ties in time: for {ties:,} users the held-out event has the same time as another event; the file's "
-            "order decided"
+            "there are ratings and no filter.min_rating: a low rating counts like a high one, so that what somebody "
+            "disliked is recommended and named as a reason (e.g. filter.min_rating = 4)"
         )
     if lonely := facts["cold"]["users_with_one_event"]:
         found.append(f"{lonely:,} users have one event: they can be trained on, but not evaluated")
@@ -229,8 +227,11 @@ def render(facts: Mapping[str, Any]) -> str:
     if "first" in time:
         lines.append(f"  from {time['first'][:10]} to {time['last'][:10]} ({time['days']:,} days)")
     else:
-        lines.append("  times: only the order within each user is known")
+        what = {"positions": " (positions in each user's own history)", "rows": " (no times; the order of the rows)"}
+        lines.append(f"  times: only the order within each user is known{what.get(time['times'], '')}")
     lines.append(f"  licence: {facts['licence']}" + (f"  {facts['url']}" if facts["url"] else ""))
+    columns = facts["columns"] | facts["reading"]
+    lines += [f"  read: {what}: {how}" for what, how in columns.items()]
     for key, title in (("history_length", "events of a user"), ("popularity", "events of an item")):
         part = facts[key]
         extra = f", Gini {part['gini']:.2f}, top 10 % have {part['top_10_percent_share']:.0%}" if "gini" in part else ""

@@ -8,6 +8,8 @@ from typing import Any
 
 import polars as pl
 
+from interlingua.data.meeting import text_of_bytes, text_of_objects
+from interlingua.data.raw import Log
 from interlingua.errors import ConfigError, DataError
 
 
@@ -55,20 +57,24 @@ def require_columns(frame: pl.DataFrame, needed: tuple[str, ...], where: str, se
         )
 
 
-def plain_values(frame: pl.DataFrame, where: str, source: Mapping[str, str]) -> pl.DataFrame:
-    """The frame with categories and bytes as text; one value per row in every column.
+def plain_values(frame: pl.DataFrame, where: str, source: Mapping[str, str], log: Log) -> pl.DataFrame:
+    """The frame with categories, bytes and UUIDs as text; one value per row in every column.
 
     Args:
         frame: columns named by role.
         where: file or object, for error messages.
         source: role -> column of the source, for error messages.
+        log: told how bytes were read.
 
     Raises:
         DataError: a column of lists, structures or Python objects, or times without a day.
     """
-    text = []
+    text: list[pl.Expr | pl.Series] = []
     for column, kind in frame.schema.items():
         named = f"the column {source.get(column, column)} ({column}) holds {kind}"
+        if kind == pl.Object and (known := text_of_objects(frame[column])) is not None:
+            text.append(known)
+            continue
         if kind.is_nested() or kind == pl.Object:
             raise DataError(f"{where}: {named}, not one value per row; choose another with columns.{column}")
         if column == "timestamp" and kind in (pl.Time, pl.Duration):
@@ -76,6 +82,10 @@ def plain_values(frame: pl.DataFrame, where: str, source: Mapping[str, str]) -> 
                 f"{where}: {named}, which is no moment; give dates or seconds since 1970, "
                 "or choose another with columns.timestamp"
             )
-        if kind in (pl.Categorical, pl.Enum, pl.Binary):
+        if kind == pl.Binary:
+            values, how = text_of_bytes(frame[column])
+            log.reads(f"bytes of {column}", how)
+            text.append(values)
+        if kind in (pl.Categorical, pl.Enum):
             text.append(pl.col(column).cast(pl.String, strict=False))
     return frame.with_columns(text) if text else frame

@@ -11,11 +11,12 @@ import polars as pl
 from interlingua.core import Domain
 from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, Roles, check_texts, of_texts, rename
 from interlingua.data.guard import refuse_unused
+from interlingua.data.prepared import is_prepared
 from interlingua.data.raw import Log, Raw
 from interlingua.errors import DataError
 
 EVENTS = "interactions.parquet"
-TIME_KINDS = {"order": "order", "none": "order", "seconds": "s", "s": "s", "ms": "ms", "unix": "s"}
+TIME_KINDS = {"order": "order", "none": "none", "seconds": "s", "s": "s", "ms": "ms", "unix": "s"}
 
 
 class ParquetFolder:
@@ -84,6 +85,8 @@ def read_folder(path: Path, columns: dict[str, str], log: Log) -> Raw:
         ),
         url=str(meta.get("url") or ""),
         time_unit=TIME_KINDS.get(str(kind)),
+        times=_table(meta, "time").get("times") if is_prepared(path) else None,
+        ties=str(_table(meta, "time").get("ties", "file")) if is_prepared(path) else None,
         keep_items=_table(meta, "filter").get("items_without_events") == "keep",
         where=str(path / EVENTS),
         items_where=str(path / "items.parquet"),

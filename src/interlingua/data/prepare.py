@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import polars as pl
 from pydantic import Field, field_validator
 
@@ -15,12 +13,16 @@ from interlingua.config import C, Config, build
 from interlingua.core import Domain
 from interlingua.data.catalogue import Catalogue
 from interlingua.data.clean import CleanConfig, align_texts, clean_events, clean_texts
+from interlingua.data.encode import compact, encode, sampled
 from interlingua.data.filter import FilterConfig, keep_mask
 from interlingua.data.interactions import Interactions
-from interlingua.data.prepared import Prepared, fingerprint, id_array, is_prepared, load, save
-from interlingua.data.raw import Log, Raw, TimeKind
+from interlingua.data.meeting import check_meeting
+from interlingua.data.positions import what_times
+from interlingua.data.prepared import Prepared, fingerprint, is_prepared, load, save
+from interlingua.data.raw import Log, Raw
 from interlingua.data.source import here, read
-from interlingua.data.splitting import Parts, SplitConfig, divide
+from interlingua.data.split import Split
+from interlingua.data.splitting import SplitConfig, divide
 from interlingua.errors import ConfigError, DataError, shown
 
 __all__ = [
@@ -48,7 +50,8 @@ class DataConfig(Config):
     clean: CleanConfig = CleanConfig()
     """what happens to rows that cannot be used"""
     columns: dict[str, str] = Field(default_factory=dict)
-    """role -> column of the source, e.g. ``{user_id = "reader", item_id = "isbn"}``; the rest is guessed and shown"""
+    """role -> column of the source, e.g. ``{user_id = "reader", item_id = "isbn"}``; the rest is guessed and shown;
+    ``time_format``: how times are written, as ``strptime`` takes it, or ``unix``, ``unix-ms``"""
     domain: dict[str, str] = Field(default_factory=dict)
     """words for prompts: noun, verb, past; what is not given comes from the source"""
     options: dict[str, Any] = Field(default_factory=dict)
@@ -143,50 +146,86 @@ def prepare_raw(
 ) -> Prepared:
     """:func:`prepare` for rows that a reader has found."""
     filter, split, clean = filter or FilterConfig(), split or SplitConfig(), clean or CleanConfig()
+    ties = tie_rule(raw, clean)
     events, kind = clean_events(raw, clean, log)
     texts = clean_texts(raw.items, "item_id", "item", clean, log, raw.items_where or raw.where)
     has_user_texts = raw.users is not None and raw.users.width > 1
     user_texts = None
     if has_user_texts:
         user_texts = clean_texts(raw.users, "user_id", "user", clean, log, raw.users_where or raw.where)
+    _check_ids(events, texts, user_texts, raw, log)
     raw.events = pl.DataFrame()  # ten million rows of strings need not wait for the end
-    interactions, given = _encode(events, kind)
+    interactions, given = encode(events, "hash" if ties == "hash" and raw.ties is None else "file", log)
     del events
-    interactions, given = _sampled(interactions, given, max_users, seed, log)
+    times = raw.times or what_times(interactions, kind, raw.time_unit, ties)
+    if kind == "seconds" and times == "positions":
+        log.warn("every user's times are 0, 1, 2, ...: they are taken for positions in the user's own history")
+        kind = "order"
+    interactions, given = sampled(interactions, given, max_users, seed, log)
     mask = keep_mask(interactions.users, interactions.items, interactions.ratings, filter, log)
     extra = texts["item_id"] if filter.items_without_events == "keep" or raw.keep_items else None
-    interactions, given = _compact(interactions, given, mask, extra)
+    interactions, given = compact(interactions, given, mask, extra)
     if not len(interactions):
         raise DataError(
             f"{raw.where or raw.name}: no events are left after filtering with {filter!r}; lower the thresholds"
         )
     catalogue = _catalogue(interactions, texts, user_texts, raw, domain or {}, log)
-    parts, divided = divide(interactions, given, split, kind, seed, log)
+    parts, divided = divide(interactions, given, split, kind, seed, log, ties, times)
+    first, last = int(interactions.times.min()), int(interactions.times.max())
     card = {
         "name": raw.name,
         "domain": vars(catalogue.domain),
-        "time": {"kind": kind, "first": int(interactions.times.min()), "last": int(interactions.times.max())},
+        "time": {"kind": kind, "times": times, "ties": ties, "first": first, "last": last},
         "licence": raw.licence,
         "url": raw.url,
         "columns": dict(raw.columns),
+        "reading": log.reading,
         "filter": filter.model_dump(),
-        "split": split.model_dump()
-        | {"protocol": divided.protocol, "seed": seed, "valid_in_test_history": divided.valid_in_test_history},
+        "split": split.model_dump() | _divided_how(divided, seed),
         "clean": clean.model_dump(),
-        "counts": {
-            "users": interactions.num_users,
-            "items": interactions.num_items,
-            "events": len(interactions),
-            "train": len(divided.train),
-            "valid": len(divided.valid.items),
-            "test": len(divided.test.items),
-        },
+        "counts": _counts(interactions, divided),
         "steps": log.steps,
         "decisions": log.decisions,
         "warnings": log.warnings,
     }
     card["fingerprint"] = fingerprint(interactions, catalogue, parts, divided.protocol)
     return Prepared(interactions, catalogue, divided, card, parts, raw.path)
+
+
+def _check_ids(events: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame | None, raw: Raw, log: Log) -> None:
+    """The tables of texts against the events, where they are tables of their own."""
+    here = raw.where or raw.name
+    if raw.items is not None:
+        check_meeting(events["item_id"], items["item_id"], "item", raw.items_where or here, here, log)
+    if users is not None:
+        check_meeting(events["user_id"], users["user_id"], "user", raw.users_where or here, here, log)
+
+
+def _divided_how(split: Split, seed: int) -> dict[str, Any]:
+    how = {"protocol": split.protocol, "seed": seed, "valid_in_test_history": split.valid_in_test_history}
+    return how | {"notes": list(split.notes)}
+
+
+def _counts(interactions: Interactions, split: Split) -> dict[str, int]:
+    held = {"train": len(split.train), "valid": len(split.valid.items), "test": len(split.test.items)}
+    return {
+        "users": interactions.num_users,
+        "items": interactions.num_items,
+        "events": len(interactions),
+        **held,
+    }
+
+
+def tie_rule(raw: Raw, clean: CleanConfig) -> str:
+    """How events of equal times are ordered: ``hash``, ``file``, or ``rows`` where there are no times at all.
+
+    The rows of a prepared dataset stand in their order already: its own rule holds on.
+    """
+    events = raw.events
+    untimed = raw.time_unit == "none" and clean.time_unit == "auto"
+    if untimed or "timestamp" not in events.columns or events["timestamp"].null_count() == events.height:
+        return "rows"
+    return raw.ties or clean.ties
 
 
 def prepare_config(config: DataConfig, seed: int, source: Any = None) -> Prepared:
@@ -219,65 +258,6 @@ def _is_prepared(source: Any) -> bool:
 def _folder(source: Any) -> Any:
     """Where a named source lies, else what was given."""
     return here(str(source)) or source if isinstance(source, str | Path) else source
-
-
-def _encode(events: pl.DataFrame, kind: TimeKind) -> tuple[Interactions, Parts | None]:
-    """Events as rows of sorted ids, in the order (user, time)."""
-    rows, ids = {}, {}
-    for column in ("user_id", "item_id"):
-        names = events[column].unique().sort()
-        codes = events[column].cast(pl.Enum(names)).to_physical()
-        rows[column], ids[column] = codes.cast(pl.Int32).to_numpy(), id_array(names)
-    times = events["timestamp"].to_numpy()
-    order = _order(rows["user_id"], times)
-    ratings = events["rating"].to_numpy()[order] if "rating" in events.columns else None
-    given = events["part"].to_numpy()[order] if "part" in events.columns else None
-    users, items = rows["user_id"][order], rows["item_id"][order]
-    return Interactions(ids["user_id"], ids["item_id"], users, items, times[order], ratings), given
-
-
-def _order(users: npt.NDArray[np.int32], times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Stable order by (user, time): one sort of one key where both fit into 63 bits, else two."""
-    if not len(users):
-        return np.zeros(0, np.int64)
-    first, last = int(times.min()), int(times.max())
-    span = last - first + 1
-    if (int(users.max()) + 1) * span < 2**63:
-        return np.argsort(users.astype(np.int64) * span + (times - first), kind="stable")
-    return np.lexsort((times, users))
-
-
-def _sampled(
-    interactions: Interactions, given: Parts | None, max_users: int | None, seed: int, log: Log
-) -> tuple[Interactions, Parts | None]:
-    if max_users is None or max_users >= interactions.num_users:
-        return interactions, given
-    chosen = np.zeros(interactions.num_users, bool)
-    chosen[np.random.default_rng(seed).permutation(interactions.num_users)[:max_users]] = True
-    keep = chosen[interactions.users]
-    log.step(f"sample of {max_users:,} users (seed {seed})", len(interactions), int(keep.sum()))
-    return _compact(interactions, given, keep, None)
-
-
-def _compact(
-    interactions: Interactions, given: Parts | None, mask: npt.NDArray[np.bool_], extra: pl.Series | None
-) -> tuple[Interactions, Parts | None]:
-    """Only the events in ``mask``, with rows for the users and items that remain (and the items in ``extra``)."""
-    kept = interactions.only(mask)
-    has_user = np.bincount(kept.users, minlength=interactions.num_users) > 0
-    has_item = np.bincount(kept.items, minlength=interactions.num_items) > 0
-    user_row, item_row = np.cumsum(has_user) - 1, np.cumsum(has_item) - 1
-    item_ids = interactions.item_ids[has_item]
-    items = item_row[kept.items].astype(np.int32)
-    if extra is not None:
-        everything = pl.concat([pl.Series(item_ids.tolist(), dtype=pl.String), extra]).unique().sort()
-        position = everything.cast(pl.Enum(everything)).to_physical()
-        row_of = dict(zip(everything.to_list(), position.to_list(), strict=True))
-        items = np.array([row_of[str(i)] for i in item_ids], np.int32)[items]
-        item_ids = id_array(everything)
-    users = user_row[kept.users].astype(np.int32)
-    out = Interactions(interactions.user_ids[has_user], item_ids, users, items, kept.times, kept.ratings)
-    return out, None if given is None else given[mask]
 
 
 def _catalogue(

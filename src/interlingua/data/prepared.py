@@ -209,7 +209,7 @@ def load(folder: Path | str, *, verify: bool = True) -> Prepared:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         schema, expected, kind = card.pop("schema"), card["fingerprint"], card["time"]["kind"]
         domain, protocol = Domain(**card["domain"]), card["split"]["protocol"]
-        valid_known = card["split"]["valid_in_test_history"]
+        valid_known, notes = card["split"]["valid_in_test_history"], tuple(card["split"].get("notes", ()))
     except FileNotFoundError:
         raise DataError(
             f"{folder} holds no prepared dataset ({CARD} is missing); "
@@ -234,7 +234,7 @@ def load(folder: Path | str, *, verify: bool = True) -> Prepared:
             f"{folder} was changed after it was written: fingerprint {got[:12]} instead of {expected[:12]}; "
             "prepare it again"
         )
-    split = of_parts(events, parts, protocol=protocol, valid_known=valid_known, kind=kind)
+    split = of_parts(events, parts, protocol=protocol, valid_known=valid_known, kind=kind, notes=notes)
     return Prepared(events, catalogue, split, card, parts, folder)
 
 

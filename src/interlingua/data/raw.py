@@ -31,6 +31,15 @@ class Log:
     """what was changed or dropped, how often, an example, and the option that undoes it"""
     warnings: list[str] = field(default_factory=list)
     """what a reader of results should know"""
+    reading: dict[str, str] = field(default_factory=dict)
+    """how columns and files were read: ids, times, ratings, encoding, quotes"""
+
+    def reads(self, what: str, how: str) -> None:
+        """How something was read; the same thing of several files is listed."""
+        known = self.reading.get(what)
+        if known is None or how not in known.split("; "):
+            self.reading[what] = how if known is None else f"{known}; {how}"
+            self._show(f"data: {what}: {how}")
 
     def step(self, name: str, rows_in: int, rows_out: int, **more: Any) -> None:
         """Rows in and out of one step."""
@@ -84,7 +93,13 @@ class Raw:
     url: str = ""
     """where the source can be got"""
     time_unit: str | None = None
-    """what the source says of its times (``s``, ``ms``, ``order``); None: guess from the values"""
+    """what the source says of its times (``s``, ``ms``, ``order``, ``none``); None: guess from the values"""
+    times: str | None = None
+    """what the times were found to be (a dataset prepared so, whose filter may have made gaps)"""
+    time_format: str | None = None
+    """how the user says that times are written (``columns.time_format``)"""
+    ties: str | None = None
+    """the rule by which rows of equal times were put into the order in which they stand (a dataset prepared so)"""
     keep_items: bool = False
     """the source says that items without an event belong to the catalogue (a dataset prepared so)"""
     where: str = ""

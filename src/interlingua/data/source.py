@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from interlingua import registry
-from interlingua.data.columns import check_roles
+from interlingua.data.columns import TIME_FORMAT, check_roles
 from interlingua.data.datasets import KNOWN, Dataset
 from interlingua.data.frames import is_frame, read_frames
 from interlingua.data.guard import guarded, refuse_unused
@@ -35,6 +35,16 @@ def read(
         DataError: nothing there, no reader for it, or the reader cannot read it.
         ConfigError: options or columns that the reader does not take.
     """
+    form = columns.get(TIME_FORMAT)
+    columns = {role: column for role, column in columns.items() if role != TIME_FORMAT}
+    raw = _read(source, columns=columns, options=options, reader=reader, seed=seed, log=log)
+    raw.time_format = form
+    return raw
+
+
+def _read(
+    source: Any, *, columns: Mapping[str, str], options: Mapping[str, Any], reader: str | None, seed: int, log: Log
+) -> Raw:
     check_roles(columns)
     if is_frame(source) or isinstance(source, Mapping):
         refuse_unused("frames", "options", options, "columns.*; what texts there are comes as frames of their own")

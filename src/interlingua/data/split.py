@@ -59,6 +59,8 @@ class Split:
     """leave-one-out: the validation item belongs to the history at test time; given 3:1:1 splits: it does not"""
     horizon: int | None = None
     """time of the last training event (None: order only)"""
+    notes: tuple[str, ...] = ()
+    """what a reader of results should know of how the events were divided"""
 
     def targets(self, part: Part) -> Targets:
         """Held-out items of a part. Only evaluation opens ``test``."""

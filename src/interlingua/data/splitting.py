@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from interlingua.config import Config
 from interlingua.data.interactions import Interactions
+from interlingua.data.positions import WHY_NOT, Times
 from interlingua.data.raw import Log, TimeKind
 from interlingua.data.split import Split, Targets
 from interlingua.errors import DataError
@@ -122,7 +123,32 @@ def _moment(times: npt.NDArray[np.int64], share: float) -> int:
     return moment
 
 
-def of_parts(interactions: Interactions, parts: Parts, *, protocol: str, valid_known: bool, kind: TimeKind) -> Split:
+def tied_at_targets(interactions: Interactions, parts: Parts) -> int:
+    """Users of whom a held-out event has the same time as one of another part."""
+    users, times = interactions.users, interactions.times
+    tied = (users[1:] == users[:-1]) & (times[1:] == times[:-1]) & (parts[1:] != parts[:-1])
+    return len(np.unique(users[1:][tied]))
+
+
+def tie_notes(interactions: Interactions, parts: Parts, config: SplitConfig, ties: str) -> tuple[str, ...]:
+    """What decided between events of equal times, where a split by time had to choose."""
+    by_time = config.name == "leave-one-out" or (config.name, config.by) == ("ratio", "time")
+    tied = tied_at_targets(interactions, parts)
+    if ties == "rows" or not tied or not (by_time or config.targets == "next"):
+        return ()
+    what = {"hash": "a hash of user and item"}.get(ties, "the order of the file")
+    return (f"ties in time: for {tied:,} users a held-out event has the time of another one; {what} decided",)
+
+
+def of_parts(
+    interactions: Interactions,
+    parts: Parts,
+    *,
+    protocol: str,
+    valid_known: bool,
+    kind: TimeKind,
+    notes: tuple[str, ...] = (),
+) -> Split:
     """The :class:`Split` that the codes describe."""
     train = interactions.only(parts == TRAIN)
     held = {}
@@ -130,13 +156,30 @@ def of_parts(interactions: Interactions, parts: Parts, *, protocol: str, valid_k
         rows = parts == part
         held[part] = Targets.of(interactions.users[rows], interactions.items[rows])
     horizon = int(train.times.max()) if kind == "seconds" and len(train) else None
-    return Split(train, held[VALID], held[TEST], protocol, valid_known, horizon)
+    return Split(train, held[VALID], held[TEST], protocol, valid_known, horizon, notes)
 
 
 def divide(
-    interactions: Interactions, given: Parts | None, config: SplitConfig, kind: TimeKind, seed: int, log: Log
+    interactions: Interactions,
+    given: Parts | None,
+    config: SplitConfig,
+    kind: TimeKind,
+    seed: int,
+    log: Log,
+    ties: str = "file",
+    times: Times | None = None,
 ) -> tuple[Parts, Split]:
     """Codes and split of the interactions.
+
+    Args:
+        interactions: in their order.
+        given: (N,) codes that the source has, for ``given``.
+        config: which split.
+        kind: what the times are.
+        seed: of random splits.
+        log: told of sizes.
+        ties: the rule by which events of equal times were ordered (:mod:`interlingua.data.ties`, or ``rows``).
+        times: what the times are (None: what ``kind`` says).
 
     Raises:
         DataError: the split needs what the source lacks (real times, a given column).
@@ -157,8 +200,7 @@ def divide(
     elif config.name == "global-time":
         if kind != "seconds":
             raise DataError(
-                'split "global-time" needs times that are comparable between users, but this source has only an order; '
-                'use split = "leave-one-out" or "ratio"'
+                f'split "global-time" needs times that are comparable between users: {WHY_NOT[times or "order"]}'
             )
         parts, valid_from, test_from = global_time(interactions, config)
         more = {"valid_from": str(valid_from), "test_from": str(test_from)}
@@ -182,7 +224,8 @@ def divide(
             log.warn(f"the {PARTS[code]} part is empty: nothing can be measured on it")
     log.decide("events after a user's next one, in no part", int(counts[UNUSED]), 'split.targets = "all"')
     protocol = protocol_id(config, seed)
-    return parts, of_parts(interactions, parts, protocol=protocol, valid_known=valid_known, kind=kind)
+    notes = tie_notes(interactions, parts, config, ties)
+    return parts, of_parts(interactions, parts, protocol=protocol, valid_known=valid_known, kind=kind, notes=notes)
 
 
 def protocol_id(config: SplitConfig, seed: int) -> str:

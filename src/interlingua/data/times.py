@@ -6,7 +6,9 @@ from typing import Literal
 
 import polars as pl
 
+from interlingua.data.dates import read_calendar_numbers, read_dates, read_format
 from interlingua.data.raw import Log, TimeKind
+from interlingua.errors import ConfigError, DataError
 
 TimeUnit = Literal["auto", "s", "ms", "us", "ns", "order"]
 EARLIEST_S = 100_000_000
@@ -17,15 +19,18 @@ PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 UPPER = {"s": 10**11, "ms": 10**14, "us": 10**17}
 """A value below this bound is taken to be in that unit (10^11 s is the year 5138)"""
 NAMES = {"ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+FORMS = {"unix": "s", "unix-ms": "ms", "unix-us": "us", "unix-ns": "ns"}
+"""Values of ``columns.time_format`` that are units"""
 UNDO = "clean.time_unit"
-
 FRACTION = "fraction"
 """Column for what is lost of a time when it becomes a whole number: events of one second keep their order by it"""
 
 Result = tuple[pl.DataFrame, TimeKind, dict[str, pl.Series]]
 
 
-def as_seconds(events: pl.DataFrame, unit: TimeUnit, said: str | None, log: Log) -> Result:
+def as_seconds(
+    events: pl.DataFrame, unit: TimeUnit, said: str | None, log: Log, form: str | None = None, column: str = "timestamp"
+) -> Result:
     """The events with an Int64 ``timestamp``, what it means, and masks of rows whose time cannot be used.
 
     Where a time was no whole second (or no whole position), a column ``fraction`` says by how much it lay above.
@@ -34,17 +39,27 @@ def as_seconds(events: pl.DataFrame, unit: TimeUnit, said: str | None, log: Log)
         events: may lack ``timestamp``.
         unit: what the user says, or ``auto``.
         said: what the source says (used where the user leaves it open).
-        log: told of conversions.
+        log: told how the times were read, and of conversions.
+        form: ``unix``, ``unix-ms``, ... or a format of ``strptime``, from the user.
+        column: name of the source's column, for errors.
+
+    Raises:
+        DataError: dates whose days and months cannot be told apart, or that ``form`` does not fit.
+        ConfigError: ``form`` and ``unit`` contradict each other.
     """
     if "timestamp" not in events.columns or events["timestamp"].null_count() == events.height:
         log.warn("the source has no times: the order of a user's events is the order of the rows")
+        log.reads("times", "none: the order of the rows")
         order = pl.int_range(pl.len(), dtype=pl.Int64).alias("timestamp")
         return events.with_columns(order), "order", {}
+    if said == "none" and unit == "auto":
+        log.warn("the source says that its times mean nothing: the order of a user's events is the order of the rows")
+        said = "order"
     given = events["timestamp"]
-    values, fraction, is_date = _whole_numbers(given)
+    chosen, form = _wanted(given, unit, said, form)
+    values, fraction, date = _whole_numbers(given, form, chosen, column)
     missing = {"rows without a readable time": values.is_null()}
-    chosen = said if unit == "auto" and said else unit
-    if is_date:
+    if date:
         chosen = "s"
     if chosen == "auto":
         values, fraction, kind, impossible = _guessed(values, fraction, log)
@@ -54,10 +69,13 @@ def as_seconds(events: pl.DataFrame, unit: TimeUnit, said: str | None, log: Log)
         if chosen != "s":
             values, fraction = _divided(values, PER_SECOND[chosen])
         kind, impossible = "seconds", (values < 0) | (values > LATEST_S)
+    how = {"auto": "seconds since 1970, by their size", "order": "positions"}
+    plain = "positions, by their size" if (chosen, kind) == ("auto", "order") else how.get(chosen)
+    log.reads("times", date or plain or f"{NAMES.get(chosen, 'seconds')} since 1970")
     missing["rows with a negative or impossible time"] = impossible.fill_null(False)
     events = events.with_columns(values.alias("timestamp"))
     if fraction is not None and bool((fraction > 0).any()):
-        # positions and seconds are stored whole; clean_events sorts by what was above them
+        # positions and seconds are stored whole; the order of events goes by what was above them
         log.decide(
             "times with a fraction, stored as whole numbers (events keep their order)",
             int((fraction > 0).sum()),
@@ -66,6 +84,22 @@ def as_seconds(events: pl.DataFrame, unit: TimeUnit, said: str | None, log: Log)
         )
         events = events.with_columns(fraction.fill_null(0.0).alias(FRACTION))
     return events, kind, missing
+
+
+def _wanted(given: pl.Series, unit: TimeUnit, said: str | None, form: str | None) -> tuple[str, str | None]:
+    """The unit that holds, and the format of dates where one was given."""
+    if form is None:
+        return said if unit == "auto" and said else unit, None
+    named = FORMS.get(form)
+    if unit not in ("auto", named):
+        raise ConfigError(
+            f"columns.time_format = {form!r} and clean.time_unit = {unit!r} contradict each other; drop one"
+        )
+    if named:
+        return named, None
+    if given.dtype.is_temporal():
+        raise DataError(f"columns.time_format = {form!r}: the times are dates already ({given.dtype}); leave it out")
+    return "auto", form
 
 
 def _divided(values: pl.Series, by: int) -> tuple[pl.Series, pl.Series]:
@@ -79,31 +113,41 @@ def _floored(given: pl.Series) -> tuple[pl.Series, pl.Series]:
     return floor.cast(pl.Int64, strict=False), (given - floor).fill_nan(None)
 
 
-def _whole_numbers(given: pl.Series) -> tuple[pl.Series, pl.Series | None, bool]:
-    """Int64 values (null where unreadable), what was above them, and whether they were dates (already in seconds)."""
+def _whole_numbers(
+    given: pl.Series, form: str | None, unit: str, column: str
+) -> tuple[pl.Series, pl.Series | None, str]:
+    """Int64 values (null where unreadable), what was above them, and how dates (now in seconds) were read, if any."""
+    if form is not None:
+        text = given.cast(pl.String).str.strip_chars()
+        return *_divided(read_format(text, form, column), PER_SECOND["us"]), f"dates in the format {form}"
     if given.dtype.is_temporal():
-        return *_divided(given.cast(pl.Datetime("us")).dt.epoch("us"), PER_SECOND["us"]), True
+        return *_divided(given.cast(pl.Datetime("us")).dt.epoch("us"), PER_SECOND["us"]), "dates"
     if given.dtype.is_float() or given.dtype.is_decimal():
-        return *_floored(given.cast(pl.Float64)), False
-    if given.dtype != pl.String:
-        return given.cast(pl.Int64, strict=False), None, False
-    text = given.str.strip_chars()
+        return *_floored(given.cast(pl.Float64)), ""
+    text = given.str.strip_chars() if given.dtype == pl.String else given.cast(pl.String)
     whole = text.cast(pl.Int64, strict=False)
-    if whole.null_count() == given.null_count():
-        return whole, None, False
+    if unit == "auto" and _are_calendar_numbers(whole):
+        return *_divided(read_calendar_numbers(whole), PER_SECOND["us"]), "dates written as one number, year first"
+    if given.dtype != pl.String or whole.null_count() == given.null_count():
+        return whole, None, ""
     floats, fraction = _floored(text.cast(pl.Float64, strict=False))
-    best, dates = whole.zip_with(whole.is_not_null(), floats), None
+    best = whole.zip_with(whole.is_not_null(), floats)
     if best.null_count() > given.len() // 2:
-        for form in (None, "%Y-%m-%d %H:%M:%S", "%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y"):
-            try:
-                read = text.str.to_datetime(form, time_unit="us", strict=False, time_zone="UTC").dt.epoch("us")
-            except pl.exceptions.ComputeError:  # no format could be inferred from the values
-                continue
-            if dates is None or read.null_count() < dates.null_count():
-                dates = read
-    if dates is not None and dates.null_count() < best.null_count():
-        return *_divided(dates, PER_SECOND["us"]), True
-    return best, fraction, False
+        dates, said = read_dates(text, column)
+        if dates.null_count() < best.null_count():
+            return *_divided(dates, PER_SECOND["us"]), "dates, " + "; ".join(said)
+    return best, fraction, ""
+
+
+def _are_calendar_numbers(values: pl.Series) -> bool:
+    """Whether every number is a day (20240131) or a second (20240131101500) of the calendar from 1970 to 2100."""
+    first, last = values.min(), values.max()
+    if first is None or last is None:
+        return False
+    spans = ((19_700_101, 21_001_231), (19_700_101_000_000, 21_001_231_235_959))
+    if not any(low <= int(first) and int(last) <= high for low, high in spans):  # type: ignore[call-overload]
+        return False
+    return read_calendar_numbers(values).null_count() == values.null_count()
 
 
 def _guessed(

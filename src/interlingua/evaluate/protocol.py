@@ -155,7 +155,7 @@ def evaluate(
         metrics={name: float(values.mean()) for name, values in per_user.items()},
         intervals=intervals(per_user, resamples=resamples) if resamples else {},
         n_users=len(targets), n_targets=len(targets.items), seconds=seconds,
-        slices=_slices(ranks, marked, names, resamples), warnings=_warnings(chosen, ranks),
+        slices=_slices(ranks, marked, names, resamples), warnings=(*_warnings(chosen, ranks), *split.notes),
         opened=opened.isoformat(timespec="seconds"), users=targets.users, per_user=per_user, ranks=ranks,
         target_items=targets.items, masks={name: each.targets for name, each in marked.items()},
     )  # fmt: skip

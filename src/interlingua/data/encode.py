@@ -1,0 +1,80 @@
+"""Checked events as rows of sorted ids; samples and filtered sets with rows of their own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from interlingua.data.interactions import Interactions
+from interlingua.data.prepared import id_array
+from interlingua.data.raw import Log
+from interlingua.data.splitting import Parts
+from interlingua.data.ties import TieRule, order_by_time, settle
+from interlingua.data.times import FRACTION
+
+
+def encode(events: pl.DataFrame, ties: TieRule, log: Log) -> tuple[Interactions, Parts | None]:
+    """Events as rows of sorted ids, in the order (user, time, ``ties``)."""
+    rows, ids = {}, {}
+    for column in ("user_id", "item_id"):
+        names = events[column].unique().sort()
+        codes = events[column].cast(pl.Enum(names)).to_physical()
+        rows[column], ids[column] = codes.cast(pl.Int32).to_numpy(), id_array(names)
+    times = events["timestamp"].to_numpy()
+    more = {column: events[column].to_numpy() for column in ("rating", "part", FRACTION) if column in events.columns}
+    order, decided = settle(
+        order_by_time(rows["user_id"], times),
+        rows["user_id"],
+        rows["item_id"],
+        times,
+        more.get(FRACTION),
+        (ids["user_id"], ids["item_id"]),
+        tuple(more[column] for column in ("rating", "part") if column in more),
+        ties,
+    )
+    if ties == "hash":
+        log.decide(
+            "events at the same time as another of their user, ordered by a hash of user and item",
+            decided,
+            'clean.ties = "file"',
+        )
+    ratings, given = (more[column][order] if column in more else None for column in ("rating", "part"))
+    users, items = rows["user_id"][order], rows["item_id"][order]
+    return Interactions(ids["user_id"], ids["item_id"], users, items, times[order], ratings), given
+
+
+def sampled(
+    interactions: Interactions, given: Parts | None, max_users: int | None, seed: int, log: Log
+) -> tuple[Interactions, Parts | None]:
+    """The events of ``max_users`` random users (None: of all)."""
+    if max_users is None or max_users >= interactions.num_users:
+        return interactions, given
+    chosen = np.zeros(interactions.num_users, bool)
+    chosen[np.random.default_rng(seed).permutation(interactions.num_users)[:max_users]] = True
+    keep = chosen[interactions.users]
+    log.step(f"sample of {max_users:,} users (seed {seed})", len(interactions), int(keep.sum()))
+    return compact(interactions, given, keep, None)
+
+
+def compact(
+    interactions: Interactions, given: Parts | None, mask: npt.NDArray[np.bool_], extra: pl.Series | None
+) -> tuple[Interactions, Parts | None]:
+    """Only the events in ``mask``, with rows for the users and items that remain (and the items in ``extra``)."""
+    kept = interactions.only(mask)
+    has_user = np.bincount(kept.users, minlength=interactions.num_users) > 0
+    has_item = np.bincount(kept.items, minlength=interactions.num_items) > 0
+    user_row, item_row = np.cumsum(has_user) - 1, np.cumsum(has_item) - 1
+    item_ids: npt.NDArray[Any] = interactions.item_ids[has_item]
+    items = item_row[kept.items].astype(np.int32)
+    if extra is not None:
+        everything = pl.concat([pl.Series(item_ids.tolist(), dtype=pl.String), extra]).unique().sort()
+        position = everything.cast(pl.Enum(everything)).to_physical()
+        row_of = dict(zip(everything.to_list(), position.to_list(), strict=True))
+        items = np.array([row_of[str(i)] for i in item_ids], np.int32)[items]
+        item_ids = id_array(everything)
+    users = user_row[kept.users].astype(np.int32)
+    out = Interactions(interactions.user_ids[has_user], item_ids, users, items, kept.times, kept.ratings)
+    return out, None if given is None else given[mask]

@@ -1,0 +1,113 @@
+"""Ids of two tables that should meet: counted, and where they never do, refused with what would join them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Literal
+
+import polars as pl
+
+from interlingua.data.raw import Log
+from interlingua.errors import DataError
+
+IdForm = Literal["as-is", "strip", "number"]
+WHOLE = r"^[+]?0*(\d+)(?:\.0*)?$"
+FEW = 0.5
+"""Below this share of met ids a rule that would join more is offered"""
+
+
+def strip(ids: pl.Series) -> pl.Series:
+    """Without blanks around them."""
+    return ids.str.strip_chars()
+
+
+def number(ids: pl.Series) -> pl.Series:
+    """Whole numbers without leading zeros or ``.0`` (``007`` and ``7.0`` are ``7``); others without blanks."""
+    return strip(ids).str.replace(WHOLE, "$1")
+
+
+RULES: dict[str, Callable[[pl.Series], pl.Series]] = {"strip": strip, "number": number}
+HELPS = {
+    "strip": 'blanks around ids (clean.ids = "strip" takes them away)',
+    "number": 'leading zeros or a decimal point (clean.ids = "number" reads 007 and 7.0 as 7)',
+}
+
+
+def formed(ids: pl.Series, form: IdForm) -> pl.Series:
+    """The ids by the rule that the user chose."""
+    return ids if form == "as-is" else RULES[form](ids)
+
+
+def text_of_bytes(values: pl.Series) -> tuple[pl.Series, str]:
+    """Binary values as text and how: UTF-8 where all are, UUIDs where all have 16 bytes, else hexadecimal digits."""
+    text = values.cast(pl.String, strict=False)
+    if text.null_count() == values.null_count():
+        return text, "text"
+    if bool((values.bin.size() == 16).all()):
+        hexed = values.bin.encode("hex")
+        parts = [hexed.str.slice(start, length) for start, length in ((0, 8), (8, 4), (12, 4), (16, 4), (20, 12))]
+        joined = pl.select(pl.concat_str(parts, separator="-")).to_series()
+        return joined.alias(values.name), "UUIDs (16 bytes each)"
+    return values.bin.encode("hex"), "bytes as hexadecimal digits"
+
+
+def text_of_objects(values: pl.Series) -> pl.Series | None:
+    """UUID objects as text; None for any other Python objects."""
+    found = values.to_list()
+    if not all(v is None or isinstance(v, uuid.UUID) for v in found):
+        return None
+    return pl.Series(values.name, [None if v is None else str(v) for v in found], dtype=pl.String)
+
+
+def warn_of_twins(ids: pl.Series, what: str, log: Log) -> None:
+    """Says where ids of one column differ by blanks alone."""
+    once = ids.unique()
+    padded = once.filter(once != strip(once))
+    if not len(padded):
+        return
+    twins = padded.filter(strip(padded).is_in(once.implode()))
+    which = twins if len(twins) else padded
+    meet = f"{len(twins):,} of them are ids without them too" if len(twins) else "they are kept"
+    log.warn(
+        f"{len(padded):,} {what} ids have blanks around them (e.g. {which.sort()[0]!r}); {meet}; "
+        'clean.ids = "strip" takes them away'
+    )
+
+
+def check_meeting(events: pl.Series, texts: pl.Series, what: str, where: str, events_where: str, log: Log) -> None:
+    """Counts how many ids two tables share.
+
+    Args:
+        events: ids in the events.
+        texts: ids in the table of texts.
+        what: ``item`` or ``user``.
+        where: the table of texts, for messages.
+        events_where: the events.
+        log: told of the counts.
+
+    Raises:
+        DataError: both have ids, and none is the same.
+    """
+    here, there = events.unique().sort(), texts.unique().sort()
+    if not len(here) or not len(there):
+        return
+    met = int(here.is_in(there.implode()).sum())
+    if met == len(here):
+        return
+    better = {name: int(rule(here).is_in(rule(there).implode()).sum()) for name, rule in RULES.items()}
+    best = max(better, key=lambda name: better[name])  # the gentlest of equals comes first
+    joined = better[best]
+    helps = f"; {joined:,} would meet but for {HELPS[best]}" if joined > met else ""
+    alone, other = here.filter(~here.is_in(there.implode())), there.filter(~there.is_in(here.implode()))
+    counts = f"{met:,} of the {len(here):,} {what}s with events have a row in {where} ({len(there):,} rows)"
+    example = f"e.g. {alone[0]!r} in the events" + (f" against {other[0]!r} in the table" if len(other) else "")
+    if not met:
+        raise DataError(
+            f"no {what} id of {where} occurs in the events of {events_where}: {alone[0]!r} there, {other[0]!r} here"
+            + (helps or f"; is it the table of another dataset, or another column (columns.{what}_id)?")
+        )
+    if joined > met and met < FEW * len(here):
+        log.warn(f"{counts}, {example}{helps}")
+    else:
+        log.note(f"{counts}, {example}{helps}")

@@ -1,0 +1,55 @@
+"""What the times of a dataset are: moments, positions in each user's own history, some other order, or none at all."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from interlingua.data.interactions import Interactions
+from interlingua.data.raw import TimeKind
+
+Times = Literal["seconds", "positions", "order", "rows"]
+"""``seconds``: moments, comparable between users; ``positions``: 0, 1, 2, ... of each user's own history; ``order``:
+small numbers of which nothing more is known; ``rows``: no times, the order of the rows stands for them"""
+WHY_NOT = {
+    "positions": (
+        "the times of this source are positions in each user's own history (0, 1, 2, ... for everyone), so that one "
+        'moment would cut every user at the same position; use split = "leave-one-out" or "ratio" with by = "time"'
+    ),
+    "order": (
+        "this source has only an order: its times are numbers below 100,000,000; if they are seconds all "
+        'the same: clean.time_unit = "s"; else use split = "leave-one-out" or "ratio"'
+    ),
+    "rows": (
+        'this source has no times, only an order of rows; use split = "leave-one-out" or "ratio", or name the column '
+        "of times with columns.timestamp"
+    ),
+}
+"""Why a split by moments is refused"""
+
+
+def are_positions(interactions: Interactions) -> bool:
+    """Whether every user's times are 0, 1, 2, ... or 1, 2, 3, ..., and somebody has at least three events."""
+    counts = interactions.user_counts
+    if not len(interactions) or counts.max() < 3:
+        return False
+    rank = np.arange(len(interactions)) - np.repeat(interactions.offsets[:-1], counts)
+    above = interactions.times - rank
+    return bool(((above == above[0]) & ((above == 0) | (above == 1))).all())
+
+
+def what_times(interactions: Interactions, kind: TimeKind, said: str | None, ties: str) -> Times:
+    """See :data:`Times`.
+
+    Args:
+        interactions: all events of the source, before filters make gaps.
+        kind: what the values were read as.
+        said: what the source says of them.
+        ties: ``rows`` where there are no times.
+    """
+    if ties == "rows":
+        return "rows"
+    if (said == "order" and kind == "order") or are_positions(interactions):
+        return "positions"
+    return kind
