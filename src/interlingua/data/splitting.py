@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 
 from interlingua.config import Config
 from interlingua.data.interactions import Interactions
-from interlingua.data.positions import WHY_NOT, Times
+from interlingua.data.positions import WHY_NOT
 from interlingua.data.raw import Log, TimeKind
 from interlingua.data.split import Split, Targets
 from interlingua.errors import DataError
@@ -167,7 +167,7 @@ def divide(
     seed: int,
     log: Log,
     ties: str = "file",
-    times: Times | None = None,
+    times: str | None = None,
 ) -> tuple[Parts, Split]:
     """Codes and split of the interactions.
 
@@ -200,7 +200,7 @@ def divide(
     elif config.name == "global-time":
         if kind != "seconds":
             raise DataError(
-                f'split "global-time" needs times that are comparable between users: {WHY_NOT[times or "order"]}'
+                f'split "global-time" needs times that are comparable between users: {WHY_NOT.get(times or "order", WHY_NOT["order"])}'
             )
         parts, valid_from, test_from = global_time(interactions, config)
         more = {"valid_from": str(valid_from), "test_from": str(test_from)}

@@ -141,11 +141,12 @@ def _whole_numbers(
 
 def _are_calendar_numbers(values: pl.Series) -> bool:
     """Whether every number is a day (20240131) or a second (20240131101500) of the calendar from 1970 to 2100."""
-    first, last = values.min(), values.max()
-    if first is None or last is None:
+    known = values.drop_nulls().to_numpy()
+    if not len(known):
         return False
+    first, last = int(known.min()), int(known.max())
     spans = ((19_700_101, 21_001_231), (19_700_101_000_000, 21_001_231_235_959))
-    if not any(low <= int(first) and int(last) <= high for low, high in spans):  # type: ignore[call-overload]
+    if not any(low <= first and last <= high for low, high in spans):
         return False
     return read_calendar_numbers(values).null_count() == values.null_count()
 
