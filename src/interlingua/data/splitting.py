@@ -199,9 +199,8 @@ def divide(
         more = {"seed": seed} if config.by == "random" else {}
     elif config.name == "global-time":
         if kind != "seconds":
-            raise DataError(
-                f'split "global-time" needs times that are comparable between users: {WHY_NOT.get(times or "order", WHY_NOT["order"])}'
-            )
+            why = WHY_NOT.get(times or "order", WHY_NOT["order"])
+            raise DataError(f'split "global-time" needs times that are comparable between users: {why}')
         parts, valid_from, test_from = global_time(interactions, config)
         more = {"valid_from": str(valid_from), "test_from": str(test_from)}
     else:
