@@ -67,6 +67,10 @@ def _column(column: Any) -> pl.Series:
 def _texts(column: Any) -> pl.Series:
     missing = column.isna().tolist()
     values = column.tolist()
+    if any(isinstance(v, bytes) for v in values) and all(
+        isinstance(v, bytes) or gone for v, gone in zip(values, missing, strict=True)
+    ):
+        return pl.Series([None if gone else v for v, gone in zip(values, missing, strict=True)], dtype=pl.Binary)
     if not all(isinstance(v, str) or gone for v, gone in zip(values, missing, strict=True)):
         lists = any(isinstance(v, list | tuple) for v in values)
         as_text = (lambda v: ", ".join(map(str, v)) if isinstance(v, list | tuple) else str(v)) if lists else str

@@ -41,9 +41,10 @@ def formed(ids: pl.Series, form: IdForm) -> pl.Series:
 
 def text_of_bytes(values: pl.Series) -> tuple[pl.Series, str]:
     """Binary values as text and how: UTF-8 where all are, UUIDs where all have 16 bytes, else hexadecimal digits."""
-    text = values.cast(pl.String, strict=False)
-    if text.null_count() == values.null_count():
-        return text, "text"
+    try:
+        return values.cast(pl.String), "text"
+    except pl.exceptions.ComputeError:  # not UTF-8
+        pass
     if bool((values.bin.size() == 16).all()):
         hexed = values.bin.encode("hex")
         parts = [hexed.str.slice(start, length) for start, length in ((0, 8), (8, 4), (12, 4), (16, 4), (20, 12))]
