@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from interlingua.errors import DataError
+from interlingua.exact_files import read_parquet
 
 ID_NAMES = {
     "items": ("item_id", "itemid", "item_ids", "id", "ids"),
@@ -123,7 +124,7 @@ def _row(value: Any) -> int | None:
 
 
 def _parquet(path: Path, side: str) -> list[str]:
-    frame = pl.read_parquet(path)
+    frame = read_parquet(path)
     if "side" in frame.columns:  # users and items in one table, as `interlingua embed` writes it
         sides = sorted(str(one) for one in frame["side"].unique().to_list())
         frame = frame.filter(pl.col("side").cast(pl.String) == side)

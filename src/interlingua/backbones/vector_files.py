@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from interlingua.core import FloatArray
 from interlingua.errors import DataError, unknown
+from interlingua.exact_files import read_parquet
 from interlingua.id_files import ID_NAMES, id_name, read_ids
 from interlingua.vector_columns import VECTOR, matrix_of
 
@@ -102,7 +103,7 @@ def _parquet(path: Path, side: str) -> tuple[npt.NDArray[Any], list[str]]:
     import polars as pl
 
     try:
-        frame = pl.read_parquet(path)
+        frame = read_parquet(path)
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{path} is not a parquet file: {error}") from None
     name = id_name(frame.columns, side)

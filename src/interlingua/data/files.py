@@ -15,6 +15,7 @@ import polars as pl
 
 from interlingua.data.raw import Log
 from interlingua.errors import DataError
+from interlingua.exact_files import read_csv
 
 GZIP_MAGIC = b"\x1f\x8b"
 UNIT_SEPARATOR = "\x1f"
@@ -152,7 +153,7 @@ def _decoded(data: bytes, encoding: str | None, path: Path) -> bytes:
 
 
 def _fast(source: Path | bytes, separator: str, header: Sequence[str] | None, quotes: bool) -> pl.DataFrame:
-    return pl.read_csv(
+    return read_csv(
         source,
         separator=separator,
         has_header=header is None,

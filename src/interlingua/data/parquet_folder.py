@@ -14,6 +14,7 @@ from interlingua.data.guard import refuse_unused
 from interlingua.data.prepared import is_prepared
 from interlingua.data.raw import Log, Raw
 from interlingua.errors import DataError
+from interlingua.exact_files import column_names, read_parquet
 
 EVENTS = "interactions.parquet"
 TIME_KINDS = {"order": "order", "none": "none", "seconds": "s", "s": "s", "ms": "ms", "unix": "s"}
@@ -38,7 +39,7 @@ class ParquetFolder:
 def event_columns(path: Path) -> list[str]:
     """Names of the columns of a folder's events; none where the file is damaged, which reading it then says."""
     try:
-        return list(pl.read_parquet_schema(path / EVENTS))
+        return column_names(path / EVENTS)
     except (OSError, pl.exceptions.PolarsError):
         return []
 
@@ -58,7 +59,7 @@ def read_folder(path: Path, columns: dict[str, str], log: Log) -> Raw:
             frames[name] = None
             continue
         try:
-            frame = pl.read_parquet(file)
+            frame = read_parquet(file)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise DataError(f"{file} is not a readable parquet file: {error}") from None
         own = columns if roles is EVENT_ROLES else of_texts(columns, frame)

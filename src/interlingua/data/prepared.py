@@ -23,6 +23,7 @@ from interlingua.data.interactions import Interactions
 from interlingua.data.split import Split
 from interlingua.data.splitting import PARTS, Parts, of_parts
 from interlingua.errors import DataError
+from interlingua.exact_files import read_parquet
 
 SCHEMA = 1
 CARD = "card.json"
@@ -224,7 +225,7 @@ def load(folder: Path | str, *, verify: bool = True) -> Prepared:
             f"{folder} has schema {schema}, this interlingua reads up to {SCHEMA}; install the later one that wrote it"
         )
     try:
-        frame, items, users = (pl.read_parquet(folder / f"{n}.parquet") for n in TABLES)
+        frame, items, users = (read_parquet(folder / f"{n}.parquet") for n in TABLES)
         events, parts = _decode(frame, items["item_id"], users["user_id"])
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{folder} is incomplete or damaged ({error}); prepare the data again") from None

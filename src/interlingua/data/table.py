@@ -24,6 +24,7 @@ from interlingua.data.files import (
 )
 from interlingua.data.raw import Log, Raw
 from interlingua.errors import DataError
+from interlingua.exact_files import read_json, read_ndjson, read_parquet
 
 ENDINGS = (".csv", ".tsv", ".txt", ".dat", ".parquet", ".pq", ".jsonl", ".ndjson", ".json", ".inter")
 SEPARATORS = ("::", "\t", ";", "|", ",")
@@ -129,7 +130,7 @@ def any_table(path: Path, config: TableConfig, log: Log, roles: Any) -> pl.DataF
     kind = ending(path)
     if kind in (".parquet", ".pq"):
         try:
-            return pl.read_parquet(path)
+            return read_parquet(path)
         except (OSError, pl.exceptions.PolarsError) as error:
             raise DataError(f"{path} is not a readable parquet file: {error}") from None
     if kind in (".jsonl", ".ndjson", ".json"):
@@ -142,8 +143,8 @@ def json_table(path: Path, log: Log) -> pl.DataFrame:
     try:
         data: Any = content(path) if is_gzip(path) else path
         if begins_array(path):
-            return pl.read_json(data, infer_schema_length=None)
-        return pl.read_ndjson(data, infer_schema_length=None)
+            return read_json(data, infer_schema_length=None)
+        return read_ndjson(data, infer_schema_length=None)
     except pl.exceptions.PolarsError:
         return _json_by_line(path, log)
 

@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 from safetensors.numpy import load_file
 from torch import Tensor
 
 from interlingua.core import FloatArray, Side
 from interlingua.errors import ConfigError, DataError, unknown
+from interlingua.exact_files import read_parquet
 from interlingua.id_files import ID_NAMES, id_name, id_strings, read_ids
 from interlingua.progress import say
 from interlingua.text.fields import TextConfig
@@ -198,7 +198,7 @@ def _named(arrays: dict[str, npt.NDArray[Any]], path: Path, side: Side) -> npt.N
 
 
 def _from_parquet(path: Path, config: NpyConfig, side: Side) -> tuple[npt.NDArray[Any], list[str] | None]:
-    frame = pl.read_parquet(path)
+    frame = read_parquet(path)
     name = _id_name(frame.columns, path, config, side)
     ids = None
     if name is not None:

@@ -18,6 +18,7 @@ from interlingua import artifact
 from interlingua.data.interactions import Interactions
 from interlingua.data.prepared import Prepared
 from interlingua.errors import DataError
+from interlingua.exact_files import read_parquet
 
 SCHEMA = 1
 CARD = "card.json"
@@ -169,7 +170,7 @@ def load(folder: Path | str) -> ProfileSet:
         if not (folder / name).is_file() or artifact.file_hash(folder / name) != expected:
             raise DataError(f"{folder / name} is missing or was changed after it was written; make the profiles again")
     try:
-        items, users = pl.read_parquet(folder / "items.parquet"), pl.read_parquet(folder / "users.parquet")
+        items, users = read_parquet(folder / "items.parquet"), read_parquet(folder / "users.parquet")
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{folder} is incomplete or damaged ({error}); make the profiles again") from None
     return ProfileSet(folder, items, users, card)
