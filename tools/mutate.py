@@ -293,7 +293,8 @@ def run(options: argparse.Namespace) -> int:
     drawn = [m for name in options.files for m in mutants_of(PACKAGE / name)]
     total = len(drawn)
     if options.sample and options.sample < total:
-        drawn = random.Random(options.seed).sample(drawn, options.sample)  # in this order: what is done so far is a sample too
+        # in this order: what is done so far is a sample too
+        drawn = random.Random(options.seed).sample(drawn, options.sample)
     lines = {name: tests_by_line(folder, name) for name in options.files}
     source = {name: (PACKAGE / name).read_text(encoding="utf-8").splitlines() for name in options.files}
     known = equivalents()
