@@ -13,7 +13,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,8 @@ from torch import Tensor, nn
 from interlingua.artifact import disk
 from interlingua.config import FitConfig
 from interlingua.core import Batch
-from interlingua.errors import ArtifactError, ConfigError
+from interlingua.errors import ArtifactError, ConfigError, DataError
+from interlingua.fit_log import FitLog
 from interlingua.progress import task
 
 Batches = Callable[[int, np.random.Generator], Iterable[Batch]]
@@ -42,15 +43,6 @@ class Epoch:
     seconds: float
     rows: int
     steps: int
-
-
-@dataclass
-class FitLog:
-    """What :func:`fit_best` did."""
-
-    epochs: list[dict[str, Any]] = field(default_factory=list)
-    best_epoch: int = 0
-    best: float = -math.inf
 
 
 def derive_seed(seed: int, *parts: object) -> int:
@@ -138,6 +130,11 @@ def fit(
             for name, value in losses.items():
                 sums[name] = sums[name] + value.detach() if name in sums else value.detach()
             rows, steps = rows + len(batch), steps + 1
+        if not steps:
+            raise DataError(
+                f"nothing to train on: epoch {epoch + 1} has no batch; look at the sizes of the split's parts "
+                "(interlingua data describe)"
+            )
         module.eval()
         means = {name: float(value) / max(steps, 1) for name, value in sums.items()}
         _check_finite(means, epoch)
@@ -224,7 +221,7 @@ def fit_best(
     saved_at = time.perf_counter()
     with task(label, config.epochs) as shown:
         shown.start_at(len(log.epochs))
-        if _stopped(log, config):
+        if log.exhausted(config):
             epochs: Iterable[Epoch] = ()
         else:
             epochs = fit(
@@ -243,7 +240,7 @@ def fit_best(
                         best_weights = trainable_state(module, copy=True)
             log.epochs.append(record)
             shown.advance(note=_note(record, config.metric))
-            if _stopped(log, config):
+            if log.exhausted(config):
                 break
             if folder is not None and time.perf_counter() - saved_at > checkpoint_every_s:
                 state.save(module, optimizer, log, best_weights)
@@ -265,14 +262,6 @@ def _metric(report: dict[str, float], name: str) -> float:
     if name not in report:
         raise ConfigError(f"fit.metric {name!r} is not among the validation metrics: {', '.join(sorted(report))}")
     return report[name]
-
-
-def _stopped(log: FitLog, config: FitConfig) -> bool:
-    if config.patience is None or not log.epochs or "valid" not in log.epochs[-1]:
-        return False
-    since = [record for record in log.epochs if record["epoch"] > log.best_epoch]
-    validations, steps = sum("valid" in record for record in since), sum(record["steps"] for record in since)
-    return validations >= config.patience and steps >= config.patience_steps
 
 
 def _note(record: dict[str, Any], metric: str) -> str:

@@ -21,7 +21,8 @@ from interlingua.core import Aligner, Backbone, Joint, Ranker, TableRanker, Tabl
 from interlingua.data.interactions import Interactions
 from interlingua.deploy import aligner_for, deploy, deployed
 from interlingua.errors import ConfigError, shown
-from interlingua.fit import FitLog, derive_seed, fit_best, seed_all, trainable_state
+from interlingua.fit import derive_seed, fit_best, seed_all, trainable_state
+from interlingua.fit_log import FitLog
 from interlingua.progress import say
 from interlingua.recipe import EvaluateConfig, Recipe
 from interlingua.session import Session, known_items, make_text, remeasured
@@ -114,6 +115,7 @@ def train(session: Session) -> Artifact:
         split = session.data.split
         seed_all(derive_seed(session.seed, "train"))
         backbone: Backbone = part.cls(part.config, split.train)
+        length: dict[str, Any] = {}
         if backbone.sampling == "none":
             backbone.solve(split.train, session.text if part.cls.needs_text else None)
         else:
@@ -121,10 +123,11 @@ def train(session: Session) -> Artifact:
             log = _fit(
                 session, "train", joint, backbone.batches(split.train, part.config.fit), part.config.fit, partial
             )
-            _save_log(folder, log)
+            length = log.save(folder)
         backbone.cpu().eval()
         save_tensors(trainable_state(backbone), folder / "weights.safetensors")
-        return {"parameters": sum(p.numel() for p in backbone.parameters()), **_save_vectors(folder, session, backbone)}
+        parameters = sum(p.numel() for p in backbone.parameters())
+        return {"parameters": parameters, **length, **_save_vectors(folder, session, backbone)}
 
     return session.run_stage("train", make)
 
@@ -134,16 +137,21 @@ def _fit(session: Session, stage: str, module: Joint, batches: Any, config: Any,
 
     split = session.data.split
     check = None
-    if config.patience is not None and len(split.valid):
+    if config.patience is not None and not len(split.valid):
+        say(f"{stage}: the validation part is empty, so patience has no say: all {config.epochs} epochs are trained")
+    elif config.patience is not None:
 
         def check() -> dict[str, float]:
             with deployed(module) as backbone:
                 return validation_metrics(backbone, split)
 
-    return fit_best(
+    log = fit_best(
         module, batches, config, seed=derive_seed(session.seed, stage), label=stage,
         validate=check, folder=partial, device=session.device,
     )  # fmt: skip
+    if check is not None:
+        say(f"{stage}: {log.in_words(config)}")
+    return log
 
 
 def align(session: Session) -> Artifact:
@@ -159,13 +167,14 @@ def align(session: Session) -> Artifact:
         text = session.text
         aligner: Any = aligner_for(part.cls, part.config, backbone, text)
         joint = Joint(backbone, aligner, text, frozen_backbone=frozen)
+        length: dict[str, Any] = {}
         if hasattr(aligner, "solve"):
             aligner.solve(backbone, text, split.train)
         else:
             options = part.config.fit or source.config.fit
             aligner.start(backbone, text)
             log = _fit(session, "align", joint, aligner.batches(backbone, split.train, options), options, partial)
-            _save_log(folder, log)
+            length = log.save(folder)
         joint.cpu().eval()
         deploy(joint)
         save_tensors(trainable_state(joint), folder / "weights.safetensors")
@@ -174,7 +183,7 @@ def align(session: Session) -> Artifact:
             tables = aligner.export(own, text)
         save_tables(folder, tables, split.train)
         parameters = sum(p.numel() for p in joint.parameters() if p.requires_grad)
-        return {"parameters": parameters, "shapes": shapes(tables)}
+        return {"parameters": parameters, **length, "shapes": shapes(tables)}
 
     return session.run_stage("align", make)
 
@@ -190,14 +199,14 @@ def read(session: Session) -> Artifact:
             reader, reader.batches, config.fit, seed=derive_seed(session.seed, "read"), label="read",
             folder=partial, device=session.device,
         )  # fmt: skip
-        _save_log(folder, log)
+        fields: dict[str, Any] = log.save(folder)
         calibrate = getattr(reader, "calibrate", None)
         if callable(calibrate) and len(session.data.split.valid):
             valid = session.data.split.valid
             rows_of = np.repeat(np.arange(len(valid)), np.diff(valid.offsets))  # one question per held-out item
             calibrate(session.data.split.queries("valid").take(rows_of), valid.items)
         keep = getattr(reader, "keep", None)  # what else belongs to the run: which samples were chosen
-        fields: dict[str, Any] = keep(folder) if callable(keep) else {}
+        fields |= keep(folder) if callable(keep) else {}
         save_tensors(trainable_state(reader), folder / "weights.safetensors")
         rows = sum(int(e["rows"]) for e in log.epochs)
         return fields | {"parameters": sum(p.numel() for p in reader.parameters() if p.requires_grad), "samples": rows}
@@ -315,12 +324,6 @@ def evaluate(session: Session) -> Artifact:
 def reevaluate(session: Session, options: EvaluateConfig) -> Artifact:
     """Measures a finished run under other protocols: a new evaluate stage beside the old one."""
     return evaluate(remeasured(session, options))
-
-
-def _save_log(folder: Path, log: FitLog) -> None:
-    lines = [json.dumps(record) for record in log.epochs]
-    lines.append(json.dumps({"best_epoch": log.best_epoch, "best": log.best if log.best_epoch else None}))
-    (folder / "log.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _save_vectors(folder: Path, session: Session, backbone: Backbone) -> dict[str, Any]:

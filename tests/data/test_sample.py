@@ -54,7 +54,7 @@ def test_negatives_are_uniform_over_the_absent_items():
 
 def test_a_user_with_every_item_is_named():
     train = Interactions.of(np.array(["a", "b"]), np.array(["x", "y"]), np.array([0, 1, 1]), np.array([0, 0, 1]))
-    with pytest.raises(DataError, match="user row 1 has all 2 items"):
+    with pytest.raises(DataError, match="the user b has all 2 items"):
         Negatives(train).draw(np.array([0, 1]), np.random.default_rng(0))
 
 

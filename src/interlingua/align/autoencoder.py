@@ -10,6 +10,8 @@ Shape key: B rows, I items, D backbone width, T text width, d' latent width.
 - the weights of the four losses are options (the code fixes 1, 1, 0.5 and 0.2);
 - the sigmoid between encoder and decoder, which the paper's formulas do not show, is ``latent_activation``;
 - the mean in the recommendation logit, where the paper has a dot product, is ``rec_logit``;
+- the frozen backbone stays in evaluation mode; in the authors' code the training mode reaches it, and its dropout is
+  noise in the users' vectors;
 - negatives come from items with training events: the vector of any other is noise, which its text would be taught.
 
 Layers start from PyTorch's default for Linear, as in the code. The text encoder is no part of the aligner.

@@ -7,6 +7,7 @@ Shape key: N nodes (users, then items), M masked nodes, D backbone width, T text
 
 **Deviations:**
 - The authors add 1e-8 inside both logarithms; here the log-sum-exp is exact.
+- Rows are divided by ``sqrt(1e-8 + |row|^2)``, as the authors do in Con; their Gen divides by ``max(|row|, 1e-12)``.
 - Sequence models have no node to rebuild from its neighbours: items are masked in the histories only, and the last
   state must name the text of the item that comes next.
 """

@@ -88,7 +88,8 @@ class ComiRec(Backbone):
 
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
         """Every event but a user's first as a target, with the events before it."""
-        source, num = Negatives(train), self.config.num_negatives
+        num = self.config.num_negatives if self.config.loss == "sampled-ce" else 0
+        source = Negatives(train) if num else None
 
         def make(epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
             return last_position_batches(

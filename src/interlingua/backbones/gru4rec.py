@@ -11,6 +11,8 @@ Shape key: B rows, L positions, D width, H recurrent width, I items, N negatives
   carry the state from batch to batch.
 - Negatives are uniform over the items that the user does not have; the papers take the batch's other targets and
   samples by popularity.
+- A linear map with bias stands between the state and the item table, where both are equally wide too, so that the width
+  of the recurrent layer is free; the papers score items with the state itself.
 - One item table for input and output (the second paper's "constrained embeddings"), Adam in place of Adagrad.
 """
 

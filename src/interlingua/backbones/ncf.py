@@ -11,6 +11,7 @@ Shape key: B rows, U users, I items, C candidates, D = G + M columns of a table 
 width of the first hidden layer, N negatives.
 
 **Deviations:**
+- Embeddings start from N(0, 0.1^2), the paper's from N(0, 0.01^2); layers start from PyTorch's default for Linear.
 - No pre-training of GMF and MLP (the paper's "without pre-training" rows).
 - Users unseen in training get the mean of the vectors of training users, weighted by the cosine of the two histories
   (all users alike where nothing is shared); the paper says nothing of them.

@@ -16,6 +16,7 @@ from interlingua.config import FitConfig
 from interlingua.core import PAD, Batch, IntArray
 from interlingua.data.interactions import Interactions
 from interlingua.errors import DataError
+from interlingua.progress import say
 
 Int64 = npt.NDArray[np.int64]
 POOL = 16
@@ -24,6 +25,8 @@ POOL = 16
 
 class Negatives:
     """Draws items that a user has no training event with, each with equal probability and without rejection.
+
+    A user with every item has no negative: batches with negatives leave such users' rows out, which is said once here.
 
     Of a user's sorted items ``p_0 < p_1 < ...`` the value ``p_j - j`` counts the absent items below ``p_j``. So the
     r-th absent item is ``r`` plus the number of j with ``p_j - j <= r``: one binary search per draw.
@@ -38,6 +41,29 @@ class Negatives:
         self._absent = self.num_items - counts
         below = items - (np.arange(len(pairs)) - self._starts[users])
         self._keys = users * (self.num_items + 1) + below
+        self._ids = train.user_ids
+        self.complete = np.flatnonzero((self._absent < 1) & (train.user_counts > 0))
+        """users who have every item"""
+        if len(self.complete):
+            self._say_complete(train)
+
+    def _say_complete(self, train: Interactions) -> None:
+        left_out = int(train.user_counts[self.complete].sum())
+        if left_out == len(train):
+            raise DataError(
+                f"every user has all {self.num_items} items in training: there is nothing to tell a chosen item from; "
+                "filter less, or train with a loss over all items (ce)"
+            )
+        count = len(self.complete)
+        say(
+            f"{count} user{'s have' if count > 1 else ' has'} all {self.num_items} items in training "
+            f"(e.g. {self._ids[self.complete[0]]}): no negative can be drawn, {left_out:,} of {len(train):,} events "
+            "are left out of the loss"
+        )
+
+    def able(self, users: IntArray) -> npt.NDArray[np.bool_] | None:
+        """Which of the users can be given a negative; None: all of them, whoever is asked."""
+        return ~np.isin(users, self.complete) if len(self.complete) else None
 
     def draw(self, users: IntArray, generator: np.random.Generator, num: int | None = None) -> Int64:
         """Item rows absent from the training events of each user.
@@ -57,8 +83,8 @@ class Negatives:
         if absent.size and absent.min() < 1:
             full = int(who.flat[int(np.argmin(absent))])
             raise DataError(
-                f"user row {full} has all {self.num_items} items in training: no negative can be drawn; "
-                "drop that user or train with a loss that needs none (ce)"
+                f"the user {self._ids[full]} has all {self.num_items} items in training: no negative can be drawn; "
+                "leave out users who are not able() to have one, or train with a loss that needs none (ce)"
             )
         rank = (generator.random(who.shape) * absent).astype(np.int64)
         before = np.searchsorted(self._keys, who * (self.num_items + 1) + rank, side="right") - self._starts[who]
@@ -116,7 +142,7 @@ def pair_batches(
     negatives: Negatives | None = None,
     num_negatives: int = 1,
 ) -> Iterator[Batch]:
-    """Every training event once, in random order, each with fresh negatives.
+    """Every training event once, in random order, each with fresh negatives; users with every item are left out.
 
     Args:
         train: training events.
@@ -127,6 +153,11 @@ def pair_batches(
     """
     source = negatives or Negatives(train)
     order = generator.permutation(len(train))
+    able = source.able(train.users[order])
+    if able is not None:
+        order = order[able]
+    if not len(order):
+        raise DataError("the training part has no event: nothing to train on; filter less or hold out less")
     for start in range(0, len(order), config.batch_size):
         rows = order[start : start + config.batch_size]
         users = train.users[rows].astype(np.int64)
@@ -152,7 +183,7 @@ def sequence_batches(
     events alike, as training on one row per prefix does. Which is better depends on the data: see benchmarks/LOG.md.
 
     Args:
-        train: training events; users with fewer than two are left out.
+        train: training events; users with fewer than two are left out, and with negatives users with every item.
         max_history: L at most.
         batch_size: rows of a batch, on average.
         generator: source of randomness.
@@ -163,6 +194,7 @@ def sequence_batches(
     """
     source = None if num_negatives == 0 else negatives or Negatives(train)
     rows = last_windows(train, max_history) if long == "truncate" else tiled_windows(train, max_history, generator)
+    rows = _able(rows, source)
     for part in _bucketed(rows, batch_size, generator, equal):
         block = _left_padded(train.items, part)
         histories, targets = block[:, :-1], block[:, 1:]
@@ -194,16 +226,16 @@ def last_position_batches(
     """Rows with one target: the user's last training event, the events before it as history, a random negative.
 
     Args:
-        train: training events; users with fewer than two are left out.
+        train: training events; users with fewer than two are left out, and with negatives users with every item.
         max_history: L at most; longer histories keep their last events.
         batch_size: rows of a batch.
         generator: source of randomness.
         negatives: a prepared sampler (made anew otherwise).
-        num_negatives: 1 gives (B,), more give (B, N).
+        num_negatives: 0 none, 1 gives (B,), more give (B, N).
         all_positions: every event but a user's first is a target once (A-LLMRec_all), not only the last.
         stops: (n,) event numbers of the targets, instead of either.
     """
-    source = negatives or Negatives(train)
+    source = None if num_negatives == 0 else negatives or Negatives(train)
     if stops is not None:
         stops = np.asarray(stops, np.int64)
     elif all_positions:
@@ -214,10 +246,30 @@ def last_position_batches(
         stops = train.offsets[1:][train.user_counts >= 2] - 1
     users = train.users[stops].astype(np.int64)
     lengths = np.minimum(stops - train.offsets[users], max_history)
-    for part in _bucketed(Windows(users, stops - lengths, lengths + 1), batch_size, generator):
+    rows = _able(Windows(users, stops - lengths, lengths + 1), source)
+    for part in _bucketed(rows, batch_size, generator):
         block = _left_padded(train.items, part)
-        drawn = source.draw(part.users, generator, None if num_negatives == 1 else num_negatives)
-        yield Batch(_tensor(part.users), _tensor(block[:, -1]), _tensor(drawn), _tensor(block[:, :-1]))
+        drawn = None
+        if source is not None:
+            drawn = _tensor(source.draw(part.users, generator, None if num_negatives == 1 else num_negatives))
+        yield Batch(_tensor(part.users), _tensor(block[:, -1]), drawn, _tensor(block[:, :-1]))
+
+
+def _able(rows: Windows, negatives: Negatives | None) -> Windows:
+    """The rows that can be trained on.
+
+    Raises:
+        DataError: none.
+    """
+    able = None if negatives is None else negatives.able(rows.users)
+    rows = rows if able is None else rows.take(np.flatnonzero(able))
+    if not len(rows):
+        raise DataError(
+            "no history of two events is left in the training part, so there is no next item to learn: hold out less "
+            "(leave-one-out takes two events of every user), keep users with more events (filter.min_user), or use a "
+            "backbone that reads pairs"
+        )
+    return rows
 
 
 def _bucketed(rows: Windows, batch_size: int, generator: np.random.Generator, equal: str = "rows") -> Iterator[Windows]:
