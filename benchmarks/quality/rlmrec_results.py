@@ -165,8 +165,8 @@ def text_tests(reports: dict[str, list[Any]]) -> list[dict[str, Any]]:
 
 
 def gains(means: list[dict[str, Any]], tests: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One line per backbone: alone, with Con and with Gen, what each adds with its corrected p, and what Con adds with
-    shuffled texts."""
+    """One line per backbone: alone, with Con and with Gen, what each adds with its corrected p, epochs run and the best
+    of them, and what Con adds with shuffled texts."""
     out = []
     by_method = {line["method"]: line for line in means}
     found = {test["method"]: test for test in tests}
@@ -183,6 +183,10 @@ def gains(means: list[dict[str, Any]], tests: list[dict[str, Any]]) -> list[dict
         control = found.get(f"{line['backbone']}: Con, shuffled texts")
         if control is not None:
             row |= {"shuffled gain": control["relative"], "shuffled p": control["p_holm"]}
+        trained = [by_method[m] for v in ("base", "Con", "Gen") if (m := f"{line['backbone']}: {v}") in by_method]
+        for cell in ("epochs", "best epoch"):
+            if all(cell in each for each in trained):
+                row[cell] = ", ".join(str(each[cell]) for each in trained)
         out.append(row)
     return out
 

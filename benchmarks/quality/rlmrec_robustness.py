@@ -5,7 +5,8 @@
 
 ``noise`` adds so many pairs that are none, as a share of the training pairs, and measures on the untouched test part.
 ``pretrain`` cuts a dataset's events at the median moment: the first half (split 4:1 for early stopping) trains
-LightGCN alone, with Con and with Gen; its input vectors start a plain LightGCN on the second half (3:1:1).
+LightGCN alone, with Con and with Gen; its input vectors start a plain LightGCN on the second half (3:1:1). A dataset
+whose times are places in each user's history has no such moment and is refused.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ def curves(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             if here and start:
                 line[f"{method} recall@20"] = round(float(np.mean(here)), 5)
                 line[f"{method} kept"] = round(float(np.mean(here) / np.mean(start)), 4)
+                epochs = [r["epochs"] for r in rows if (r["noise"], r["method"]) == (level, method)]
+                line[f"{method} epochs"] = round(float(np.mean(epochs)))
         out.append(line)
     return out
 
@@ -92,6 +95,8 @@ def pretrain(options: argparse.Namespace, result: dict[str, Any]) -> None:
     """What vectors learned on the past are worth to a plain LightGCN on the present."""
     rows: list[dict[str, Any]] = []
     whole = dataset(options.data)
+    if whole.split.horizon is None:
+        raise SystemExit(f"the times of {options.data} are places in each user's history: they have no past in common")
     early = whole.interactions.times <= np.median(whole.interactions.times)
     folder = Path(options.runs) / "datasets" / f"{options.data}-past"
     if not folder.is_dir():
@@ -114,6 +119,7 @@ def pretrain(options: argparse.Namespace, result: dict[str, Any]) -> None:
             result["mean"] = [
                 {"start": start, "seeds": len(mine)}
                 | {m: round(float(np.mean([r[m] for r in mine])), 5) for m in METRICS}
+                | {m: round(float(np.mean([r[m] for r in mine]))) for m in ("epochs", "best epoch")}
                 for start in dict.fromkeys(r["start"] for r in rows)
                 if (mine := [r for r in rows if r["start"] == start])
             ]
@@ -139,7 +145,7 @@ def restamped(source: Prepared, events: Interactions, parts: Any, split: Split) 
 
 
 def finetuned(source: Any, split: Split, seed: int, data: str) -> dict[str, float]:
-    """Test metrics of a LightGCN that starts from the vectors of ``source``."""
+    """Test metrics and epochs of a LightGCN that starts from the vectors of ``source``."""
     part = recipes.resolve(recipe_of("lightgcn", "base", data, Path("unused"))).backbone
     assert part is not None
     seed_all(seed)
@@ -150,12 +156,13 @@ def finetuned(source: Any, split: Split, seed: int, data: str) -> dict[str, floa
             backbone.items.copy_(source.items)
     fit: FitConfig = part.config.fit
     joint = Joint(backbone, Aligner(Aligner.Config(), 0, 0))
-    fit_best(
+    log = fit_best(
         joint, backbone.batches(split.train, fit), fit, seed=seed, device="cpu",
         validate=lambda: validation_metrics(backbone, split),
     )  # fmt: skip
     report = evaluate(backbone, split, "test", protocol="rlmrec", slices=False, resamples=0)
-    return {name: round(report.metrics[name], 5) for name in METRICS}
+    lengths = {"epochs": len(log.epochs), "best epoch": log.best_epoch}
+    return {name: round(report.metrics[name], 5) for name in METRICS} | lengths
 
 
 def main() -> None:
