@@ -25,6 +25,11 @@ def _name_of(forward: Any) -> str | None:
     return next((name for name in NAMES if name in parameters), None)
 
 
+def takes(module: Any, argument: str) -> bool:
+    """Whether the module's ``forward`` names an argument."""
+    return argument in inspect.signature(type(module).forward).parameters
+
+
 def cache_of(out: Any) -> Any:
     """The cache in a model's output, or None."""
     return next((out[name] for name in NAMES if name in out), None)

@@ -14,7 +14,8 @@ from tiny_models import FAMILIES, build, tiny, tokenizer_of
 from interlingua.errors import ConfigError, MissingExtraError
 from interlingua.llm import locate as locating
 from interlingua.llm.encoder import load_any
-from interlingua.llm.models import hold, load, shuffled, truncated
+from interlingua.llm.models import hold, load
+from interlingua.llm.variants import shuffled, truncated
 
 IDS = torch.tensor([[7, 8, 9, 10, 11, 12, 13], [20, 21, 22, 23, 0, 0, 0], [30, 0, 0, 0, 0, 0, 0]])
 LENGTHS = [7, 4, 1]

@@ -11,7 +11,7 @@ from torch.nn import functional
 from interlingua.errors import ConfigError
 from interlingua.llm.encoder import EncoderModel, hold_encoder
 from interlingua.llm.models import hold
-from interlingua.llm.prefix_attention import attentions, project, prompted, survey
+from interlingua.llm.prefix_attention import project, prompted, survey
 from interlingua.llm.towers import pooled, read
 
 ENCODERS = ("bert", "roberta")
@@ -71,7 +71,7 @@ class Slow:
     """RA-Rec's formula for one layer and one text, head by head: keys and values of [d; h] by the frozen matrices."""
 
     def __init__(self, lm, family: str, layer: int) -> None:
-        self.lm, self.family, self.module = lm, family, attentions(lm)[layer]
+        self.lm, self.family, self.module = lm, family, lm.attentions[layer]
         kinds = getattr(lm.config, "layer_types", None)
         parameters = getattr(lm.config, "rope_parameters", None) or {}
         own = parameters.get(kinds[layer], parameters) if kinds else parameters
@@ -124,7 +124,7 @@ def test_the_prompted_pass_is_the_formula_written_out(family):
         got = states(lm, project(lm, prompts))
         handles = []
         for row, length in enumerate((6, 3)):
-            for layer, module in enumerate(attentions(lm)):
+            for layer, module in enumerate(lm.attentions):
                 slow = Slow(lm, family, layer)
                 last = next((getattr(module, n) for n in ("o_proj", "out_proj", "c_proj") if hasattr(module, n)), None)
 
@@ -201,7 +201,7 @@ def test_a_rotary_prompt_stands_before_the_text_or_nowhere():
     lm = tiny("llama")
     prompts = prompts_of(lm)
     before, nowhere = project(lm, prompts), project(lm, prompts, "none")
-    raw = attentions(lm)[0].k_proj(prompts[0]).reshape(2, 3, 2, 8).transpose(1, 2)
+    raw = lm.attentions[0].k_proj(prompts[0]).reshape(2, 3, 2, 8).transpose(1, 2)
     assert torch.allclose(nowhere[0][0], raw, atol=1e-5)
     assert torch.allclose(before[0][0][0], turned(raw[0], range(-3, 0), 10000.0), atol=1e-4)
     assert torch.equal(before[0][1], nowhere[0][1])
@@ -217,9 +217,10 @@ def test_soft_tokens_stand_in_front_of_the_text_and_are_not_pooled():
         assert torch.allclose(got[row], expected, atol=1e-4)
 
 
-def test_a_family_that_takes_no_cache_is_refused_with_a_way_out():
-    sizes = {"dim": 32, "n_layers": 2, "n_heads": 4, "vocab_size": 400, "hidden_dim": 48, "max_position_embeddings": 64}
-    model = transformers.AutoModel.from_config(transformers.DistilBertConfig(**sizes))
-    lm = hold_encoder(model, tokenizer_of(), name="tiny-distilbert")
+def test_a_family_whose_attention_cannot_be_reached_is_refused_with_a_way_out():
+    sizes = {"hidden_size": 32, "n_layer": 2, "n_head": 4, "vocab_size": 400, "pad_token_id": 0, "eos_token_id": 2}
+    model = transformers.AutoModelForCausalLM.from_config(transformers.BloomConfig(**sizes))
+    lm = hold(model, tokenizer_of(), name="tiny-bloom")
+    assert lm.abilities.prompts == 0
     with pytest.raises(ConfigError, match="injection = 'input'"):
-        attentions(lm)
+        project(lm, {})

@@ -54,7 +54,8 @@ def test_a_batch_gives_what_each_question_gets_alone() -> None:
     assert [a.text for a in together] == [a.text for a in alone]
 
 
-def test_the_shared_beginning_read_once_gives_the_answers_of_the_models_own_loop() -> None:
+@pytest.mark.parametrize("limit", [1 << 30, 0])
+def test_the_shared_beginning_read_once_gives_the_answers_of_the_models_own_loop(limit: int) -> None:
     """Greedy, one field, no penalty: transformers' generate is the independent implementation."""
     import torch
     from tests.llm.tiny_models import tiny
@@ -69,7 +70,7 @@ def test_the_shared_beginning_read_once_gives_the_answers_of_the_models_own_loop
     never = torch.zeros(400, dtype=torch.bool)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local_decode, "PENALTY", 1.0)
-        local_decode.write_answers(held.model, prompts, writings, never, never, 0, Sampling())
+        local_decode.write_answers(held.model, prompts, writings, never, never, 0, Sampling(), limit)
     for ids, writing in zip(prompts, writings, strict=True):
         expected = held.model.generate(
             input_ids=torch.tensor([ids]), max_new_tokens=7, min_new_tokens=7, do_sample=False, eos_token_id=None,

@@ -139,7 +139,10 @@ def completer_of(options: ProfilesConfig, device: str) -> Completer:
     from interlingua.text.local_model import LocalModel
 
     held = load(options.model, device=device)
-    return LocalModel(held.model, held.tokenizer, name=held.name, revision=held.revision, batch_size=options.batch_size)
+    return LocalModel(
+        held.model, held.tokenizer, name=held.name, revision=held.revision, batch_size=options.batch_size,
+        cache_limit=held.abilities.cache,
+    )  # fmt: skip
 
 
 def estimate_text(report: dict[str, Any]) -> str:

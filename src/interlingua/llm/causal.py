@@ -42,9 +42,3 @@ def prompt_states(lm: LanguageModel, embeds: Tensor, mask: Tensor) -> Tensor:
     """(B, H') the state at each prompt's last token, with gradients to ``embeds`` (see :func:`to_front`)."""
     embeds, mask = to_front(embeds, mask)
     return last_states(lm.forward(embeds).states, mask)
-
-
-def window_fits(lm: LanguageModel, length: int) -> bool:
-    """Whether so many tokens lie within the model's sliding window, if it has one."""
-    window = getattr(lm.config, "sliding_window", None)
-    return not window or not getattr(lm.config, "use_sliding_window", True) or length <= int(window)

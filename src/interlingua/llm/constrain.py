@@ -15,8 +15,8 @@ from torch import Tensor
 
 from interlingua.core import PAD, IntArray
 from interlingua.errors import ConfigError
+from interlingua.llm.continuation import Continuation
 from interlingua.llm.models import LanguageModel
-from interlingua.llm.rank import run_prefix
 
 Ids = npt.NDArray[np.int64]
 
@@ -101,14 +101,13 @@ def constrained_search(
     if ids.shape[1] == 0:
         raise ConfigError("constrained generation needs at least one candidate for each prompt")
     tries = [Trie([row[:n] for row, n in zip(a, s, strict=True)]) for a, s in zip(ids.tolist(), lengths, strict=True)]
-    prefix = run_prefix(lm, embeds, mask)
-    cache, seen, state = prefix.fresh_cache(), prefix.mask, prefix.last
+    reading = Continuation(lm, embeds, mask, ids.shape[2])
     live = [[_Beam(0.0, 0, b)] for b in range(len(tries))]
     done: list[list[tuple[float, int]]] = [[] for _ in tries]
     for b, trie in enumerate(tries):
         _finish(done[b], trie, live[b][0])
     while any(live):
-        log_probs = torch.log_softmax(lm.logits(state), dim=-1)
+        log_probs = torch.log_softmax(lm.logits(reading.state), dim=-1)
         grown = _grow(tries, live, log_probs, beams)
         for b, trie in enumerate(tries):
             for beam, _ in grown[b]:
@@ -120,11 +119,7 @@ def constrained_search(
         flat = [(beam, token) for part in grown for beam, token in part]
         if not flat:
             break
-        rows = torch.tensor([beam.row for beam, _ in flat], device=seen.device)
-        cache.reorder_cache(rows)
-        seen = torch.cat([seen[rows], seen.new_ones(len(flat), 1)], dim=1)
-        tokens = torch.tensor([[token] for _, token in flat])
-        state = lm.forward(lm.embed(tokens), seen, cache=cache).states[:, -1]
+        reading.add(torch.tensor([token for _, token in flat]), torch.tensor([beam.row for beam, _ in flat]))
         numbers = iter(range(len(flat)))
         live = [[_Beam(beam.score, beam.node, next(numbers)) for beam, _ in part] for part in grown]
     return _collect(tries, done, beams)

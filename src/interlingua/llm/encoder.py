@@ -5,16 +5,20 @@ Shape key: B rows, T tokens, H width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from interlingua.errors import ConfigError
+from interlingua.llm.abilities import ANY, Abilities
+from interlingua.llm.attention import attach
 from interlingua.llm.locate import locate
-from interlingua.llm.models import DTYPES, LanguageModel, Precision, load, shuffled, truncated
+from interlingua.llm.models import DTYPES, LanguageModel, Precision, load
+from interlingua.llm.variants import shuffled, truncated
 
 DECODERS = ("ForCausalLM", "LMHeadModel")
 """how the name of an architecture ends that reads from left to right"""
@@ -88,6 +92,7 @@ def hold_encoder(
         ConfigError: one whose states this file would compute wrongly.
     """
     model.eval().requires_grad_(False)
+    attach(model)
     held = EncoderModel(model, tokenizer, name, revision, precision)
     other = (held.pad_id + 1) % int(model.get_input_embeddings().weight.shape[0])
     ids = torch.tensor([[other, other, other]], device=held.device)
@@ -100,7 +105,28 @@ def hold_encoder(
             f"{name} ({type(model).__name__}) cannot be read by its input embeddings (states differ by {worst:.3g}); "
             "use a decoder, or an encoder of the BERT or RoBERTa kind"
         )
-    return held
+    return replace(held, abilities=_abilities(held))
+
+
+@torch.no_grad()
+def _abilities(lm: EncoderModel) -> Abilities:
+    """Padding on either side is tried; prompts need an attention in every layer that can be reached."""
+    size = int(lm.model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
+    ids = torch.randint(0, size, (1, 7), generator=torch.Generator().manual_seed(1)).to(lm.device)
+    alone = lm.forward(lm.embed(ids)).states[0]
+    for before, behind in ((3, 0), (0, 3)):
+        padded = functional.pad(ids, (before, behind), value=int(ids[0, 0]))
+        mask = functional.pad(torch.ones_like(ids), (before, behind))
+        off = (lm.forward(lm.embed(padded), mask).states[0][mask[0].bool()] - alone).float().square().mean().sqrt()
+        if not off <= (1e-3 if lm.dtype == torch.float32 else 4e-2) * alone.float().square().mean().sqrt():
+            raise ConfigError(
+                f"{lm.name} ({type(lm.model).__name__}) does not hide padding (states differ by {float(off):.2g}); "
+                "use an encoder of the BERT or RoBERTa kind"
+            )
+    try:
+        return Abilities(cache=0, gap=0, tree=0, packed=0, prompts=ANY if lm.attentions else 0)
+    except ConfigError as error:
+        return Abilities(cache=0, gap=0, tree=0, packed=0, prompts=0, reasons={"prompts": str(error)})
 
 
 def frozen(reference: str, precision: Precision, num_layers: int | None, weights: str) -> LanguageModel:

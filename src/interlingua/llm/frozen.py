@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from interlingua.core import ReaderInputs
-from interlingua.llm.models import LanguageModel, Precision, load, shuffled, truncated
+from interlingua.llm.models import LanguageModel, Precision, load
 from interlingua.llm.prompt import CompiledTemplate, compile_template
 from interlingua.llm.reader_config import SoftPromptConfig
+from interlingua.llm.variants import shuffled, truncated
 
 
 @lru_cache(maxsize=1)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from interlingua.llm.continuation import Continuation
 from interlingua.llm.models import LanguageModel
-from interlingua.llm.rank import run_prefix
 
 Stop = Callable[[list[int]], bool]
 
@@ -40,13 +40,12 @@ def generate(
     Returns:
         B lists of token ids, without the end-of-text token.
     """
-    prefix = run_prefix(lm, embeds, mask)
-    cache, mask, state = prefix.fresh_cache(), prefix.mask, prefix.last
+    reading = Continuation(lm, embeds, mask, max_new_tokens)
     answers: list[list[int]] = [[] for _ in range(len(embeds))]
     alive = [True] * len(answers)
     seen: Tensor | None = None
     for _ in range(max_new_tokens):
-        logits = lm.logits(state)
+        logits = lm.logits(reading.state)
         if repetition_penalty != 1.0:
             seen = torch.zeros_like(logits, dtype=torch.bool) if seen is None else seen
             less = torch.where(logits > 0, logits / repetition_penalty, logits * repetition_penalty)
@@ -62,8 +61,7 @@ def generate(
             break
         if seen is not None:
             seen.scatter_(1, chosen[:, None], True)
-        mask = torch.cat([mask, mask.new_ones(len(answers), 1)], dim=1)
-        state = lm.forward(lm.embed(chosen)[:, None], mask, cache=cache).states[:, -1]
+        reading.add(chosen)
     return answers
 
 

@@ -64,7 +64,7 @@ class KvPrompt(Reader):
     def __init__(self, config: KvPromptConfig, inputs: ReaderInputs) -> None:
         super().__init__(config, inputs)
         self.lm = frozen(config.model, config.precision, config.num_layers, config.lm_weights)
-        check(config, inputs, causal(self.lm), self.lm.num_layers)
+        check(config, inputs, causal(self.lm), self.lm.num_layers, self.lm.abilities)
         self.words = HardPrompts(
             config.user_template, config.item_template, inputs.titles, inputs.categories, inputs.domain,
             config.max_title_words,

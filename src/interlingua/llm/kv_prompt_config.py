@@ -9,6 +9,7 @@ from pydantic import Field
 from interlingua.config import Config, FitConfig
 from interlingua.core import ReaderInputs
 from interlingua.errors import ConfigError
+from interlingua.llm.abilities import Abilities
 from interlingua.llm.models import Precision
 from interlingua.llm.prefix_attention import Place
 from interlingua.llm.prompt_maps import Kind
@@ -106,12 +107,18 @@ class KvPromptConfig(Config):
     """training (paper: about 7,000 steps; the rest is not known)"""
 
 
-def check(config: KvPromptConfig, inputs: ReaderInputs, causal: bool, layers: int) -> None:
+def check(config: KvPromptConfig, inputs: ReaderInputs, causal: bool, layers: int, abilities: Abilities) -> None:
     """Raises one :class:`ConfigError` that lists every setting that cannot work."""
     problems = []
     uses_ids = config.injection != "none" and config.maps != "none"
     if uses_ids and inputs.represent is None:
         problems.append("llm needs user vectors, which this backbone lacks; choose another, or llm.maps = 'none'")
+    if config.injection in ("kv", "direct") and not abilities.prompts:
+        problems.append(
+            f"llm.injection = {config.injection!r} puts keys and values into every layer of llm.model = "
+            f"{config.model!r}, which has none to put them into ({abilities.reasons.get('prompts', 'not exact')}); use "
+            "llm.injection = 'input', or a model with a yes under 'prompts' in docs/language-models.md"
+        )
     if config.pooling == "cls" and causal:
         problems.append(
             "llm.pooling = 'cls' is for encoders: a decoder's first token sees nothing; use 'last' or 'mean'"

@@ -7,8 +7,7 @@ half a minute each time. Shape key: B rows, T tokens, S tokens in the cache befo
 
 from __future__ import annotations
 
-import copy
-import math
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,6 +19,8 @@ from torch import Tensor, nn
 from interlingua import cancel
 from interlingua.cache_argument import cache_name, cache_of
 from interlingua.errors import ConfigError, MissingExtraError
+from interlingua.llm.abilities import Abilities
+from interlingua.llm.attention import attach, is_eager, modules_of
 from interlingua.llm.locate import Source, locate
 
 Precision = Literal["fp32", "bf16", "4bit"]
@@ -49,11 +50,14 @@ class LanguageModel:
     revision: str
     """hub commit, or a hash of the files: part of an artifact's key"""
     precision: str = "fp32"
+    abilities: Abilities = Abilities()
+    """what it does exactly, as measured when it was loaded"""
 
     @property
     def config(self) -> Any:
-        """The transformers configuration."""
-        return self.model.config
+        """The transformers configuration; of a model of several kinds of input that of its language part."""
+        config: Any = self.model.config
+        return config.get_text_config()
 
     @property
     def device(self) -> torch.device:
@@ -110,6 +114,25 @@ class LanguageModel:
         rows = torch.linspace(0, self._embedding.weight.shape[0] - 1, count).long().to(self.device)
         return float(self.embed(rows).float().norm(dim=-1).median())
 
+    @cached_property
+    def attentions(self) -> list[nn.Module]:
+        """The self-attention of each layer, in order; a ConfigError where they cannot be reached."""
+        ids = torch.tensor([[self.pad_id, self.pad_id]])
+        with torch.no_grad():
+            return modules_of(lambda: self.forward(self.embed(ids)), self.name, self.num_layers)
+
+    @property
+    def decoder(self) -> Any:
+        """The layers without the output matrix."""
+        model: Any = self.model
+        found = (model.base_model, model.get_decoder(), model._modules.get("model", model))  # Llama 4: the third
+        return next((each for each in found if each is not model), model)
+
+    @cached_property
+    def _takes(self) -> frozenset[str]:
+        """What the layers can be told."""
+        return frozenset(inspect.signature(self.decoder.forward).parameters)
+
     @property
     def _embedding(self) -> Any:
         return self.model.get_input_embeddings()  # type: ignore[operator]
@@ -141,21 +164,30 @@ class LanguageModel:
             layers: return every layer's output.
         """
         cancel.check()
-        if positions is None:
-            positions = self._positions(embeds, mask, cache)
-        if mask is not None and mask.dim() == 4 and self.config._attn_implementation == "eager":
+        alone = cache is None and not use_cache and positions is None
+        if alone and mask is not None and mask.dim() == 2 and self.abilities.padding < embeds.shape[1]:
+            return self._from_the_front(embeds, mask, layers)
+        told: dict[str, Any] = {"use_cache": use_cache or cache is not None, "output_hidden_states": layers}
+        if mask is not None and mask.dim() == 4 and is_eager(self.config):
             least = torch.finfo(self.dtype).min  # eager attention adds the mask
             mask = torch.zeros_like(mask, dtype=self.dtype).masked_fill(~mask.bool(), least)
-        out = self.model.base_model(  # type: ignore[operator]
-            inputs_embeds=embeds.to(self.dtype),
-            attention_mask=mask,
-            position_ids=positions,
-            use_cache=use_cache or cache is not None,
-            output_hidden_states=layers,
-            **({} if cache is None else {str(cache_name(self.model.base_model)): cache}),
-        )
+        if "attention_mask" in self._takes:
+            told["attention_mask"] = mask
+        if "position_ids" in self._takes:
+            told["position_ids"] = self._positions(embeds, mask, cache) if positions is None else positions
+        if cache is not None:
+            told[str(cache_name(self.decoder))] = cache
+        out = self.decoder(inputs_embeds=embeds.to(self.dtype), **told)
         kept = cache_of(out) if use_cache or cache is not None else None
         return Hidden(out.last_hidden_state, kept, tuple(out.hidden_states) if layers else ())
+
+    def _from_the_front(self, embeds: Tensor, mask: Tensor, layers: bool) -> Hidden:
+        """Padding behind a row is never seen by a causal model: rows are read from the front and put back."""
+        order = torch.argsort(mask.to(embeds.device).long(), dim=1, descending=True, stable=True)
+        rows = torch.arange(len(mask), device=embeds.device)[:, None]
+        back = torch.argsort(order, dim=1)
+        out = self.forward(embeds[rows, order], layers=layers)
+        return Hidden(out.states[rows, back], None, tuple(each[rows, back] for each in out.layers))
 
     def _positions(self, embeds: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
         new = embeds.shape[1]
@@ -233,81 +265,18 @@ def load(
 def hold(
     model: nn.Module, tokenizer: Any, *, name: str = "local", revision: str = "local", precision: str = "fp32"
 ) -> LanguageModel:
-    """Freezes a transformers model that is already in memory and wraps it.
+    """Freezes a transformers model that is already in memory, wraps it and measures what it can do.
 
     Raises:
-        ConfigError: a family whose logits this file would compute wrongly.
+        ConfigError: a family that this file would read wrongly.
     """
+    from interlingua.llm.probe import abilities_of
+
     model.eval().requires_grad_(False)
+    attach(model)
     tokenizer.padding_side = "left"
     held = LanguageModel(model, tokenizer, name, revision, precision)
-    ids = torch.tensor([[held.eos_id, held.pad_id]], device=held.device)
-    with torch.no_grad():
-        expected = model(input_ids=ids).logits.float()
-        got = held.logits(held.forward(held.embed(ids)).states)
-    worst = float((expected - got.to(expected.device)).abs().max())
-    if not worst <= 1e-2 * max(1.0, float(expected.abs().max())):
-        raise ConfigError(
-            f"{name} ({type(model).__name__}) cannot be read by its input embeddings (logits differ by {worst:.3g}); "
-            "use a decoder-only model of the OPT, Llama, Qwen, Gemma, GPT-2 or Mistral kind"
-        )
-    return held
-
-
-def shuffled(held: LanguageModel, seed: int) -> LanguageModel:
-    """The control: same architecture, the entries of every weight tensor permuted, so all its knowledge is gone.
-
-    Each tensor keeps its distribution of values; tied matrices stay tied. The given model is left as it is.
-    """
-    if held.precision == "4bit":
-        raise ConfigError("the control with shuffled weights needs precision fp32 or bf16 (got 4bit)")
-    model = copy.deepcopy(held.model)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for weight in model.parameters():
-            order = torch.randperm(weight.numel(), generator=generator).to(weight.device)
-            weight.copy_(weight.reshape(-1)[order].view_as(weight))
-    return replace(held, model=model, name=f"{held.name} (shuffled)", revision=f"{held.revision}-shuffled-{seed}")
-
-
-def truncated(held: LanguageModel, num_layers: int) -> LanguageModel:
-    """The first ``num_layers`` layers, final norm and output matrix; weights are shared with the given model."""
-    total = held.num_layers
-    if not 1 <= num_layers <= total:
-        raise ConfigError(f"{held.name} has {total} layers; cannot keep {num_layers}")
-    if num_layers == total:
-        return held
-    memo: dict[int, Any] = {id(p): p for p in held.model.parameters()}  # deepcopy then shares them
-    model = copy.deepcopy(held.model, memo)
-    stack = next(m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == total)
-    owner, name = _owner(model, stack)
-    setattr(owner, name, stack[:num_layers])
-    config: Any = model.config
-    config.num_hidden_layers = num_layers
-    kinds = getattr(config, "layer_types", None)
-    if kinds is not None:
-        config.layer_types = list(kinds)[:num_layers]
-    return replace(
-        held, model=model, name=f"{held.name} ({num_layers} layers)", revision=f"{held.revision}-layers-{num_layers}"
-    )
-
-
-def _owner(model: nn.Module, child: nn.Module) -> tuple[nn.Module, str]:
-    for module in model.modules():
-        for name, candidate in module.named_children():
-            if candidate is child:
-                return module, name
-    raise ConfigError(f"{type(model).__name__} has no list of layers to cut")
-
-
-def scale_like_tokens(held: LanguageModel, vectors: Tensor) -> Tensor:
-    """(..., H) vectors scaled to the length that token embeddings have."""
-    return vectors * (held.embedding_norm / vectors.norm(dim=-1, keepdim=True).clamp_min(1e-8))
-
-
-def unit_gain(held: LanguageModel) -> float:
-    """Factor that turns a vector of unit variance per entry into one as long as a token embedding."""
-    return held.embedding_norm / math.sqrt(held.hidden_size)
+    return replace(held, abilities=abilities_of(held))
 
 
 def _transformers() -> Any:

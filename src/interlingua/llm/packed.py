@@ -10,36 +10,33 @@ Shape key: N tokens of all prompts, S prompts, H input width, A heads, G key/val
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from interlingua.errors import ConfigError
 from interlingua.llm import causal
-from interlingua.llm.causal import window_fits
+from interlingua.llm.attention import Attend, attached, attending
 from interlingua.llm.models import LanguageModel
-from interlingua.llm.prefix_attention import attentions
 
-NAME = "interlingua-packed"
 BLOCK = 64
 """queries of a block; of 32 to 128 the fastest on an EPYC core for heads of 64"""
 KEPT_BYTES = 1 << 30
 """attention weights kept for the backward pass, at most; where more would be, they are computed again"""
-_LENGTHS: ContextVar[tuple[tuple[int, ...], bool]] = ContextVar("lengths of packed prompts, whether weights are kept")
+UNDERSTOOD = frozenset(
+    {"scaling", "dropout", "is_causal", "position_ids", "use_cache", "cache_position", "sliding_window", "layer_idx"}
+)
+"""what a layer may ask of attention; a window is only asked for where no prompt is longer (see the abilities)"""
 
 
 def can_pack(lm: LanguageModel, embeds: Tensor) -> bool:
-    """Whether :func:`packed_states` computes what the model itself would, and is worth it: plain attention on a CPU, no
-    window, and gradients.
+    """Whether :func:`packed_states` computes what the model itself would, and is worth it: on a CPU, with gradients.
 
-    Without gradients PyTorch's kernel does as well, and a model that serves several threads must stay as it is.
+    Without gradients PyTorch's kernel does as well.
     """
-    capped = getattr(lm.config, "attn_logit_softcapping", None)  # Gemma 2
-    plain = lm.config._attn_implementation == "sdpa" and not capped
     learns = torch.is_grad_enabled() and embeds.requires_grad
-    return learns and lm.device.type == "cpu" and plain and window_fits(lm, embeds.shape[1])
+    return learns and lm.device.type == "cpu" and embeds.shape[1] <= lm.abilities.packed
 
 
 def packed_states(lm: LanguageModel, embeds: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,12 +50,14 @@ def packed_states(lm: LanguageModel, embeds: Tensor, mask: Tensor) -> tuple[Tens
     Returns:
         (N, H') states of the tokens, prompt after prompt, and (S,) the place of each prompt's first one.
     """
+    if not attached(lm.config):
+        raise ConfigError(f"{lm.name}: its attention cannot be exchanged, so prompts are not packed")
     there = mask.to(embeds.device).bool()
     sizes = there.sum(1)
     starts = sizes.cumsum(0) - sizes
     lengths = tuple(int(size) for size in sizes)
     positions = torch.arange(sum(lengths), device=embeds.device) - starts.repeat_interleave(sizes)
-    with _packed(lm, lengths):
+    with attending(_Packed(lm, lengths)):
         states = lm.forward(embeds[there][None], positions=positions[None]).states[0]
     return states, starts
 
@@ -71,36 +70,29 @@ def prompt_states(lm: LanguageModel, embeds: Tensor, mask: Tensor) -> Tensor:
     return states[starts + mask.to(states.device).long().sum(1) - 1]
 
 
-@contextmanager
-def _packed(lm: LanguageModel, lengths: tuple[int, ...]) -> Iterator[None]:
-    """While open, the model's layers attend by :func:`_attend`."""
-    from transformers import AttentionInterface
+class _Packed:
+    """Attention within each of several sequences that lie one after the other (see :func:`attending`)."""
 
-    AttentionInterface.register(NAME, _attend)
-    config = lm.config
-    heads, layers = int(config.num_attention_heads), lm.num_layers
-    kept = layers * heads * sum(length * (length + BLOCK) for length in lengths) // 2 * lm.dtype.itemsize
-    configs = {id(each): each for each in (config, *(getattr(m, "config", config) for m in attentions(lm)))}
-    before = {key: each._attn_implementation for key, each in configs.items()}
-    token = _LENGTHS.set((lengths, kept <= KEPT_BYTES))
-    try:
-        for each in configs.values():
-            each._attn_implementation = NAME
-        yield
-    finally:
-        _LENGTHS.reset(token)
-        for key, each in configs.items():
-            each._attn_implementation = before[key]
+    masked = False
 
+    def __init__(self, lm: LanguageModel, lengths: Sequence[int]) -> None:
+        heads, layers = int(lm.config.num_attention_heads), lm.num_layers
+        kept = layers * heads * sum(length * (length + BLOCK) for length in lengths) // 2 * lm.dtype.itemsize
+        self.lengths, self.keep = tuple(lengths), kept <= KEPT_BYTES
 
-def _attend(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, scaling: float | None = None, **_: Any
-) -> tuple[Tensor, None]:
-    """The interface that transformers gives attention functions: (1, A, N, E), (1, G, N, E) -> (1, N, A, E)."""
-    lengths, keep = _LENGTHS.get()
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    mixed = CausalBlocks.apply(query[0], key[0], value[0], lengths, scale, keep)
-    return mixed.transpose(0, 1)[None], None
+    def __call__(
+        self, plain: Attend, module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, options: Any
+    ) -> tuple[Tensor, None]:
+        """(1, A, N, E), (1, G, N, E) -> (1, N, A, E)."""
+        more = sorted(
+            name for name, given in options.items() if not (given is None or given is False) and name not in UNDERSTOOD
+        )
+        if more:  # soft caps, sinks, biases
+            raise ConfigError(f"attention of {type(module).__name__} wants {', '.join(more)}: not packed")
+        scaling = options.get("scaling")
+        scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+        mixed = CausalBlocks.apply(query[0], key[0], value[0], self.lengths, scale, self.keep)
+        return mixed.transpose(0, 1)[None], None
 
 
 class CausalBlocks(torch.autograd.Function):

@@ -2,9 +2,9 @@
 
 RA-Rec (arXiv 2402.04527v2, section 3.3) lets every layer attend to extra vectors ``d``: ``K = W_k [d; h]``,
 ``V = W_v [d; h]`` with the layer's own frozen projections, while queries come from the text ``h`` alone. Here the
-layer's attention is asked to read ``d`` as if it were text, and what it writes into its key/value cache is recorded:
+layer's attention is asked to read ``d`` as if it were text, and the keys and values that it attends with are recorded:
 grouped heads, normalised keys, biases, fused matrices and rotary positions are then the model's own. During the real
-pass a hook hands each attention a cache that puts the recorded pair in front, and widens its mask.
+pass the recorded pair is put in front of each layer's, and its mask is widened (see :mod:`interlingua.llm.attention`).
 
 Positions: the text keeps the places 0, 1, 2, ... that it has without a prompt. In a model with rotary positions the
 prompt stands right before it (-P to -1), or has no position (``place = "none"``: keys are not rotated). Where positions
@@ -24,8 +24,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from interlingua.cache_argument import cache_name
 from interlingua.errors import ConfigError
+from interlingua.llm.attention import Attend, attending, is_eager
 from interlingua.llm.models import LanguageModel
 
 Place = Literal["before", "none"]
@@ -33,44 +33,46 @@ Pair = tuple[Tensor, Tensor]
 """keys and values of one layer's prompt, (B, G, P, E) each"""
 
 
-class _Recorder:
-    """Stands where a cache would: keeps the keys and values that an attention made."""
+class _Record:
+    """Keeps the keys and values that a layer made, and attends to nothing."""
 
+    masked = True
     pair: Pair
 
-    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> Pair:
-        self.pair = keys, values
-        return self.pair
+    def __call__(
+        self, plain: Attend, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, options: Any
+    ) -> tuple[Tensor, None]:
+        self.pair = key, value
+        return query.new_zeros(len(query), query.shape[2], query.shape[1], value.shape[-1]), None
 
 
-class _Prepended:
-    """Stands where a cache would: puts a prompt's pair in front of the text's."""
+class _Prepend:
+    """Puts each layer's pair in front of the text's keys and values, and columns for it in front of the mask."""
 
-    def __init__(self, pair: Pair) -> None:
-        self.pair = pair
+    masked = True
 
-    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> Pair:
-        first_keys, first_values = self.pair
-        return torch.cat([first_keys.to(keys), keys], 2), torch.cat([first_values.to(values), values], 2)
+    def __init__(self, pairs: Mapping[int, Pair], visible: Tensor | None, eager: bool) -> None:
+        """``pairs``: the identity of a layer's attention -> its pair."""
+        self.pairs, self.visible, self.eager = pairs, visible, eager
+
+    def __call__(
+        self, plain: Attend, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Any, options: Any
+    ) -> tuple[Tensor, Any]:
+        pair = self.pairs.get(id(module))
+        if pair is None:
+            return plain(module, query, key, value, mask, **options)
+        said = options.pop("is_causal", None)
+        mask = _widened(
+            mask, query, pair[0].shape[2], self.visible, causal=_causal(module) if said is None else bool(said),
+            eager=self.eager,
+        )  # fmt: skip
+        keys, values = torch.cat([pair[0].to(key), key], 2), torch.cat([pair[1].to(value), value], 2)
+        return plain(module, query, keys, values, mask, is_causal=False, **options)
 
 
-def attentions(lm: LanguageModel) -> list[nn.Module]:
-    """The self-attention of each layer, in order: the innermost modules that know their layer and take a cache.
-
-    Raises:
-        ConfigError: a family whose attention takes none.
-    """
-    found: dict[int, nn.Module] = {}
-    for module in lm.model.base_model.modules():  # type: ignore[union-attr]
-        layer = getattr(module, "layer_idx", None)
-        if isinstance(layer, int) and cache_name(module) in ("cache", "past_key_values"):
-            found[layer] = module  # an inner module comes after the one around it
-    if sorted(found) != list(range(lm.num_layers)):
-        raise ConfigError(
-            f"{lm.name} ({type(lm.model).__name__}) has no attention that takes keys and values from outside; use a "
-            "model of the OPT, GPT-2, Llama, Qwen, Gemma, BERT or RoBERTa kind, or llm.injection = 'input'"
-        )
-    return [found[layer] for layer in range(lm.num_layers)]
+def _causal(module: Any) -> bool:
+    """What transformers' own attention assumes of a layer that says nothing."""
+    return bool(getattr(module, "is_causal", True))
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,6 @@ class Survey:
     """(N,) root mean square of what each layer's attention reads"""
     pair_scales: Tensor
     """(N,) the same of its keys and values"""
-    embedding_scale: Tensor
-    """() the same of the input embeddings"""
 
 
 @torch.no_grad()
@@ -105,7 +105,7 @@ def survey(lm: LanguageModel, ids: Tensor, mask: Tensor) -> Survey:
     def look(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         seen.append(args[0] if args else kwargs["hidden_states"])
 
-    handles = [module.register_forward_pre_hook(look, with_kwargs=True) for module in attentions(lm)]
+    handles = [module.register_forward_pre_hook(look, with_kwargs=True) for module in lm.attentions]
     try:
         embeds = lm.embed(ids)
         lm.forward(embeds, mask.to(embeds.device))
@@ -120,8 +120,14 @@ def survey(lm: LanguageModel, ids: Tensor, mask: Tensor) -> Survey:
     keys = pairs[0][0]
     return Survey(
         int(read[0].shape[1]), int(keys.shape[1]), int(keys.shape[3]), torch.stack(scales).cpu(),
-        torch.stack(pair_scales).cpu(), embeds[there].float().square().mean().sqrt().cpu(),
+        torch.stack(pair_scales).cpu(),
     )  # fmt: skip
+
+
+def embedding_scale(lm: LanguageModel, ids: Tensor, mask: Tensor) -> Tensor:
+    """() root mean square of the input embeddings of (B, T) tokens with their mask."""
+    embeds = lm.embed(ids)
+    return embeds[mask.bool().to(embeds.device)].float().square().mean().sqrt().cpu()
 
 
 def project(
@@ -138,20 +144,22 @@ def project(
     Returns:
         layer -> keys and values, (B, G, P, E) each, as the layer itself would keep them.
     """
-    layers = attentions(lm)
+    layers = lm.attentions
     rotary: dict[tuple[str | None, int], Pair] = {}
     out: dict[int, Pair] = {}
     for layer, given in vectors.items():
-        module, recorder = layers[layer], _Recorder()
-        read = given.to(lm.dtype)
-        options: dict[str, Any] = {"attention_mask": None, str(cache_name(module)): recorder}
-        if "position_embeddings" in inspect.signature(module.forward).parameters:
+        module: Any = layers[layer]
+        record, read = _Record(), given.to(lm.dtype)
+        takes = inspect.signature(module.forward).parameters
+        options: dict[str, Any] = {"attention_mask": None} if "attention_mask" in takes else {}
+        if "position_embeddings" in takes:
             kind = _kind(lm, module, layer)
             if (kind, read.shape[1]) not in rotary:
                 rotary[kind, read.shape[1]] = _angles(lm, read, place, kind, behind)
             options["position_embeddings"] = rotary[kind, read.shape[1]]
-        module(read, **options)
-        out[layer] = recorder.pair
+        with attending(record):
+            module(read, **options)
+        out[layer] = record.pair
     return out
 
 
@@ -164,7 +172,7 @@ def _kind(lm: LanguageModel, module: nn.Module, layer: int) -> str | None:
 
 def _angles(lm: LanguageModel, like: Tensor, place: Place, kind: str | None, behind: int) -> Pair:
     """Cosines and sines of the prompt's positions; for no position those of place 0, which turn nothing."""
-    rotary: Any = lm.model.base_model.rotary_emb  # type: ignore[union-attr]
+    rotary: Any = lm.decoder.rotary_emb
     count = like.shape[1]
     positions = torch.arange(-count - behind, -behind, device=like.device)[None]
     if place == "none":
@@ -183,46 +191,24 @@ def prompted(lm: LanguageModel, pairs: Mapping[int, Pair], visible: Tensor | Non
         pairs: layer -> keys and values, (B, G, P, E) each; layers may be left out.
         visible: (B, P) False where a prompt vector must not be seen; None: all are.
     """
-    layers = attentions(lm)
-    eager = lm.config._attn_implementation == "eager"
-    handles = []
-
-    def hook(pair: Pair) -> Any:
-        def enter(
-            module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-        ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-            kwargs = dict(zip(inspect.signature(module.forward).parameters, args, strict=False)) | kwargs
-            states = kwargs["hidden_states"]
-            kwargs[str(cache_name(module))] = _Prepended(pair)
-            kwargs["attention_mask"] = _widened(
-                kwargs.get("attention_mask"), states, pair[0].shape[2], visible,
-                causal=bool(getattr(module, "is_causal", True)), eager=eager,
-            )  # fmt: skip
-            return (), kwargs
-
-        return enter
-
-    try:
-        for layer, pair in pairs.items():
-            handles.append(layers[layer].register_forward_pre_hook(hook(pair), with_kwargs=True))
+    layers = lm.attentions
+    own = {id(layers[layer]): pair for layer, pair in pairs.items()}
+    with attending(_Prepend(own, visible, is_eager(lm.config))):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _widened(
-    mask: Tensor | None, states: Tensor, count: int, visible: Tensor | None, *, causal: bool, eager: bool
+    mask: Tensor | None, query: Tensor, count: int, visible: Tensor | None, *, causal: bool, eager: bool
 ) -> Tensor | None:
     """The layer's mask with ``count`` columns in front. ``mask``: (B or 1, 1, T, T), boolean or added; None: plain."""
-    batch, length = states.shape[:2]
+    batch, length = query.shape[0], query.shape[2]
     if mask is None:
         if not causal and visible is None:
             return None
-        mask = torch.ones(1, 1, length, length, dtype=torch.bool, device=states.device)
+        mask = torch.ones(1, 1, length, length, dtype=torch.bool, device=query.device)
         mask = mask.tril() if causal else mask
         if eager:
-            mask = _added(mask, states)
+            mask = _added(mask, query)
     if mask.dim() != 4:
         raise ConfigError("key/value prompts need sdpa or eager attention (this model was loaded with another)")
     columns = torch.ones(batch, 1, 1, count, dtype=torch.bool, device=mask.device)

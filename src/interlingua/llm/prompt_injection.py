@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from interlingua.llm.kv_prompt_config import KvPromptConfig
 from interlingua.llm.models import LanguageModel
-from interlingua.llm.prefix_attention import Pair, project, survey
+from interlingua.llm.prefix_attention import Pair, embedding_scale, project, survey
 from interlingua.llm.prompt_maps import PromptMaps
 
 
@@ -33,18 +33,18 @@ class Injection(nn.Module):
         super().__init__()
         self._lm = [lm]  # in a list: the language model is no child, its weights never enter an artifact
         self.kind, self.place = config.injection, config.place
-        found = survey(lm, *probe)
-        self.heads, self.head_width = found.heads, found.head_width
         self.layers = (
             list(range(lm.num_layers)) if config.prompted_layers is None else sorted(set(config.prompted_layers))
         )
         if config.injection == "input":
             self.layers = [0]
-            width, scales = lm.hidden_size, found.embedding_scale[None]
-        elif config.injection == "direct":
-            width, scales = 2 * self.heads * self.head_width, found.pair_scales[self.layers]
+            width, scales = lm.hidden_size, embedding_scale(lm, *probe)[None]
         else:
+            found = survey(lm, *probe)
+            self.heads, self.head_width = found.heads, found.head_width
             width, scales = found.width, found.scales[self.layers]
+            if config.injection == "direct":
+                width, scales = 2 * self.heads * self.head_width, found.pair_scales[self.layers]
         self.maps = nn.ModuleDict(
             {
                 side: PromptMaps(dim, scales * config.start_gain, width, config.prefix_length, config.maps, config.rank)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from interlingua.core import IntArray
-from interlingua.llm.causal import last_states, to_front, window_fits
+from interlingua.llm.causal import last_states, to_front
 from interlingua.llm.models import LanguageModel
 from interlingua.llm.packed import can_pack, packed_states
 
@@ -64,20 +64,22 @@ class Tree:
 
 
 @torch.no_grad()
-def run_prefix(lm: LanguageModel, embeds: Tensor, mask: Tensor) -> Prefix:
+def run_prefix(lm: LanguageModel, embeds: Tensor, mask: Tensor, room: int = 0) -> Prefix:
     """Runs prompts once and keeps their cache.
 
     Args:
         lm: the model.
         embeds: (B, T, H) input embeddings.
         mask: (B, T) 1 at tokens, 0 at padding, either side.
+        room: tokens that will follow.
     """
-    mask = mask.to(embeds.device)
-    alone: Tensor | None = mask
-    if window_fits(lm, lm.max_positions):  # else padding between prompt and answer would count in the window
-        embeds, mask = to_front(embeds, mask)
-        alone = None
-    hidden = lm.forward(embeds, alone, use_cache=True)
+    embeds, mask = to_front(embeds, mask)
+    if embeds.shape[1] + room <= lm.abilities.gap:
+        hidden = lm.forward(embeds, None, use_cache=True)
+    else:  # padding between prompt and answer would count in a window
+        order = torch.argsort(mask, dim=1, stable=True)
+        embeds, mask = embeds[torch.arange(len(mask), device=embeds.device)[:, None], order], mask.gather(1, order)
+        hidden = lm.forward(embeds, mask, use_cache=True)
     return Prefix(hidden.cache, mask, last_states(hidden.states, mask))
 
 
@@ -140,15 +142,18 @@ def title_log_likelihood(
     Returns:
         (B, C) float32 on the CPU.
     """
-    prefix = run_prefix(lm, embeds, mask)
     ids, lengths = np.asarray(ids, np.int64), np.asarray(lengths, np.int64)
-    first = torch.log_softmax(lm.logits(prefix.last), dim=-1)
+    longest = embeds.shape[1] + ids.shape[2]
     parts = []
-    for start in range(0, ids.shape[1], block):
-        part, sizes = ids[:, start : start + block], lengths[:, start : start + block]
-        # a sliding window counts places in the cache, where the tree puts siblings between a token and its parent
-        score = _tree_scores if window_fits(lm, embeds.shape[1] + ids.shape[2]) else _row_scores
-        parts.append(score(lm, prefix, first, part, sizes))
+    if longest > lm.abilities.cache:
+        parts = [_plain_scores(lm, embeds, mask, ids[:, at], lengths[:, at])[:, None] for at in range(ids.shape[1])]
+    else:
+        prefix = run_prefix(lm, embeds, mask, ids.shape[2])
+        first = torch.log_softmax(lm.logits(prefix.last), dim=-1)
+        score = _tree_scores if longest <= min(lm.abilities.tree, lm.abilities.gap) else _row_scores
+        for start in range(0, ids.shape[1], block):
+            part, sizes = ids[:, start : start + block], lengths[:, start : start + block]
+            parts.append(score(lm, prefix, first, part, sizes))
     out = torch.cat(parts, 1) if parts else torch.zeros(len(embeds), 0)
     return out / torch.as_tensor(np.maximum(lengths, 1)).float() if normalize else out
 
@@ -160,7 +165,7 @@ def _tree_scores(lm: LanguageModel, prefix: Prefix, first: Tensor, ids: IntArray
     log_probs[start] = first[tree.batch[start], tree.tokens[start]].float().cpu().numpy()
     inner = np.unique(tree.parents[tree.parents >= 0])  # a leaf is predicted, but predicts nothing
     if len(inner):
-        states = _run_nodes(lm, prefix, tree, inner)
+        states = run_nodes(lm, prefix, tree, inner)
         where = np.full(len(tree.tokens), -1, np.int64)
         where[inner] = np.arange(len(inner))
         later = np.nonzero(~start)[0]
@@ -179,7 +184,7 @@ def _tree_scores(lm: LanguageModel, prefix: Prefix, first: Tensor, ids: IntArray
     return torch.as_tensor(out, dtype=torch.float32)
 
 
-def _run_nodes(lm: LanguageModel, prefix: Prefix, tree: Tree, inner: Ids) -> Tensor:
+def run_nodes(lm: LanguageModel, prefix: Prefix, tree: Tree, inner: Ids) -> Tensor:
     """(len(inner), H') states of the given nodes: one sequence per prompt, each node seeing its ancestors."""
     batch, length = prefix.mask.shape
     rows, tokens, depths = tree.batch[inner], tree.tokens[inner], tree.depths[inner]
@@ -209,7 +214,7 @@ def _run_nodes(lm: LanguageModel, prefix: Prefix, tree: Tree, inner: Ids) -> Ten
 
 
 def _row_scores(lm: LanguageModel, prefix: Prefix, first: Tensor, ids: IntArray, lengths: IntArray) -> Tensor:
-    """One row per candidate on a repeated cache: for models with a sliding window shorter than the prompt."""
+    """One row per candidate on a repeated cache: for attention windows shorter than the prompt, for biases by place."""
     batch, count, depth = ids.shape
     device = prefix.mask.device
     tokens = torch.as_tensor(ids, device=device).reshape(batch * count, depth)
@@ -225,6 +230,13 @@ def _row_scores(lm: LanguageModel, prefix: Prefix, first: Tensor, ids: IntArray,
         chosen = logits.gather(2, tokens[rows, 1:, None])[..., 0]
         total[rows] += (chosen * there[rows, 1:]).sum(1)
     return total.reshape(batch, count).float().cpu()
+
+
+def _plain_scores(lm: LanguageModel, embeds: Tensor, mask: Tensor, ids: IntArray, lengths: IntArray) -> Tensor:
+    """(B,) of one candidate per prompt, prompt and answer read as a whole: for whatever reads from left to right."""
+    if not ids.shape[1]:
+        return torch.zeros(len(embeds))
+    return target_log_likelihood(lm, embeds, mask, ids, lengths).float().cpu()
 
 
 def target_log_likelihood(lm: LanguageModel, embeds: Tensor, mask: Tensor, ids: IntArray, lengths: IntArray) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interlingua.cache_argument import cache_name, cache_of
+from interlingua.cache_argument import cache_name, cache_of, takes
 from interlingua.text.completion import Sampling
 
 PENALTY = 1.15
@@ -74,6 +74,7 @@ def write_answers(
     banned: Tensor,
     pad: int,
     sampling: Sampling,
+    cache_limit: int = 1 << 30,
 ) -> None:
     """Fills ``writings`` in place.
 
@@ -85,42 +86,84 @@ def write_answers(
         banned: (V,) whether a token is never chosen.
         pad: a token for padded places.
         sampling: greedy where ``temperature`` is None or 0.
+        cache_limit: tokens up to which the model's key/value cache gives the numbers of a plain pass.
     """
     device = model.get_input_embeddings().weight.device
-    prefix = shared_prefix(prompts) if len(prompts) > 1 else 0
-    rests = [list(ids[prefix:]) for ids in prompts]
-    longest = max(len(rest) for rest in rests)
-    ids = torch.tensor([[pad] * (longest - len(rest)) + rest for rest in rests], device=device)
-    gaps = torch.tensor([[0] * (longest - len(rest)) + [1] * len(rest) for rest in rests], device=device)
-    mask = torch.cat([gaps.new_ones(len(rests), prefix), gaps], dim=1)
-    cache = _read_once(model, prompts[0][:prefix], len(rests), device) if prefix else None
+    rooms = max(sum(w.rooms) for w in writings) + sum(map(len, writings[0].bridges)) + 2
+    whole = max(map(len, prompts)) + rooms
+    reading = _Cached(model, prompts, pad) if whole <= cache_limit else _Plain(model, prompts, pad)
     draws = torch.Generator(device=device).manual_seed(sampling.seed or 0)
-    used = torch.zeros(len(rests), int(model.get_output_embeddings().weight.shape[0]), dtype=torch.bool, device=device)
-    for _ in range(sum(max(writings, key=lambda w: sum(w.rooms)).rooms) + sum(map(len, writings[0].bridges)) + 2):
-        positions = (mask.cumsum(1) - 1).clamp_min(0)[:, -ids.shape[1] :]
-        out = model(
-            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1,
-            **({} if cache is None else {str(cache_name(model)): cache}),
-        )  # fmt: skip
-        cache = cache_of(out)
-        logits = out.logits[:, -1].float().masked_fill(banned, float("-inf"))
+    used = torch.zeros(
+        len(prompts), int(model.get_output_embeddings().weight.shape[0]), dtype=torch.bool, device=device
+    )
+    for _ in range(rooms):
+        logits = reading.logits().float().masked_fill(banned, float("-inf"))
         chosen = _choose(logits, used, sampling, draws)
         closed = ends[chosen].tolist()
         free = [not w.forced and not w.done for w in writings]
         taken = [w.take(token, end) for w, token, end in zip(writings, chosen.tolist(), closed, strict=True)]
         ids = torch.tensor(taken, device=device)[:, None]
         used.scatter_(1, ids, used.gather(1, ids) | torch.tensor(free, device=device)[:, None])
-        mask = torch.cat([mask, mask.new_ones(len(taken), 1)], dim=1)
         if all(w.done for w in writings):
             return
+        reading.add(ids)
 
 
-def _read_once(model: Any, prefix: Sequence[int], count: int, device: Any) -> Any:
-    """The key/value cache of the shared beginning, for each question of the batch."""
-    out = model(input_ids=torch.tensor([list(prefix)], device=device), use_cache=True, logits_to_keep=1)
-    cache = copy.deepcopy(cache_of(out))
-    cache.batch_repeat_interleave(count)
-    return cache
+class _Cached:
+    """Questions padded on the left behind their shared beginning, which is read once."""
+
+    def __init__(self, model: Any, prompts: Sequence[Sequence[int]], pad: int) -> None:
+        self._model, self._name, device = model, cache_name(model), model.get_input_embeddings().weight.device
+        prefix = shared_prefix(prompts) if len(prompts) > 1 else 0
+        rests = [list(ids[prefix:]) for ids in prompts]
+        longest = max(len(rest) for rest in rests)
+        self._ids = torch.tensor([[pad] * (longest - len(rest)) + rest for rest in rests], device=device)
+        gaps = torch.tensor([[0] * (longest - len(rest)) + [1] * len(rest) for rest in rests], device=device)
+        self._mask = torch.cat([gaps.new_ones(len(rests), prefix), gaps], dim=1)
+        self._cache: Any = None
+        if prefix:
+            first = torch.tensor([list(prompts[0][:prefix])], device=device)
+            self._cache = copy.deepcopy(cache_of(model(input_ids=first, use_cache=True, logits_to_keep=1)))
+            self._cache.batch_repeat_interleave(len(prompts))
+
+    def logits(self) -> Tensor:
+        """(B, V) of the next token; asked once after every :meth:`add`."""
+        told = {} if self._cache is None else {str(self._name): self._cache}
+        positions = (self._mask.cumsum(1) - 1).clamp_min(0)[:, -self._ids.shape[1] :]
+        places = {"position_ids": positions} if takes(self._model, "position_ids") else {}
+        out = self._model(
+            input_ids=self._ids, attention_mask=self._mask, use_cache=True, logits_to_keep=1, **places, **told
+        )
+        self._cache = cache_of(out)
+        logits: Tensor = out.logits[:, -1]
+        return logits
+
+    def add(self, ids: Tensor) -> None:
+        """(B, 1) tokens that come next."""
+        self._ids = ids
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(ids), 1)], dim=1)
+
+
+class _Plain:
+    """Every question read as a whole for every token: for models whose cache does not give the same numbers."""
+
+    def __init__(self, model: Any, prompts: Sequence[Sequence[int]], pad: int) -> None:
+        self._model, self._rows, self._pad = model, [list(ids) for ids in prompts], pad
+
+    def logits(self) -> Tensor:
+        """(B, V) of the next token."""
+        device = self._model.get_input_embeddings().weight.device
+        longest = max(map(len, self._rows))
+        ids = torch.tensor([row + [self._pad] * (longest - len(row)) for row in self._rows], device=device)
+        ends = torch.tensor([len(row) - 1 for row in self._rows], device=device)
+        out = self._model(input_ids=ids, use_cache=False)
+        logits: Tensor = out.logits[torch.arange(len(ends), device=device), ends]
+        return logits
+
+    def add(self, ids: Tensor) -> None:
+        """(B, 1) tokens that come next."""
+        for row, (token,) in zip(self._rows, ids.tolist(), strict=True):
+            row.append(token)
 
 
 def _choose(logits: Tensor, used: Tensor, sampling: Sampling, draws: torch.Generator) -> Tensor:

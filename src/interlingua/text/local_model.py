@@ -32,7 +32,9 @@ MOST_TOKENS = 240
 class LocalModel:
     """A transformers model with its tokenizer."""
 
-    def __init__(self, model: Any, tokenizer: Any, *, name: str, revision: str, batch_size: int = 8) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, *, name: str, revision: str, batch_size: int = 8, cache_limit: int = 1 << 30
+    ) -> None:
         """Holds the model.
 
         Args:
@@ -41,8 +43,10 @@ class LocalModel:
             name: the reference that it was loaded by.
             revision: hash or commit of its weights.
             batch_size: questions of one forward pass.
+            cache_limit: see :func:`interlingua.text.local_decode.write_answers`.
         """
         self._model, self._tokenizer, self._batch_size = model, tokenizer, batch_size
+        self._cache_limit = cache_limit
         self._name, self._revision = name, revision
         self._waiting: list[tuple[Request, Sampling, asyncio.Future[Answer]]] = []
         self._running: asyncio.Task[None] | None = None
@@ -105,7 +109,7 @@ class LocalModel:
         pad = self._tokenizer.pad_token_id
         write_answers(
             self._model, prompts, writings, ends, banned,
-            self._tokenizer.eos_token_id if pad is None else pad, sampling,
+            self._tokenizer.eos_token_id if pad is None else pad, sampling, self._cache_limit,
         )  # fmt: skip
         answers = []
         for request, ids, writing in zip(requests, prompts, writings, strict=True):
