@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import polars as pl
 
+from interlingua.data.encodings import large_fields, plain_text
 from interlingua.data.raw import Log
 from interlingua.errors import DataError
 from interlingua.exact_files import read_csv
@@ -90,8 +92,9 @@ def read_table(
     *,
     separator: str = ",",
     header: Sequence[str] | None = None,
-    quotes: bool = True,
+    quote: str | None = '"',
     encoding: str | None = None,
+    source: Path | bytes | None = None,
 ) -> pl.DataFrame:
     """A delimited file with every value as a string (so that nothing is guessed from the first rows).
 
@@ -100,39 +103,62 @@ def read_table(
         log: told of lines that do not fit and of an encoding that is not UTF-8.
         separator: one or more characters.
         header: names of the columns where the file has no header line.
-        quotes: whether ``"`` encloses values.
-        encoding: of the text; None: UTF-8, else Latin-1.
+        quote: the character that encloses values; None: none does.
+        encoding: of the text; None: UTF-8 or by its mark, else Latin-1.
+        source: what :func:`text_of` gave for the path, where that was asked before.
 
     Raises:
         DataError: the file cannot be read at all.
     """
-    check_file(path)
-    source: Path | bytes = path
-    if is_gzip(path) or encoding or len(separator) > 1:
-        source = _decoded(content(path), encoding, path)
+    source = text_of(path, encoding, log) if source is None else source
     if len(separator) > 1:
         source = _bytes(source).replace(separator.encode(), UNIT_SEPARATOR.encode())
         separator = UNIT_SEPARATOR
     try:
-        frame = _fast(source, separator, header, quotes)
+        frame = _fast(source, separator, header, quote)
     except pl.exceptions.NoDataError:
         raise DataError(f"{path} holds no rows; export it again") from None
     except pl.exceptions.PolarsError as error:
-        return _careful(_bytes(source), separator, header, quotes, path, log, str(error))
+        return _careful(_bytes(source), separator, header, quote, path, log, str(error))
     if header is None and frame.columns[-1] == "" and frame.to_series(-1).null_count() == frame.height:
         return frame.drop("")  # a header that ends with a separator, rows that do not
-    if _has_short_row(frame, source, separator, quotes) and (header is None or len(header) == frame.width):
-        return _careful(_bytes(source), separator, header, quotes, path, log, "")
+    if _has_short_row(frame, source, separator, quote) and (header is None or len(header) == frame.width):
+        return _careful(_bytes(source), separator, header, quote, path, log, "")
+    _warn_of_swallowed(frame, separator, quote, path, log)
     return frame
 
 
-def _has_short_row(frame: pl.DataFrame, source: Path | bytes, separator: str, quotes: bool) -> bool:
+def text_of(path: Path, encoding: str | None, log: Log) -> Path | bytes:
+    """The file itself, or its content as UTF-8 where it is packed or written otherwise."""
+    check_file(path)
+    return plain_text(path, content(path) if is_gzip(path) else None, encoding, log)
+
+
+def _warn_of_swallowed(frame: pl.DataFrame, separator: str, quote: str | None, path: Path, log: Log) -> None:
+    """A lone quote opens a value that ends at the next one, lines later: such a value holds whole rows."""
+    if quote is None or frame.width < 2:
+        return
+    row = rf"\n[^\n]*(?:{re.escape(separator)}[^\n]*){{{frame.width - 1}}}"
+    for column in frame.columns:
+        holds = frame[column].str.contains("\n", literal=True).fill_null(False)
+        if not holds.any():
+            continue
+        whole = frame[column].filter(holds)
+        swallowed = whole.filter(whole.str.contains(row))
+        if len(swallowed):
+            log.warn(
+                f"{len(swallowed):,} values of {column} in {path} hold whole rows (e.g. {swallowed[0][:60]!r}): where "
+                'a quote is part of a text and encloses nothing, set options.quote = "none"'
+            )
+
+
+def _has_short_row(frame: pl.DataFrame, source: Path | bytes, separator: str, quote: str | None) -> bool:
     """Whether a row lacks its last fields: Polars fills them, and a blank last field looks the same afterwards."""
     if frame.width < 2 or not frame.to_series(-1).null_count():
         return False
-    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream, large_fields():
         text = (line.decode("utf-8", "replace") for line in stream)
-        reader = csv.reader(text, delimiter=separator, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
+        reader = csv.reader(text, delimiter=separator, **_quoting(quote))
         try:
             return any(0 < len(row) < frame.width for row in reader)
         except csv.Error:  # Polars reads what this reader cannot: such a file stays as it was read
@@ -143,28 +169,24 @@ def _bytes(source: Path | bytes) -> bytes:
     return source if isinstance(source, bytes) else content(source)
 
 
-def _decoded(data: bytes, encoding: str | None, path: Path) -> bytes:
-    if not encoding:
-        return data
-    try:
-        return data.decode(encoding).encode()
-    except (LookupError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as {encoding!r}: {error}; set another encoding") from None
+def _quoting(quote: str | None) -> dict[str, Any]:
+    """Options of the csv module."""
+    return {"quoting": csv.QUOTE_NONE} if quote is None else {"quotechar": quote}
 
 
-def _fast(source: Path | bytes, separator: str, header: Sequence[str] | None, quotes: bool) -> pl.DataFrame:
+def _fast(source: Path | bytes, separator: str, header: Sequence[str] | None, quote: str | None) -> pl.DataFrame:
     return read_csv(
         source,
         separator=separator,
         has_header=header is None,
         new_columns=list(header) if header is not None else None,
         infer_schema=False,
-        quote_char='"' if quotes else None,
+        quote_char=quote,
     )
 
 
 def _careful(
-    data: bytes, separator: str, header: Sequence[str] | None, quotes: bool, path: Path, log: Log, why: str
+    data: bytes, separator: str, header: Sequence[str] | None, quote: str | None, path: Path, log: Log, why: str
 ) -> pl.DataFrame:
     """Row by row, for what a strict parser rejects: rows that do not fit become nulls, which are counted later."""
     try:
@@ -172,12 +194,22 @@ def _careful(
     except UnicodeDecodeError as error:
         text = data.decode("latin-1")
         log.warn(f"{path} is not UTF-8 (byte {error.start}); it was read as Latin-1; to change it: options.encoding")
-    reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=separator,
-        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
-        strict=quotes,
-    )
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=quote is not None, **_quoting(quote))
+    with large_fields():
+        names, columns, wrong = _rows_of(reader, header, quote, path, why)
+    if wrong:
+        line, fields = wrong[0]
+        log.warn(
+            f"{len(wrong):,} lines of {path} do not have the header's {len(names)} fields "
+            f"(first: line {line} has {fields})"
+        )
+    return pl.DataFrame({n: pl.Series(c, dtype=pl.String) for n, c in zip(names, columns, strict=True)})
+
+
+def _rows_of(
+    reader: Any, header: Sequence[str] | None, quote: str | None, path: Path, why: str
+) -> tuple[list[str], list[list[str | None]], list[tuple[int, int]]]:
+    """Names, columns, and (line, fields) of the rows that do not fit, which are nulls."""
     try:
         names = list(header) if header is not None else next(reader)
         columns: list[list[str | None]] = [[] for _ in names]
@@ -191,14 +223,11 @@ def _careful(
             for column, value in zip(columns, row if fits else [None] * len(names), strict=True):
                 column.append(value or None)
     except (csv.Error, StopIteration) as error:
-        raise DataError(f"{path} cannot be read as a table, near line {reader.line_num}: {error or why}") from None
-    if wrong:
-        line, fields = wrong[0]
-        log.warn(
-            f"{len(wrong):,} lines of {path} do not have the header's {len(names)} fields "
-            f"(first: line {line} has {fields})"
-        )
-    return pl.DataFrame({n: pl.Series(c, dtype=pl.String) for n, c in zip(names, columns, strict=True)})
+        lone = f'; where {quote} is part of a text and encloses nothing: options.quote = "none"' if quote else ""
+        raise DataError(
+            f"{path} cannot be read as a table, near line {reader.line_num}: {error or why}{lone}"
+        ) from None
+    return names, columns, wrong
 
 
 def read_json_lines(

@@ -36,6 +36,8 @@ class MovielensConfig(Config):
     tags: bool = True
     """keep the most frequent free tags in a column ``tags`` of their own; users write them after watching, held-out
     events included, so they are no part of the default texts"""
+    encoding: str | None = None
+    """of the files, e.g. ``latin-1``; None: UTF-8, else Latin-1 (the ``.dat`` files of 1M are)"""
 
 
 class Movielens:
@@ -53,13 +55,13 @@ class Movielens:
         refuse_unused("movielens", "columns", columns, "options.tags; the reader table reads any names of one file")
         config = build(MovielensConfig, options, "[data].options")
         dat = (path / "ratings.dat").is_file()
-        ratings = self._table(path, "ratings", dat, log)
-        items = self._movies(self._table(path, "movies", dat, log))
+        ratings = self._table(path, "ratings", dat, config, log)
+        items = self._movies(self._table(path, "movies", dat, config, log))
         if not dat and config.tags and (path / "tags.csv").is_file():
-            items = items.join(self._tags(self._table(path, "tags", dat, log)), on="item_id", how="left")
+            items = items.join(self._tags(self._table(path, "tags", dat, config, log)), on="item_id", how="left")
         users = None
         if dat and (path / "users.dat").is_file():
-            users = self._table(path, "users", dat, log).rename({"userId": "user_id"})
+            users = self._table(path, "users", dat, config, log).rename({"userId": "user_id"})
         names = {"userId": "user_id", "movieId": "item_id"}
         return Raw(
             ratings.rename(names),
@@ -77,12 +79,14 @@ class Movielens:
         )
 
     @staticmethod
-    def _table(path: Path, name: str, dat: bool, log: Log) -> pl.DataFrame:
+    def _table(path: Path, name: str, dat: bool, config: MovielensConfig, log: Log) -> pl.DataFrame:
         file = path / f"{name}.{'dat' if dat else 'csv'}"
         if dat:
-            table = read_table(file, log, separator="::", header=DAT_COLUMNS[name], quotes=False)
+            table = read_table(
+                file, log, separator="::", header=DAT_COLUMNS[name], quote=None, encoding=config.encoding
+            )
         else:
-            table = read_table(file, log)
+            table = read_table(file, log, encoding=config.encoding)
         see = "rename it as MovieLens has it, or give the file of ratings alone with columns.* (reader table)"
         require_columns(table, NEEDED[name], str(file), see)
         return table

@@ -7,11 +7,18 @@ from typing import Any, ClassVar
 
 import polars as pl
 
+from interlingua.config import Config, build
 from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, Roles, check_texts, rename
 from interlingua.data.files import check_file, read_table
-from interlingua.data.guard import refuse_unused
 from interlingua.data.raw import Log, Raw
 from interlingua.errors import DataError
+
+
+class RecboleConfig(Config):
+    """Options of the reader ``recbole``."""
+
+    encoding: str | None = None
+    """of the files, e.g. ``latin-1``; None: UTF-8, else Latin-1"""
 
 
 class Recbole:
@@ -30,7 +37,7 @@ class Recbole:
 
     def read(self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log) -> Raw:
         """See :func:`interlingua.data.source.read`."""
-        refuse_unused("recbole", "options", options, "columns.*")
+        config = build(RecboleConfig, options, "[data].options")
         files = sorted(path.glob("*.inter")) if path.is_dir() else [path]
         if not files:
             raise DataError(f"{path} holds no .inter file")
@@ -41,18 +48,18 @@ class Recbole:
             )
         given = self._plain(columns)
         if parts:
-            tables = [self._table(f, log).with_columns(pl.lit(p).alias("part")) for p, f in parts.items()]
+            tables = [self._table(f, config, log).with_columns(pl.lit(p).alias("part")) for p, f in parts.items()]
             events = pl.concat(tables, how="diagonal")
             stem = files[0].stem.rsplit(".", 1)[0]
         else:
-            events, stem = self._table(files[0], log), files[0].stem
+            events, stem = self._table(files[0], config, log), files[0].stem
         events, used = rename(events, EVENT_ROLES, given, str(files[0]), log)
         texts = {}
         read: dict[str, tuple[Roles, list[str]]] = {str(files[0]): (EVENT_ROLES, events.columns)}
         for ending, roles in (("item", ITEM_ROLES), ("user", USER_ROLES)):
             file = files[0].with_name(f"{stem}.{ending}")
             if file.is_file():
-                table = self._table(file, log)
+                table = self._table(file, config, log)
                 read[str(file)] = roles, table.columns
                 own = {r: c for r, c in given.items() if c in table.columns}
                 texts[ending] = rename(table, roles, own, str(file), log)[0]
@@ -78,10 +85,10 @@ class Recbole:
         return {role: column.split(":")[0] for role, column in columns.items()}
 
     @staticmethod
-    def _table(path: Path, log: Log) -> pl.DataFrame:
+    def _table(path: Path, config: RecboleConfig, log: Log) -> pl.DataFrame:
         """The table with its types cut off the names; the header must have them."""
         check_file(path)
-        frame = read_table(path, log, separator="\t", quotes=False)
+        frame = read_table(path, log, separator="\t", quote=None, encoding=config.encoding)
         if not all(":" in name for name in frame.columns):
             raise DataError(
                 f"{path}: an atomic file's header reads user_id:token, item_id:token, ...; got {frame.columns}; "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import polars as pl
 
@@ -21,6 +22,7 @@ from interlingua.data.files import (
     lines,
     read_json_lines,
     read_table,
+    text_of,
 )
 from interlingua.data.raw import Log, Raw
 from interlingua.errors import DataError
@@ -44,7 +46,9 @@ class TableConfig(Config):
     header: bool | None = None
     """whether the first line names the columns; None: no, where it holds numbers and no known name"""
     encoding: str | None = None
-    """e.g. ``latin-1``; None: UTF-8, else Latin-1"""
+    """e.g. ``latin-1``, ``cp1252``, ``utf-16-le``; None: UTF-8, or UTF-16 by its mark, else Latin-1"""
+    quote: Literal['"', "'", "none"] | None = None
+    """what encloses values; ``none``: nothing does, quotes are part of the texts; None: ``"`` (none with ``::``)"""
     items: str | None = None
     """path of a table of item texts"""
     users: str | None = None
@@ -174,15 +178,19 @@ def _parsed(path: Path) -> Iterator[Any]:
 
 
 def _delimited(path: Path, config: TableConfig, log: Log, roles: Any) -> pl.DataFrame:
-    head = _first_lines(path)
+    source = text_of(path, config.encoding, log)
+    head = _first_lines(source, path)
     separator = config.separator or _separator(head, ending(path))
     first = [value.strip().strip('"') for value in head[0].split(separator)]
+    quote = config.quote or ("none" if separator == "::" else '"')
+    enclosing = None if quote == "none" else quote
+    log.reads("quotes", "none encloses values" if enclosing is None else f"{quote} encloses values")
     has_header = config.header
     if has_header is None:
         known = guess(first, roles, {}, str(path))
         has_header = bool(known) or not any(NUMBER.fullmatch(value) for value in first)
     if has_header:
-        return read_table(path, log, separator=separator, encoding=config.encoding, quotes=separator != "::")
+        return read_table(path, log, separator=separator, quote=enclosing, source=source)
     names = [
         BY_POSITION[n] if n < len(BY_POSITION) and roles is EVENT_ROLES else f"column_{n + 1}"
         for n in range(len(first))
@@ -194,12 +202,12 @@ def _delimited(path: Path, config: TableConfig, log: Log, roles: Any) -> pl.Data
         1,
         "options.header = true, or columns.user_id = ... with these names",
     )
-    return read_table(path, log, separator=separator, header=names, encoding=config.encoding, quotes=separator != "::")
+    return read_table(path, log, separator=separator, header=names, quote=enclosing, source=source)
 
 
-def _first_lines(path: Path, count: int = 5) -> list[str]:
-    found = []
-    for line in lines(path):
+def _first_lines(source: Path | bytes, path: Path, count: int = 5) -> list[str]:
+    found: list[str] = []
+    for line in lines(source) if isinstance(source, Path) else io.BytesIO(source):
         if line.strip():
             found.append(line.decode("utf-8-sig", "replace").rstrip("\r\n"))
         if len(found) == count:
