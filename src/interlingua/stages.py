@@ -92,6 +92,7 @@ def prepare(session: Session) -> Artifact:
 
 def embed(session: Session) -> Artifact:
     """Encodes every item's (and user's) text once."""
+    from interlingua.text.health import notes_of
 
     def make(folder: Path, partial: Path) -> dict[str, Any]:
         assert session.recipe.text is not None
@@ -101,7 +102,7 @@ def embed(session: Session) -> Artifact:
         vectors = Tables(users, encoder.rows("items").detach().float().cpu())
         vectors = finish_rows(vectors, train_events, config, derive_seed(session.seed, "embed"))
         save_tables(folder, vectors, train_events)
-        return {"shapes": shapes(vectors)}
+        return {"shapes": shapes(vectors), "texts": notes_of(encoder)}
 
     return session.run_stage("embed", make)
 

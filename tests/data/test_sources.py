@@ -157,7 +157,7 @@ def a_folder(tmp_path, reader):
         ),
         ("movielens", {"options": {"tag": False}}, "did you mean 'tags'"),
         ("amazon", {"columns": {"user_id": "x"}}, r"amazon takes no columns \(got user_id\).*options\.meta"),
-        ("recbole", {"options": {"foo": 1}}, r"recbole takes no options \(got foo\); it takes columns"),
+        ("recbole", {"options": {"encodin": 1}}, "did you mean 'encoding'"),
         ("rlmrec", {"options": {"foo": 1}}, r"rlmrec takes no options \(got foo\)"),
         ("parquet-folder", {"options": {"foo": 1}}, r"parquet-folder takes no options \(got foo\); it takes columns"),
     ],

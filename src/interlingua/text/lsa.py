@@ -5,18 +5,22 @@ Source: Deerwester et al., "Indexing by Latent Semantic Analysis", 1990; weights
 
 Shape key: n texts, V words, T dimensions.
 
-**Deviations:** each singular vector's sign is fixed (its largest entry is positive), so equal texts give equal vectors;
-rows have unit length, so dot products are cosines.
+**Deviations:** words of scripts that are written without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese) are
+counted as runs of one to three characters (``characters``); texts are normalised (NFKC), and marks belong to their
+letters; each singular vector's sign is fixed (its largest entry is positive), so equal texts give equal vectors; rows
+have unit length, so dot products are cosines.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,9 +32,15 @@ from torch import Tensor
 from interlingua.core import FloatArray
 from interlingua.errors import DataError
 from interlingua.text.fields import TextConfig
+from interlingua.text.health import examine
 from interlingua.text.table import FrozenRows
 
-WORD = re.compile(r"\w+")
+UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+"""Thai, Lao, Burmese, Khmer, kana and Chinese characters"""
+UNSPACED_RUN = re.compile(f"({UNSPACED.pattern}+)|({UNSPACED.pattern.replace('[', '[^', 1)}+)")
+REMEDY = '; they have no word that another text has too: text.name = "sbert" reads words by their meaning'
 SMALL = 300
 """up to so many texts or words the dense SVD is quicker than the iterative one"""
 
@@ -46,6 +56,8 @@ class LsaConfig(TextConfig):
     """words in more than this share of the texts are left out (field labels, stop words)"""
     pairs: bool = False
     """also count pairs of neighbouring words"""
+    characters: bool = True
+    """count single characters, pairs and triples of them where a script has no spaces between words"""
 
 
 class Lsa(FrozenRows):
@@ -53,6 +65,8 @@ class Lsa(FrozenRows):
 
     kind = "text"
     Config = LsaConfig
+    version: ClassVar[int] = 2
+    """2: marks belong to words, characters of scripts without spaces are counted"""
 
     def __init__(
         self,
@@ -75,12 +89,15 @@ class Lsa(FrozenRows):
         Raises:
             DataError: there is no word in any text.
         """
-        counted = [_words(text, config.pairs) for text in texts]
+        counted = [_words(text, config) for text in texts]
         vocabulary, weights = vocabulary_of(counted, config.min_texts, config.max_share)
         directions = top_directions(_weighted(counted, vocabulary, weights), config.dim)
         self._fitted = (config, vocabulary, weights, directions)
         super().__init__(self._place(texts), None if user_texts is None else self._place(user_texts))
         self.config = config
+        self.notes = examine(texts, self.items.numpy(), "item", remedy=REMEDY)
+        if user_texts is not None and self.users is not None:
+            self.notes |= examine(user_texts, self.users.numpy(), "user", remedy=REMEDY)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(n, T) vectors of other texts (new items); a text without a known word is the zero vector."""
@@ -88,16 +105,35 @@ class Lsa(FrozenRows):
 
     def _place(self, texts: Sequence[str]) -> FloatArray:
         config, vocabulary, weights, directions = self._fitted
-        matrix = _weighted([_words(text, config.pairs) for text in texts], vocabulary, weights)
+        matrix = _weighted([_words(text, config) for text in texts], vocabulary, weights)
         vectors = np.asarray(matrix @ directions)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return (vectors / np.where(lengths > 1e-12, lengths, 1.0)).astype(np.float32)
 
 
-def _words(text: str, pairs: bool) -> Counter[str]:
-    words = WORD.findall(text.casefold())
+@cache
+def word_pattern() -> re.Pattern[str]:
+    """Letters, digits and underscores with their marks (vowel signs, accents, joiners); or a single symbol."""
+    marks = (chr(c) for c in range(0x300, 0x1E950) if unicodedata.category(chr(c))[0] == "M")
+    return re.compile(rf"[\w{''.join(marks)}\u200c\u200d]+|[\U0001F000-\U0001FAFF\u2600-\u27BF]")
+
+
+def pieces(text: str, characters: bool = True) -> list[str]:
+    """Words of a text; of scripts without spaces the single characters, pairs and triples of each run."""
+    out: list[str] = []
+    for word in word_pattern().findall(unicodedata.normalize("NFKC", text).casefold()):
+        if not characters or not UNSPACED.search(word):
+            out.append(word)
+            continue
+        for run, rest in UNSPACED_RUN.findall(word):
+            out += [run[n : n + size] for size in (1, 2, 3) for n in range(len(run) - size + 1)] if run else [rest]
+    return out
+
+
+def _words(text: str, config: LsaConfig) -> Counter[str]:
+    words = pieces(text, config.characters)
     counted = Counter(words)
-    if pairs:
+    if config.pairs:
         counted.update(f"{left} {right}" for left, right in itertools.pairwise(words))
     return counted
 

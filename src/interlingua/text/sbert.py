@@ -22,7 +22,8 @@ from interlingua.core import FloatArray, Side
 from interlingua.errors import ConfigError, DataError
 from interlingua.text.cache import EncodeChunk, cached_vectors
 from interlingua.text.fields import TextConfig
-from interlingua.text.sentence_model import SentenceModel, Tokens, locate
+from interlingua.text.health import examine, remedy_for, same_vectors
+from interlingua.text.sentence_model import Cutter, SentenceModel, Tokens, locate
 from interlingua.text.table import FrozenRows
 
 
@@ -98,10 +99,12 @@ class Sbert(nn.Module):
         self._cache = cache
         self.table: FrozenRows | None = None
         self.encoder: SentenceModel | None = None
+        self.notes: dict[str, int] = {}
         if not config.trainable:
             users = None if user_texts is None else encode_texts(config, user_texts, cache)
             self.table = FrozenRows(encode_texts(config, texts, cache), users)
             self.dim = self.table.dim
+            self.notes = self._examined(texts, user_texts)
             return
         self.encoder = SentenceModel(locate(config.model, config.revision), config.max_tokens)
         self.dim = self.encoder.dim
@@ -135,6 +138,22 @@ class Sbert(nn.Module):
         with torch.inference_mode():
             tokens = self._tokenise(texts)
             return self.encoder(tokens, np.arange(len(tokens))).clone()
+
+    def _examined(self, texts: Sequence[str], user_texts: Sequence[str] | None) -> dict[str, int]:
+        """Counts of what the frozen vectors do not tell."""
+        assert self.table is not None
+        reader = Cutter(locate(self.config.model, self.config.revision), self.config.max_tokens)
+        limit = f"{reader.max_tokens} tokens; text.max_tokens, or an encoder that reads more"
+        notes: dict[str, int] = {}
+        sides = (("item", texts, self.table.items), ("user", user_texts, self.table.users))
+        for what, own, vectors in sides:
+            if own is None or vectors is None:
+                continue
+            table = vectors.numpy()
+            remedy = remedy_for(same_vectors(own, table), limit)
+            cut = reader.count([self.config.prompt + text for text in own])
+            notes |= examine(own, table, what, cut=cut, limit=limit, remedy=remedy)
+        return notes
 
     def _tokenise(self, texts: Sequence[str]) -> Tokens:
         assert self.encoder is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -184,6 +185,35 @@ class SentenceModel(nn.Module):
         features = {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
         vectors: Tensor = self.model(features)["sentence_embedding"]
         return vectors.float()
+
+
+class Cutter:
+    """How many texts are longer than an encoder reads; needs its tokenizer alone, not its weights."""
+
+    def __init__(self, place: Place, max_tokens: int | None = None) -> None:
+        from transformers import AutoTokenizer
+
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(str(place.path))
+        own = _limit(place.path) or self.tokenizer.model_max_length
+        self.max_tokens = int(min(x for x in (own, max_tokens, 8192) if x))
+
+    def count(self, texts: Sequence[str]) -> int:
+        """Texts that are cut; a token is at least one byte, so short ones need not be read."""
+        doubtful = [t for t in texts if len(t.encode("utf-8", "replace")) + 8 > self.max_tokens]
+        clean = [t.encode("utf-8", "replace").decode("utf-8") for t in doubtful]
+        if not clean:
+            return 0
+        read = self.tokenizer(clean, truncation=True, max_length=self.max_tokens + 1, padding=False)["input_ids"]
+        return sum(len(ids) > self.max_tokens for ids in read)
+
+
+def _limit(folder: Path) -> int | None:
+    """``max_seq_length`` of a sentence-transformers folder."""
+    file = folder / "sentence_bert_config.json"
+    if not file.is_file():
+        return None
+    found = json.loads(file.read_text(encoding="utf-8")).get("max_seq_length")
+    return int(found) if found else None
 
 
 @contextmanager
