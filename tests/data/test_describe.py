@@ -142,5 +142,5 @@ def test_plots_of_an_order_have_no_time_and_unwritable_folders_are_errors(tmp_pa
 
 def test_plots_without_matplotlib_name_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtraError, match=r"interlingua\[report\]"):
+    with pytest.raises(MissingExtraError, match="pip install 'matplotlib"):
         write_plots(planted.generate(10, 20), tmp_path)

@@ -36,7 +36,7 @@ def same_vectors(texts: Sequence[str], vectors: FloatArray) -> list[list[str]]:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = np.round(vectors / np.where(lengths > 1e-12, lengths, 1.0), DIGITS) + 0.0  # no negative zeros
     groups: dict[bytes, dict[str, None]] = {}
-    for row in np.flatnonzero(lengths[:, 0] > 1e-12):
+    for row in np.flatnonzero(lengths[:, 0] > 1e-12).tolist():
         groups.setdefault(unit[row].tobytes(), {})[texts[row]] = None
     return [list(group) for group in groups.values() if len(group) > 1]
 
@@ -59,7 +59,7 @@ def examine(
     """
     groups = same_vectors(texts, vectors)
     equal = sum(len(group) for group in groups)
-    nothing = np.flatnonzero(~np.asarray(vectors).any(axis=1)) if len(vectors) else np.zeros(0, int)
+    nothing = np.flatnonzero(~np.asarray(vectors).any(axis=1)).tolist() if len(vectors) else []
     if equal:
         example = " and ".join(repr(text[:60]) for text in groups[0][:2])
         say(f"warning: {equal:,} different {what} texts share their vector with another (e.g. {example}){remedy}")

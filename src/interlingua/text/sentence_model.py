@@ -191,17 +191,21 @@ class Cutter:
     """How many texts are longer than an encoder reads; needs its tokenizer alone, not its weights."""
 
     def __init__(self, place: Place, max_tokens: int | None = None) -> None:
-        from transformers import AutoTokenizer
+        self.max_tokens = int(min(x for x in (_limit(place.path), max_tokens, 8192) if x))
+        self.tokenizer: Any = None  # vectors from the cache need no library: then nothing is counted
+        try:
+            from transformers import AutoTokenizer
 
-        self.tokenizer: Any = AutoTokenizer.from_pretrained(str(place.path))
-        own = _limit(place.path) or self.tokenizer.model_max_length
-        self.max_tokens = int(min(x for x in (own, max_tokens, 8192) if x))
+            self.tokenizer = AutoTokenizer.from_pretrained(str(place.path))
+        except (ImportError, OSError, ValueError, KeyError):
+            return
+        self.max_tokens = int(min(self.max_tokens, self.tokenizer.model_max_length))
 
     def count(self, texts: Sequence[str]) -> int:
         """Texts that are cut; a token is at least one byte, so short ones need not be read."""
         doubtful = [t for t in texts if len(t.encode("utf-8", "replace")) + 8 > self.max_tokens]
         clean = [t.encode("utf-8", "replace").decode("utf-8") for t in doubtful]
-        if not clean:
+        if not clean or self.tokenizer is None:
             return 0
         read = self.tokenizer(clean, truncation=True, max_length=self.max_tokens + 1, padding=False)["input_ids"]
         return sum(len(ids) > self.max_tokens for ids in read)
