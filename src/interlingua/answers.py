@@ -28,6 +28,8 @@ class Support(NamedTuple):
     title: str
     influence: float
     """how much the recommended item's score falls without it"""
+    rating: float | None = None
+    """what the user said of it, where that is known"""
 
 
 class SimilarItem(NamedTuple):

@@ -27,6 +27,8 @@ class Queries:
     """(N,) item rows of all histories"""
     offsets: IntArray
     """(B + 1,)"""
+    ratings: npt.NDArray[np.float32] | None = None
+    """(N,) what each user said of each item, NaN where nothing; None: nothing is known; for reasons, not for models"""
 
     @classmethod
     def of(cls, histories: list[list[int]] | list[IntArray], users: IntArray | None = None) -> Queries:
@@ -45,6 +47,12 @@ class Queries:
         """Item rows of one query, oldest first (a view)."""
         return self.items[self.offsets[row] : self.offsets[row + 1]]
 
+    def history_ratings(self, row: int) -> npt.NDArray[np.float32]:
+        """What the user said of each item of :meth:`history`; NaN where nothing is known."""
+        if self.ratings is None:
+            return np.full(len(self.history(row)), np.nan, np.float32)
+        return self.ratings[self.offsets[row] : self.offsets[row + 1]]
+
     def lengths(self) -> IntArray:
         """(B,) number of items in each history."""
         return np.diff(self.offsets)
@@ -55,13 +63,17 @@ class Queries:
         lengths = np.diff(self.offsets)[rows]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         inner = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-        return Queries(self.users[rows], self.items[np.repeat(self.offsets[rows], lengths) + inner], offsets)
+        places = np.repeat(self.offsets[rows], lengths) + inner
+        ratings = None if self.ratings is None else self.ratings[places]
+        return Queries(self.users[rows], self.items[places], offsets, ratings)
 
     def slice(self, start: int, stop: int) -> Queries:
         """Queries ``start`` to ``stop`` (views, no copy of the items)."""
         stop = min(stop, len(self))
         offsets = self.offsets[start : stop + 1]
-        return Queries(self.users[start:stop], self.items[offsets[0] : offsets[-1]], offsets - offsets[0])
+        there = slice(offsets[0], offsets[-1])
+        ratings = None if self.ratings is None else self.ratings[there]
+        return Queries(self.users[start:stop], self.items[there], offsets - offsets[0], ratings)
 
     def padded(self, length: int) -> npt.NDArray[np.int64]:
         """(B, length) the last ``length`` items of each history, left-padded with PAD."""

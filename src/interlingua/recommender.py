@@ -27,6 +27,8 @@ __all__ = ["Recommendation", "Recommender", "SimilarItem", "SimilarUser", "Suppo
 
 DEFAULT_MODEL = "smollm2-135m"
 """says the reasons of runs without a language model of their own"""
+MOST_EXPLAINED = 1000
+"""reasons that are remembered"""
 
 
 class Recommender:
@@ -36,6 +38,7 @@ class Recommender:
         self.session = session
         self.train = session.data.split.train
         self.titles: list[str] = session.data.catalogue.titles
+        self._explained: dict[tuple[Any, ...], Explanation[tuple[int, float]]] = {}
 
     @classmethod
     def load(cls, path: Path | str, device: str = "auto") -> Recommender:
@@ -206,28 +209,61 @@ class Recommender:
             return str(done["align"].card["name"])
         return str(done[kind].card["name"] if kind in done else done["align"].card["config"]["backbone"]["name"])
 
-    def explain(self, item: str, user: str | None = None, history: Sequence[str] | None = None) -> Explanation[Support]:
-        """Why this item: a sentence, and the history items that support it (by influence on the score)."""
+    def explain(
+        self, item: str, user: str | None = None, history: Sequence[str] | None = None, *, rerank: bool = True
+    ) -> Explanation[Support]:
+        """Why this item: a sentence, and the history items that support it (by influence on the score).
+
+        ``rerank``: as in :meth:`recommend`; False: the retriever's score is what is explained.
+        """
+        return self.explain_items([item], user, history, rerank=rerank)[0]
+
+    def explain_items(
+        self,
+        items: Sequence[str],
+        user: str | None = None,
+        history: Sequence[str] | None = None,
+        *,
+        rerank: bool = True,
+    ) -> list[Explanation[Support]]:
+        """:meth:`explain` for several items of one answer: their influences are measured in one go."""
         from interlingua.llm.explain import Explanation
 
-        found = self.explain_query(self.query(user, history), self.item_row(item))
-        ids = self.train.item_ids
-        support = [Support(str(ids[row]), self.titles[row], float(influence)) for row, influence in found.support]
-        return Explanation(**{**vars(found), "support": support})
+        query, ids = self.query(user, history), self.train.item_ids
+        said = dict(zip(query.history(0).tolist(), query.history_ratings(0).tolist(), strict=True))
+        out = []
+        for found in self.explain_rows(query, [self.item_row(item) for item in items], rerank=rerank):
+            support = [
+                Support(
+                    str(ids[row]), self.titles[row], float(influence), said[row] if said[row] == said[row] else None
+                )
+                for row, influence in found.support
+            ]
+            out.append(Explanation(**{**vars(found), "support": support}))
+        return out
 
     def explain_query(self, query: Queries, item: int) -> Explanation[tuple[int, float]]:
         """:meth:`explain` by rows."""
-        from interlingua.llm.explain import explain
+        return self.explain_rows(query, [item])[0]
 
-        return explain(
-            self.session.reader if self.has_reader else self._retriever[1],
-            self.language_model,
-            query,
-            item,
-            self.titles,
-            self.session.data.catalogue.domain,
-            self.session.data.catalogue.items["categories"].to_list(),
-        )
+    def explain_rows(
+        self, query: Queries, items: Sequence[int], *, rerank: bool = True
+    ) -> list[Explanation[tuple[int, float]]]:
+        """:meth:`explain_items` by rows; what was explained lately is not explained anew."""
+        from interlingua.llm.explain import Catalogue, explain_items
+
+        asked = (rerank, tuple(query.users.tolist()), query.items.tobytes())
+        new = [item for item in dict.fromkeys(items) if (*asked, item) not in self._explained]
+        if new:
+            catalogue = self.session.data.catalogue
+            categories, middle = catalogue.items["categories"].to_list(), self.session.data.interactions.middle_rating
+            known = Catalogue(self.titles, catalogue.domain, categories, middle)
+            ranker = self.session.reader if rerank and self.has_reader else self._retriever[1]
+            made = explain_items(ranker, lambda: self.language_model, query, new, known)
+            while self._explained and len(self._explained) + len(made) > MOST_EXPLAINED:
+                del self._explained[next(iter(self._explained))]
+            self._explained |= {(*asked, item): one for item, one in zip(new, made, strict=True)}
+        return [self._explained[(*asked, item)] for item in items]
 
     def query(self, user: str | None = None, history: Sequence[str] | None = None) -> Queries:
         """One query from a known user (all events on record) or from a history of item ids."""

@@ -8,10 +8,14 @@ from tiny_models import TITLES, tiny
 from interlingua.core import Domain, Queries
 from interlingua.errors import ConfigError
 from interlingua.llm import explain as explaining
-from interlingua.llm.explain import choose_support, explain, influences, rule_sentence
+from interlingua.llm.explain import Catalogue, explain, explain_items
 from interlingua.llm.generate import generate, paper_generate, paper_hit
+from interlingua.llm.influence import Basis, Influence, choose_support, influences
+from interlingua.llm.reasons import likings, named_support, rule_sentence, wording
 
 MOVIE = Domain("movie", "watch", "watched")
+HAD = wording(MOVIE, False)
+NAN = float("nan")
 CATEGORIES = ["Action|Sci-Fi", "Animation", "Animation|Comedy", "Crime", "Crime|Drama", *["Drama"] * 7]
 
 
@@ -31,34 +35,153 @@ class Additive:
         return full if items is None else np.take_along_axis(full, np.asarray(items), 1)
 
 
+class Fixed:
+    """A vector per known user, which no history changes; unknown users are the sum of their items."""
+
+    num_items = len(TITLES)
+
+    def __init__(self):
+        self.table = np.random.default_rng(1).normal(size=(self.num_items, 4))
+        self.users = np.random.default_rng(2).normal(size=(3, 4))
+
+    def score(self, queries, items=None):
+        rows = [self.users[u] if u >= 0 else self.table[queries.history(b)].sum(0) for b, u in enumerate(queries.users)]
+        full = (np.stack(rows) @ self.table.T).astype(np.float32)
+        return full if items is None else np.take_along_axis(full, np.asarray(items), 1)
+
+
 def test_influence_is_the_fall_of_the_score_without_the_item():
     ranker, history, item = Additive(), np.array([1, 5, 7]), 3
-    got = influences(ranker, history, item)
+    (got,) = influences(ranker, Queries.of([history]), [item])
     others = [i for i in range(ranker.num_items) if i not in (1, 5, 7, 3)]
     expected = [ranker.weights[h, item] - ranker.weights[h, others].mean() for h in history]
-    np.testing.assert_allclose(got, expected, atol=1e-3)
-    assert influences(ranker, np.array([], np.int64), item) == []
+    np.testing.assert_allclose(got.values, expected, atol=1e-3)
+    assert got.lead == pytest.approx(sum(expected), abs=1e-3)
+    assert got.basis == Basis.SCORE
+    assert influences(ranker, Queries.of([[]]), [item])[0].values == []
+
+
+def test_several_items_at_once_are_measured_as_one_by_one():
+    query = Queries.of([[1, 5, 7]])
+    together = influences(Additive(), query, [3, 0, 9])
+    for item, found in zip([3, 0, 9], together, strict=True):
+        assert influences(Additive(), query, [item])[0] == found
+
+
+def test_the_score_that_recommended_is_measured():
+    """A known user's own score, with the whole history; only the last items are left out in turn."""
+    asked = []
+
+    class Asked(Additive):
+        def score(self, queries, items=None):
+            asked.append([(int(u), queries.history(b).tolist()) for b, u in enumerate(queries.users)])
+            return super().score(queries, items)
+
+    query = Queries.of([[1, 5, 7, 2]], np.array([6]))
+    (found,) = influences(Asked(), query, [3], max_history=2)
+    assert asked == [[(6, [1, 5, 7, 2]), (6, [1, 5, 2]), (6, [1, 5, 7]), (6, [])]]
+    assert len(found.values) == 2
+
+
+def test_where_the_score_reads_no_history_a_stand_in_is_measured_and_said():
+    ranker, history = Fixed(), [1, 5, 7]
+    (known,) = influences(ranker, Queries.of([history], np.array([2])), [3])
+    (unknown,) = influences(ranker, Queries.of([history]), [3])
+    assert (known.basis, unknown.basis) == (Basis.HISTORY, Basis.SCORE)
+    assert known.values == unknown.values
+    best = int(np.argmax([influences(ranker, Queries.of([history]), [i])[0].lead for i in range(10)]))
+    answer = explain(ranker, None, Queries.of([history], np.array([2])), best, TITLES, MOVIE)  # type: ignore[arg-type]
+    assert (answer.basis, answer.from_template) == (Basis.HISTORY, True)
+    assert "because" not in answer.sentence.lower()
+    assert "raised" not in answer.sentence
 
 
 def test_support_is_what_raised_the_score():
-    assert choose_support(np.array([4, 5, 6, 7]), [0.5, -1.0, 2.0, 0.1]) == [(6, 2.0), (4, 0.5)]
-    assert choose_support(np.array([4, 5]), [-0.5, float("nan")]) == []
-    assert choose_support(np.array([4, 4, 5]), [0.5, 0.7, 0.6]) == [(4, 0.7), (5, 0.6)]
-    assert len(choose_support(np.arange(9), [1.0] * 9)) == 3
+    def chosen(history, values, **more):
+        return choose_support(np.array(history), Influence(values, 1.0, 0.0, **more))
+
+    assert chosen([4, 5, 6, 7], [0.5, -1.0, 2.0, 0.1]) == [(6, 2.0), (4, 0.5)]
+    assert chosen([4, 5], [-0.5, NAN]) == []
+    assert chosen([4, 4, 5], [0.5, 0.7, 0.6]) == [(4, 0.7), (5, 0.6)]
+
+
+@pytest.mark.parametrize(("lead", "spread"), [(2.0, 0.1), (0.1, 2.0), (-3.0, 0.1)])
+def test_a_trace_of_influence_is_no_reason(lead, spread):
+    """+0.002 of a lead of 2 decides nothing."""
+    assert choose_support(np.array([4, 5]), Influence([0.002, 0.0], lead, spread)) == []
+    assert choose_support(np.array([4, 5]), Influence([0.2, 0.0], lead, spread)) == [(4, 0.2)]
+    assert choose_support(np.array([4]), Influence([0.2], -1.0, 0.0, Basis.HISTORY)) == []  # would not recommend it
+
+
+def test_without_a_reason_that_counts_the_sentence_says_so():
+    ranker = Additive()
+    ranker.weights[[1, 5]] = 0.0
+    ranker.weights[1, 3] = 0.002
+    ranker.weights[7, 3] = 5.0
+    answer = explain(ranker, None, Queries.of([[7, 1, 5]]), 3, TITLES, MOVIE, max_history=2)  # type: ignore[arg-type]
+    assert answer.support == []
+    assert answer.sentence.endswith("decided the recommendation.")
+
+
+def test_liked_is_what_the_user_rated_at_or_above_the_own_mean():
+    history, ratings = np.array([4, 5, 6, 7, 5]), np.array([3.0, 5.0, 2.0, NAN, 1.0], np.float32)
+    assert likings(history, ratings) == {4: True, 5: False, 6: False}  # the last word counts; mean 2.75
+    assert likings(history, ratings, 4.0) == {4: False, 5: False, 6: False}
+    assert likings(history, np.full(5, NAN, np.float32)) == {}
+    assert likings(history, np.full(5, 4.0, np.float32)) == {}
+
+
+def test_support_that_was_disliked_is_never_named_as_liked():
+    history, ratings = np.array([1, 2, 3, 4]), np.array([1.0, 5.0, NAN, 2.0], np.float32)
+    assert named_support([(1, 3.0), (2, 1.0), (3, 0.5)], history, ratings) == ([(2, 1.0)], True)
+    assert named_support([(1, 3.0), (3, 0.5)], history, ratings) == ([(3, 0.5)], False)
+    assert named_support([(1, 3.0), (4, 0.5)], history, ratings) == ([(1, 3.0), (4, 0.5)], False)
+    assert named_support([(n, 1.0) for n in range(10, 20)], history, ratings)[0] == [(10, 1.0), (11, 1.0), (12, 1.0)]
+    assert named_support([], history, ratings) == ([], False)
+
+
+@pytest.mark.parametrize(
+    ("ratings", "word"), [((5.0, 1.0, 1.0), "liked"), ((1.0, 5.0, 1.0), "have watched"), (None, "have watched")]
+)
+def test_the_words_follow_the_ratings(ratings, word):
+    """Only row 1 raises the score: liked, disliked, not rated."""
+    ranker = Additive()
+    ranker.weights[:] = 0.0
+    ranker.weights[1, 0] = 5.0
+    query = Queries.of([[1, 3, 4]])
+    if ratings is not None:
+        query = Queries(query.users, query.items, query.offsets, np.array(ratings, np.float32))
+    answer = explain(ranker, tiny("llama"), query, 0, TITLES, MOVIE, CATEGORIES)
+    assert answer.support[0][0] == 1
+    assert answer.liked is (word == "liked")
+    assert ("liked" in answer.sentence) is (word == "liked")
+    assert word in answer.sentence
+
+
+def test_ratings_travel_with_histories():
+    query = Queries(np.arange(2), np.array([4, 5, 6]), np.array([0, 2, 3]), np.array([1.0, 2.0, 3.0], np.float32))
+    assert query.take(np.array([1, 0])).history_ratings(1).tolist() == [1.0, 2.0]
+    assert query.slice(1, 2).history_ratings(0).tolist() == [3.0]
+    assert np.isnan(Queries.of([[1, 2]]).history_ratings(0)).all()
 
 
 def test_the_rule_uses_nothing_but_the_evidence():
-    assert rule_sentence(["Heat"], ["Crime"], MOVIE).startswith("Heat fits the history as a whole; no single movie")
-    assert rule_sentence(["A", "B"], ["", "Drama"], MOVIE) == "B is recommended because you have watched A."
+    assert rule_sentence(["Heat"], ["Crime"], HAD).startswith("Heat fits the history as a whole; no single movie")
+    assert rule_sentence(["A", "B"], ["", "Drama"], HAD) == "B is recommended because you have watched A."
+    assert rule_sentence(["A", "B"], ["", ""], wording(MOVIE, True)) == "B is recommended because you liked A."
     assert (
-        rule_sentence(["A", "B", "C"], ["Crime, Drama", "War", "Drama, War"], MOVIE)
+        rule_sentence(["A", "B", "C"], ["Crime, Drama", "War", "Drama, War"], HAD)
         == "C shares Drama with A, which you have watched. B raised its score too."
+    )
+    assert (
+        rule_sentence(["A", "B", "C"], ["Crime, Drama", "War", "Drama, War"], HAD, Basis.HISTORY)
+        == "C shares Drama with A, which you have watched. It also goes with B."
     )
 
 
 def test_the_rule_names_those_that_share_and_no_others():
     about = ["Drama, War", "War, Drama", "Crime", "War, Drama, Comedy"]
-    assert rule_sentence(["A", "B", "X", "C"], about, MOVIE) == (
+    assert rule_sentence(["A", "B", "X", "C"], about, HAD) == (
         "C shares War and Drama with A and B, which you have watched. X raised its score too."
     )
 
@@ -76,15 +199,17 @@ def ask(item=0, history=(1, 3, 4)):
 
 
 def test_a_true_sentence_is_shown(saying):
-    saying("'s a bold sci-fi film. And it moves.")
+    saying("'s a sci-fi movie with action. And you might enjoy it.")
     answer = ask()
-    assert answer.sentence.endswith("The Matrix: it's a bold sci-fi film. And it moves.")
+    assert answer.sentence.startswith("Because you have watched ")
+    assert answer.sentence.endswith("The Matrix: it's a sci-fi movie with action. And you might enjoy it.")
     assert (answer.dropped, answer.counted, answer.from_template) == (0, 2, False)
-    assert answer.support == choose_support(np.array([1, 3, 4]), influences(Additive(), np.array([1, 3, 4]), 0))
+    (influence,) = influences(Additive(), Queries.of([[1, 3, 4]]), [0])
+    assert answer.support == choose_support(np.array([1, 3, 4]), influence)
 
 
 def test_a_second_sentence_with_a_foreign_title_is_dropped(saying):
-    saying("'s a bold film. It is like Amélie.")
+    saying("'s an action movie. It is like Amélie.")
     answer = ask()
     assert "Amélie" not in answer.sentence
     assert (answer.dropped, answer.counted, answer.from_template) == (1, 2, False)
@@ -92,7 +217,23 @@ def test_a_second_sentence_with_a_foreign_title_is_dropped(saying):
 
 
 @pytest.mark.parametrize(
-    "text", [" is like Amélie.", "'s by Stanley Kubrick.", "'s a horror animation.", " has no end", "."]
+    "text",
+    [
+        " is like Amélie.",
+        "'s by Stanley Kubrick.",
+        "'s a horror animation.",
+        " has no end",
+        ".",
+        "'s a Japanese restaurant in Tokyo.",
+        "'s a classic crime drama with a twist.",
+        "'s a great book.",
+        "'s a bold sci-fi movie.",
+        "'s not a movie with action.",
+        "'s the best action movie.",
+        " is an action movie with",
+        " is a movie that you liked.",
+        "'s more of a movie.",
+    ],
 )
 def test_if_nothing_survives_the_rule_speaks_and_says_so(saying, text):
     saying(text)
@@ -101,6 +242,28 @@ def test_if_nothing_survives_the_rule_speaks_and_says_so(saying, text):
     assert answer.dropped == answer.counted
     assert "The Matrix" in answer.sentence
     assert "Amélie" not in answer.sentence
+
+
+def test_useless_words_end_an_attempt_at_once():
+    """The random model's first words are nonsense: nobody waits for the rest of the sentence."""
+    lm, made = tiny("llama"), []
+
+    def counting(*args, **more):
+        made.append(generate(*args, **more))
+        return made[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(explaining, "generate", counting)
+        answer = explain(Additive(), lm, Queries.of([[1, 3, 4]]), 0, TITLES, MOVIE, CATEGORIES, max_new_tokens=60)
+    assert answer.from_template
+    assert made
+    assert max(len(tokens[0]) for tokens in made) < 30
+
+
+def test_several_reasons_are_those_of_one_by_one():
+    known = Catalogue(TITLES, MOVIE, CATEGORIES)
+    together = explain_items(Additive(), tiny("llama"), Queries.of([[1, 3, 4]]), [0, 2, 6], known)
+    assert together == [ask(item) for item in (0, 2, 6)]
 
 
 def test_an_empty_history_has_no_reason_and_needs_no_model():

@@ -3,8 +3,10 @@ from __future__ import annotations
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from interlingua.llm.facts import Evidence, TitleMatcher, objections, sentences, spoken
+from interlingua.llm.facts import Evidence, TitleMatcher, hopeless, objections, sentences, spoken
 
 CATALOGUE = [
     "Matrix, The (1999)",
@@ -73,30 +75,83 @@ def evidence(*titles, texts=(), categories=("Drama", "Horror", "Sci-Fi", "Film-N
 def test_allowed_titles_hide_their_parts_only():
     matcher = TitleMatcher(CATALOGUE)
     known = evidence("Toy Story 2 (1999)")
-    assert objections("You liked Toy Story 2.", known, matcher) == []
-    assert objections("You liked Toy Story.", known, matcher) == ["title 'Toy Story'"]
-    assert objections("You liked Toy Story 2 and Toy Story.", known, matcher) == ["title 'Toy Story'"]
+    assert objections("You may enjoy Toy Story 2.", known, matcher) == []
+    assert objections("You may enjoy Toy Story.", known, matcher)[0] == "title 'Toy Story'"
+    assert objections("You may enjoy Toy Story 2 and Toy Story.", known, matcher)[0] == "title 'Toy Story'"
 
 
 @pytest.mark.parametrize(
     ("sentence", "wrong"),
     [
-        ("Like The Matrix, it is a bold film.", ""),
+        ("Since you enjoy The Matrix, it might be for you.", ""),
         ("It has Keanu Reeves in it.", "name 'Keanu'"),
-        ("The film of 1999 is bold.", ""),
-        ("It is from 1984.", "year 1984"),
+        ("It is the film of 1999.", "year '1999'"),  # a title is known as a whole, its parts are no evidence
+        ("It is from 1984.", "year '1984'"),
         ("It is a horror film.", "category 'horror'"),
         ("It is a sci-fi film.", ""),
         ("It has a film noir look.", "category 'film-noir'"),
-        ("It is dramatic.", ""),
+        ("It is dramatic.", "word 'dramatic'"),
         ('It is a "masterpiece of Kubrick".', "quotation 'masterpiece of Kubrick'"),
-        ("I think The Matrix's hero is fine.", ""),
         ("It is like Inception.", "name 'Inception'"),
+        ("It's a Japanese restaurant in Tokyo.", "name 'Tokyo'"),
+        ("It's a classic crime drama with a twist.", "word 'classic'"),
+        ("It's a great book.", "word 'great'"),
+        ("It is not a sci-fi film.", "word 'not'"),
+        ("It is the only action film.", "word 'only'"),
+        ("You liked it.", "word 'liked'"),
+        ("It is a matrix of action.", "word 'matrix'"),
     ],
 )
 def test_what_the_evidence_does_not_hold_is_objected_to(sentence, wrong):
-    found = objections(sentence, evidence("Matrix, The (1999)", texts=["Sci-Fi, Action"]), TitleMatcher(CATALOGUE))
+    known = evidence("Matrix, The (1999)", texts=["Sci-Fi, Action", "film"])
+    found = objections(sentence, known, TitleMatcher(CATALOGUE))
     assert (wrong in found) if wrong else found == []
+
+
+def test_the_words_of_a_title_are_no_evidence():
+    """After "Great Expectations" a film is not yet a great one."""
+    known = evidence("Great Expectations (1998)", "Up (2009)", texts=["film"])
+    matcher = TitleMatcher([*CATALOGUE, "Great Expectations (1998)"])
+    assert objections("It is a great film.", known, matcher) == ["word 'great'"]
+    assert objections("It is up to you.", known, matcher) == ["word 'up'"]
+    assert objections("Since you enjoy Great Expectations and Up, you may enjoy it.", known, matcher) == []
+
+
+WORDS = (
+    "it",
+    "is",
+    "a",
+    "the",
+    "sci-fi",
+    "action",
+    "film",
+    "you",
+    "may",
+    "enjoy",
+    "The",
+    "Matrix",
+    "with",
+    "and",
+    "of",
+)
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=12))
+def test_only_words_of_the_evidence_pass(words):
+    """Whatever passes consists of function words, the item's categories, the noun, and whole titles."""
+    known = evidence("Matrix, The (1999)", texts=["Sci-Fi, Action", "film"])
+    for foreign in ("twist", "Tokyo", "1984", "never", "drama"):
+        sentence = " ".join([*words, foreign]) + "."
+        assert objections(sentence, known, TitleMatcher(CATALOGUE))
+        assert hopeless(f"{sentence} and", known)
+
+
+def test_a_sentence_is_hopeless_only_once_a_whole_word_is_wrong():
+    known = evidence("Matrix, The (1999)", texts=["Sci-Fi, Action", "film"])
+    assert not hopeless("'s a sci-fi film with the Mat", known)
+    assert not hopeless("'s a classi", known)
+    assert hopeless("'s a classic ", known)
+    assert hopeless("'s a classic.", known)
 
 
 def test_a_large_catalogue_costs_a_look_up_per_word():

@@ -17,9 +17,9 @@ class SlowRecommender(Recommender):
 
     steps = 0
 
-    def explain(self, *_: Any, **__: Any) -> Explanation:
-        for _step in range(STEPS):
+    def explain_items(self, items: Any, *_: Any, **__: Any) -> list[Explanation[Any]]:
+        for _step in range(STEPS * len(items)):
             cancel.check()
             time.sleep(STEP_S)
             self.steps += 1
-        return Explanation("Because.", [], from_template=True)
+        return [Explanation("Because.", [], from_template=True) for _ in items]

@@ -62,7 +62,10 @@ def explain(
         return
     print(answer.sentence)
     for each in answer.support:
-        print(f"  because of: {each.title} [{each.item_id}] (influence {each.influence:+.3f})")
+        rated = "" if each.rating is None else f", rated {each.rating:g}"
+        print(f"  because of: {each.title} [{each.item_id}] (influence {each.influence:+.3f}{rated})")
+    if answer.support and answer.basis == "history":
+        print("  measured on a score from the history alone: this model keeps one vector per known user")
 
 
 def ids(text: str | None, option: str) -> list[str] | None:

@@ -92,8 +92,14 @@ class Interactions:
 
     def queries(self, users: IntArray | None = None) -> Queries:
         """Queries for the given user rows (default: all) with these events as their histories."""
-        everyone = Queries(np.arange(self.num_users), self.items, self.offsets)
+        everyone = Queries(np.arange(self.num_users), self.items, self.offsets, self.ratings)
         return everyone if users is None else everyone.take(np.asarray(users))
+
+    @cached_property
+    def middle_rating(self) -> float | None:
+        """The middle between the lowest and the highest rating; None without ratings."""
+        known = None if self.ratings is None else self.ratings[np.isfinite(self.ratings)]
+        return None if known is None or not len(known) else (float(known.min()) + float(known.max())) / 2
 
     def matrix(self) -> sp.csr_matrix:
         """(U, I) float32, 1 where a user has an item (repeated events count once)."""

@@ -86,9 +86,14 @@ def _appended(base: Queries, more: Targets, num_users: int) -> Queries:
     own = np.asarray(base.lengths(), np.int64)
     offsets = np.concatenate([[0], np.cumsum(own + added)]).astype(np.int64)
     items = np.empty(int(offsets[-1]), np.int32)
-    items[np.arange(len(base.items)) + np.repeat(offsets[:-1] - base.offsets[:-1], own)] = base.items
+    places = np.arange(len(base.items)) + np.repeat(offsets[:-1] - base.offsets[:-1], own)
+    items[places] = base.items
+    ratings = None
+    if base.ratings is not None:  # a target's rating is not kept: it is unknown
+        ratings = np.full(len(items), np.nan, np.float32)
+        ratings[places] = base.ratings
     starts = (offsets[:-1] + own)[rows >= 0]
     items[np.arange(len(picked.items)) + np.repeat(starts - picked.offsets[:-1], np.diff(picked.offsets))] = (
         picked.items
     )
-    return Queries(base.users, items, offsets)
+    return Queries(base.users, items, offsets, ratings)

@@ -1,15 +1,15 @@
 """Why an item is recommended: the history items that mattered, and a sentence that a language model makes of them.
 
-The support is measured, not told: each history item is left out in turn, and its influence is how much the item's
-score falls against a fixed set of other items. The sentence is checked (see :mod:`interlingua.llm.facts`); what names
-anything beyond the evidence is dropped and counted. If nothing survives, a sentence made from the evidence alone is
-shown and marked as such. Deterministic.
+The support is measured, not told (:mod:`interlingua.llm.influence`). The sentence is checked
+(:mod:`interlingua.llm.facts`): a word that the evidence does not hold ends it, and it is dropped and counted. If
+nothing survives, a sentence made from the evidence alone is shown and marked as such (:mod:`interlingua.llm.reasons`).
+Deterministic.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Generic, TypeVar
@@ -17,18 +17,18 @@ from typing import Generic, TypeVar
 import numpy as np
 import torch
 
-from interlingua.core import Domain, IntArray, Queries, Ranker
+from interlingua import cancel
+from interlingua.core import Domain, Queries, Ranker
 from interlingua.errors import ConfigError
-from interlingua.llm.facts import Evidence, TitleMatcher, objections, sentences, spoken
+from interlingua.llm.facts import Evidence, TitleMatcher, hopeless, objections, sentences, spoken
 from interlingua.llm.generate import generate
+from interlingua.llm.influence import Basis, Influence, choose_support, influences
 from interlingua.llm.models import LanguageModel
+from interlingua.llm.reasons import named_support, rule_sentence, split_categories, wording
 from interlingua.llm.template import Template
 
-MAX_SUPPORT = 3
 LEAST_WORDS = 4
 """a reason with fewer words of the model's own says nothing"""
-REFERENCES = 19
-"""other items against which a score is measured, so that a constant added to all scores does not count"""
 
 
 S = TypeVar("S")
@@ -39,7 +39,7 @@ class Explanation(Generic[S]):
     """A reason for one recommendation."""
 
     sentence: str
-    """one or two sentences that name nothing beyond the evidence"""
+    """one or two sentences that say nothing beyond the evidence"""
     support: list[S]
     """history items that raised the score, most influential first: (item row, fall of the score without it), or what
     :class:`interlingua.recommender.Support` makes of them"""
@@ -51,47 +51,34 @@ class Explanation(Generic[S]):
     """True: no generated sentence survived; the sentence is made from the evidence by a rule"""
     objections: list[str] = field(default_factory=list)
     """what was wrong with the dropped ones"""
+    liked: bool = False
+    """True: the user rated every item of the support at or above his own mean; without ratings nobody knows"""
+    basis: Basis = Basis.SCORE
+    """what the influences were measured on: the score that recommended, or a stand-in made from the history alone, for
+    models that keep one vector per known user and read no history"""
 
 
-def influences(ranker: Ranker, history: IntArray, item: int, *, references: int = REFERENCES) -> list[float]:
-    """How much each history item raises an item's score: the fall when it is left out.
+@dataclass(frozen=True)
+class Catalogue:
+    """What is known of the items."""
 
-    Args:
-        ranker: any model; it is asked for unknown users, so that only the history speaks.
-        history: (L,) item rows, oldest first.
-        item: the recommended item's row.
-        references: the score is taken relative to the mean of so many other items, drawn with a fixed seed.
+    titles: Sequence[str]
+    """(I,)"""
+    domain: Domain = Domain()
+    categories: Sequence[str | None] | None = None
+    """(I,) ``A|B`` or ``A, B``; reasons are much better with them"""
+    middle: float | None = None
+    """of the scale of ratings: what a user rated lower is never called liked"""
 
-    Returns:
-        L numbers in the unit of the ranker's score.
-    """
-    rows = np.asarray(history, np.int64)
-    if not len(rows):
-        return []
-    left_out = [np.delete(rows, i) for i in range(len(rows))]
-    histories: list[IntArray] = [rows, *left_out]
-    queries = Queries.of(histories)
-    others = np.setdiff1d(np.arange(ranker.num_items), np.append(rows, item))
-    drawn = np.random.default_rng(0).permutation(others)[:references]
-    items = np.tile(np.concatenate([[item], drawn]), (len(queries), 1))
-    scores = ranker.score(queries, items).astype(np.float64)
-    relative = scores[:, 0] - scores[:, 1:].mean(1) if len(drawn) else scores[:, 0]
-    return (relative[0] - relative[1:]).tolist()
-
-
-def choose_support(history: IntArray, values: Sequence[float], most: int = MAX_SUPPORT) -> list[tuple[int, float]]:
-    """The items that raised the score, strongest first; a tenth of the strongest influence is the least that counts."""
-    best: dict[int, float] = {}
-    for row, value in zip(np.asarray(history).tolist(), values, strict=True):
-        if np.isfinite(value) and value > best.get(row, 0.0):
-            best[row] = float(value)
-    ordered = sorted(best.items(), key=lambda pair: -pair[1])
-    return [pair for pair in ordered[:most] if pair[1] >= 0.1 * ordered[0][1]]
+    def about(self, row: int) -> str:
+        """An item's first categories."""
+        found = self.categories[row] if self.categories is not None else None
+        return ", ".join(split_categories(found or "")[:5])
 
 
 def explain(
     ranker: Ranker,
-    lm: LanguageModel,
+    lm: LanguageModel | Callable[[], LanguageModel],
     query: Queries,
     item: int,
     titles: Sequence[str],
@@ -102,57 +89,120 @@ def explain(
     max_history: int = 20,
     max_new_tokens: int = 40,
 ) -> Explanation[tuple[int, float]]:
-    """Why ``item`` fits the one user of ``query``.
+    """Why ``item`` fits the one user of ``query``: :func:`explain_items` for one item."""
+    known = Catalogue(titles, domain or Domain(), categories)
+    return explain_items(
+        ranker, lm, query, [item], known, template=template, max_history=max_history, max_new_tokens=max_new_tokens
+    )[0]
+
+
+def explain_items(
+    ranker: Ranker,
+    lm: LanguageModel | Callable[[], LanguageModel],
+    query: Queries,
+    items: Sequence[int],
+    known: Catalogue,
+    *,
+    template: Template | str = "explain",
+    max_history: int = 20,
+    max_new_tokens: int = 40,
+) -> list[Explanation[tuple[int, float]]]:
+    """Why each of some items fits the one user of ``query``; their influences are measured in one go.
 
     Args:
-        ranker: whose recommendation it is (reader, backbone).
-        lm: says the sentence; an instruction-tuned model is best.
-        query: exactly one query.
-        item: the recommended item's row.
-        titles: (I,) titles of the catalogue.
-        domain: words for the catalogue's things.
-        categories: (I,) categories of each item, ``A|B`` or ``A, B``; reasons are much better with them.
+        ranker: whose recommendations they are (reader, backbone).
+        lm: says the sentences; an instruction-tuned model is best. A function loads it, if it is needed at all.
+        query: exactly one query; its ratings, where there are any, say what may be called liked.
+        items: rows of the recommended items.
+        known: titles, words, categories.
         template: the prompt.
         max_history: the last so many history items are considered.
-        max_new_tokens: length limit of the answer.
+        max_new_tokens: length limit of an answer.
 
     Raises:
         ConfigError: not exactly one query, or an item row out of range.
     """
     if len(query) != 1:
         raise ConfigError(f"explain answers for one user at a time, got {len(query)}")
-    if not 0 <= item < len(titles):
-        raise ConfigError(f"item row {item} is not among the catalogue's {len(titles)}")
-    words = domain or Domain()
-    whole = np.asarray(query.history(0), np.int64)
-    recent = whole[-max_history:]
-    support = choose_support(recent, influences(ranker, recent, item))
-    rows = [row for row, _ in support]
-    about = [_about(categories, row) for row in (*rows, item)]
-    if not rows:  # nothing to give as a reason: a model that is asked anyway makes one up
-        return Explanation(rule_sentence([spoken(titles[item])], about, words), support, from_template=True)
+    for item in items:
+        if not 0 <= item < len(known.titles):
+            raise ConfigError(f"item row {item} is not among the catalogue's {len(known.titles)}")
     prompt = Template.load(template) if isinstance(template, str) else template
-    allowed = [titles[row] for row in dict.fromkeys((*whole.tolist(), item))]
-    # the opening's "it" is the recommended item: only its own categories may be claimed
-    evidence = Evidence.of(allowed, [about[-1], words.noun, words.past], _category_names(tuple(categories or ())))
-    matcher = _matcher(tuple(titles))
-    problems: list[str] = []
-    counted = 0
+    measured = influences(ranker, query, items, max_history)
+    out = []
+    for item, influence in zip(items, measured, strict=True):
+        cancel.check()
+        out.append(_one(lm, query, item, influence, known, prompt, max_new_tokens))
+    return out
+
+
+def _one(
+    lm: LanguageModel | Callable[[], LanguageModel],
+    query: Queries,
+    item: int,
+    influence: Influence,
+    known: Catalogue,
+    prompt: Template,
+    max_new_tokens: int,
+) -> Explanation[tuple[int, float]]:
+    whole = np.asarray(query.history(0), np.int64)
+    found = choose_support(whole[len(whole) - len(influence.values) :], influence)
+    support, liked = named_support(found, whole, query.history_ratings(0), known.middle)
+    rows = [row for row, _ in support]
+    about = [known.about(row) for row in (*rows, item)]
+    names = [spoken(known.titles[row]) for row in (*rows, item)]
+    words = wording(known.domain, liked)
+    rule = rule_sentence(names, about, words, influence.basis)
+    if not rows or influence.basis == Basis.HISTORY:
+        # nothing, or only a stand-in's reason: a model that is asked anyway makes up a "because"
+        return Explanation(rule, support, from_template=True, liked=liked, basis=influence.basis)
+    allowed = [known.titles[row] for row in dict.fromkeys((*whole.tolist(), item))]
+    # what the model adds is about the recommended item: only its own categories may be claimed
+    every = _category_names(tuple(known.categories or ()))
+    said = _Said(Evidence.of(allowed, [about[-1], words.noun], every), _matcher(tuple(known.titles)))
+    speaker = lm if isinstance(lm, LanguageModel) else lm()
     for order in _attempts(about):
-        named, texts = [spoken(titles[rows[i]]) for i in order], [about[i] for i in order]
-        opening, text = _prompt(prompt, lm, words, [*named, spoken(titles[item])], [*texts, about[-1]])
-        made = sentences(f"{opening}{_continue(lm, text + opening, max_new_tokens)}")[:2]
-        kept = []
-        for sentence in made:
-            bad = objections(sentence, evidence, matcher) or (["nothing said"] if _is_empty(sentence, opening) else [])
-            problems += bad
-            if not bad:
-                kept.append(sentence)
-        counted += len(made)
-        if kept and kept[0] == made[0]:
-            return Explanation(" ".join(kept), support, counted - len(kept), counted, False, problems)
-    rule = rule_sentence([spoken(titles[r]) for r in (*rows, item)], about, words)
-    return Explanation(rule, support, counted, counted, True, problems)
+        entries = [(names[i], about[i]) for i in (*order, len(rows))]
+        kept = said.attempt(speaker, words, prompt, entries, max_new_tokens)
+        if kept:
+            return Explanation(kept, support, said.counted - said.kept, said.counted, False, said.problems, liked)
+    return Explanation(rule, support, said.counted, said.counted, True, said.problems, liked)
+
+
+@dataclass
+class _Said:
+    """The language model's sentences for one item, and what became of them."""
+
+    evidence: Evidence
+    matcher: TitleMatcher
+    problems: list[str] = field(default_factory=list)
+    counted: int = 0
+    kept: int = 0
+
+    def attempt(
+        self, lm: LanguageModel, words: Domain, prompt: Template, entries: Sequence[tuple[str, str]], most: int
+    ) -> str:
+        """At most two sentences without an objection; empty where the first has one. Entries: the target's is last."""
+        opening, text = _prompt(prompt, lm, words, [name for name, _ in entries], [text for _, text in entries])
+        answer = _continue(lm, text + opening, most, lambda part: hopeless(part, self.evidence))
+        made = sentences(answer)[:2] or ([answer.strip()] if answer.strip() else [])
+        kept: list[str] = []
+        for place, sentence in enumerate(made):
+            bad = objections(sentence, self.evidence, self.matcher)
+            if not place and not bad and len(sentence.split()) < LEAST_WORDS:
+                bad = ["nothing said"]
+            if not bad and not sentence.endswith((".", "!", "?", '"', "”")):
+                bad = ["no end"]
+            self.problems += bad
+            if bad and not place:
+                break
+            kept += [] if bad else [sentence]
+        self.counted += max(len(made), 1)
+        self.kept = len(kept)
+        if not kept:
+            return ""
+        space = " " if opening and answer[:1].isspace() else ""
+        return f"{opening}{space}{' '.join(kept)}"
 
 
 def _attempts(about: Sequence[str]) -> list[list[int]]:
@@ -160,40 +210,10 @@ def _attempts(about: Sequence[str]) -> list[list[int]]:
 
     ``about``: the categories of each support item, strongest influence first, and last of all of the recommended one.
     """
-    target = set(_split_categories(about[-1]))
-    shared = [bool(target & set(_split_categories(text))) for text in about[:-1]]
+    target = set(split_categories(about[-1]))
+    shared = [bool(target & set(split_categories(text))) for text in about[:-1]]
     first = sorted(range(len(shared)), key=lambda i: not shared[i])
     return [[i, *(j for j in range(len(shared)) if j != i)] for i in first]
-
-
-def _is_empty(sentence: str, opening: str) -> bool:
-    """Whether a sentence stops right after the opening that was put into the model's mouth ("..., it all.")."""
-    return sentence.startswith(opening) and len(sentence[len(opening) :].split()) < LEAST_WORDS
-
-
-def rule_sentence(names: Sequence[str], about: Sequence[str], domain: Domain) -> str:
-    """The sentence made from the evidence alone; the last name and text are the recommended item's.
-
-    The category that most of the support shares with the item is named, with those that share it and no others.
-    """
-    *liked, target = names
-    if not liked:
-        return f"{target} fits the history as a whole; no single {domain.noun} in it decided the recommendation."
-    having = {
-        c: [n for n, text in zip(liked, about[:-1], strict=True) if c in _split_categories(text)]
-        for c in _split_categories(about[-1])
-    }
-    best = max(having, key=lambda c: len(having[c]), default="")
-    if not having.get(best):
-        return f"{target} is recommended because you have {domain.past} {_listed(liked)}."
-    named = [c for c, names_of in having.items() if names_of == having[best]][:2]
-    others = [name for name in liked if name not in having[best]]
-    extra = f" {_listed(others)} raised its score too." if others else ""
-    return f"{target} shares {_listed(named)} with {_listed(having[best])}, which you have {domain.past}.{extra}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _prompt(
@@ -207,28 +227,22 @@ def _prompt(
     return template.opening(domain, {"history": plain[:1] if len(names) > 1 else [], "target": plain[-1:]}), text
 
 
-def _continue(lm: LanguageModel, text: str, max_new_tokens: int) -> str:
+def _continue(lm: LanguageModel, text: str, max_new_tokens: int, ends: Callable[[str], bool]) -> str:
+    """The model's words behind a text, up to the end of a sentence, or to where ``ends`` says that they are useless."""
     ids = torch.tensor([lm.tokenizer(text, add_special_tokens=False)["input_ids"]])
     if lm.bos_id is not None and ids[0, 0] != lm.bos_id:
         ids = torch.cat([torch.tensor([[lm.bos_id]]), ids], dim=1)
 
     def finished(tokens: list[int]) -> bool:
         said = lm.tokenizer.decode(tokens[-3:])
-        return bool(re.search(r"[.!?][\"”]?\s|\n", said)) or said.endswith(('."', "!", "?"))
+        if re.search(r"[.!?][\"”]?\s|\n", said) or said.endswith(('."', "!", "?")):
+            return True
+        return ends(str(lm.tokenizer.decode(tokens, skip_special_tokens=True)))
 
     answer = generate(
         lm, lm.embed(ids), torch.ones_like(ids), max_new_tokens=max_new_tokens, repetition_penalty=1.1, stop=finished
     )[0]
     return str(lm.tokenizer.decode(answer, skip_special_tokens=True))
-
-
-def _about(categories: Sequence[str | None] | None, row: int) -> str:
-    found = categories[row] if categories is not None else None
-    return ", ".join(_split_categories(found or "")[:5])
-
-
-def _split_categories(text: str) -> list[str]:
-    return [part.strip() for part in re.split(r"[|,;>]", text) if part.strip()]
 
 
 @lru_cache(maxsize=4)
@@ -238,4 +252,4 @@ def _matcher(titles: tuple[str, ...]) -> TitleMatcher:
 
 @lru_cache(maxsize=4)
 def _category_names(categories: tuple[str | None, ...]) -> frozenset[str]:
-    return frozenset(part for text in categories if text for part in _split_categories(text))
+    return frozenset(part for text in categories if text for part in split_categories(text))

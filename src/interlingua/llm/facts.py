@@ -1,8 +1,8 @@
-"""Checks generated sentences against what is known: no title, name, year or category that the evidence does not hold.
+"""Checks generated sentences against what is known: no word that the evidence does not hold.
 
-A small language model names films that it remembers. A sentence is kept only if every catalogue title in it belongs to
-the user's history or the recommended item, and every other capitalised word, quoted text, year and category stands in
-the evidence that the model was given.
+A small language model names films that it remembers, and says of any film that it is a classic with a twist. A sentence
+is kept only if every catalogue title in it belongs to the user's history or the recommended item, and every other word
+is one of the item's categories, the domain's noun, or a word that claims nothing (:data:`FUNCTION`).
 """
 
 from __future__ import annotations
@@ -79,30 +79,37 @@ class TitleMatcher:
         """
         found = list(_WORD.finditer(sentence))
         words = [match[0].casefold() for match in found]
-        free = [True] * len(words)
-        for key in sorted(allowed, key=len, reverse=True):
-            for at in range(len(words) - len(key) + 1):
-                if tuple(words[at : at + len(key)]) == key and all(free[at : at + len(key)]):
-                    free[at : at + len(key)] = [False] * len(key)
+        free = [not taken for taken in _spans(words, allowed)]
         named, at = [], 0
         while at < len(words):
             size = next((len(k) for k in self._by_first.get(words[at], ()) if tuple(words[at : at + len(k)]) == k), 0)
             size = size if all(free[at : at + size]) else 0
-            if size and self._is_name(sentence, found[at : at + size], at):
+            if size and _is_name(sentence, found[at : at + size], at):
                 named.append(sentence[found[at].start() : found[at + size - 1].end()])
                 at += size
             else:
                 at += 1
         return named
 
-    @staticmethod
-    def _is_name(sentence: str, matches: Sequence[re.Match[str]], at: int) -> bool:
-        before = sentence[: matches[0].start()]
-        after = sentence[matches[-1].end() :]
-        if before.endswith(('"', "“", "«")) and after[:1] in ('"', "”", "»", ",", "."):
-            return True
-        capitals = [m for i, m in enumerate(matches) if m[0][:1].isupper() and (at + i > 0) and m[0] != "I"]
-        return len(capitals) > 0 if len(matches) < 4 else True
+
+def _spans(words: Sequence[str], keys: Collection[tuple[str, ...]]) -> list[tuple[int, int] | None]:
+    """For each word the (start, end) of the longest key that it is part of, or None; longer keys come first."""
+    out: list[tuple[int, int] | None] = [None] * len(words)
+    for key in sorted(keys, key=len, reverse=True):
+        for at in range(len(words) - len(key) + 1):
+            if tuple(words[at : at + len(key)]) == key and not any(out[at : at + len(key)]):
+                out[at : at + len(key)] = [(at, at + len(key))] * len(key)
+    return out
+
+
+def _is_name(sentence: str, matches: Sequence[re.Match[str]], at: int) -> bool:
+    """Whether some words, the first of them the ``at``-th of the sentence, are written like a title."""
+    before = sentence[: matches[0].start()]
+    after = sentence[matches[-1].end() :]
+    if before.endswith(('"', "“", "«")) and after[:1] in ('"', "”", "»", ",", "."):
+        return True
+    capitals = [m for i, m in enumerate(matches) if m[0][:1].isupper() and (at + i > 0) and m[0] != "I"]
+    return len(capitals) > 0 if len(matches) < 4 else True
 
 
 @dataclass(frozen=True)
@@ -110,40 +117,58 @@ class Evidence:
     """What a sentence may speak of."""
 
     titles: frozenset[tuple[str, ...]]
-    """keys of the titles that may be named"""
+    """keys of the titles that may be named, each as a whole"""
     words: frozenset[str]
-    """casefolded words of the prompt: names and years must be among them"""
+    """casefolded words that may be said"""
     absent_categories: frozenset[str] = field(default_factory=frozenset)
-    """categories of the catalogue that none of the shown items has"""
+    """categories of the catalogue that the recommended item does not have"""
 
     @classmethod
     def of(cls, titles: Iterable[str], texts: Iterable[str], catalogue_categories: Collection[str] = ()) -> Evidence:
-        """Evidence from titles that may be named and all texts that were shown."""
-        titles = list(titles)
-        words = frozenset(word for text in (*titles, *texts) for word in _words(text.replace("-", " ")))
+        """Evidence from titles that may be named and texts (categories, the noun) whose words may be said."""
+        words = frozenset(word for text in texts for word in _words(text.replace("-", " ")))
         absent = frozenset(c.casefold() for c in catalogue_categories if not set(_words(c.replace("-", " "))) <= words)
         return cls(frozenset(key for title in titles for key in title_keys(title)), words, absent)
 
 
-COMMON = frozenset(
-    _words("i i'm i'd i'll i've you your it its it's they the a an this that these those and but if both")
+FUNCTION = frozenset(
+    _words(
+        "a an the this that these it its it's he she they them their who which your you "
+        "is are be with of for in to by on as at and because so since if also too may might will would enjoy has 's"
+    )
 )
+"""words that claim nothing of an item. Not among them, on purpose: what denies or compares (not, only, more, best),
+what says that the user has had or liked something, and what likens one item to another"""
+
+
+def hopeless(part: str, evidence: Evidence) -> bool:
+    """Whether a sentence in the making has a whole word that no ending can make right: it need not be finished."""
+    in_titles = {word for key in evidence.titles for word in key}
+    whole = re.sub(r"[\w'’]+$", "", part.replace("-", " "))  # the last word may go on
+    return any(not _forms(word[0]) & (evidence.words | FUNCTION | in_titles) for word in _WORD.finditer(whole))
+
+
+def _forms(word: str) -> set[str]:
+    whole = word.casefold().replace("’", "'")
+    return {whole, whole.removesuffix("'s")}
 
 
 def objections(sentence: str, evidence: Evidence, matcher: TitleMatcher) -> list[str]:
     """Everything in a sentence that the evidence does not hold; empty: the sentence may be shown."""
     bad = [f"title {name!r}" for name in matcher.find(sentence, evidence.titles)]
-    bad += [f"year {match[1]}" for match in _YEAR.finditer(sentence) if match[1] not in evidence.words]
-    for match in _QUOTED.finditer(sentence):
-        if not set(_words(match[1])) <= evidence.words:
-            bad.append(f"quotation {match[1]!r}")
-    flat = sentence.replace("-", " ")
-    for index, match in enumerate(_WORD.finditer(flat)):
-        whole = match[0].casefold()
-        forms = {whole, whole.replace("’", "'"), whole.removesuffix("'s").removesuffix("’s")}
-        if index and match[0][:1].isupper() and not forms & (evidence.words | COMMON):
-            bad.append(f"name {match[0]!r}")
-    low = f" {' '.join(_words(flat))} "
+    found = list(_WORD.finditer(sentence))
+    spans = _spans([match[0].casefold() for match in found], evidence.titles)
+    for place, match in enumerate(found):
+        span = spans[place]
+        if span is not None and _is_name(sentence, found[span[0] : span[1]], span[0]):
+            continue
+        if _forms(match[0]) & (evidence.words | FUNCTION):
+            continue
+        kind = "year" if _YEAR.fullmatch(match[0]) else "name" if place and match[0][:1].isupper() else "word"
+        bad.append(f"{kind} {match[0]!r}")
+    quoted = [match[1] for match in _QUOTED.finditer(sentence)]
+    bad += [f"quotation {text!r}" for text in quoted if _words(text) not in evidence.titles]
+    low = f" {' '.join(_words(sentence.replace('-', ' ')))} "
     for category in sorted(evidence.absent_categories):
         plain = " ".join(_words(category.replace("-", " ")))
         if plain and f" {plain} " in low:

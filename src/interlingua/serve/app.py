@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from interlingua import __version__, cancel
+from interlingua import __version__
 from interlingua.errors import InterlinguaError
 from interlingua.serve.counts import Counts
 from interlingua.serve.guard import KEY, Guard
@@ -25,6 +25,8 @@ from interlingua.serve.queue import BusyError, WorkQueue
 from interlingua.serve.schema import Item, Reason, RecommendRequest, RecommendResponse, Support
 
 if TYPE_CHECKING:
+    from interlingua.answers import Support as Evidence
+    from interlingua.llm.explain import Explanation
     from interlingua.recommender import Recommender
 
 
@@ -99,13 +101,15 @@ def answer(recommender: Recommender, request: RecommendRequest, started: float) 
         rerank=request.rerank,
         exclude=[i for i in request.exclude if i in rows],
     )
+    explained = [one.item_id for one in found[: request.explain]]
+    reasons = recommender.explain_items(explained, request.user_id, history, rerank=request.rerank)
     items = [
         Item(
             item_id=one.item_id,
             title=one.title,
             score=one.score,
             stage=one.stage,
-            reason=reason(recommender, one.item_id, request.user_id, history) if place < request.explain else None,
+            reason=reason(reasons[place]) if place < len(reasons) else None,
         )
         for place, one in enumerate(found)
     ]
@@ -118,12 +122,15 @@ def answer(recommender: Recommender, request: RecommendRequest, started: float) 
     )
 
 
-def reason(recommender: Recommender, item: str, user: str | None, history: Sequence[str] | None) -> Reason:
-    """Why this item, with the history items by their ids."""
-    cancel.check()
-    why = recommender.explain(item, user=user, history=history)
-    support = [Support(**each._asdict()) for each in why.support]
-    return Reason(sentence=why.sentence, support=support, from_template=why.from_template)
+def reason(why: Explanation[Evidence]) -> Reason:
+    """A reason as it goes over the wire."""
+    return Reason(
+        sentence=why.sentence,
+        support=[Support(**each._asdict()) for each in why.support],
+        from_template=why.from_template,
+        liked=why.liked,
+        basis=why.basis.value,
+    )
 
 
 def _add_refusals(app: FastAPI) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -51,6 +51,8 @@ class Support(Strict):
     title: str
     influence: float
     """how much the item's score falls when this one is left out of the history"""
+    rating: float | None = None
+    """what the user said of it, where that is known"""
 
 
 class Reason(Strict):
@@ -60,6 +62,11 @@ class Reason(Strict):
     support: list[Support]
     from_template: bool
     """true: no sentence of the language model passed the checks; this one is made from the evidence by a rule"""
+    liked: bool = False
+    """true: the user rated every item of the support at or above his own mean"""
+    basis: Literal["score", "history"] = "score"
+    """``history``: the model keeps one vector per known user and reads no history, so the influences are those on a
+    score made from the history alone"""
 
 
 class Item(Strict):
