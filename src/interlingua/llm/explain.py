@@ -27,6 +27,8 @@ from interlingua.llm.models import LanguageModel
 from interlingua.llm.reasons import named_support, rule_sentence, split_categories, wording
 from interlingua.llm.template import Template
 
+MOST_ATTEMPTS = 2
+"""prompts that are tried for one reason: each costs a reading of the evidence"""
 LEAST_WORDS = 4
 """a reason with fewer words of the model's own says nothing"""
 
@@ -161,7 +163,7 @@ def _one(
     every = _category_names(tuple(known.categories or ()))
     said = _Said(Evidence.of(allowed, [about[-1], words.noun], every), _matcher(tuple(known.titles)))
     speaker = lm if isinstance(lm, LanguageModel) else lm()
-    for order in _attempts(about):
+    for order in _attempts(about)[:MOST_ATTEMPTS]:
         entries = [(names[i], about[i]) for i in (*order, len(rows))]
         kept = said.attempt(speaker, words, prompt, entries, max_new_tokens)
         if kept:

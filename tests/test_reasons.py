@@ -1,0 +1,101 @@
+"""Reasons of a whole run, by external ids: what is called liked, and on which score it rests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from interlingua.llm.influence import Basis, influences
+from interlingua.recommender import Recommender
+from interlingua.stages import run
+
+
+@pytest.fixture(scope="module")
+def rated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table like ml-100k: two groups of films; users rate what they watched from 1 to 5."""
+    draws, rows = np.random.default_rng(0), []
+    for user in range(40):
+        own = draws.permutation(20)[:9] + 20 * (user % 2)
+        other = draws.permutation(20)[:3] + 20 * (1 - user % 2)
+        rows += [(f"u{user}", f"m{item}", int(draws.integers(1, 6)), step) for step, item in enumerate([*own, *other])]
+    folder = tmp_path_factory.mktemp("rated")
+    frame = pl.DataFrame(rows, schema=["user_id", "item_id", "rating", "timestamp"], orient="row")
+    frame.with_columns(pl.col("timestamp") + 1_000_000_000).write_csv(folder / "events.csv")
+    return folder / "events.csv"
+
+
+def recommender(data: Path | str, out: Path, recipe: str, *sets: str) -> Recommender:
+    options = ("data.filter={min_user = 3, min_item = 3}", 'evaluate.protocols=["full"]', *sets)
+    session = run(recipe, out=out, data=str(data), sets=options, device="cpu")
+    made = Recommender.load(session.done["evaluate"].path)
+    made.__dict__["language_model"] = None  # no sentence of a model may be needed
+    return made
+
+
+def test_nothing_that_was_disliked_is_called_liked(
+    rated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = recommender(rated, tmp_path, "itemknn")
+    monkeypatch.setattr("interlingua.llm.explain._Said.attempt", lambda *_: "")
+    events = made.session.data.interactions
+    assert events.ratings is not None
+    liked = disliked_first = 0
+    for user in made.train.user_ids.tolist():
+        history = events.history(made.train.user_rows[user])
+        own = events.ratings[events.offsets[made.train.user_rows[user]] :][: len(history)]
+        said = dict(zip((events.item_ids[row] for row in history), own.tolist(), strict=True))
+        best = made.recommend(user=user, k=2)
+        for why in made.explain_items([one.item_id for one in best], user=user):
+            assert all(each.rating == said[each.item_id] for each in why.support)
+            low = [each for each in why.support if each.rating is not None and each.rating < max(own.mean(), 3.0)]
+            assert not (why.liked and low)
+            assert ("liked" in why.sentence) is why.liked
+            liked += why.liked
+        query = events.queries(np.array([made.train.user_rows[user]]))
+        (measured,) = influences(made._retriever[1], query, [made.item_row(best[0].item_id)])
+        disliked_first += bool(own[int(np.argmax(measured.values))] < own.mean())
+    assert liked > 20
+    assert disliked_first > 5  # they would have been called liked
+
+
+def test_a_strangers_history_was_chosen_not_liked(rated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = recommender(rated, tmp_path, "itemknn")
+    monkeypatch.setattr("interlingua.llm.explain._Said.attempt", lambda *_: "")
+    history = [str(item) for item in made.train.item_ids[:4]]
+    (best,) = made.recommend(history=history, k=1)
+    why = made.explain(best.item_id, history=history)
+    assert why.support
+    assert not why.liked
+    assert "liked" not in why.sentence
+    assert all(each.rating is None for each in why.support)
+
+
+def test_fixed_user_vectors_have_no_because(rated: Path, tmp_path: Path) -> None:
+    made = recommender(rated, tmp_path, "mf", "backbone.fit.epochs=8")
+    found = []
+    for user in made.train.user_ids[:10].tolist():
+        (best,) = made.recommend(user=user, k=1)
+        found.append(made.explain(best.item_id, user=user))
+    assert {why.basis for why in found} == {Basis.HISTORY}
+    assert any(why.support for why in found)
+    assert not any("because" in why.sentence.lower() or "raised" in why.sentence for why in found)
+
+
+def test_a_reason_is_made_once(rated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, asked = recommender(rated, tmp_path, "itemknn"), []
+    monkeypatch.setattr("interlingua.llm.explain._Said.attempt", lambda *_: "")
+    ranker = made._retriever[1]
+    score = ranker.score
+    monkeypatch.setattr(ranker, "score", lambda *given: (asked.append(1), score(*given))[1])
+    items = [one.item_id for one in made.recommend(user="u3", k=3)]
+    asked.clear()
+    first = made.explain_items(items, user="u3")
+    assert len(asked) == 1  # three items, one question
+    assert made.explain_items(items[::-1], user="u3") == first[::-1]
+    assert made.explain(items[1], user="u3") == first[1]
+    assert len(asked) == 1
+    made.explain(items[1], user="u4")
+    assert len(asked) == 2
