@@ -109,6 +109,30 @@ def test_a_deadline_counts_waiting_and_frees_the_place() -> None:
     assert queue.idle
 
 
+def test_a_stopped_line_does_not_wait_for_the_step_in_work() -> None:
+    queue = WorkQueue(5, 5.0)
+
+    def long_step() -> None:
+        threading.Timer(0.1, queue.stop).start()
+        time.sleep(1.0)
+
+    started = time.monotonic()
+    (found,) = asked(queue, long_step)
+    assert (found.status, found.reason) == (503, "the service stops")
+    assert time.monotonic() - started < 0.8
+    assert queue.stop(3.0)
+
+
+def test_half_of_the_time_presses() -> None:
+    assert not cancel.pressed()
+    with cancellable(Cancellation()):
+        assert not cancel.pressed()
+    with cancellable(Cancellation(0.1)):
+        assert not cancel.pressed()
+        time.sleep(0.06)
+        assert cancel.pressed()
+
+
 def test_a_stopped_line_sends_everybody_away() -> None:
     queue = WorkQueue(5, 5.0)
 

@@ -21,7 +21,7 @@ class Cancellation:
 
     def __init__(self, seconds: float | None = None) -> None:
         """Wanted for so many seconds from now on; None: for ever."""
-        self.deadline = None if seconds is None else time.monotonic() + seconds
+        self.seconds, self.deadline = seconds, None if seconds is None else time.monotonic() + seconds
         self._given_up = False
 
     def cancel(self) -> None:
@@ -49,6 +49,14 @@ def cancellable(cancellation: Cancellation) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+def pressed() -> bool:
+    """Whether more than half of the time of the work in this thread is over: what can be left out should be."""
+    cancellation = _current.get()
+    if cancellation is None or cancellation.seconds is None:
+        return False
+    return (cancellation.remaining() or 0.0) < 0.5 * cancellation.seconds
 
 
 def check() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import polars as pl
 
+from interlingua import cancel
 from interlingua.answers import Asked, Histories, Recommendation, SimilarItem, SimilarUser, Support
 from interlingua.cascade import Cascade, Shortlist, diversified
 from interlingua.core import Queries, Ranker
@@ -253,17 +254,20 @@ class Recommender:
         from interlingua.llm.explain import Catalogue, explain_items
 
         asked = (rerank, tuple(query.users.tolist()), query.items.tobytes())
-        new = [item for item in dict.fromkeys(items) if (*asked, item) not in self._explained]
+        found = {item: self._explained[key] for item in items if (key := (*asked, item)) in self._explained}
+        new = [item for item in dict.fromkeys(items) if item not in found]
         if new:
             catalogue = self.session.data.catalogue
             categories, middle = catalogue.items["categories"].to_list(), self.session.data.interactions.middle_rating
             known = Catalogue(self.titles, catalogue.domain, categories, middle)
             ranker = self.session.reader if rerank and self.has_reader else self._retriever[1]
             made = explain_items(ranker, lambda: self.language_model, query, new, known)
-            while self._explained and len(self._explained) + len(made) > MOST_EXPLAINED:
-                del self._explained[next(iter(self._explained))]
-            self._explained |= {(*asked, item): one for item, one in zip(new, made, strict=True)}
-        return [self._explained[(*asked, item)] for item in items]
+            found |= dict(zip(new, made, strict=True))
+            if not cancel.pressed():  # what was made in a hurry is made better next time
+                while self._explained and len(self._explained) + len(made) > MOST_EXPLAINED:
+                    del self._explained[next(iter(self._explained))]
+                self._explained |= {(*asked, item): found[item] for item in new}
+        return [found[item] for item in items]
 
     def query(self, user: str | None = None, history: Sequence[str] | None = None) -> Queries:
         """One query from a known user (all events on record) or from a history of item ids."""

@@ -5,6 +5,7 @@ import pytest
 import torch
 from tiny_models import TITLES, tiny
 
+from interlingua.cancel import Cancellation, Cancelled, cancellable
 from interlingua.core import Domain, Queries
 from interlingua.errors import ConfigError
 from interlingua.llm import explain as explaining
@@ -258,6 +259,17 @@ def test_useless_words_end_an_attempt_at_once():
     assert answer.from_template
     assert made
     assert max(len(tokens[0]) for tokens in made) < 30
+
+
+def test_in_a_hurry_the_rule_speaks():
+    with cancellable(Cancellation(0.0)), pytest.raises(Cancelled):
+        ask()
+    hurried = Cancellation(1000.0)
+    hurried.deadline -= 600.0
+    with cancellable(hurried):
+        answer = explain(Additive(), None, Queries.of([[1, 3, 4]]), 0, TITLES, MOVIE, CATEGORIES)  # type: ignore[arg-type]
+    assert (answer.from_template, answer.counted) == (True, 0)
+    assert answer.support == ask().support
 
 
 def test_several_reasons_are_those_of_one_by_one():

@@ -133,7 +133,7 @@ def explain_items(
     measured = influences(ranker, query, items, max_history)
     out = []
     for item, influence in zip(items, measured, strict=True):
-        cancel.check()
+        cancel.check()  # in a request whose time is half over, the rule speaks
         out.append(_one(lm, query, item, influence, known, prompt, max_new_tokens))
     return out
 
@@ -162,6 +162,8 @@ def _one(
     # what the model adds is about the recommended item: only its own categories may be claimed
     every = _category_names(tuple(known.categories or ()))
     said = _Said(Evidence.of(allowed, [about[-1], words.noun], every), _matcher(tuple(known.titles)))
+    if cancel.pressed():
+        return Explanation(rule, support, from_template=True, liked=liked)
     speaker = lm if isinstance(lm, LanguageModel) else lm()
     for order in _attempts(about)[:MOST_ATTEMPTS]:
         entries = [(names[i], about[i]) for i in (*order, len(rows))]

@@ -8,7 +8,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -111,9 +112,11 @@ class WorkQueue:
         self._closed = True
         self._send_away()
         with self._changed:
-            if self._working is not None:
-                self._working.cancellation.cancel()
+            working = self._working
             self._changed.notify_all()
+        if working is not None:
+            working.cancellation.cancel()
+            _settle(working.answer, error=Cancelled())  # whoever waits is told now, not at the next step
         if self._thread is not None:
             self._thread.join(seconds)
         return self._thread is None or not self._thread.is_alive()
@@ -173,10 +176,9 @@ class WorkQueue:
 
 
 def _settle(answer: Future[Any], result: object = None, error: BaseException | None = None) -> None:
-    """Sets a future that its waiter may have given up meanwhile."""
-    if not answer.set_running_or_notify_cancel():
-        return
-    if error is not None:
-        answer.set_exception(error)
-    else:
-        answer.set_result(result)
+    """Sets a future that may have been given up or settled meanwhile."""
+    with suppress(InvalidStateError):
+        if error is not None:
+            answer.set_exception(error)
+        else:
+            answer.set_result(result)

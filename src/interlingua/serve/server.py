@@ -7,9 +7,11 @@ does not read. Here a clock goes over all connections.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
+import threading
 import time
 from types import FrameType
 from typing import Any
@@ -87,6 +89,9 @@ class Server(uvicorn.Server):
         """SIGTERM or Ctrl-C: no more requests; those that wait are sent away, the one in work has its time."""
         logging.getLogger("uvicorn.error").info("stopping: at most %g s for what is in work", self.limits.drain_s)
         self.queue.close()
+        drained = threading.Timer(self.limits.drain_s, self.queue.stop)
+        drained.daemon = True
+        drained.start()
         super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:
@@ -103,7 +108,8 @@ def server_of(app: Any, queue: WorkQueue, limits: ServeLimits, host: str, port: 
     protocol = type("Connection", (Connection,), {"most": limits.connections})
     config = uvicorn.Config(
         app, host=host, port=port, http=protocol, ws="none", timeout_keep_alive=max(1, round(limits.idle_s)),
-        timeout_graceful_shutdown=max(1, round(limits.drain_s)), backlog=min(2048, 4 * limits.connections), **more,
+        timeout_graceful_shutdown=math.ceil(limits.drain_s + LAST_STEP_S), backlog=min(2048, 4 * limits.connections),
+        **more,
     )  # fmt: skip
     return Server(config, limits, queue)
 
