@@ -40,6 +40,24 @@ class Targets:
         """Targets of the user at position ``row`` (a view)."""
         return self.items[self.offsets[row] : self.offsets[row + 1]]
 
+    def only(self, keep: npt.NDArray[np.bool_]) -> Targets:
+        """The same users with the targets where ``keep`` (T,) holds."""
+        counts = np.bincount(self.owners[keep], minlength=len(self))
+        return Targets(self.users, self.items[keep], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+
+    @property
+    def owners(self) -> npt.NDArray[np.int64]:
+        """(T,) position of each target's user."""
+        return np.repeat(np.arange(len(self)), np.diff(self.offsets))
+
+    def distinct(self) -> Targets:
+        """The same users with each target once, in order of first appearance."""
+        base = int(self.items.max(initial=0)) + 1
+        _, first = np.unique(self.owners * base + self.items, return_index=True)
+        keep = np.zeros(len(self.items), bool)
+        keep[first] = True
+        return self if keep.all() else self.only(keep)
+
     def take(self, rows: IntArray) -> Targets:
         """The users at the given positions, in that order."""
         q = Queries(self.users, self.items, self.offsets).take(rows)

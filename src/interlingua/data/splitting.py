@@ -1,4 +1,4 @@
-"""How events are divided into train, valid and test: leave-one-out, ratio, global time, given."""
+"""How events are divided into train, valid and test: leave-one-out, ratio, global time, cold items, given."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from interlingua.config import Config
 from interlingua.data.interactions import Interactions
+from interlingua.data.item_cold import divided, first_seen_from, fold_of_items
 from interlingua.data.positions import WHY_NOT
 from interlingua.data.raw import Log, TimeKind
 from interlingua.data.split import Split, Targets
@@ -27,29 +28,38 @@ class SplitConfig(Config):
 
     only_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
         "valid": ("name", ("ratio", "global-time")),
-        "test": ("name", ("ratio", "global-time")),
-        "by": ("name", ("ratio",)),
+        "test": ("name", ("ratio", "global-time", "item-cold")),
+        "by": ("name", ("ratio", "item-cold")),
         "valid_from": ("name", ("global-time",)),
-        "test_from": ("name", ("global-time",)),
+        "test_from": ("name", ("global-time", "item-cold")),
+        "folds": ("name", ("item-cold",)),
+        "fold": ("name", ("item-cold",)),
         "targets": ("name", ("global-time",)),
     }
 
-    name: Literal["leave-one-out", "ratio", "global-time", "given"] = "leave-one-out"
+    name: Literal["leave-one-out", "ratio", "global-time", "item-cold", "given"] = "leave-one-out"
     """``leave-one-out``: each user's last event is the test target, the one before it the validation target (users with
     fewer than 3 events stay in train whole). ``ratio``: shares of each user's events. ``global-time``: two moments cut
-    all users alike. ``given``: the source's own column"""
+    all users alike. ``item-cold``: every event of some items is a test target (see
+    :mod:`interlingua.data.item_cold`). ``given``: the source's own column"""
     valid: float = Field(default=0.1, ge=0, lt=1)
     """ratio, global-time: share of the events for validation"""
     test: float = Field(default=0.1, ge=0, lt=1)
-    """ratio, global-time: share of the events for test"""
+    """ratio, global-time, item-cold by time: share of the events for test"""
     by: Literal["random", "time"] = "random"
-    """ratio: which events of a user are held out: random ones (RLMRec's 3:1:1: valid = test = 0.2) or the last ones"""
+    """ratio: which events of a user are held out: random ones (RLMRec's 3:1:1: valid = test = 0.2) or the last ones.
+    item-cold: which items: a random fold, or those first seen at ``test_from`` or later"""
     valid_from: int | None = None
     """global-time: first second of the validation part (None: from the share)"""
     test_from: int | None = None
-    """global-time: first second of the test part (None: from the share)"""
+    """global-time, item-cold by time: first second of the test part (None: from the share)"""
     targets: Literal["all", "next"] = "all"
     """global-time: all later events of a user are targets, or only the next one"""
+
+    folds: int = Field(default=5, ge=2)
+    """item-cold: how many parts the items are divided into"""
+    fold: int = Field(default=0, ge=0)
+    """item-cold: which part is held out, from 0"""
 
     @model_validator(mode="before")
     @classmethod
@@ -60,6 +70,8 @@ class SplitConfig(Config):
     def _shares(self) -> SplitConfig:
         if self.valid + self.test >= 1:
             raise ValueError(f"valid + test must be below 1, got {self.valid} + {self.test}")
+        if self.fold >= self.folds:
+            raise ValueError(f"fold is one of 0 to {self.folds - 1} (folds = {self.folds}), got {self.fold}")
         if self.valid_from is not None and self.test_from is not None and self.valid_from > self.test_from:
             raise ValueError(f"valid_from ({self.valid_from}) lies after test_from ({self.test_from})")
         return self
@@ -140,6 +152,36 @@ def tie_notes(interactions: Interactions, parts: Parts, config: SplitConfig, tie
     return (f"ties in time: for {tied:,} users a held-out event has the time of another one; {what} decided",)
 
 
+def item_cold(
+    interactions: Interactions, config: SplitConfig, kind: TimeKind, times: str, seed: int, log: Log
+) -> Parts:
+    """(N,) codes: see :mod:`interlingua.data.item_cold`."""
+    until = None
+    if config.by == "time":
+        needs_times(kind, times, 'split "item-cold" by = "time"')
+        until = _moment(interactions.times, config.test) if config.test_from is None else config.test_from
+        cold = first_seen_from(interactions, until)
+    else:
+        cold = fold_of_items(interactions, config.folds, config.fold, seed)
+    if not cold.any():
+        raise DataError(
+            f'split "item-cold": no item is first seen at second {until} or later; give an earlier split.test_from'
+        )
+    test, valid, unused = divided(interactions, cold, until)
+    parts = np.zeros(len(interactions), np.int8)
+    for code, mask in ((VALID, valid), (TEST, test), (UNUSED, unused)):
+        parts[mask] = code
+    log.decide("cold items, every event of which is held out", int(cold.sum()), "split.fold, split.folds")
+    return parts
+
+
+def needs_times(kind: TimeKind, times: str, what: str) -> None:
+    """Raises: DataError: the source has no times that are comparable between users; it says why not."""
+    if kind != "seconds":
+        why = WHY_NOT.get(times or "order", WHY_NOT["order"])
+        raise DataError(f"{what} needs times that are comparable between users: {why}")
+
+
 def of_parts(
     interactions: Interactions,
     parts: Parts,
@@ -198,11 +240,12 @@ def divide(
         valid_known = config.by == "time"
         more = {"seed": seed} if config.by == "random" else {}
     elif config.name == "global-time":
-        if kind != "seconds":
-            why = WHY_NOT.get(times or "order", WHY_NOT["order"])
-            raise DataError(f'split "global-time" needs times that are comparable between users: {why}')
+        needs_times(kind, times, 'split "global-time"')
         parts, valid_from, test_from = global_time(interactions, config)
         more = {"valid_from": str(valid_from), "test_from": str(test_from)}
+    elif config.name == "item-cold":
+        parts = item_cold(interactions, config, kind, times, seed, log)
+        more = {"seed": seed} if config.by == "random" else {}
     else:
         if given is None:
             raise DataError(
@@ -221,7 +264,10 @@ def divide(
     for code in (VALID, TEST):
         if not counts[code]:
             log.warn(f"the {PARTS[code]} part is empty: nothing can be measured on it")
-    log.decide("events after a user's next one, in no part", int(counts[UNUSED]), 'split.targets = "all"')
+    if config.name == "item-cold":
+        log.decide("events of users or times without a training event, in no part", int(counts[UNUSED]), "split.by")
+    else:
+        log.decide("events after a user's next one, in no part", int(counts[UNUSED]), 'split.targets = "all"')
     protocol = protocol_id(config, seed)
     notes = tie_notes(interactions, parts, config, ties)
     return parts, of_parts(interactions, parts, protocol=protocol, valid_known=valid_known, kind=kind, notes=notes)
@@ -238,4 +284,8 @@ def protocol_id(config: SplitConfig, seed: int) -> str:
             for share, moment in ((config.valid, config.valid_from), (config.test, config.test_from))
         ]
         return f"global-time-{'-'.join(cuts)}" + ("-next" if config.targets == "next" else "")
+    if config.name == "item-cold":
+        moment = f"{config.test:g}" if config.test_from is None else f"from{config.test_from}"
+        which = f"{config.fold}-of-{config.folds}-seed{seed}" if config.by == "random" else f"time-{moment}"
+        return f"item-cold-{which}"
     return config.name

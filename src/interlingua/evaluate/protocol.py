@@ -23,6 +23,7 @@ from interlingua.data.split import Part, Split, Targets
 from interlingua.errors import ConfigError, DataError, shown, unknown
 from interlingua.evaluate import metrics as ranking_metrics
 from interlingua.evaluate.candidates import Keys, assemble, negatives, subset, user_keys
+from interlingua.evaluate.cold import cold_targets, in_cold
 from interlingua.evaluate.intervals import RESAMPLES, intervals
 from interlingua.evaluate.metrics import BEYOND, NEVER, Positions, Ranks
 from interlingua.evaluate.ranking import block_size, checked, distinct, in_candidates, in_full
@@ -50,6 +51,8 @@ class Protocol:
     """items that cannot be recommended: all that the query shows, or the training items only"""
     ties: Literal["row", "expected"] = "row"
     """equal scores: the lower item row first, or the expectation over all orders"""
+    among: Literal["all", "cold"] = "all"
+    """``cold``: only items without a training event are targets and rivals"""
 
     def id(self, split: Split, part: Part, seed: int, users: str = "") -> str:
         """The string that goes with every number."""
@@ -61,6 +64,8 @@ class Protocol:
         ]
         if self.candidates is not None:
             parts += [f"negatives={self.candidates - 1}-uniform-unseen", f"seed={seed}"]
+        if self.among == "cold":
+            parts.append("among=items-without-training-events")
         parts.append(f"ties={self.ties}")
         return "; ".join([*parts, users] if users else parts)
 
@@ -68,13 +73,15 @@ class Protocol:
 PROTOCOLS = {
     "full": Protocol("full"),
     "rlmrec": Protocol("rlmrec", tuple(f"{m}@{k}" for m in ("recall", "ndcg") for k in (5, 10, 20)), masked="train"),
+    "cold": Protocol("cold", among="cold"),
     "hr-100": Protocol("hr-100", ("hit@100", "hit@50", "hit@10", "ndcg@10", "mrr@10")),
 }
-"""``full``; RLMRec (only training items masked, users with a test item); RA-Rec (full ranking, HitRate@100)"""
+"""``full``; RLMRec (only training items masked, users with a test item); items without a training event among
+themselves; RA-Rec (full ranking, HitRate@100)"""
 
 
 def parse_protocol(name: str | Protocol) -> Protocol:
-    """``full``, ``rlmrec``, ``hr-100`` or ``sampled-N`` (N candidates per target; ``sampled-20`` is A-LLMRec's).
+    """``full``, ``cold``, ``rlmrec``, ``hr-100`` or ``sampled-N`` (N candidates; ``sampled-20`` is A-LLMRec's).
 
     ``+expected`` at the end (``full+expected``) asks for the expectation over ties.
 
@@ -94,7 +101,8 @@ def parse_protocol(name: str | Protocol) -> Protocol:
     elif plain in PROTOCOLS:
         found = PROTOCOLS[plain]
     else:
-        raise ConfigError(unknown("protocol", name, [*PROTOCOLS, "sampled-20"], "", "full, rlmrec, hr-100, sampled-N"))
+        known = ", ".join([*PROTOCOLS, "sampled-N"])
+        raise ConfigError(unknown("protocol", name, [*PROTOCOLS, "sampled-20"], "", known))
     return replace(found, name=name, ties="expected") if name != plain else found
 
 
@@ -140,7 +148,7 @@ def evaluate(
     chosen = parse_protocol(protocol)
     names = tuple(metrics or chosen.metrics)
     _check(ranker, split, names)
-    targets, queries, note = _population(split, part, max_users, seed)
+    targets, queries, note = _population(split, part, max_users, seed, chosen)
     started, opened = time.perf_counter(), datetime.now(UTC)
     wanted = getattr(ranker, "batch_users", None) if batch_users is None else batch_users
     deepest = max(depth or 0, *(ranking_metrics.parse(name)[1] for name in names))  # shallower ones would cut metrics
@@ -178,11 +186,15 @@ def _check(ranker: Ranker, split: Split, names: Sequence[str]) -> None:
         )
 
 
-def _population(split: Split, part: Part, max_users: int | None, seed: int) -> tuple[Targets, Queries, str]:
+def _population(
+    split: Split, part: Part, max_users: int | None, seed: int, protocol: Protocol
+) -> tuple[Targets, Queries, str]:
     """Users with at least one target (each counted once), their queries, and the note for the protocol id."""
     if part not in ("valid", "test"):
         raise ConfigError(unknown("part", part, ["valid", "test"]))
-    targets, queries = _unique_targets(split.targets(part)), split.queries(part)
+    targets, queries = split.targets(part).distinct(), split.queries(part)
+    if protocol.among == "cold":
+        targets = cold_targets(targets, split.train.item_counts, part)
     rows = np.flatnonzero(np.diff(targets.offsets))
     note = ""
     if max_users is not None and max_users < len(rows):
@@ -196,18 +208,6 @@ def _population(split: Split, part: Part, max_users: int | None, seed: int) -> t
     if len(rows) < len(targets):
         targets, queries = targets.take(rows), queries.take(rows)
     return targets, queries, note
-
-
-def _unique_targets(targets: Targets) -> Targets:
-    """The same users with each target once, in order of first appearance."""
-    owners = np.repeat(np.arange(len(targets)), np.diff(targets.offsets))
-    base = int(targets.items.max(initial=0)) + 1
-    _, first = np.unique(owners * base + targets.items, return_index=True)
-    if len(first) == len(targets.items):
-        return targets
-    first = np.sort(first)
-    counts = np.bincount(owners[first], minlength=len(targets))
-    return Targets(targets.users, targets.items[first], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
 
 
 def _ids(split: Split, users: IntArray) -> Ids:
@@ -246,7 +246,7 @@ def _ranks(
             block, asked = targets.take(rows), queries.slice(start, start + size)
             masked = asked if protocol.masked == "history" else split.train.queries(block.users)
             if keys is None:
-                found.append(_full_block(ranker, block, asked, masked, protocol, depth))
+                found.append(_full_block(ranker, split, block, asked, masked, protocol, depth))
             else:
                 found.append(_sampled_block(ranker, block, asked, distinct(masked), protocol, keys[rows]))
             shown.advance(len(block))
@@ -261,16 +261,24 @@ def _flat(block: Targets) -> tuple[Positions, Positions]:
 
 
 def _full_block(
-    ranker: Ranker, block: Targets, asked: Queries, masked: Queries, protocol: Protocol, depth: int
+    ranker: Ranker, split: Split, block: Targets, asked: Queries, masked: Queries, protocol: Protocol, depth: int
 ) -> tuple[Positions, Positions]:
     """Positions of one block's targets in the whole catalogue."""
     single = len(block.items) == len(block)  # every user has a target
-    if single and protocol.ties == "row" and (given := vectors_of(ranker, asked)) is not None:
+    if (
+        single
+        and protocol.among == "all"
+        and protocol.ties == "row"
+        and (given := vectors_of(ranker, asked)) is not None
+    ):
         positions = in_tiles(*given, block.items, masked, depth)
         if positions is not None:
             return positions, positions
     scores = checked(ranker.score(asked), (len(block), ranker.num_items), ranker)
-    return in_full(scores, *_flat(block), distinct(masked), expected=protocol.ties == "expected")
+    seen, expected = distinct(masked), protocol.ties == "expected"
+    if protocol.among == "cold":
+        return in_cold(scores, *_flat(block), seen, split.train.item_counts, expected=expected)
+    return in_full(scores, *_flat(block), seen, expected=expected)
 
 
 def _sampled_block(

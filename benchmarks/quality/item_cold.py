@@ -1,0 +1,149 @@
+"""What texts know of items that nobody has chosen yet: k folds of items, every event of a fold hidden.
+
+    python benchmarks/quality/item_cold.py --data amazon-beauty-2014 --texts lsa sbert both --out RESULT.json
+
+A truncated singular value decomposition of the training matrix gives users and items their vectors; the aligner
+``ridge`` maps texts to the items' (closed form, penalty by leave-one-out error), and the cold items are placed by it.
+They are ranked among themselves (protocol ``cold``) and inside the whole catalogue (``full``). Nothing is chosen on
+any held-out event. The row ``shuffled`` has the same texts dealt out at random.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from scipy.sparse.linalg import svds
+from torch import Tensor
+
+from interlingua.align.ridge import Ridge, RidgeConfig
+from interlingua.config import build
+from interlingua.core import Queries, TableRanker
+from interlingua.data.prepare import FilterConfig, Prepared, SplitConfig, prepare
+from interlingua.evaluate.protocol import evaluate
+from interlingua.progress import say
+from interlingua.registry import find
+from interlingua.text.fields import item_texts
+
+METRICS = ("recall@20", "ndcg@20")
+PROTOCOLS = ("cold", "full")
+
+
+def texts_of(prepared: Prepared, name: str) -> Tensor:
+    """(I, T) text vectors; ``both``: LSA and MiniLM side by side, each of unit length."""
+    if name == "both":
+        return torch.cat([torch.nn.functional.normalize(texts_of(prepared, one)) for one in ("lsa", "sbert")], 1)
+    encoder = find("text", name)
+    options = {"fields": ["title", "categories"]} if name == "sbert" else {}
+    config = build(encoder.Config, options, f"[text] {name}")
+    ids = [str(item) for item in prepared.catalogue.items["item_id"].to_list()]
+    source = encoder(config, item_texts(prepared.catalogue, config), item_ids=ids)
+    return source.rows("items").detach().float().cpu()
+
+
+def known(prepared: Prepared) -> sp.csr_matrix:
+    """(U, I) 1 where a user has an item in training or validation, which nothing here chooses on."""
+    split = prepared.split
+    rows = np.concatenate([split.train.users, np.repeat(split.valid.users, np.diff(split.valid.offsets))])
+    columns = np.concatenate([split.train.items, split.valid.items])
+    matrix = sp.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=(split.train.num_users, split.train.num_items))
+    matrix.data[:] = 1.0
+    return matrix
+
+
+def singular(matrix: sp.csr_matrix, dim: int) -> Tensor:
+    """(I, D) right singular vectors of the matrix with rows and columns of unit weight: what items have in common."""
+    users, items = (np.maximum(np.asarray(matrix.sum(axis)).ravel(), 1.0) ** -0.5 for axis in (1, 0))
+    scaled = sp.diags(users) @ matrix @ sp.diags(items)
+    _, _, right = svds(scaled, k=dim, random_state=0)
+    return torch.as_tensor(np.ascontiguousarray(right[::-1].T), dtype=torch.float32)
+
+
+def ranker(items: Tensor, texts: Tensor, counts: np.ndarray) -> TableRanker:
+    """Items with events by their own vectors, cold ones by what their texts predict; users by the sum of theirs."""
+    aligner = Ridge(RidgeConfig(norm="none"), items.shape[1], texts.shape[1])
+    aligner.fit_vectors(texts, items, torch.as_tensor(counts))
+    cold = torch.as_tensor(counts == 0)[:, None]
+    table = torch.where(cold, aligner.text_latent(texts), items)
+
+    def represent(queries: Queries) -> Tensor:
+        out = torch.zeros(len(queries), items.shape[1])
+        owners = torch.as_tensor(np.repeat(np.arange(len(queries)), queries.lengths()))
+        return out.index_add_(0, owners, items[torch.as_tensor(np.asarray(queries.items, np.int64))])
+
+    return TableRanker(table, represent)
+
+
+def rows_of(
+    prepared: Prepared, options: argparse.Namespace, fold: int, vectors: dict[str, Tensor]
+) -> list[dict[str, Any]]:
+    matrix = known(prepared)
+    items = singular(matrix, options.dim)
+    out = []
+    for name, texts in vectors.items():
+        made = ranker(items, texts, prepared.split.train.item_counts)
+        line: dict[str, Any] = {"texts": name, "fold": fold}
+        for protocol in PROTOCOLS:
+            report = evaluate(made, prepared.split, protocol=protocol, metrics=METRICS, resamples=0, slices=False)
+            line |= {f"{metric} {protocol}": round(report.metrics[metric], 5) for metric in METRICS}
+        line |= {"users": report.n_users, "cold items": int((prepared.split.train.item_counts == 0).sum())}
+        say(f"fold {fold}: {line}")
+        out.append(line)
+    return out
+
+
+def means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One line per text source: mean over folds, and the standard deviation over folds."""
+    out = []
+    for name in dict.fromkeys(row["texts"] for row in rows):
+        mine = [row for row in rows if row["texts"] == name]
+        line: dict[str, Any] = {"texts": name, "folds": len(mine)}
+        for key in (f"{metric} {protocol}" for protocol in PROTOCOLS for metric in METRICS):
+            values = [row[key] for row in mine]
+            line |= {key: round(float(np.mean(values)), 5), f"{key} sd": round(float(np.std(values)), 5)}
+        out.append(line)
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="movielens-small")
+    parser.add_argument("--texts", nargs="+", default=["lsa", "sbert", "both"], choices=["lsa", "sbert", "both"])
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--dim", type=int, default=48, help="singular vectors")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+    result: dict[str, Any] = {
+        "command": "python benchmarks/quality/item_cold.py " + shlex.join(a for a in sys.argv[1:] if "/" not in a),
+        "commit": commit.stdout.strip(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        "data": options.data, "rows": [],
+    }  # fmt: skip
+    vectors: dict[str, Tensor] = {}
+    for fold in range(options.folds):
+        split = SplitConfig(name="item-cold", folds=options.folds, fold=fold)
+        prepared = prepare(options.data, filter=FilterConfig(min_user=5, min_item=5), split=split, quiet=True)
+        if not vectors:
+            vectors = {name: texts_of(prepared, name) for name in options.texts}
+            order = torch.randperm(len(vectors[options.texts[0]]), generator=torch.Generator().manual_seed(0))
+            vectors["shuffled"] = vectors[options.texts[0]][order]
+        result["rows"] += rows_of(prepared, options, fold, vectors)
+        result["mean"] = means(result["rows"])
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Items without a training event, ranked among themselves: what the protocol ``cold`` measures.
+
+Among all items, such an item also competes with those that have a record; that is what ``full`` says of it (slice
+``unseen items``). Both are needed: the one shows what the texts know, the other whether it comes out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from interlingua.core import FloatArray, IntArray, Queries
+from interlingua.data.split import Targets
+from interlingua.errors import DataError
+from interlingua.evaluate.metrics import Positions
+from interlingua.evaluate.ranking import in_full
+
+
+def cold_targets(targets: Targets, item_counts: IntArray, part: str) -> Targets:
+    """The same users with those targets only that have no training event.
+
+    Args:
+        targets: of M users.
+        item_counts: (I,) training events.
+        part: for the error.
+
+    Raises:
+        DataError: there is none.
+    """
+    kept = item_counts[targets.items] == 0
+    if not kept.any():
+        raise DataError(
+            f"the protocol 'cold' ranks items without a training event, and no target of the {part} part is one; "
+            "hold some out with: --set data.split=item-cold"
+        )
+    return targets.only(kept)
+
+
+def in_cold(
+    scores: FloatArray, targets: IntArray, owners: IntArray, seen: Queries, item_counts: IntArray, *, expected: bool
+) -> tuple[Positions, Positions]:
+    """Positions of targets among the items without a training event (arguments: :func:`in_full`'s)."""
+    cold = item_counts == 0
+    rows = np.cumsum(cold) - 1
+    kept = cold[seen.items]
+    owner = np.repeat(np.arange(len(seen)), seen.lengths())
+    lengths = np.bincount(owner[kept], minlength=len(seen))
+    masked = Queries(seen.users, rows[seen.items[kept]], np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    return in_full(np.ascontiguousarray(scores[:, cold]), rows[targets], owners, masked, expected=expected)
