@@ -16,7 +16,8 @@ from interlingua.evaluate.svg import Line, Value, bar_chart, line_chart
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/quality/results"
-SHOWN = ("popularity", "item kNN (cosine)", "EASE", "text kNN (MiniLM)", "SASRec", "A-LLMRec", "A-LLMRec, no LM")
+OURS = "aligned mixture"
+SHOWN = ("popularity", "item kNN (cosine)", "EASE", "text kNN (MiniLM)", "SASRec", OURS, f"{OURS}, no LM")
 GROUPS = {"items with many events (top 35 %)": "warm items", "items with few events (bottom 35 %)": "cold items"}
 
 
@@ -31,7 +32,7 @@ def a_llmrec(result: dict[str, Any]) -> str:
     groups = [(heading, [bar(m, part) for m in SHOWN if m in rows]) for heading, part in GROUPS.items()]
     seeds = max(row["seeds"] for row in rows.values())
     title = f"Hit@1 among 20 candidates, {result['data']}, mean of {seeds} seeds"
-    return bar_chart(title, groups, main="A-LLMRec", standalone=True)
+    return bar_chart(title, groups, main=OURS, standalone=True)
 
 
 def a_llmrec_curve(result: dict[str, Any]) -> str:
@@ -40,7 +41,7 @@ def a_llmrec_curve(result: dict[str, Any]) -> str:
         Line(name, [point["answers"] / 1000 for point in points], [point["hit@1"] for point in points])
         for name, points in result["curve"].items()
     ]
-    title = f"A-LLMRec's head alone while it learns, {result['data']}"
+    title = f"the aligned mixture's head alone while it learns, {result['data']}"
     return line_chart(title, lines, x_label="training answers, thousands", y_label="validation Hit@1", standalone=True)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from controls import NO_HEAD, NO_TEXT, Cell, Sources, name_of, paired
+from controls import NO_HEAD, NO_TEXT, Cell, Sources, name_of, over_seeds, paired
 
 from interlingua import recipe as recipes
 from interlingua import stages
@@ -99,8 +99,10 @@ CELLS: tuple[Cell, ...] = (
     ("hit@1", "sampled-20", None),
     ("hit@1", "sampled-20", "warm items"),
     ("hit@1", "sampled-20", "cold items"),
+    ("hit@1", "sampled-20", "unseen items"),
+    ("recall@10", "full", "unseen items"),
 )
-TESTED = tuple(cell for cell in CELLS if cell[0] != "recall@10")
+TESTED = tuple(cell for cell in CELLS if cell[0] != "recall@10" and cell[2] != "unseen items")
 
 
 def pairs() -> list[tuple[str, str]]:
@@ -283,6 +285,7 @@ def save(result: dict[str, Any], rows: list[dict[str, Any]], out: Path) -> None:
     counts = {method: sum(row["method"] == method for row in rows) for method in methods}
     complete = [row for row in rows if counts[row["method"]] == max(counts.values())]
     result["tests"] = tests(complete)
+    result["seed_tests"] = over_seeds(rows, TESTED, pairs())
     result["rows"] = [{k: v for k, v in row.items() if k != "path"} for row in rows]
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

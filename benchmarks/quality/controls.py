@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
 
 from interlingua.core import Queries
 from interlingua.evaluate.compare import compare, holm
@@ -87,5 +88,37 @@ def paired(
                 }
             )  # fmt: skip
     for row, p in zip(out, holm([row["p"] for row in out]), strict=True):
+        row["p_holm"] = p
+    return out
+
+
+def over_seeds(
+    rows: Sequence[Mapping[str, Any]], cells: Sequence[Cell], pairs: Sequence[tuple[str, str]]
+) -> list[dict[str, Any]]:
+    """The same questions with training seeds as the unit: differences of the seeds' means, and a paired t-test.
+
+    Two or three seeds show only large differences; what they show is no luck of one seed.
+    """
+    out: list[dict[str, Any]] = []
+    for cell in cells:
+        name = name_of(cell)
+        for first, second in pairs:
+            ours, theirs = ({row["seed"]: row[name] for row in rows if row["method"] == m and name in row}
+                            for m in (first, second))  # fmt: skip
+            seeds = sorted(ours.keys() & theirs.keys())
+            if not seeds:
+                continue
+            differences = np.array([ours[seed] - theirs[seed] for seed in seeds])
+            spread = float(differences.std(ddof=1)) if len(seeds) > 1 else 0.0
+            p = float(stats.ttest_1samp(differences, 0.0).pvalue) if spread else None
+            out.append(
+                {
+                    "metric": name, "method": first, "against": second, "seeds": len(seeds),
+                    "difference": round(float(differences.mean()), 5),
+                    "by seed": " ".join(f"{value:+.4f}" for value in differences), "p over seeds": p,
+                }
+            )  # fmt: skip
+    tested = [row for row in out if row["p over seeds"] is not None]
+    for row, p in zip(tested, holm([row["p over seeds"] for row in tested]), strict=True):
         row["p_holm"] = p
     return out
