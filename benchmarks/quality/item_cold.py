@@ -119,6 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="movielens-small")
     parser.add_argument("--texts", nargs="+", default=["lsa", "sbert", "both"], choices=["lsa", "sbert", "both"])
+    parser.add_argument("--core", type=int, default=5, help="users and items with fewer events are left out")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--dim", type=int, default=48, help="singular vectors")
     parser.add_argument("--out", type=Path, required=True)
@@ -134,7 +135,9 @@ def main() -> None:
     vectors: dict[str, Tensor] = {}
     for fold in range(options.folds):
         split = SplitConfig(name="item-cold", folds=options.folds, fold=fold)
-        prepared = prepare(options.data, filter=FilterConfig(min_user=5, min_item=5), split=split, quiet=True)
+        prepared = prepare(
+            options.data, filter=FilterConfig(min_user=options.core, min_item=options.core), split=split, quiet=True
+        )
         if not vectors:
             vectors = {name: texts_of(prepared, name) for name in options.texts}
             order = torch.randperm(len(vectors[options.texts[0]]), generator=torch.Generator().manual_seed(0))

@@ -153,7 +153,7 @@ def tie_notes(interactions: Interactions, parts: Parts, config: SplitConfig, tie
 
 
 def item_cold(
-    interactions: Interactions, config: SplitConfig, kind: TimeKind, times: str, seed: int, log: Log
+    interactions: Interactions, config: SplitConfig, kind: TimeKind, times: str | None, seed: int, log: Log
 ) -> Parts:
     """(N,) codes: see :mod:`interlingua.data.item_cold`."""
     until = None
@@ -175,7 +175,7 @@ def item_cold(
     return parts
 
 
-def needs_times(kind: TimeKind, times: str, what: str) -> None:
+def needs_times(kind: TimeKind, times: str | None, what: str) -> None:
     """Raises: DataError: the source has no times that are comparable between users; it says why not."""
     if kind != "seconds":
         why = WHY_NOT.get(times or "order", WHY_NOT["order"])
