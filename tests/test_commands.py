@@ -15,8 +15,8 @@ from interlingua import recipe as recipes
 from interlingua.cli.recommend import ids
 from interlingua.config import Config, FitConfig, build
 from interlingua.errors import ArtifactError, ConfigError
+from interlingua.opening import open_session
 from interlingua.recipe import EvaluateConfig
-from interlingua.session import open_session
 
 Answer = tuple[int, str, str]
 Cli = Callable[..., Answer]

@@ -228,7 +228,7 @@ def test_no_page_and_no_message_advises_what_no_index_has() -> None:
 
 def test_the_pages_give_the_stages_in_the_order_in_which_they_run() -> None:
     from interlingua import recipe as recipes
-    from interlingua.session import make_plan
+    from interlingua.plan import make_plan
 
     order = list(make_plan(recipes.load("a-llmrec", data="planted"), 7))
     assert len(order) == 6

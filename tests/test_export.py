@@ -13,8 +13,9 @@ from interlingua import artifact, stages
 from interlingua.backbones.vector_files import read_vectors
 from interlingua.errors import ConfigError
 from interlingua.export import embed, towers
+from interlingua.opening import open_session
 from interlingua.recipe import resolve
-from interlingua.session import Session, open_session
+from interlingua.session import Session
 from interlingua.topk import top_k
 
 DATA = {"name": "planted", "options": {"num_users": 80, "num_items": 50}}

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from interlingua import fit as fit_module
+from interlingua import checkpoint
 from interlingua.config import FitConfig
 from interlingua.core import Batch
 from interlingua.errors import ArtifactError, ConfigError
@@ -273,19 +273,24 @@ def test_only_the_newest_checkpoint_is_kept(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["checkpoint-4.safetensors", "state.json"]
 
 
-def test_a_torn_checkpoint_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_torn_checkpoint_is_said_and_training_starts_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fit_best(Line(), one_batch, config(epochs=2), seed=0, folder=tmp_path, checkpoint_every_s=0, device="cpu")
     stored = tmp_path / "checkpoint-2.safetensors"
     stored.write_bytes(stored.read_bytes()[:40])
-    with pytest.raises(ArtifactError, match=r"checkpoint .*damaged.*delete"):
-        fit_best(Line(), one_batch, config(epochs=4), seed=0, folder=tmp_path, device="cpu")
+    module, whole = Line(), Line()
+    fit_best(module, one_batch, config(epochs=4), seed=0, folder=tmp_path, device="cpu")
+    assert "is not used, and training starts again" in capsys.readouterr().err
+    fit_best(whole, one_batch, config(epochs=4), seed=0, device="cpu")
+    assert torch.equal(module.weight, whole.weight)
 
 
 def test_a_full_disk_names_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*args: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(fit_module, "save_file", full)
+    monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.raises(ArtifactError, match=r"cannot write .*checkpoint-1.* No space left on device"):
         fit_best(Line(), one_batch, config(), seed=0, folder=tmp_path, checkpoint_every_s=0, device="cpu")
 

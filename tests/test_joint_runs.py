@@ -12,8 +12,9 @@ from interlingua import recipe as recipes
 from interlingua import stages
 from interlingua.errors import ConfigError
 from interlingua.evaluate.result import load_report
+from interlingua.opening import open_session
 from interlingua.recommender import Recommender
-from interlingua.session import Session, open_session
+from interlingua.session import Session
 
 RECIPE: dict[str, Any] = {
     "data": {"name": "planted", "options": {"num_users": 80, "num_items": 40}},

@@ -13,7 +13,7 @@ import pytest
 
 from interlingua import artifact, stages
 from interlingua.errors import ArtifactError
-from interlingua.session import open_session
+from interlingua.opening import open_session
 
 RECIPE = """
 [data]

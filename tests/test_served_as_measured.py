@@ -14,8 +14,9 @@ from interlingua import stages
 from interlingua.cascade import mask_seen, top_items
 from interlingua.errors import ConfigError
 from interlingua.export import embed, towers
+from interlingua.opening import open_session
 from interlingua.recommender import Recommender
-from interlingua.session import Session, open_session
+from interlingua.session import Session
 
 RECIPE: dict[str, Any] = {
     "data": {"name": "planted", "options": {"num_users": 80, "num_items": 60}},

@@ -39,8 +39,9 @@ from interlingua import stages
 from interlingua.data.prepare import save
 from interlingua.evaluate.protocol import evaluate
 from interlingua.evaluate.result import load_report
+from interlingua.opening import open_session
 from interlingua.progress import say
-from interlingua.session import Session, open_session
+from interlingua.session import Session
 
 SIMPLE = {"popularity": "pop", "item kNN (cosine)": "itemknn", "EASE": "ease", "text kNN": "textknn"}
 

@@ -6,32 +6,39 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
 import platform
 import re
-import resource
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
+from interlingua.durable import disk, lock, replace
+from interlingua.environment import git_commit, peak_memory_bytes, versions
 from interlingua.errors import ArtifactError
+
+__all__ = ["Artifact", "content_key", "disk", "file_hash", "find", "listing", "load", "locked", "versions", "writing"]
 
 T = TypeVar("T")
 
-SCHEMA = 1
+SCHEMA = 2
+"""2: parents with their keys and contents; a stage with parents of schema 1 is refused"""
+KEYS = 1
+"""raised when all keys of stages and caches shall change"""
 CARD = "card.json"
 CARD_HASH = "card_sha256"
-"""entry of the card that holds the hash of all its others; cards of earlier versions have none"""
+"""entry of the card that holds the hash of all its others"""
+AGAIN = "delete the folder and run the recipe again"
+READ = (".safetensors", ".parquet", ".json", ".jsonl", ".npy", ".toml")
+"""endings of files that stages read: a card lists each of them that is in the folder"""
+NOTES = ("log.jsonl", "config.toml")
+"""files of a stage that no later stage reads: they hold times, and may differ where all else is equal"""
 _CARD_FIELDS = {"kind": str, "name": str, "key": str, "parents": dict, "files": dict}
 
 
@@ -55,7 +62,12 @@ class Artifact:
     @property
     def parents(self) -> dict[str, str]:
         """Parent stage -> folder name beside this one."""
-        return dict(self.card["parents"])
+        return {stage: str(made["folder"]) for stage, made in self.card["parents"].items()}
+
+    @property
+    def contents(self) -> str:
+        """Hash of everything that a later stage can read of this one."""
+        return content_key({name: found for name, found in self.card["files"].items() if name not in NOTES})
 
     def entry(self, name: str, kind: type[T]) -> T:
         """An entry of the card that this kind of stage must have.
@@ -75,16 +87,34 @@ class Artifact:
         """The parent artifact of the given stage, verified.
 
         Raises:
-            ArtifactError: it has no such parent, or the parent's folder is missing or damaged.
+            ArtifactError: it has no such parent, the parent's folder is missing or damaged, or holds another stage.
         """
         if stage not in self.parents:
             raise ArtifactError(f"{self.path} was not made from a {stage!r} stage (it has: {', '.join(self.parents)})")
-        return load(self.path.parent / self.parents[stage])
+        found = load(self.path.parent / self.parents[stage])
+        self.check_parent(stage, found)
+        return found
+
+    def check_parent(self, stage: str, found: Artifact) -> None:
+        """Refuses a parent other than the one that this stage was made from.
+
+        Raises:
+            ArtifactError: another kind of stage, another key, or other contents under the same key.
+        """
+        made = self.card["parents"].get(stage, {})
+        if (found.kind, found.key, found.contents) == (stage, made.get("key"), made.get("contents")):
+            return
+        what = f"{found.kind} {found.card['name']} with the key {found.key[:8]}"
+        why = "it was made anew with other contents" if found.key == made.get("key") else f"it holds {what}"
+        raise ArtifactError(
+            f"{self.path} was not made from what is in {found.path} now: {why}; put the folder of the key "
+            f"{str(made.get('key'))[:8]} back, or delete {self.path.name} and run the recipe again"
+        )
 
 
 def content_key(parts: Mapping[str, Any]) -> str:
     """Hash of JSON-able parts: configuration, seed, parents' keys, data fingerprint."""
-    text = json.dumps({"schema": SCHEMA, **parts}, sort_keys=True, ensure_ascii=False, default=str)
+    text = json.dumps({"schema": KEYS, **parts}, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -95,7 +125,8 @@ def file_hash(path: Path) -> str:
 
 
 def folder_name(kind: str, name: str, key: str) -> str:
-    """``kind-name-key8``: what a stage's folder is called."""
+    """``kind-name-key8``: what a stage's folder is called; of a name only letters, digits, ``.``, ``_`` and ``-``."""
+    name = re.sub(r"[^\w.-]+", "-", name)
     return f"{kind}-{name}-{key[:8]}" if name else f"{kind}-{key[:8]}"
 
 
@@ -111,26 +142,16 @@ def partial(root: Path, kind: str, name: str, key: str) -> Path:
 def locked(root: Path, kind: str, name: str, key: str) -> Iterator[None]:
     """One process at a time works on a key; a second one waits, then finds the work done.
 
-    The lock is an advisory ``flock``: the system drops it when its holder dies, so a killed run blocks nobody.
+    The system drops the lock when its holder dies, so a killed run blocks nobody.
     """
     with disk(root):
         root.mkdir(parents=True, exist_ok=True)
-        stream = (root / f".{folder_name(kind, name, key)}.lock").open("w")
-    with stream:
-        try:
-            import fcntl
-        except ImportError:  # a system without flock: two runs of one key may repeat work, the rename keeps them apart
-            yield
-            return
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        for dead in root.glob(
-            f".{folder_name(kind, name, key)}.*.tmp"
-        ):  # of a killed process: ours is the only one alive
-            shutil.rmtree(dead, ignore_errors=True)
-        try:
-            yield
-        finally:
-            fcntl.flock(stream, fcntl.LOCK_UN)
+        (root / f".{folder_name(kind, name, key)}.lock").touch()
+    with lock(root / f".{folder_name(kind, name, key)}.lock"):
+        dead = root.glob(f".{folder_name(kind, name, key)}.*.tmp")  # of a killed process: ours is the only one alive
+        for path in dead:
+            shutil.rmtree(path, ignore_errors=True)
+        yield
 
 
 @contextmanager
@@ -140,7 +161,7 @@ def writing(
     name: str,
     key: str,
     *,
-    parents: Mapping[str, str],
+    parents: Mapping[str, Artifact],
     fields: Mapping[str, Any],
     final: Path | None = None,
 ) -> Iterator[Path]:
@@ -151,7 +172,7 @@ def writing(
         kind: stage name.
         name: component name.
         key: content key.
-        parents: parent stage -> folder name.
+        parents: the stages that this one was made from; the card holds their folders, keys and contents.
         fields: further entries of the card (seed, data fingerprint, device, shapes, ...).
         final: another place than ``root/kind-name-key``; what is there is replaced.
     """
@@ -169,39 +190,10 @@ def writing(
                 return  # another process finished the same key first: same content, keep theirs
             if final.exists():
                 shutil.rmtree(final)
-            temporary.rename(final)
+            replace(temporary, final)
             shutil.rmtree(root / f"{final.name}.partial", ignore_errors=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def disk(path: Path) -> Iterator[None]:
-    """Turns a failed write of ``path`` (full disk, read-only or blocked folder) into an :class:`ArtifactError`."""
-    try:
-        yield
-    except Exception as error:
-        reason = _write_failure(error, path)
-        if reason is None:
-            raise
-        raise ArtifactError(
-            f"cannot write {path}: {reason} (free space, or choose a writable folder with --out; "
-            "finished stages and checkpoints are kept)"
-        ) from error
-
-
-def _write_failure(error: Exception, path: Path) -> str | None:
-    """The system's words where ``error`` says that ``path`` cannot be written, None for any other error."""
-    if isinstance(error, OSError):
-        place = None if error.filename is None else Path(os.fsdecode(error.filename))
-        near = place is None or place in (path, *path.parents) or path.parent in place.parents
-        missing = error.errno in (None, errno.ENOENT)  # something that should have been read is not there
-        return error.strerror if near and not missing else None
-    # safetensors and polars write through Rust, whose errors carry the system's number only in their text
-    code = re.search(r"os error (\d+)", str(error))
-    number = int(code[1]) if code else 0
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
-    return os.strerror(number) if number in full else None
 
 
 def _card(
@@ -209,7 +201,7 @@ def _card(
     kind: str,
     name: str,
     key: str,
-    parents: Mapping[str, str],
+    parents: Mapping[str, Artifact],
     fields: Mapping[str, Any],
     seconds: float,
 ) -> dict[str, Any]:
@@ -219,15 +211,15 @@ def _card(
         "kind": kind,
         "name": name,
         "key": key,
-        "parents": dict(parents),
+        "parents": {s: {"folder": p.path.name, "key": p.key, "contents": p.contents} for s, p in parents.items()},
         "seconds": round(seconds, 3),
-        "peak_memory_bytes": _peak_memory_bytes(),
+        "peak_memory_bytes": peak_memory_bytes(),
         "versions": versions(),
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         **fields,
-        "files": {str(p.relative_to(folder)): file_hash(p) for p in files},
+        "files": {p.relative_to(folder).as_posix(): file_hash(p) for p in files},
     }
     return card | {CARD_HASH: _card_hash(card)}
 
@@ -236,35 +228,6 @@ def _card_hash(card: Mapping[str, Any]) -> str:
     """sha256 of a card's entries, however its text is laid out."""
     read = json.loads(json.dumps({name: value for name, value in card.items() if name != CARD_HASH}))
     return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()  # of what a reader will see
-
-
-def _peak_memory_bytes() -> int:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if platform.system() == "Darwin" else peak * 1024
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Versions of the packages that can change a number."""
-    found = {}
-    for package in ("interlingua", "torch", "numpy", "scipy", "polars", "transformers", "sentence-transformers"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-@cache
-def _git_commit() -> str | None:
-    here = Path(__file__).parent
-    try:
-        answer = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return answer.stdout.strip() or None
 
 
 def find(root: Path, kind: str, name: str, key: str) -> Artifact | None:
@@ -308,15 +271,47 @@ def load(path: Path | str, *, verify: bool = True) -> Artifact:
         raise ArtifactError(
             f"{path} has schema {schema}, this interlingua reads up to {SCHEMA}; install the later one that wrote it"
         )
-    if CARD_HASH in card and card[CARD_HASH] != _card_hash(card):
+    if schema < SCHEMA and card["parents"]:
         raise ArtifactError(
-            f"{card_path} was changed after it was written: its entries no longer have the hash in {CARD_HASH!r}; "
-            "delete the folder and run the recipe again"
+            f"{path} was made by an earlier version, which did not store what its parents were: nothing could say "
+            f"whether they are still the same; {AGAIN}"
         )
+    if card.get(CARD_HASH) != _card_hash(card):
+        what = "was changed after it was written: its entries do not have the hash in"
+        raise ArtifactError(f"{card_path} {what if CARD_HASH in card else 'has no'} {CARD_HASH!r}; {AGAIN}")
+    _check_names(card_path, card)
     if verify:
         for name, expected in card["files"].items():
             _verify(path / name, expected)
+        _check_complete(path, card)
     return Artifact(path, card)
+
+
+def _check_names(card_path: Path, card: Mapping[str, Any]) -> None:
+    """Refuses names that lead out of the folder (files) or are no folder beside it (parents)."""
+    made = card["parents"]
+    good = all(isinstance(p, dict) and isinstance(p.get("folder"), str) and p.get("key") for p in made.values())
+    bad = [name for name in card["files"] if not _inside(name)]
+    bad += [p["folder"] for p in made.values() if good and not (_inside(p["folder"]) and "/" not in p["folder"])]
+    if bad or not good:
+        what = f"names {bad[0]!r}, which is outside its folder" if bad else "has parents without folder or key"
+        raise ArtifactError(f"{card_path} {what}; it was not written by interlingua, do not use it")
+
+
+def _inside(name: str) -> bool:
+    """Whether a relative path stays below its folder on every system."""
+    parts = PureWindowsPath(name).parts
+    whole = name and not PurePosixPath(name).is_absolute() and not PureWindowsPath(name).anchor and "\0" not in name
+    return bool(whole) and "\\" not in name and not {"..", "."} & set(parts)
+
+
+def _check_complete(path: Path, card: Mapping[str, Any]) -> None:
+    for file in sorted(path.rglob("*")):
+        name = file.relative_to(path).as_posix()
+        if file.suffix in READ and file.is_file() and name not in {*card["files"], CARD} and not name.startswith("."):
+            raise ArtifactError(
+                f"{file} is not in the list of the stage's card, so nothing says what it is; move it away, or {AGAIN}"
+            )
 
 
 def _verify(path: Path, expected: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -34,7 +34,18 @@ class Config(BaseModel):
     )
 
     files: ClassVar[tuple[str, ...]] = ()
-    """options that name files: what the files hold belongs to a stage's key, not only where they lie"""
+    """options that name files or folders: what they hold belongs to a stage's key, not only where they lie"""
+    named_models: ClassVar[Mapping[str, Callable[[str, str | None], str]]] = {}
+    """options that name models -> function of (name, revision) that says which one it is, by contents or commit"""
+    named_templates: ClassVar[Mapping[str, Path]] = {}
+    """options that name templates (a path or a shipped one's name) -> folder of those that ship"""
+
+    @classmethod
+    def all_files(cls) -> tuple[str, ...]:
+        """``files`` of this class and of its parents."""
+        own = [name for each in cls.__mro__ for name in each.__dict__.get("files", ())]
+        return tuple(dict.fromkeys(own))
+
     only_with: ClassVar[Mapping[str, tuple[str, tuple[Any, ...]]]] = {}
     """option -> (the option that decides, its values for which this one is read); set beside another, it is refused"""
 

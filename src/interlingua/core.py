@@ -17,7 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from interlingua.config import Config, FitConfig
+from interlingua.component import Component
+from interlingua.config import FitConfig
 from interlingua.queries import PAD, IntArray, Queries
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Text(Protocol):
         ...
 
 
-class Backbone(nn.Module):
+class Backbone(Component):
     """A collaborative-filtering model. A new one is one file in ``backbones/`` with a subclass and its ``Config``.
 
     Two families share the contract: trained by gradient (``ego/encode/losses``) and solved in closed form (``solve``
@@ -117,7 +118,6 @@ class Backbone(nn.Module):
     """
 
     kind: ClassVar[str] = "backbone"
-    Config: ClassVar[type[Config]] = Config
     sampling: ClassVar[Literal["pairs", "sequences", "none"]] = "pairs"
     """``none``: closed form, :meth:`solve` is called instead of the training loop"""
     needs_text: ClassVar[bool] = False
@@ -194,11 +194,10 @@ class Backbone(nn.Module):
 Encode = Callable[[Tables, Batch], Encoded]
 
 
-class Aligner(nn.Module):
+class Aligner(Component):
     """Joins a backbone with texts through its encode *function*: it may change the input or read the output."""
 
     kind: ClassVar[str] = "align"
-    Config: ClassVar[type[Config]] = Config
     keeps_space: ClassVar[bool] = False
     """True: the exported item vectors lie in the backbone's own space, so that its user vectors score them"""
     trains_backbone: ClassVar[bool] = False
@@ -322,11 +321,10 @@ class ReaderInputs:
     """(I,) each item's categories (``A|B`` or ``A, B``), where the catalogue has them"""
 
 
-class Reader(nn.Module):
+class Reader(Component):
     """A frozen language model that reads vectors: trained on :meth:`batches`, afterwards a :class:`Ranker`."""
 
     kind: ClassVar[str] = "llm"
-    Config: ClassVar[type[Config]] = Config
 
     num_items: int
 

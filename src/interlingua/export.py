@@ -137,7 +137,7 @@ def embed(
     """Writes the vectors of a finished run into a folder with a card.
 
     Args:
-        session: from :func:`interlingua.session.open_session`.
+        session: from :func:`interlingua.opening.open_session`.
         folder: where to; default: beside the run, ``vectors-RECIPE-KEY``.
         format: see the module's text.
         events: user vectors from ``all`` events on record (as ``recommend`` answers) or from the ``train`` part.
@@ -160,7 +160,13 @@ def embed(
     fields: dict[str, Any] = {"seed": session.seed, "config": options, "run": run.path.name, "source": made.source}
     fields |= {"shapes": {"users": list(users.shape), "items": list(made.items.shape)}, "bias_column": made.biased}
     with artifact.writing(
-        root, "vectors", name, key, parents=dict(run.parents), fields=fields, final=folder
+        root,
+        "vectors",
+        name,
+        key,
+        parents={stage: session.done[stage] for stage in run.parents},
+        fields=fields,
+        final=folder,
     ) as temporary:
         WRITERS[format](temporary, users, made.items, train)
         if index is not None:

@@ -7,7 +7,6 @@ resumed run is bitwise equal to an uninterrupted one on CPU. Checkpoints are saf
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import os
 import random
@@ -19,16 +18,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from interlingua.artifact import disk
+from interlingua.checkpoint import Checkpoint, load_trained, trainable_state
 from interlingua.config import FitConfig
 from interlingua.core import Batch
-from interlingua.errors import ArtifactError, ConfigError, DataError
+from interlingua.errors import ConfigError, DataError
 from interlingua.fit_log import FitLog
 from interlingua.progress import task
+from interlingua.repeatable import repeatable
 
 Batches = Callable[[int, np.random.Generator], Iterable[Batch]]
 """(epoch number from 0, its own generator) -> the batches of that epoch"""
@@ -74,6 +72,20 @@ def check_device(device: str) -> str:
     return device
 
 
+def check_processes() -> None:
+    """Refuses to be one of several processes of one training, which would wait for each other's stages.
+
+    Raises:
+        ConfigError: started by ``torchrun`` or ``accelerate launch`` with more than one process.
+    """
+    size = os.environ.get("WORLD_SIZE", "1")
+    if size.isdigit() and int(size) > 1:
+        raise ConfigError(
+            f"this is one of {size} processes (WORLD_SIZE), but training in several processes does not exist yet: "
+            "start interlingua by itself, without torchrun; one process uses one GPU and all CPU cores"
+        )
+
+
 def accelerator(device: str = "auto", precision: str = "no") -> Any:
     """Accelerate's object that knows device and precision.
 
@@ -83,6 +95,7 @@ def accelerator(device: str = "auto", precision: str = "no") -> Any:
     """
     from accelerate import Accelerator
 
+    check_processes()
     check_device(device)
     return Accelerator(cpu=device == "cpu", mixed_precision=precision)
 
@@ -120,9 +133,10 @@ def fit(
         for step, batch in enumerate(batches(epoch, generator)):
             if config.steps_per_epoch is not None and step >= config.steps_per_epoch:
                 break
-            losses = module(batch.to(machine.device))
-            optimizer.zero_grad(set_to_none=True)
-            machine.backward(torch.stack([value.float() for value in losses.values()]).sum())
+            with repeatable(machine.device.type == "cpu"):
+                losses = module(batch.to(machine.device))
+                optimizer.zero_grad(set_to_none=True)
+                machine.backward(torch.stack([value.float() for value in losses.values()]).sum())
             if config.clip_norm is not None:
                 machine.clip_grad_norm_(module.parameters(), config.clip_norm)
             _set_learning_rate(optimizer, config, epoch, step)
@@ -191,6 +205,7 @@ def fit_best(
     label: str = "train",
     validate: Callable[[], dict[str, float]] | None = None,
     folder: Path | None = None,
+    key: str = "",
     checkpoint_every_s: float = 20.0,
     device: str = "auto",
     precision: str = "no",
@@ -207,6 +222,7 @@ def fit_best(
         label: shown in the progress.
         validate: metrics of the module as it stands (on validation data only).
         folder: where checkpoints live; a matching one in it is continued. None: no checkpoints.
+        key: of the stage that is trained: a checkpoint of another one is not continued.
         checkpoint_every_s: least seconds between two checkpoints.
         device: see :func:`accelerator`.
         precision: see :func:`accelerator`.
@@ -216,7 +232,7 @@ def fit_best(
     """
     module.to(accelerator(device, precision).device)
     optimizer = make_optimizer(module, config)
-    state = _Checkpoint(folder)
+    state = Checkpoint(folder, key)
     log, best_weights = state.restore(module, optimizer)
     saved_at = time.perf_counter()
     with task(label, config.epochs) as shown:
@@ -246,16 +262,9 @@ def fit_best(
                 state.save(module, optimizer, log, best_weights)
                 saved_at = time.perf_counter()
     if best_weights:
-        module.load_state_dict(best_weights, strict=False)
+        load_trained(module, best_weights)
     module.eval()
     return log
-
-
-def trainable_state(module: nn.Module, *, copy: bool = False) -> dict[str, Tensor]:
-    """The state without frozen parameters (a frozen language model is named in the card, not copied)."""
-    frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
-    state = {k: v.detach() for k, v in module.state_dict().items() if k not in frozen}
-    return {k: v.clone() for k, v in state.items()} if copy else state
 
 
 def _metric(report: dict[str, float], name: str) -> float:
@@ -269,48 +278,3 @@ def _note(record: dict[str, Any], metric: str) -> str:
     if "valid" in record:
         parts.append(f"valid {metric} {record['valid'].get(metric, float('nan')):.4f}")
     return ", ".join(parts)
-
-
-class _Checkpoint:
-    """Weights, optimiser state, best weights and log; the JSON, renamed last, names the weights it belongs to."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
-
-    def save(self, module: nn.Module, optimizer: torch.optim.Optimizer, log: FitLog, best: dict[str, Tensor]) -> None:
-        assert self.folder is not None
-        tensors = {f"model/{k}": v for k, v in trainable_state(module).items()}
-        tensors |= {f"best/{k}": v for k, v in best.items()}
-        for index, entry in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer/{index}/{k}": torch.as_tensor(v) for k, v in entry.items()}
-        name = f"checkpoint-{len(log.epochs)}.safetensors"
-        with disk(self.folder / name):
-            save_file({k: v.contiguous().clone() for k, v in tensors.items()}, self.folder / f"{name}.tmp")
-            os.replace(self.folder / f"{name}.tmp", self.folder / name)
-            text = json.dumps({"file": name, "epochs": log.epochs, "best_epoch": log.best_epoch, "best": log.best})
-            (self.folder / "state.tmp").write_text(text, encoding="utf-8")
-            os.replace(self.folder / "state.tmp", self.folder / "state.json")
-        for old in self.folder.glob("checkpoint-*.safetensors"):
-            if old.name != name:
-                old.unlink(missing_ok=True)
-
-    def restore(self, module: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[FitLog, dict[str, Tensor]]:
-        path = None if self.folder is None else self.folder / "state.json"
-        if path is None or not path.exists():
-            return FitLog(), {}
-        try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-            tensors = load_file(path.parent / state["file"])
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise ArtifactError(f"the checkpoint in {path.parent} is damaged ({error}); delete that folder") from None
-        device = next(module.parameters()).device
-        own = {k.removeprefix("model/"): v for k, v in tensors.items() if k.startswith("model/")}
-        module.load_state_dict(own, strict=False)
-        entries: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith("optimizer/"):
-                _, index, name = key.split("/", 2)
-                entries.setdefault(int(index), {})[name] = value
-        optimizer.load_state_dict({"state": entries, "param_groups": optimizer.state_dict()["param_groups"]})
-        best = {k.removeprefix("best/"): v.to(device) for k, v in tensors.items() if k.startswith("best/")}
-        return FitLog(state["epochs"], state["best_epoch"], state["best"]), best

@@ -14,6 +14,7 @@ from interlingua import registry
 from interlingua.config import Config, build, merge, parse_sets, read_toml
 from interlingua.errors import ConfigError, shown, unknown
 from interlingua.progress import say
+from interlingua.trust import of_recipe, refuse
 
 RENAMED = {
     "a-llmrec-long": "aligned-mixture-long",
@@ -126,7 +127,7 @@ def own_words(values: Mapping[str, Any], file: Any, said: Any) -> tuple[dict[str
     return with_card(str(values["name"]), card, file or {}, said)
 
 
-def load(name: str | Path, sets: Sequence[str] = (), data: str | None = None) -> Recipe:
+def load(name: str | Path, sets: Sequence[str] = (), data: str | None = None, *, trust: bool = False) -> Recipe:
     """Reads and resolves a recipe.
 
     Args:
@@ -134,13 +135,17 @@ def load(name: str | Path, sets: Sequence[str] = (), data: str | None = None) ->
         sets: overrides of the form ``section.key=value``, in any order.
         data: dataset name or folder that replaces ``[data].name``. How a prepared folder was split and filtered stays
             as it is, whatever the recipe's file says; only ``sets`` change it.
+        trust: a recipe of your own, or one that you have read: it may import ``module:Class`` and name servers and
+            environment variables. What ships, and what ``sets`` say, needs no such word.
 
     Raises:
-        ConfigError: every problem of the recipe in one message.
+        ConfigError: every problem of the recipe in one message, or one that is not trusted.
     """
     path = find(name)
     file, said = read_toml(path), parse_sets(sets)
     values = merge(file, said)
+    if not trust:
+        refuse(str(path), of_recipe(values, said))
     own: Any = values.get("data", {})
     notes: tuple[str, ...] = ()
     if isinstance(own, Mapping):  # anything else is resolve's to refuse

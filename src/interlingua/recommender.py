@@ -17,7 +17,8 @@ from interlingua.cascade import Cascade, Shortlist, diversified
 from interlingua.core import Queries, Ranker
 from interlingua.errors import ConfigError, DataError, shown, unknown
 from interlingua.evaluate.ranking import block_size
-from interlingua.session import Session, open_session
+from interlingua.opening import open_session
+from interlingua.session import Session
 from interlingua.stages import cascade_of, retriever_of
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ class Recommender:
         self._explained: dict[tuple[Any, ...], Explanation[tuple[int, float]]] = {}
 
     @classmethod
-    def load(cls, path: Path | str, device: str = "auto") -> Recommender:
+    def load(cls, path: Path | str, device: str = "auto", *, trust: bool = False) -> Recommender:
         """Opens the folder of a finished run (``runs/evaluate-...``)."""
-        return cls(open_session(path, device))
+        return cls(open_session(path, device, trust=trust))
 
     @property
     def version(self) -> str:
@@ -310,9 +311,13 @@ class Recommender:
         if config is None or isinstance(getattr(self.session.reader, "lm", None), EncoderModel):
             return load(DEFAULT_MODEL)
         whole = config.num_layers is None and config.lm_weights == "pretrained"
-        return self.session.reader.lm if whole else load(config.model, precision=config.precision)
+        return (
+            self.session.reader.lm
+            if whole
+            else load(config.model, precision=config.precision, revision=config.revision)
+        )
 
 
-def load(run: Path | str | Session, device: str = "auto") -> Recommender:
+def load(run: Path | str | Session, device: str = "auto", *, trust: bool = False) -> Recommender:
     """Opens a finished run as a recommender (``interlingua.load``): its folder, or what ``interlingua.run`` gave."""
-    return Recommender(run) if isinstance(run, Session) else Recommender.load(run, device)
+    return Recommender(run) if isinstance(run, Session) else Recommender.load(run, device, trust=trust)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
+import re
 from importlib.metadata import entry_points
 from typing import Any
 
 from interlingua.errors import ConfigError, unknown
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+IMPORT = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 FOLDERS = {"backbone": "backbones", "text": "text", "align": "align", "llm": "llm", "data": "data"}
 """kind -> subpackage that holds one file per component"""
 LISTED = {"backbone": "backbones", "text": "encoders", "align": "aligners", "llm": "readers", "data": "sources"}
@@ -21,13 +24,18 @@ LISTED = {"backbone": "backbones", "text": "encoders", "align": "aligners", "llm
 
 
 def find(kind: str, name: str, where: str = "") -> Any:
-    """The component class of a kind by name.
+    """The component class of a kind by name. ``module:Class`` is imported: who may ask for it is said in ``trust``.
 
     Raises:
-        ConfigError: unknown name, with the nearest known one.
+        ConfigError: unknown name, with the nearest known one, or an import that gives no such component.
     """
+    place = f" in {where}" if where else ""
     if ":" in name:
-        return _imported(name, where)
+        if not IMPORT.fullmatch(name):
+            raise ConfigError(f"{name!r}{place} is no name of a class; write package.module:Class")
+        return _imported(kind, name, where)
+    if not NAME.fullmatch(name):
+        raise ConfigError(f"{name!r}{place} is no name of a component; interlingua list {LISTED[kind]} shows them")
     module = f"interlingua.{FOLDERS[kind]}.{name.replace('-', '_')}"
     try:
         component = _component(importlib.import_module(module), kind)
@@ -63,9 +71,12 @@ def _component(module: Any, kind: str) -> Any:
     return found[0] if found else None
 
 
-def _imported(name: str, where: str) -> Any:
+def _imported(kind: str, name: str, where: str) -> Any:
     module, _, attribute = name.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"cannot import {name!r}{f' named in {where}' if where else ''}: {error}") from error
+    if not inspect.isclass(found) or getattr(found, "kind", None) != kind:
+        raise ConfigError(f"{name!r}{f' in {where}' if where else ''} is no component of the kind {kind!r}")
+    return found

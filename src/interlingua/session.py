@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,31 +16,18 @@ from torch import Tensor
 
 from interlingua import artifact
 from interlingua.artifact import Artifact
+from interlingua.checkpoint import load_trained
 from interlingua.config import to_toml
 from interlingua.core import Aligner, Backbone, Queries, Reader, ReaderInputs, Tables, Text
 from interlingua.deploy import aligner_for
-from interlingua.errors import ArtifactError, ConfigError
-from interlingua.fit import check_device, derive_seed, seed_all
+from interlingua.errors import ConfigError
+from interlingua.fit import accelerator, check_device, check_processes, derive_seed, seed_all
+from interlingua.plan import Planned, is_trainable, make_plan, planned
 from interlingua.progress import duration, say
-from interlingua.recipe import Component, EvaluateConfig, Recipe, resolve
+from interlingua.recipe import Component, EvaluateConfig, Recipe
+from interlingua.repeatable import repeatable
 from interlingua.results import Measured
 from interlingua.vectors import load_tables
-
-
-@dataclass(frozen=True)
-class Planned:
-    """One stage of a recipe before it is run."""
-
-    kind: str
-    name: str
-    key: str
-    parents: tuple[str, ...]
-    options: dict[str, Any]
-
-    @property
-    def folder(self) -> str:
-        """Folder name inside the runs folder."""
-        return artifact.folder_name(self.kind, self.name, self.key)
 
 
 @dataclass
@@ -57,6 +44,7 @@ class Session(Measured):
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ConfigError(f"seed must be at least 0, got {self.seed}")
+        check_processes()
         check_device(self.device)
 
     @cached_property
@@ -86,11 +74,13 @@ class Session(Measured):
     @cached_property
     def backbone(self) -> Backbone:
         """The trained backbone."""
-        if "train" in self.done:
-            return load_backbone(self.done["train"], self.data.split.train)
-        part = self.recipe.backbone  # trained jointly with the texts: its weights lie in the align stage
+        part = self.recipe.backbone
         assert part is not None
         backbone: Backbone = part.cls(part.config, self.data.split.train)
+        if "train" in self.done:
+            backbone.load_state_dict(load_file(self.done["train"].path / "weights.safetensors"))
+            return backbone.eval()
+        # trained jointly with the texts: its weights lie in the align stage
         state = load_file(self.done["align"].path / "weights.safetensors")
         own = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
         backbone.load_state_dict(own)
@@ -121,31 +111,37 @@ class Session(Measured):
     def reader(self) -> Reader:
         """The trained language-model reader."""
         reader = self.make_reader()
-        reader.load_state_dict(load_file(self.done["read"].path / "weights.safetensors"), strict=False)
+        path = self.done["read"].path / "weights.safetensors"
+        load_trained(reader, load_file(path), str(path))
         return reader.eval()
 
     def make_reader(self) -> Reader:
         """A reader with fresh weights (seeded)."""
         assert self.recipe.llm is not None
+        inputs = reader_inputs(self)  # building what an earlier process trained draws random numbers: before the seed
         seed_all(derive_seed(self.seed, "read"))
-        return self.recipe.llm.cls(self.recipe.llm.config, reader_inputs(self))
+        return self.recipe.llm.cls(self.recipe.llm.config, inputs)
 
     def run_stage(self, kind: str, make: Callable[[Path, Path], dict[str, Any]]) -> Artifact:
         """Reuses or makes one stage; ``make(folder, partial)`` fills the folder and returns entries for the card."""
         stage = self.plan[kind]
-        parents = {p: self.plan[p].folder for p in stage.parents}
+        parents = {p: self.done[p] for p in stage.parents}
         with artifact.locked(self.root, kind, stage.name, stage.key):
             found = artifact.find(self.root, kind, stage.name, stage.key)
             if found is not None:
+                for parent, made in parents.items():
+                    found.check_parent(parent, made)
                 say(f"{kind} {stage.name}: reusing {found.path}")
                 self.reused.add(kind)
             else:
                 say(f"{kind} {stage.name}: running")
                 partial = artifact.partial(self.root, kind, stage.name, stage.key)
                 fields: dict[str, Any] = {"seed": self.seed, "device": self.device, "config": stage.options}
+                fields["fingerprint"] = stage.fingerprint
                 started = time.perf_counter()
                 with artifact.writing(self.root, kind, stage.name, stage.key, parents=parents, fields=fields) as folder:
-                    fields |= make(folder, partial)
+                    with repeatable(accelerator(self.device).device.type == "cpu"):
+                        fields |= make(folder, partial)
                     (folder / "config.toml").write_text(to_toml(self.recipe.resolved()), encoding="utf-8")
                 say(f"{kind} {stage.name}: done in {duration(time.perf_counter() - started)}")
                 found = artifact.find(self.root, kind, stage.name, stage.key)
@@ -154,98 +150,18 @@ class Session(Measured):
         return found
 
 
-def make_plan(recipe: Recipe, seed: int) -> dict[str, Planned]:
-    """Stage -> plan, with every key (see module docstring)."""
-    planned: dict[str, Planned] = {}
-
-    def add(kind: str, name: str, options: dict[str, Any], parents: tuple[str, ...], extra: Any = None) -> None:
-        parts = {"kind": kind, "options": options, "seed": seed, "extra": extra}
-        parts["parents"] = [planned[p].key for p in parents]
-        planned[kind] = Planned(kind, name, artifact.content_key(parts), parents, options)
-
-    data = recipe.data.model_dump(mode="json")
-    add(
-        "prepare", Path(str(recipe.data.name)).stem, data, (), source_fingerprint(recipe.data.name, recipe.data.options)
-    )
-    texts = _contents(recipe.text)
-    if recipe.text is not None and not _trainable(recipe.text):
-        add("embed", recipe.text.name, recipe.text.options(), ("prepare",), texts)
-    backbone = recipe.backbone
-    assert backbone is not None
-    joint = recipe.align is not None and not recipe.frozen_backbone
-    if not joint:
-        needs = ("prepare", "embed") if backbone.cls.needs_text else ("prepare",)
-        if backbone.cls.needs_text and "embed" not in planned:
-            raise ConfigError(f"backbone {backbone.name!r} needs a frozen text table: add a [text] section")
-        add("train", backbone.name, backbone.options(), needs, _contents(backbone))
-    if recipe.align is not None:
-        options = recipe.align.options() | {"frozen_backbone": recipe.frozen_backbone}
-        options["text"] = None if recipe.text is None else recipe.text.options()
-        if joint:
-            options["backbone"] = backbone.options()
-        parents = ("prepare", *(p for p in ("embed", "train") if p in planned))
-        add("align", recipe.align.name, options, parents, None if "embed" in planned else texts)
-    if recipe.llm is not None:
-        add("read", recipe.llm.name, recipe.llm.options(), tuple(planned))
-    options = recipe.evaluate.model_dump(mode="json")
-    add("evaluate", recipe.name, options, tuple(planned))
-    return planned
-
-
 def remeasured(session: Session, options: EvaluateConfig) -> Session:
     """A finished run with another evaluation planned: a new evaluate stage beside the old one."""
     if options.retrieve_by == "aligned" and session.recipe.align is None:
         raise ConfigError("evaluate.retrieve_by = 'aligned' needs an [align] section, and this run has none")
-    last = session.done["evaluate"]
-    parents = tuple(last.parents)
-    dumped = options.model_dump(mode="json")
-    parts = {"kind": "evaluate", "options": dumped, "seed": session.seed, "extra": None}
-    key = artifact.content_key(parts | {"parents": [session.done[p].key for p in parents]})
+    parents = {stage: session.done[stage] for stage in session.done["evaluate"].parents}
     again = Session(replace(session.recipe, evaluate=options), session.root, session.seed, session.device)
-    again.done = {stage: found for stage, found in session.done.items() if stage != "evaluate"}
-    plan = {p: Planned(p, str(d.card["name"]), d.key, tuple(d.parents), {}) for p, d in again.done.items()}
-    again.__dict__["plan"] = plan | {"evaluate": Planned("evaluate", session.recipe.name, key, parents, dumped)}
+    again.done = dict(parents)
+    plan = {p: Planned(p, str(d.card["name"]), d.key, tuple(d.parents), {}) for p, d in parents.items()}
+    keys = {stage: found.key for stage, found in parents.items()}
+    dumped = options.model_dump(mode="json")
+    again.__dict__["plan"] = plan | {"evaluate": planned("evaluate", session.recipe.name, session.seed, dumped, keys)}
     return again
-
-
-def source_fingerprint(name: str, options: Mapping[str, Any]) -> dict[str, str]:
-    """File name -> sha256 of a dataset's source, so that changed files make a new prepare stage.
-
-    Files that the reader's options name (``items = "catalogue.csv"``) stand under ``options.items`` and so on; where
-    none does, the fingerprint, and with it every key, is that of the source alone.
-    """
-    import os
-
-    from interlingua.data.datasets import KNOWN
-    from interlingua.data.raw import Log
-    from interlingua.data.source import locate
-
-    if name in KNOWN and KNOWN[name].generated:
-        return {}
-    path = locate(name, Log(quiet=True))
-    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if p.is_file())
-    named = {key: os.path.expanduser(value) for key, value in options.items() if isinstance(value, str)}
-    further = {f"options.{key}": Path(value) for key, value in named.items() if os.path.isfile(value)}
-    return {p.name: artifact.file_hash(p) for p in files} | {key: artifact.file_hash(p) for key, p in further.items()}
-
-
-def _trainable(text: Component) -> bool:
-    return bool(getattr(text.config, "trainable", False))
-
-
-def _contents(part: Component | None) -> Any:
-    """Hashes of the files and of the profile set that a section names: other contents make other stages."""
-    if part is None:
-        return None
-    named = {name: getattr(part.config, name) for name in part.config.files}
-    paths = {name: Path(value).expanduser() for name, value in named.items() if value}
-    hashes: Any = {name: artifact.file_hash(path) for name, path in paths.items() if path.is_file()} or None
-    if getattr(part.config, "profiles", None) is None:
-        return hashes
-    from interlingua.text.profile_set import load
-
-    profiles = load(part.config.profiles).fingerprint
-    return profiles if hashes is None else hashes | {"profiles": profiles}
 
 
 def make_text(text: Component, prepared: Any) -> Any:
@@ -259,7 +175,7 @@ def make_text(text: Component, prepared: Any) -> Any:
     from interlingua.text.profile_set import load
 
     catalogue, train = prepared.catalogue, prepared.split.train
-    if _trainable(text) and (text.config.reduce, text.config.control, text.config.users) != (None, "none", "none"):
+    if is_trainable(text) and (text.config.reduce, text.config.control, text.config.users) != (None, "none", "none"):
         raise ConfigError("text.users, text.reduce and text.control need frozen vectors: set text.trainable = false")
     ids = [str(item) for item in catalogue.items["item_id"].to_list()]
     user_ids = [str(user) for user in train.user_ids]
@@ -313,30 +229,3 @@ def known_items(session: Session) -> Tensor:
         return tables.items
     cold = ~session.backbone.learned_items(session.data.split.train)
     return torch.where(cold[:, None], tables.text_items, tables.items)
-
-
-def load_backbone(source: Artifact, train_events: Any) -> Backbone:
-    """A trained backbone from its folder."""
-    from interlingua import registry
-    from interlingua.config import build
-
-    options = dict(source.entry("config", dict))
-    cls = registry.find("backbone", str(options.pop("name", source.card["name"])))
-    backbone: Backbone = cls(build(cls.Config, options, str(source.path)), train_events)
-    backbone.load_state_dict(load_file(source.path / "weights.safetensors"))
-    return backbone.eval()
-
-
-def open_session(path: Path | str, device: str = "auto") -> Session:
-    """A finished run, from the folder of its evaluate stage, with all its parents verified.
-
-    Raises:
-        ArtifactError: not a finished run, or a parent is missing, damaged or edited.
-    """
-    found = artifact.load(path)
-    if found.kind != "evaluate":
-        raise ArtifactError(f"{path} is a {found.kind!r} stage; a run is the folder that starts with 'evaluate-'")
-    recipe = resolve(found.entry("recipe", dict), found.entry("name", str), str(path), stored=True)
-    session = Session(recipe, found.path.parent, found.entry("seed", int), device)
-    session.done = {stage: found.parent(stage) for stage in found.parents} | {"evaluate": found}
-    return session

@@ -16,6 +16,7 @@ from interlingua.evaluate.leaderboard import Leaderboard, leaderboards
 from interlingua.evaluate.runs import METHOD_OPTIONS
 from interlingua.progress import say
 from interlingua.recipe import Recipe
+from interlingua.trust import of_recipe, refuse
 
 SHARED = ("data", "evaluate")
 """sections that are the same for all"""
@@ -32,7 +33,9 @@ class Several:
     boards: list[Leaderboard] = field(default_factory=list)
 
 
-def on_one_dataset(names: Sequence[str | Path], data: str, sets: Sequence[str] = ()) -> list[Recipe]:
+def on_one_dataset(
+    names: Sequence[str | Path], data: str, sets: Sequence[str] = (), *, trust: bool = False
+) -> list[Recipe]:
     """Recipes whose data section, and whose way of being measured, are the same.
 
     Of each recipe's own ``[data]`` nothing is left, and of its ``[evaluate]`` only what belongs to the method
@@ -42,6 +45,7 @@ def on_one_dataset(names: Sequence[str | Path], data: str, sets: Sequence[str] =
         names: shipped names or TOML files.
         data: a dataset's name, a file, a folder; a prepared folder brings its split and filter.
         sets: ``section.key=value`` overrides.
+        trust: of recipe files, see :func:`interlingua.recipe.load`.
 
     Raises:
         ConfigError: every recipe that cannot be resolved, in one message.
@@ -62,6 +66,8 @@ def on_one_dataset(names: Sequence[str | Path], data: str, sets: Sequence[str] =
         kept = {key: value for key, value in (file.get("evaluate") or {}).items() if key in METHOD_OPTIONS}
         values = merge(file, own[name]) | {"data": section, "evaluate": kept | dict(said.get("evaluate", {}))}
         try:
+            if not trust:
+                refuse(name, of_recipe(values, said))
             found.append(replace(recipes.resolve(values, Path(name).stem, name), notes=notes))
         except ConfigError as error:
             problems.append(str(error))
@@ -102,6 +108,7 @@ def run_several(
     device: str = "auto",
     sets: Sequence[str] = (),
     metrics: Sequence[str] = (),
+    trust: bool = False,
 ) -> Several:
     """Runs several recipes on one dataset, one after the other; what is finished is reused.
 
@@ -115,12 +122,13 @@ def run_several(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         sets: ``section.key=value`` overrides, for the recipes that have the option.
         metrics: of the leaderboards, see :func:`interlingua.evaluate.leaderboard.leaderboards`.
+        trust: of recipe files, see :func:`interlingua.recipe.load`.
 
     Raises:
         ConfigError: a recipe, option or metric that cannot be used, before anything runs.
     """
     source = as_source(data, Path(out) / "frames")
-    resolved = on_one_dataset(names, source, sets)
+    resolved = on_one_dataset(names, source, sets, trust=trust)
     _check(resolved, metrics)
     made = Several()
     for place, recipe in enumerate(resolved, 1):

@@ -17,8 +17,9 @@ from interlingua import recipe as recipes
 from interlingua import stages
 from interlingua.config import parse_sets
 from interlingua.errors import ConfigError, unknown
+from interlingua.opening import open_session
 from interlingua.progress import say
-from interlingua.session import Session, open_session
+from interlingua.session import Session
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ def run_methods(
     sets: Sequence[str] = (),
     device: str = "auto",
     beside: Sequence[Path | str] = (),
+    trust: bool = False,
 ) -> list[Result]:
     """Runs every method; what is finished already is reused. Saved runs named in ``beside`` follow as they are.
 
@@ -117,7 +119,7 @@ def run_methods(
         ArtifactError: a folder of ``beside`` is not a finished run.
         ConfigError: it was measured on other targets or by another protocol (said after the first method).
     """
-    saved = {one.key: one for one in (_saved(path, device) for path in beside)}
+    saved = {one.key: one for one in (_saved(path, device, trust) for path in beside)}
     results: list[Result] = []
     for place, method in enumerate(methods, 1):
         say(f"\n[{place}/{len(methods)}] {method.label}")
@@ -137,8 +139,8 @@ def _reports(session: Session) -> dict[str, Any]:
     return dict(json.loads(text))
 
 
-def _saved(path: Path | str, device: str) -> Result:
-    session = open_session(path, device)
+def _saved(path: Path | str, device: str, trust: bool) -> Result:
+    session = open_session(path, device, trust=trust)
     label = f"{session.recipe.name} (saved)"
     method = Method(label, session.recipe.name, note=f"trained before, seed {session.seed}")
     return Result(method, session, _reports(session), saved=True)

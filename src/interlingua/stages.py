@@ -2,7 +2,7 @@
 
 A stage's key is the hash of its options, the seed, its parents' keys and the data; a finished key is reused, so one
 trained backbone is the parent of every method that is compared. Stages talk through folders (see
-:mod:`interlingua.artifact`).
+:mod:`interlingua.artifact`). Each seeds *after* its inputs are loaded: what it draws depends on its key alone.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ import torch
 
 from interlingua.artifact import Artifact
 from interlingua.cascade import Cascade
+from interlingua.checkpoint import trainable_state
 from interlingua.core import Aligner, Backbone, Joint, Ranker, TableRanker, Tables
 from interlingua.data.interactions import Interactions
 from interlingua.deploy import aligner_for, deploy, deployed
 from interlingua.errors import ConfigError, shown
-from interlingua.fit import derive_seed, fit_best, seed_all, trainable_state
+from interlingua.fit import derive_seed, fit_best, seed_all
 from interlingua.fit_log import FitLog
+from interlingua.plan import check_present
 from interlingua.progress import say
 from interlingua.recipe import EvaluateConfig, Recipe
 from interlingua.session import Session, known_items, make_text, remeasured
@@ -38,6 +40,7 @@ def run(
     device: str = "auto",
     sets: Sequence[str] = (),
     data: Any = None,
+    trust: bool = False,
 ) -> Session:
     """Runs every stage of a recipe that is not finished yet.
 
@@ -50,6 +53,7 @@ def run(
         data: what replaces the recipe's dataset: a name, a path, a frame of events, a mapping with the frames
             ``interactions``, ``items`` and ``users``, or what ``interlingua.prepare`` returned. Tables in memory are
             stored below ``out``, so that the run can be continued and opened.
+        trust: the recipe's file may import code and name servers and environment variables (docs/security.md).
 
     Returns:
         The session: ``session.metrics``, ``session.slices``, and ``session.path``, the run's folder.
@@ -63,10 +67,11 @@ def run(
 
         if not isinstance(recipe, str | Path):
             raise ConfigError(f"recipe is {shown(recipe)}; give a shipped name, a path or a resolved recipe")
-        recipe = load(recipe, sets, None if data is None else as_source(data, Path(out) / "frames"))
+        recipe = load(recipe, sets, None if data is None else as_source(data, Path(out) / "frames"), trust=trust)
     elif data is not None or sets:
         raise ConfigError("data and sets change a recipe that is still to be read; this one is resolved: load it anew")
     session = Session(recipe, Path(out), seed, device)
+    check_present(session.plan)
     functions = {"prepare": prepare, "embed": embed, "train": train, "align": align, "read": read}
     for kind in session.plan:
         if kind != "evaluate":
@@ -97,6 +102,7 @@ def embed(session: Session) -> Artifact:
     def make(folder: Path, partial: Path) -> dict[str, Any]:
         assert session.recipe.text is not None
         config, train_events = session.recipe.text.config, session.data.split.train
+        seed_all(derive_seed(session.seed, "embed"))
         encoder = make_text(session.recipe.text, session.data)
         users = encoder.rows("users").detach().float().cpu() if config.users == "texts" else None
         vectors = Tables(users, encoder.rows("items").detach().float().cpu())
@@ -113,22 +119,20 @@ def train(session: Session) -> Artifact:
     def make(folder: Path, partial: Path) -> dict[str, Any]:
         part = session.recipe.backbone
         assert part is not None
-        split = session.data.split
+        split, text = session.data.split, session.text if part.cls.needs_text else None
         seed_all(derive_seed(session.seed, "train"))
         backbone: Backbone = part.cls(part.config, split.train)
         length: dict[str, Any] = {}
         if backbone.sampling == "none":
-            backbone.solve(split.train, session.text if part.cls.needs_text else None)
+            backbone.solve(split.train, text)
         else:
-            joint = Joint(backbone, Aligner(Aligner.Config(), 0, 0))
-            log = _fit(
-                session, "train", joint, backbone.batches(split.train, part.config.fit), part.config.fit, partial
-            )
+            options, joint = part.config.fit, Joint(backbone, Aligner(Aligner.Config(), 0, 0))
+            log = _fit(session, "train", joint, backbone.batches(split.train, options), options, partial)
             length = log.save(folder)
         backbone.cpu().eval()
         save_tensors(trainable_state(backbone), folder / "weights.safetensors")
-        parameters = sum(p.numel() for p in backbone.parameters())
-        return {"parameters": parameters, **length, **_save_vectors(folder, session, backbone)}
+        length["parameters"] = sum(p.numel() for p in backbone.parameters())
+        return length | _save_vectors(folder, session, backbone)
 
     return session.run_stage("train", make)
 
@@ -148,7 +152,7 @@ def _fit(session: Session, stage: str, module: Joint, batches: Any, config: Any,
 
     log = fit_best(
         module, batches, config, seed=derive_seed(session.seed, stage), label=stage,
-        validate=check, folder=partial, device=session.device,
+        validate=check, folder=partial, key=session.plan[stage].key, device=session.device,
     )  # fmt: skip
     if check is not None:
         say(f"{stage}: {log.in_words(config)}")
@@ -163,9 +167,9 @@ def align(session: Session) -> Artifact:
         assert part is not None
         assert source is not None
         split, frozen = session.data.split, session.recipe.frozen_backbone
+        text, finished = session.text, session.backbone if frozen else None
         seed_all(derive_seed(session.seed, "align"))
-        backbone = session.backbone if frozen else source.cls(source.config, split.train)
-        text = session.text
+        backbone = source.cls(source.config, split.train) if finished is None else finished
         aligner: Any = aligner_for(part.cls, part.config, backbone, text)
         joint = Joint(backbone, aligner, text, frozen_backbone=frozen)
         length: dict[str, Any] = {}
@@ -198,11 +202,12 @@ def read(session: Session) -> Artifact:
         reader = session.make_reader()
         log = fit_best(
             reader, reader.batches, config.fit, seed=derive_seed(session.seed, "read"), label="read",
-            folder=partial, device=session.device,
+            folder=partial, key=session.plan["read"].key, device=session.device,
         )  # fmt: skip
         fields: dict[str, Any] = log.save(folder)
         calibrate = getattr(reader, "calibrate", None)
         if callable(calibrate) and len(session.data.split.valid):
+            seed_all(derive_seed(session.seed, "read", "calibrate"))  # a resumed run may have trained no epoch just now
             valid = session.data.split.valid
             rows_of = np.repeat(np.arange(len(valid)), np.diff(valid.offsets))  # one question per held-out item
             calibrate(session.data.split.queries("valid").take(rows_of), valid.items)
@@ -260,10 +265,9 @@ def aligned_ranker(session: Session) -> TableRanker:
             f"evaluate.retrieve_by = 'aligned': the aligner {name!r} makes no item vectors from texts alone; leave the "
             "option out, or choose the aligner contrastive, autoencoder or ridge"
         )
-    table = session.backbone.item_table().detach()
     cold = ~session.backbone.learned_items(session.data.split.train)
     with torch.no_grad():
-        decoded = aligner.to_backbone(known)
+        table, decoded = session.backbone.item_table().detach(), aligner.to_backbone(known)
     bias = session.backbone.item_bias()
     if bias is not None and bool(cold.any()) and not bool(cold.all()):
         bias = torch.where(cold, bias[~cold].mean(), bias)  # an item that was not learned has none

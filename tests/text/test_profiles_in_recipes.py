@@ -12,8 +12,8 @@ from fake_server import FakeServer, serving
 from interlingua.config import build
 from interlingua.data.prepare import prepare_config
 from interlingua.errors import DataError
+from interlingua.plan import make_plan
 from interlingua.recipe import Recipe, load
-from interlingua.session import make_plan
 from interlingua.stages import run
 from interlingua.text.endpoint import Endpoint
 from interlingua.text.lsa import Lsa, LsaConfig

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from interlingua.cli.options import AsJson, Device, DryRun, Out, Seed, Sets
+from interlingua.cli.options import AsJson, Device, DryRun, Out, Seed, Sets, Trust
 
 if TYPE_CHECKING:
     from interlingua.showcase import Shown
@@ -32,6 +32,7 @@ def demo(
     sets: Sets = None,
     seed: Seed = 7,
     device: Device = "auto",
+    trust: Trust = False,
     beside: Annotated[
         list[Path] | None,
         typer.Option("--beside", help="A finished run to show too (runs/evaluate-...); may be given several times."),
@@ -53,7 +54,7 @@ def demo(
         return
     _check_writable(place)
     results = run_methods(
-        showcase.DEMO, out=out, seed=seed, data=source, sets=sets or (), device=device, beside=beside or ()
+        showcase.DEMO, out=out, seed=seed, data=source, sets=sets or (), device=device, beside=beside or (), trust=trust
     )
     backbone = next(r for r in results if r.method.label == showcase.BACKBONE)
     reader = next(r for r in results if r.method.label == showcase.METHOD)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from interlingua.cli.options import AsJson, Device, RunPath
+from interlingua.cli.options import AsJson, Device, RunPath, Trust
 
 
 class Format(StrEnum):
@@ -45,17 +45,18 @@ def embed(
     ] = None,
     expansion: Annotated[int, typer.Option(help="Candidates that the index looks at: time against recall.")] = 64,
     device: Device = "auto",
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the user and item vectors of a run whose score is their dot product."""
     from interlingua.ann import AnnConfig
     from interlingua.config import build
     from interlingua.export import embed as write
-    from interlingua.session import open_session
+    from interlingua.opening import open_session
 
     ann = build(AnnConfig, {"expansion_search": expansion}, "--expansion")
     kind = None if index is None else index.value
-    made = write(open_session(run, device), out, format.value, events=events.value, index=kind, ann=ann)
+    made = write(open_session(run, device, trust=trust), out, format.value, events=events.value, index=kind, ann=ann)
     card = made.card
     if as_json:
         keys = ("run", "source", "shapes", "bias_column", "index", "seconds")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from interlingua.cli.options import AsJson, Device, DryRun, RunPath, Sets
+from interlingua.cli.options import AsJson, Device, DryRun, RunPath, Sets, Trust
 
 
 class MeasuredPart(StrEnum):
@@ -35,6 +35,7 @@ def evaluate(
         typer.Option("--seed", min=0, help="Of sampled candidates and of the sample of users (default: the run's)."),
     ] = None,
     device: Device = "auto",
+    trust: Trust = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -42,13 +43,13 @@ def evaluate(
     from interlingua import stages
     from interlingua.cli.run import plan_table, print_metrics, summary
     from interlingua.config import build
+    from interlingua.opening import open_session
     from interlingua.recipe import EvaluateConfig
-    from interlingua.session import open_session
 
     changed = changes(sets or [])
     given = {"protocols": protocols, "part": part, "max_users": max_users, "negatives_seed": seed}
     changed |= {key: value for key, value in given.items() if value not in (None, [])}
-    session = open_session(run, device)
+    session = open_session(run, device, trust=trust)
     old = session.recipe.evaluate.model_dump() | {"part": "test", "max_users": None}
     options = build(EvaluateConfig, old | changed, "interlingua evaluate")
     if dry_run:

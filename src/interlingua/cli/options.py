@@ -29,3 +29,10 @@ Data = Annotated[
     str | None, typer.Option("--data", help="Dataset name, file or folder, instead of the recipe's [data].")
 ]
 RunPath = Annotated[Path, typer.Argument(help="Folder of a finished run (runs/evaluate-...).")]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="The recipe or run may import code, read environment variables and use the network (docs/security.md).",
+    ),
+]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from interlingua.cli.options import AsJson, Data, Device, Seed, Sets
+from interlingua.cli.options import AsJson, Data, Device, Seed, Sets, Trust
 
 if TYPE_CHECKING:
     from interlingua.text.completion import Completer
@@ -60,6 +60,7 @@ def profiles(
     least: Least = 0.5,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show requests, tokens and money; ask nothing.")] = False,
     device: Device = "auto",
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Write profiles of items, then of users from their train items. Answers are kept: run again to continue."""
@@ -73,7 +74,7 @@ def profiles(
         "concurrency": concurrency, "requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute,
     }  # fmt: skip
     options = read_options(config, prices, overrides, limits)
-    prepared = prepare_config(recipes.load(recipe, sets or (), data).data, seed)
+    prepared = prepare_config(recipes.load(recipe, sets or (), data, trust=trust).data, seed)
     found = {} if reviews is None else read_reviews(reviews, prepared)
     job = Job(prepared, options, out, seed, side.value, sample, budget, retry_failed, found, ledger)
     completer = completer_of(options, device)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from interlingua.cli.options import AsJson, Device, RunPath
+from interlingua.cli.options import AsJson, Device, RunPath, Trust
 
 User = Annotated[str | None, typer.Option("--user", help="External id of a known user.")]
 History = Annotated[
@@ -27,13 +27,14 @@ def recommend(
     diversity: Annotated[float, typer.Option(help="0: by score alone; more: rather different categories.")] = 0.0,
     repeat: Annotated[bool, typer.Option("--repeat", help="Items of the history may come out too.")] = False,
     device: Device = "auto",
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Recommend items to a known user or to a history."""
     from interlingua.recommender import load
 
     history_ids, hidden = ids(history, "--history"), ids(exclude, "--exclude") or []
-    answers = load(run, device).recommend(
+    answers = load(run, device, trust=trust).recommend(
         user, history_ids, k, rerank=rerank, exclude=hidden, diversity=diversity, repeat=repeat
     )
     if as_json:
@@ -49,13 +50,14 @@ def explain(
     user: User = None,
     history: History = None,
     device: Device = "auto",
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Say why an item fits a user, with the history items that support it."""
     from interlingua.recommender import load
 
     history_ids = ids(history, "--history")
-    recommender = load(run, device)
+    recommender = load(run, device, trust=trust)
     answer = recommender.explain(item, user, history_ids)
     if as_json:
         print(json.dumps({**asdict(answer), "support": [each._asdict() for each in answer.support]}))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from interlingua.cli.options import AsJson, Data, Device, DryRun, Out, Seed, Sets
+from interlingua.cli.options import AsJson, Data, Device, DryRun, Out, Seed, Sets, Trust
 
 if TYPE_CHECKING:
     from interlingua.session import Session
@@ -32,6 +32,7 @@ def run(
     sets: Sets = None,
     seed: Seed = 7,
     device: Device = "auto",
+    trust: Trust = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -41,12 +42,22 @@ def run(
 
         if on is not None and data is not None:
             raise typer.BadParameter("give --data (one recipe with its own split) or --on, not both")
-        several(recipe, on, out=out, sets=sets or (), seed=seed, device=device, dry_run=dry_run, as_json=as_json)
+        several(
+            recipe,
+            on,
+            out=out,
+            sets=sets or (),
+            seed=seed,
+            device=device,
+            trust=trust,
+            dry_run=dry_run,
+            as_json=as_json,
+        )
         return
     from interlingua import recipe as recipes
     from interlingua import stages
 
-    resolved = recipes.load(recipe[0], sets or (), data)
+    resolved = recipes.load(recipe[0], sets or (), data, trust=trust)
     if dry_run:
         from interlingua.planner import describe
         from interlingua.session import Session

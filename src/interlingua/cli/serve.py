@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from interlingua.cli.options import Device, RunPath
+from interlingua.cli.options import Device, RunPath, Trust
 
 
 def serve(
@@ -18,6 +18,7 @@ def serve(
     drain: Annotated[float, typer.Option(min=0, help="Seconds for the request in work after SIGTERM.")] = 10.0,
     max_body: Annotated[int, typer.Option(min=1, help="Largest body of a request in bytes; more gets 413.")] = 1 << 20,
     device: Device = "auto",
+    trust: Trust = False,
 ) -> None:
     """Serve recommendations over HTTP (POST /v1/recommend; /docs shows the API)."""
     from interlingua.errors import MissingExtraError
@@ -33,4 +34,4 @@ def serve(
 
     limits = ServeLimits(queue=queue, deadline_s=deadline, drain_s=drain, max_body=max_body)
     line = WorkQueue(limits.queue, limits.deadline_s)
-    server.run(create_app(load(run, device), limits, line), line, limits, host, port)
+    server.run(create_app(load(run, device, trust=trust), limits, line), line, limits, host, port)

@@ -18,6 +18,7 @@ def several(
     sets: Sequence[str],
     seed: int,
     device: str,
+    trust: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -34,10 +35,12 @@ def several(
         from interlingua.planner import describe
         from interlingua.session import Session
 
-        plans = {r.name: describe(Session(r, out, seed, device)) for r in on_one_dataset(names, data, sets)}
+        plans = {
+            r.name: describe(Session(r, out, seed, device)) for r in on_one_dataset(names, data, sets, trust=trust)
+        }
         print(json.dumps(plans, indent=1) if as_json else plan_tables(plans))
         return
-    made = run_several(names, data, out=out, seed=seed, device=device, sets=sets)
+    made = run_several(names, data, out=out, seed=seed, device=device, sets=sets, trust=trust)
     if as_json:
         runs = {name: str(path) for name, path in made.runs.items()}
         boards = [board.to_json() for board in made.boards]

@@ -12,6 +12,7 @@ import urllib.request
 import zipfile
 from pathlib import Path, PurePosixPath
 
+from interlingua import durable
 from interlingua.data.datasets import Dataset, Download
 from interlingua.data.raw import Log
 from interlingua.errors import DataError
@@ -128,7 +129,7 @@ def _unpack(archive: Path, target: Path) -> None:
                     shutil.copyfileobj(source, sink, BLOCK_BYTES)
         if target.exists():
             shutil.rmtree(target)
-        temporary.rename(target)
+        durable.replace(temporary, target)
     except zipfile.BadZipFile as error:
         archive.unlink()
         raise DataError(f"{archive} is not a readable zip archive ({error}); it was deleted, try again") from None

@@ -13,6 +13,7 @@ from typing import Any
 
 import polars as pl
 
+from interlingua import durable
 from interlingua.artifact import content_key, disk, file_hash
 from interlingua.data.frames import NAMES, is_frame, tables_of
 from interlingua.data.prepared import Prepared, is_prepared, save
@@ -61,7 +62,7 @@ def _store(tables: Mapping[str, pl.DataFrame], folder: Path) -> Path:
             key = content_key({path.name: file_hash(path) for path in temporary.iterdir()})
             final = folder / f"frame-{key[:12]}"
             if not final.exists():
-                temporary.rename(final)
+                durable.replace(temporary, final)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return final

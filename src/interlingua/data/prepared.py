@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from interlingua import durable
 from interlingua.core import Domain
 from interlingua.data.catalogue import Catalogue
 from interlingua.data.interactions import Interactions
@@ -149,11 +150,11 @@ def _whole(folder: Path) -> Iterator[Path]:
         staging.mkdir(parents=True)
         yield staging
         if not final.exists():
-            staging.rename(final)
+            durable.replace(staging, final)
             return
         (final / CARD).unlink(missing_ok=True)  # no card, no dataset: old and new files are never read together
         for file in sorted(staging.iterdir(), key=lambda f: f.name == CARD):  # the card last
-            file.replace(final / file.name)
+            durable.replace(file, final / file.name)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -16,9 +16,10 @@ from torch.nn import functional
 from interlingua.errors import ConfigError
 from interlingua.llm.abilities import ANY, Abilities
 from interlingua.llm.attention import attach
-from interlingua.llm.locate import locate
+from interlingua.llm.locate import identity, locate
 from interlingua.llm.models import DTYPES, LanguageModel, Precision, load
 from interlingua.llm.variants import shuffled, truncated
+from interlingua.repeatable import undisturbed
 
 DECODERS = ("ForCausalLM", "LMHeadModel")
 """how the name of an architecture ends that reads from left to right"""
@@ -48,13 +49,18 @@ def causal(lm: LanguageModel) -> bool:
 
 
 @lru_cache(maxsize=2)
-def load_any(reference: str, precision: Precision = "fp32") -> LanguageModel:
+@undisturbed()
+def load_any(
+    reference: str, precision: Precision = "fp32", revision: str | None = None, contents: str = ""
+) -> LanguageModel:
     """A frozen decoder or encoder, on the CPU.
 
     Args:
         reference: a folder, a GGUF file, a name carried by a wheel (``smollm2-135m``, ``all-minilm-l6-v2``) or a hub
             name.
         precision: see :func:`interlingua.llm.models.load`; encoders have no ``4bit``.
+        revision: commit or tag of a hub model.
+        contents: of the model (:func:`interlingua.llm.locate.identity`): other contents are read anew.
 
     Raises:
         MissingExtraError: transformers is not installed.
@@ -63,21 +69,21 @@ def load_any(reference: str, precision: Precision = "fp32") -> LanguageModel:
     from interlingua.llm.models import _transformers
 
     transformers = _transformers()
-    source = locate(reference)
-    where = str(source.path) if source.path is not None else source.hub_name
+    source = locate(reference, revision)
+    where, extra = source.arguments
     try:
-        names = transformers.AutoConfig.from_pretrained(where).architectures or []
+        names = transformers.AutoConfig.from_pretrained(where, **extra).architectures or []
     except (OSError, ValueError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         tried = "; ".join([*source.tried, f"{where}: {first}"])
         raise ConfigError(f"language model {reference!r} not found or not readable. Tried: {tried}") from None
     if any(name.endswith(DECODERS) for name in names):
-        return load(reference, precision=precision, device="cpu")
+        return load(reference, precision=precision, device="cpu", revision=revision)
     if precision == "4bit":
         raise ConfigError(f"{reference!r} is an encoder ({', '.join(names)}): use precision fp32 or bf16")
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(where)
-        model = transformers.AutoModel.from_pretrained(where, dtype=DTYPES[precision], use_safetensors=True)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(where, **extra)
+        model = transformers.AutoModel.from_pretrained(where, dtype=DTYPES[precision], use_safetensors=True, **extra)
     except (OSError, ValueError) as error:
         raise ConfigError(f"encoder {reference!r} is not readable ({where}): {error}") from None
     return hold_encoder(model, tokenizer, name=reference, revision=source.revision or "unknown", precision=precision)
@@ -129,9 +135,11 @@ def _abilities(lm: EncoderModel) -> Abilities:
         return Abilities(cache=0, gap=0, tree=0, packed=0, prompts=0, reasons={"prompts": str(error)})
 
 
-def frozen(reference: str, precision: Precision, num_layers: int | None, weights: str) -> LanguageModel:
+def frozen(
+    reference: str, precision: Precision, num_layers: int | None, weights: str, revision: str | None = None
+) -> LanguageModel:
     """The model that a reader asks for: its first layers only, or the control with shuffled weights."""
-    found = load_any(reference, precision)
+    found = load_any(reference, precision, revision, identity(reference, revision))
     if num_layers is not None:
         found = truncated(found, min(num_layers, found.num_layers))
     return shuffled(found, seed=0) if weights == "shuffled" else found

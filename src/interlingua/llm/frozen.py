@@ -11,23 +11,26 @@ import torch
 from torch import Tensor
 
 from interlingua.core import ReaderInputs
+from interlingua.llm.locate import identity
 from interlingua.llm.models import LanguageModel, Precision, load
 from interlingua.llm.prompt import CompiledTemplate, compile_template
 from interlingua.llm.reader_config import SoftPromptConfig
 from interlingua.llm.variants import shuffled, truncated
+from interlingua.repeatable import undisturbed
 
 
 @lru_cache(maxsize=1)
-def _loaded(model: str, precision: Precision) -> LanguageModel:
-    """Half a gigabyte is read once for the reader, its controls and the explanations."""
-    return load(model, precision=precision, device="cpu")
+@undisturbed()
+def _loaded(model: str, precision: Precision, revision: str | None, contents: str) -> LanguageModel:
+    """Half a gigabyte is read once for the reader, its controls and the explanations; other contents are read anew."""
+    return load(model, precision=precision, device="cpu", revision=revision)
 
 
 def language_model(config: SoftPromptConfig) -> LanguageModel | None:
     """The frozen model that a configuration asks for; None for the control without one."""
     if config.lm_weights == "none":
         return None
-    found = _loaded(config.model, config.precision)
+    found = _loaded(config.model, config.precision, config.revision, identity(config.model, config.revision))
     if config.num_layers is not None:
         found = truncated(found, config.num_layers)
     return shuffled(found, seed=0) if config.lm_weights == "shuffled" else found

@@ -63,7 +63,7 @@ class KvPrompt(Reader):
 
     def __init__(self, config: KvPromptConfig, inputs: ReaderInputs) -> None:
         super().__init__(config, inputs)
-        self.lm = frozen(config.model, config.precision, config.num_layers, config.lm_weights)
+        self.lm = frozen(config.model, config.precision, config.num_layers, config.lm_weights, config.revision)
         check(config, inputs, causal(self.lm), self.lm.num_layers, self.lm.abilities)
         self.words = HardPrompts(
             config.user_template, config.item_template, inputs.titles, inputs.categories, inputs.domain,
@@ -219,14 +219,15 @@ class KvPrompt(Reader):
         return self.lm.num_layers * int(self.lm.config.hidden_size)
 
     def _plain(self, ids: Sequence[Sequence[int]]) -> Tensor:
-        """What :func:`plain` says of each text; every text is read once."""
+        """What :func:`plain` says of each text, once: on a CPU alone, so that its bits do not depend on its company."""
         keys = [tuple(each) for each in ids]
         fresh = [key for key in dict.fromkeys(keys) if key not in self._plain_known]
         if fresh:
             if len(self._plain_known) + len(fresh) > REMEMBERED:
                 self._plain_known.clear()
                 fresh = list(dict.fromkeys(keys))
-            made = by_length(fresh, self.lm.pad_id, lambda _, i, m: plain(self.lm, i, m, self.config.pooling).cpu())
+            how, rows = self.config.pooling, 1 if self.device.type == "cpu" else ROWS
+            made = by_length(fresh, self.lm.pad_id, lambda _, i, m: plain(self.lm, i, m, how).cpu(), rows)
             self._plain_known |= dict(zip(fresh, made, strict=True))
         return torch.stack([self._plain_known[key] for key in keys]).to(self.device)
 
@@ -273,7 +274,6 @@ class KvPrompt(Reader):
         return functional.normalize(states, dim=-1) if self.config.normalised else states
 
     def _block(self, queries: Queries) -> Tensor:
-        """(B, I)."""
         if self.mixture is None:
             return self._tower_block(queries)
         return self.mixture(*self.features(queries), self.counts)

@@ -10,18 +10,25 @@ from interlingua.config import Config, FitConfig
 from interlingua.core import ReaderInputs
 from interlingua.errors import ConfigError
 from interlingua.llm.abilities import Abilities
+from interlingua.llm.locate import identity
 from interlingua.llm.models import Precision
 from interlingua.llm.prefix_attention import Place
 from interlingua.llm.prompt_maps import Kind
 from interlingua.llm.sample_choice import Denoise
+from interlingua.llm.template import FOLDER
 from interlingua.llm.towers import Pooling
 
 
 class KvPromptConfig(Config):
     """Options of :class:`interlingua.llm.kv_prompt.KvPrompt`."""
 
+    named_models = {"model": identity}
+    named_templates = {"user_template": FOLDER, "item_template": FOLDER}
+
     model: str = "smollm2-135m"
     """name, folder or GGUF of a decoder, or of an encoder of the BERT family (paper: probably gpt2-large)"""
+    revision: str | None = None
+    """commit or tag of a hub model; None: what the hub calls main, by its commit in key and card"""
     precision: Precision = "fp32"
     """fp32, bf16 or, for decoders with CUDA, 4bit"""
     num_layers: int | None = Field(default=None, ge=1)

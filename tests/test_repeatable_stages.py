@@ -1,0 +1,161 @@
+"""Equal keys, equal bits: each stage of each kind of recipe, killed inside, made again alone, or beside reused ones."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("transformers")
+pytest.importorskip("sentence_transformers")
+
+from tests.llm.tiny_models import build, tokenizer_of
+from tests.text.tiny_sentence_encoder import tiny_encoder
+
+from interlingua import artifact, fit, session, stages
+from interlingua import recipe as recipes
+from interlingua.opening import open_session
+
+WORLD = {"name": "planted", "options": {"num_users": 60, "num_items": 40}}
+SASREC = {"name": "sasrec", "embedding_dim": 8, "max_history": 10, "dropout": 0.2, "fit": {"epochs": 2}}
+LM = {"fit": {"epochs": 2, "steps_per_epoch": 2, "batch_size": 4}, "history_length": 3, "model": "LM"}
+EVALUATE = {"protocols": ["full"], "retrieve": 6, "max_users": 20}
+RECIPES: dict[str, dict[str, Any]] = {
+    "fine-tuned texts and titles": {
+        "backbone": SASREC,
+        "text": {"name": "sbert", "model": "ENCODER", "trainable": True},
+        "align": {"name": "autoencoder", "latent_dim": 8, "frozen": ["backbone"], "fit": {"epochs": 2}},
+        "llm": {**LM, "name": "soft-prompt", "num_candidates": 5, "max_title_tokens": 6, "dropout": 0.1},
+    },
+    "closed forms and a head": {
+        "backbone": {"name": "mf", "embedding_dim": 8, "fit": {"epochs": 2, "patience": 1}},
+        "text": {"name": "lsa", "dim": 16},
+        "align": {"name": "ridge"},
+        "llm": {**LM, "name": "soft-prompt", "template": "sequence", "scoring": "head", "head_weight": 1.0,
+                "residual": True, "cold_dropout": 0.2},
+    },
+    "two towers": {
+        "backbone": SASREC,
+        "text": {"name": "lsa", "dim": 16},
+        "llm": {**LM, "name": "kv-prompt", "share": 0.5, "readout": 8, "id_vectors": "random", "residual": True,
+                "id_dropout": 0.3},
+    },
+    "trained along with texts": {
+        "backbone": {"name": "simgcl", "embedding_dim": 8, "num_layers": 2, "fit": {"epochs": 2, "batch_size": 256}},
+        "text": {"name": "lsa", "dim": 16, "users": "items", "control": "noise"},
+        "align": {"name": "masked"},
+    },
+    "neighbours of texts": {"backbone": {"name": "textknn"}, "text": {"name": "sbert", "model": "ENCODER"}},
+}  # fmt: skip
+CASES = [(name, kind) for name, recipe in RECIPES.items() for kind in recipe if kind != "data"]
+STAGE = {"backbone": "train", "text": "embed", "align": "align", "llm": "read"}
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing here may catch it."""
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("models")
+    build("smollm2").save_pretrained(folder / "lm")
+    tokenizer_of(False).save_pretrained(folder / "lm")
+    return {"LM": str(folder / "lm"), "ENCODER": str(tiny_encoder(folder / "encoder"))}
+
+
+@pytest.fixture(scope="module")
+def run(models: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Path | None], Any]:
+    """(recipe's name, runs folder) -> the session; without a folder the undisturbed run, which is made once."""
+
+    def make(name: str, out: Path) -> session.Session:
+        values = {"data": WORLD, "evaluate": EVALUATE} | {k: dict(v) for k, v in RECIPES[name].items()}
+        for section in ("text", "llm"):
+            if "model" in values.get(section, {}):
+                values[section]["model"] = models[values[section]["model"]]
+        torch.manual_seed(int(np.random.default_rng().integers(1 << 30)))  # whatever this process drew before
+        return stages.run(recipes.resolve(values, "small"), out=out, seed=3, device="cpu")
+
+    @functools.cache
+    def whole(name: str) -> session.Session:
+        return make(name, tmp_path_factory.mktemp("whole"))
+
+    return lambda name, out=None: whole(name) if out is None else make(name, out)
+
+
+def bits(done: session.Session) -> dict[str, Any]:
+    """sha256 of every tensor file, and the metrics."""
+    found = {
+        f"{kind}/{path.name}": artifact.file_hash(path)
+        for kind, stage in done.done.items()
+        for path in stage.path.rglob("*")
+        if path.suffix in (".safetensors", ".parquet")
+    }
+    reports = json.loads((done.done["evaluate"].path / "metrics.json").read_text(encoding="utf-8"))
+    return found | {f"metrics of {name}": report["metrics"] for name, report in reports.items()}
+
+
+def without(done: session.Session, out: Path, *kinds: str) -> Path:
+    """A copy of a runs folder in which some stages are missing."""
+    shutil.copytree(done.root, out)
+    for kind in kinds:
+        shutil.rmtree(out / done.plan[kind].folder, ignore_errors=True)
+    return out
+
+
+@pytest.mark.parametrize(("name", "part"), CASES)
+def test_a_stage_made_again_beside_reused_ones_has_the_same_bits(
+    name: str, part: str, run: Any, tmp_path: Path
+) -> None:
+    whole, kind = run(name), STAGE[part]
+    if kind not in whole.plan:  # trained along in another stage, which has a case of its own
+        return
+    again = run(name, without(whole, tmp_path / "runs", kind, "evaluate"))
+    assert again.reused == set(whole.plan) - {kind, "evaluate"}
+    assert bits(again) == bits(whole)
+
+
+@pytest.mark.parametrize(("name", "part"), CASES)
+def test_a_stage_killed_in_the_middle_and_at_the_end_has_the_same_bits(
+    name: str, part: str, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, kind = run(name), STAGE[part]
+    if kind not in whole.plan:  # trained along in another stage, which has a case of its own
+        return
+    out = without(whole, tmp_path / "runs", kind, "evaluate")
+    monkeypatch.setattr(stages, "fit_best", functools.partial(fit.fit_best, checkpoint_every_s=0.0))
+    if (whole.done[kind].path / "log.jsonl").exists():
+        with monkeypatch.context() as inside:
+            inside.setattr(fit, "_set_learning_rate", _killed_in_the_second_epoch)
+            with pytest.raises(Killed):
+                run(name, out)
+        assert list(out.glob(f"{kind}-*.partial/state.json")), "there is a checkpoint to go on from"
+    with monkeypatch.context() as inside:  # the whole work is done, the card is not written
+        inside.setattr(session, "to_toml", _killed)
+        with pytest.raises(Killed):
+            run(name, out)
+    assert bits(run(name, out)) == bits(whole)
+
+
+def _killed(*_: Any) -> str:
+    raise Killed
+
+
+def _killed_in_the_second_epoch(optimizer: Any, config: Any, epoch: int, step: int) -> None:
+    if epoch == 1:
+        raise Killed
+
+
+def test_the_order_in_which_a_session_is_asked_changes_nothing(run: Any) -> None:
+    whole = run("closed forms and a head")
+    queries = whole.data.split.queries("test").slice(0, 5)
+    first, second = (open_session(whole.done["evaluate"].path, "cpu") for _ in range(2))
+    assert second.backbone is not None
+    torch.rand(3)
+    assert np.array_equal(first.reader.score(queries), second.reader.score(queries))
