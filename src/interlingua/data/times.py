@@ -124,7 +124,7 @@ def _whole_numbers(
         return *_divided(given.cast(pl.Datetime("us")).dt.epoch("us"), PER_SECOND["us"]), "dates"
     if given.dtype.is_float() or given.dtype.is_decimal():
         return *_floored(given.cast(pl.Float64)), ""
-    text = given.str.strip_chars() if given.dtype == pl.String else given.cast(pl.String)
+    text = given.str.strip_chars() if given.dtype == pl.String else given
     whole = text.cast(pl.Int64, strict=False)
     if unit == "auto" and _are_calendar_numbers(whole):
         return *_divided(read_calendar_numbers(whole), PER_SECOND["us"]), "dates written as one number, year first"
