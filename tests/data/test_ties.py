@@ -107,6 +107,16 @@ def test_a_prepared_dataset_that_is_prepared_again_keeps_its_order(tmp_path):
     assert again.card["time"]["ties"] == "hash"
 
 
+def test_titles_in_the_events_are_those_of_the_shuffled_file(tmp_path):
+    rows = ["u,a,1,Alien", "u,b,2,Brazil", "v,a,1,Alien (1979)", "v,b,1,", "w,a,3,Alien"]
+    found = []
+    for name, lines in (("e", rows), ("f", rows[::-1])):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["user,item,time,title", *lines]))
+        found.append(prepare(str(tmp_path / f"{name}.csv"), quiet=True))
+    assert found[0].catalogue.titles == found[1].catalogue.titles == ["Alien", "Brazil"]
+    assert any("first by alphabet" in d["what"] for d in found[0].card["decisions"])
+
+
 def test_no_item_comes_first_for_every_user():
     users, items = id_hashes(np.array([f"u{n}" for n in range(400)])), id_hashes(np.array(["a", "b"]))
     before = pair_hashes(users, np.full(400, items[0])) < pair_hashes(users, np.full(400, items[1]))

@@ -87,6 +87,9 @@ def test_the_remedy_is_another_encoder_for_other_scripts_and_a_longer_reading_fo
     assert not mostly_latin(["ภาษาไทย", "한국"])
     assert "multilingual" in remedy_for([["ภาษา", "ไทย"]], "text.max_tokens")
     assert "text.max_tokens" in remedy_for([["one long text", "another"]], "text.max_tokens")
+    both = remedy_for([["one long text", "another"], ["ภาษา", "ไทย"]], "text.max_tokens")
+    assert "multilingual" in both
+    assert "text.max_tokens" in both
 
 
 def test_texts_that_differ_past_the_cut_are_found(tmp_path, capsys):

@@ -115,7 +115,14 @@ class Table:
             return None
         log.note("item texts from the events: " + ", ".join(f"{role} = {column}" for role, column in used.items()))
         picked = events.select("item_id", *(pl.col(column).alias(role) for role, column in used.items()))
-        return picked.unique("item_id", keep="first", maintain_order=True)
+        once = picked.unique().sort(picked.columns, nulls_last=True)  # never by the order of the rows
+        kept = once.unique("item_id", keep="first", maintain_order=True)
+        log.decide(
+            "other texts of an item in the events, the first by alphabet kept",
+            once.height - kept.height,
+            "one table of items (options.items)",
+        )
+        return kept
 
 
 def ending(path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -78,9 +78,12 @@ def mostly_latin(texts: Sequence[str]) -> bool:
     return known * 2 >= len(letters) > 0
 
 
-def remedy_for(groups: Mapping[str, Any] | Sequence[list[str]], option: str) -> str:
+def remedy_for(groups: Sequence[list[str]], option: str) -> str:
     """Words to set behind a warning: another encoder for other scripts, a longer reading for texts of known ones."""
-    texts = [text for group in groups for text in group]
-    if mostly_latin(texts):
-        return f"; they differ beyond what is read of them: {option}"
-    return f"; the encoder does not know their script: text.model = {MULTILINGUAL!r} reads some fifty languages"
+    known = [mostly_latin(group) for group in groups]
+    words = []
+    if not all(known) or not groups:
+        words.append(f"of a script it does not know: text.model = {MULTILINGUAL!r} reads some fifty languages")
+    if any(known):
+        words.append(f"different only beyond what is read of them: {option}")
+    return "".join(f"; {each}" for each in words)
