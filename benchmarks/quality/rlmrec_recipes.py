@@ -6,18 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from interlingua import recipe as recipes
+from interlingua.data.clean import CleanConfig
 from interlingua.data.filter import FilterConfig
 from interlingua.data.prepare import prepare
 from interlingua.data.prepared import Prepared
 from interlingua.data.splitting import SplitConfig
 
 THREE_ONE_ONE = SplitConfig(name="ratio", valid=0.2, test=0.2)
+AS_FILED = CleanConfig(ties="file")
+"""events at one time in the file's order: which of them a random split holds out stays as in all tables so far"""
 SOURCES: dict[str, dict[str, Any]] = {
-    "movielens-small": {"filter": FilterConfig(min_user=5, min_item=5), "split": THREE_ONE_ONE},
-    "amazon-beauty-2014": {"filter": FilterConfig(min_user=7, min_item=7), "split": THREE_ONE_ONE},
+    "movielens-small": {"clean": AS_FILED, "filter": FilterConfig(min_user=5, min_item=5), "split": THREE_ONE_ONE},
+    "amazon-beauty-2014": {"clean": AS_FILED, "filter": FilterConfig(min_user=7, min_item=7), "split": THREE_ONE_ONE},
     "xrec-yelp-profiles": {"split": SplitConfig(name="given")},
     "movielens-dense": {
-        "name": "movielens-small", "filter": FilterConfig(min_user=20, min_item=60), "split": THREE_ONE_ONE,
+        "name": "movielens-small", "clean": AS_FILED, "filter": FilterConfig(min_user=20, min_item=60),
+        "split": THREE_ONE_ONE,
     },
 }  # fmt: skip
 """``movielens-dense``: the stated sample, small enough that a language model on this machine profiles every item"""
