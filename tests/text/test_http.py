@@ -72,5 +72,5 @@ def test_without_the_package_its_extra_is_named(monkeypatch: pytest.MonkeyPatch,
     import sys
 
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(MissingExtraError, match=r"interlingua\[api\]"):
+    with pytest.raises(MissingExtraError, match="'openai', which is not installed; install it with"):
         encode_texts(config_of("http://localhost:1/v1"), TEXTS, tmp_path)
