@@ -97,6 +97,8 @@ def test_ratings_with_blanks_are_numbers():
         pl.DataFrame({"user": USERS, "item": ["x", "y", "z"] * 2, "rating": [" 5", "4 ", "3", "", "2.5", " "]}),
         quiet=True,
     )
+    assert out.card["reading"]["ratings"] == "numbers from 2.5 to 5"
+    assert out.card["reading"]["ids"] == "as they stand"
     assert sorted(r for r in out.interactions.ratings.tolist() if r == r) == [2.5, 3, 4, 5]
     assert not [d for d in out.card["decisions"] if "rating" in d["what"]]
 

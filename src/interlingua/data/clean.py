@@ -71,6 +71,7 @@ def clean_events(raw: Raw, config: CleanConfig, log: Log) -> tuple[pl.DataFrame,
             events = events.with_columns(_as_id(events, column))
             events = events.with_columns(formed(events[column], config.ids))
             warn_of_twins(events[column], column.removesuffix("_id"), log)
+    log.reads("ids", {"as-is": "as they stand", "strip": "without blanks around them"}.get(config.ids, "whole numbers"))
     bad: dict[str, pl.Series] = {
         "rows without a user id": _empty(events["user_id"]),
         "rows without an item id": _empty(events["item_id"]),
@@ -84,6 +85,9 @@ def clean_events(raw: Raw, config: CleanConfig, log: Log) -> tuple[pl.DataFrame,
         with _usable(where, "rating", raw.columns):
             events, bad_ratings = _ratings(events)
         bad |= bad_ratings
+        if "rating" in events.columns and events["rating"].count():
+            known = events["rating"].drop_nulls().to_numpy()
+            log.reads("ratings", f"numbers from {known.min():g} to {known.max():g}")
     if "part" in events.columns:
         with _usable(where, "part", raw.columns):
             events, bad["rows in an unknown part"] = _parts(events, raw)
