@@ -146,7 +146,6 @@ def locked(root: Path, kind: str, name: str, key: str) -> Iterator[None]:
     """
     with disk(root):
         root.mkdir(parents=True, exist_ok=True)
-        (root / f".{folder_name(kind, name, key)}.lock").touch()
     with lock(root / f".{folder_name(kind, name, key)}.lock"):
         dead = root.glob(f".{folder_name(kind, name, key)}.*.tmp")  # of a killed process: ours is the only one alive
         for path in dead:

@@ -35,8 +35,13 @@ def _sync(path: Path) -> None:
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
     """Waits until no other process holds the lock file ``path``; a process that dies lets go of it."""
-    with FileLock(path):
+    held = FileLock(path)
+    with disk(path):
+        held.acquire()
+    try:
         yield
+    finally:
+        held.release()
 
 
 @contextmanager
