@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interlingua.core import FloatArray, IntArray, Queries, Ranker
+from interlingua.evaluate.protocols import parse_protocol
 
 
 @dataclass(frozen=True)
@@ -30,27 +31,38 @@ class Cascade:
         retrieve: scores the whole catalogue, (B, I).
         reader: orders the retrieved items; None leaves the retriever's order.
         n: how many items the reader sees.
+        repeat: items of the query's own history are retrieved too.
     """
 
     def __init__(
-        self, retrieve: Callable[[Queries], FloatArray], reader: Ranker | None, n: int, num_items: int
+        self,
+        retrieve: Callable[[Queries], FloatArray],
+        reader: Ranker | None,
+        n: int,
+        num_items: int,
+        *,
+        repeat: bool = False,
     ) -> None:
-        self.retrieve, self.reader, self.num_items = retrieve, reader, num_items
+        self.retrieve, self.reader, self.num_items, self.repeat = retrieve, reader, num_items, repeat
         self.n = min(n, num_items)
 
+    def with_repeats(self) -> Cascade:
+        """The same stages, with items of the history among what is retrieved."""
+        return Cascade(self.retrieve, self.reader, self.n, self.num_items, repeat=True)
+
     def shortlist(
-        self, queries: Queries, n: int | None = None, hidden: IntArray | None = None, *, repeat: bool = False
+        self, queries: Queries, n: int | None = None, hidden: IntArray | None = None, *, repeat: bool | None = None
     ) -> Shortlist:
-        """The best ``n`` items that are not in the query's own history.
+        """The best ``n`` items that are not in the query's own history (with ``repeat``: the best of all).
 
         Args:
             queries: B users with histories.
             n: how many; default: all that the reader sees. The reader sees more where more are asked for.
             hidden: item rows that must not come out.
-            repeat: items of the history may come out too.
+            repeat: items of the history may come out too; default: as the cascade was made.
         """
         base = np.array(self.retrieve(queries), np.float32)
-        if not repeat:
+        if not (self.repeat if repeat is None else repeat):
             mask_seen(base, queries)
         if hidden is not None and len(hidden):
             base[:, hidden] = -np.inf
@@ -80,6 +92,13 @@ class Cascade:
         rows, columns = np.nonzero(listed.items >= 0)
         base[rows, listed.items[rows, columns]] = places[rows, columns]
         return base
+
+
+def asked_by(ranker: Ranker, protocol: str) -> Ranker:
+    """The ranker as a protocol asks it: what retrieves for a reader must not leave out what is to be ranked."""
+    if isinstance(ranker, Cascade) and parse_protocol(protocol).masked == "nothing":
+        return ranker.with_repeats()
+    return ranker
 
 
 def diversified(listed: Shortlist, categories: Sequence[frozenset[str]], k: int, weight: float) -> Shortlist:

@@ -43,6 +43,10 @@ class Queries:
     def __len__(self) -> int:
         return len(self.users)
 
+    def without_histories(self) -> Queries:
+        """The same users with nothing in their histories."""
+        return Queries(self.users, self.items[:0], np.zeros(len(self) + 1, np.int64))
+
     def history(self, row: int) -> IntArray:
         """Item rows of one query, oldest first (a view)."""
         return self.items[self.offsets[row] : self.offsets[row + 1]]

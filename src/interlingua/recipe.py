@@ -29,7 +29,7 @@ class EvaluateConfig(Config):
     """How a run is measured."""
 
     protocols: list[str] = ["full", "sampled-20"]
-    """protocol names: ``full``, ``sampled-N``, ``cold``, ``rlmrec``, ``hr-100``; repeats count once"""
+    """protocol names: ``full``, ``full-repeat``, ``sampled-N``, ``cold``, ``rlmrec``, ``hr-100``; repeats count once"""
     part: Literal["valid", "test"] = "test"
     """``valid`` while options are being chosen; ``test`` once, for the numbers that are reported"""
     max_users: int | None = Field(default=None, ge=1)

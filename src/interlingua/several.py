@@ -145,7 +145,7 @@ def run_several(
 
 def _check(resolved: Sequence[Recipe], metrics: Sequence[str]) -> None:
     """Metrics that no protocol of the recipes measures would be missed only after hours."""
-    from interlingua.evaluate.protocol import parse_protocol
+    from interlingua.evaluate.protocols import parse_protocol
 
     protocols = [parse_protocol(name) for name in resolved[0].evaluate.protocols]
     measured = {metric for protocol in protocols for metric in protocol.metrics}

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from interlingua.artifact import Artifact
-from interlingua.cascade import Cascade
+from interlingua.cascade import Cascade, asked_by
 from interlingua.checkpoint import trainable_state
 from interlingua.core import Aligner, Backbone, Joint, Ranker, TableRanker, Tables
 from interlingua.data.interactions import Interactions
@@ -313,7 +313,7 @@ def evaluate(session: Session) -> Artifact:
         summary: dict[str, Any] = {}
         for protocol in options.protocols:
             report = measure(
-                ranker, session.data.split, options.part, protocol=protocol,
+                asked_by(ranker, protocol), session.data.split, options.part, protocol=protocol,
                 seed=options.negatives_seed, max_users=options.max_users,
             )  # fmt: skip
             target = folder / "protocols" / protocol

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from interlingua.evaluate.metrics import METRICS, parse
-from interlingua.evaluate.protocol import parse_protocol
+from interlingua.evaluate.protocols import parse_protocol
 
 TEXT = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
 

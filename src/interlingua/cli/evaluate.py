@@ -21,7 +21,8 @@ class MeasuredPart(StrEnum):
 def evaluate(
     run: RunPath,
     protocols: Annotated[
-        list[str] | None, typer.Option("--protocol", help="full, sampled-N, cold, rlmrec or hr-100. Repeatable.")
+        list[str] | None,
+        typer.Option("--protocol", help="full, full-repeat, sampled-N, cold, rlmrec or hr-100. Repeatable."),
     ] = None,
     part: Annotated[
         MeasuredPart | None, typer.Option(help="test (default), or valid while options are being chosen.")

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from interlingua.core import IntArray
-from interlingua.data.interactions import Interactions
 from interlingua.data.prepared import Prepared
+from interlingua.data.repeats import in_history, repeats, warning
 from interlingua.data.split import Targets
 from interlingua.data.splitting import TEST, TRAIN, UNUSED, VALID, tied_at_targets
 
@@ -82,7 +82,7 @@ def describe(prepared: Prepared) -> dict[str, Any]:
         | {"gini": gini(events.item_counts), "top_10_percent_share": head_share(events.item_counts, 0.1)},
         "time": _time(prepared),
         "texts": _texts(prepared),
-        "repeated_pairs": _repeated_pairs(events),
+        "repeats": repeats(events, prepared.card["steps"]),
         "cold": _cold(prepared),
         "columns": {f"column of {role}": column for role, column in prepared.card["columns"].items()},
         "reading": prepared.card.get("reading", {}),
@@ -145,11 +145,6 @@ def _texts(prepared: Prepared) -> dict[str, Any]:
     return out
 
 
-def _repeated_pairs(events: Interactions) -> int:
-    pairs = events.users.astype(np.int64) * max(events.num_items, 1) + events.items
-    return len(pairs) - len(np.unique(pairs))
-
-
 def _cold(prepared: Prepared) -> dict[str, Any]:
     train, test = prepared.split.train, prepared.split.test
     cold_item = train.item_counts == 0
@@ -167,12 +162,8 @@ def _cold(prepared: Prepared) -> dict[str, Any]:
 
 def targets_in_history(prepared: Prepared) -> int:
     """Test events whose item is already in the history that is read: masked as seen, they can never be hit."""
-    split: Any = prepared.split
-    queries, targets = split.queries("test"), split.test
-    width = prepared.interactions.num_items
-    history = np.repeat(np.arange(len(queries)), queries.lengths()) * width + queries.items
-    held = np.repeat(np.arange(len(targets)), np.diff(targets.offsets)) * width + targets.items
-    return int(np.isin(held, history).sum())
+    split = prepared.split
+    return int(in_history(split.test, split.queries("test"), prepared.interactions.num_items).sum())
 
 
 def later_train_share(prepared: Prepared) -> float:
@@ -190,8 +181,10 @@ def _warnings(prepared: Prepared, facts: Mapping[str, Any]) -> list[str]:
     if leaks := targets_in_history(prepared):
         found.append(
             f"leak: {leaks:,} test events repeat an item of the user's own history; masked as seen, they can never be "
-            'hit (filter.duplicates = "first" removes them)'
+            'hit (filter.duplicates = "first" removes them, the protocol full-repeat ranks them)'
         )
+    if coming_back := warning(facts["repeats"]):
+        found.append(coming_back)
     if (late := later_train_share(prepared)) > 0:
         found.append(
             f"leak in time: {late:.0%} of the test events lie before the last training event, so others' futures are "
@@ -248,7 +241,9 @@ def render(facts: Mapping[str, Any]) -> str:
     lines += ["", f"cold: {cold['items_without_train_event']:,} items have no training event; they are the target of"]
     lines[-1] += f" {cold['test_events_on_them']:,} test events ({cold['test_events_on_them_share']:.1%});"
     lines.append(f"  {cold['test_users_without_train_event']:,} test users have no training event")
-    lines.append(f"repeated (user, item) pairs: {facts['repeated_pairs']:,}")
+    again = facts["repeats"]
+    kept = "kept" if again["kept"] else "left out"
+    lines.append(f"repeated (user, item) pairs: {again['events']:,}, {again['share']:.1%} of the events, {kept}")
     lines.append(f"events at the same second as the one before: {time['events_tied_with_the_one_before']:,}")
     if facts["decisions"]:
         lines += ["", "decisions (each can be changed)"]

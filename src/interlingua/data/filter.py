@@ -10,6 +10,7 @@ import numpy.typing as npt
 from interlingua.config import Config
 from interlingua.core import IntArray
 from interlingua.data.raw import Log
+from interlingua.data.repeats import STEP
 
 Mask = npt.NDArray[np.bool_]
 
@@ -108,7 +109,7 @@ def keep_mask(
             int((~unique).sum()),
             'filter.duplicates = "keep"',
         )
-        apply("unique pairs", unique)
+        apply(STEP, unique)
     if config.min_user > 1 or config.min_item > 1:
         label = f"min_user {config.min_user}, min_item {config.min_item}"
         if config.kind == "one-pass":

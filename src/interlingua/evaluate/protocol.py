@@ -1,15 +1,13 @@
-"""Who is ranked against what: the protocols, and :func:`evaluate`, the only place where the test part is opened.
+"""Measuring a ranker: :func:`evaluate` is the only place where the test part is opened.
 
-``full`` is exact and the default. The others repeat what papers did and are named after it; every choice is part of the
-protocol id, and tables refuse to mix ids (:mod:`interlingua.evaluate.compare`).
+What is ranked against what is the protocol's matter (:mod:`interlingua.evaluate.protocols`).
 """
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import blake2b
@@ -19,16 +17,18 @@ import numpy as np
 
 from interlingua.core import IntArray, Queries, Ranker
 from interlingua.data.interactions import Ids
+from interlingua.data.repeats import MANY, in_history, repeat_share
 from interlingua.data.split import Part, Split, Targets
-from interlingua.errors import ConfigError, DataError, shown, unknown
+from interlingua.errors import ConfigError, DataError, unknown
 from interlingua.evaluate import metrics as ranking_metrics
 from interlingua.evaluate.candidates import Keys, assemble, negatives, subset, user_keys
 from interlingua.evaluate.cold import cold_targets, in_cold
 from interlingua.evaluate.intervals import RESAMPLES, intervals
 from interlingua.evaluate.metrics import BEYOND, NEVER, Positions, Ranks
+from interlingua.evaluate.protocols import Protocol, parse_protocol
 from interlingua.evaluate.ranking import block_size, checked, distinct, in_candidates, in_full
 from interlingua.evaluate.result import Report, SliceResult
-from interlingua.evaluate.slices import Slice, SliceOptions, make_slices
+from interlingua.evaluate.slices import Slice, SliceOptions, make_slices, repeat_slices
 from interlingua.evaluate.tiles import in_tiles, vectors_of
 from interlingua.progress import say, task
 
@@ -36,74 +36,6 @@ SAMPLED_WARNING = (
     "sampled candidates: such numbers can order methods differently from a full ranking, even in expectation "
     "(Krichene & Rendle, KDD 2020); compare them only within this protocol, and read the full ranking beside them"
 )
-STANDARD = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20", "hit@1", "hit@10", "mrr@10")
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How targets are ranked; :func:`parse_protocol` makes one from its name."""
-
-    name: str
-    metrics: tuple[str, ...] = STANDARD
-    candidates: int | None = None
-    """None: the whole catalogue; N: the user's targets and N - 1 uniform items that the user has not seen"""
-    masked: Literal["history", "train"] = "history"
-    """items that cannot be recommended: all that the query shows, or the training items only"""
-    ties: Literal["row", "expected"] = "row"
-    """equal scores: the lower item row first, or the expectation over all orders"""
-    among: Literal["all", "cold"] = "all"
-    """``cold``: only items without a training event are targets and rivals"""
-
-    def id(self, split: Split, part: Part, seed: int, users: str = "") -> str:
-        """The string that goes with every number."""
-        parts = [
-            self.name.removesuffix("+expected"),
-            f"split={split.protocol}",
-            f"part={part}",
-            f"masked={self.masked}",
-        ]
-        if self.candidates is not None:
-            parts += [f"negatives={self.candidates - 1}-uniform-unseen", f"seed={seed}"]
-        if self.among == "cold":
-            parts.append("among=items-without-training-events")
-        parts.append(f"ties={self.ties}")
-        return "; ".join([*parts, users] if users else parts)
-
-
-PROTOCOLS = {
-    "full": Protocol("full"),
-    "rlmrec": Protocol("rlmrec", tuple(f"{m}@{k}" for m in ("recall", "ndcg") for k in (5, 10, 20)), masked="train"),
-    "cold": Protocol("cold", among="cold"),
-    "hr-100": Protocol("hr-100", ("hit@100", "hit@50", "hit@10", "ndcg@10", "mrr@10")),
-}
-"""``full``; RLMRec (only training items masked, users with a test item); items without a training event among
-themselves; RA-Rec (full ranking, HitRate@100)"""
-
-
-def parse_protocol(name: str | Protocol) -> Protocol:
-    """``full``, ``cold``, ``rlmrec``, ``hr-100`` or ``sampled-N`` (N candidates; ``sampled-20`` is A-LLMRec's).
-
-    ``+expected`` at the end (``full+expected``) asks for the expectation over ties.
-
-    Raises:
-        ConfigError: no such protocol.
-    """
-    if isinstance(name, Protocol):
-        return name
-    if not isinstance(name, str):
-        raise ConfigError(f"a protocol is a name or a Protocol, got {shown(name)}")
-    plain = name.removesuffix("+expected")
-    sampled = re.fullmatch(r"sampled-(\d+)", plain)
-    if sampled is not None and int(sampled[1]) >= 2:
-        n = int(sampled[1])
-        wanted = [f"hit@{k}" for k in (1, 3, 5, 10)] + ["ndcg@5", "ndcg@10", f"mrr@{n}"]
-        found = Protocol(plain, tuple(wanted), n)
-    elif plain in PROTOCOLS:
-        found = PROTOCOLS[plain]
-    else:
-        known = ", ".join([*PROTOCOLS, "sampled-N"])
-        raise ConfigError(unknown("protocol", name, [*PROTOCOLS, "sampled-20"], "", known))
-    return replace(found, name=name, ties="expected") if name != plain else found
 
 
 def evaluate(
@@ -157,6 +89,8 @@ def evaluate(
     seconds = time.perf_counter() - started
     lengths = queries.lengths()[ranks.owners]
     marked = {} if slices is False else make_slices(targets.items, lengths, split.train.item_counts, slices)
+    if marked and chosen.masked == "nothing":
+        marked |= repeat_slices(in_history(targets, queries, split.train.num_items))
     per_user = ranking_metrics.compute(ranks, names)
     return Report(
         protocol=chosen.id(split, part, seed, note), part=part, population=_population_hash(split, targets),
@@ -170,8 +104,15 @@ def evaluate(
 
 
 def validation_metrics(ranker: Ranker, split: Split, *, max_users: int | None = None) -> dict[str, float]:
-    """Full-ranking metrics on the validation part, without intervals and slices: what early stopping reads."""
-    report = evaluate(ranker, split, "valid", max_users=max_users, slices=False, resamples=0, label="validate")
+    """Full-ranking metrics on the validation part, without intervals and slices: what early stopping reads.
+
+    Where people come back to what they had (a tenth of the validation items, see :mod:`interlingua.data.repeats`),
+    items of the history are candidates too.
+    """
+    chosen = "full-repeat" if repeat_share(split, "valid") >= MANY else "full"
+    report = evaluate(
+        ranker, split, "valid", protocol=chosen, max_users=max_users, slices=False, resamples=0, label="validate"
+    )
     return report.metrics
 
 
@@ -244,7 +185,7 @@ def _ranks(
         for start in range(0, len(targets), size):
             rows = np.arange(start, min(start + size, len(targets)))
             block, asked = targets.take(rows), queries.slice(start, start + size)
-            masked = asked if protocol.masked == "history" else split.train.queries(block.users)
+            masked = _masked(protocol, split, block, asked)
             if keys is None:
                 found.append(_full_block(ranker, split, block, asked, masked, protocol, depth))
             else:
@@ -253,6 +194,13 @@ def _ranks(
     first, last = (np.concatenate([pair[n] for pair in found]) for n in (0, 1))
     deep = (first > depth) & (first < NEVER)
     return Ranks(np.where(deep, BEYOND, first), np.where(deep, BEYOND, last), targets.offsets)
+
+
+def _masked(protocol: Protocol, split: Split, block: Targets, asked: Queries) -> Queries:
+    """The items that cannot be recommended, as histories of the block's users."""
+    if protocol.masked == "history":
+        return asked
+    return split.train.queries(block.users) if protocol.masked == "train" else asked.without_histories()
 
 
 def _flat(block: Targets) -> tuple[Positions, Positions]:

@@ -43,6 +43,15 @@ class Slice:
     """(T,)"""
 
 
+def repeat_slices(repeated: npt.NDArray[np.bool_]) -> dict[str, Slice]:
+    """Targets that the user had before, and new ones; ``repeated``: (T,)."""
+    found = {
+        "repeated items": Slice("targets that the user's history already holds", repeated),
+        "new items": Slice("targets that the user's history does not hold", ~repeated),
+    }
+    return {name: each for name, each in found.items() if each.targets.any()}
+
+
 def make_slices(
     target_items: IntArray,
     histories: IntArray,
