@@ -166,6 +166,6 @@ def _entry(label: str, group: Sequence[Run], name: str, differs: tuple[str, ...]
     row = row_of(label, [run.reports[name] for run in group])
     seconds = [run.seconds for run in group if run.seconds is not None]
     return Entry(
-        label, tuple(d for d in differs if not d.startswith("data.")), row.metrics, row.intervals, row.spread,
+        label, tuple(d for d in differs if not d.startswith("data.name=")), row.metrics, row.intervals, row.spread,
         row.seeds, round(mean(seconds), 3) if seconds else None, group[0].parameters, tuple(run.path for run in group),
     )  # fmt: skip
