@@ -219,6 +219,26 @@ def test_a_line_that_the_command_line_refuses_is_found(line: str, words: str) ->
 ADVICE = re.compile(r"pip install[^\n`]*\binterlingua\b(?!\.)")
 
 
+def extras_of(recipe: Any) -> set[str]:
+    """Extras without which a recipe cannot run: a language model's, a sentence encoder's."""
+    sentences = recipe.text is not None and recipe.text.name == "sbert"
+    return ({"llm"} if recipe.llm is not None else set()) | ({"text"} if sentences else set())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ident)
+def test_what_a_block_installs_is_enough_for_what_it_runs(page: Path) -> None:
+    from interlingua import recipe as recipes
+
+    for block in blocks(page.read_text(encoding="utf-8")):
+        installed = set(re.findall(r"\w+", " ".join(re.findall(r"pip install [^\n]*\[([\w,]+)\]", block.body))))
+        if not installed:
+            continue
+        for words in commands(block.body):
+            if words[:2] == ["interlingua", "run"]:
+                needed = extras_of(recipes.load(words[2], data="planted"))
+                assert needed <= installed, f"{ident(page)}:{block.line}: {words[2]} needs {needed - installed} too"
+
+
 def test_no_page_and_no_message_advises_what_no_index_has() -> None:
     """Until there is a release, what installs works from a checkout (``-e .``) or names the packages themselves."""
     sources = [*PAGES, *(ROOT / "src").rglob("*.py")]

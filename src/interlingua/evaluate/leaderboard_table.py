@@ -71,7 +71,9 @@ def to_rich(board: Leaderboard) -> Group:
 
 
 def _words(board: Leaderboard) -> str:
-    return f"ordered by {board.metrics[0]}; 95 % bootstrap intervals in brackets; what overlaps is not told apart"
+    return (
+        f"ordered by {board.metrics[0]}; 95 % bootstrap intervals in brackets; which rows differ: interlingua compare"
+    )
 
 
 def to_markdown(board: Leaderboard) -> str:
