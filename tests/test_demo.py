@@ -149,7 +149,10 @@ def test_a_dry_run_shows_all_stages_and_runs_none(demo, folder):
     assert not (folder / "nowhere").exists()
     other = json.loads(demo("--out", "nowhere", "--dry-run", "--json")[1])
     assert other["SASRec"][1]["key"] != plans["SASRec"][1]["key"]
-    assert other["popularity"] == plans["popularity"]
+    same = ("stage", "name", "key", "cached")  # estimates are measured anew each time
+    assert [[row[k] for k in same] for row in other["popularity"]] == [
+        [row[k] for k in same] for row in plans["popularity"]
+    ]
 
 
 def test_a_report_that_cannot_be_written_is_said_first(demo, folder):

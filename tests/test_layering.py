@@ -13,8 +13,10 @@ FILES = sorted(SOURCE.rglob("*.py"))
 MAX_LINES = 350
 
 LAYERS = {
+    "batch": 1, "component": 1, "missing": 1, "steps": 4, "calibrate": 4, "pairs": 5, "preflight": 5, "estimate": 5,
+    "probes": 5,
     "core": 1, "queries": 1, "config": 1, "registry": 1, "artifact": 1, "errors": 1, "progress": 1, "deploy": 1,
-    "cancel": 1, "repeatable": 1, "durable": 1, "contents": 1, "trust": 1, "component": 1, "environment": 1,
+    "cancel": 1, "repeatable": 1, "durable": 1, "contents": 1, "trust": 1, "environment": 1,
     "losses": 2, "contrast": 2, "graph": 2, "graph_attention": 2, "data": 2, "vectors": 2, "topk": 2, "ann": 2,
     "screening": 2, "id_files": 2, "vector_columns": 2, "cache_argument": 2, "exact_files": 1,
     "backbones": 3, "text": 3, "align": 3, "llm": 3,

@@ -37,10 +37,24 @@ def test_lines_come_at_intervals_with_the_time_that_remains(clock: Clock, capsys
     out, err = capsys.readouterr()
     assert out == ""
     lines = err.splitlines()
-    assert lines[0] == "train: 3/10, 12 s elapsed, about 28 s left, loss 8"
-    assert lines[1] == "train: 6/10, 24 s elapsed, about 16 s left, loss 5"
+    assert lines[0] == "train: 1/10, 4.0 s elapsed, about 36 s left, loss 10"  # after two seconds nobody waits silently
+    assert lines[1] == "train: 4/10, 16 s elapsed, about 24 s left, loss 7"
+    assert lines[2] == "train: 7/10, 28 s elapsed, about 12 s left, loss 4"
     assert lines[-1] == "train: 10/10, 40 s elapsed, loss 1"
     assert len(lines) == 4
+
+
+def test_a_long_step_says_how_far_it_is(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.task("train", 2) as shown:
+        for step in range(1, 5):
+            clock.now += 3
+            shown.inside(step, 4 if step > 1 else None)
+        shown.advance()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "train: 0/2, 3.0 s elapsed, step 1"
+    assert lines[1] == "train: 0/2, 12 s elapsed, about 12 s left, step 4 of 4"
+    assert len(lines) == 2
+    assert shown.remaining_s() == pytest.approx(12)
 
 
 def test_short_work_says_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:

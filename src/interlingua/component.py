@@ -1,4 +1,14 @@
-"""The parent of everything that a recipe's section can name: options, a version, and what else its numbers hang on."""
+"""The parent of everything that a recipe's section can name: options, a version, and what else its numbers hang on.
+
+Before anything runs each says what it needs from the others and what it makes for them. The words are few, and :mod:`interlingua.pairs` compares them:
+
+- ``scores``: ranks items. ``items``, ``users``: vectors of items, of users. ``inputs``: what an aligner may change.
+- ``training``: learns by gradient, with batches of its own. ``dot_product``: scores are products of these vectors.
+- ``user_table``: one trained row per user (sequence models have none).
+- ``text.items``, ``text.users``: vectors of texts. ``text.table``: the same, frozen and made once.
+- ``text.user_table`` (a need only): ``text.users`` where the backbone has a ``user_table``.
+- ``items_from_text``: item vectors made from texts alone, in the space of ``items``.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +29,16 @@ class Component(nn.Module):
     Config: ClassVar[type[Config]] = Config
     version: ClassVar[int] = 1
     """raised when the same options and inputs give other numbers: finished stages are then made anew"""
+
+    @classmethod
+    def needs(cls, config: Any) -> frozenset[str]:
+        """Words (see module docstring) that the other parts of a recipe must make, with these options."""
+        return frozenset()
+
+    @classmethod
+    def makes(cls, config: Any) -> frozenset[str]:
+        """Words that this part makes for the others, with these options."""
+        return frozenset()
 
     @classmethod
     def fingerprint(cls, config: Any) -> dict[str, str]:

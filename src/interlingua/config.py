@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from interlingua.errors import ConfigError, shown, unknown
+from interlingua.missing import Missing
 
 
 class Config(BaseModel):
@@ -48,6 +49,20 @@ class Config(BaseModel):
 
     only_with: ClassVar[Mapping[str, tuple[str, tuple[Any, ...]]]] = {}
     """option -> (the option that decides, its values for which this one is read); set beside another, it is refused"""
+
+    def lacks(self) -> list[Missing]:
+        """What these options want and this machine has not: files that they name; models and packages in subclasses."""
+        named = {name: getattr(self, name) for name in self.all_files()}
+        return [
+            Missing(f"the file {value} ({name})", get=f"set {name} to a file that exists")
+            for name, value in named.items()
+            if value and not Path(value).expanduser().exists()
+        ]
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """Words (see :mod:`interlingua.component`) that these options ask of the other parts of a recipe."""
+        return frozenset()
 
     @model_validator(mode="after")
     def _only_what_is_read(self) -> Self:

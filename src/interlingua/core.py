@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from interlingua.batch import Batch, Encoded, FloatArray, Side, Tables
 from interlingua.component import Component
 from interlingua.config import FitConfig
 from interlingua.queries import PAD, IntArray, Queries
@@ -28,54 +29,6 @@ __all__ = [
     "PAD", "Aligner", "Backbone", "Batch", "Domain", "Encode", "Encoded", "FloatArray", "IntArray", "Joint", "Metrics",
     "Queries", "Ranker", "Reader", "ReaderInputs", "Side", "TableRanker", "Tables", "Text",
 ]  # fmt: skip
-
-FloatArray = npt.NDArray[np.float32]
-Side = Literal["users", "items"]
-
-
-@dataclass(frozen=True)
-class Tables:
-    """One row per user and item, in the order of the interactions that they were made from."""
-
-    users: Tensor | None
-    """(U, D), or None where the backbone keeps no user table (sequence models)."""
-    items: Tensor
-    """(I, D)"""
-    text_items: Tensor | None = None
-    """(I, D) the same space reached from the item's text alone: what an item unseen in training uses."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Row numbers of one training step."""
-
-    users: Tensor
-    """(B,) user rows"""
-    positives: Tensor
-    """(B,) or, with one target per position, (B, L); PAD where there is no target"""
-    negatives: Tensor | None = None
-    """(B,), (B, L) or (B, L, N)"""
-    histories: Tensor | None = None
-    """(B, L) item rows before the targets, oldest first, left-padded with PAD"""
-
-    def to(self, device: torch.device | str) -> Batch:
-        """The same batch on another device."""
-        moved = {k: v.to(device) for k, v in self.__dict__.items() if v is not None}
-        return Batch(**moved)
-
-    def __len__(self) -> int:
-        return int(self.users.shape[0])
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """What a backbone says of one batch."""
-
-    tables: Tables
-    query: Tensor
-    """(B, D) the batch's users"""
-    private: Any = None
-    """SSL views, per-position states: only the same backbone's losses may read it"""
 
 
 @runtime_checkable
@@ -134,6 +87,22 @@ class Backbone(Component):
         self.num_users = train.num_users
         self.num_items = train.num_items
 
+    @classmethod
+    def needs(cls, config: Any) -> frozenset[str]:
+        """A frozen table of texts, where :attr:`needs_text` says so."""
+        return frozenset({"text.table"} if cls.needs_text else ())
+
+    @classmethod
+    def makes(cls, config: Any) -> frozenset[str]:
+        """Scores, and what the subclass defines of vectors and training."""
+        trained = cls.sampling != "none"
+        said = {
+            "scores": True, "items": cls.item_table is not Backbone.item_table, "training": trained,
+            "users": cls.represent is not Backbone.represent, "inputs": cls.ego is not Backbone.ego,
+            "user_table": cls.sampling == "pairs", "dot_product": cls.dot_product,
+        }  # fmt: skip
+        return frozenset(word for word, holds in said.items() if holds)
+
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterable[Batch]]:
         """What :func:`interlingua.fit.fit_best` trains this backbone on: (epoch, generator) -> the epoch's batches."""
         raise NotImplementedError(f"{type(self).__name__} is not trained by gradient")
@@ -141,6 +110,10 @@ class Backbone(Component):
     def solve(self, train: Interactions, text: Text | None = None) -> None:
         """Closed-form fit: reads the training interactions (and texts) once."""
         raise NotImplementedError(f"{type(self).__name__} is trained by gradient")
+
+    def expected_seconds(self, train: Interactions) -> float | None:
+        """Seconds that :meth:`solve` will take, where they do not follow from a part of the users; else None."""
+        return None
 
     def ego(self) -> Tables:
         """Trainable inputs, before any propagation."""
@@ -208,6 +181,15 @@ class Aligner(Component):
     def __init__(self, config: Any, backbone_dim: int, text_dim: int) -> None:
         super().__init__()
         self.config = config
+
+    @classmethod
+    def needs(cls, config: Any) -> frozenset[str]:
+        """Item vectors; what is trained reads the backbone's inputs, and its batches unless it makes its own."""
+        fitted = "fit" in cls.Config.model_fields
+        own = cls.batches is not Aligner.batches
+        return frozenset(
+            {"items"} | ({"inputs"} if fitted else set()) | ({"training"} if fitted and not own else set())
+        )
 
     def forward(
         self, encode: Encode, ego: Tables, text: Text | None, batch: Batch
@@ -333,6 +315,11 @@ class Reader(Component):
         self.config = config
         self.inputs = inputs
         self.num_items = len(inputs.titles)
+
+    @classmethod
+    def needs(cls, config: Any) -> frozenset[str]:
+        """Something that retrieves, item vectors, and what the options ask for."""
+        return frozenset({"scores", "items"}) | config.needs
 
     def batches(self, epoch: int, generator: np.random.Generator) -> Iterable[Batch]:
         """Training batches of one epoch (a round): see :data:`interlingua.fit.Batches`."""

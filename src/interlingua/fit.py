@@ -27,6 +27,7 @@ from interlingua.errors import ConfigError, DataError
 from interlingua.fit_log import FitLog
 from interlingua.progress import task
 from interlingua.repeatable import repeatable
+from interlingua.steps import Steps
 
 Batches = Callable[[int, np.random.Generator], Iterable[Batch]]
 """(epoch number from 0, its own generator) -> the batches of that epoch"""
@@ -110,6 +111,7 @@ def fit(
     precision: str = "no",
     optimizer: torch.optim.Optimizer | None = None,
     first_epoch: int = 0,
+    on_step: Callable[[int, int | None], None] | None = None,
 ) -> Iterator[Epoch]:
     """Trains ``module`` (``forward(batch) -> dict of scalar losses``) and yields after each epoch.
 
@@ -122,9 +124,11 @@ def fit(
         precision: see :func:`accelerator`.
         optimizer: a prepared Adam (resuming); a new one otherwise.
         first_epoch: epochs done by an earlier process.
+        on_step: told after each step: (steps of this epoch that are done, of how many; None: not known yet).
     """
     machine = accelerator(device, precision)
     module, optimizer = machine.prepare(module, optimizer or make_optimizer(module, config))
+    known = Steps(batches, config.steps_per_epoch)
     for epoch in range(first_epoch, config.epochs):
         generator = seed_all(derive_seed(seed, "epoch", epoch))
         started, rows, steps = time.perf_counter(), 0, 0
@@ -144,6 +148,9 @@ def fit(
             for name, value in losses.items():
                 sums[name] = sums[name] + value.detach() if name in sums else value.detach()
             rows, steps = rows + len(batch), steps + 1
+            if on_step is not None:
+                on_step(steps, known.total(epoch, time.perf_counter() - started))
+        known.finished(steps)
         if not steps:
             raise DataError(
                 f"nothing to train on: epoch {epoch + 1} has no batch; look at the sizes of the split's parts "
@@ -242,7 +249,7 @@ def fit_best(
         else:
             epochs = fit(
                 module, batches, config, seed=seed, device=device, precision=precision,
-                optimizer=optimizer, first_epoch=len(log.epochs),
+                optimizer=optimizer, first_epoch=len(log.epochs), on_step=shown.inside,
             )  # fmt: skip
         for epoch in epochs:
             record: dict[str, Any] = {"epoch": epoch.number, "seconds": round(epoch.seconds, 4)}

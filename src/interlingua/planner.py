@@ -1,49 +1,65 @@
-"""``--dry-run``: which stages a recipe has, what is cached, and how much memory and time the rest will take.
+"""``--dry-run``: which stages a recipe has, what is finished, and how much memory and time the rest will take.
 
-Memory and time are medians over earlier runs of the same component in the runs folder; a component that never ran there
-says so instead of guessing.
+A finished stage shows what it took; the others are estimated from this data and on this machine
+(:mod:`interlingua.estimate`).
 """
 
 from __future__ import annotations
 
-from statistics import median
+import math
+from collections.abc import Mapping
 from typing import Any
 
 from interlingua import artifact
+from interlingua.estimate import Estimate, Estimator
 from interlingua.progress import duration
 from interlingua.session import Session
 
 
 def describe(session: Session) -> list[dict[str, Any]]:
-    """One row per stage: stage, name, key, cached, parameters, memory, time."""
-    earlier = artifact.listing(session.root) if session.root.is_dir() else []
+    """One row per stage: stage, name, key, cached, parameters, memory, time, seconds, note."""
+    cached = {kind: artifact.find(session.root, kind, stage.name, stage.key) for kind, stage in session.plan.items()}
+    missing = [kind for kind, found in cached.items() if found is None]
+    estimates = Estimator(session).all() if missing else {}
     rows = []
     for kind, stage in session.plan.items():
-        same = [a.card for a in earlier if a.kind == kind and a.card["name"] == stage.name]
-        cached = artifact.find(session.root, kind, stage.name, stage.key)
-        own = [cached.card] if cached else same
-        parameters = [c["parameters"] for c in own if "parameters" in c]
-        rows.append(
-            {
-                "stage": kind,
-                "name": stage.name,
-                "key": stage.key,
-                "cached": cached is not None,
-                "parameters": _count(int(median(parameters))) if parameters else "",
-                "memory": f"{median(c['peak_memory_bytes'] for c in own) / 2**30:.1f} GiB" if own else "",
-                "time": _time(cached is not None, [c["seconds"] for c in own]),
-            }
-        )
+        found = cached[kind]
+        row = {"stage": kind, "name": stage.name, "key": stage.key, "cached": found is not None}
+        rows.append(row | (_known(found.card) if found is not None else _expected(estimates[kind])))
     return rows
 
 
-def _time(cached: bool, seconds: list[float]) -> str:
-    if cached:
-        return "0 s"
-    return f"~{duration(median(seconds))}" if seconds else "never run here"
+def total(rows: list[dict[str, Any]]) -> str:
+    """One line: the time of all that is not finished, with its range."""
+    left = [row["seconds"] for row in rows if not row["cached"] and row["seconds"] is not None]
+    low, expected, high = (sum(one[place] for one in left) for place in range(3))
+    return f"about {duration(expected)} in all ({duration(low)} to {duration(high)})"
 
 
-def _count(parameters: int) -> str:
+def _known(card: Mapping[str, Any]) -> dict[str, Any]:
+    parameters = card.get("parameters")
+    return {
+        "parameters": count(int(parameters)) if parameters is not None else "",
+        "memory": f"{(card['peak_memory_bytes'] or 0) / 2**30:.1f} GiB",
+        "time": "0 s",
+        "seconds": [0.0, 0.0, 0.0],
+        "note": "",
+    }
+
+
+def _expected(one: Estimate) -> dict[str, Any]:
+    known = math.isfinite(one.seconds)
+    return {
+        "parameters": count(one.parameters) if one.parameters else "",
+        "memory": f"~{one.memory_bytes / 2**30:.1f} GiB" if known else "",
+        "time": f"~{duration(one.seconds)}" if known else "not known",
+        "seconds": [round(s, 2) for s in (one.low, one.seconds, one.high)] if known else None,
+        "note": one.note,
+    }
+
+
+def count(parameters: int) -> str:
+    """``1234567`` -> ``1.2M``."""
     for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if parameters >= size:
             return f"{parameters / size:.1f}{unit}"

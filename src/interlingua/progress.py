@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
-PLAIN_EVERY_S = 10.0
+FIRST_AFTER_S, PLAIN_EVERY_S = 2.0, 10.0
+"""plain lines: the first one after so long, the others at this distance"""
 
 
 class Task:
@@ -20,7 +21,8 @@ class Task:
         self.done = 0
         self.first = 0  # where this process began: resumed work does not count towards the speed
         self.started = time.perf_counter()
-        self._said = self.started
+        self._said = self.started - PLAIN_EVERY_S + FIRST_AFTER_S
+        self._inside = 0.0  # share of the step at hand
 
     def start_at(self, done: int) -> None:
         """Work that an earlier process had finished."""
@@ -28,21 +30,26 @@ class Task:
 
     def advance(self, by: int = 1, note: str = "") -> None:
         """Some more is done; ``note`` says how it stands (a loss, a metric)."""
-        self.done += by
+        self.done, self._inside = self.done + by, 0.0
         self._show(note)
+
+    def inside(self, done: int, total: int | None, note: str = "") -> None:
+        """How far the step at hand is (its own steps; ``total`` None: not known yet): a step may take minutes."""
+        self._inside = min(done / total, 1.0) if total else 0.0
+        self._show(f"step {done}" + (f" of {total}" if total else "") + (f", {note}" if note else ""))
 
     def remaining_s(self) -> float | None:
         """Seconds that remain at the speed so far."""
-        made = self.done - self.first
+        made = self.done - self.first + self._inside
         if made <= 0:
             return None
-        return (time.perf_counter() - self.started) / made * max(self.total - self.done, 0)
+        return (time.perf_counter() - self.started) / made * max(self.total - self.done - self._inside, 0)
 
     def _show(self, note: str) -> None:
         now = time.perf_counter()
         if self.done < self.total and now - self._said < PLAIN_EVERY_S:
             return
-        if self.done >= self.total and now - self.started < PLAIN_EVERY_S / 10:
+        if self.done >= self.total and now - self.started < FIRST_AFTER_S:
             return
         self._said = now
         left = self.remaining_s()
@@ -65,7 +72,7 @@ class _RichTask(Task):
         self._bar.update(self._handle, completed=done)  # type: ignore[attr-defined]
 
     def _show(self, note: str) -> None:
-        self._bar.update(self._handle, completed=self.done, note=note)  # type: ignore[attr-defined]
+        self._bar.update(self._handle, completed=self.done + self._inside, note=note)  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from interlingua import registry
 from interlingua.config import Config, build, merge, parse_sets, read_toml
 from interlingua.errors import ConfigError, shown, unknown
+from interlingua.pairs import misfits
 from interlingua.progress import say
 from interlingua.trust import of_recipe, refuse
 
@@ -200,7 +201,9 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
         problems.append(f"{where} [align] frozen = {list(frozen)}: {needs}; set frozen = ['backbone'] or leave it out")
     if "backbone" in frozen and parts.get("align") is not None and parts["align"].cls.trains_backbone:
         why = needs or "align.frozen names it; with [llm] that is the default, and frozen = [] trains it"
-        problems.append(f"{where}: the aligner {parts['align'].name!r} trains the backbone, but {why}")
+        other = "choose the aligner ridge or autoencoder, or a backbone that is trained by gradient" if needs else ""
+        said = f"{where}: the aligner {parts['align'].name!r} trains the backbone, but {why}"
+        problems.append(f"{said}; {other}" if other else said)
     if "align" in parts and "backbone" in frozen and _patience(parts["align"]):
         problems.append(
             f"{where} [align].fit.patience: early stopping looks at the backbone's ranking, which a frozen one keeps; "
@@ -210,6 +213,10 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
         problems.append(f"{where} [llm].fit.patience: readers are trained for all their epochs; leave it out")
     if parts.get("align") is None and "evaluate" in parts and parts["evaluate"].retrieve_by == "aligned":
         problems.append(f"{where} [evaluate] retrieve_by = 'aligned' needs an [align] section")
+    if not problems:
+        chosen = {kind: parts.get(kind) for kind in ("backbone", "text", "align", "llm")}
+        by = parts["evaluate"].retrieve_by
+        problems += [f"{where}: {said}" for said in misfits(**chosen, frozen="backbone" in frozen, retrieve_by=by)]
     if stored:
         del problems[joined:]
     if problems:

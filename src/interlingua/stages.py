@@ -1,8 +1,7 @@
 """Prepare -> embed -> train -> align -> read -> evaluate: one function per stage.
 
 A stage's key is the hash of its options, the seed, its parents' keys and the data; a finished key is reused, so one
-trained backbone is the parent of every method that is compared. Stages talk through folders (see
-:mod:`interlingua.artifact`). Each seeds *after* its inputs are loaded: what it draws depends on its key alone.
+trained backbone is the parent of every method. Each seeds *after* its inputs are loaded: its draws follow its key alone.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 
 from interlingua.artifact import Artifact
+from interlingua.calibrate import kept_where_it_fails
 from interlingua.cascade import Cascade, asked_by
 from interlingua.checkpoint import trainable_state
 from interlingua.core import Aligner, Backbone, Joint, Ranker, TableRanker, Tables
@@ -25,6 +25,7 @@ from interlingua.errors import ConfigError, shown
 from interlingua.fit import derive_seed, fit_best, seed_all
 from interlingua.fit_log import FitLog
 from interlingua.plan import check_present
+from interlingua.preflight import check
 from interlingua.progress import say
 from interlingua.recipe import EvaluateConfig, Recipe
 from interlingua.session import Session, known_items, make_text, remeasured
@@ -71,6 +72,7 @@ def run(
     elif data is not None or sets:
         raise ConfigError("data and sets change a recipe that is still to be read; this one is resolved: load it anew")
     session = Session(recipe, Path(out), seed, device)
+    check([session])
     check_present(session.plan)
     functions = {"prepare": prepare, "embed": embed, "train": train, "align": align, "read": read}
     for kind in session.plan:
@@ -208,9 +210,7 @@ def read(session: Session) -> Artifact:
         calibrate = getattr(reader, "calibrate", None)
         if callable(calibrate) and len(session.data.split.valid):
             seed_all(derive_seed(session.seed, "read", "calibrate"))  # a resumed run may have trained no epoch just now
-            valid = session.data.split.valid
-            rows_of = np.repeat(np.arange(len(valid)), np.diff(valid.offsets))  # one question per held-out item
-            calibrate(session.data.split.queries("valid").take(rows_of), valid.items)
+            fields |= kept_where_it_fails(reader, calibrate, session.data.split)
         keep = getattr(reader, "keep", None)  # what else belongs to the run: which samples were chosen
         fields |= keep(folder) if callable(keep) else {}
         save_tensors(trainable_state(reader), folder / "weights.safetensors")

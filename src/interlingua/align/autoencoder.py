@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -69,6 +69,16 @@ class Autoencoder(Aligner):
     """Two autoencoders, of collaborative vectors and of text vectors, whose latents are pulled together."""
 
     Config = AutoencoderConfig
+
+    @classmethod
+    def needs(cls, config: Any) -> frozenset[str]:
+        """See :class:`interlingua.component.Component`."""
+        return super().needs(config) | {"text.items"}
+
+    @classmethod
+    def makes(cls, config: Any) -> frozenset[str]:
+        """See :class:`interlingua.component.Component`."""
+        return frozenset({"items_from_text"})
 
     def __init__(self, config: AutoencoderConfig, backbone_dim: int, text_dim: int) -> None:
         super().__init__(config, backbone_dim, text_dim)

@@ -17,7 +17,7 @@ Shape key: B rows, U users, D backbone width, T text width.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -52,6 +52,16 @@ class Contrastive(Aligner):
 
     Config = ContrastiveConfig
     keeps_space = True
+
+    @classmethod
+    def needs(cls, config: Any) -> frozenset[str]:
+        """See :class:`interlingua.component.Component`."""
+        return super().needs(config) | {"text.items", "text.user_table"}
+
+    @classmethod
+    def makes(cls, config: Any) -> frozenset[str]:
+        """See :class:`interlingua.component.Component`."""
+        return frozenset({"items_from_text"})
 
     def __init__(self, config: ContrastiveConfig, backbone_dim: int, text_dim: int) -> None:
         super().__init__(config, backbone_dim, text_dim)

@@ -11,7 +11,7 @@ square of the weights that they replace, so that the first steps are as large as
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -39,6 +39,11 @@ class Init(Aligner):
 
     Config = InitConfig
     trains_backbone = True
+
+    @classmethod
+    def needs(cls, config: Any) -> frozenset[str]:
+        """See :class:`interlingua.component.Component`."""
+        return super().needs(config) | {"text.items"}
 
     @torch.no_grad()
     def start(self, backbone: Backbone, text: Text | None) -> None:

@@ -49,6 +49,11 @@ class Masked(Aligner):
 
     Config = MaskedConfig
 
+    @classmethod
+    def needs(cls, config: Any) -> frozenset[str]:
+        """See :class:`interlingua.component.Component`."""
+        return super().needs(config) | {"text.items", "text.user_table"}
+
     def __init__(self, config: MaskedConfig, backbone_dim: int, text_dim: int) -> None:
         super().__init__(config, backbone_dim, text_dim)
         self.map = profile_map(backbone_dim, text_dim)

@@ -11,7 +11,7 @@ Shape key: D width of the backbone's inputs, T text width.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -37,6 +37,12 @@ class Replace(Aligner):
     Config = ReplaceConfig
     trains_backbone = True
     makes_inputs = True
+
+    @classmethod
+    def needs(cls, config: Any) -> frozenset[str]:
+        """See :class:`interlingua.component.Component`."""
+        own = {"text.items"} | ({"text.user_table"} if config.users else set())
+        return super().needs(config) | own
 
     def __init__(self, config: ReplaceConfig, backbone_dim: int, text_dim: int) -> None:
         super().__init__(config, backbone_dim, text_dim)

@@ -45,6 +45,16 @@ class Ridge(Aligner):
     stretch: Tensor
     penalty: Tensor
 
+    @classmethod
+    def needs(cls, config: Any) -> frozenset[str]:
+        """See :class:`interlingua.component.Component`."""
+        return super().needs(config) | {"text.items"}
+
+    @classmethod
+    def makes(cls, config: Any) -> frozenset[str]:
+        """See :class:`interlingua.component.Component`."""
+        return frozenset({"items_from_text"})
+
     def __init__(self, config: RidgeConfig, backbone_dim: int, text_dim: int) -> None:
         super().__init__(config, backbone_dim, text_dim)
         self.register_buffer("weight", torch.zeros(text_dim, backbone_dim))

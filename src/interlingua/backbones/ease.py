@@ -8,12 +8,14 @@ Autoencoders for Sparse Data", eq. 8).
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
-import scipy.linalg
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from interlingua.backbones.blockwise import spd_inverse
 from interlingua.backbones.histories import history_matrix, pick, weighted_sum
 from interlingua.config import Config
 from interlingua.core import Backbone, FloatArray, IntArray, Queries, Text
@@ -22,6 +24,8 @@ from interlingua.errors import DataError
 
 MOST_ITEMS = 40_000
 """beyond this the (I, I) weights alone exceed 6 GB"""
+TRIED = 1_500
+"""items of the inverse that is timed"""
 
 
 class EaseConfig(Config):
@@ -56,6 +60,20 @@ class Ease(Backbone):
             )
         self.weights = torch.from_numpy(ease_weights(train, self.config.l2)).to(self.weights.device)
 
+    def expected_seconds(self, train: Interactions) -> float:
+        """The cube of the number of items, at the speed of a small inverse on this machine.
+
+        Weights of the right size are left behind that say nothing: so that scoring and memory can be measured.
+        """
+        small = min(train.num_items, TRIED)
+        matrix = torch.eye(small) * 2
+        started = time.perf_counter()
+        spd_inverse(matrix, "ease: trying")
+        seconds = (time.perf_counter() - started) * (train.num_items / max(small, 1)) ** 3
+        if train.num_items <= MOST_ITEMS:
+            self.weights = torch.ones(4, train.num_items, train.num_items)[0].clone()  # as much as the inverse holds
+        return seconds
+
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """Rows of ``X B``."""
@@ -66,11 +84,8 @@ class Ease(Backbone):
 def ease_weights(train: Interactions, l2: float) -> FloatArray:
     """(I, I) ``B`` of the closed form, through a Cholesky factor (the Gram matrix is positive definite)."""
     matrix = train.matrix()
-    gram = np.asfortranarray((matrix.T @ matrix).toarray(), np.float32)
+    gram = np.ascontiguousarray((matrix.T @ matrix).toarray(), np.float32)
     np.fill_diagonal(gram, gram.diagonal() + l2)
-    factor, _ = scipy.linalg.lapack.spotrf(gram, lower=1, overwrite_a=1)
-    inverse, _ = scipy.linalg.lapack.spotri(factor, lower=1, overwrite_c=1)
-    inverse = np.tril(inverse) + np.tril(inverse, -1).T
-    weights = inverse / -np.diag(inverse)[None, :]
-    np.fill_diagonal(weights, 0.0)
-    return np.ascontiguousarray(weights, np.float32)
+    weights = spd_inverse(torch.from_numpy(gram), "ease")
+    weights /= -weights.diagonal().clone()[None, :]
+    return weights.fill_diagonal_(0.0).numpy()

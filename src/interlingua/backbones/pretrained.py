@@ -51,6 +51,11 @@ class Pretrained(Backbone):
     Config = PretrainedConfig
     sampling = "none"
 
+    @classmethod
+    def makes(cls, config: PretrainedConfig) -> frozenset[str]:
+        """A user table where a file of users was given."""
+        return super().makes(config) | ({"user_table"} if config.users else set())
+
     users: Tensor
     items: Tensor
     known_users: Tensor

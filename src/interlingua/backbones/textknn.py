@@ -46,6 +46,11 @@ class TextKnn(Backbone):
     sampling = "none"
     needs_text = True
 
+    @classmethod
+    def makes(cls, config: TextKnnConfig) -> frozenset[str]:
+        """Sums over neighbours (``item``) are no dot product."""
+        return super().makes(config) - ({"dot_product"} if config.variant == "item" else set())
+
     vectors: Tensor
     near: Tensor
     similar: Tensor

@@ -17,6 +17,7 @@ import typer
 from interlingua.cli.options import AsJson, Device, DryRun, Out, Seed, Sets, Trust
 
 if TYPE_CHECKING:
+    from interlingua.session import Session
     from interlingua.showcase import Shown
     from interlingua.side_by_side import Result
 
@@ -53,6 +54,7 @@ def demo(
         _plan(out, seed, source, sets or (), device, as_json)
         return
     _check_writable(place)
+    _checked(out, seed, source, sets or (), device)
     results = run_methods(
         showcase.DEMO, out=out, seed=seed, data=source, sets=sets or (), device=device, beside=beside or (), trust=trust
     )
@@ -82,14 +84,23 @@ def _plan(out: Path, seed: int, data: str, sets: Sequence[str], device: str, as_
     """The stages of every method, without running one."""
     from interlingua.cli.run import plan_table
     from interlingua.planner import describe
-    from interlingua.session import Session
-    from interlingua.showcase import DEMO
 
-    plans = {m.label: describe(Session(m.resolve(sets, data), out, seed, device)) for m in DEMO}
+    plans = {label: describe(session) for label, session in _checked(out, seed, data, sets, device).items()}
     if as_json:
         print(json.dumps(plans, indent=1))
         return
     print("\n\n".join(f"{label}\n{plan_table(rows)}" for label, rows in plans.items()))
+
+
+def _checked(out: Path, seed: int, data: str, sets: Sequence[str], device: str) -> dict[str, Session]:
+    """A session of every method, once everything that any of them needs is known to be here."""
+    from interlingua.preflight import check
+    from interlingua.session import Session
+    from interlingua.showcase import DEMO
+
+    sessions = {m.label: Session(m.resolve(sets, data), out, seed, device) for m in DEMO}
+    check(list(sessions.values()))
+    return sessions
 
 
 def _check_writable(report: Path) -> None:

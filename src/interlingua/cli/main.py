@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated
 
 import typer
 
-from interlingua.cli import compare, data, demo, embed, evaluate, listing, profiles, recommend, report, run, serve
+from interlingua.cli import (
+    compare,
+    data,
+    demo,
+    doctor,
+    embed,
+    evaluate,
+    listing,
+    profiles,
+    recommend,
+    report,
+    run,
+    serve,
+)
 from interlingua.errors import InterlinguaError
 
 app = typer.Typer(
@@ -21,6 +39,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.command("run")(run.run)
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
@@ -46,19 +65,48 @@ def options(
         raise typer.Exit
 
 
+INTERRUPTED, TERMINATED = 130, 143
+KEPT = "finished stages and checkpoints are kept, run the same command to continue"
+
+
+@contextmanager
+def terminable(command: str) -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does, through every ``finally``; the service drains by itself."""
+    if threading.current_thread() is not threading.main_thread() or command == "serve":
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def main() -> None:
     """Entry point."""
     debug = "--debug" in sys.argv
+    given = [a for a in sys.argv[1:] if a != "--debug"]
     try:
-        code = app(args=[a for a in sys.argv[1:] if a != "--debug"], standalone_mode=False)
+        with terminable(next(iter(given), "")):
+            code = app(args=given, standalone_mode=False)
+        if code == INTERRUPTED:  # what typer makes of a KeyboardInterrupt
+            raise KeyboardInterrupt
+    except SystemExit as end:
+        if end.code == TERMINATED:
+            print(f"stopped by SIGTERM; {KEPT}", file=sys.stderr)
+        raise
     except InterlinguaError as error:
         if debug:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("stopped; finished stages and checkpoints are kept, run the same command to continue", file=sys.stderr)
-        sys.exit(130)
+        print(f"stopped; {KEPT}", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         if not hasattr(error, "format_message"):  # not one of click's usage errors
             raise

@@ -60,9 +60,12 @@ def run(
     resolved = recipes.load(recipe[0], sets or (), data, trust=trust)
     if dry_run:
         from interlingua.planner import describe
+        from interlingua.preflight import check
         from interlingua.session import Session
 
-        rows = describe(Session(resolved, out, seed, device))
+        session = Session(resolved, out, seed, device)
+        check([session])
+        rows = describe(session)
         print(json.dumps(rows, indent=1) if as_json else plan_table(rows))
         return
     session = stages.run(resolved, out=out, seed=seed, device=device)
@@ -111,10 +114,12 @@ def print_metrics(result: dict[str, Any]) -> None:
 
 def plan_table(rows: list[dict[str, Any]]) -> str:
     """The dry run as text."""
-    lines = [f"{'stage':<10}{'name':<20}{'key':<10}{'cached':<8}{'parameters':>12}{'memory':>10}{'time':>12}"]
-    lines.extend(
+    from interlingua.planner import total
+
+    head = f"{'stage':<10}{'name':<20}{'key':<10}{'cached':<8}{'parameters':>12}{'memory':>10}{'time':>16}"
+    lines = [
         f"{row['stage']:<10}{row['name']:<20}{row['key'][:8]:<10}{'yes' if row['cached'] else 'no':<8}"
-        f"{row['parameters'] or '-':>12}{row['memory'] or '-':>10}{row['time'] or '-':>14}"
+        f"{row['parameters'] or '-':>12}{row['memory'] or '-':>10}{row['time'] or '-':>16}  {row['note']}".rstrip()
         for row in rows
-    )
-    return "\n".join(lines)
+    ]
+    return "\n".join([head, *lines, total(rows)])

@@ -10,6 +10,7 @@ from interlingua.config import Config, FitConfig
 from interlingua.core import ReaderInputs
 from interlingua.errors import ConfigError
 from interlingua.llm.abilities import Abilities
+from interlingua.llm.here import missing
 from interlingua.llm.locate import identity
 from interlingua.llm.models import Precision
 from interlingua.llm.prefix_attention import Place
@@ -17,6 +18,7 @@ from interlingua.llm.prompt_maps import Kind
 from interlingua.llm.sample_choice import Denoise
 from interlingua.llm.template import FOLDER
 from interlingua.llm.towers import Pooling
+from interlingua.missing import Missing
 
 
 class KvPromptConfig(Config):
@@ -112,6 +114,15 @@ class KvPromptConfig(Config):
     """residual: items without a training event are placed at least as high as texts alone would"""
     fit: FitConfig = FitConfig(learning_rate=1e-3, batch_size=32, epochs=3)
     """training (paper: about 7,000 steps; the rest is not known)"""
+
+    def lacks(self) -> list[Missing]:
+        """Packages and the language model."""
+        return super().lacks() + missing(self.model, self.precision, self.lm_weights)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """User vectors, where maps read them."""
+        return frozenset({"users"} if self.injection != "none" and self.maps != "none" else ())
 
 
 def check(config: KvPromptConfig, inputs: ReaderInputs, causal: bool, layers: int, abilities: Abilities) -> None:

@@ -108,11 +108,11 @@ def _place(reference: str) -> tuple[Path | None, str, tuple[str, ...]]:
     if name not in WHEELS:
         return None, reference, (f"local path {reference}: absent", f"wheels ({', '.join(WHEELS)}): no such name")
     package, member = WHEELS[name]
-    found = _wheel_file(package, member)
+    found = wheel_file(package, member)
     return (None, *_on_the_hub(reference, package, HUB[name])) if found is None else (found, "", ())
 
 
-def _wheel_file(package: str, member: str) -> Path | None:
+def wheel_file(package: str, member: str) -> Path | None:
     """Where an installed wheel holds the model; None where it is not installed."""
     try:
         found = Path(str(distribution(package).locate_file(member)))

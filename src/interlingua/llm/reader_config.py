@@ -9,10 +9,12 @@ from pydantic import Field
 from interlingua.config import Config, FitConfig
 from interlingua.core import ReaderInputs
 from interlingua.errors import ConfigError
+from interlingua.llm.here import missing
 from interlingua.llm.locate import identity
 from interlingua.llm.models import Precision
 from interlingua.llm.projector import Kind
 from interlingua.llm.template import FOLDER
+from interlingua.missing import Missing
 
 SEQUENCE = "sequence"
 """the template without words"""
@@ -98,6 +100,16 @@ class SoftPromptConfig(Config):
     """longer titles are cut in prompts and answers"""
     fit: FitConfig = FitConfig(learning_rate=1e-4, beta2=0.98, batch_size=4, epochs=5)
     """training (paper: batches of 4, 5 epochs over the users)"""
+
+    def lacks(self) -> list[Missing]:
+        """Packages and the language model."""
+        return super().lacks() + missing(self.model, self.precision, self.lm_weights)
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """User vectors for the slot ``user``, text latents where they are scored."""
+        users = {"users"} if self.slots.user != "none" else set()
+        return frozenset(users | ({"items_from_text"} if self.inference_latent == "text" else set()))
 
 
 def check(config: SoftPromptConfig, inputs: ReaderInputs) -> None:

@@ -11,19 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from interlingua.component import Component
 from interlingua.core import FloatArray, Side
 from interlingua.errors import ConfigError, DataError
+from interlingua.missing import Missing
 from interlingua.text.cache import EncodeChunk, cached_vectors
 from interlingua.text.fields import TextConfig
 from interlingua.text.health import examine, remedy_for, same_vectors
+from interlingua.text.here import missing
 from interlingua.text.sentence_model import Cutter, SentenceModel, Tokens, identity, locate
 from interlingua.text.table import FrozenRows
 
@@ -45,6 +47,16 @@ class SbertConfig(TextConfig):
     """cut texts after so many tokens (None: the model's own limit)"""
     prompt: str = ""
     """written before every text; some encoders ask for one (e5: ``passage: ``)"""
+
+    def lacks(self) -> list[Missing]:
+        """Packages and the encoder."""
+        return super().lacks() + missing(self.model, self.revision)
+
+    @model_validator(mode="after")
+    def _frozen_options(self) -> Self:
+        if self.trainable and (self.reduce, self.control, self.users) != (None, "none", "none"):
+            raise ValueError("users, reduce and control need frozen vectors: set text.trainable = false")
+        return self
 
 
 def encode_texts(config: SbertConfig, texts: Sequence[str], cache: Path | None = None) -> FloatArray:
@@ -78,6 +90,11 @@ class Sbert(Component):
 
     kind = "text"
     Config = SbertConfig
+
+    @classmethod
+    def makes(cls, config: SbertConfig) -> frozenset[str]:
+        """A table where the encoder is frozen, vectors that change where it learns."""
+        return frozenset({"text.items"}) if config.trainable else FrozenRows.makes(config)
 
     def __init__(
         self,

@@ -56,14 +56,15 @@ def _here(model: str) -> Path | None:
     if Path(model).expanduser().is_dir():
         return Path(model).expanduser()
     wheel = WHEELS.get(model.lower())
-    return None if wheel is None else _in_wheel(wheel)
+    return None if wheel is None else in_wheel(wheel)
 
 
 def _hub_name(model: str) -> str:
     return model if "/" in model else f"sentence-transformers/{model}"
 
 
-def _in_wheel(distribution: str) -> Path | None:
+def in_wheel(distribution: str) -> Path | None:
+    """The folder in which an installed wheel holds an encoder; None where there is none."""
     try:
         listed = files(distribution) or []
     except PackageNotFoundError:

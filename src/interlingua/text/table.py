@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,11 @@ from interlingua.errors import DataError
 
 class FrozenRows(Component):
     """One fixed vector per item, and per user where there are user texts. Has no parameter and no saved state."""
+
+    @classmethod
+    def makes(cls, config: Any) -> frozenset[str]:
+        """Frozen vectors of items, and of users where the options ask for them."""
+        return frozenset({"text.items", "text.table"} | ({"text.users"} if config.users != "none" else set()))
 
     items: Tensor
     users: Tensor | None

@@ -1,0 +1,59 @@
+"""What goes through a training step: tables of vectors, batches of row numbers, and what a backbone makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+FloatArray = npt.NDArray[np.float32]
+Side = Literal["users", "items"]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """One row per user and item, in the order of the interactions that they were made from."""
+
+    users: Tensor | None
+    """(U, D), or None where the backbone keeps no user table (sequence models)."""
+    items: Tensor
+    """(I, D)"""
+    text_items: Tensor | None = None
+    """(I, D) the same space reached from the item's text alone: what an item unseen in training uses."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Row numbers of one training step."""
+
+    users: Tensor
+    """(B,) user rows"""
+    positives: Tensor
+    """(B,) or, with one target per position, (B, L); PAD where there is no target"""
+    negatives: Tensor | None = None
+    """(B,), (B, L) or (B, L, N)"""
+    histories: Tensor | None = None
+    """(B, L) item rows before the targets, oldest first, left-padded with PAD"""
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        moved = {k: v.to(device) for k, v in self.__dict__.items() if v is not None}
+        return Batch(**moved)
+
+    def __len__(self) -> int:
+        return int(self.users.shape[0])
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What a backbone says of one batch."""
+
+    tables: Tables
+    query: Tensor
+    """(B, D) the batch's users"""
+    private: Any = None
+    """SSL views, per-position states: only the same backbone's losses may read it"""

@@ -1,0 +1,132 @@
+"""What is missing is said in one line before anything runs; estimates come from the data at hand; doctor."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.test_docs import interlingua
+
+from interlingua import missing, preflight, stages
+from interlingua import recipe as recipes
+from interlingua.config import FitConfig
+from interlingua.errors import ConfigError
+from interlingua.estimate import BEST_AFTER, Estimator, epochs_of
+from interlingua.planner import describe
+from interlingua.session import Session
+
+SMALL = ("data.options={num_users=60, num_items=40}", "data.filter={min_user=0, min_item=0}")
+
+
+def session(name: str, out: Path, *sets: str) -> Session:
+    return Session(recipes.load(name, [*SMALL, *sets], data="planted"), out)
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    """This machine as if it had not these packages."""
+    real = missing.find_spec
+    monkeypatch.setattr(missing, "find_spec", lambda name: None if name in packages else real(name))
+
+
+def test_one_line_names_everything_of_every_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "sentence_transformers", "transformers", "gguf")
+    with pytest.raises(ConfigError) as caught:
+        stages.run("aligned-mixture", out=tmp_path / "runs", data="planted", sets=SMALL)
+    text = str(caught.value)
+    assert len(text.splitlines()) == 1
+    assert all(name in text for name in ("sentence_transformers", "transformers", "gguf"))
+    assert text.count("pip install") == 1
+    assert not (tmp_path / "runs").exists()  # nothing ran
+
+
+def test_models_and_files_that_are_not_here(tmp_path: Path) -> None:
+    made = session(
+        "aligned-mixture", tmp_path, f"llm.model={tmp_path / 'nothing'}", "text.name=npy", "text.path=gone.npy"
+    )
+    whats = [lack.what for lack in preflight.lacking(made)]
+    assert f"the language model at {tmp_path / 'nothing'}" in whats
+    assert "the file gone.npy (path)" in whats
+
+
+def test_a_hub_model_without_the_hub_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    (lack,) = missing.hub_model("nobody/no-such-model", None, "language model")
+    assert "HF_HUB_OFFLINE" in lack.what
+    assert "downloaded copy" in lack.get
+
+
+def test_data_that_is_nowhere_is_part_of_the_same_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "sentence_transformers")
+    made = Session(recipes.load("rlmrec-con", data="no-such-data"), tmp_path)
+    text = missing.sentence(preflight.lacking(made))
+    assert "no-such-data" in text
+    assert "sentence_transformers" in text
+
+
+def test_a_full_disk_is_seen_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda place: usage(100, 100, 1000))
+    with pytest.raises(ConfigError, match="room on the disk"):
+        preflight.check([session("pop", tmp_path / "deep" / "runs")])
+
+
+def test_finished_stages_need_nothing_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages.run("pop", out=tmp_path, data="planted", sets=SMALL)
+    made = session("pop", tmp_path)
+    monkeypatch.setattr(type(made.recipe.backbone.config), "lacks", lambda self: 1 / 0)  # type: ignore[union-attr]
+    assert preflight.lacking(made) == []
+
+
+def test_epochs_with_early_stopping_have_a_range() -> None:
+    assert epochs_of(FitConfig(epochs=30), 10) == (30, 30, 30)
+    expected, low, high = epochs_of(FitConfig(epochs=1000, patience=5, evaluate_every=2, patience_steps=0), 100)
+    assert expected == BEST_AFTER // 100 + 10
+    assert (low, high) == (12, 1000)
+    assert epochs_of(FitConfig(epochs=1000, patience=1, patience_steps=700), 100)[1] == 1 + 7
+
+
+def test_estimates_count_this_data(tmp_path: Path) -> None:
+    fit = ("backbone.fit.epochs=3", "backbone.fit.patience=null", "backbone.embedding_dim=8")
+    made = session("mf", tmp_path, *fit)
+    rows = {row["stage"]: row for row in describe(made)}
+    real = stages.run(made.recipe, out=tmp_path)
+    train = real.done["train"].card
+    assert rows["train"]["parameters"] == str(train["parameters"]) or rows["train"]["parameters"].endswith("k")
+    steps = math.ceil(len(real.data.split.train) / made.recipe.backbone.config.fit.batch_size)  # type: ignore[union-attr]
+    assert f"{steps:,} steps an epoch" in rows["train"]["note"]
+    assert "60 users" in rows["prepare"]["note"]
+    low, expected, high = rows["train"]["seconds"]
+    assert 0 <= low <= expected <= high
+    again = {row["stage"]: row for row in describe(session("mf", tmp_path, *fit))}
+    assert all(row["cached"] and row["time"] == "0 s" for row in again.values())
+
+
+@pytest.mark.parametrize("name", ["ease", "itemknn", "textknn", "rlmrec-con", "lightgcn"])
+def test_every_kind_of_recipe_gets_estimates(name: str, tmp_path: Path) -> None:
+    lsa = ("text.name=lsa", "text.users=items", "text.reduce=null") if name == "rlmrec-con" else ()
+    found = Estimator(session(name, tmp_path, *lsa)).all()
+    assert all(math.isfinite(one.seconds) and one.memory_bytes > 0 for one in found.values()), found
+
+
+def test_the_dry_run_tells_time_and_range(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sets = [word for one in SMALL for word in ("--set", one)]
+    assert interlingua(["run", "pop", "--data", "planted", "--out", str(tmp_path), "--dry-run", *sets]) == 0
+    out = capsys.readouterr().out
+    assert "in all (" in out.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_doctor_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert interlingua(["doctor", "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert found["packages"]["torch"]
+    assert set(found["extras"]) == {"text", "llm", "api", "serve", "ann", "report"}
+    assert found["datasets"]["planted"] == "generated"
+    assert interlingua(["doctor"]) == 0
+    assert "cores" in capsys.readouterr().out
