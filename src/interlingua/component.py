@@ -1,6 +1,7 @@
 """The parent of everything that a recipe's section can name: options, a version, and what else its numbers hang on.
 
-Before anything runs each says what it needs from the others and what it makes for them. The words are few, and :mod:`interlingua.pairs` compares them:
+Before anything runs each says what it needs from the others and what it makes for them. The words are few;
+:mod:`interlingua.pairs` compares them:
 
 - ``scores``: ranks items. ``items``, ``users``: vectors of items, of users. ``inputs``: what an aligner may change.
 - ``training``: learns by gradient, with batches of its own. ``dot_product``: scores are products of these vectors.
