@@ -1,7 +1,7 @@
 """Prepare -> embed -> train -> align -> read -> evaluate: one function per stage.
 
 A stage's key is the hash of its options, the seed, its parents' keys and the data; a finished key is reused, so one
-trained backbone is the parent of every method. Each seeds *after* its inputs are loaded: its draws follow its key alone.
+trained backbone is the parent of every method. Each seeds *after* its inputs are loaded: draws follow the key alone.
 """
 
 from __future__ import annotations
