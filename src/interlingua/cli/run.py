@@ -59,14 +59,9 @@ def run(
 
     resolved = recipes.load(recipe[0], sets or (), data, trust=trust)
     if dry_run:
-        from interlingua.planner import describe
-        from interlingua.preflight import check
         from interlingua.session import Session
 
-        session = Session(resolved, out, seed, device)
-        check([session])
-        rows = describe(session)
-        print(json.dumps(rows, indent=1) if as_json else plan_table(rows))
+        print(planned(Session(resolved, out, seed, device), as_json))
         return
     session = stages.run(resolved, out=out, seed=seed, device=device)
     result = summary(session)
@@ -110,6 +105,16 @@ def print_metrics(result: dict[str, Any]) -> None:
             low, high = result["intervals"][name].get(metric, (float("nan"), float("nan")))
             table.add_row(metric, f"{value:.4f}", f"{low:.4f} to {high:.4f}")
         console.print(table)
+
+
+def planned(session: Session, as_json: bool) -> str:
+    """The dry run, once everything that it needs is known to be here."""
+    from interlingua.planner import describe
+    from interlingua.preflight import check
+
+    check([session])
+    rows = describe(session)
+    return json.dumps(rows, indent=1) if as_json else plan_table(rows)
 
 
 def plan_table(rows: list[dict[str, Any]]) -> str:
