@@ -95,7 +95,7 @@ def _cost(path: Path, card: dict[str, Any]) -> tuple[float | None, int | None]:
     if not card:
         return None, None
     cards = [card]
-    for folder in card.get("parents", {}).values():
+    for folder in artifact.Artifact(path, card).parents.values():
         with suppress(ArtifactError):  # a parent that was deleted since costs what is not known
             cards.append(artifact.load(path.parent / folder, verify=False).card)
     return sum(float(c["seconds"]) for c in cards), sum(int(c.get("parameters") or 0) for c in cards)
