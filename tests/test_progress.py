@@ -47,14 +47,14 @@ def test_lines_come_at_intervals_with_the_time_that_remains(clock: Clock, capsys
 def test_a_long_step_says_how_far_it_is(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
     with progress.task("train", 2) as shown:
         for step in range(1, 5):
-            clock.now += 3
+            clock.now += 4
             shown.inside(step, 4 if step > 1 else None)
         shown.advance()
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "train: 0/2, 3.0 s elapsed, step 1"
-    assert lines[1] == "train: 0/2, 12 s elapsed, about 12 s left, step 4 of 4"
+    assert lines[0] == "train: 0/2, 4.0 s elapsed, step 1"
+    assert lines[1] == "train: 0/2, 16 s elapsed, about 16 s left, step 4 of 4"
     assert len(lines) == 2
-    assert shown.remaining_s() == pytest.approx(12)
+    assert shown.remaining_s() == pytest.approx(16)
 
 
 def test_short_work_says_nothing(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:

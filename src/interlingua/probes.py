@@ -96,7 +96,7 @@ def alone(backbone: Backbone) -> Joint:
     return Joint(backbone, Aligner(Aligner.Config(), 0, 0))
 
 
-def reader_inputs(data: Prepared, backbone: Backbone, text: FrozenRows | None, latent: int | None) -> ReaderInputs:
+def reader_inputs(data: Prepared, backbone: Backbone, text: Text | None, latent: int | None) -> ReaderInputs:
     """What a reader sees, with vectors that say nothing: random ones of the right shapes."""
     train = data.split.train
     own = backbone.item_table().detach()
@@ -113,6 +113,6 @@ def reader_inputs(data: Prepared, backbone: Backbone, text: FrozenRows | None, l
         base_score=backbone.score,
         base_items=(own, backbone.item_bias()) if "dot_product" in makes else None,
         cold_items=train.item_counts == 0,
-        texts=None if text is None else text.items,
+        texts=text.items if isinstance(text, FrozenRows) else None,
         categories=data.catalogue.items["categories"].to_list(),
     )
