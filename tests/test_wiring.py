@@ -14,8 +14,9 @@ from interlingua import recipe as recipes
 from interlingua import stages
 from interlingua.cascade import Cascade, Shortlist, diversified
 from interlingua.core import Queries
+from interlingua.opening import open_session
 from interlingua.recommender import Recommender
-from interlingua.session import Session, open_session, reader_inputs
+from interlingua.session import Session, reader_inputs
 
 FIT: dict[str, Any] = {"epochs": 2, "batch_size": 64}
 LATENT: dict[str, Any] = {"name": "autoencoder", "latent_dim": 6, "frozen": ["backbone"], "fit": FIT}
