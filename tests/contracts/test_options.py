@@ -80,7 +80,8 @@ BESIDE: dict[str, dict[str, Any]] = {
 """by option, or component.option: what else must be set for the option to show"""
 ELSEWHERE: dict[str, str] = {
     **{f"pretrained.{name}": "backbones/test_pretrained.py" for name in ("items", "item_ids", "users", "user_ids")},
-    "precision": "llm/test_language_models.py",
+    "precision": "llm/test_language_models.py", "revision": "test_keys.py",
+    "characters": "text/test_health.py",
     "user_fields": "test_joint_runs.py", "profiles": "text/test_profiles_in_recipes.py",
     **{f"{name}.model": "llm/test_language_models.py" for name in ("kv-prompt", "soft-prompt")},
 }  # fmt: skip
