@@ -250,7 +250,7 @@ def test_the_pages_give_the_stages_in_the_order_in_which_they_run() -> None:
     from interlingua import recipe as recipes
     from interlingua.plan import make_plan
 
-    order = list(make_plan(recipes.load("a-llmrec", data="planted"), 7))
+    order = list(make_plan(recipes.load("aligned-mixture", data="planted"), 7))
     assert len(order) == 6
     for page in ("README.md", "docs/index.md"):
         text = (ROOT / page).read_text(encoding="utf-8")

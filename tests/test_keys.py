@@ -62,8 +62,8 @@ def recipe(kind: str, name: str, options: dict[str, Any]) -> recipes.Recipe:
     required = {"npy": {"path": "vectors.npy"}, "http": {"base_url": "http://localhost:1"}}
     if kind == "llm":
         options = {"model": "MODEL", **options}
-    if name == "textknn":
-        values["text"] = {"name": "lsa"}
+    if name == "textknn" or (kind == "align" and name != "none"):
+        values["text"] = {"name": "lsa", "users": "items"}
     values[kind] = {"name": name, **required.get(name, {}), **options}
     return recipes.resolve(values, "keys")
 
