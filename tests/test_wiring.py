@@ -14,6 +14,8 @@ from interlingua import recipe as recipes
 from interlingua import stages
 from interlingua.cascade import Cascade, Shortlist, diversified
 from interlingua.core import Queries
+from interlingua.errors import ConfigError
+from interlingua.export import towers
 from interlingua.opening import open_session
 from interlingua.recommender import Recommender
 from interlingua.session import Session, reader_inputs
@@ -173,3 +175,15 @@ def test_lines_of_the_demos_table_follow_its_methods(tmp_path: Path) -> None:
         Path(str(recipe).format(name)).write_text(text + f'[backbone]\nname = "{name}"\n', encoding="utf-8")
     methods = [Method(name, str(recipe).format(name)) for name in ("itemknn", "pop")]
     assert [r.method.label for r in run_methods(methods, out=tmp_path / "runs", seed=3)] == ["itemknn", "pop"]
+
+
+def test_sums_over_neighbours_are_not_taken_for_a_dot_product(tmp_path: Path) -> None:
+    """``textknn`` has vectors, but its variant ``item`` does not score by them."""
+    for variant, dot in (("user", True), ("item", False)):
+        session = ran(tmp_path, backbone={"name": "textknn", "variant": variant}, evaluate={"protocols": ["full"]})
+        assert (reader_inputs(session).base_items is not None) == dot
+        if dot:
+            assert towers(session).items.shape[0] == session.data.split.train.num_items
+        else:
+            with pytest.raises(ConfigError, match="scores by another function than one dot product"):
+                towers(session)

@@ -92,7 +92,8 @@ def towers(session: Session) -> Towers:
 
 def _own(ranker: Any, train: Interactions, stage: str, problem: str) -> Towers:
     """The vectors of a backbone, or of a reader that has such methods."""
-    if not getattr(ranker, "dot_product", True):
+    is_backbone = isinstance(ranker, Backbone)
+    if not ("dot_product" in ranker.makes(ranker.config) if is_backbone else getattr(ranker, "dot_product", True)):
         raise ConfigError(
             f"{problem} another function than one dot product of a user's and an item's vector, so an index over its "
             "vectors would rank differently; choose a run whose backbone scores by a dot product"

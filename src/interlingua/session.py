@@ -202,7 +202,7 @@ def reader_inputs(session: Session) -> ReaderInputs:
     try:
         user_dim = int(backbone.represent(train_events.queries(np.zeros(1, np.int64))).shape[1])
         represent = backbone.represent
-        if backbone.dot_product:
+        if "dot_product" in backbone.makes(backbone.config):
             base_items = backbone.item_table().detach(), backbone.item_bias()
     except NotImplementedError:  # a backbone without user vectors: no user slot
         pass

@@ -252,7 +252,7 @@ def aligned_ranker(session: Session) -> TableRanker:
     Raises:
         ConfigError: the backbone's score is no dot product of vectors, or the aligner makes no item vectors from texts.
     """
-    if not session.backbone.dot_product:
+    if "dot_product" not in session.backbone.makes(session.backbone.config):
         name = "" if session.recipe.backbone is None else session.recipe.backbone.name
         raise ConfigError(
             f"the backbone {name!r} does not score by one dot product, so item vectors made from texts cannot stand in "
