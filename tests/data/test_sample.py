@@ -32,7 +32,9 @@ def test_negatives_are_never_in_the_users_training_events(seed, users, items, ev
     train = world(users, items, events, seed)
     owned = [set(train.history(u).tolist()) for u in range(users)]
     able = np.array([u for u in range(users) if len(owned[u]) < items], np.int64)
-    if not len(able):
+    if len(train) and all(len(owned[u]) == items for u in range(users) if owned[u]):
+        with pytest.raises(DataError, match="every user has all"):
+            Negatives(train)
         return
     drawn = Negatives(train).draw(np.repeat(able, 20), np.random.default_rng(seed), 3)
     assert drawn.shape == (len(able) * 20, 3)
