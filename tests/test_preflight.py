@@ -13,8 +13,11 @@ from tests.test_docs import interlingua
 
 from interlingua import missing, preflight, stages
 from interlingua import recipe as recipes
+from interlingua.cli.run import planned
 from interlingua.config import FitConfig
-from interlingua.errors import ConfigError
+from interlingua.data.planted import generate
+from interlingua.data.prepare import save
+from interlingua.errors import ConfigError, DataError
 from interlingua.estimate import BEST_AFTER, Estimator, epochs_of
 from interlingua.planner import describe
 from interlingua.session import Session
@@ -130,3 +133,20 @@ def test_doctor_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["datasets"]["planted"] == "generated"
     assert interlingua(["doctor"]) == 0
     assert "cores" in capsys.readouterr().out
+
+
+def test_data_that_cannot_be_read_end_a_dry_run_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text("user,item,time\na,x,1\na,y,2\nb,x,3\n", encoding="utf-8")
+    dry = Session(recipes.load("itemknn", ["data.filter.min_user=99"], data=str(path)), tmp_path / "runs", 7, "cpu")
+    with pytest.raises(DataError, match="no events are left"):
+        planned(dry, as_json=False)
+
+
+def test_a_dry_run_says_what_decides_over_a_prepared_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = save(generate(num_users=30, num_items=20, seed=1), tmp_path / "given")
+    dry = Session(recipes.load("itemknn", ["data.filter.min_user=2"], data=str(folder)), tmp_path / "runs", 7, "cpu")
+    planned(dry, as_json=False)
+    said = capsys.readouterr().err
+    assert "--set changes its filter" in said
+    assert "follows this command's --seed" in said

@@ -60,13 +60,19 @@ class Estimator:
         self.data: Prepared
 
     def all(self) -> dict[str, Estimate]:
-        """Stage -> estimate. A stage that cannot be tried says why in its note."""
+        """Stage -> estimate. A stage that cannot be tried says why in its note.
+
+        Raises:
+            InterlinguaError: the data cannot be prepared: then nothing can run, and the run would say the same.
+        """
         out: dict[str, Estimate] = {}
         for kind in self.session.plan:
             before = torch.get_rng_state()
             try:
                 out[kind] = getattr(self, f"_{kind}")()
             except InterlinguaError as error:
+                if kind == "prepare":
+                    raise
                 out[kind] = Estimate(math.nan, math.nan, math.nan, note=f"not estimated: {str(error).splitlines()[0]}")
             finally:
                 torch.set_rng_state(before)

@@ -111,8 +111,11 @@ def planned(session: Session, as_json: bool) -> str:
     """The dry run, once everything that it needs is known to be here."""
     from interlingua.planner import describe
     from interlingua.preflight import check
+    from interlingua.progress import say
 
     check([session])
+    for note in session.recipe.notes:
+        say(note)
     rows = describe(session)
     return json.dumps(rows, indent=1) if as_json else plan_table(rows)
 

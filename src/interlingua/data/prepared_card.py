@@ -46,8 +46,9 @@ def with_card(
         return {"name": name, "split": split, "filter": made, "as_prepared": True}, (note,)
     again = {"split": split, "filter": {k: v for k, v in made.items() if k in HOLDS_STILL}}
     note = (
-        f"{name} is a prepared dataset: --set changes its {', '.join(sorted(said))}; split anew (by its own rule, "
-        f"{protocol}, where that is not among them), and what its filter left out stays out{rest}"
+        f"{name} is a prepared dataset, split as {protocol}: --set changes its {', '.join(sorted(said))}; split anew, "
+        "by its own rule where that is not among them (a random one follows this command's --seed), and what its "
+        f"filter left out stays out{rest}"
     )
     return {"name": name, **merge(again, _tables(said))}, (note,)
 
