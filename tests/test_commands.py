@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Callable
@@ -252,3 +253,13 @@ def test_items_whose_ids_hold_commas_can_be_named(tmp_path: Path, cli: Cli) -> N
     assert code == 2
     assert "--history" in err
     assert "not one line of CSV" in err
+
+
+def test_the_next_command_can_be_pasted(tmp_path: Path, cli: Cli) -> None:
+    out = tmp_path / "my runs [x]"
+    code, text, err = cli("run", "pop", "--data", "planted", "--out", str(out))
+    assert code == 0, err
+    line = next(line for line in text.splitlines() if line.startswith("next: "))
+    command = shlex.split(line.removeprefix("next: "))
+    assert Path(command[2]).parent == out
+    assert cli(*command[1:3], "--history", "")[0] == 0

@@ -76,7 +76,7 @@ def demo(
     write_report(place, page)
     print(f"\nreport: {place}  (opens in a browser, needs no network)")
     print(f"run:    {reader.run}")
-    print(f"next:   interlingua recommend {reader.run} --history {_example(reader)}")
+    print(f"next:   interlingua recommend {shlex.quote(str(reader.run))} --history {_example(reader)}")
     print(f"time:   {duration(time.perf_counter() - started)}")
 
 

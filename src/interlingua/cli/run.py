@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,7 +71,7 @@ def run(
         return
     print_metrics(result)
     print(f"\nrun: {result['run']}")
-    print(f"next: interlingua recommend {result['run']} --history ITEM_ID,ITEM_ID")
+    print(f"next: interlingua recommend {shlex.quote(result['run'])} --history ITEM_ID,ITEM_ID")
 
 
 def summary(session: Session) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def several(
         for name, path in made.runs.items():
             print(f"{name}: {path}")
         if len(made.runs) > 1:
-            print(f"next: interlingua compare {' '.join(map(str, made.runs.values()))}")
+            print(f"next: interlingua compare {shlex.join(map(str, made.runs.values()))}")
     if made.failed:
         lines = "\n".join(f"  {name}: {why}" for name, why in made.failed.items())
         typer.echo(f"error: {len(made.failed)} of {len(names)} recipes did not finish:\n{lines}", err=True)
