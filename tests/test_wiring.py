@@ -187,3 +187,11 @@ def test_sums_over_neighbours_are_not_taken_for_a_dot_product(tmp_path: Path) ->
         else:
             with pytest.raises(ConfigError, match="scores by another function than one dot product"):
                 towers(session)
+
+
+def test_each_protocol_of_a_recipe_is_measured_by_itself(tmp_path: Path) -> None:
+    session = ran(tmp_path, evaluate={"protocols": ["full", "sampled-20"], "max_users": 30})
+    full, sampled = (session.reports[name] for name in ("full", "sampled-20"))
+    assert full.protocol != sampled.protocol
+    assert "sampled" in sampled.protocol
+    assert sampled.metrics["hit@10"] > full.metrics["hit@10"]  # 21 candidates instead of the whole catalogue
