@@ -7,7 +7,7 @@
 Each recipe keeps its own options but for what makes it small: the generated world, tiny language models of the same
 families, three optimiser steps in each of two epochs. Names of weights are not part of a trace, nor those of stages:
 a rename or a move of code must leave every trace as it is. ``movielens-small`` is the real dataset, with the README's
-recipes, real models and all options but the number of steps, of users that are measured, and of the language model's layers.
+recipes, real models, and all options but the numbers of steps, of measured users and of layers of the language model.
 """
 
 from __future__ import annotations
