@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from interlingua.evaluate.svg import Line, Value, bar_chart, line_chart
+from interlingua.report.svg import Line, Value, bar_chart, line_chart
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks/quality/results"

@@ -6,10 +6,10 @@ import torch
 
 pytest.importorskip("usearch")
 
-from interlingua.ann import Ann, AnnConfig
-from interlingua.core import Queries
+from interlingua.data.queries import Queries
 from interlingua.errors import ArtifactError, ConfigError
-from interlingua.topk import recall, top_k
+from interlingua.retrieval.ann import Ann, AnnConfig
+from interlingua.retrieval.topk import recall, top_k
 
 
 @pytest.fixture(name="world", scope="module")

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from interlingua import artifact
 from interlingua.errors import ArtifactError
+from interlingua.storage import artifact
 
 KEY = artifact.content_key({"seed": 1})
 

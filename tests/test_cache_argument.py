@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from interlingua.cache_argument import NAMES, cache_name, cache_of
+from interlingua.lm.cache_argument import NAMES, cache_name, cache_of
 
 SOURCE = Path(__file__).parents[1] / "src" / "interlingua"
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from interlingua import cancel
-from interlingua.cancel import Cancellation, Cancelled, cancellable
+from interlingua.runtime import cancel
+from interlingua.runtime.cancel import Cancellation, Cancelled, cancellable
 from interlingua.serve.queue import BusyError, WorkQueue
 
 
@@ -38,7 +38,7 @@ def test_a_language_model_stops_between_two_tokens(monkeypatch: pytest.MonkeyPat
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "llm"))
     from tiny_models import tiny
 
-    from interlingua.llm.generate import generate
+    from interlingua.lm.generate import generate
 
     lm, ids, wanted, made = tiny("llama"), torch.tensor([[9, 10, 11]]), Cancellation(), []
 

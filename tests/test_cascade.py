@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlingua.cascade import Cascade, Shortlist, diversified, mask_seen, top_items
-from interlingua.core import Queries
+from interlingua.data.queries import Queries
+from interlingua.retrieval.cascade import Cascade, Shortlist, diversified, mask_seen, top_items
 
 
 class Reverse:

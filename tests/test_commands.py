@@ -11,13 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from interlingua import artifact, registry, stages
-from interlingua import recipe as recipes
+from interlingua import registry
 from interlingua.cli.recommend import ids
 from interlingua.config import Config, FitConfig, build
 from interlingua.errors import ArtifactError, ConfigError
-from interlingua.opening import open_session
-from interlingua.recipe import EvaluateConfig
+from interlingua.runs import recipe as recipes
+from interlingua.runs import stages
+from interlingua.runs.opening import open_session
+from interlingua.runs.recipe import EvaluateConfig
+from interlingua.storage import artifact
 
 Answer = tuple[int, str, str]
 Cli = Callable[..., Answer]

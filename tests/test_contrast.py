@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from interlingua import contrast
-from interlingua.contrast import anchors_of, distinct, infonce, log_partition, unit
+from interlingua.nn import contrast
+from interlingua.nn.contrast import anchors_of, distinct, infonce, log_partition, unit
 
 
 def plain(a: torch.Tensor, p: torch.Tensor, c: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -9,8 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from interlingua.core import PAD, Aligner, Backbone, Batch, Encoded, Joint, Queries, TableRanker, Tables
+from interlingua.contracts.aligner import Aligner
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.scorer import TableRanker
 from interlingua.data.interactions import Interactions
+from interlingua.data.queries import PAD, Queries
+from interlingua.training.joint import Joint
 
 histories = st.lists(st.lists(st.integers(0, 9), max_size=7), max_size=6)
 

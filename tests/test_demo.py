@@ -14,8 +14,9 @@ pytest.importorskip("sentence_transformers")
 from tests.llm.tiny_models import build, tokenizer_of
 from tests.text.tiny_sentence_encoder import tiny_encoder
 
-from interlingua import showcase, stages
-from interlingua.side_by_side import Method
+from interlingua.report import demo as showcase
+from interlingua.report.side_by_side import Method
+from interlingua.runs import stages
 
 DATA = """[data]
 name = "planted"

@@ -108,7 +108,7 @@ def shortened(arguments: list[str]) -> list[str]:
     """The same command on small data with little training: the page shows the real one."""
     if arguments[:1] != ["run"] or len(arguments) < 2:
         return arguments
-    from interlingua.recipe import folder as recipes
+    from interlingua.runs.recipe import folder as recipes
 
     named = Path(arguments[1]) if arguments[1].endswith(".toml") else recipes() / f"{arguments[1]}.toml"
     out = list(arguments)
@@ -179,8 +179,8 @@ def check_options(arguments: list[str], where: str) -> None:
     """The command line takes what the page shows: all that is required, nothing unknown; recipes resolve."""
     import typer
 
-    from interlingua import recipe as recipes
     from interlingua.cli.main import app
+    from interlingua.runs import recipe as recipes
 
     command: Any = typer.main.get_command(app)
     parent, rest = None, [word for word in arguments if word != "--debug"]
@@ -227,7 +227,7 @@ def extras_of(recipe: Any) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=ident)
 def test_what_a_block_installs_is_enough_for_what_it_runs(page: Path) -> None:
-    from interlingua import recipe as recipes
+    from interlingua.runs import recipe as recipes
 
     for block in blocks(page.read_text(encoding="utf-8")):
         installed = set(re.findall(r"\w+", " ".join(re.findall(r"pip install [^\n]*\[([\w,]+)\]", block.body))))
@@ -247,8 +247,8 @@ def test_no_page_and_no_message_advises_what_no_index_has() -> None:
 
 
 def test_the_pages_give_the_stages_in_the_order_in_which_they_run() -> None:
-    from interlingua import recipe as recipes
-    from interlingua.plan import make_plan
+    from interlingua.runs import recipe as recipes
+    from interlingua.runs.plan import make_plan
 
     order = list(make_plan(recipes.load("aligned-mixture", data="planted"), 7))
     assert len(order) == 6

@@ -12,9 +12,9 @@ import pytest
 
 import interlingua
 from interlingua.data.prepare import load, prepare, save
-from interlingua.exact_files import column_names, read_parquet
-from interlingua.id_files import read_ids
+from interlingua.storage.exact_files import column_names, read_parquet
 from interlingua.text import npy
+from interlingua.vectors.id_files import read_ids
 
 EVENTS = pl.DataFrame({"user": ["a"] * 4, "item": list("wxyz"), "time": range(4)})
 NAMES = ["data [old]", "star * name", "what?", "{a,b}", "[!x]"]

@@ -9,14 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from interlingua import artifact, stages
-from interlingua.backbones.vector_files import read_vectors
 from interlingua.errors import ConfigError
-from interlingua.export import embed, towers
-from interlingua.opening import open_session
-from interlingua.recipe import resolve
-from interlingua.session import Session
-from interlingua.topk import top_k
+from interlingua.retrieval.topk import top_k
+from interlingua.runs import stages
+from interlingua.runs.export import embed, towers
+from interlingua.runs.opening import open_session
+from interlingua.runs.recipe import resolve
+from interlingua.runs.session import Session
+from interlingua.storage import artifact
+from interlingua.vectors.vector_files import read_vectors
 
 DATA = {"name": "planted", "options": {"num_users": 80, "num_items": 50}}
 QUICK = {"epochs": 2, "patience": None}
@@ -109,7 +110,7 @@ def test_the_folder_has_a_card_and_stands_beside_the_run(run, runs):
 
 def test_an_index_is_written_with_its_recall(run, tmp_path):
     pytest.importorskip("usearch")
-    from interlingua.ann import Ann
+    from interlingua.retrieval.ann import Ann
 
     session = run("sasrec")
     made = embed(session, tmp_path / "vectors", index="usearch")

@@ -18,11 +18,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from interlingua import checkpoint
 from interlingua.config import FitConfig
-from interlingua.core import Batch
+from interlingua.contracts.batch import Batch
 from interlingua.errors import ArtifactError, ConfigError
-from interlingua.fit import derive_seed, fit, fit_best, make_optimizer, seed_all, trainable_state
+from interlingua.training import checkpoint
+from interlingua.training.loop import derive_seed, fit, fit_best, make_optimizer, seed_all, trainable_state
 
 
 class Line(nn.Module):

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlingua.core import Tables
-from interlingua.graph import (
+from interlingua.contracts.batch import Tables
+from interlingua.nn.graph import (
     Graph,
     as_nodes,
     as_tables,

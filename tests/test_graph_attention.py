@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from interlingua.graph import bipartite
-from interlingua.graph_attention import attend
+from interlingua.nn.graph import bipartite
+from interlingua.nn.graph_attention import attend
 
 
 def dense(graph, query, key, value, heads, limit):

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from interlingua.errors import DataError
-from interlingua.id_files import id_name, id_strings, read_ids
+from interlingua.vectors.id_files import id_name, id_strings, read_ids
 
 IDS = ["b", "7", "é", "a"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from interlingua import stages
 from interlingua.errors import ConfigError
 from interlingua.evaluate.result import load_report
+from interlingua.runs import stages
 
 WORLD = (
     "data.options={num_users=150,num_items=80}", "data.filter={}", "data.split=item-cold",

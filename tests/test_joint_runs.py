@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from interlingua import recipe as recipes
-from interlingua import stages
 from interlingua.errors import ConfigError
 from interlingua.evaluate.result import load_report
-from interlingua.opening import open_session
 from interlingua.recommender import Recommender
-from interlingua.session import Session
+from interlingua.runs import recipe as recipes
+from interlingua.runs import stages
+from interlingua.runs.opening import open_session
+from interlingua.runs.session import Session
 
 RECIPE: dict[str, Any] = {
     "data": {"name": "planted", "options": {"num_users": 80, "num_items": 40}},

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from interlingua import contents, registry
-from interlingua import recipe as recipes
-from interlingua.component import Component
+from interlingua import registry
 from interlingua.config import Config
+from interlingua.contracts.component import Component
 from interlingua.errors import ArtifactError, ConfigError
-from interlingua.opening import open_session
-from interlingua.plan import check_present, make_plan, part_fingerprint
+from interlingua.runs import recipe as recipes
+from interlingua.runs.opening import open_session
+from interlingua.runs.plan import check_present, make_plan, part_fingerprint
+from interlingua.storage import contents
 
 KINDS = ("backbone", "text", "align", "llm")
 STAGE = {"backbone": "train", "text": "embed", "align": "align", "llm": "read"}
@@ -131,8 +132,8 @@ def test_no_option_names_something_on_disk_without_saying_so(kind: str, name: st
 
 
 def test_the_text_of_a_shipped_template_is_in_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from interlingua.llm import reader_config
-    from interlingua.llm.template import FOLDER
+    from interlingua.injection import soft_prompt_config as reader_config
+    from interlingua.lm.template import FOLDER
 
     write("model", tmp_path / "MODEL", "x")
     options = {"model": str(tmp_path / "MODEL"), "template": "next-item"}
@@ -218,8 +219,8 @@ def test_a_run_over_another_model_or_template_is_refused_in_words(tmp_path: Path
     pytest.importorskip("transformers")
     from tests.llm.tiny_models import build, tokenizer_of
 
-    from interlingua import stages
-    from interlingua.llm.template import FOLDER
+    from interlingua.lm.template import FOLDER
+    from interlingua.runs import stages
 
     model, template = tmp_path / "lm", tmp_path / "mine.txt"
     build("smollm2").save_pretrained(model)

@@ -78,13 +78,13 @@ def test_imports_point_downward(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "source", "bad"),
     [
-        ("core.py", "from interlingua.stages import run", True),
+        ("core.py", "from interlingua.runs.stages import run", True),
         ("align/x.py", "from interlingua import backbones", True),
         ("align/x.py", "def f():\n    import interlingua.backbones.mf", True),
-        ("backbones/x.py", "from interlingua.fit import fit_best", True),
-        ("backbones/x.py", "if TYPE_CHECKING:\n    from interlingua.fit import Batches", False),
-        ("backbones/x.py", "from interlingua.losses import bpr", False),
-        ("fit.py", "from interlingua.core import Batch", False),
+        ("backbones/x.py", "from interlingua.training.loop import fit_best", True),
+        ("backbones/x.py", "if TYPE_CHECKING:\n    from interlingua.training.loop import Batches", False),
+        ("backbones/x.py", "from interlingua.nn.losses import bpr", False),
+        ("fit.py", "from interlingua.contracts import Batch", False),
         ("evaluate/x.py", "from interlingua.cli.main import main", True),
         ("stray.py", "import numpy", True),
     ],

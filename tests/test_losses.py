@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from interlingua import losses
+from interlingua.nn import losses
 
 
 def test_bpr_by_hand():

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from interlingua import recipe as recipes
 from interlingua import registry
 from interlingua.config import merge, parse_sets, read_toml, to_toml
 from interlingua.data.prepare import DataConfig
 from interlingua.data.splitting import SplitConfig
 from interlingua.errors import ConfigError
+from interlingua.runs import recipe as recipes
 
 SHAPES = ("itemknn", "sasrec", "rlmrec-con", "a-llmrec", "paper/rlmrec/yelp-lightgcn", "paper/a-llmrec/small")
 """recipes that write their nested tables in every way there is: words, inline tables, headings, a parent's"""

@@ -13,10 +13,10 @@ pytest.importorskip("sentence_transformers")
 from tests.llm.tiny_models import build, tokenizer_of
 from tests.text.tiny_sentence_encoder import tiny_encoder
 
-from interlingua import recipe as recipes
-from interlingua import stages
 from interlingua.errors import ConfigError, DataError
 from interlingua.recommender import Recommender
+from interlingua.runs import recipe as recipes
+from interlingua.runs import stages
 
 RECIPE = """
 # A-LLMRec, as small as it gets
@@ -130,7 +130,7 @@ def test_wrong_questions_are_answered_with_what_to_do(run):
 
 
 def test_a_reader_that_orders_a_list_has_no_vectors_to_write(run):
-    from interlingua.export import towers
+    from interlingua.runs.export import towers
 
     with pytest.raises(ConfigError, match="'soft-prompt' orders what another stage retrieved"):
         towers(run)

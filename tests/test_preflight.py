@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 from tests.test_docs import interlingua
 
-from interlingua import missing, preflight, stages
-from interlingua import recipe as recipes
 from interlingua.cli.run import planned
 from interlingua.config import FitConfig
-from interlingua.data.planted import generate
 from interlingua.data.prepare import save
+from interlingua.data.sources.planted import generate
 from interlingua.errors import ConfigError, DataError
-from interlingua.estimate import BEST_AFTER, Estimator, epochs_of
-from interlingua.planner import describe
-from interlingua.session import Session
+from interlingua.runs import preflight, stages
+from interlingua.runs import recipe as recipes
+from interlingua.runs.estimate import BEST_AFTER, Estimator, epochs_of
+from interlingua.runs.planner import describe
+from interlingua.runs.session import Session
+from interlingua.runtime import missing
 
 SMALL = ("data.options={num_users=60, num_items=40}", "data.filter={min_user=0, min_item=0}")
 

@@ -11,11 +11,11 @@ import polars as pl
 import pytest
 
 import interlingua
-from interlingua.data.planted import generate
+from interlingua.data.sources.planted import generate
 from interlingua.errors import ConfigError, InterlinguaError, shown
-from interlingua.neighbours import cosines, nearest
 from interlingua.recommender import Recommender
-from interlingua.session import Session
+from interlingua.runs.neighbours import cosines, nearest
+from interlingua.runs.session import Session
 
 WORLD = generate(num_users=60, num_items=40, seed=5)
 MARK = "a cell of the table"

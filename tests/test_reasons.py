@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from interlingua.llm.influence import Basis, influences
+from interlingua.explain.influence import Basis, influences
 from interlingua.recommender import Recommender
-from interlingua.stages import run
+from interlingua.runs.stages import run
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def test_nothing_that_was_disliked_is_called_liked(
     rated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = recommender(rated, tmp_path, "itemknn")
-    monkeypatch.setattr("interlingua.llm.explain._Said.attempt", lambda *_: "")
+    monkeypatch.setattr("interlingua.explain.explain._Said.attempt", lambda *_: "")
     events = made.session.data.interactions
     assert events.ratings is not None
     liked = disliked_first = 0
@@ -63,7 +63,7 @@ def test_nothing_that_was_disliked_is_called_liked(
 
 def test_a_strangers_history_was_chosen_not_liked(rated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = recommender(rated, tmp_path, "itemknn")
-    monkeypatch.setattr("interlingua.llm.explain._Said.attempt", lambda *_: "")
+    monkeypatch.setattr("interlingua.explain.explain._Said.attempt", lambda *_: "")
     history = [str(item) for item in made.train.item_ids[:4]]
     (best,) = made.recommend(history=history, k=1)
     why = made.explain(best.item_id, history=history)
@@ -86,7 +86,7 @@ def test_fixed_user_vectors_have_no_because(rated: Path, tmp_path: Path) -> None
 
 def test_a_reason_is_made_once(rated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, asked = recommender(rated, tmp_path, "itemknn"), []
-    monkeypatch.setattr("interlingua.llm.explain._Said.attempt", lambda *_: "")
+    monkeypatch.setattr("interlingua.explain.explain._Said.attempt", lambda *_: "")
     ranker = made._retriever[1]
     score = ranker.score
     monkeypatch.setattr(ranker, "score", lambda *given: (asked.append(1), score(*given))[1])

@@ -2,9 +2,9 @@
 
 import pytest
 
-from interlingua import recipe as recipes
 from interlingua.config import to_toml
 from interlingua.errors import ConfigError
+from interlingua.runs import recipe as recipes
 
 
 @pytest.mark.parametrize("name", recipes.shipped())

@@ -11,7 +11,7 @@ from textwrap import dedent
 import pytest
 
 from interlingua import registry
-from interlingua.core import Backbone
+from interlingua.contracts.backbone import Backbone
 from interlingua.errors import ConfigError
 
 
@@ -75,7 +75,7 @@ def test_an_outsiders_class_is_named_by_module_and_class(package: Path) -> None:
     assert found.__name__ == "Mine"
 
 
-@pytest.mark.parametrize("name", ["no_such_module_at_all:Mine", "interlingua.core:Missing"])
+@pytest.mark.parametrize("name", ["no_such_module_at_all:Mine", "interlingua.contracts:Missing"])
 def test_an_import_that_fails_is_a_configuration_error(name: str) -> None:
     with pytest.raises(ConfigError, match=r"cannot import .* named in x\.toml"):
         registry.find("backbone", name, "x.toml")

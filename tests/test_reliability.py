@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from interlingua import artifact, stages
 from interlingua.errors import ArtifactError
-from interlingua.opening import open_session
+from interlingua.runs import stages
+from interlingua.runs.opening import open_session
+from interlingua.storage import artifact
 
 RECIPE = """
 [data]
@@ -47,7 +48,7 @@ def recipe(tmp_path: Path) -> Path:
 def _start(recipe: Path, out: Path) -> subprocess.Popen:
     # checkpoints after every epoch instead of every 20 s, so that a kill lands between two of them
     program = (
-        "import sys, functools, interlingua.stages as s, interlingua.fit as f;"
+        "import sys, functools, interlingua.runs.stages as s, interlingua.training.loop as f;"
         "s.fit_best = functools.partial(f.fit_best, checkpoint_every_s=0.0);"
         "s.run(sys.argv[1], out=sys.argv[2], seed=3)"
     )

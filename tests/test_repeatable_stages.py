@@ -19,9 +19,11 @@ pytest.importorskip("sentence_transformers")
 from tests.llm.tiny_models import build, tokenizer_of
 from tests.text.tiny_sentence_encoder import tiny_encoder
 
-from interlingua import artifact, fit, session, stages
-from interlingua import recipe as recipes
-from interlingua.opening import open_session
+from interlingua.runs import recipe as recipes
+from interlingua.runs import session, stages
+from interlingua.runs.opening import open_session
+from interlingua.storage import artifact
+from interlingua.training import loop as fit
 
 WORLD = {"name": "planted", "options": {"num_users": 60, "num_items": 40}}
 SASREC = {"name": "sasrec", "embedding_dim": 8, "max_history": 10, "dropout": 0.2, "fit": {"epochs": 2}}

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from interlingua import recipe as recipes
-from interlingua import stages
-from interlingua.data.planted import generate
 from interlingua.data.prepare import save
 from interlingua.data.prepared import Prepared, fingerprint
+from interlingua.data.sources.planted import generate
 from interlingua.data.splitting import PARTS
-from interlingua.session import Session
+from interlingua.runs import recipe as recipes
+from interlingua.runs import stages
+from interlingua.runs.session import Session
 
 FIT: dict[str, Any] = {"epochs": 3, "batch_size": 64}
 STOPPED = FIT | {"epochs": 4, "evaluate_every": 1, "patience": 1}

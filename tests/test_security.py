@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 
-from interlingua import artifact, registry, stages
-from interlingua import recipe as recipes
+from interlingua import registry
 from interlingua.errors import ArtifactError, ConfigError
-from interlingua.opening import open_session
 from interlingua.recommender import Recommender
+from interlingua.runs import recipe as recipes
+from interlingua.runs import stages
+from interlingua.runs.opening import open_session
+from interlingua.storage import artifact
 
 RECIPE: dict[str, Any] = {
     "data": {"name": "planted", "options": {"num_users": 40, "num_items": 30}},
@@ -230,7 +232,7 @@ def test_weights_that_lack_something_or_hold_more_are_refused() -> None:
     import torch
     from torch import nn
 
-    from interlingua.checkpoint import load_trained, trainable_state
+    from interlingua.training.checkpoint import load_trained, trainable_state
 
     module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2).requires_grad_(False))
     state = trainable_state(module, copy=True)
@@ -241,7 +243,7 @@ def test_weights_that_lack_something_or_hold_more_are_refused() -> None:
 
 
 def test_everything_is_on_the_disk_before_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from interlingua import durable
+    from interlingua.storage import durable
 
     done: list[str] = []
     own_sync, own_rename = os.fsync, os.replace

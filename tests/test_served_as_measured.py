@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from interlingua import recipe as recipes
-from interlingua import stages
-from interlingua.cascade import mask_seen, top_items
 from interlingua.errors import ConfigError
-from interlingua.export import embed, towers
-from interlingua.opening import open_session
 from interlingua.recommender import Recommender
-from interlingua.session import Session
+from interlingua.retrieval.cascade import mask_seen, top_items
+from interlingua.runs import recipe as recipes
+from interlingua.runs import stages
+from interlingua.runs.export import embed, towers
+from interlingua.runs.opening import open_session
+from interlingua.runs.session import Session
 
 RECIPE: dict[str, Any] = {
     "data": {"name": "planted", "options": {"num_users": 80, "num_items": 60}},

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from interlingua import stages
 from interlingua.errors import ArtifactError, ConfigError
-from interlingua.showcase import pick_users, show_user
-from interlingua.side_by_side import Method, Result, run_methods
+from interlingua.report.demo import pick_users, show_user
+from interlingua.report.side_by_side import Method, Result, run_methods
+from interlingua.runs import stages
 
 METHODS = {"popular": "pop", "near": "itemknn"}
 

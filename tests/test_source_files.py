@@ -2,8 +2,9 @@
 
 import pytest
 
-from interlingua import artifact, recipe, stages
-from interlingua.plan import make_plan, source_fingerprint
+from interlingua.runs import recipe, stages
+from interlingua.runs.plan import make_plan, source_fingerprint
+from interlingua.storage import artifact
 
 
 @pytest.fixture

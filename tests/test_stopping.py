@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import nn
 
-from interlingua.calibrate import kept_where_it_fails
-from interlingua.core import IntArray, Queries
-from interlingua.data.planted import generate
+from interlingua.data.queries import IntArray, Queries
+from interlingua.data.sources.planted import generate
+from interlingua.runs.calibrate import kept_where_it_fails
 
 RUN = (
     "run", "mf", "--data", "planted", "--set", "data.filter={min_user=0, min_item=0}",

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from interlingua import topk
-from interlingua.core import Queries
+from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError, DataError
-from interlingua.topk import GROUP, recall, top_k
+from interlingua.retrieval import topk
+from interlingua.retrieval.topk import GROUP, recall, top_k
 
 
 def slow(queries, items, k, bias=None, seen=None, hidden=None):

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from interlingua import recipe as recipes
-from interlingua import stages
 from interlingua.errors import DataError
-from interlingua.session import Session
+from interlingua.runs import recipe as recipes
+from interlingua.runs import stages
+from interlingua.runs.session import Session
 
 
 def run(out: Path, data: dict[str, Any], backbone: dict[str, Any]) -> Session:

@@ -10,15 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from interlingua import recipe as recipes
-from interlingua import stages
-from interlingua.cascade import Cascade, Shortlist, diversified
-from interlingua.core import Queries
+from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
-from interlingua.export import towers
-from interlingua.opening import open_session
 from interlingua.recommender import Recommender
-from interlingua.session import Session, reader_inputs
+from interlingua.retrieval.cascade import Cascade, Shortlist, diversified
+from interlingua.runs import recipe as recipes
+from interlingua.runs import stages
+from interlingua.runs.export import towers
+from interlingua.runs.opening import open_session
+from interlingua.runs.session import Session, reader_inputs
 
 FIT: dict[str, Any] = {"epochs": 2, "batch_size": 64}
 LATENT: dict[str, Any] = {"name": "autoencoder", "latent_dim": 6, "frozen": ["backbone"], "fit": FIT}
@@ -53,7 +53,7 @@ def test_calibration_asks_what_validation_asks_and_nothing_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[Queries, np.ndarray]] = []
-    from interlingua.llm.soft_prompt import SoftPrompt
+    from interlingua.rankers.soft_prompt import SoftPrompt
 
     monkeypatch.setattr(SoftPrompt, "calibrate", lambda self, queries, targets: asked.append((queries, targets)))
     split = ran(tmp_path, align=LATENT, llm=HEAD).data.split
@@ -159,7 +159,7 @@ def test_without_a_reader_candidates_get_the_retrievers_scores() -> None:
 
 
 def test_the_demo_shows_simple_methods_first_then_the_backbone_ours_and_its_control() -> None:
-    from interlingua.showcase import BACKBONE, CONTROL, DEMO, METHOD
+    from interlingua.report.demo import BACKBONE, CONTROL, DEMO, METHOD
 
     labels = [method.label for method in DEMO]
     assert labels[-3:] == [BACKBONE, METHOD, CONTROL]
@@ -167,7 +167,7 @@ def test_the_demo_shows_simple_methods_first_then_the_backbone_ours_and_its_cont
 
 
 def test_lines_of_the_demos_table_follow_its_methods(tmp_path: Path) -> None:
-    from interlingua.side_by_side import Method, run_methods
+    from interlingua.report.side_by_side import Method, run_methods
 
     recipe = tmp_path / "{}.toml"
     for name in ("pop", "itemknn"):

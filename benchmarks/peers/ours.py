@@ -15,11 +15,13 @@ import torch
 from exchange import Clock
 
 from interlingua import registry
-from interlingua.core import Aligner, Backbone, Joint
+from interlingua.contracts.aligner import Aligner
+from interlingua.contracts.backbone import Backbone
 from interlingua.data.prepare import FilterConfig, SplitConfig, prepare
 from interlingua.data.split import Split
 from interlingua.evaluate.protocol import evaluate
-from interlingua.fit import fit, seed_all
+from interlingua.training.joint import Joint
+from interlingua.training.loop import fit, seed_all
 
 
 def split_of(name: str) -> Split:

@@ -39,7 +39,7 @@ def with_interlingua(items: np.ndarray, queries: np.ndarray, asked: dict[str, An
     import torch
 
     from interlingua import __version__
-    from interlingua.topk import top_k
+    from interlingua.retrieval.topk import top_k
 
     torch.set_num_threads(asked["threads"])
     table, users = torch.from_numpy(items), torch.from_numpy(queries)

@@ -25,13 +25,13 @@ import numpy as np
 import torch
 from controls import NO_HEAD, NO_TEXT, Cell, Sources, name_of, over_seeds, paired
 
-from interlingua import recipe as recipes
-from interlingua import stages
 from interlingua.evaluate.protocol import evaluate
 from interlingua.evaluate.result import load_report
-from interlingua.fit import fit_best
 from interlingua.progress import say
-from interlingua.session import Session
+from interlingua.runs import recipe as recipes
+from interlingua.runs import stages
+from interlingua.runs.session import Session
+from interlingua.training.loop import fit_best
 
 BACKBONE, METHOD, PAPERS = "SASRec", "aligned mixture", "A-LLMRec (paper)"
 NO_LM, SHUFFLED_TEXTS = "llm.lm_weights=none", "text.control=shuffled"

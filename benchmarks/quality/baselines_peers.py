@@ -23,9 +23,9 @@ import torch
 from ours import best, both, card, solve, split_of, train, write, write_data
 from venvs import run_worker
 
-from interlingua.core import Queries
+from interlingua.data.queries import Queries
 from interlingua.data.split import Split
-from interlingua.recipe import load
+from interlingua.runs.recipe import load
 
 NOTE = (
     "Same split, sizes (see options), softmax over all items and Adam 1e-3 for every SASRec unless its name says else; "
@@ -45,7 +45,7 @@ class Transposed:
         self.weights, self.num_items = ease_weights(split.train, l2).T.copy(), split.train.num_items
 
     def score(self, queries: Queries, items: Any = None) -> np.ndarray:
-        from interlingua.backbones.histories import history_matrix, pick
+        from interlingua.nn.histories import history_matrix, pick
 
         return pick(np.asarray(history_matrix(queries, self.num_items) @ self.weights, np.float32), items)
 

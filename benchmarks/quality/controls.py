@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from scipy import stats
 
-from interlingua.core import Queries
+from interlingua.data.queries import Queries
 from interlingua.evaluate.compare import compare, holm
 from interlingua.evaluate.result import at_slice, load_report
-from interlingua.llm import calibration
-from interlingua.llm.mixture import Features, Mixture, features
-from interlingua.session import Session
+from interlingua.injection import calibration
+from interlingua.injection.mixture import Features, Mixture, features
+from interlingua.runs.session import Session
 
 NO_TEXT, NO_HEAD = "dial without text", "sum of parts, no LM"
 """gate and constants beside the backbone alone; backbone and likeness of texts"""

@@ -23,9 +23,9 @@ import numpy as np
 import torch
 
 from interlingua.data.prepare import FilterConfig, SplitConfig, prepare
-from interlingua.llm.genre import evaluate_genres
-from interlingua.llm.models import load
-from interlingua.llm.prompt import compile_template
+from interlingua.explain.genre import evaluate_genres
+from interlingua.lm.models import load
+from interlingua.lm.prompt import compile_template
 
 
 def main() -> None:

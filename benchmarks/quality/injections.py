@@ -30,14 +30,14 @@ import numpy as np
 import torch
 from controls import NO_HEAD, NO_TEXT, Sources
 
-from interlingua import recipe as recipes
-from interlingua import stages
 from interlingua.evaluate.compare import compare, holm
 from interlingua.evaluate.protocol import evaluate
 from interlingua.evaluate.result import load_report
-from interlingua.fit import derive_seed, fit_best
 from interlingua.progress import say
-from interlingua.session import Session
+from interlingua.runs import recipe as recipes
+from interlingua.runs import stages
+from interlingua.runs.session import Session
+from interlingua.training.loop import derive_seed, fit_best
 
 METRICS = ("hit@10", "hit@50", "hit@100", "ndcg@10", "mrr@10")
 SLICED = ("warm items", "cold items")

@@ -28,12 +28,13 @@ from torch import Tensor
 
 from interlingua.align.ridge import Ridge, RidgeConfig
 from interlingua.config import build
-from interlingua.core import Queries, TableRanker
+from interlingua.contracts.scorer import TableRanker
 from interlingua.data.prepare import FilterConfig, Prepared, SplitConfig, prepare
+from interlingua.data.queries import Queries
 from interlingua.evaluate.protocol import evaluate
 from interlingua.progress import say
 from interlingua.registry import find
-from interlingua.text.fields import item_texts
+from interlingua.vectors.fields import item_texts
 
 METRICS = ("recall@20", "ndcg@20")
 PROTOCOLS = ("cold", "full")

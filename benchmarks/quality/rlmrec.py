@@ -34,14 +34,14 @@ from rlmrec_results import (
 )  # fmt: skip
 from safetensors.torch import load_file
 
-from interlingua import recipe as recipes
-from interlingua import stages
 from interlingua.data.prepare import save
 from interlingua.evaluate.protocol import evaluate
 from interlingua.evaluate.result import load_report
-from interlingua.opening import open_session
 from interlingua.progress import say
-from interlingua.session import Session
+from interlingua.runs import recipe as recipes
+from interlingua.runs import stages
+from interlingua.runs.opening import open_session
+from interlingua.runs.session import Session
 
 SIMPLE = {"popularity": "pop", "item kNN (cosine)": "itemknn", "EASE": "ease", "text kNN": "textknn"}
 

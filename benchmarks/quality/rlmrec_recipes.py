@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from interlingua import recipe as recipes
 from interlingua.data.clean import CleanConfig
 from interlingua.data.filter import FilterConfig
 from interlingua.data.prepare import prepare
 from interlingua.data.prepared import Prepared
 from interlingua.data.splitting import SplitConfig
+from interlingua.runs import recipe as recipes
 
 THREE_ONE_ONE = SplitConfig(name="ratio", valid=0.2, test=0.2)
 AS_FILED = CleanConfig(ties="file")

@@ -21,17 +21,18 @@ import torch
 from rlmrec_recipes import SOURCES, SPLIT_SEED, dataset, recipe_of
 from rlmrec_results import METRICS, header, measured, write
 
-from interlingua import recipe as recipes
-from interlingua import stages
 from interlingua.config import FitConfig
-from interlingua.core import Aligner, Joint
+from interlingua.contracts.aligner import Aligner
 from interlingua.data.interactions import Interactions
 from interlingua.data.prepare import save
 from interlingua.data.prepared import Prepared, fingerprint
 from interlingua.data.split import Split, Targets
 from interlingua.evaluate.protocol import evaluate, validation_metrics
-from interlingua.fit import fit_best, seed_all
 from interlingua.progress import say
+from interlingua.runs import recipe as recipes
+from interlingua.runs import stages
+from interlingua.training.joint import Joint
+from interlingua.training.loop import fit_best, seed_all
 
 LEVELS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25)
 METHODS = ("base", "Con", "Gen")

@@ -25,15 +25,18 @@ import torch
 from torch import Tensor
 
 from interlingua.config import FitConfig, build
-from interlingua.core import Aligner, Joint, Queries, Tables
+from interlingua.contracts.aligner import Aligner
+from interlingua.contracts.batch import Tables
 from interlingua.data.interactions import Interactions
 from interlingua.data.prepare import FilterConfig, Prepared, SplitConfig, prepare
+from interlingua.data.queries import Queries
 from interlingua.data.split import Split, Targets
 from interlingua.evaluate.protocol import validation_metrics
-from interlingua.fit import derive_seed, fit_best, seed_all
 from interlingua.progress import say
 from interlingua.registry import find
-from interlingua.text.fields import item_texts
+from interlingua.training.joint import Joint
+from interlingua.training.loop import derive_seed, fit_best, seed_all
+from interlingua.vectors.fields import item_texts
 
 FIELDS = {"movielens-small": ["title", "categories"]}
 PAPER_FIT = {"learning_rate": 1e-4, "beta2": 0.98, "batch_size": 32, "epochs": 10}

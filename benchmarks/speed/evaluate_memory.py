@@ -13,7 +13,7 @@ import time
 import numpy as np
 import torch
 
-from interlingua.core import TableRanker
+from interlingua.contracts.scorer import TableRanker
 from interlingua.data.interactions import Interactions
 from interlingua.data.split import Split, Targets
 from interlingua.evaluate.protocol import evaluate

@@ -31,10 +31,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from interlingua.core import Domain
-from interlingua.llm.models import LanguageModel, load
-from interlingua.llm.prompt import CompiledTemplate, compile_template, embed_prompts
-from interlingua.llm.rank import target_log_likelihood, title_log_likelihood
+from interlingua.data.domain import Domain
+from interlingua.lm.likelihood import target_log_likelihood, title_log_likelihood
+from interlingua.lm.models import LanguageModel, load
+from interlingua.lm.prompt import CompiledTemplate, compile_template, embed_prompts
 
 USER, HISTORY, CANDIDATE = "[UserRep]", "[HistoryEmb]", "[CandidateEmb]"
 MOVIE = Domain("movie", "watch", "watched")
@@ -218,8 +218,8 @@ def encode_texts_per_s(world: World, count: int) -> dict[str, Any]:
     """Our sentence encoding against sentence-transformers' own loop, on titles."""
     from sentence_transformers import SentenceTransformer
 
+    from interlingua.lm.sentence_model import locate
     from interlingua.text.sbert import SbertConfig, encode_texts
-    from interlingua.text.sentence_model import locate
 
     texts = world.titles[:count]
     plain = SentenceTransformer(str(locate("all-minilm-l6-v2").path), device="cpu")

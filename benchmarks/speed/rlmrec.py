@@ -29,17 +29,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interlingua import recipe as recipes
 from interlingua.align.contrastive import Contrastive, ContrastiveConfig
 from interlingua.align.masked import Masked, MaskedConfig
 from interlingua.backbones.lightgcn import LightGcn, LightGcnConfig
 from interlingua.config import FitConfig
-from interlingua.core import Aligner, Batch, Joint
+from interlingua.contracts.aligner import Aligner
+from interlingua.contracts.batch import Batch
 from interlingua.data.interactions import Interactions
 from interlingua.data.split import Split, Targets
 from interlingua.evaluate.protocol import validation_metrics
-from interlingua.text.rows import reduced
-from interlingua.text.table import FrozenRows
+from interlingua.runs import recipe as recipes
+from interlingua.training.joint import Joint
+from interlingua.vectors.frozen import FrozenRows
+from interlingua.vectors.rows import reduced
 
 USERS, ITEMS, PAIRS, WIDTH, BATCH, STEPS, TEXT = 11_000, 9_332, 120_464, 32, 4096, 30, 1536
 FIT = FitConfig(learning_rate=1e-3, batch_size=BATCH)

@@ -12,24 +12,24 @@ __version__ = "0.1.0"
 _HOME = {
     "Interactions": "interlingua.data.interactions",
     "Catalogue": "interlingua.data.catalogue",
-    "Artifact": "interlingua.artifact",
+    "Artifact": "interlingua.storage.artifact",
     "InterlinguaError": "interlingua.errors",
     "prepare": "interlingua.data.prepare",
     "load": "interlingua.recommender",
-    "run": "interlingua.stages",
+    "run": "interlingua.runs.stages",
     "measure": "interlingua.evaluate.protocol:evaluate",
 }
 __all__ = ["__version__", *_HOME]
 
 if TYPE_CHECKING:
-    from interlingua.artifact import Artifact as Artifact
     from interlingua.data.catalogue import Catalogue as Catalogue
     from interlingua.data.interactions import Interactions as Interactions
     from interlingua.data.prepare import prepare as prepare
     from interlingua.errors import InterlinguaError as InterlinguaError
     from interlingua.evaluate.protocol import evaluate as measure  # noqa: F401
     from interlingua.recommender import load as load
-    from interlingua.stages import run as run
+    from interlingua.runs.stages import run as run
+    from interlingua.storage.artifact import Artifact as Artifact
 
 
 def __getattr__(name: str) -> Any:

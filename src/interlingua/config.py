@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from interlingua.errors import ConfigError, shown, unknown
-from interlingua.missing import Missing
+from interlingua.runtime.missing import Missing
 
 
 class Config(BaseModel):
@@ -61,7 +61,7 @@ class Config(BaseModel):
 
     @property
     def needs(self) -> frozenset[str]:
-        """Words (see :mod:`interlingua.component`) that these options ask of the other parts of a recipe."""
+        """Words (see :mod:`interlingua.contracts.component`) that these options ask of the other parts of a recipe."""
         return frozenset()
 
     @model_validator(mode="after")
@@ -96,7 +96,7 @@ class Config(BaseModel):
 
 
 class FitConfig(Config):
-    """How a module is trained by :func:`interlingua.fit.fit_best`."""
+    """How a module is trained by :func:`interlingua.training.loop.fit_best`."""
 
     learning_rate: float = Field(default=1e-3, gt=0)
     """Adam's step size"""

@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import polars as pl
 
-from interlingua import cancel
-from interlingua.answers import Asked, Histories, Recommendation, SimilarItem, SimilarUser, Support
-from interlingua.cascade import Cascade, Shortlist, diversified
-from interlingua.core import Queries, Ranker
+from interlingua.contracts.scorer import Ranker
+from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError, DataError, shown, unknown
 from interlingua.evaluate.ranking import block_size
-from interlingua.opening import open_session
-from interlingua.session import Session
-from interlingua.stages import cascade_of, retriever_of
+from interlingua.retrieval.cascade import Cascade, Shortlist, diversified
+from interlingua.runs.answers import Asked, Histories, Recommendation, SimilarItem, SimilarUser, Support
+from interlingua.runs.opening import open_session
+from interlingua.runs.session import Session
+from interlingua.runs.stages import cascade_of, retriever_of
+from interlingua.runtime import cancel
 
 if TYPE_CHECKING:
-    from interlingua.llm.explain import Explanation
+    from interlingua.explain.explain import Explanation
 
 
 __all__ = ["Recommendation", "Recommender", "SimilarItem", "SimilarUser", "Support", "load"]
@@ -99,7 +100,7 @@ class Recommender:
             rerank: let the language model order what the backbone retrieved, where the run has one.
             exclude: item ids that must not come out.
             diversity: 0: by score alone; more: rather items of different categories, chosen among the best
-                ``max(5 k, evaluate.retrieve)`` (see :func:`interlingua.cascade.diversified`).
+                ``max(5 k, evaluate.retrieve)`` (see :func:`interlingua.retrieval.cascade.diversified`).
             repeat: items that the user has had may come out too (groceries, music).
 
         Returns:
@@ -175,17 +176,17 @@ class Recommender:
         )
 
     def similar_items(self, item: str, k: int = 10) -> list[SimilarItem]:
-        """The ``k`` items most like this one, best first (see :mod:`interlingua.neighbours`)."""
+        """The ``k`` items most like this one, best first (see :mod:`interlingua.runs.neighbours`)."""
         ids, found = self.train.item_ids, self._nearest("items", self.item_row(item), k)
         return [SimilarItem(str(ids[row]), self.titles[row], score) for row, score in found]
 
     def similar_users(self, user: str, k: int = 10) -> list[SimilarUser]:
-        """The ``k`` users most like this one, best first (see :mod:`interlingua.neighbours`)."""
+        """The ``k`` users most like this one, best first (see :mod:`interlingua.runs.neighbours`)."""
         ids = self.train.user_ids
         return [SimilarUser(str(ids[row]), score) for row, score in self._nearest("users", self._user_row(user), k)]
 
     def _nearest(self, side: str, row: int, k: int) -> list[tuple[int, float]]:
-        from interlingua.neighbours import nearest, similar
+        from interlingua.runs.neighbours import nearest, similar
 
         if k < 1:
             raise ConfigError(f"k must be at least 1, got {k}")
@@ -229,7 +230,7 @@ class Recommender:
         rerank: bool = True,
     ) -> list[Explanation[Support]]:
         """:meth:`explain` for several items of one answer: their influences are measured in one go."""
-        from interlingua.llm.explain import Explanation
+        from interlingua.explain.explain import Explanation
 
         query, ids = self.query(user, history), self.train.item_ids
         said = dict(zip(query.history(0).tolist(), query.history_ratings(0).tolist(), strict=True))
@@ -252,7 +253,7 @@ class Recommender:
         self, query: Queries, items: Sequence[int], *, rerank: bool = True
     ) -> list[Explanation[tuple[int, float]]]:
         """:meth:`explain_items` by rows; what was explained lately is not explained anew."""
-        from interlingua.llm.explain import Catalogue, explain_items
+        from interlingua.explain.explain import Catalogue, explain_items
 
         asked = (rerank, tuple(query.users.tolist()), query.items.tobytes())
         found = {item: self._explained[key] for item in items if (key := (*asked, item)) in self._explained}
@@ -303,8 +304,8 @@ class Recommender:
     @cached_property
     def language_model(self) -> Any:
         """The language model that says reasons: the reader's, whole (a reader may score with its first layers only)."""
-        from interlingua.llm.encoder import EncoderModel
-        from interlingua.llm.models import load
+        from interlingua.lm.encoder import EncoderModel
+        from interlingua.lm.models import load
 
         config = self.session.recipe.llm.config if self.session.recipe.llm is not None else None
         # an encoder writes nothing

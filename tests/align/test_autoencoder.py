@@ -13,12 +13,15 @@ from interlingua.align.autoencoder import (
     trained_only,
 )
 from interlingua.config import FitConfig
-from interlingua.core import PAD, Backbone, Batch, Encoded, Joint, Tables
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import Batch, Encoded, Tables
 from interlingua.data.interactions import Interactions
+from interlingua.data.queries import PAD
 from interlingua.errors import ConfigError
-from interlingua.fit import fit_best, seed_all
 from interlingua.text.sbert import Sbert, SbertConfig
-from interlingua.text.table import FrozenRows
+from interlingua.training.joint import Joint
+from interlingua.training.loop import fit_best, seed_all
+from interlingua.vectors.frozen import FrozenRows
 
 
 class Fixed(Backbone):

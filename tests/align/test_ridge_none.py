@@ -6,10 +6,11 @@ import torch
 
 from interlingua.align.none import BackboneAlone
 from interlingua.align.ridge import GRID, Ridge, RidgeConfig, ridge
-from interlingua.core import Aligner, Tables
+from interlingua.contracts.aligner import Aligner
+from interlingua.contracts.batch import Tables
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError, DataError
-from interlingua.text.table import FrozenRows
+from interlingua.vectors.frozen import FrozenRows
 
 
 def problem(n=30, t=5, d=3, seed=0):

@@ -15,11 +15,13 @@ from interlingua.align.kar import Kar, KarConfig
 from interlingua.align.masked import Masked, MaskedConfig
 from interlingua.align.replace import Replace, ReplaceConfig
 from interlingua.backbones.lightgcn import LightGcn, LightGcnConfig
-from interlingua.core import Aligner, Batch, Encoded, Joint, Tables
+from interlingua.contracts.aligner import Aligner
+from interlingua.contracts.batch import Batch, Encoded, Tables
 from interlingua.data.interactions import Interactions
-from interlingua.deploy import deploy, deployed
 from interlingua.errors import ConfigError
-from interlingua.text.table import FrozenRows
+from interlingua.training.deploy import deploy, deployed
+from interlingua.training.joint import Joint
+from interlingua.vectors.frozen import FrozenRows
 
 USERS, ITEMS, WIDTH, TEXT = 5, 7, 4, 6
 

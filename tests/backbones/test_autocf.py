@@ -6,9 +6,9 @@ import torch
 
 from interlingua.backbones.autocf import AutoCf, AutoCfConfig, agreement, draw_seeds, hide, mask
 from interlingua.config import FitConfig, build
-from interlingua.core import Batch, Tables
+from interlingua.contracts.batch import Batch, Tables
 from interlingua.errors import ConfigError
-from interlingua.graph import bipartite
+from interlingua.nn.graph import bipartite
 
 FIT = FitConfig(batch_size=40)
 

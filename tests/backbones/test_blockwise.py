@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from interlingua import progress
-from interlingua.backbones.blockwise import spd_inverse
+from interlingua.nn.blockwise import spd_inverse
 
 
 @pytest.mark.parametrize("block", [1, 7, 32, 60, 100])

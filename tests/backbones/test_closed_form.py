@@ -8,8 +8,9 @@ from safetensors.torch import load, save
 from interlingua.backbones.ease import Ease, EaseConfig
 from interlingua.backbones.itemknn import ItemKnn, ItemKnnConfig
 from interlingua.backbones.pop import Pop, PopConfig
-from interlingua.core import Queries, Ranker
+from interlingua.contracts.scorer import Ranker
 from interlingua.data.interactions import Interactions
+from interlingua.data.queries import Queries
 from interlingua.errors import DataError
 
 MAKERS = {

@@ -7,9 +7,12 @@ from torch.nn import functional
 
 from interlingua.backbones.comirec import ComiRec, ComiRecConfig, attend, fitting, route, squash
 from interlingua.config import Config, FitConfig
-from interlingua.core import PAD, Aligner, Batch, Joint, Queries
+from interlingua.contracts.aligner import Aligner
+from interlingua.contracts.batch import Batch
+from interlingua.data.queries import PAD, Queries
 from interlingua.errors import ConfigError
-from interlingua.fit import fit_best, seed_all
+from interlingua.training.joint import Joint
+from interlingua.training.loop import fit_best, seed_all
 
 KINDS = pytest.mark.parametrize("kind", [{"extraction": "sa"}, {"extraction": "dr"}], ids=["sa", "dr"])
 ALL_KINDS = pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional
 
 from interlingua.backbones.dccf import Dccf, DccfConfig, adaptive
-from interlingua.core import Batch, Tables
-from interlingua.graph import bipartite
+from interlingua.contracts.batch import Batch, Tables
+from interlingua.nn.graph import bipartite
 
 
 def dense_layers(model, ego):

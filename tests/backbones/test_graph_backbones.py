@@ -9,14 +9,15 @@ import pytest
 import torch
 from torch.nn import functional
 
+from interlingua.backbones._parts import view_loss
 from interlingua.backbones.gccf import Gccf, GccfConfig
 from interlingua.backbones.lightgcn import LightGcn, LightGcnConfig
 from interlingua.backbones.sgl import Sgl, SglConfig
 from interlingua.backbones.simgcl import SimGcl, SimGclConfig
-from interlingua.backbones.views import view_loss
-from interlingua.core import Batch, Queries, Tables
+from interlingua.contracts.batch import Batch, Tables
 from interlingua.data.interactions import Interactions
-from interlingua.graph import as_nodes
+from interlingua.data.queries import Queries
+from interlingua.nn.graph import as_nodes
 
 USERS, ITEMS, WIDTH = 6, 8, 4
 

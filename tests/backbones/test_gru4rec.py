@@ -7,10 +7,13 @@ from torch.nn import functional
 
 from interlingua.backbones.gru4rec import Gru4Rec, Gru4RecConfig, bpr_max, top1_max
 from interlingua.config import Config, FitConfig
-from interlingua.core import PAD, Aligner, Batch, Joint, Queries
+from interlingua.contracts.aligner import Aligner
+from interlingua.contracts.batch import Batch
 from interlingua.data.interactions import Interactions
+from interlingua.data.queries import PAD, Queries
 from interlingua.errors import ConfigError
-from interlingua.fit import fit_best, seed_all
+from interlingua.training.joint import Joint
+from interlingua.training.loop import fit_best, seed_all
 
 LOSSES = ["ce", "sampled-ce", "bce", "bpr-max", "top1-max"]
 

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from interlingua.backbones.histories import fold_in
 from interlingua.backbones.mf import Mf, MfConfig
 from interlingua.config import Config, FitConfig
-from interlingua.core import Aligner, Batch, Joint, Queries
-from interlingua.fit import fit_best, seed_all
+from interlingua.contracts.aligner import Aligner
+from interlingua.contracts.batch import Batch
+from interlingua.data.queries import Queries
+from interlingua.nn.histories import fold_in
+from interlingua.training.joint import Joint
+from interlingua.training.loop import fit_best, seed_all
 
 
 @pytest.fixture(name="trained")

@@ -9,9 +9,12 @@ from torch.nn import functional
 from interlingua.backbones import ncf
 from interlingua.backbones.ncf import Ncf, NcfConfig, likeness
 from interlingua.config import Config, FitConfig, build
-from interlingua.core import Aligner, Batch, Joint, Queries
+from interlingua.contracts.aligner import Aligner
+from interlingua.contracts.batch import Batch
+from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
-from interlingua.fit import fit_best, seed_all
+from interlingua.training.joint import Joint
+from interlingua.training.loop import fit_best, seed_all
 
 PARTS = pytest.mark.parametrize("parts", ["neumf", "gmf", "mlp"])
 

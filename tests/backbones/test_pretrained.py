@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from interlingua.backbones.pretrained import Pretrained, PretrainedConfig
-from interlingua.core import Batch, Queries
+from interlingua.contracts.batch import Batch
+from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError, DataError
 
 

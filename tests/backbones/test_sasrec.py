@@ -7,11 +7,14 @@ from torch.nn import functional
 
 from interlingua.backbones.sasrec import SasRec, SasRecConfig
 from interlingua.config import Config, FitConfig
-from interlingua.core import PAD, Aligner, Batch, Joint, Queries
+from interlingua.contracts.aligner import Aligner
+from interlingua.contracts.batch import Batch
 from interlingua.data.interactions import Interactions
-from interlingua.data.sample import last_position_batches
+from interlingua.data.queries import PAD, Queries
 from interlingua.errors import ConfigError
-from interlingua.fit import fit_best, seed_all
+from interlingua.training.batches import last_position_batches
+from interlingua.training.joint import Joint
+from interlingua.training.loop import fit_best, seed_all
 
 
 def cycles(users: int = 80, items: int = 12, length: int = 9, seed: int = 0) -> Interactions:

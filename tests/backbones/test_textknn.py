@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from interlingua.backbones.textknn import TextKnn, TextKnnConfig
-from interlingua.core import Batch, Queries
+from interlingua.contracts.batch import Batch
+from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
 
 

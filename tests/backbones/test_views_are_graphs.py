@@ -14,7 +14,7 @@ from interlingua.backbones.autocf import mask
 from interlingua.backbones.dccf import adaptive
 from interlingua.backbones.sgl import Sgl, SglConfig
 from interlingua.data.interactions import Interactions
-from interlingua.graph import Graph, bipartite, propagate
+from interlingua.nn.graph import Graph, bipartite, propagate
 
 USERS, ITEMS = 25, 20
 SETTINGS = list(product(("edge-drop", "node-drop", "random-walk"), (True, False)))

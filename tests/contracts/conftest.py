@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 from tests.text.fake_server import FakeServer, serving
 
 from interlingua.config import Config, FitConfig, build
-from interlingua.core import Queries
-from interlingua.data.planted import generate
 from interlingua.data.prepared import Prepared
-from interlingua.text.rows import mean_of_items
-from interlingua.text.table import FrozenRows
+from interlingua.data.queries import Queries
+from interlingua.data.sources.planted import generate
+from interlingua.vectors.frozen import FrozenRows
+from interlingua.vectors.rows import mean_of_items
 
 SMALL: dict[str, Any] = {
     "embedding_dim": 16,

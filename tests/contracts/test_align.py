@@ -14,11 +14,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from interlingua import registry
-from interlingua.core import Aligner, Backbone, Joint, Tables
+from interlingua.contracts.aligner import Aligner
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import Tables
 from interlingua.data.prepared import Prepared
-from interlingua.deploy import deploy, deployed
 from interlingua.errors import ConfigError
-from interlingua.fit import fit, fit_best, seed_all, trainable_state
+from interlingua.training.deploy import deploy, deployed
+from interlingua.training.joint import Joint
+from interlingua.training.loop import fit, fit_best, seed_all, trainable_state
 
 NAMES = registry.names("align")
 JOINT = [name for name in NAMES if registry.find("align", name).trains_backbone]

@@ -12,11 +12,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from interlingua import registry
-from interlingua.core import Aligner, Backbone, Batch, Joint, Queries
+from interlingua.contracts.aligner import Aligner
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import Batch
 from interlingua.data.prepared import Prepared
+from interlingua.data.queries import Queries
 from interlingua.errors import InterlinguaError
 from interlingua.evaluate.protocol import evaluate
-from interlingua.fit import fit, fit_best, seed_all, trainable_state
+from interlingua.training.joint import Joint
+from interlingua.training.loop import fit, fit_best, seed_all, trainable_state
 
 NAMES = registry.names("backbone")
 TRAINED = [name for name in NAMES if registry.find("backbone", name).sampling != "none"]

@@ -10,8 +10,8 @@ import pytest
 
 from interlingua import registry
 from interlingua.data.datasets import KNOWN
-from interlingua.data.planted import generate
 from interlingua.data.prepare import load, prepare, save
+from interlingua.data.sources.planted import generate
 from interlingua.errors import InterlinguaError
 
 NAMES = registry.names("data")

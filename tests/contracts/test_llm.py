@@ -12,9 +12,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from interlingua import registry
-from interlingua.core import PAD, Queries, Reader, ReaderInputs
+from interlingua.contracts.ranker import Reader, ReaderInputs
 from interlingua.data.prepared import Prepared
-from interlingua.fit import fit, seed_all, trainable_state
+from interlingua.data.queries import PAD, Queries
+from interlingua.training.loop import fit, seed_all, trainable_state
 
 pytest.importorskip("transformers")
 NAMES = registry.names("llm")

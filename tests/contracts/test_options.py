@@ -20,13 +20,18 @@ from tests.contracts.test_llm import TINY, inputs, model_folder
 
 from interlingua import registry
 from interlingua.config import Config, FitConfig, build
-from interlingua.core import Aligner, Backbone, Joint, Queries, ReaderInputs, Tables
+from interlingua.contracts.aligner import Aligner
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import Tables
+from interlingua.contracts.ranker import ReaderInputs
 from interlingua.data.prepared import Prepared
-from interlingua.deploy import aligner_for, deploy
+from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
-from interlingua.fit import fit, seed_all
-from interlingua.text.fields import item_texts, user_texts
-from interlingua.text.rows import finish_rows
+from interlingua.training.deploy import aligner_for, deploy
+from interlingua.training.joint import Joint
+from interlingua.training.loop import fit, seed_all
+from interlingua.vectors.fields import item_texts, user_texts
+from interlingua.vectors.rows import finish_rows
 
 __all__ = ["inputs", "model_folder"]  # fixtures
 

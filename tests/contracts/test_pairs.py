@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from interlingua import registry
-from interlingua.core import Joint, Tables
+from interlingua.contracts.batch import Tables
 from interlingua.data.prepared import Prepared
-from interlingua.deploy import aligner_for, deployed
-from interlingua.fit import fit, seed_all
+from interlingua.training.deploy import aligner_for, deployed
+from interlingua.training.joint import Joint
+from interlingua.training.loop import fit, seed_all
 
 BACKBONES = [n for n in registry.names("backbone") if registry.find("backbone", n).sampling != "none"]
 ALIGNERS = [n for n in registry.names("align") if "fit" in registry.find("align", n).Config.model_fields]

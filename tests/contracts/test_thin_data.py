@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from interlingua import registry
-from interlingua.core import Aligner, Joint
+from interlingua.contracts.aligner import Aligner
 from interlingua.data.interactions import Interactions
-from interlingua.deploy import aligner_for
 from interlingua.errors import DataError
-from interlingua.fit import fit, fit_best, seed_all
-from interlingua.text.table import FrozenRows
+from interlingua.training.deploy import aligner_for
+from interlingua.training.joint import Joint
+from interlingua.training.loop import fit, fit_best, seed_all
+from interlingua.vectors.frozen import FrozenRows
 
 CLASSES = {name: registry.find("backbone", name) for name in registry.names("backbone")}
 BACKBONES = [name for name, cls in CLASSES.items() if cls.sampling != "none"]

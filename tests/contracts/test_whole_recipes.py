@@ -12,10 +12,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from interlingua import recipe as recipes
-from interlingua import registry, stages
+from interlingua import registry
 from interlingua.config import build
 from interlingua.errors import ConfigError
+from interlingua.runs import recipe as recipes
+from interlingua.runs import stages
 
 pytest.importorskip("transformers")
 BACKBONES = registry.names("backbone")

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interlingua.data.clean import CleanConfig
-from interlingua.data.dates import days_since_1970, read_dates, read_format
+from interlingua.data.files.dates import days_since_1970, read_dates, read_format
 from interlingua.data.prepare import prepare
 from interlingua.errors import ConfigError, DataError
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlingua.data import planted
 from interlingua.data.describe import BAR_WIDTH, bar, describe, gini, head_share, histogram, render
-from interlingua.data.plots import write_plots
 from interlingua.data.prepare import FilterConfig, SplitConfig, prepare
+from interlingua.data.sources import planted
 from interlingua.errors import DataError, MissingExtraError
+from interlingua.report.plots import write_plots
 
 T = 1_500_000_000
 

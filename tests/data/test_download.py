@@ -11,9 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from interlingua.core import Domain
 from interlingua.data.datasets import Dataset, Download
-from interlingua.data.download import fetch
+from interlingua.data.domain import Domain
+from interlingua.data.files.download import fetch
 from interlingua.data.raw import Log
 from interlingua.errors import DataError
 

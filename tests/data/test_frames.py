@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from interlingua.data.clean import CleanConfig
-from interlingua.data.frames import is_frame, to_polars
+from interlingua.data.files.frames import is_frame, to_polars
 from interlingua.data.prepare import prepare
 from interlingua.errors import DataError
 

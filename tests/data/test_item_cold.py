@@ -7,8 +7,8 @@ import pytest
 
 from interlingua.data.interactions import Interactions
 from interlingua.data.item_cold import divided, first_seen_from, fold_of_items
-from interlingua.data.planted import generate
 from interlingua.data.prepare import SplitConfig, load, prepare, save
+from interlingua.data.sources.planted import generate
 from interlingua.errors import DataError
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from interlingua.data.planted import generate
-from interlingua.data.planted_words import THEMES
+from interlingua.data.sources._planted_words import THEMES
+from interlingua.data.sources.planted import generate
 from interlingua.errors import ConfigError
 
 

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 
 from interlingua.config import build
-from interlingua.data import planted
 from interlingua.data.clean import CleanConfig
 from interlingua.data.prepare import DataConfig, FilterConfig, SplitConfig, load, prepare, prepare_config, save
 from interlingua.data.prepared import id_array, is_prepared
+from interlingua.data.sources import planted
 from interlingua.errors import ConfigError, DataError
 
 EVENTS = pl.DataFrame(

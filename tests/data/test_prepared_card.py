@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from interlingua import recipe as recipes
-from interlingua.data.planted import generate
 from interlingua.data.prepare import FilterConfig, SplitConfig, load, prepare, prepare_config, save
-from interlingua.stages import run
+from interlingua.data.sources.planted import generate
+from interlingua.runs import recipe as recipes
+from interlingua.runs.stages import run
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,14 @@ import pytest
 
 import interlingua
 from interlingua import registry
-from interlingua.cascade import Cascade, asked_by
-from interlingua.core import Queries
 from interlingua.data.describe import describe, render
-from interlingua.data.planted import generate
 from interlingua.data.prepare import Prepared
+from interlingua.data.queries import Queries
 from interlingua.data.repeats import MANY, repeat_share
+from interlingua.data.sources.planted import generate
 from interlingua.evaluate.protocol import evaluate, validation_metrics
+from interlingua.evaluate.protocols import asked_by
+from interlingua.retrieval.cascade import Cascade
 
 WORLD = generate(num_users=60, num_items=40, seed=5).interactions
 
@@ -119,8 +120,9 @@ def test_early_stopping_looks_at_what_comes_back() -> None:
 
 def trained(name: str, prepared: Prepared) -> Any:
     """A backbone after one epoch."""
-    from interlingua.core import Aligner, Joint
-    from interlingua.fit import fit_best
+    from interlingua.contracts.aligner import Aligner
+    from interlingua.training.joint import Joint
+    from interlingua.training.loop import fit_best
 
     cls = registry.find("backbone", name)
     fit = {"fit": {"epochs": 1, "batch_size": 64}} if "fit" in cls.Config.model_fields else {}

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from interlingua.data.restricted_pickle import RefusedError, loads, read_pickle
+from interlingua.data.files.restricted_pickle import RefusedError, loads, read_pickle
 from interlingua.errors import DataError
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)

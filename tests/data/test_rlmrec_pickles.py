@@ -15,9 +15,9 @@ import torch
 from interlingua.cli.main import app
 from interlingua.data.prepare import SplitConfig, prepare
 from interlingua.errors import DataError
-from interlingua.recipe import load
-from interlingua.stages import run
-from interlingua.vectors import load_tables
+from interlingua.runs.recipe import load
+from interlingua.runs.stages import run
+from interlingua.vectors.tables import load_tables
 
 USERS, ITEMS, WIDTH = 25, 12, 6
 RNG = np.random.default_rng(1)
@@ -104,7 +104,7 @@ def test_files_that_do_not_fit_say_so(folder: Path, name: str, value: object, wo
 
 @pytest.mark.parametrize("value", [np.ones((3, WIDTH)), np.array([[np.nan] * WIDTH] * ITEMS), "text"])
 def test_vectors_that_do_not_fit_say_so(folder: Path, tmp_path: Path, value: object) -> None:
-    from interlingua.data.rlmrec_pickles import convert
+    from interlingua.data.files.rlmrec_pickles import convert
 
     (folder / "itm_emb_np.pkl").write_bytes(pickle.dumps(value))
     with pytest.raises(DataError, match=r"itm_emb_np|vectors of items"):

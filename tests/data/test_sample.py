@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interlingua.config import FitConfig
-from interlingua.core import PAD
 from interlingua.data.interactions import Interactions
-from interlingua.data.sample import Negatives, last_position_batches, pair_batches, sequence_batches, tiled_windows
+from interlingua.data.queries import PAD
 from interlingua.errors import DataError
+from interlingua.training.batches import Negatives, last_position_batches, pair_batches, sequence_batches, tiled_windows
 
 
 def world(users: int = 12, items: int = 9, events: int = 60, seed: int = 0) -> Interactions:

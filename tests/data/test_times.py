@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from interlingua.data.clean import CleanConfig
+from interlingua.data.files.times import as_seconds
 from interlingua.data.prepare import prepare
 from interlingua.data.raw import Log
-from interlingua.data.times import as_seconds
 
 S = 1_500_000_000
 

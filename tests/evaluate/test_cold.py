@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from interlingua.core import TableRanker
-from interlingua.data.planted import generate
+from interlingua.contracts.scorer import TableRanker
+from interlingua.data.sources.planted import generate
 from interlingua.errors import DataError
 from interlingua.evaluate.protocol import evaluate
 

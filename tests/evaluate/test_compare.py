@@ -11,14 +11,14 @@ from scipy import stats
 from test_protocol import Scores, random_split
 from typer.testing import CliRunner
 
-from interlingua import artifact
 from interlingua.errors import ArtifactError, ConfigError
 from interlingua.evaluate.compare import compare, holm
 from interlingua.evaluate.intervals import bootstrap_means, intervals
 from interlingua.evaluate.protocol import evaluate
 from interlingua.evaluate.result import at_slice, load_report
-from interlingua.evaluate.runs import compare_runs, grouped, load_run
-from interlingua.evaluate.table import p_value, short, to_markdown
+from interlingua.report.table import p_value, short, to_markdown
+from interlingua.runs.reports import compare_runs, grouped, load_run
+from interlingua.storage import artifact
 
 
 def reports(count=2, protocol="full", users=400, **options):
@@ -266,7 +266,7 @@ def test_no_pickle_is_loaded(tmp_path):
 
 def saved(root, name, report, seed=7, recipe=None):
     """A finished evaluate stage, as the pipeline writes it."""
-    from interlingua import artifact
+    from interlingua.storage import artifact
 
     key = artifact.content_key({"name": name, "seed": seed, "recipe": recipe})
     fields = {"seed": seed, "recipe": recipe or {"name": name}}

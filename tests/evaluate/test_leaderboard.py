@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlingua import stages
-from interlingua.data.planted import generate
+from interlingua.data.sources.planted import generate
 from interlingua.errors import ConfigError, InterlinguaError
-from interlingua.evaluate.leaderboard import leaderboards
-from interlingua.evaluate.leaderboard_table import to_markdown
 from interlingua.evaluate.naming import differences, labels, value_words
-from interlingua.evaluate.runs import compare_runs, load_run
-from interlingua.several import on_one_dataset, run_several
-from interlingua.stages import reevaluate
+from interlingua.report.leaderboard_table import to_markdown
+from interlingua.runs import stages
+from interlingua.runs.leaderboard import leaderboards
+from interlingua.runs.reports import compare_runs, load_run
+from interlingua.runs.several import on_one_dataset, run_several
+from interlingua.runs.stages import reevaluate
 
 WORLD = ("data.options={num_users=60, num_items=40}",)
 Answer = tuple[int, str, str]

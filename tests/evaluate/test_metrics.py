@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interlingua.errors import ConfigError
-from interlingua.evaluate.metrics import METRICS, NEVER, Ranks, compute, parse
+from interlingua.evaluate.metrics import METRICS, Ranks, compute, parse
+from interlingua.retrieval.positions import NEVER
 
 # one user: two targets at ranks 1 and 4; another: one at rank 3; a third: one that is never recommended
 HAND = Ranks.of([[1, 4], [3], [NEVER]])

@@ -10,12 +10,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interlingua.core import Queries, TableRanker
+from interlingua.contracts.scorer import TableRanker
 from interlingua.data.interactions import Interactions
+from interlingua.data.queries import Queries
 from interlingua.data.split import Split, Targets
 from interlingua.errors import ConfigError, DataError
-from interlingua.evaluate.metrics import BEYOND, NEVER
 from interlingua.evaluate.protocol import evaluate, parse_protocol, validation_metrics
+from interlingua.retrieval.positions import BEYOND, NEVER
 
 
 class Scores:

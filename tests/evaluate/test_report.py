@@ -12,10 +12,10 @@ import pytest
 from test_protocol import Scores, random_split
 
 from interlingua.errors import ArtifactError, ConfigError
-from interlingua.evaluate.page import Cost, Person, Recommended, ReportPage, from_reports, label, popularity_line
 from interlingua.evaluate.protocol import evaluate
-from interlingua.evaluate.report import to_html, write_report
-from interlingua.evaluate.svg import Line
+from interlingua.report.html import to_html, write_report
+from interlingua.report.page import Cost, Person, Recommended, ReportPage, from_reports, label, popularity_line
+from interlingua.report.svg import Line
 
 METHODS = {"popularity": 2.2, "itemknn": 1.6, "SASRec": 1.0, "no LM (control)": 0.97, "A-LLMRec": 0.9}
 EVIL = '<script>alert("x")</script>'

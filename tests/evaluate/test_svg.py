@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interlingua.evaluate.svg import Line, Value, bar_chart, interval_chart, line_chart, number
+from interlingua.report.svg import Line, Value, bar_chart, interval_chart, line_chart, number
 
 NS = "{http://www.w3.org/2000/svg}"
 

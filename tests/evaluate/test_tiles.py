@@ -6,10 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interlingua.core import Queries, TableRanker
-from interlingua.evaluate import tiles
-from interlingua.evaluate.metrics import BEYOND, NEVER
+from interlingua.contracts.scorer import TableRanker
+from interlingua.data.queries import Queries
 from interlingua.evaluate.ranking import distinct, in_full
+from interlingua.retrieval import tiles
+from interlingua.retrieval.positions import BEYOND, NEVER
 
 
 def drawn(seed, rows, items, dim, biased, *, whole=False):

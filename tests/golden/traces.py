@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from interlingua import recipe as recipes
-from interlingua import stages
 from interlingua.config import read_toml
-from interlingua.environment import versions
+from interlingua.runs import recipe as recipes
+from interlingua.runs import stages
+from interlingua.storage.environment import versions
 
 SEED = 11
 WORLD = {"name": "planted", "options": {"num_users": 60, "num_items": 40}, "split": "leave-one-out"}

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from interlingua.core import Queries
-from interlingua.llm import calibration
-from interlingua.llm.calibration import Block, fit, questions, raise_unseen, rarest, without
-from interlingua.llm.mixture import Mixture, centred
+from interlingua.data.queries import Queries
+from interlingua.injection import calibration
+from interlingua.injection.calibration import Block, fit, questions, raise_unseen, rarest, without
+from interlingua.injection.mixture import Mixture, centred
 
 
 def drawn(seed: int = 1, rows: int = 200, items: int = 30):

@@ -5,14 +5,15 @@ import pytest
 import torch
 from tiny_models import TITLES, tiny
 
-from interlingua.cancel import Cancellation, Cancelled, cancellable
-from interlingua.core import Domain, Queries
+from interlingua.data.domain import Domain
+from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
-from interlingua.llm import explain as explaining
-from interlingua.llm.explain import Catalogue, explain, explain_items
-from interlingua.llm.generate import generate, paper_generate, paper_hit
-from interlingua.llm.influence import Basis, Influence, choose_support, influences
-from interlingua.llm.reasons import likings, named_support, rule_sentence, wording
+from interlingua.explain import explain as explaining
+from interlingua.explain.explain import Catalogue, explain, explain_items
+from interlingua.explain.influence import Basis, Influence, choose_support, influences
+from interlingua.explain.reasons import likings, named_support, rule_sentence, wording
+from interlingua.lm.generate import generate, paper_generate, paper_hit
+from interlingua.runtime.cancel import Cancellation, Cancelled, cancellable
 
 MOVIE = Domain("movie", "watch", "watched")
 HAD = wording(MOVIE, False)

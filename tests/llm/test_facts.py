@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlingua.llm.facts import Evidence, TitleMatcher, hopeless, objections, sentences, spoken
+from interlingua.explain.facts import Evidence, TitleMatcher, hopeless, objections, sentences, spoken
 
 CATALOGUE = [
     "Matrix, The (1999)",

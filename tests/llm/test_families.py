@@ -15,14 +15,14 @@ from tiny_models import build as build_known
 from tiny_models import tiny, tokenizer_of
 
 from interlingua.errors import ConfigError
-from interlingua.llm import probe, probe_store
-from interlingua.llm.abilities import ANY, Abilities
-from interlingua.llm.causal import to_front
-from interlingua.llm.constrain import constrained_search
-from interlingua.llm.generate import generate
-from interlingua.llm.models import hold, load
-from interlingua.llm.rank import target_log_likelihood, title_log_likelihood
-from interlingua.llm.variants import truncated
+from interlingua.lm import probe, probe_store
+from interlingua.lm.abilities import ANY, Abilities
+from interlingua.lm.constrain import constrained_search
+from interlingua.lm.generate import generate
+from interlingua.lm.likelihood import target_log_likelihood, title_log_likelihood
+from interlingua.lm.models import hold, load
+from interlingua.lm.padding import to_front
+from interlingua.lm.variants import truncated
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "language_models.py"
 spec = importlib.util.spec_from_file_location("language_models_benchmark", FILE)

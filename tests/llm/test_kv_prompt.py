@@ -9,13 +9,13 @@ from test_soft_prompt import ITEMS, asked, inputs
 from tiny_models import build, tokenizer_of
 
 from interlingua.config import FitConfig
-from interlingua.core import Queries
+from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
-from interlingua.fit import fit_best, trainable_state
-from interlingua.llm.encoder import load_any
-from interlingua.llm.kv_prompt import KvPrompt
-from interlingua.llm.kv_prompt_config import KvPromptConfig
-from interlingua.llm.prefix_attention import project
+from interlingua.injection.kv_prompt_config import KvPromptConfig
+from interlingua.lm.encoder import load_any
+from interlingua.lm.prefix_attention import project
+from interlingua.rankers.kv_prompt import KvPrompt
+from interlingua.training.loop import fit_best, trainable_state
 
 WAYS = {
     "kv": {},
@@ -158,7 +158,7 @@ def test_item_states_are_stored_with_the_weights_that_made_them(folder, tmp_path
 
 
 def test_the_hard_prompt_alone_is_read_once(folder, monkeypatch):
-    import interlingua.llm.kv_prompt as module
+    import interlingua.rankers.kv_prompt as module
 
     seen = []
     monkeypatch.setattr(module, "plain", lambda *a, of=module.plain: seen.append(len(a[1])) or of(*a))
@@ -209,7 +209,7 @@ def test_noise_is_fixed_for_each_user_and_says_nothing(folder):
 
 
 def test_a_user_and_an_item_that_share_a_batch_by_chance_are_no_negatives(folder, monkeypatch):
-    import interlingua.llm.kv_prompt as module
+    import interlingua.rankers.kv_prompt as module
 
     asked_of = {}
     monkeypatch.setattr(module, "in_batch_bpr", lambda s, a: asked_of.setdefault("allowed", a) is None or s.sum())

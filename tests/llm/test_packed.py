@@ -5,9 +5,10 @@ import torch
 from tiny_models import FAMILIES, build, tiny, tokenizer_of
 from torch.nn import functional
 
-from interlingua.llm import causal, packed
-from interlingua.llm.models import hold
-from interlingua.llm.packed import CausalBlocks, can_pack, packed_states
+from interlingua.lm import packed
+from interlingua.lm import padding as causal
+from interlingua.lm.models import hold
+from interlingua.lm.packed import CausalBlocks, can_pack, packed_states
 
 LENGTHS = (1, 2 * packed.BLOCK + 5, packed.BLOCK, 3)
 

@@ -9,10 +9,10 @@ from tiny_models import FAMILIES, build, tiny, tokenizer_of
 from torch.nn import functional
 
 from interlingua.errors import ConfigError
-from interlingua.llm.encoder import EncoderModel, hold_encoder
-from interlingua.llm.models import hold
-from interlingua.llm.prefix_attention import project, prompted, survey
-from interlingua.llm.towers import pooled, read
+from interlingua.injection.two_tower import pooled, read
+from interlingua.lm.encoder import EncoderModel, hold_encoder
+from interlingua.lm.models import hold
+from interlingua.lm.prefix_attention import project, prompted, survey
 
 ENCODERS = ("bert", "roberta")
 ALL = (*FAMILIES, *ENCODERS)

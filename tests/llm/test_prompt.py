@@ -7,17 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import TITLES, tiny
 
-from interlingua.core import PAD, Domain
+from interlingua.data.domain import Domain
+from interlingua.data.queries import PAD
 from interlingua.errors import ConfigError
-from interlingua.llm.prompt import (
-    CANDIDATE,
-    HISTORY,
-    USER,
-    buckets,
-    compile_template,
-    embed_prompts,
-)
-from interlingua.llm.template import Template, names
+from interlingua.lm.prompt import CANDIDATE, HISTORY, USER, buckets, compile_template, embed_prompts
+from interlingua.lm.template import Template, names
 
 MOVIE = Domain("movie", "watch", "watched")
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from interlingua.llm.prompt_maps import PromptMaps
+from interlingua.injection.prompt_maps import PromptMaps
 
 SCALES = torch.tensor([1.0, 2.0, 4.0])
 

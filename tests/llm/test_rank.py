@@ -7,14 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import FAMILIES, build, tiny, tokenizer_of
 
-from interlingua.llm.causal import last_states, prompt_states, to_front
-from interlingua.llm.models import hold
-from interlingua.llm.rank import (
-    build_tree,
-    run_prefix,
-    target_log_likelihood,
-    title_log_likelihood,
-)
+from interlingua.lm.likelihood import build_tree, run_prefix, target_log_likelihood, title_log_likelihood
+from interlingua.lm.models import hold
+from interlingua.lm.padding import last_states, prompt_states, to_front
 
 
 def prompts(lm, lengths, side="left", seed=0):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from interlingua.llm.retrieval_losses import (
+from interlingua.nn.retrieval_losses import (
     in_batch_bpr,
     in_batch_distillation,
     in_batch_softmax,

@@ -5,7 +5,7 @@ import pytest
 
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError
-from interlingua.llm.sample_choice import allocate, answers, buckets, choose, shares_a_word, similar, words_of
+from interlingua.training.sample_choice import allocate, answers, buckets, choose, shares_a_word, similar, words_of
 
 TITLES = ["The Matrix (1999)", "Matrix Reloaded", "Heat", "The Heat of Night", "Alien 3", "Alien"]
 

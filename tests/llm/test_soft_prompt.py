@@ -8,19 +8,22 @@ import torch
 from tiny_models import TITLES, build, tokenizer_of
 
 from interlingua.config import FitConfig
-from interlingua.core import PAD, Batch, Domain, Queries, ReaderInputs
+from interlingua.contracts.batch import Batch
+from interlingua.contracts.ranker import ReaderInputs
+from interlingua.data.domain import Domain
 from interlingua.data.interactions import Interactions
+from interlingua.data.queries import PAD, Queries
 from interlingua.errors import ConfigError
 from interlingua.evaluate.slices import make_slices
-from interlingua.fit import fit_best, trainable_state
-from interlingua.llm import sequence
-from interlingua.llm.calibration import rarest
-from interlingua.llm.head import choices
-from interlingua.llm.id_vectors import IdVectors
-from interlingua.llm.mixture import TextLikeness
-from interlingua.llm.reader_config import SoftPromptConfig
-from interlingua.llm.soft_prompt import SoftPrompt
-from interlingua.llm.titles import presented
+from interlingua.injection.calibration import rarest
+from interlingua.injection.head import choices
+from interlingua.injection.id_vectors import IdVectors
+from interlingua.injection.mixture import TextLikeness
+from interlingua.injection.soft_prompt_config import SoftPromptConfig
+from interlingua.injection.title_scoring import presented
+from interlingua.lm import history as sequence
+from interlingua.rankers.soft_prompt import SoftPrompt
+from interlingua.training.loop import fit_best, trainable_state
 
 ITEMS, USERS, WIDTH = len(TITLES), 14, 6
 MODES = {

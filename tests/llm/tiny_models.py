@@ -9,7 +9,7 @@ import transformers
 from tokenizers import Tokenizer, decoders, pre_tokenizers, processors, trainers
 from tokenizers import models as token_models
 
-from interlingua.llm.models import LanguageModel, hold
+from interlingua.lm.models import LanguageModel, hold
 
 TITLES = [
     "The Matrix (1999)",

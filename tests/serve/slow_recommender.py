@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from interlingua import cancel
-from interlingua.llm.explain import Explanation
+from interlingua.explain.explain import Explanation
 from interlingua.recommender import Recommender
+from interlingua.runtime import cancel
 
 STEP_S, STEPS = 0.01, 10
 

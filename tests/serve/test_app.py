@@ -8,8 +8,8 @@ pytest.importorskip("fastapi")
 from fastapi.testclient import TestClient
 
 from interlingua.recommender import Recommender
+from interlingua.runs.stages import run
 from interlingua.serve.app import create_app
-from interlingua.stages import run
 
 
 @pytest.fixture(scope="module")

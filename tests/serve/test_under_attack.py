@@ -25,11 +25,11 @@ pytest.importorskip("uvicorn")
 
 from slow_recommender import SlowRecommender
 
+from interlingua.runs.stages import run
 from interlingua.serve.app import create_app
 from interlingua.serve.limits import ServeLimits
 from interlingua.serve.queue import WorkQueue
 from interlingua.serve.server import server_of
-from interlingua.stages import run
 
 LINE = b"POST /v1/recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 

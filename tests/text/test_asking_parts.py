@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from interlingua.core import Domain
+from interlingua.clients.answers import UnusableAnswerError, object_in, profile_of
+from interlingua.clients.asking import run
+from interlingua.clients.completion import Request, Sampling, most_tokens
+from interlingua.clients.ledger import Ledger, Spent
+from interlingua.clients.pace import Limits, Pace, backoff, delay
+from interlingua.clients.prices import Price, price_of, read_prices
+from interlingua.data.domain import Domain
 from interlingua.errors import ArtifactError, ConfigError
-from interlingua.text.answers import UnusableAnswerError, object_in, profile_of
-from interlingua.text.asking import run
-from interlingua.text.completion import Request, Sampling, most_tokens
-from interlingua.text.ledger import Ledger, Spent
-from interlingua.text.pace import Limits, Pace, backoff, delay
-from interlingua.text.prices import Price, price_of, read_prices
-from interlingua.text.prompt_files import prompts_for, shipped
+from interlingua.profiles.prompts import prompts_for, shipped
 
 
 class Clock:

@@ -9,7 +9,7 @@ import pytest
 from tests.text.tiny_sentence_encoder import tiny_encoder
 
 from interlingua.errors import ConfigError
-from interlingua.text.sentence_model import Place, SentenceModel
+from interlingua.lm.sentence_model import Place, SentenceModel
 
 pytest.importorskip("sentence_transformers")
 

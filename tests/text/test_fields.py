@@ -5,7 +5,7 @@ import pytest
 
 from interlingua.data.catalogue import Catalogue
 from interlingua.errors import ConfigError
-from interlingua.text.fields import TextConfig, describe, item_texts
+from interlingua.vectors.fields import TextConfig, describe, item_texts
 
 ITEMS = pl.DataFrame(
     {

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.text.tiny_sentence_encoder import tiny_encoder
 
-from interlingua.text.health import examine, mostly_latin, notes_of, remedy_for, same_vectors
+from interlingua.lm.sentence_model import Cutter, SentenceModel, locate
 from interlingua.text.lsa import Lsa, LsaConfig, pieces
 from interlingua.text.sbert import Sbert, SbertConfig
-from interlingua.text.sentence_model import Cutter, SentenceModel, locate
+from interlingua.vectors.health import examine, mostly_latin, notes_of, remedy_for, same_vectors
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,8 @@ def encoder_place(tmp_path_factory):
 
 
 def test_the_card_of_the_embed_stage_says_it(tmp_path):
-    from interlingua import stages
-    from interlingua.recipe import resolve
+    from interlingua.runs import stages
+    from interlingua.runs.recipe import resolve
 
     recipe = resolve(
         {

@@ -18,18 +18,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interlingua.cli import main as command
+from interlingua.clients.answers import object_in
+from interlingua.clients.asking import ServerError, run
+from interlingua.clients.completion import CallError, Request, Sampling
+from interlingua.clients.endpoint import Endpoint
+from interlingua.clients.pace import Limits, Pace, WaitError
+from interlingua.clients.redact import MASK, PART, Redactor
 from interlingua.config import build
-from interlingua.data.planted import generate
+from interlingua.data.sources.planted import generate
 from interlingua.errors import ConfigError
-from interlingua.text.answers import object_in
-from interlingua.text.asking import ServerError, run
-from interlingua.text.completion import CallError, Request, Sampling
-from interlingua.text.endpoint import Endpoint
+from interlingua.profiles.config import ProfilesConfig
+from interlingua.profiles.write import Job, write
 from interlingua.text.http import HttpConfig, encode_texts
-from interlingua.text.pace import Limits, Pace, WaitError
-from interlingua.text.profile_config import ProfilesConfig
-from interlingua.text.profiles import Job, write
-from interlingua.text.redact import MASK, PART, Redactor
 
 KEY = "sk-Never+Written/anywhere=4711"
 QUICK = {"timeout_s": 5.0, "backoff_s": 0.01, "backoff_max_s": 0.02, "concurrency": 4, "tries": 2}

@@ -9,14 +9,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from interlingua.clients.asking import run
+from interlingua.clients.completion import Answer, CallError, Request, Sampling
+from interlingua.clients.local_model import LocalModel
 from interlingua.config import build
-from interlingua.data.planted import generate
-from interlingua.text.asking import run
-from interlingua.text.completion import Answer, CallError, Request, Sampling
-from interlingua.text.local_model import LocalModel
-from interlingua.text.profile_config import ProfilesConfig
-from interlingua.text.profile_set import load
-from interlingua.text.profiles import Job, write
+from interlingua.data.sources.planted import generate
+from interlingua.profiles.config import ProfilesConfig
+from interlingua.profiles.store import load
+from interlingua.profiles.write import Job, write
 
 FIELDS = ("summarization", "reasoning")
 
@@ -60,7 +60,7 @@ def test_the_shared_beginning_read_once_gives_the_answers_of_the_models_own_loop
     import torch
     from tests.llm.tiny_models import tiny
 
-    from interlingua.text import local_decode
+    from interlingua.clients import local_decode
 
     held = tiny("llama")
     generator = torch.Generator().manual_seed(0)
@@ -111,7 +111,7 @@ def test_a_whole_set_by_a_tiny_model(tmp_path: Path) -> None:
 
 
 def smollm2_profiles(folder: Path, count: int) -> None:
-    from interlingua.llm.models import load as load_model
+    from interlingua.lm.models import load as load_model
 
     world = generate(num_users=max(count, 10), num_items=max(count, 10), seed=5, history=8)
     held = load_model("smollm2-135m", device="cpu")
@@ -131,7 +131,7 @@ def smollm2_profiles(folder: Path, count: int) -> None:
 
 @pytest.mark.models
 def test_smollm2_says_something_about_a_film() -> None:
-    from interlingua.llm.models import load as load_model
+    from interlingua.lm.models import load as load_model
 
     held = load_model("smollm2-135m", device="cpu")
     model = LocalModel(held.model, held.tokenizer, name=held.name, revision=held.revision)

@@ -17,18 +17,18 @@ import polars as pl
 import pytest
 from fake_server import GOOD, FakeServer, profile_for, serving
 
+from interlingua.clients.asking import ServerError
+from interlingua.clients.endpoint import Endpoint
 from interlingua.config import build
-from interlingua.data.planted import generate
 from interlingua.data.prepare import SplitConfig, prepare
 from interlingua.data.prepared import Prepared
+from interlingua.data.sources.planted import generate
 from interlingua.errors import ConfigError, DataError
-from interlingua.text.asking import ServerError
-from interlingua.text.endpoint import Endpoint
-from interlingua.text.profile_config import ProfilesConfig
-from interlingua.text.profile_estimate import estimate
-from interlingua.text.profile_inputs import Inputs, read_reviews
-from interlingua.text.profile_set import load
-from interlingua.text.profiles import Job, write
+from interlingua.profiles.config import ProfilesConfig
+from interlingua.profiles.estimate import estimate
+from interlingua.profiles.inputs import Inputs, read_reviews
+from interlingua.profiles.store import load
+from interlingua.profiles.write import Job, write
 
 KEY = "sk-never-written-anywhere-4711"
 PRICES = {"models": {"fake": {"input": 10.0, "output": 20.0}}}

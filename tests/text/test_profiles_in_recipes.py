@@ -9,19 +9,19 @@ import pytest
 import torch
 from fake_server import FakeServer, serving
 
+from interlingua.clients.endpoint import Endpoint
 from interlingua.config import build
 from interlingua.data.prepare import prepare_config
 from interlingua.errors import DataError
-from interlingua.plan import make_plan
-from interlingua.recipe import Recipe, load
-from interlingua.stages import run
-from interlingua.text.endpoint import Endpoint
+from interlingua.profiles.config import ProfilesConfig
+from interlingua.profiles.store import ProfileSet, Row, save
+from interlingua.profiles.store import load as load_profiles
+from interlingua.profiles.write import Job, write
+from interlingua.runs.plan import make_plan
+from interlingua.runs.recipe import Recipe, load
+from interlingua.runs.stages import run
 from interlingua.text.lsa import Lsa, LsaConfig
-from interlingua.text.profile_config import ProfilesConfig
-from interlingua.text.profile_set import ProfileSet, Row, save
-from interlingua.text.profile_set import load as load_profiles
-from interlingua.text.profiles import Job, write
-from interlingua.vectors import load_tables
+from interlingua.vectors.tables import load_tables
 
 SETS = (
     "data.options.num_users=30", "data.options.num_items=24", "backbone.fit.epochs=1", "text.users=texts",

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from interlingua.core import Tables
+from interlingua.contracts.batch import Tables
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError
-from interlingua.text.fields import TextConfig
-from interlingua.text.rows import controlled, finish_rows, mean_of_items, reduced
+from interlingua.vectors.fields import TextConfig
+from interlingua.vectors.rows import controlled, finish_rows, mean_of_items, reduced
 
 
 @pytest.fixture

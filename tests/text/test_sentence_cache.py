@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from interlingua.core import Text
+from interlingua.contracts.text import Text
 from interlingua.errors import ConfigError, DataError
-from interlingua.text import cache as cache_module
-from interlingua.text.cache import cached_vectors, texts_hash, user_cache
+from interlingua.lm.sentence_model import SentenceModel, buckets, locate
 from interlingua.text.sbert import Sbert, SbertConfig, encode_texts
-from interlingua.text.sentence_model import SentenceModel, buckets, locate
+from interlingua.vectors import cache as cache_module
+from interlingua.vectors.cache import cached_vectors, texts_hash, user_cache
 
 TEXTS = ["a river in space", "", "love", "robot war " * 200, "日本 🎬 ünïcode", "a river in space", "\ud83d alone"]
 

@@ -30,10 +30,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from interlingua.config import Config, FitConfig
-from interlingua.core import PAD, Aligner, Backbone, Batch, Encode, Encoded, Tables, Text
+from interlingua.contracts.aligner import Aligner, Encode
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.text import Text
 from interlingua.data.interactions import Interactions
-from interlingua.data.sample import Negatives, last_position_batches
+from interlingua.data.queries import PAD
 from interlingua.errors import ConfigError
+from interlingua.training.batches import Negatives, last_position_batches
 
 Activation = Literal["sigmoid", "none"]
 MAX_HISTORY = 50
@@ -72,12 +76,12 @@ class Autoencoder(Aligner):
 
     @classmethod
     def needs(cls, config: Any) -> frozenset[str]:
-        """See :class:`interlingua.component.Component`."""
+        """See :class:`interlingua.contracts.component.Component`."""
         return super().needs(config) | {"text.items"}
 
     @classmethod
     def makes(cls, config: Any) -> frozenset[str]:
-        """See :class:`interlingua.component.Component`."""
+        """See :class:`interlingua.contracts.component.Component`."""
         return frozenset({"items_from_text"})
 
     def __init__(self, config: AutoencoderConfig, backbone_dim: int, text_dim: int) -> None:

@@ -23,10 +23,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from interlingua.align.profile_map import has_users, need_users, needed, present, profile_map, typical_length
+from interlingua.align._parts import has_users, need_users, needed, present, profile_map, typical_length
 from interlingua.config import Config, FitConfig
-from interlingua.contrast import anchors_of, distinct, gather, infonce
-from interlingua.core import Aligner, Batch, Encode, Encoded, Tables, Text
+from interlingua.contracts.aligner import Aligner, Encode
+from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.text import Text
+from interlingua.nn.contrast import anchors_of, distinct, gather, infonce
 
 
 class ContrastiveConfig(Config):
@@ -55,12 +57,12 @@ class Contrastive(Aligner):
 
     @classmethod
     def needs(cls, config: Any) -> frozenset[str]:
-        """See :class:`interlingua.component.Component`."""
+        """See :class:`interlingua.contracts.component.Component`."""
         return super().needs(config) | {"text.items", "text.user_table"}
 
     @classmethod
     def makes(cls, config: Any) -> frozenset[str]:
-        """See :class:`interlingua.component.Component`."""
+        """See :class:`interlingua.contracts.component.Component`."""
         return frozenset({"items_from_text"})
 
     def __init__(self, config: ContrastiveConfig, backbone_dim: int, text_dim: int) -> None:

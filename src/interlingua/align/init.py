@@ -17,9 +17,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from interlingua.align.profile_map import has_users, needed
+from interlingua.align._parts import has_users, needed
 from interlingua.config import Config, FitConfig
-from interlingua.core import Aligner, Backbone, Text
+from interlingua.contracts.aligner import Aligner
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.text import Text
 from interlingua.errors import ConfigError
 
 
@@ -42,7 +44,7 @@ class Init(Aligner):
 
     @classmethod
     def needs(cls, config: Any) -> frozenset[str]:
-        """See :class:`interlingua.component.Component`."""
+        """See :class:`interlingua.contracts.component.Component`."""
         return super().needs(config) | {"text.items"}
 
     @torch.no_grad()

@@ -18,9 +18,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from interlingua.align.profile_map import need_users, needed
+from interlingua.align._parts import need_users, needed
 from interlingua.config import Config, FitConfig
-from interlingua.core import Aligner, Backbone, Batch, Encode, Encoded, Tables, Text
+from interlingua.contracts.aligner import Aligner, Encode
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.text import Text
 
 
 class KarConfig(Config):
@@ -45,7 +48,7 @@ class Kar(Aligner):
 
     @classmethod
     def needs(cls, config: Any) -> frozenset[str]:
-        """See :class:`interlingua.component.Component`."""
+        """See :class:`interlingua.contracts.component.Component`."""
         return super().needs(config) | {"text.items", "text.user_table"}
 
     def __init__(self, config: KarConfig, backbone_dim: int, text_dim: int) -> None:

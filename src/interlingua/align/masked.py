@@ -22,10 +22,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from interlingua.align.profile_map import need_users, needed, profile_map
+from interlingua.align._parts import need_users, needed, profile_map
 from interlingua.config import Config, FitConfig
-from interlingua.contrast import chosen, gather, infonce
-from interlingua.core import PAD, Aligner, Backbone, Batch, Encode, Encoded, Tables, Text
+from interlingua.contracts.aligner import Aligner, Encode
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.text import Text
+from interlingua.data.queries import PAD
+from interlingua.nn.contrast import chosen, gather, infonce
 
 
 class MaskedConfig(Config):
@@ -51,7 +55,7 @@ class Masked(Aligner):
 
     @classmethod
     def needs(cls, config: Any) -> frozenset[str]:
-        """See :class:`interlingua.component.Component`."""
+        """See :class:`interlingua.contracts.component.Component`."""
         return super().needs(config) | {"text.items", "text.user_table"}
 
     def __init__(self, config: MaskedConfig, backbone_dim: int, text_dim: int) -> None:

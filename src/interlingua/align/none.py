@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from interlingua.core import Aligner, Backbone, Text
+from interlingua.contracts.aligner import Aligner
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.text import Text
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError
 
 
 class BackboneAlone(Aligner):
-    """The aligner ``none``: what :class:`interlingua.core.Aligner` does by itself; there is nothing to train."""
+    """The aligner ``none``: what :class:`interlingua.contracts.aligner.Aligner` does by itself; there is nothing to train."""
 
     def solve(self, backbone: Backbone, text: Text | None, train: Interactions) -> None:
         """Nothing.

@@ -15,9 +15,12 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from interlingua.align.profile_map import need_users, needed, profile_map
+from interlingua.align._parts import need_users, needed, profile_map
 from interlingua.config import Config, FitConfig
-from interlingua.core import Aligner, Backbone, Batch, Encode, Encoded, Tables, Text
+from interlingua.contracts.aligner import Aligner, Encode
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.text import Text
 
 
 class ReplaceConfig(Config):
@@ -40,7 +43,7 @@ class Replace(Aligner):
 
     @classmethod
     def needs(cls, config: Any) -> frozenset[str]:
-        """See :class:`interlingua.component.Component`."""
+        """See :class:`interlingua.contracts.component.Component`."""
         own = {"text.items"} | ({"text.user_table"} if config.users else set())
         return super().needs(config) | own
 

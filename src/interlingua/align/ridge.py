@@ -16,7 +16,10 @@ from pydantic import Field
 from torch import Tensor
 
 from interlingua.config import Config
-from interlingua.core import Aligner, Backbone, Tables, Text
+from interlingua.contracts.aligner import Aligner
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import Tables
+from interlingua.contracts.text import Text
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError, DataError
 
@@ -47,12 +50,12 @@ class Ridge(Aligner):
 
     @classmethod
     def needs(cls, config: Any) -> frozenset[str]:
-        """See :class:`interlingua.component.Component`."""
+        """See :class:`interlingua.contracts.component.Component`."""
         return super().needs(config) | {"text.items"}
 
     @classmethod
     def makes(cls, config: Any) -> frozenset[str]:
-        """See :class:`interlingua.component.Component`."""
+        """See :class:`interlingua.contracts.component.Component`."""
         return frozenset({"items_from_text"})
 
     def __init__(self, config: RidgeConfig, backbone_dim: int, text_dim: int) -> None:

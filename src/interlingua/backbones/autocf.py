@@ -35,11 +35,11 @@ from torch.nn import functional
 
 from interlingua.backbones.lightgcn import LightGcn
 from interlingua.config import Config, FitConfig
-from interlingua.contrast import chosen, distinct, gather, log_partition
-from interlingua.core import Batch, Encoded, Tables
+from interlingua.contracts.batch import Batch, Encoded, Tables
 from interlingua.data.interactions import Interactions
-from interlingua.graph import Graph, as_nodes, as_tables, propagate, random_graph, symmetric_weights
-from interlingua.graph_attention import attend
+from interlingua.nn.contrast import chosen, distinct, gather, log_partition
+from interlingua.nn.graph import Graph, as_nodes, as_tables, propagate, random_graph, symmetric_weights
+from interlingua.nn.graph_attention import attend
 
 LOGIT_LIMIT = 10.0
 """attention logits are cut off here, as the authors' code does"""

@@ -3,7 +3,7 @@
 arXiv 2005.09347. Interests come from the history's item vectors by dynamic routing (ComiRec-DR, algorithm 1) or by
 self-attention (ComiRec-SA). Training: softmax over sampled items, on the one interest that scores the target highest.
 Serving: the maximum over interests. The paper's controllable aggregation (algorithm 2), which also wants items of
-different categories, chooses among what any model retrieved: :func:`interlingua.cascade.diversified`,
+different categories, chooses among what any model retrieved: :func:`interlingua.retrieval.cascade.diversified`,
 ``interlingua recommend --diversity``.
 
 Shape key: B rows, L positions, K interests, D width, I items, N negatives.
@@ -29,12 +29,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interlingua import losses
 from interlingua.config import Config, FitConfig
-from interlingua.core import PAD, Backbone, Batch, Encoded, FloatArray, IntArray, Queries, Tables
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import Batch, Encoded, FloatArray, Tables
 from interlingua.data.interactions import Interactions
-from interlingua.data.sample import Negatives, last_position_batches
+from interlingua.data.queries import PAD, IntArray, Queries
 from interlingua.errors import ConfigError
+from interlingua.nn import losses
+from interlingua.training.batches import Negatives, last_position_batches
 
 QUERY_ROWS = 256
 """histories turned into interests at once when scoring"""
@@ -157,7 +159,7 @@ class ComiRec(Backbone):
 
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """The maximum over interests of their dot products with the items (see :class:`interlingua.core.Ranker`)."""
+        """The maximum over interests of their dot products with the items (see :class:`interlingua.contracts.scorer.Ranker`)."""
         table = self.item_table()
         width = self.num_items if items is None else np.asarray(items).shape[1]
         out = np.empty((len(queries), width), np.float32)

@@ -29,10 +29,10 @@ from torch.nn import functional
 
 from interlingua.backbones.lightgcn import LightGcn, LightGcnConfig
 from interlingua.config import Config, FitConfig
-from interlingua.contrast import chosen, distinct, gather, infonce
-from interlingua.core import Batch, Encoded, Tables
+from interlingua.contracts.batch import Batch, Encoded, Tables
 from interlingua.data.interactions import Interactions
-from interlingua.graph import Graph, as_nodes, as_tables, edge_dot, propagate
+from interlingua.nn.contrast import chosen, distinct, gather, infonce
+from interlingua.nn.graph import Graph, as_nodes, as_tables, edge_dot, propagate
 
 
 class DccfConfig(LightGcnConfig):

@@ -15,12 +15,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from interlingua.backbones.blockwise import spd_inverse
-from interlingua.backbones.histories import history_matrix, pick, weighted_sum
 from interlingua.config import Config
-from interlingua.core import Backbone, FloatArray, IntArray, Queries, Text
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import FloatArray
+from interlingua.contracts.text import Text
 from interlingua.data.interactions import Interactions
+from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import DataError
+from interlingua.nn.blockwise import spd_inverse
+from interlingua.nn.histories import history_matrix, pick, weighted_sum
 
 MOST_ITEMS = 40_000
 """beyond this the (I, I) weights alone exceed 6 GB"""

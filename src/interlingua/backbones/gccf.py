@@ -18,9 +18,9 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from interlingua.backbones.lightgcn import LightGcn, LightGcnConfig
-from interlingua.core import Tables
+from interlingua.contracts.batch import Tables
 from interlingua.data.interactions import Interactions
-from interlingua.graph import as_nodes, as_tables, propagate
+from interlingua.nn.graph import as_nodes, as_tables, propagate
 
 
 class GccfConfig(LightGcnConfig):

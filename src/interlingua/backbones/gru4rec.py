@@ -27,12 +27,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interlingua import losses
-from interlingua.backbones.next_item import next_item_batches, pair_scores, with_targets
 from interlingua.config import Config, FitConfig
-from interlingua.core import PAD, Backbone, Batch, Encoded, Queries, Tables
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import Batch, Encoded, Tables
 from interlingua.data.interactions import Interactions
+from interlingua.data.queries import PAD, Queries
 from interlingua.errors import ConfigError
+from interlingua.nn import losses
+from interlingua.training.next_item import next_item_batches, pair_scores, with_targets
 
 QUERY_ROWS = 256
 """histories read at once when scoring, sorted by length"""
@@ -60,7 +62,7 @@ class Gru4RecConfig(Config):
     long: Literal["truncate", "window"] = "window"
     """histories longer than ``max_history``: train their last part, or all of it in stretches"""
     equal: Literal["rows", "targets"] = "rows"
-    """what batches hold equally many of, see :func:`interlingua.data.sample.sequence_batches`"""
+    """what batches hold equally many of, see :func:`interlingua.training.batches.sequence_batches`"""
     fit: FitConfig = FitConfig(learning_rate=1e-3, batch_size=32, epochs=100, patience=5)
     """training"""
 

@@ -17,10 +17,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from interlingua.backbones.histories import history_matrix, pick, top_rows
 from interlingua.config import Config
-from interlingua.core import Backbone, FloatArray, IntArray, Queries, Text
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import FloatArray
+from interlingua.contracts.text import Text
 from interlingua.data.interactions import Interactions
+from interlingua.data.queries import IntArray, Queries
+from interlingua.nn.histories import history_matrix, pick, top_rows
 
 BLOCK = 1024
 """items whose similarities are held at once"""

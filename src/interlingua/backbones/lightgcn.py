@@ -23,14 +23,16 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from interlingua import losses
-from interlingua.backbones.histories import fold_in
 from interlingua.config import Config, FitConfig
-from interlingua.contrast import gather, unit
-from interlingua.core import Backbone, Batch, Encoded, Queries, Tables
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import Batch, Encoded, Tables
 from interlingua.data.interactions import Interactions
-from interlingua.data.sample import Negatives, pair_batches
-from interlingua.graph import as_nodes, as_tables, bipartite, drop_edges, propagate
+from interlingua.data.queries import Queries
+from interlingua.nn import losses
+from interlingua.nn.contrast import gather, unit
+from interlingua.nn.graph import as_nodes, as_tables, bipartite, drop_edges, propagate
+from interlingua.nn.histories import fold_in
+from interlingua.training.batches import Negatives, pair_batches
 
 
 class LightGcnConfig(Config):

@@ -14,12 +14,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interlingua import losses
-from interlingua.backbones.histories import fold_in
 from interlingua.config import Config, FitConfig
-from interlingua.core import Backbone, Batch, Encoded, Queries, Tables
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import Batch, Encoded, Tables
 from interlingua.data.interactions import Interactions
-from interlingua.data.sample import Negatives, pair_batches
+from interlingua.data.queries import Queries
+from interlingua.nn import losses
+from interlingua.nn.histories import fold_in
+from interlingua.training.batches import Negatives, pair_batches
 
 
 class MfConfig(Config):

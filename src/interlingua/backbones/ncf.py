@@ -30,11 +30,13 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interlingua.backbones.histories import history_matrix
 from interlingua.config import Config, FitConfig
-from interlingua.core import Backbone, Batch, Encoded, FloatArray, IntArray, Queries, Tables
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import Batch, Encoded, FloatArray, Tables
 from interlingua.data.interactions import Interactions
-from interlingua.data.sample import Negatives, pair_batches
+from interlingua.data.queries import IntArray, Queries
+from interlingua.nn.histories import history_matrix
+from interlingua.training.batches import Negatives, pair_batches
 
 PAIRS = 32_768
 """users times items whose hidden layers exist at once when scoring: 4 MB for 32 hidden units"""
@@ -157,7 +159,7 @@ class Ncf(Backbone):
 
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """Every pair through the layers above the first, by blocks (see :class:`interlingua.core.Ranker`)."""
+        """Every pair through the layers above the first, by blocks (see :class:`interlingua.contracts.scorer.Ranker`)."""
         self.eval()
         users, table = self._user_side(self.represent(queries)), self._item_side(self.item_table())
         width = self.num_items if items is None else np.asarray(items).shape[1]

@@ -8,8 +8,11 @@ from pydantic import Field
 from torch import Tensor
 
 from interlingua.config import Config
-from interlingua.core import Backbone, FloatArray, IntArray, Queries, Text
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import FloatArray
+from interlingua.contracts.text import Text
 from interlingua.data.interactions import Interactions
+from interlingua.data.queries import IntArray, Queries
 
 
 class PopConfig(Config):

@@ -1,7 +1,7 @@
 """Bring your own vectors: users and items from another system, joined by external id. The way in without retraining.
 
 A file is ``.npy`` (a matrix) or ``.safetensors`` (tensor ``users`` or ``items``), with their ids in a file of any form
-that :func:`interlingua.id_files.read_ids` reads, or ``.parquet`` (an id column and either one list column or many
+that :func:`interlingua.vectors.id_files.read_ids` reads, or ``.parquet`` (an id column and either one list column or many
 numeric ones).
 """
 
@@ -16,13 +16,16 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from interlingua.backbones.histories import recency_weights
-from interlingua.backbones.vector_files import read_vectors
 from interlingua.config import Config
-from interlingua.core import Backbone, Batch, Encoded, Queries, Tables, Text
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.text import Text
 from interlingua.data.interactions import Interactions
+from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError, DataError
+from interlingua.nn.histories import recency_weights
 from interlingua.progress import say
+from interlingua.vectors.vector_files import read_vectors
 
 
 class PretrainedConfig(Config):

@@ -26,12 +26,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interlingua import losses
-from interlingua.backbones.next_item import next_item_batches, pair_scores, with_targets
 from interlingua.config import Config, FitConfig
-from interlingua.core import PAD, Backbone, Batch, Encoded, Queries, Tables
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import Batch, Encoded, Tables
 from interlingua.data.interactions import Interactions
+from interlingua.data.queries import PAD, Queries
 from interlingua.errors import ConfigError
+from interlingua.nn import losses
+from interlingua.training.next_item import next_item_batches, pair_scores, with_targets
 
 QUERY_POSITIONS = 1600
 """of histories encoded at once when scoring, sorted by length: short ones are not padded to the longest, and what is
@@ -63,7 +65,7 @@ class SasRecConfig(Config):
     long: Literal["truncate", "window"] = "truncate"
     """histories longer than ``max_history``: train their last part (paper), or all of it in stretches"""
     equal: Literal["rows", "targets"] = "rows"
-    """what batches hold equally many of, see :func:`interlingua.data.sample.sequence_batches`"""
+    """what batches hold equally many of, see :func:`interlingua.training.batches.sequence_batches`"""
     fit: FitConfig = FitConfig(learning_rate=1e-3, batch_size=128, epochs=200, patience=10)
     """training"""
 

@@ -21,11 +21,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from interlingua.backbones._parts import Views, ViewsConfig, view_loss
 from interlingua.backbones.lightgcn import LightGcn
-from interlingua.backbones.views import Views, ViewsConfig, view_loss
-from interlingua.core import Batch, Encoded, Tables
+from interlingua.contracts.batch import Batch, Encoded, Tables
 from interlingua.data.interactions import Interactions
-from interlingua.graph import as_nodes, as_tables, drop_edges, drop_nodes, propagate
+from interlingua.nn.graph import as_nodes, as_tables, drop_edges, drop_nodes, propagate
 
 
 class SglConfig(ViewsConfig):

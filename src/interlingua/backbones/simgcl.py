@@ -18,10 +18,10 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn import functional
 
+from interlingua.backbones._parts import Views, ViewsConfig, view_loss
 from interlingua.backbones.lightgcn import LightGcn
-from interlingua.backbones.views import Views, ViewsConfig, view_loss
-from interlingua.core import Batch, Encoded, Tables
-from interlingua.graph import as_nodes, as_tables, propagate
+from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.nn.graph import as_nodes, as_tables, propagate
 
 
 class SimGclConfig(ViewsConfig):

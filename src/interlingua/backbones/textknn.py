@@ -16,11 +16,14 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from interlingua.backbones.histories import history_matrix, pick, recency_weights
 from interlingua.config import Config
-from interlingua.core import Backbone, Batch, Encoded, FloatArray, IntArray, Queries, Tables, Text
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import Batch, Encoded, FloatArray, Tables
+from interlingua.contracts.text import Text
 from interlingua.data.interactions import Interactions
+from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
+from interlingua.nn.histories import history_matrix, pick, recency_weights
 
 QUERY_ROWS = 256
 """queries scored at once by the item variant"""

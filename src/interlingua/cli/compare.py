@@ -27,8 +27,8 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare runs user by user; numbers of different protocols or users are refused."""
-    from interlingua.evaluate.runs import compare_runs
-    from interlingua.evaluate.table import to_markdown, to_rich
+    from interlingua.report.table import to_markdown, to_rich
+    from interlingua.runs.reports import compare_runs
 
     found = compare_runs(runs, protocol=protocol, metrics=metrics, test=test, reference=reference, part=part, seed=seed)
     if as_json:

@@ -98,7 +98,7 @@ def describe(
     prepared = load(source) if not sets and is_prepared(source) else _prepared(source, sets, seed)
     facts = description(prepared)
     if plots is not None:
-        from interlingua.data.plots import write_plots
+        from interlingua.report.plots import write_plots
 
         facts["plots"] = [str(path) for path in write_plots(prepared, plots)]
         say(f"plots: {', '.join(facts['plots'])}")
@@ -112,7 +112,7 @@ def convert(
     as_json: AsJson = False,
 ) -> None:
     """Turn RLMRec's published pickles into parquet, vectors included; nothing in them is run."""
-    from interlingua.data.rlmrec_pickles import convert as converted
+    from interlingua.data.files.rlmrec_pickles import convert as converted
 
     rows = converted(source, out)
     if as_json:
@@ -126,7 +126,7 @@ def _prepared(source: str, sets: list[str] | None, seed: int) -> Prepared:
     from interlingua.config import build, parse_sets
     from interlingua.data.prepare import DataConfig, prepare_config
     from interlingua.progress import say
-    from interlingua.recipe import own_words
+    from interlingua.runs.recipe import own_words
 
     said = parse_sets([f"data.{text.removeprefix('data.')}" for text in sets or []])
     values, notes = own_words({**said.get("data", {}), "name": source}, None, said.get("data"))

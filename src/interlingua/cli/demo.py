@@ -17,9 +17,9 @@ import typer
 from interlingua.cli.options import AsJson, Device, DryRun, Out, Seed, Sets, Trust
 
 if TYPE_CHECKING:
-    from interlingua.session import Session
-    from interlingua.showcase import Shown
-    from interlingua.side_by_side import Result
+    from interlingua.report.demo import Shown
+    from interlingua.report.side_by_side import Result
+    from interlingua.runs.session import Session
 
 FAVOURITE = "movielens-small"
 
@@ -43,10 +43,10 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Train, align with a language model, measure against baselines, and show recommendations with reasons."""
-    from interlingua import showcase
-    from interlingua.evaluate.report import write_report
     from interlingua.progress import duration, say
-    from interlingua.side_by_side import run_methods
+    from interlingua.report import demo as showcase
+    from interlingua.report.html import write_report
+    from interlingua.report.side_by_side import run_methods
 
     started = time.perf_counter()
     source, place = data or _favourite_or_planted(), report or out / "demo.html"
@@ -83,7 +83,7 @@ def demo(
 def _plan(out: Path, seed: int, data: str, sets: Sequence[str], device: str, as_json: bool) -> None:
     """The stages of every method, without running one."""
     from interlingua.cli.run import plan_table
-    from interlingua.planner import describe
+    from interlingua.runs.planner import describe
 
     plans = {label: describe(session) for label, session in _checked(out, seed, data, sets, device).items()}
     if as_json:
@@ -94,9 +94,9 @@ def _plan(out: Path, seed: int, data: str, sets: Sequence[str], device: str, as_
 
 def _checked(out: Path, seed: int, data: str, sets: Sequence[str], device: str) -> dict[str, Session]:
     """A session of every method, once everything that any of them needs is known to be here."""
-    from interlingua.preflight import check
-    from interlingua.session import Session
-    from interlingua.showcase import DEMO
+    from interlingua.report.demo import DEMO
+    from interlingua.runs.preflight import check
+    from interlingua.runs.session import Session
 
     sessions = {m.label: Session(m.resolve(sets, data), out, seed, device) for m in DEMO}
     check(list(sessions.values()))
@@ -131,7 +131,7 @@ def print_table(results: list[Result]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from interlingua.showcase import COLUMNS
+    from interlingua.report.demo import COLUMNS
 
     table = Table(title="Test users; ± half a 95 % bootstrap interval", title_justify="left")
     table.add_column("method", no_wrap=True)
@@ -150,7 +150,7 @@ def print_table(results: list[Result]) -> None:
 
 def print_user(shown: Shown) -> None:
     """One user's history, recommendations and reason."""
-    from interlingua.showcase import author
+    from interlingua.report.demo import author
 
     print(f"\nuser {shown.user}")
     print("  history (latest last): " + " | ".join(shown.history))

@@ -46,9 +46,9 @@ def facts(out: Path) -> dict[str, Any]:
     from interlingua.data.datasets import KNOWN
     from interlingua.data.source import cache_folder, present
     from interlingua.errors import install_command
-    from interlingua.llm.here import missing as no_model
-    from interlingua.missing import sentence
-    from interlingua.text.here import missing as no_encoder
+    from interlingua.lm.encoder_here import missing as no_encoder
+    from interlingua.lm.here import missing as no_model
+    from interlingua.runtime.missing import sentence
 
     extras = {name: {each: _version(each) for each in packages} for name, packages in _extras().items()}
     lacking = [name for name, packages in extras.items() if None in packages.values()]

@@ -49,10 +49,10 @@ def embed(
     as_json: AsJson = False,
 ) -> None:
     """Write the user and item vectors of a run whose score is their dot product."""
-    from interlingua.ann import AnnConfig
     from interlingua.config import build
-    from interlingua.export import embed as write
-    from interlingua.opening import open_session
+    from interlingua.retrieval.ann import AnnConfig
+    from interlingua.runs.export import embed as write
+    from interlingua.runs.opening import open_session
 
     ann = build(AnnConfig, {"expansion_search": expansion}, "--expansion")
     kind = None if index is None else index.value

@@ -41,11 +41,11 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a finished run; the new numbers are stored beside the old ones."""
-    from interlingua import stages
     from interlingua.cli.run import plan_table, print_metrics, summary
     from interlingua.config import build
-    from interlingua.opening import open_session
-    from interlingua.recipe import EvaluateConfig
+    from interlingua.runs import stages
+    from interlingua.runs.opening import open_session
+    from interlingua.runs.recipe import EvaluateConfig
 
     changed = changes(sets or [])
     given = {"protocols": protocols, "part": part, "max_users": max_users, "negatives_seed": seed}
@@ -54,8 +54,8 @@ def evaluate(
     old = session.recipe.evaluate.model_dump() | {"part": "test", "max_users": None}
     options = build(EvaluateConfig, old | changed, "interlingua evaluate")
     if dry_run:
-        from interlingua.planner import describe
-        from interlingua.session import remeasured
+        from interlingua.runs.planner import describe
+        from interlingua.runs.session import remeasured
 
         rows = describe(remeasured(session, options))
         print(json.dumps(rows, indent=1) if as_json else plan_table(rows))

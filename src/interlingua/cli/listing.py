@@ -31,7 +31,8 @@ def listing(
     as_json: AsJson = False,
 ) -> None:
     """List recipes or components, each with its first line of documentation."""
-    from interlingua import recipe, registry
+    from interlingua import registry
+    from interlingua.runs import recipe
 
     if kind is Kind.recipes:
         rows = {name: _first_comment(recipe.folder() / f"{name}.toml") for name in recipe.shipped()}
@@ -73,7 +74,7 @@ def runs(
     if stages:
         _stages(out, as_json)
         return
-    from interlingua.evaluate.leaderboard import leaderboards
+    from interlingua.runs.leaderboard import leaderboards
 
     paths = folders or [out]
     found = [path for path in paths if path.is_dir()]
@@ -81,7 +82,7 @@ def runs(
     if as_json:
         print(json.dumps({"leaderboards": [board.to_json() for board in boards]}))
     elif markdown:
-        from interlingua.evaluate.leaderboard_table import to_markdown
+        from interlingua.report.leaderboard_table import to_markdown
 
         print("\n".join(to_markdown(board) for board in boards))
     elif boards:
@@ -99,7 +100,7 @@ def _any_run(paths: list[Path]) -> bool:
 
 def _stages(out: Path, as_json: bool) -> None:
     """The finished stages in a runs folder, oldest first."""
-    from interlingua.artifact import listing as stages
+    from interlingua.storage.artifact import listing as stages
 
     found = stages(out)
     rows = [

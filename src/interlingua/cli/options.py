@@ -12,7 +12,7 @@ def _device(name: str) -> str:
     """Refuses what this machine has not, before any work and also where nothing would be trained."""
     if name == "auto":  # most commands: their first message need not wait for torch
         return name
-    from interlingua.fit import check_device
+    from interlingua.training.loop import check_device
 
     return check_device(name)
 

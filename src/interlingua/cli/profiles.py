@@ -12,9 +12,9 @@ import typer
 from interlingua.cli.options import AsJson, Data, Device, Seed, Sets, Trust
 
 if TYPE_CHECKING:
-    from interlingua.text.completion import Completer
-    from interlingua.text.profile_config import ProfilesConfig
-    from interlingua.text.profile_set import ProfileSet
+    from interlingua.clients.completion import Completer
+    from interlingua.profiles.config import ProfilesConfig
+    from interlingua.profiles.store import ProfileSet
 
 
 class Side(StrEnum):
@@ -64,10 +64,10 @@ def profiles(
     as_json: AsJson = False,
 ) -> None:
     """Write profiles of items, then of users from their train items. Answers are kept: run again to continue."""
-    from interlingua import recipe as recipes
     from interlingua.data.prepare import prepare_config
-    from interlingua.text.profile_inputs import read_reviews
-    from interlingua.text.profiles import Job, write
+    from interlingua.profiles.inputs import read_reviews
+    from interlingua.profiles.write import Job, write
+    from interlingua.runs import recipe as recipes
 
     overrides = {"model": model, "base_url": base_url, "key_variable": key_variable}
     limits = {
@@ -79,7 +79,7 @@ def profiles(
     job = Job(prepared, options, out, seed, side.value, sample, budget, retry_failed, found, ledger)
     completer = completer_of(options, device)
     if dry_run:
-        from interlingua.text.profile_estimate import estimate
+        from interlingua.profiles.estimate import estimate
 
         report = estimate(job, completer)
         print(json.dumps(report, ensure_ascii=False) if as_json else estimate_text(report))
@@ -115,9 +115,9 @@ def read_options(
     config: Path | None, prices: Path | None, overrides: dict[str, Any], limits: dict[str, Any]
 ) -> ProfilesConfig:
     """Options of the file, with those of the command line laid over them."""
+    from interlingua.clients.prices import read_prices
     from interlingua.config import build, merge, read_toml
-    from interlingua.text.prices import read_prices
-    from interlingua.text.profile_config import ProfilesConfig
+    from interlingua.profiles.config import ProfilesConfig
 
     values = read_toml(config) if config is not None else {}
     given = {k: v for k, v in overrides.items() if v is not None}
@@ -130,14 +130,14 @@ def read_options(
 def completer_of(options: ProfilesConfig, device: str) -> Completer:
     """The server, or the model on this machine."""
     if options.base_url is not None:
-        from interlingua.text.endpoint import Endpoint
+        from interlingua.clients.endpoint import Endpoint
 
         return Endpoint(
             options.base_url, options.model, key_variable=options.key_variable,
             timeout_s=options.limits.timeout_s, structured=options.structured,
         )  # fmt: skip
-    from interlingua.llm.models import load
-    from interlingua.text.local_model import LocalModel
+    from interlingua.clients.local_model import LocalModel
+    from interlingua.lm.models import load
 
     held = load(options.model, device=device)
     return LocalModel(

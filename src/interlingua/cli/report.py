@@ -25,8 +25,8 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write one HTML page of several runs: leaderboards with intervals, what differs, cost, paired tests."""
-    from interlingua.evaluate.report import write_report
-    from interlingua.evaluate.runs_page import page_of
+    from interlingua.report.html import write_report
+    from interlingua.report.runs_page import page_of
 
     page = page_of(runs, metrics=metrics or (), protocol=protocol, reference=reference, title=title)
     written = write_report(out, page)

@@ -12,7 +12,7 @@ import typer
 from interlingua.cli.options import AsJson, Data, Device, DryRun, Out, Seed, Sets, Trust
 
 if TYPE_CHECKING:
-    from interlingua.session import Session
+    from interlingua.runs.session import Session
 
 
 def run(
@@ -55,12 +55,12 @@ def run(
             as_json=as_json,
         )
         return
-    from interlingua import recipe as recipes
-    from interlingua import stages
+    from interlingua.runs import recipe as recipes
+    from interlingua.runs import stages
 
     resolved = recipes.load(recipe[0], sets or (), data, trust=trust)
     if dry_run:
-        from interlingua.session import Session
+        from interlingua.runs.session import Session
 
         print(planned(Session(resolved, out, seed, device), as_json))
         return
@@ -110,9 +110,9 @@ def print_metrics(result: dict[str, Any]) -> None:
 
 def planned(session: Session, as_json: bool) -> str:
     """The dry run, once everything that it needs is known to be here."""
-    from interlingua.planner import describe
-    from interlingua.preflight import check
     from interlingua.progress import say
+    from interlingua.runs.planner import describe
+    from interlingua.runs.preflight import check
 
     check([session])
     for note in session.recipe.notes:
@@ -123,7 +123,7 @@ def planned(session: Session, as_json: bool) -> str:
 
 def plan_table(rows: list[dict[str, Any]]) -> str:
     """The dry run as text."""
-    from interlingua.planner import total
+    from interlingua.runs.planner import total
 
     head = f"{'stage':<10}{'name':<20}{'key':<10}{'cached':<8}{'parameters':>12}{'memory':>10}{'time':>16}"
     lines = [

@@ -25,7 +25,7 @@ def several(
 ) -> None:
     """Runs the recipes, or shows with ``dry_run`` what would run."""
     from interlingua.errors import ConfigError
-    from interlingua.several import on_one_dataset, run_several
+    from interlingua.runs.several import on_one_dataset, run_several
 
     if data is None:
         raise ConfigError(
@@ -33,8 +33,8 @@ def several(
             "name one dataset for all with --on, e.g. --on movielens-small"
         )
     if dry_run:
-        from interlingua.planner import describe
-        from interlingua.session import Session
+        from interlingua.runs.planner import describe
+        from interlingua.runs.session import Session
 
         plans = {
             r.name: describe(Session(r, out, seed, device)) for r in on_one_dataset(names, data, sets, trust=trust)
@@ -69,7 +69,7 @@ def show(boards: Sequence[Any]) -> None:
     """Leaderboards on the terminal."""
     from rich.console import Console
 
-    from interlingua.evaluate.leaderboard_table import to_rich
+    from interlingua.report.leaderboard_table import to_rich
 
     console = Console()
     for board in boards:

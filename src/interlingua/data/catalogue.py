@@ -7,7 +7,7 @@ from functools import cached_property
 
 import polars as pl
 
-from interlingua.core import Domain
+from interlingua.data.domain import Domain
 
 TITLE_OF_UNTITLED = "untitled item {id}"
 """Shown, and read by encoders, where an item has no title: never an empty string"""

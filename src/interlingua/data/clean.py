@@ -10,11 +10,11 @@ import polars as pl
 from pydantic import Field
 
 from interlingua.config import Config
-from interlingua.data.guard import guarded, plain_values
+from interlingua.data.files.guard import guarded, plain_values
+from interlingua.data.files.times import as_seconds
 from interlingua.data.meeting import IdForm, formed, warn_of_twins
 from interlingua.data.raw import EVENT_COLUMNS, ITEM_COLUMNS, Log, Raw
 from interlingua.data.ties import TieRule
-from interlingua.data.times import as_seconds
 from interlingua.errors import DataError
 
 PART_NAMES = {

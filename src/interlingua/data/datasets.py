@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from interlingua.core import Domain
+from interlingua.data.domain import Domain
 
 MOVIE = Domain("movie", "watch", "watched")
 PRODUCT = Domain("product", "buy", "bought")

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from interlingua.core import IntArray
 from interlingua.data.prepared import Prepared
+from interlingua.data.queries import IntArray
 from interlingua.data.repeats import in_history, repeats, warning
 from interlingua.data.split import Targets
 from interlingua.data.splitting import TEST, TRAIN, UNUSED, VALID, tied_at_targets

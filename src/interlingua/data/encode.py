@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from interlingua.data.files.times import FRACTION
 from interlingua.data.interactions import Interactions
 from interlingua.data.prepared import id_array
 from interlingua.data.raw import Log
 from interlingua.data.splitting import Parts
 from interlingua.data.ties import TieRule, order_by_time, settle
-from interlingua.data.times import FRACTION
 
 
 def encode(events: pl.DataFrame, ties: TieRule, log: Log) -> tuple[Interactions, Parts | None]:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interlingua.config import Config
-from interlingua.core import IntArray
+from interlingua.data.queries import IntArray
 from interlingua.data.raw import Log
 from interlingua.data.repeats import STEP
 

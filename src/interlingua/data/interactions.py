@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from interlingua.core import IntArray, Queries
+from interlingua.data.queries import IntArray, Queries
 
 Ids = npt.NDArray[Any]
 

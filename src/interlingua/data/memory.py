@@ -13,11 +13,11 @@ from typing import Any
 
 import polars as pl
 
-from interlingua import durable
-from interlingua.artifact import content_key, disk, file_hash
-from interlingua.data.frames import NAMES, is_frame, tables_of
+from interlingua.data.files.frames import NAMES, is_frame, tables_of
 from interlingua.data.prepared import Prepared, is_prepared, save
 from interlingua.errors import ConfigError, DataError, shown
+from interlingua.storage import durable
+from interlingua.storage.artifact import content_key, disk, file_hash
 
 
 def as_source(data: Any, folder: Path) -> str:

@@ -10,9 +10,9 @@ import polars as pl
 from pydantic import Field, field_validator
 
 from interlingua.config import C, Config, build
-from interlingua.core import Domain
 from interlingua.data.catalogue import Catalogue
 from interlingua.data.clean import CleanConfig, align_texts, clean_events, clean_texts
+from interlingua.data.domain import Domain
 from interlingua.data.encode import compact, encode, sampled
 from interlingua.data.filter import FilterConfig, keep_mask
 from interlingua.data.interactions import Interactions

@@ -17,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from interlingua import durable
-from interlingua.core import Domain
 from interlingua.data.catalogue import Catalogue
+from interlingua.data.domain import Domain
 from interlingua.data.interactions import Interactions
 from interlingua.data.split import Split
 from interlingua.data.splitting import PARTS, Parts, of_parts
 from interlingua.errors import DataError
-from interlingua.exact_files import read_parquet
+from interlingua.storage import durable
+from interlingua.storage.exact_files import read_parquet
 
 SCHEMA = 1
 CARD = "card.json"

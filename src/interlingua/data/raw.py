@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from interlingua.core import Domain
+from interlingua.data.domain import Domain
 from interlingua.progress import say
 
 EVENT_COLUMNS = ("user_id", "item_id", "timestamp", "rating", "part")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from interlingua.core import Queries
+from interlingua.data.queries import Queries
 from interlingua.data.split import Part, Split, Targets
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from interlingua import registry
-from interlingua.data.columns import TIME_FORMAT, check_roles
 from interlingua.data.datasets import KNOWN, Dataset
-from interlingua.data.frames import is_frame, read_frames
-from interlingua.data.guard import guarded, refuse_unused
+from interlingua.data.files.columns import TIME_FORMAT, check_roles
+from interlingua.data.files.frames import is_frame, read_frames
+from interlingua.data.files.guard import guarded, refuse_unused
 from interlingua.data.raw import Log, Raw
 from interlingua.errors import DataError, unknown
 
@@ -118,7 +118,7 @@ def locate(source: str, log: Log) -> Path:
         return folder
     if known.download is None:
         raise DataError(_nowhere(known))
-    from interlingua.data.download import fetch
+    from interlingua.data.files.download import fetch
 
     return fetch(known, cache_folder() / "datasets", log)
 

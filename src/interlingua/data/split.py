@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from interlingua.core import IntArray, Queries
 from interlingua.data.interactions import Interactions
+from interlingua.data.queries import IntArray, Queries
 
 Part = Literal["valid", "test"]
 

@@ -13,8 +13,8 @@ from hashlib import blake2b
 import numpy as np
 import numpy.typing as npt
 
-from interlingua.core import IntArray
 from interlingua.data.interactions import Ids
+from interlingua.data.queries import IntArray
 
 Keys = npt.NDArray[np.uint64]
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from interlingua.core import FloatArray, IntArray, Queries
+from interlingua.contracts.batch import FloatArray
+from interlingua.data.queries import IntArray, Queries
 from interlingua.data.split import Targets
 from interlingua.errors import DataError
-from interlingua.evaluate.metrics import Positions
 from interlingua.evaluate.ranking import in_full
+from interlingua.retrieval.positions import Positions
 
 
 def cold_targets(targets: Targets, item_counts: IntArray, part: str) -> Targets:

@@ -21,14 +21,9 @@ import numpy.typing as npt
 from scipy.special import gammaln
 
 from interlingua.errors import ConfigError, unknown
+from interlingua.retrieval.positions import NEVER, Positions
 
 Values = npt.NDArray[np.float64]
-Positions = npt.NDArray[np.int64]
-
-NEVER = 2**40
-"""rank of a target that cannot be recommended at all (it is masked as seen)"""
-BEYOND = 2**39
-"""rank of a target below the last position that was asked for"""
 
 
 @dataclass(frozen=True)

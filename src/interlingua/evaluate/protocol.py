@@ -15,8 +15,9 @@ from typing import Literal
 
 import numpy as np
 
-from interlingua.core import IntArray, Queries, Ranker
+from interlingua.contracts.scorer import Ranker
 from interlingua.data.interactions import Ids
+from interlingua.data.queries import IntArray, Queries
 from interlingua.data.repeats import MANY, in_history, repeat_share
 from interlingua.data.split import Part, Split, Targets
 from interlingua.errors import ConfigError, DataError, unknown
@@ -24,13 +25,14 @@ from interlingua.evaluate import metrics as ranking_metrics
 from interlingua.evaluate.candidates import Keys, assemble, negatives, subset, user_keys
 from interlingua.evaluate.cold import cold_targets, in_cold
 from interlingua.evaluate.intervals import RESAMPLES, intervals
-from interlingua.evaluate.metrics import BEYOND, NEVER, Positions, Ranks
+from interlingua.evaluate.metrics import Ranks
 from interlingua.evaluate.protocols import Protocol, parse_protocol
 from interlingua.evaluate.ranking import block_size, checked, distinct, in_candidates, in_full
 from interlingua.evaluate.result import Report, SliceResult
 from interlingua.evaluate.slices import Slice, SliceOptions, make_slices, repeat_slices
-from interlingua.evaluate.tiles import in_tiles, vectors_of
 from interlingua.progress import say, task
+from interlingua.retrieval.positions import BEYOND, NEVER, Positions
+from interlingua.retrieval.tiles import in_tiles, vectors_of
 
 SAMPLED_WARNING = (
     "sampled candidates: such numbers can order methods differently from a full ranking, even in expectation "
@@ -56,7 +58,7 @@ def evaluate(
     """Ranks every held-out item and says how well that went, one block of users at a time (about 64 MB of scores).
 
     Args:
-        ranker: see :class:`interlingua.core.Ranker`; its ``batch_users`` attribute, if it has one, sets the block size.
+        ranker: see :class:`interlingua.contracts.scorer.Ranker`; its ``batch_users`` attribute, if it has one, sets the block size.
         split: train, valid and test parts.
         part: ``test`` opens the sealed part; everything that makes decisions uses ``valid``.
         protocol: a name (:func:`parse_protocol`) or a protocol.

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from interlingua.core import FloatArray, IntArray, Queries, Ranker
+from interlingua.contracts.batch import FloatArray
+from interlingua.contracts.scorer import Ranker
+from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError, DataError
 from interlingua.evaluate.candidates import Candidates
-from interlingua.evaluate.metrics import NEVER, Positions
+from interlingua.retrieval.positions import NEVER, Positions
 
 BLOCK_BYTES = 64 * 2**20
 """scores of one block of users"""

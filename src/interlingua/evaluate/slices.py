@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from interlingua.core import IntArray
+from interlingua.data.queries import IntArray
 from interlingua.errors import ConfigError
 
 HISTORY_BINS = ((0, 0), (1, 2), (3, 5), (6, 10), (11, None))

@@ -25,9 +25,9 @@ from interlingua.serve.queue import BusyError, WorkQueue
 from interlingua.serve.schema import Item, Reason, RecommendRequest, RecommendResponse, Support
 
 if TYPE_CHECKING:
-    from interlingua.answers import Support as Evidence
-    from interlingua.llm.explain import Explanation
+    from interlingua.explain.explain import Explanation
     from interlingua.recommender import Recommender
+    from interlingua.runs.answers import Support as Evidence
 
 
 def create_app(recommender: Recommender, limits: ServeLimits | None = None, queue: WorkQueue | None = None) -> FastAPI:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any
 
-from interlingua.cancel import Cancellation
+from interlingua.runtime.cancel import Cancellation
 from interlingua.serve.counts import Counts
 from interlingua.serve.limits import ServeLimits
 
@@ -29,7 +29,7 @@ BODIES = 32
 GONE = 499
 """in the counts: the client went before there was an answer"""
 KEY = "interlingua.cancellation"
-"""where the application finds the request's :class:`interlingua.cancel.Cancellation` in the ASGI scope"""
+"""where the application finds the request's :class:`interlingua.runtime.cancel.Cancellation` in the ASGI scope"""
 
 
 class Guard:

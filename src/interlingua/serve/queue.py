@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from interlingua.cancel import Cancellation, Cancelled, cancellable
+from interlingua.runtime.cancel import Cancellation, Cancelled, cancellable
 
 T = TypeVar("T")
 
@@ -66,7 +66,7 @@ class WorkQueue:
         """The result of ``work``, run in the worker thread.
 
         Args:
-            work: calls :func:`interlingua.cancel.check` between its steps.
+            work: calls :func:`interlingua.runtime.cancel.check` between its steps.
             cancellation: given up by the caller when the client goes, and here at the deadline.
 
         Raises:

@@ -15,17 +15,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from interlingua.artifact import content_key
-from interlingua.core import FloatArray
+from interlingua.clients.asking import ServerError, run
+from interlingua.clients.completion import CallError, estimated_tokens
+from interlingua.clients.endpoint import Endpoint, checked_url
+from interlingua.clients.ledger import Ledger, opened
+from interlingua.clients.pace import Limits, Pace, WaitError
+from interlingua.contracts.batch import FloatArray
 from interlingua.errors import ConfigError, DataError
-from interlingua.text.asking import ServerError, run
-from interlingua.text.cache import EncodeChunk, cached_vectors, user_cache
-from interlingua.text.completion import CallError, estimated_tokens
-from interlingua.text.endpoint import Endpoint, checked_url
-from interlingua.text.fields import TextConfig
-from interlingua.text.ledger import Ledger, opened
-from interlingua.text.pace import Limits, Pace, WaitError
-from interlingua.text.table import FrozenRows
+from interlingua.storage.artifact import content_key
+from interlingua.vectors.cache import EncodeChunk, cached_vectors, user_cache
+from interlingua.vectors.fields import TextConfig
+from interlingua.vectors.frozen import FrozenRows
 
 LEDGER = "http-ledger.sqlite"
 BLANK = "-"
@@ -163,7 +163,7 @@ async def _batch(
 
 
 class Http(FrozenRows):
-    """Vectors of item (and user) texts from a server; see :class:`interlingua.core.Text`."""
+    """Vectors of item (and user) texts from a server; see :class:`interlingua.contracts.text.Text`."""
 
     kind = "text"
     Config = HttpConfig

@@ -29,11 +29,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from interlingua.core import FloatArray
+from interlingua.contracts.batch import FloatArray
 from interlingua.errors import DataError
-from interlingua.text.fields import TextConfig
-from interlingua.text.health import examine
-from interlingua.text.table import FrozenRows
+from interlingua.vectors.fields import TextConfig
+from interlingua.vectors.frozen import FrozenRows
+from interlingua.vectors.health import examine
 
 UNSPACED = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
@@ -61,7 +61,7 @@ class LsaConfig(TextConfig):
 
 
 class Lsa(FrozenRows):
-    """Vectors of item (and user) texts by words that they share; see :class:`interlingua.core.Text`."""
+    """Vectors of item (and user) texts by words that they share; see :class:`interlingua.contracts.text.Text`."""
 
     kind = "text"
     Config = LsaConfig

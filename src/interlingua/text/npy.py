@@ -11,14 +11,14 @@ import numpy.typing as npt
 from safetensors.numpy import load_file
 from torch import Tensor
 
-from interlingua.core import FloatArray, Side
+from interlingua.contracts.batch import FloatArray, Side
 from interlingua.errors import ConfigError, DataError, unknown
-from interlingua.exact_files import read_parquet
-from interlingua.id_files import ID_NAMES, id_name, id_strings, read_ids
 from interlingua.progress import say
-from interlingua.text.fields import TextConfig
-from interlingua.text.table import FrozenRows
-from interlingua.vector_columns import VECTOR, arrays_like_ids, like_ids, matrix_of
+from interlingua.storage.exact_files import read_parquet
+from interlingua.vectors.fields import TextConfig
+from interlingua.vectors.frozen import FrozenRows
+from interlingua.vectors.id_files import ID_NAMES, id_name, id_strings, read_ids
+from interlingua.vectors.vector_columns import VECTOR, arrays_like_ids, like_ids, matrix_of
 
 SUFFIXES = (".npy", ".npz", ".parquet", ".safetensors")
 ITEM_ID = "item_id"
@@ -48,7 +48,7 @@ class NpyConfig(TextConfig):
 
 
 class Npy(FrozenRows):
-    """Brought vectors in the row order of the items; see :class:`interlingua.core.Text`."""
+    """Brought vectors in the row order of the items; see :class:`interlingua.contracts.text.Text`."""
 
     kind = "text"
     Config = NpyConfig

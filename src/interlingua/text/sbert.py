@@ -18,16 +18,16 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from interlingua.component import Component
-from interlingua.core import FloatArray, Side
+from interlingua.contracts.batch import FloatArray, Side
+from interlingua.contracts.component import Component
 from interlingua.errors import ConfigError, DataError
-from interlingua.missing import Missing
-from interlingua.text.cache import EncodeChunk, cached_vectors
-from interlingua.text.fields import TextConfig
-from interlingua.text.health import examine, remedy_for, same_vectors
-from interlingua.text.here import missing
-from interlingua.text.sentence_model import Cutter, SentenceModel, Tokens, identity, locate
-from interlingua.text.table import FrozenRows
+from interlingua.lm.encoder_here import missing
+from interlingua.lm.sentence_model import Cutter, SentenceModel, Tokens, identity, locate
+from interlingua.runtime.missing import Missing
+from interlingua.vectors.cache import EncodeChunk, cached_vectors
+from interlingua.vectors.fields import TextConfig
+from interlingua.vectors.frozen import FrozenRows
+from interlingua.vectors.health import examine, remedy_for, same_vectors
 
 
 class SbertConfig(TextConfig):
@@ -86,7 +86,7 @@ def encode_texts(config: SbertConfig, texts: Sequence[str], cache: Path | None =
 
 
 class Sbert(Component):
-    """Item (and user) texts through a sentence encoder; see :class:`interlingua.core.Text`."""
+    """Item (and user) texts through a sentence encoder; see :class:`interlingua.contracts.text.Text`."""
 
     kind = "text"
     Config = SbertConfig

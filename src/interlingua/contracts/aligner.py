@@ -1,0 +1,73 @@
+"""What joins a backbone with texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from interlingua.config import FitConfig
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.component import Component
+from interlingua.contracts.text import Text
+
+if TYPE_CHECKING:
+    from interlingua.data.interactions import Interactions
+
+
+Encode = Callable[[Tables, Batch], Encoded]
+
+
+class Aligner(Component):
+    """Joins a backbone with texts through its encode *function*: it may change the input or read the output."""
+
+    kind: ClassVar[str] = "align"
+    keeps_space: ClassVar[bool] = False
+    """True: the exported item vectors lie in the backbone's own space, so that its user vectors score them"""
+    trains_backbone: ClassVar[bool] = False
+    """True: there is nothing to learn with a frozen backbone"""
+    makes_inputs: ClassVar[bool] = False
+    """True: ``backbone_dim`` is the width of the backbone's inputs, not of its final vectors (layers side by side)"""
+
+    def __init__(self, config: Any, backbone_dim: int, text_dim: int) -> None:
+        super().__init__()
+        self.config = config
+
+    @classmethod
+    def needs(cls, config: Any) -> frozenset[str]:
+        """Item vectors; what is trained reads the backbone's inputs, and its batches unless it makes its own."""
+        fitted = "fit" in cls.Config.model_fields
+        own = cls.batches is not Aligner.batches
+        return frozenset(
+            {"items"} | ({"inputs"} if fitted else set()) | ({"training"} if fitted and not own else set())
+        )
+
+    def forward(
+        self, encode: Encode, ego: Tables, text: Text | None, batch: Batch
+    ) -> tuple[Encoded, dict[str, Tensor]]:
+        """The encoded batch and named alignment losses."""
+        return encode(ego, batch), {}
+
+    def inputs(self, ego: Tables, text: Text | None) -> Tables:
+        """What the backbone reads instead of ``ego`` when nothing is random (``ego`` itself: nothing changes)."""
+        return ego
+
+    def start(self, backbone: Backbone, text: Text | None) -> None:
+        """Called once before training: where an aligner sets the backbone's first weights."""
+
+    def batches(
+        self, backbone: Backbone, train: Interactions, fit: FitConfig
+    ) -> Callable[[int, np.random.Generator], Iterable[Batch]]:
+        """What the pair is trained on: the backbone's own batches, unless the aligner needs others."""
+        return backbone.batches(train, fit)
+
+    def export(self, tables: Tables, text: Text | None) -> Tables:
+        """The vectors that later stages see."""
+        return tables
+
+    def to_backbone(self, latents: Tensor) -> Tensor:
+        """(n, D) exported item vectors in the backbone's space, where its user vectors score them."""
+        return latents

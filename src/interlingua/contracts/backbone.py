@@ -1,0 +1,120 @@
+"""A collaborative-filtering model: trained by gradient, solved in closed form, or brought by the user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interlingua.config import FitConfig
+from interlingua.contracts.batch import Batch, Encoded, FloatArray, Tables
+from interlingua.contracts.component import Component
+from interlingua.contracts.text import Text
+from interlingua.data.queries import IntArray, Queries
+
+if TYPE_CHECKING:
+    from interlingua.data.interactions import Interactions
+
+
+class Backbone(Component):
+    """A collaborative-filtering model. A new one is one file in ``backbones/`` with a subclass and its ``Config``.
+
+    Two families share the contract: trained by gradient (``ego/encode/losses``) and solved in closed form (``solve``
+    fills buffers, ``score`` reads them). Subclasses set ``sampling`` to say which batches they train on.
+    """
+
+    kind: ClassVar[str] = "backbone"
+    sampling: ClassVar[Literal["pairs", "sequences", "none"]] = "pairs"
+    """``none``: closed form, :meth:`solve` is called instead of the training loop"""
+    needs_text: ClassVar[bool] = False
+    """True: ``text`` is passed to :meth:`solve`, and the recipe must have a [text] section"""
+    dot_product: ClassVar[bool] = True
+    """False: :meth:`score` is another function of the vectors; they are then inputs of aligners and readers only"""
+
+    num_users: int
+    num_items: int
+
+    def __init__(self, config: Any, train: Interactions) -> None:
+        super().__init__()
+        self.config = config
+        self.num_users = train.num_users
+        self.num_items = train.num_items
+
+    @classmethod
+    def needs(cls, config: Any) -> frozenset[str]:
+        """A frozen table of texts, where :attr:`needs_text` says so."""
+        return frozenset({"text.table"} if cls.needs_text else ())
+
+    @classmethod
+    def makes(cls, config: Any) -> frozenset[str]:
+        """Scores, and what the subclass defines of vectors and training."""
+        trained = cls.sampling != "none"
+        said = {
+            "scores": True, "items": cls.item_table is not Backbone.item_table, "training": trained,
+            "users": cls.represent is not Backbone.represent, "inputs": cls.ego is not Backbone.ego,
+            "user_table": cls.sampling == "pairs", "dot_product": cls.dot_product,
+        }  # fmt: skip
+        return frozenset(word for word, holds in said.items() if holds)
+
+    def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterable[Batch]]:
+        """What :func:`interlingua.fit.fit_best` trains this backbone on: (epoch, generator) -> the epoch's batches."""
+        raise NotImplementedError(f"{type(self).__name__} is not trained by gradient")
+
+    def solve(self, train: Interactions, text: Text | None = None) -> None:
+        """Closed-form fit: reads the training interactions (and texts) once."""
+        raise NotImplementedError(f"{type(self).__name__} is trained by gradient")
+
+    def expected_seconds(self, train: Interactions) -> float | None:
+        """Seconds that :meth:`solve` will take, where they do not follow from a part of the users; else None."""
+        return None
+
+    def ego(self) -> Tables:
+        """Trainable inputs, before any propagation."""
+        raise NotImplementedError(f"{type(self).__name__} has no vectors")
+
+    def encode(self, ego: Tables, batch: Batch) -> Encoded:
+        """Users and items of one batch from the inputs ``ego`` (which an aligner may have changed)."""
+        raise NotImplementedError(f"{type(self).__name__} has no vectors")
+
+    def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
+        """Named scalars to be summed and minimised."""
+        raise NotImplementedError(f"{type(self).__name__} is not trained by gradient")
+
+    def represent(self, queries: Queries) -> Tensor:
+        """(B, D) user vectors of arbitrary queries, unknown users included (from their histories). No gradient."""
+        raise NotImplementedError(f"{type(self).__name__} has no user vectors")
+
+    def item_table(self) -> Tensor:
+        """(I, D) item vectors whose dot product with :meth:`represent` is the score (see :attr:`dot_product`)."""
+        raise NotImplementedError(f"{type(self).__name__} has no item vectors")
+
+    def item_bias(self) -> Tensor | None:
+        """(I,) added to every dot product, or None."""
+        return None
+
+    def learned_items(self, train: Interactions) -> Tensor:
+        """(I,) bool: items whose vector says something; others are reached by their texts, where that is possible."""
+        return torch.as_tensor(train.item_counts > 0)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        """Buffers take the stored shape: what :meth:`solve` filled is restored into a freshly made object."""
+        for name, buffer in self._buffers.items():
+            stored = state_dict.get(prefix + name)
+            if buffer is not None and stored is not None and stored.shape != buffer.shape:
+                self._buffers[name] = buffer.new_empty(stored.shape)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    @torch.no_grad()
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """Dot product of :meth:`represent` with :meth:`item_table` (see :class:`Ranker`)."""
+        self.eval()
+        query, table, bias = self.represent(queries), self.item_table(), self.item_bias()
+        if items is None:
+            scores = query @ table.T
+            return (scores if bias is None else scores + bias).float().cpu().numpy()
+        rows = torch.as_tensor(np.asarray(items), device=table.device)
+        scores = torch.einsum("bd,bcd->bc", query, table[rows])
+        return (scores if bias is None else scores + bias[rows]).float().cpu().numpy()

@@ -1,0 +1,93 @@
+"""The parent of everything that a recipe's section can name: options, a version, and what else its numbers hang on.
+
+Before anything runs each says what it needs from the others and what it makes for them. The words are few;
+:mod:`interlingua.runs.pairs` compares them:
+
+- ``scores``: ranks items. ``items``, ``users``: vectors of items, of users. ``inputs``: what an aligner may change.
+- ``training``: learns by gradient, with batches of its own. ``dot_product``: scores are products of these vectors.
+- ``user_table``: one trained row per user (sequence models have none).
+- ``text.items``, ``text.users``: vectors of texts. ``text.table``: the same, frozen and made once.
+- ``text.user_table`` (a need only): ``text.users`` where the backbone has a ``user_table``.
+- ``items_from_text``: item vectors made from texts alone, in the space of ``items``.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import nn
+
+from interlingua.config import Config
+from interlingua.storage.contents import hash_path, template_hash
+
+
+class Component(nn.Module):
+    """A class of a section; backbones, text encoders, aligners and readers derive from it."""
+
+    Config: ClassVar[type[Config]] = Config
+    version: ClassVar[int] = 1
+    """raised when the same options and inputs give other numbers: finished stages are then made anew"""
+
+    @classmethod
+    def needs(cls, config: Any) -> frozenset[str]:
+        """Words (see module docstring) that the other parts of a recipe must make, with these options."""
+        return frozenset()
+
+    @classmethod
+    def makes(cls, config: Any) -> frozenset[str]:
+        """Words that this part makes for the others, with these options."""
+        return frozenset()
+
+    @classmethod
+    def fingerprint(cls, config: Any) -> dict[str, str]:
+        """What a stage's key and card hold beside the options: see :func:`fingerprint`."""
+        return fingerprint(cls, config)
+
+
+def fingerprint(cls: Any, config: Any) -> dict[str, str]:
+    """Version of a component, and contents of everything that its options name.
+
+    Args:
+        cls: the component's class; of one that does not ship with us, its source file counts too.
+        config: its options, or None; what they name is declared in :class:`interlingua.config.Config`.
+
+    Returns:
+        ``version`` (and ``code``), and option -> hash, commit of a hub model, or ``missing: why`` for a model that is
+        not here. A file that is not there is left out: who reads it says so.
+    """
+    out = {"version": str(getattr(cls, "version", 1))}  # a text source from outside need not be a Component
+    if not cls.__module__.startswith("interlingua."):
+        source = inspect.getsourcefile(cls)
+        out["code"] = (hash_path(Path(source)) if source else None) or "unknown"
+    for prefix, options in _nested(config, "") if config is not None else ():
+        out |= {f"{prefix}{name}": found for name, found in _declared(options)}
+    return out
+
+
+def _nested(config: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """The options, and the tables inside them."""
+    yield prefix, config
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, Config):
+            yield from _nested(value, f"{prefix}{name}.")
+
+
+def _declared(config: Any) -> Iterator[tuple[str, str]]:
+    declared = type(config)
+    revision = getattr(config, "revision", None)  # of configs with hub models
+    for name in declared.all_files():
+        value = getattr(config, name)
+        found = hash_path(Path(value).expanduser()) if value else None
+        if found is not None:
+            yield name, found
+    for name, shipped in declared.named_templates.items():
+        found = template_hash(getattr(config, name), shipped)
+        if found is not None:
+            yield name, found
+    for name, identity in declared.named_models.items():
+        if getattr(config, name):
+            yield name, identity(getattr(config, name), revision)

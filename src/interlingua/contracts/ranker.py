@@ -1,0 +1,74 @@
+"""A language model that ranks, and what it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from interlingua.contracts.batch import Batch, FloatArray
+from interlingua.contracts.component import Component
+from interlingua.data.domain import Domain
+from interlingua.data.queries import IntArray, Queries
+
+if TYPE_CHECKING:
+    from interlingua.data.interactions import Interactions
+
+
+@dataclass(frozen=True)
+class ReaderInputs:
+    """What a language-model reader sees: tables and functions of queries, never a backbone."""
+
+    titles: list[str]
+    """(I,) printable titles"""
+    domain: Domain
+    train: Interactions
+    items: Tensor
+    """(I, Di) vectors for the ``item`` slot; for items unseen in training already the text latents"""
+    text_items: Tensor | None
+    """(I, Di) the same space reached from texts alone (``A-LLMRec (SBERT)``), where the aligner has it"""
+    represent: Callable[[Queries], Tensor] | None
+    """(B, Du) vectors for the ``user`` slot, from the frozen backbone"""
+    user_dim: int
+    """Du (0 without a user slot)"""
+    base_score: Callable[[Queries, IntArray | None], FloatArray] | None = None
+    """the frozen backbone's own scores, for residual scoring, distillation and retrieval"""
+    base_items: tuple[Tensor, Tensor | None] | None = None
+    """(I, Du) vectors and (I,) bias whose products with :attr:`represent` are :attr:`base_score`, where it is one"""
+    cold_items: npt.NDArray[np.bool_] | None = None
+    """(I,) items that the backbone has not learned: without a training event, or without a vector"""
+    texts: Tensor | None = None
+    """(I, T) the text encoder's own vectors, where they are frozen"""
+    categories: list[str | None] | None = None
+    """(I,) each item's categories (``A|B`` or ``A, B``), where the catalogue has them"""
+
+
+class Reader(Component):
+    """A frozen language model that reads vectors: trained on :meth:`batches`, afterwards a :class:`Ranker`."""
+
+    kind: ClassVar[str] = "llm"
+
+    num_items: int
+
+    def __init__(self, config: Any, inputs: ReaderInputs) -> None:
+        super().__init__()
+        self.config = config
+        self.inputs = inputs
+        self.num_items = len(inputs.titles)
+
+    @classmethod
+    def needs(cls, config: Any) -> frozenset[str]:
+        """Something that retrieves, item vectors, and what the options ask for."""
+        return frozenset({"scores", "items"}) | config.needs
+
+    def batches(self, epoch: int, generator: np.random.Generator) -> Iterable[Batch]:
+        """Training batches of one epoch (a round): see :data:`interlingua.fit.Batches`."""
+        raise NotImplementedError
+
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """See :class:`Ranker`."""
+        raise NotImplementedError

@@ -1,0 +1,48 @@
+"""What scores items for queries: the one thing that evaluation, retrieval and serving see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interlingua.contracts.batch import FloatArray
+from interlingua.data.queries import IntArray, Queries
+
+
+@runtime_checkable
+class Ranker(Protocol):
+    """Anything that scores items for queries: a table, an NCF, a language model. What evaluation and serving see."""
+
+    num_items: int
+
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """Scores, higher is better.
+
+        Args:
+            queries: B users with histories.
+            items: (B, C) candidate rows of each query, or None for the whole catalogue.
+
+        Returns:
+            (B, C) or (B, I) float32. Seen items are *not* masked here; the caller does that.
+        """
+        ...
+
+
+class TableRanker:
+    """A ranker from plain vectors: what a user's own embeddings or an exported run become."""
+
+    def __init__(self, items: Tensor, represent: Callable[[Queries], Tensor], bias: Tensor | None = None) -> None:
+        self.items, self.represent, self.num_items = items, represent, int(items.shape[0])
+        self.bias = items.new_zeros(()) if bias is None else bias
+
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """Dot products, plus the (I,) bias where there is one (see :class:`Ranker`)."""
+        query, bias = self.represent(queries), self.bias.expand(self.num_items)
+        if items is None:
+            return (query @ self.items.T + bias).float().cpu().numpy()
+        rows = torch.as_tensor(np.asarray(items), device=self.items.device)
+        return (torch.einsum("bd,bcd->bc", query, self.items[rows]) + bias[rows]).float().cpu().numpy()

@@ -1,0 +1,22 @@
+"""Vectors of texts: a frozen table and a trainable encoder look the same."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+from interlingua.contracts.batch import Side
+
+
+class Text(Protocol):
+    """Item or user texts as vectors: a frozen table and a trainable encoder look the same."""
+
+    @property
+    def dim(self) -> int:
+        """T"""
+        ...
+
+    def rows(self, side: Side, ids: Tensor | None = None) -> Tensor:
+        """(n, T) vectors of the given rows, or of all."""
+        ...

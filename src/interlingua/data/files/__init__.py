@@ -1,0 +1,4 @@
+"""How bytes become frames: encodings, columns, dates, times, parquet and the authors' pickles.
+
+Not here: no dataset by name.
+"""

@@ -1,0 +1,113 @@
+"""Folders with ``interactions.parquet`` and, where there are texts, ``items.parquet`` and ``users.parquet``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import polars as pl
+
+from interlingua.data.domain import Domain
+from interlingua.data.files.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, Roles, check_texts, of_texts, rename
+from interlingua.data.files.guard import refuse_unused
+from interlingua.data.prepared import is_prepared
+from interlingua.data.raw import Log, Raw
+from interlingua.errors import DataError
+from interlingua.storage.exact_files import column_names, read_parquet
+
+EVENTS = "interactions.parquet"
+TIME_KINDS = {"order": "order", "none": "none", "seconds": "s", "s": "s", "ms": "ms", "unix": "s"}
+
+
+class ParquetFolder:
+    """Reads a parquet folder; a prepared dataset is one too."""
+
+    kind: ClassVar[str] = "data"
+
+    @staticmethod
+    def matches(path: Path) -> bool:
+        """A folder with ``interactions.parquet``, without a given split."""
+        return (path / EVENTS).is_file() and "split" not in event_columns(path)
+
+    def read(self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log) -> Raw:
+        """See :func:`interlingua.data.source.read`."""
+        refuse_unused("parquet-folder", "options", options, "columns.*")
+        return read_folder(path, columns, log)
+
+
+def event_columns(path: Path) -> list[str]:
+    """Names of the columns of a folder's events; none where the file is damaged, which reading it then says."""
+    try:
+        return column_names(path / EVENTS)
+    except (OSError, pl.exceptions.PolarsError):
+        return []
+
+
+def read_folder(path: Path, columns: dict[str, str], log: Log) -> Raw:
+    """The folder's tables and, where it has one, what ``meta.json`` or ``card.json`` says of them.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    frames: dict[str, pl.DataFrame | None] = {}
+    used: dict[str, str] = {}
+    read: dict[str, tuple[Roles, list[str]]] = {}
+    for name, roles in (("interactions", EVENT_ROLES), ("items", ITEM_ROLES), ("users", USER_ROLES)):
+        file = path / f"{name}.parquet"
+        if not file.is_file():
+            frames[name] = None
+            continue
+        try:
+            frame = read_parquet(file)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise DataError(f"{file} is not a readable parquet file: {error}") from None
+        own = columns if roles is EVENT_ROLES else of_texts(columns, frame)
+        read[str(file)] = roles, frame.columns
+        frames[name], found = rename(frame, roles, own, str(file), log)
+        used = used or found
+    events = frames["interactions"]
+    if events is None:
+        raise DataError(f"{path} has no {EVENTS}")
+    check_texts(columns, read)
+    meta = _meta(path)
+    source = meta.get("source", "")
+    words = _table(meta, "domain")
+    domain = Domain(**{word: str(words[word]) for word in vars(Domain()) if word in words})
+    kind = meta.get("timestamp_kind") or _table(meta, "time").get("kind")
+    return Raw(
+        events,
+        frames["items"],
+        frames["users"],
+        name=str(meta.get("name") or path.name),
+        domain=domain,
+        licence=str(
+            meta.get("licence") or f"see the sources: {source}" if source else "unknown: the folder does not say"
+        ),
+        url=str(meta.get("url") or ""),
+        time_unit=TIME_KINDS.get(str(kind)),
+        times=_table(meta, "time").get("times") if is_prepared(path) else None,
+        ties=str(_table(meta, "time").get("ties", "file")) if is_prepared(path) else None,
+        keep_items=_table(meta, "filter").get("items_without_events") == "keep",
+        where=str(path / EVENTS),
+        items_where=str(path / "items.parquet"),
+        users_where=str(path / "users.parquet"),
+        columns=used,
+    )
+
+
+def _meta(path: Path) -> dict[str, Any]:
+    for name in ("card.json", "meta.json"):
+        if (path / name).is_file():
+            try:
+                found = json.loads((path / name).read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise DataError(f"{path / name} is not valid JSON: {error}") from None
+            return found if isinstance(found, dict) else {}
+    return {}
+
+
+def _table(meta: dict[str, Any], name: str) -> dict[str, Any]:
+    """A table inside the card; empty where something else stands there (folders of other makers have cards too)."""
+    found = meta.get(name)
+    return found if isinstance(found, dict) else {}

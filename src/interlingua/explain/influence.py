@@ -1,0 +1,115 @@
+"""How much each item of a history raises an item's score: left out in turn, the score falls by its influence.
+
+The score is the one that recommended: the known user's, with the whole history. A model that keeps one vector per known
+user does not read the history at all; then a stand-in is measured, the score for the same history of an unknown user,
+and the result says so.
+
+Shape key: L history items that are looked at, C items that are explained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from interlingua.contracts.scorer import Ranker
+from interlingua.data.queries import IntArray, Queries
+
+REFERENCES = 19
+"""other items against which a score is measured, so that a constant added to all scores does not count"""
+LEAST_SHARE = 0.01
+"""an item that makes up less than this share of the score's lead is no reason for it"""
+ROUNDING = 1e-6
+"""a model whose scores change by less than this share without any history does not read it"""
+
+
+class Basis(StrEnum):
+    """What was measured."""
+
+    SCORE = "score"
+    """the score that recommended"""
+    HISTORY = "history"
+    """a stand-in, made from the history alone: the model keeps a vector of this user and reads no history"""
+
+
+@dataclass(frozen=True)
+class Influence:
+    """What the history does to the score of one item."""
+
+    values: list[float]
+    """L falls of the score, in its own unit"""
+    lead: float
+    """how far the score with the whole history lies above the mean of the references"""
+    spread: float
+    """standard deviation of the references' scores"""
+    basis: Basis = Basis.SCORE
+
+    @property
+    def least(self) -> float:
+        """The smallest influence that is a reason; infinite where the stand-in would not recommend the item."""
+        if self.basis == Basis.HISTORY and self.lead <= 0:
+            return np.inf
+        return LEAST_SHARE * max(abs(self.lead), self.spread)
+
+
+def influences(ranker: Ranker, query: Queries, items: Sequence[int], max_history: int = 20) -> list[Influence]:
+    """One influence per item, of the last ``max_history`` items of the one query's history.
+
+    Args:
+        ranker: whose recommendation it is.
+        query: one query, its user known or not.
+        items: C item rows; all are scored at once.
+        max_history: L at most.
+    """
+    whole = np.asarray(query.history(0), np.int64)
+    looked_at = range(max(len(whole) - max_history, 0), len(whole))
+    if not looked_at:
+        return [Influence([], 0.0, 0.0) for _ in items]
+    none = np.zeros(0, np.int64)
+    histories: list[IntArray] = [whole, *(np.delete(whole, place) for place in looked_at), none]
+    others = _references(ranker.num_items, whole)
+    rows = np.concatenate([np.asarray(items, np.int64), others])
+    user, basis = int(query.users[0]), Basis.SCORE
+    scores = _scores(ranker, histories, rows, user)
+    if user >= 0 and np.abs(scores[0] - scores[-1]).max() <= ROUNDING * np.abs(scores[0]).max():
+        scores, basis = _scores(ranker, histories, rows, -1), Basis.HISTORY
+    scores, out = scores[:-1], []
+    for column, item in enumerate(items):
+        compared = len(items) + np.flatnonzero(others != item)[:REFERENCES]
+        out.append(_of(scores[:, column], scores[:, compared], basis))
+    return out
+
+
+def choose_support(history: IntArray, influence: Influence) -> list[tuple[int, float]]:
+    """(item row, influence) of what raised the score, strongest first; a tenth of the strongest is the least."""
+    best: dict[int, float] = {}
+    for row, value in zip(np.asarray(history).tolist(), influence.values, strict=True):
+        if np.isfinite(value) and value > 0 and value >= influence.least:
+            best[row] = max(value, best.get(row, 0.0))
+    ordered = sorted(best.items(), key=lambda pair: -pair[1])
+    return [(row, float(value)) for row, value in ordered if value >= 0.1 * ordered[0][1]]
+
+
+def _references(num_items: int, history: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Items outside the history, one more than is needed: the explained one may be among them."""
+    outside = np.setdiff1d(np.arange(num_items), history)
+    return np.random.default_rng(0).permutation(outside)[: REFERENCES + 1]
+
+
+def _scores(
+    ranker: Ranker, histories: list[IntArray], rows: npt.NDArray[np.int64], user: int
+) -> npt.NDArray[np.float64]:
+    """(histories, C + references)."""
+    queries = Queries.of(histories, np.full(len(histories), user))
+    return ranker.score(queries, np.tile(rows, (len(histories), 1))).astype(np.float64)
+
+
+def _of(own: npt.NDArray[np.float64], compared: npt.NDArray[np.float64], basis: Basis) -> Influence:
+    """The influence from (1 + L,) scores of the item and (1 + L, references) of the others."""
+    relative = own - compared.mean(1) if compared.shape[1] else own
+    spread = float(compared[0].std()) if compared.shape[1] else 0.0
+    return Influence((relative[0] - relative[1:]).tolist(), float(relative[0]), spread, basis)

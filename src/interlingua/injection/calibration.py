@@ -1,0 +1,254 @@
+"""Learns a mixture's numbers on validation questions, on part of them with items whose events are hidden.
+
+On the training part the backbone has already seen the answers, so a weight learned there would trust it too much. And
+in the validation part of leave-one-out nearly every item has events, so nothing there says how to place one without.
+Therefore some questions are asked as if a random part of the items had no events: their collaborative vectors give way
+to what a reader has for an unseen item, they count zero events, and they are taken out of the histories.
+
+Shape key: N questions, I items.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from interlingua.data.queries import IntArray, Queries
+from interlingua.injection.mixture import Features, Mixture, seen_mask
+from interlingua.progress import say
+
+SHARES = (0.2, 0.25, 0.3, 0.35)
+"""of the items, hidden in one copy of the questions each"""
+PULL = 1e-3
+"""strength of the pull towards the starting numbers in :func:`fit`"""
+COLD_SHARE = 0.35
+"""the rarest items by training events, as A-LLMRec's cold-item experiment has them"""
+CALIBRATION_ROWS = 2000
+"""most validation questions that the mixture is learned from, and again as many with hidden items at most"""
+CELLS = 1 << 25
+"""most scores (questions times items) of either kind, unless that leaves fewer than LEAST questions"""
+LEAST = 200
+HIDDEN_ROWS = 1000
+"""questions with hidden items, where there are enough"""
+HIGHEST = 20.0
+"""the constant of items without events is looked for below it"""
+
+Ask = Callable[[Queries, Tensor], Features]
+"""(queries, (I,) hidden items) -> what the sources say"""
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Held-out answers, asked as if some items had no events."""
+
+    queries: Queries
+    """N histories"""
+    targets: IntArray
+    """(N,) item rows"""
+    hidden: npt.NDArray[np.bool_]
+    """(I,) items that count as without events"""
+
+
+@dataclass(frozen=True)
+class Block:
+    """What the sources say of some questions."""
+
+    features: Features
+    """head, backbone and text, (N, I) each"""
+    counts: Tensor
+    """(I,) training events, 0 for hidden items"""
+    targets: Tensor
+    """(N,) item rows"""
+    seen: Tensor
+    """(N, I) True where an item cannot come out"""
+
+
+def calibrate(
+    mixture: Mixture,
+    features: Ask,
+    counts: Tensor,
+    queries: Queries,
+    targets: IntArray,
+    *,
+    cold_weight: float = 1.0,
+    floor: bool = True,
+) -> float:
+    """Learns how head, backbone and texts are mixed.
+
+    Args:
+        mixture: its numbers are replaced; they stay where no better ones are found.
+        features: what the sources say, given which items count as without events.
+        counts: (I,) training events of each item.
+        queries: N histories that the backbone was not trained to answer.
+        targets: (N,) the item that followed.
+        cold_weight: see :func:`fit`.
+        floor: see :func:`raise_unseen`.
+
+    Returns:
+        Mean negative log-likelihood after it, weighted.
+    """
+    asked = questions(queries, np.asarray(targets, np.int64), counts.cpu().numpy())
+    blocks = [_block(each, features, counts) for each in asked]
+    reached = fit(mixture, blocks, cold_weight=cold_weight)
+    if floor:
+        raise_unseen(mixture, blocks)
+    return reached
+
+
+def questions(queries: Queries, targets: IntArray, counts: npt.NDArray[np.floating]) -> list[Questions]:
+    """The questions as they are, then copies of some of them with hidden items; the same ones every time.
+
+    Args:
+        queries: N histories.
+        targets: (N,) answers.
+        counts: (I,) training events.
+    """
+    generator = np.random.default_rng(0)
+    limit = min(CALIBRATION_ROWS, max(LEAST, CELLS // max(len(counts), 1)))
+    if len(queries) > limit:
+        rows = generator.choice(len(queries), limit, replace=False)
+        queries, targets = queries.take(rows), targets[rows]
+    out = [Questions(queries, targets, np.zeros(len(counts), bool))]
+    each = min(len(queries), math.ceil(min(HIDDEN_ROWS, limit) / len(SHARES)))
+    for share in SHARES:
+        hidden = (generator.random(len(counts)) < share) & (counts > 0)
+        rows = generator.choice(len(queries), each, replace=False)
+        left = without(queries.take(rows), hidden)
+        kept = np.flatnonzero(left.lengths() > 0)  # of a history without any item nothing can be said
+        if len(kept) and hidden.any():
+            out.append(Questions(left.take(kept), targets[rows][kept], hidden))
+    return out
+
+
+def without(queries: Queries, hidden: npt.NDArray[np.bool_]) -> Queries:
+    """The queries with the hidden items (I,) taken out of the histories."""
+    kept = ~hidden[queries.items]
+    owners = np.repeat(np.arange(len(queries)), queries.lengths())
+    lengths = np.bincount(owners[kept], minlength=len(queries))
+    return Queries(queries.users, queries.items[kept], np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+
+def fit(mixture: Mixture, blocks: Sequence[Block], *, cold_weight: float = 1.0, steps: int = 100) -> float:
+    """Maximises the likelihood of held-out answers among the unseen items.
+
+    The first block (questions as they are) counts for as much as all others together. The last number of the mixture
+    is no part of it: see :func:`raise_unseen`.
+
+    Args:
+        mixture: its numbers are replaced where finite ones are found.
+        blocks: questions.
+        cold_weight: how much an answer among the rarest items weighs, compared with any other.
+        steps: L-BFGS iterations.
+
+    Returns:
+        Mean negative log-likelihood that was reached, weighted.
+    """
+    start = mixture.numbers.detach().clone()
+    numbers = start.clone().requires_grad_(True)
+    free = torch.ones_like(start)
+    free[-1] = 0.0
+    optimizer = torch.optim.LBFGS([numbers], max_iter=steps, line_search_fn="strong_wolfe")
+    rows = sum(len(block.targets) for block in blocks[1:])
+    shares = [1.0 if len(blocks) == 1 else 0.5, *(0.5 * len(block.targets) / rows for block in blocks[1:])]
+
+    def closure() -> float:
+        optimizer.zero_grad()
+        # a weak pull to the start: a few hundred users must not drive a number to infinity
+        pull = PULL * (numbers - start).square().sum()
+        pull.backward()
+        loss = float(pull.detach())
+        for block, share in zip(blocks, shares, strict=True):  # block by block: one block's scores at once in memory
+            part = share * _loss(mixture, block, numbers, cold_weight)
+            part.backward()
+            loss += float(part.detach())
+        assert numbers.grad is not None
+        numbers.grad.mul_(free)
+        return loss
+
+    with torch.enable_grad():
+        try:
+            optimizer.step(closure)
+            reached = closure()
+        except (RuntimeError, ValueError) as error:  # scores that are not finite, or a search that finds no way on
+            say(f"warning: the mixture keeps its starting numbers, because calibrating failed: {error}")
+            return math.nan
+    if math.isfinite(reached) and bool(torch.isfinite(numbers).all()):
+        mixture.numbers.copy_(numbers.detach())
+    else:
+        say("warning: the mixture keeps its starting numbers, because calibrating found no finite ones")
+    return reached
+
+
+def _loss(mixture: Mixture, block: Block, numbers: Tensor, cold_weight: float) -> Tensor:
+    """() weighted mean negative log-likelihood of a block's answers."""
+    hidden = block.seen.clone()
+    hidden[torch.arange(len(block.targets), device=hidden.device), block.targets] = False
+    weights = torch.where(rarest(block.counts)[block.targets], cold_weight, 1.0)
+    scores = mixture(*block.features, block.counts, numbers).masked_fill(hidden, -torch.inf)
+    return (weights * functional.cross_entropy(scores, block.targets, reduction="none")).sum() / weights.sum()
+
+
+@torch.no_grad()
+def raise_unseen(mixture: Mixture, blocks: Sequence[Block], steps: int = 12) -> float:
+    """Raises the constant of items without events until they are placed, on average, no lower than by texts alone.
+
+    What is most likely puts an item that nobody has chosen yet behind everything with a record, and then it never gets
+    one. The blocks with hidden answers say where texts alone would place them (mean of ``1 / log2(1 + rank)``).
+
+    Returns:
+        The constant: 0 where the texts place them no higher.
+    """
+    hidden = [(block, torch.nonzero(block.counts[block.targets] == 0)[:, 0]) for block in blocks[1:]]
+    hidden = [(block, rows) for block, rows in hidden if len(rows) and bool(block.features[2].any())]
+    if not hidden:
+        return 0.0
+    goal = sum(_gain(block.features[2][rows], block, rows) for block, rows in hidden)
+    low, high = 0.0, HIGHEST
+    for step in range(steps):
+        middle = 0.0 if step == 0 else (low + high) / 2
+        mixture.numbers[-1] = middle
+        got = sum(
+            _gain(mixture(*(part[rows] for part in block.features), block.counts), block, rows)
+            for block, rows in hidden
+        )
+        if got >= goal:
+            high = middle
+            if step == 0:
+                break
+        else:
+            low = middle
+    mixture.numbers[-1] = high
+    return high
+
+
+def _gain(scores: Tensor, block: Block, rows: Tensor) -> float:
+    """Sum of ``1 / log2(1 + rank)`` of the answers of some rows; ``scores``: (n, I)."""
+    targets = block.targets[rows]
+    own = scores.gather(1, targets[:, None])
+    above = (scores > own) & ~block.seen[rows]
+    return float((1 / torch.log2(above.sum(1) + 2.0)).sum())
+
+
+def _block(asked: Questions, features: Ask, counts: Tensor) -> Block:
+    hidden = torch.as_tensor(asked.hidden, device=counts.device)
+    return Block(
+        features(asked.queries, hidden),
+        torch.where(hidden, 0.0, counts),
+        torch.as_tensor(asked.targets, device=counts.device),
+        seen_mask(asked.queries, len(counts)).to(counts.device),
+    )
+
+
+def rarest(counts: Tensor, share: float = COLD_SHARE) -> Tensor:
+    """(I,) True for the given share of items with the fewest training events (ties: lower rows first)."""
+    order = torch.argsort(counts, stable=True)
+    out = torch.zeros(len(counts), dtype=torch.bool, device=counts.device)
+    out[order[: int(round(share * len(counts), 6))]] = True  # 180 * 0.35 is 62.99... in binary
+    return out

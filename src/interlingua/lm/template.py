@@ -1,0 +1,249 @@
+"""Prompt templates: text files with named slots, read like code.
+
+A file has ``key: value`` lines, a line ``---`` and the body. In the body stand words of the domain (``{noun}``,
+``{verb}``, ``{past}``), the vector ``{user}`` and lists (``{history}``, ``{candidates}``, ``{target}``). The entry of a
+list is written in a line of its own (``history: "{title}"{item}``): ``{title}`` is text, ``{item}`` a vector.
+What stands in ``[[...]]`` is left out where the vector named in it is not used.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from interlingua.data.domain import Domain
+from interlingua.errors import ConfigError, unknown
+
+FOLDER = Path(__file__).parent / "templates"
+BODY_SLOTS = ("user", "history", "candidates", "target", "noun", "verb", "past")
+ENTRY_SLOTS = ("title", "item", "about", "noun", "verb", "past")
+ENTRIES = {"history": "history", "candidate": "candidates", "target": "target"}
+"""key of the header line -> slot in the body"""
+KEYS = (*ENTRIES, "separator", "nothing", "system", "chat", "answer")
+VECTORS = ("user", "item")
+_SLOT = re.compile(r"\{([a-z_]+)\}")
+_GROUP = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A literal or a slot. The kind ``" title"`` is a title with a space before it."""
+
+    kind: str
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A template for one set of vectors and one domain."""
+
+    body: list[Piece]
+    entries: dict[str, list[Piece]]
+    """slot of the body -> pieces of one entry"""
+    separator: str
+    nothing: str
+    """said in the place of an empty list"""
+
+
+@dataclass(frozen=True)
+class Template:
+    """The text of a template, checked."""
+
+    name: str
+    body: str
+    head: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, name_or_path: str) -> Template:
+        """A template by its name (``next-item``) or by a path to a file.
+
+        Raises:
+            ConfigError: no such template, or one with an unknown key or slot.
+        """
+        path = Path(name_or_path).expanduser()
+        if path.suffix != ".txt":
+            path = FOLDER / f"{name_or_path}.txt"
+            if not path.is_file():
+                raise ConfigError(unknown("template", name_or_path, names()) + "; or give the path of a .txt file")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot read the template {path}: {error}") from None
+        return cls.parse(path.stem, text)
+
+    @classmethod
+    def parse(cls, name: str, text: str) -> Template:
+        """A template from its text."""
+        before, sign, body = text.partition("\n---\n")
+        if not sign:
+            raise ConfigError(f"template {name}: no line '---' between the settings and the body")
+        head: dict[str, str] = {}
+        for line in before.splitlines():
+            if not line.strip() or line.startswith("#"):
+                continue
+            key, colon, value = line.partition(":")
+            if not colon or key.strip() not in KEYS:
+                raise ConfigError(unknown("key", key.strip(), KEYS, f"template {name}"))
+            head[key.strip()] = value.strip().replace("\\n", "\n")
+        template = cls(name, body.rstrip("\n"), head)
+        template._check()
+        return template
+
+    def _check(self) -> None:
+        for slot in _SLOT.findall(self.body):
+            if slot not in BODY_SLOTS:
+                raise ConfigError(unknown("slot", slot, BODY_SLOTS, f"template {self.name}"))
+        for key in ENTRIES:
+            for slot in _SLOT.findall(self.head.get(key, "")):
+                if slot not in ENTRY_SLOTS:
+                    raise ConfigError(unknown("slot", slot, ENTRY_SLOTS, f"template {self.name}, entry {key!r}"))
+        for key, slot in ENTRIES.items():
+            if f"{{{slot}}}" in self.body and key not in self.head:
+                raise ConfigError(
+                    f"template {self.name} uses {{{slot}}} but has no line '{key}: ...' that says an entry"
+                )
+        for slot in ("user", *ENTRIES.values()):
+            if self.body.count(f"{{{slot}}}") > 1:
+                raise ConfigError(f"template {self.name} has the slot {{{slot}}} more than once")
+
+    def resolve(self, slots: Collection[str], domain: Domain, chat: Callable[..., Any] | None = None) -> Layout:
+        """The pieces for the vectors that will be filled.
+
+        Args:
+            slots: of ``user``, ``item``.
+            domain: the words.
+            chat: the tokenizer's ``apply_chat_template``, used where the template says ``chat: yes``.
+
+        Raises:
+            ConfigError: slots and vectors do not match.
+        """
+        for slot in slots:
+            if slot not in VECTORS:
+                raise ConfigError(unknown("vector slot", slot, VECTORS))
+        words = {"noun": domain.noun, "verb": domain.verb, "past": domain.past}
+        body = _fill(_groups(self.body, slots), words)
+        if self.head.get("chat") == "yes" and chat is not None:
+            body = _as_chat(body, _fill(self.head.get("system", ""), words), chat)
+        shown = [key for key, slot in ENTRIES.items() if f"{{{slot}}}" in body]
+        raw = {key: _fill(_groups(self.head.get(key, '"{title}"'), slots), words) for key in ENTRIES}
+        used = {v for v in VECTORS if f"{{{v}}}" in "".join([body, *(raw[key] for key in shown)])}
+        if used - set(slots):
+            missing = ", ".join(sorted(used - set(slots)))
+            raise ConfigError(
+                f"template {self.name} needs vectors for the slot {missing}, which the recipe does not give"
+            )
+        if set(slots) - used:
+            extra = ", ".join(sorted(set(slots) - used))
+            raise ConfigError(f"the recipe gives vectors for {extra}, but template {self.name} has no such slot")
+        separator = self.head.get("separator", ",")
+        joined = separator if separator.endswith("\n") else f"{separator} "
+        return Layout(
+            _split(body, leading=False),
+            {ENTRIES[key]: _split(raw[key], leading=self._spaced(key, body, joined)) for key in ENTRIES},
+            joined.removesuffix(" "),
+            f" {self.head.get('nothing', 'nothing yet')}",
+        )
+
+    def render(
+        self, domain: Domain, lists: Mapping[str, Sequence[Mapping[str, str]]], chat: Callable[..., Any] | None = None
+    ) -> str:
+        """The template as text, for prompts without vectors that are made one at a time.
+
+        Args:
+            domain: the words.
+            lists: slot of the body -> entries, each with ``title`` and, where it has one, ``about``.
+            chat: the tokenizer's ``apply_chat_template``, used where the template says ``chat: yes``.
+        """
+        words = {"noun": domain.noun, "verb": domain.verb, "past": domain.past}
+        body = self._lists(_fill(self.body, words), words, lists)
+        if self.head.get("chat") == "yes" and chat is not None:
+            return _as_chat(body, _fill(self.head.get("system", ""), words), chat)
+        return body
+
+    def opening(self, domain: Domain, lists: Mapping[str, Sequence[Mapping[str, str]]]) -> str:
+        """The words with which the answer is made to begin (line ``answer:``), or nothing."""
+        words = {"noun": domain.noun, "verb": domain.verb, "past": domain.past}
+        return self._lists(_fill(self.head.get("answer", ""), words), words, lists)
+
+    def _lists(self, text: str, words: dict[str, str], lists: Mapping[str, Sequence[Mapping[str, str]]]) -> str:
+        separator = self.head.get("separator", ",")
+        joined = separator if separator.endswith("\n") else f"{separator} "
+        values: dict[str, str] = {}
+        for key, slot in ENTRIES.items():
+            form = self.head.get(key, "{title}")
+            entries = lists.get(slot, ())
+            said = [_fill(_keep(form, e), {**words, **e}) for e in entries]
+            values[slot] = joined.join(said)
+        empty = self.head.get("nothing", "nothing yet")
+        kept = _keep(text, values)
+        return _fill(kept, {slot: value or empty for slot, value in values.items()})
+
+    def _spaced(self, key: str, body: str, separator: str) -> bool:
+        """Whether an entry starts with a space, which tokenizers of the GPT-2 kind want joined to the word."""
+        slot = f"{{{ENTRIES[key]}}}"
+        if slot not in body:
+            return not body.endswith("\n")  # the target answers the body
+        before = body.partition(slot)[0]
+        if ENTRIES[key] != "target" and before.endswith(" ") != separator.endswith(" "):
+            raise ConfigError(
+                f"template {self.name}: the text before {slot} and the separator must both end with a space or both not"
+            )
+        return before.endswith(" ")
+
+
+def names() -> list[str]:
+    """The templates that ship with the package."""
+    return sorted(path.stem for path in FOLDER.glob("*.txt"))
+
+
+def _groups(text: str, slots: Collection[str]) -> str:
+    def keep(match: re.Match[str]) -> str:
+        wanted = [slot for slot in _SLOT.findall(match[1]) if slot in VECTORS]
+        return match[1] if all(slot in slots for slot in wanted) else ""
+
+    return _GROUP.sub(keep, text)
+
+
+def _keep(text: str, values: Mapping[str, str]) -> str:
+    """Groups whose slots all have text."""
+    return _GROUP.sub(lambda m: m[1] if all(values.get(slot) for slot in _SLOT.findall(m[1])) else "", text)
+
+
+def _fill(text: str, words: dict[str, str]) -> str:
+    return _SLOT.sub(lambda match: words.get(match[1], match[0]), text)
+
+
+def _as_chat(body: str, system: str, chat: Callable[..., Any]) -> str:
+    messages = [{"role": "system", "content": system}] if system else []
+    messages.append({"role": "user", "content": body.strip()})
+    try:
+        return str(chat(messages, tokenize=False, add_generation_prompt=True))
+    except ValueError:  # a base model without a chat template reads the plain text
+        return f"{system} {body}".strip()
+
+
+def _split(text: str, *, leading: bool) -> list[Piece]:
+    """Literals and slots. A space before a slot goes to the text that follows it, or is dropped before a vector."""
+    parts = _SLOT.split(text)
+    pieces: list[Piece] = []
+    space = leading
+    for index, part in enumerate(parts):
+        if index % 2 == 0:
+            if not part:
+                continue
+            literal = f" {part}" if space else part
+            space = False
+            if index + 1 < len(parts) and literal.endswith(" "):
+                literal, space = literal[:-1], True
+            if literal:
+                pieces.append(Piece("text", literal))
+        elif part == "title":
+            pieces.append(Piece(" title" if space else "title"))
+            space = False
+        else:
+            pieces.append(Piece(part))
+            space = False
+    return pieces

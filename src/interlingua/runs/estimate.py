@@ -1,0 +1,213 @@
+"""Parameters, memory and time of the stages of a recipe on *this* data: counts of the data times measured rates.
+
+Every stage's real step is run for a second or two with fresh weights (:mod:`interlingua.runs.probes`). Early stopping cannot
+be known before: the expected number of epochs assumes the best validation after :data:`BEST_AFTER` optimiser steps, and
+the range goes from a best first validation to all epochs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from interlingua.runs import probes
+from interlingua.config import FitConfig
+from interlingua.data.prepared import Prepared
+from interlingua.storage.environment import peak_memory_bytes
+from interlingua.errors import InterlinguaError
+from interlingua.evaluate.protocol import evaluate as measure
+from interlingua.evaluate.protocol import validation_metrics
+from interlingua.runs.session import Session, make_text
+
+BEST_AFTER = 2500
+"""optimiser steps until the best validation, assumed (medians of the runs in benchmarks/quality: 1,000 to 6,000)"""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a stage takes."""
+
+    seconds: float
+    low: float
+    high: float
+    parameters: int = 0
+    memory_bytes: int = 0
+    note: str = ""
+
+
+def epochs_of(config: FitConfig, steps: int) -> tuple[int, int, int]:
+    """(expected, fewest, most) epochs of a fit whose epochs have so many steps."""
+    if config.patience is None:
+        return config.epochs, config.epochs, config.epochs
+    per_epoch = max(min(steps, config.steps_per_epoch or steps), 1)
+    wait = max(config.patience * config.evaluate_every, math.ceil(config.patience_steps / per_epoch))
+    best = math.ceil(BEST_AFTER / per_epoch)
+    return min(best + wait, config.epochs), min(config.evaluate_every + wait, config.epochs), config.epochs
+
+
+class Estimator:
+    """Estimates of one session's unfinished stages, in order; later stages get earlier ones' untrained parts."""
+
+    def __init__(self, session: Session) -> None:
+        self.session, self.recipe = session, session.recipe
+        self.text: Any = None
+        self.backbone: Any = None
+        self.reader: Any = None
+        self.data: Prepared
+
+    def all(self) -> dict[str, Estimate]:
+        """Stage -> estimate. A stage that cannot be tried says why in its note.
+
+        Raises:
+            InterlinguaError: the data cannot be prepared: then nothing can run, and the run would say the same.
+        """
+        out: dict[str, Estimate] = {}
+        for kind in self.session.plan:
+            before = torch.get_rng_state()
+            try:
+                out[kind] = getattr(self, f"_{kind}")()
+            except InterlinguaError as error:
+                if kind == "prepare":
+                    raise
+                out[kind] = Estimate(math.nan, math.nan, math.nan, note=f"not estimated: {str(error).splitlines()[0]}")
+            finally:
+                torch.set_rng_state(before)
+        return out
+
+    def _prepare(self) -> Estimate:
+        from interlingua.data.prepare import prepare_config
+
+        def make() -> None:
+            self.data = prepare_config(self.recipe.data, self.session.seed)
+
+        seconds = probes.timed(make)
+        counts = self.data.card["counts"]
+        return _fixed(1.3 * seconds, note=", ".join(f"{counts[k]:,} {k}" for k in ("users", "items", "events")))
+
+    def _embed(self) -> Estimate:
+        """A few texts, then some more: what the difference costs is the rate."""
+        part = self.recipe.text
+        assert part is not None
+        items = self.data.split.train.num_items
+        few, more = (min(n, items) for n in (16, 144))
+        small = probes.timed(lambda: self._some_texts(few))
+        large = probes.timed(lambda: self._some_texts(more))
+        rate = max(large - small, 0.0) / max(more - few, 1)
+        width = int(self.text.dim) if self.text is not None else probes.WIDTH
+        width = min(width, part.config.reduce or width)
+        self.text = probes.table_of(self.data, width, part.config.users != "none")
+        return _fixed(small + rate * (items - few), note=f"{items:,} texts, width {width}")
+
+    def _some_texts(self, n: int) -> None:
+        """The recipe's encoder over the first ``n`` items, without its cache."""
+        import tempfile
+        from pathlib import Path
+
+        part = self.recipe.text
+        assert part is not None
+        from interlingua.vectors.fields import item_texts
+
+        texts = item_texts(self.data.catalogue, part.config)
+        order = np.random.default_rng(0).permutation(len(texts))[:n]
+        ids = [str(item) for item in self.data.catalogue.items["item_id"].to_list()]
+        with tempfile.TemporaryDirectory() as folder:
+            self.text = part.cls(
+                part.config, [texts[i] for i in order], item_ids=[ids[i] for i in order], cache=Path(folder)
+            )
+
+    def _fresh(self) -> Any:
+        part = self.recipe.backbone
+        assert part is not None
+        if self.backbone is None:
+            self.backbone = part.cls(part.config, self.data.split.train)
+        return self.backbone
+
+    def _train(self) -> Estimate:
+        part, backbone = self.recipe.backbone, self._fresh()
+        assert part is not None
+        parameters = sum(p.numel() for p in backbone.parameters())
+        if backbone.sampling == "none":
+            seconds = probes.solve_seconds(backbone, self.data, self.text)
+            return _fixed(seconds, parameters=parameters, note="closed form")
+        batches = backbone.batches(self.data.split.train, part.config.fit)
+        return self._trained(probes.alone(backbone), batches, part.config.fit, parameters)
+
+    def _trained(self, module: Any, batches: Any, config: FitConfig, parameters: int) -> Estimate:
+        seconds, steps = probes.step_seconds(module, batches, config, self.session.device)
+        module.cpu().eval()
+        check = 0.0
+        if config.patience is not None and len(self.data.split.valid):
+            check = probes.timed(lambda: validation_metrics(module.backbone, self.data.split))
+        totals = [
+            n * steps * seconds + check * math.ceil(n / config.evaluate_every if check else 0)
+            for n in epochs_of(config, steps)
+        ]
+        expected = epochs_of(config, steps)[0]
+        note = f"{steps:,} steps an epoch, {seconds * 1000:.1f} ms each; {expected} of {config.epochs} epochs"
+        if config.patience is not None:
+            note += f" assumed (early stopping), validation {check:.1f} s"
+        return Estimate(totals[0], totals[1], totals[2], parameters, peak_memory_bytes() or 0, note)
+
+    def _align(self) -> Estimate:
+        part, source = self.recipe.align, self.recipe.backbone
+        assert part is not None
+        assert source is not None
+        if self.text is None and self.recipe.text is not None:
+            self.text = make_text(self.recipe.text, self.data)  # an encoder that learns along
+        backbone = self._fresh()
+        joint = probes.joined(part, backbone, self.text, frozen=self.recipe.frozen_backbone)
+        aligner: Any = joint.aligner
+        if "fit" not in part.cls.Config.model_fields:
+            return _fixed(probes.timed(lambda: aligner.solve(backbone, self.text, self.data.split.train)))
+        options = part.config.fit or source.config.fit
+        parameters = sum(p.numel() for p in joint.parameters() if p.requires_grad)
+        batches = aligner.batches(backbone, self.data.split.train, options)
+        return self._trained(joint, batches, options, parameters)
+
+    def _read(self) -> Estimate:
+        part = self.recipe.llm
+        assert part is not None
+        align = self.recipe.align
+        latent = None if align is None else getattr(align.config, "latent_dim", None)
+        inputs = probes.reader_inputs(self.data, self._fresh(), self.text, latent)
+        load = probes.timed(lambda: self._make_reader(part, inputs))
+        reader, config = self.reader, part.config.fit
+        parameters = sum(p.numel() for p in reader.parameters() if p.requires_grad)
+        seconds, steps = probes.step_seconds(reader, reader.batches, config, self.session.device)
+        reader.cpu().eval()
+        total = load + config.epochs * steps * seconds
+        note = f"{config.epochs} rounds of {steps:,} steps, {seconds * 1000:.0f} ms each; calibration not counted"
+        return _fixed(total, parameters=parameters, note=note)
+
+    def _make_reader(self, part: Any, inputs: Any) -> None:
+        self.reader = part.cls(part.config, inputs)
+
+    def _evaluate(self) -> Estimate:
+        """Some users, then more of them: what the difference costs is the rate of a user."""
+        options = self.recipe.evaluate
+        ranker = self.reader or self.backbone
+        if ranker is None:
+            return _fixed(math.nan, note="not estimated: scores need what the training makes")
+        split, total = self.data.split, 0.0
+        users = len(split.targets(options.part))
+        asked = min(users, options.max_users or users)
+        few, more = (min(n, asked) for n in ((4, 20) if self.reader else (64, 512)))
+        for protocol in options.protocols:
+            small, large = (
+                probes.timed(
+                    lambda n=n, protocol=protocol: measure(  # type: ignore[misc]
+                        ranker, split, options.part, protocol=protocol, max_users=n, seed=options.negatives_seed
+                    )
+                )
+                for n in (few, more)
+            )
+            total += large + max(large - small, 0.0) / max(more - few, 1) * (asked - more)
+        return _fixed(total, note=f"{asked:,} users, {', '.join(options.protocols)}")
+
+
+def _fixed(seconds: float, parameters: int = 0, note: str = "") -> Estimate:
+    return Estimate(seconds, seconds / 1.5, seconds * 1.5, parameters, peak_memory_bytes() or 0, note)

@@ -1,0 +1,244 @@
+"""User and item vectors of a finished run, for indexes and other systems: their dot product is the run's score.
+
+Files (``format``):
+
+- ``safetensors``: ``vectors.safetensors`` (tensors ``users``, ``items``) and ``ids.parquet`` (side, row, id);
+- ``npy``: ``users.npy``, ``items.npy``, and ``user_ids.json``, ``item_ids.json`` with one id per row;
+- ``parquet``: ``users.parquet``, ``items.parquet`` (id, vector).
+
+A backbone's item bias becomes a last column of the items; users have 1 there.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interlingua.storage import artifact
+from interlingua.retrieval.ann import Ann, AnnConfig
+from interlingua.storage.artifact import Artifact
+from interlingua.contracts.backbone import Backbone
+from interlingua.data.queries import IntArray, Queries
+from interlingua.contracts.ranker import Reader
+from interlingua.contracts.scorer import TableRanker
+from interlingua.contracts.batch import Tables
+from interlingua.data.interactions import Interactions
+from interlingua.errors import ConfigError
+from interlingua.progress import task
+from interlingua.runs.session import Session
+from interlingua.runs.stages import ranker_of
+from interlingua.retrieval.topk import recall, top_k
+from interlingua.vectors.tables import save_tables
+
+Format = Literal["safetensors", "npy", "parquet"]
+Events = Literal["all", "train"]
+USER_ROWS = 2048
+"""users represented at once"""
+CHECKED_USERS = 1000
+"""users on whom an index is measured"""
+K = 10
+"""results on which an index is measured"""
+
+
+@dataclass(frozen=True)
+class Towers:
+    """A run whose score is a dot product."""
+
+    represent: Callable[[Queries], Tensor]
+    """(B, D) vectors of queries, anybody's histories included"""
+    items: Tensor
+    """(I, D)"""
+    source: str
+    """which stage they come from"""
+    biased: bool = False
+    """whether the last column is the items' bias"""
+
+    def users(self, queries: Queries) -> Tensor:
+        """(B, D) float32 on the CPU, by blocks."""
+        starts = range(0, max(len(queries), 1), USER_ROWS)
+        made = []
+        with torch.no_grad(), task("user vectors", len(starts)) as shown:
+            for at in starts:
+                made.append(self.represent(queries.slice(at, at + USER_ROWS)).detach().float().cpu())
+                shown.advance()
+        return torch.cat(made)
+
+
+def towers(session: Session) -> Towers:
+    """The vectors by which a run scores.
+
+    Raises:
+        ConfigError: it does not score by a dot product of vectors; the message says why.
+    """
+    ranker = ranker_of(session)
+    where = str(session.done["evaluate"].path)
+    if isinstance(ranker, TableRanker):
+        return _with_bias(ranker.represent, ranker.items, ranker.bias if ranker.bias.dim() else None, "align")
+    if not isinstance(ranker, Backbone | Reader):
+        name = session.done["read"].card["name"]
+        raise ConfigError(
+            f"{where} has no vectors to write: its reader {name!r} orders what another stage retrieved, so its score "
+            "is no dot product; write the vectors of a run without [llm] on the same backbone, which retrieves for it"
+        )
+    stage = "read" if isinstance(ranker, Reader) else "train" if "train" in session.done else "align"
+    part = session.recipe.llm if stage == "read" else session.recipe.backbone
+    name = "" if part is None else part.name
+    return _own(ranker, session.data.split.train, stage, f"{where} has no vectors to write: {name!r} scores by")
+
+
+def _own(ranker: Any, train: Interactions, stage: str, problem: str) -> Towers:
+    """The vectors of a backbone, or of a reader that has such methods."""
+    is_backbone = isinstance(ranker, Backbone)
+    if not ("dot_product" in ranker.makes(ranker.config) if is_backbone else getattr(ranker, "dot_product", True)):
+        raise ConfigError(
+            f"{problem} another function than one dot product of a user's and an item's vector, so an index over its "
+            "vectors would rank differently; choose a run whose backbone scores by a dot product"
+        )
+    try:
+        if stage == "read":  # a reader with towers has these two, see KvPrompt
+            items, bias = ranker.represent_items(), None
+        else:
+            items, bias = ranker.item_table(), ranker.item_bias()
+        ranker.represent(train.queries(np.zeros(1, np.int64)))
+    except (NotImplementedError, AttributeError):
+        what = "neighbours, counts or words" if stage == "train" else "more than two vectors"
+        raise ConfigError(
+            f"{problem} {what}, not by their dot product; choose a run whose backbone has vectors (sequence models, "
+            "factorisation, graphs)"
+        ) from None
+    return _with_bias(ranker.represent, items, bias, stage)
+
+
+def _with_bias(represent: Callable[[Queries], Tensor], items: Tensor, bias: Tensor | None, stage: str) -> Towers:
+    """The bias as one more dimension of the items; users have 1 there."""
+    items = items.detach().float().cpu()
+    if bias is None:
+        return Towers(represent, items, stage)
+
+    def with_one(queries: Queries) -> Tensor:
+        users = represent(queries)
+        return torch.cat([users, users.new_ones(len(users), 1)], dim=1)
+
+    return Towers(with_one, torch.cat([items, bias.detach().float().cpu()[:, None]], dim=1), stage, biased=True)
+
+
+def embed(
+    session: Session,
+    folder: Path | None = None,
+    format: str = "safetensors",
+    *,
+    events: str = "all",
+    index: str | None = None,
+    ann: AnnConfig | None = None,
+) -> Artifact:
+    """Writes the vectors of a finished run into a folder with a card.
+
+    Args:
+        session: from :func:`interlingua.runs.opening.open_session`.
+        folder: where to; default: beside the run, ``vectors-RECIPE-KEY``.
+        format: see the module's text.
+        events: user vectors from ``all`` events on record (as ``recommend`` answers) or from the ``train`` part.
+        index: ``usearch`` also writes an approximate index of the items, and measures its recall.
+        ann: options of the index.
+
+    Raises:
+        ConfigError: the run has no vectors, an unknown option, or a folder that holds something else.
+    """
+    _check(format, events, index, folder)
+    made = towers(session)
+    train = session.data.split.train
+    queries = (session.data.interactions if events == "all" else train).queries(np.arange(train.num_users))
+    users = made.users(queries)
+    run = session.done["evaluate"]
+    options = {"format": format, "events": events, "index": index, "ann": (ann or AnnConfig()).model_dump()}
+    key = artifact.content_key({"kind": "vectors", "run": run.key, "options": options})
+    name = str(run.card["name"])
+    root = run.path.parent if folder is None else folder.parent
+    fields: dict[str, Any] = {"seed": session.seed, "config": options, "run": run.path.name, "source": made.source}
+    fields |= {"shapes": {"users": list(users.shape), "items": list(made.items.shape)}, "bias_column": made.biased}
+    with artifact.writing(
+        root,
+        "vectors",
+        name,
+        key,
+        parents={stage: session.done[stage] for stage in run.parents},
+        fields=fields,
+        final=folder,
+    ) as temporary:
+        WRITERS[format](temporary, users, made.items, train)
+        if index is not None:
+            fields["index"] = _index(temporary, users, made.items, queries, ann or AnnConfig())
+    return artifact.load(folder or root / artifact.folder_name("vectors", name, key))
+
+
+def _index(folder: Path, users: Tensor, items: Tensor, queries: Queries, config: AnnConfig) -> dict[str, Any]:
+    """Builds and writes an index; returns how it compares with the exact search."""
+    started = time.perf_counter()
+    built = Ann.build(items, config)
+    seconds = time.perf_counter() - started
+    built.save(folder)
+    rows: IntArray = np.unique(np.linspace(0, max(len(users) - 1, 0), CHECKED_USERS).astype(np.int64))[: len(users)]
+    some, seen = users[torch.from_numpy(rows)], queries.take(rows)
+    times = []
+    results = []
+    for search in (lambda: top_k(some, items, K, seen=seen), lambda: built.search(some, K, seen=seen)):
+        started = time.perf_counter()
+        results.append(search())
+        times.append((time.perf_counter() - started) / max(len(rows), 1))
+    exact, found = results
+    return {
+        "library": "usearch", "file": "items.usearch", "build_s": round(seconds, 3), "users": len(rows),
+        f"recall@{K}": round(recall(found.rows, exact.rows), 5), "exact_ms_per_user": round(1000 * times[0], 4),
+        "index_ms_per_user": round(1000 * times[1], 4),
+    }  # fmt: skip
+
+
+def _safetensors(folder: Path, users: Tensor, items: Tensor, rows: Interactions) -> None:
+    save_tables(folder, Tables(users, items), rows)
+
+
+def _npy(folder: Path, users: Tensor, items: Tensor, rows: Interactions) -> None:
+    for side, vectors, ids in (("user", users, rows.user_ids), ("item", items, rows.item_ids)):
+        np.save(folder / f"{side}s.npy", vectors.numpy())
+        text = json.dumps([str(each) for each in ids], ensure_ascii=False)
+        (folder / f"{side}_ids.json").write_text(text, encoding="utf-8")
+
+
+def _parquet(folder: Path, users: Tensor, items: Tensor, rows: Interactions) -> None:
+    import polars as pl
+
+    for side, vectors, ids in (("users", users, rows.user_ids), ("items", items, rows.item_ids)):
+        kind = pl.Array(pl.Float32, vectors.shape[1])
+        frame = pl.DataFrame({"id": [str(each) for each in ids], "vector": pl.Series(vectors.numpy(), dtype=kind)})
+        frame.write_parquet(folder / f"{side}.parquet")
+
+
+WRITERS: dict[str, Callable[[Path, Tensor, Tensor, Interactions], None]] = {
+    "safetensors": _safetensors, "npy": _npy, "parquet": _parquet,
+}  # fmt: skip
+
+
+def _check(format: str, events: str, index: str | None, folder: Path | None) -> None:
+    if format not in get_args(Format):
+        raise ConfigError(f"unknown format {format!r}: use {', '.join(get_args(Format))}")
+    if events not in get_args(Events):
+        raise ConfigError(f"unknown events {events!r}: use {', '.join(get_args(Events))}")
+    if index not in (None, "usearch"):
+        raise ConfigError(f"unknown index {index!r}: use usearch")
+    if folder is None or not folder.exists():
+        return
+    ours = folder.is_dir() and (not any(folder.iterdir()) or _holds_vectors(folder))
+    if not ours:
+        raise ConfigError(f"{folder} holds something else than vectors; name a new folder with --out")
+
+
+def _holds_vectors(folder: Path) -> bool:
+    return (folder / artifact.CARD).is_file() and artifact.load(folder, verify=False).kind == "vectors"

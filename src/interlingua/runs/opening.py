@@ -1,0 +1,118 @@
+"""Opening a finished run: trust first, then every parent, then whether all it reads is still what it was."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from interlingua.storage import artifact
+from interlingua.storage.artifact import Artifact
+from interlingua.storage.contents import hub_name_and_commit
+from interlingua.errors import ArtifactError
+from interlingua.runs.plan import part_fingerprint, parts_of
+from interlingua.progress import say
+from interlingua.runs.recipe import Component, Recipe, resolve
+from interlingua.runs.session import Session
+from interlingua.runs.trust import of_models, of_run, refuse
+
+READ_ONCE = "embed"
+"""stage whose inputs a finished run does not read again: its vectors lie in its folder"""
+
+
+def open_session(path: Path | str, device: str = "auto", *, trust: bool = False) -> Session:
+    """A finished run, from the folder of its evaluate stage, with all its parents verified.
+
+    Args:
+        path: the folder.
+        device: where models go.
+        trust: it may import code, read environment variables and use the network, as its recipe says.
+
+    Raises:
+        ArtifactError: not a finished run; a parent is missing, damaged, edited or another; or a model, template or
+            component is no longer what the run was made with.
+        ConfigError: it asks for what only a trusted run may have.
+    """
+    found = artifact.load(path)
+    if found.kind != "evaluate":
+        raise ArtifactError(f"{path} is a {found.kind!r} stage; a run is the folder that starts with 'evaluate-'")
+    values = found.entry("recipe", dict)
+    if not trust:
+        refuse(str(path), of_run(values))
+    recipe = resolve(values, found.entry("name", str), str(path), stored=True)
+    done = {stage: found.parent(stage) for stage in found.parents}
+    for stage in done.values():
+        for parent in stage.parents:
+            stage.check_parent(parent, done.get(parent) or stage.parent(parent))
+    recipe = _pinned(recipe, done)
+    if not trust:
+        refuse(str(path), of_models(_models(recipe, done)))
+    _check_unchanged(recipe, done)
+    session = Session(recipe, found.path.parent, found.entry("seed", int), device)
+    session.done = done | {"evaluate": found}
+    return session
+
+
+def _stored(stage: Artifact, section: str) -> dict[str, str]:
+    """What the stage's card says of a section's contents."""
+    found = stage.entry("fingerprint", dict)
+    return {str(k).removeprefix(f"{section}."): str(v) for k, v in found.items() if str(k).startswith(f"{section}.")}
+
+
+def _pinned(recipe: Recipe, done: dict[str, Artifact]) -> Recipe:
+    """The recipe with hub models at the commits that the run was made with, whatever their names mean today."""
+    for kind, stage in done.items():
+        for section, part in parts_of(recipe, kind).items():
+            for option, value in _stored(stage, section).items():
+                hub = hub_name_and_commit(value) if option in type(part.config).named_models else None
+                if hub is not None:
+                    config = part.config.model_copy(update={"revision": hub[1]})
+                    changed: dict[str, Any] = {section: replace(part, config=config)}
+                    recipe = replace(recipe, **changed)
+    return recipe
+
+
+def _models(recipe: Recipe, done: dict[str, Artifact]) -> list[str]:
+    """Identities of the models that the run will read again."""
+    return [
+        value
+        for kind, stage in done.items()
+        if kind != READ_ONCE
+        for section, part in parts_of(recipe, kind).items()
+        for option, value in _stored(stage, section).items()
+        if option in type(part.config).named_models
+    ]
+
+
+def _check_unchanged(recipe: Recipe, done: dict[str, Artifact]) -> None:
+    """Compares every fingerprint with what lies there now.
+
+    What the run reads again (models, templates, code) must be the same. Files that were read once, when a stage was
+    made, may have changed or gone: the stage holds what came of them, and a change is said.
+    """
+    problems = []
+    for kind, stage in done.items():
+        for section, part in parts_of(recipe, kind).items():
+            then, now = _stored(stage, section), part_fingerprint(part)
+            for option in sorted({*then, *now}):
+                before, today = then.get(option), now.get(option)
+                if before == today:
+                    continue
+                if kind != READ_ONCE and option not in type(part.config).all_files():
+                    problems.append(_words(section, option, part, before, today))
+                elif today is not None and option != "version":
+                    say(f"note: {section}.{option} has changed since {stage.path.name} was made; the run is as it was")
+    if problems:
+        raise ArtifactError(
+            f"this run is not what it was: {'; '.join(problems)}. Put back what was there, or run the recipe again"
+        )
+
+
+def _words(section: str, option: str, part: Component, before: str | None, today: str | None) -> str:
+    if option == "version":
+        return f"it was made by version {before} of {part.name!r}, and version {today} gives other numbers"
+    if option == "code":
+        return f"the source of {part.name!r} was edited"
+    value = getattr(part.config, option, option)
+    gone = today is None or today.startswith("missing")
+    return f"{section}.{option} = {value!r} {'is not here any more' if gone else 'holds something else now'}"

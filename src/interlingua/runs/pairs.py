@@ -1,0 +1,99 @@
+"""Which parts of a recipe go together: what each needs is compared with what the others make, before anything runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from interlingua import registry
+
+if TYPE_CHECKING:
+    from interlingua.runs.recipe import Component as Part
+
+WORDS = {
+    "scores": "something that scores items",
+    "items": "item vectors",
+    "users": "user vectors",
+    "inputs": "vectors that training can change or read",
+    "training": "a backbone that is trained by gradient",
+    "dot_product": "a score that is one dot product of vectors",
+    "text.items": "item texts",
+    "text.table": "a frozen table of item texts",
+    "text.users": "user vectors made from texts",
+    "items_from_text": "item vectors made from texts alone",
+}
+"""word of :mod:`interlingua.contracts.component` -> what a person reads"""
+TEXTS = frozenset({"text.items", "text.table", "text.users", "text.user_table", "items_from_text"})
+
+
+def misfits(
+    backbone: Part | None, text: Part | None, align: Part | None, llm: Part | None, *, frozen: bool, retrieve_by: str
+) -> list[str]:
+    """Why these parts cannot work together, one sentence each with what to do instead; empty where they can."""
+    if backbone is None:
+        return []
+    own = backbone.cls.makes(backbone.config)
+    made = own | (text.cls.makes(text.config) if text else frozenset())
+    if "text.users" in made or "user_table" not in own:
+        made |= {"text.user_table"}
+    said = []
+    for part in (backbone, align, llm):
+        if part is None:
+            continue
+        lacks = part.cls.needs(part.config) - made
+        said += [_of_texts(part, word, backbone, align) for word in sorted(lacks & TEXTS)]
+        if lacks - TEXTS:
+            said.append(_of_backbone(part, lacks - TEXTS, backbone))
+        if part is align:
+            made |= part.cls.makes(part.config)
+    if align is None or said:
+        return said
+    aligned = retrieve_by == "aligned"
+    if (aligned or (llm is None and frozen and align.cls.keeps_space)) and "dot_product" not in own:
+        said.append(
+            f"with the aligner {align.name!r} items made from texts stand beside the backbone's own, which needs "
+            f"{WORDS['dot_product']}; {_instead('backbone', frozenset({'items', 'dot_product'}), backbone.name)}"
+        )
+    if aligned and "items_from_text" not in made:
+        said.append(
+            f"evaluate.retrieve_by = 'aligned' needs {WORDS['items_from_text']}, which the aligner {align.name!r} does "
+            "not make; leave the option out, or choose the aligner autoencoder, contrastive or ridge"
+        )
+    return said
+
+
+def _start(part: Part, words: str) -> str:
+    kind = {"align": "aligner", "llm": "reader"}.get(part.kind, part.kind)
+    return f"the {kind} {part.name!r} needs {words}"
+
+
+def _of_texts(part: Part, word: str, backbone: Part, align: Part | None) -> str:
+    if word == "items_from_text":
+        given = f"the aligner {align.name!r} makes none" if align else "there is no [align] section"
+        return f"{_start(part, WORDS[word])}, and {given}; choose the aligner autoencoder, contrastive or ridge"
+    if word in ("text.users", "text.user_table"):
+        return (
+            f"{_start(part, WORDS['text.users'])} with the backbone {backbone.name!r}: set text.users = 'items' (the "
+            "mean of a user's training items) or 'texts' (the dataset's own user texts)"
+        )
+    frozen = "; text.trainable = true makes no table" if word == "text.table" else ""
+    return f"{_start(part, WORDS[word])}: add a [text] section, e.g. --set text.name=lsa{frozen}"
+
+
+def _of_backbone(part: Part, lacks: frozenset[str], backbone: Part) -> str:
+    words = " and ".join(WORDS.get(word, word) for word in sorted(lacks))
+    leave = f"leave out [{part.kind}]"
+    if part.kind == "llm" and lacks == {"users"}:
+        slots = "slots" in type(part.config).model_fields
+        leave = "set llm.slots.user = 'none'" if slots else "set llm.maps = 'none'"
+    instead = _instead("backbone", part.cls.needs(part.config) - TEXTS, backbone.name)
+    return f"{_start(part, words)}, which the backbone {backbone.name!r} does not give; {leave}, or {instead}"
+
+
+def _instead(kind: str, words: frozenset[str], not_this: str) -> str:
+    """``choose one of ...``: the components that make all the words with their own defaults."""
+    fit = []
+    for name in registry.names(kind):
+        cls = registry.find(kind, name)
+        if name != not_this and words <= cls.makes(cls.Config()):
+            fit.append(name)
+    return f"choose the {kind} {', '.join(fit)}" if fit else f"choose another {kind}"

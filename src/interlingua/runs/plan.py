@@ -1,0 +1,189 @@
+"""Which stages a recipe needs, and their keys: options, seed, data, parents, and contents of all that options name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from interlingua.storage import artifact
+from interlingua import registry
+from interlingua.contracts.component import Component as Class
+from interlingua.contracts.component import fingerprint
+from interlingua.storage.contents import MISSING, hash_file, hash_path
+from interlingua.errors import ConfigError
+from interlingua.runs.recipe import Component, Recipe
+
+VERSIONS = {"prepare": 1, "embed": 1, "train": 1, "align": 1, "read": 1, "evaluate": 1}
+"""stage -> raised when the same inputs give another result because of what stands in ``stages``, ``data`` or
+``evaluate``; of a component itself speaks its own ``version``"""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One stage of a recipe before it is run."""
+
+    kind: str
+    name: str
+    key: str
+    parents: tuple[str, ...]
+    options: dict[str, Any]
+    fingerprint: dict[str, str] = field(default_factory=dict)
+    """what the options name, by contents, and versions: part of the key, and stored in the card"""
+
+    @property
+    def folder(self) -> str:
+        """Folder name inside the runs folder."""
+        return artifact.folder_name(self.kind, self.name, self.key)
+
+
+def planned(
+    kind: str, name: str, seed: int, options: dict[str, Any], parents: Mapping[str, str],
+    contents: Mapping[str, str] | None = None,
+) -> Planned:  # fmt: skip
+    """One stage with its key.
+
+    Args:
+        kind: the stage.
+        name: of what it makes.
+        seed: of the run.
+        options: plain values.
+        parents: parent stage -> key.
+        contents: see :attr:`Planned.fingerprint`.
+    """
+    found = {"stage": str(VERSIONS[kind]), **(contents or {})}
+    parts = {"kind": kind, "options": options, "seed": seed, "parents": list(parents.values()), "fingerprint": found}
+    return Planned(kind, name, artifact.content_key(parts), tuple(parents), options, found)
+
+
+def make_plan(recipe: Recipe, seed: int) -> dict[str, Planned]:
+    """Stage -> plan, with every key, in the order in which they run."""
+    made: dict[str, Planned] = {}
+
+    def add(kind: str, name: str, options: dict[str, Any], parents: tuple[str, ...], contents: Any = None) -> None:
+        found = stage_fingerprint(recipe, kind) if contents is None else contents
+        made[kind] = planned(kind, name, seed, options, {p: made[p].key for p in parents}, found)
+
+    data = recipe.data.model_dump(mode="json")
+    source = source_fingerprint(recipe.data.name, recipe.data.options, recipe.data.reader)
+    add("prepare", Path(str(recipe.data.name)).stem, data, (), source)
+    if recipe.text is not None and not is_trainable(recipe.text):
+        add("embed", recipe.text.name, recipe.text.options(), ("prepare",))
+    backbone = recipe.backbone
+    assert backbone is not None
+    joint = recipe.align is not None and not recipe.frozen_backbone
+    if not joint:
+        needs = ("prepare", "embed") if backbone.cls.needs_text else ("prepare",)
+        if backbone.cls.needs_text and "embed" not in made:
+            raise ConfigError(f"backbone {backbone.name!r} needs a frozen text table: add a [text] section")
+        add("train", backbone.name, backbone.options(), needs)
+    if recipe.align is not None:
+        options = recipe.align.options() | {"frozen_backbone": recipe.frozen_backbone}
+        options["text"] = None if recipe.text is None else recipe.text.options()
+        if joint:
+            options["backbone"] = backbone.options()
+        add("align", recipe.align.name, options, ("prepare", *(p for p in ("embed", "train") if p in made)))
+    if recipe.llm is not None:
+        add("read", recipe.llm.name, recipe.llm.options(), tuple(made))
+    add("evaluate", recipe.name, recipe.evaluate.model_dump(mode="json"), tuple(made))
+    return made
+
+
+def parts_of(recipe: Recipe, kind: str) -> dict[str, Component]:
+    """Which components a stage is made by: section -> component."""
+    joint = recipe.align is not None and not recipe.frozen_backbone
+    trains_text = recipe.text is not None and is_trainable(recipe.text)
+    found = {
+        "embed": (recipe.text,),
+        "train": (recipe.backbone,),
+        "align": (recipe.align, recipe.backbone if joint else None, recipe.text if trains_text else None),
+        "read": (recipe.llm,),
+    }
+    return {part.kind: part for part in found.get(kind, ()) if part is not None}
+
+
+def stage_fingerprint(recipe: Recipe, kind: str) -> dict[str, str]:
+    """``section.option`` -> contents, of all components of a stage."""
+    return {
+        f"{section}.{name}": found
+        for section, part in parts_of(recipe, kind).items()
+        for name, found in part_fingerprint(part).items()
+    }
+
+
+def part_fingerprint(part: Component) -> dict[str, str]:
+    """See :func:`interlingua.contracts.component.fingerprint`; a text source from outside need not be one of our classes."""
+    found: dict[str, str] = (
+        part.cls.fingerprint(part.config) if issubclass(part.cls, Class) else fingerprint(part.cls, part.config)
+    )
+    return found
+
+
+def check_present(plan: Mapping[str, Planned]) -> None:
+    """Refuses a plan with a model that is not here, before anything is run.
+
+    Raises:
+        ConfigError: every such model in one message.
+    """
+    gone = {
+        name: found.removeprefix(MISSING)
+        for stage in plan.values()
+        for name, found in stage.fingerprint.items()
+        if found.startswith(MISSING)
+    }
+    if gone:
+        listed = "; ".join(f"{name}: {why}" for name, why in gone.items())
+        raise ConfigError(f"{listed}. Give a folder, or connect to the network once so that it can be downloaded")
+
+
+def is_trainable(text: Component) -> bool:
+    """Whether the text encoder learns along with an aligner, so that it has no stage of its own."""
+    return bool(getattr(text.config, "trainable", False))
+
+
+def source_fingerprint(name: str, options: Mapping[str, Any], reader: str | None = None) -> dict[str, str]:
+    """File name -> sha256 of a dataset's source, so that changed files make a new prepare stage.
+
+    Folders count with all that is below them. Files and folders that the reader's options name (``items =
+    "catalogue.csv"``, also inside tables and lists) stand under ``options.items`` and so on.
+    """
+    from interlingua.data.datasets import KNOWN
+    from interlingua.data.raw import Log
+    from interlingua.data.source import locate, recognise
+
+    known = KNOWN.get(name)
+    if known is not None and known.generated:
+        chosen = reader or known.reader or name
+        return {"reader": _version(registry.find("data", chosen))}
+    path = locate(name, Log(quiet=True))
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if _counts(p, path))
+    out = {p.name if p == path else p.relative_to(path).as_posix(): hash_file(p) for p in files}
+    named = {f"options.{key}": hash_path(Path(value)) for key, value in _texts(options, "")}
+    out |= {key: found for key, found in named.items() if found is not None}
+    try:
+        chosen = reader or (known.reader if known else None) or recognise(path)
+    except Exception:  # the stage itself says what is wrong with the source
+        return out
+    return out | {"reader": _version(registry.find("data", chosen))}
+
+
+def _version(cls: Any) -> str:
+    return "; ".join(f"{name} {found}" for name, found in fingerprint(cls, None).items())
+
+
+def _counts(path: Path, root: Path) -> bool:
+    return path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
+def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Every text in nested options, with where it stands; ``~`` is the home folder."""
+    if isinstance(value, str):
+        yield path, os.path.expanduser(value)
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _texts(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from _texts(inner, f"{path}.{number}" if path else str(number))

@@ -1,0 +1,66 @@
+"""``--dry-run``: which stages a recipe has, what is finished, and how much memory and time the rest will take.
+
+A finished stage shows what it took; the others are estimated from this data and on this machine
+(:mod:`interlingua.runs.estimate`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from interlingua.storage import artifact
+from interlingua.runs.estimate import Estimate, Estimator
+from interlingua.progress import duration
+from interlingua.runs.session import Session
+
+
+def describe(session: Session) -> list[dict[str, Any]]:
+    """One row per stage: stage, name, key, cached, parameters, memory, time, seconds, note."""
+    cached = {kind: artifact.find(session.root, kind, stage.name, stage.key) for kind, stage in session.plan.items()}
+    missing = [kind for kind, found in cached.items() if found is None]
+    estimates = Estimator(session).all() if missing else {}
+    rows = []
+    for kind, stage in session.plan.items():
+        found = cached[kind]
+        row = {"stage": kind, "name": stage.name, "key": stage.key, "cached": found is not None}
+        rows.append(row | (_known(found.card) if found is not None else _expected(estimates[kind])))
+    return rows
+
+
+def total(rows: list[dict[str, Any]]) -> str:
+    """One line: the time of all that is not finished, with its range."""
+    left = [row["seconds"] for row in rows if not row["cached"] and row["seconds"] is not None]
+    low, expected, high = (sum(one[place] for one in left) for place in range(3))
+    return f"about {duration(expected)} in all ({duration(low)} to {duration(high)})"
+
+
+def _known(card: Mapping[str, Any]) -> dict[str, Any]:
+    parameters = card.get("parameters")
+    return {
+        "parameters": count(int(parameters)) if parameters is not None else "",
+        "memory": f"{(card['peak_memory_bytes'] or 0) / 2**30:.1f} GiB",
+        "time": "0 s",
+        "seconds": [0.0, 0.0, 0.0],
+        "note": "",
+    }
+
+
+def _expected(one: Estimate) -> dict[str, Any]:
+    known = math.isfinite(one.seconds)
+    return {
+        "parameters": count(one.parameters) if one.parameters else "",
+        "memory": f"~{one.memory_bytes / 2**30:.1f} GiB" if known else "",
+        "time": f"~{duration(one.seconds)}" if known else "not known",
+        "seconds": [round(s, 2) for s in (one.low, one.seconds, one.high)] if known else None,
+        "note": one.note,
+    }
+
+
+def count(parameters: int) -> str:
+    """``1234567`` -> ``1.2M``."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if parameters >= size:
+            return f"{parameters / size:.1f}{unit}"
+    return str(parameters)

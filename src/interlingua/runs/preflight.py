@@ -1,0 +1,91 @@
+"""Before anything runs: extras, models, files, data and disk of *all* stages of one or several recipes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from interlingua.storage import artifact
+from interlingua.data.datasets import KNOWN
+from interlingua.data.raw import Log
+from interlingua.data.source import here, locate
+from interlingua.errors import ConfigError, DataError
+from interlingua.runtime.missing import Missing, sentence
+from interlingua.runs.recipe import Recipe
+from interlingua.runs.session import Session
+
+ROOM = 200 * 2**20
+"""bytes that stay free: weights, checkpoints and reports of small runs"""
+
+
+def check(sessions: Sequence[Session]) -> None:
+    """Refuses what cannot run to its end on this machine, with everything that is missing in one line.
+
+    Raises:
+        ConfigError: something is missing.
+    """
+    found = [lack for session in sessions for lack in lacking(session)]
+    if found:
+        raise ConfigError(sentence(found))
+
+
+def lacking(session: Session) -> list[Missing]:
+    """What the stages that are not finished yet still need."""
+    recipe = session.recipe
+    data = of_data(recipe.data.name)
+    if data:  # without its data no stage has a key, so none is known to be finished
+        return data + [lack for part in (recipe.text, recipe.llm) if part is not None for lack in part.config.lacks()]
+    return [lack for part in _used(session) for lack in part.lacks()] + of_disk(session.root, _size(recipe))
+
+
+def of_data(name: str) -> list[Missing]:
+    """A dataset that is not here and that nothing fetches."""
+    known = KNOWN.get(name)
+    if known is not None and (known.generated or known.download is not None):
+        return []
+    try:
+        locate(name, Log(quiet=True))
+    except DataError as error:
+        return [Missing(f"the data {name!r}", get=str(error))]
+    return []
+
+
+def of_disk(folder: Path, bytes_needed: int) -> list[Missing]:
+    """Room for what a run writes."""
+    place = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    free = shutil.disk_usage(place).free
+    if free >= bytes_needed + ROOM:
+        return []
+    return [
+        Missing(
+            f"room on the disk of {folder}: about {(bytes_needed + ROOM) / 2**20:,.0f} MB are needed, "
+            f"{free / 2**20:,.0f} MB are free",
+            get="free space or choose another folder with --out",
+        )
+    ]
+
+
+def _size(recipe: Recipe) -> int:
+    """Bytes that the prepared data and the vectors take, from the source's size."""
+    place = here(recipe.data.name)
+    if place is None:
+        return 0
+    files: Iterable[Path] = [place] if place.is_file() else place.iterdir()
+    return 3 * sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _used(session: Session) -> list[Any]:
+    """Options of the parts that an unfinished stage builds."""
+    recipe, plan = session.recipe, session.plan
+    open_stages = {
+        kind for kind, stage in plan.items() if artifact.find(session.root, kind, stage.name, stage.key) is None
+    }
+    parts = {"embed": recipe.text, "train": recipe.backbone, "align": recipe.align, "read": recipe.llm}
+    used = [part for kind, part in parts.items() if part is not None and kind in open_stages]
+    if "evaluate" in open_stages and recipe.llm is not None and recipe.llm not in used:
+        used.append(recipe.llm)
+    if "embed" not in plan and recipe.text is not None and open_stages & {"align", "evaluate"}:
+        used.append(recipe.text)
+    return [part.config for part in used]

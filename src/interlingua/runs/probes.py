@@ -1,0 +1,122 @@
+"""Seconds of the real thing on this data and machine, measured on a small part of it: what estimates are made of."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from interlingua.config import FitConfig
+from interlingua.contracts.aligner import Aligner
+from interlingua.contracts.backbone import Backbone
+from interlingua.training.joint import Joint
+from interlingua.contracts.ranker import ReaderInputs
+from interlingua.contracts.text import Text
+from interlingua.data.prepared import Prepared
+from interlingua.training.deploy import aligner_for
+from interlingua.training.loop import accelerator, make_optimizer, seed_all
+from interlingua.training.steps import count
+from interlingua.vectors.frozen import FrozenRows
+
+PROBE_S = 1.5
+"""seconds that steps are timed for"""
+WIDTH = 384
+"""T of text vectors whose width is not known before they are made"""
+
+
+def timed(work: Callable[[], Any]) -> float:
+    """Seconds of one call."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def step_seconds(module: torch.nn.Module, batches: Any, config: FitConfig, device: str) -> tuple[float, int]:
+    """(seconds of a training step, steps of an epoch); the module is changed by the steps that are timed."""
+    steps = count(batches, 0, config.steps_per_epoch, most_s=8.0)
+    place = accelerator(device).device
+    module.to(place).train()
+    optimizer = make_optimizer(module, config)
+    seed_all(0)
+    taken: list[float] = []
+    started = time.perf_counter()
+    made = iter(itertools.islice(batches(0, np.random.default_rng(0)), config.steps_per_epoch))
+    while True:  # the time between two steps is part of them: batches are made there
+        before = time.perf_counter()
+        batch = next(made, None)
+        if batch is None:
+            break
+        losses = module(batch.to(place))
+        optimizer.zero_grad(set_to_none=True)
+        torch.stack([value.float() for value in losses.values()]).sum().backward()
+        optimizer.step()
+        float(next(iter(losses.values())).detach())  # an accelerator has finished when its number is here
+        taken.append(time.perf_counter() - before)
+        if len(taken) > 2 and time.perf_counter() - started > PROBE_S:
+            break
+    kept = taken[1:] or taken  # the first one also builds what is built once
+    return float(np.mean(kept)) if kept else 0.0, steps or 0
+
+
+def table_of(data: Prepared, width: int, users: bool) -> FrozenRows:
+    """Random text vectors of the real number of rows: what they say does not change what a step costs."""
+    generator = torch.Generator().manual_seed(0)
+    rows = [
+        torch.randn(n, width, generator=generator) for n in (data.split.train.num_items, data.split.train.num_users)
+    ]
+    return FrozenRows(rows[0], rows[1] if users else None)
+
+
+def solve_seconds(backbone: Backbone, data: Prepared, text: Text | None, most_users: int = 2000) -> float:
+    """Seconds of a closed-form fit: its own estimate, else measured on some users and scaled by pairs of events."""
+    train = data.split.train
+    own = backbone.expected_seconds(train)
+    if own is not None:
+        return own
+    if train.num_users <= most_users:
+        return timed(lambda: backbone.solve(train, text))
+    drawn = np.zeros(train.num_users, bool)
+    drawn[np.random.default_rng(0).permutation(train.num_users)[:most_users]] = True
+    counts = train.user_counts.astype(float)
+    scale = float((counts**2).sum() / max((counts[drawn] ** 2).sum(), 1.0))
+    return timed(lambda: backbone.solve(train.only(drawn[train.users]), text)) * scale
+
+
+def joined(part: Any, backbone: Backbone, text: Text | None, *, frozen: bool) -> Joint:
+    """Backbone and aligner as the stage ``align`` builds them."""
+    aligner = aligner_for(part.cls, part.config, backbone, text)
+    joint = Joint(backbone, aligner, text, frozen_backbone=frozen)
+    if "fit" in part.cls.Config.model_fields:
+        aligner.start(backbone, text)
+    return joint
+
+
+def alone(backbone: Backbone) -> Joint:
+    """A backbone as the stage ``train`` builds it."""
+    return Joint(backbone, Aligner(Aligner.Config(), 0, 0))
+
+
+def reader_inputs(data: Prepared, backbone: Backbone, text: Text | None, latent: int | None) -> ReaderInputs:
+    """What a reader sees, with vectors that say nothing: random ones of the right shapes."""
+    train = data.split.train
+    own = backbone.item_table().detach()
+    items = own if latent is None else torch.randn(len(own), latent, generator=torch.Generator().manual_seed(1))
+    makes = type(backbone).makes(backbone.config)
+    return ReaderInputs(
+        titles=data.catalogue.titles,
+        domain=data.catalogue.domain,
+        train=train,
+        items=items,
+        text_items=None if latent is None else items,
+        represent=backbone.represent if "users" in makes else None,
+        user_dim=int(backbone.represent(train.queries(np.zeros(1, np.int64))).shape[1]) if "users" in makes else 0,
+        base_score=backbone.score,
+        base_items=(own, backbone.item_bias()) if "dot_product" in makes else None,
+        cold_items=train.item_counts == 0,
+        texts=text.items if isinstance(text, FrozenRows) else None,
+        categories=data.catalogue.items["categories"].to_list(),
+    )

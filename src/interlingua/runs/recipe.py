@@ -1,0 +1,263 @@
+"""A recipe: which data, backbone, text source, alignment and language-model reader, resolved to checked options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from interlingua import registry
+from interlingua.config import Config, build, merge, parse_sets, read_toml
+from interlingua.errors import ConfigError, shown, unknown
+from interlingua.runs.pairs import misfits
+from interlingua.progress import say
+from interlingua.runs.trust import of_recipe, refuse
+
+RENAMED = {
+    "a-llmrec-long": "aligned-mixture-long",
+    "a-llmrec-hour": "aligned-mixture-hour",
+    "paper/a-llmrec/small": "a-llmrec",
+}
+"""old name of a shipped recipe -> today's"""
+SECTIONS = ("data", "backbone", "text", "align", "llm", "evaluate")
+
+
+class EvaluateConfig(Config):
+    """How a run is measured."""
+
+    protocols: list[str] = ["full", "sampled-20"]
+    """protocol names: ``full``, ``full-repeat``, ``sampled-N``, ``cold``, ``rlmrec``, ``hr-100``; repeats count once"""
+    part: Literal["valid", "test"] = "test"
+    """``valid`` while options are being chosen; ``test`` once, for the numbers that are reported"""
+    max_users: int | None = Field(default=None, ge=1)
+    """measure a deterministic random sample of the users (for slow readers; part of the protocol id)"""
+    retrieve: int = Field(default=50, ge=1)
+    """full ranking with a language model: the backbone retrieves so many items, the model orders them"""
+    retrieve_by: Literal["backbone", "aligned"] = "backbone"
+    """``aligned``: items without a training event are retrieved through their texts, in the backbone's space"""
+    negatives_seed: int = Field(default=7, ge=0)
+    """seed of sampled candidates and of the user sample: the same for every method that is compared"""
+
+    @field_validator("protocols")
+    @classmethod
+    def _each_once(cls, protocols: list[str]) -> list[str]:
+        return list(dict.fromkeys(protocols))
+
+
+@dataclass(frozen=True)
+class Component:
+    """One resolved section: the class and its checked options."""
+
+    kind: str
+    name: str
+    cls: Any
+    config: Any
+
+    def options(self) -> dict[str, Any]:
+        """The section as plain values, defaults included."""
+        return {"name": self.name, **self.config.model_dump(mode="json")}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All sections of one method, resolved. ``None``: the method has no such part."""
+
+    name: str
+    data: Any
+    backbone: Component | None
+    text: Component | None
+    align: Component | None
+    llm: Component | None
+    evaluate: EvaluateConfig
+    frozen_backbone: bool = True
+    """[align].frozen names the backbone: it is trained before, and stays as it is"""
+    notes: tuple[str, ...] = ()
+    """what whoever runs it should know, one line each"""
+
+    def resolved(self) -> dict[str, Any]:
+        """Every option of every section, as the artifacts store it."""
+        out: dict[str, Any] = {"data": self.data.model_dump(mode="json")}
+        for part in (self.backbone, self.text, self.align, self.llm):
+            if part is not None:
+                out[part.kind] = part.options()
+        if self.align is not None:
+            out["align"]["frozen"] = ["backbone"] if self.frozen_backbone else []
+        out["evaluate"] = self.evaluate.model_dump(mode="json")
+        return out
+
+
+def folder() -> Path:
+    """The recipes that ship with the package (in a checkout: ``recipes/``)."""
+    packaged = Path(str(files("interlingua"))) / "recipes"
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "recipes"
+
+
+def shipped() -> list[str]:
+    """Names of the shipped recipes, papers' settings included (``paper/a-llmrec/beauty``)."""
+    root = folder()
+    return sorted(str(p.relative_to(root).with_suffix("")) for p in root.rglob("*.toml"))
+
+
+def find(name: str | Path) -> Path:
+    """A recipe by path or by shipped name; a name that was changed is followed, with a warning."""
+    path = Path(name)
+    if path.suffix == ".toml":
+        return path
+    if str(name) in RENAMED:
+        say(f"warning: the recipe {str(name)!r} is called {RENAMED[str(name)]!r} now")
+        name = RENAMED[str(name)]
+    if str(name) in shipped():
+        return folder() / f"{name}.toml"
+    raise ConfigError(
+        unknown("recipe", str(name), shipped(), see="interlingua list recipes") + "; or give a .toml file"
+    )
+
+
+def own_words(values: Mapping[str, Any], file: Any, said: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """[data] of a recipe, and notes; for a prepared folder its card, changed by the command line (see :func:`load`)."""
+    from interlingua.data.prepared_card import card_of, with_card
+
+    card = card_of(values.get("name"))
+    if card is None:
+        return dict(values), ()
+    said = {k: v for k, v in (said or {}).items() if k != "name"}
+    return with_card(str(values["name"]), card, file or {}, said)
+
+
+def load(name: str | Path, sets: Sequence[str] = (), data: str | None = None, *, trust: bool = False) -> Recipe:
+    """Reads and resolves a recipe.
+
+    Args:
+        name: a shipped name or a path to a TOML file.
+        sets: overrides of the form ``section.key=value``, in any order.
+        data: dataset name or folder that replaces ``[data].name``. How a prepared folder was split and filtered stays
+            as it is, whatever the recipe's file says; only ``sets`` change it.
+        trust: a recipe of your own, or one that you have read: it may import ``module:Class`` and name servers and
+            environment variables. What ships, and what ``sets`` say, needs no such word.
+
+    Raises:
+        ConfigError: every problem of the recipe in one message, or one that is not trusted.
+    """
+    path = find(name)
+    file, said = read_toml(path), parse_sets(sets)
+    values = merge(file, said)
+    if not trust:
+        refuse(str(path), of_recipe(values, said))
+    own: Any = values.get("data", {})
+    notes: tuple[str, ...] = ()
+    if isinstance(own, Mapping):  # anything else is resolve's to refuse
+        own = {**own, **({} if data is None else {"name": data})}
+        values["data"], notes = own_words(own, file.get("data"), said.get("data"))
+    return replace(resolve(values, path.stem, str(path)), notes=notes)
+
+
+def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recipe", *, stored: bool = False) -> Recipe:
+    """Checks nested tables against the components' options (see :func:`load`).
+
+    Args:
+        values: section -> options.
+        name: of the recipe.
+        where: for errors.
+        stored: of a run that was made: it opens, also where such a recipe would be refused today.
+    """
+    from interlingua.data.prepare import DataConfig
+    from interlingua.data.splitting import SplitConfig
+
+    problems = [unknown("section", s, SECTIONS, where) for s in values if s not in SECTIONS]
+    problems += [_no_table(s, values[s], where) for s in SECTIONS if not isinstance(values.get(s), Mapping | None)]
+    given = values.keys()  # --set llm=null takes the reader away, and leaves what was frozen for it as it was
+    values = {section: table for section, table in values.items() if isinstance(table, Mapping)}
+    if stored and isinstance(values.get("data", {}).get("split"), Mapping):
+        values["data"] = {**values["data"], "split": SplitConfig.read_part(values["data"]["split"])}
+    parts: dict[str, Any] = {}
+
+    def attempt(section: str, make: Any) -> None:
+        try:
+            parts[section] = make()
+        except ConfigError as error:
+            problems.append(str(error))
+
+    attempt("data", lambda: build(DataConfig, values.get("data", {}), f"{where} [data]"))
+    attempt("evaluate", lambda: build(EvaluateConfig, values.get("evaluate", {}), f"{where} [evaluate]"))
+    align = dict(values.get("align", {}))
+    frozen = align.pop("frozen", None)
+    if frozen not in (None, ["backbone"], [], "backbone"):
+        problems.append(f"{where} [align].frozen is ['backbone'] or [], got {frozen!r}")
+        frozen = None
+    for kind in ("backbone", "text", "align", "llm"):
+        table = align if kind == "align" else values.get(kind)
+        if table:
+            attempt(kind, lambda kind=kind, table=table: _component(kind, table, where))
+    if not values.get("backbone") and not problems:
+        problems.append(f"{where} has no [backbone] section; interlingua list backbones shows what there is")
+    needs, joined = _needs_frozen(parts), len(problems)
+    if frozen is None:
+        frozen = ["backbone"] if "llm" in given or needs else []
+    elif needs and "backbone" not in frozen:
+        problems.append(f"{where} [align] frozen = {list(frozen)}: {needs}; set frozen = ['backbone'] or leave it out")
+    if "backbone" in frozen and parts.get("align") is not None and parts["align"].cls.trains_backbone:
+        why = needs or "align.frozen names it; with [llm] that is the default, and frozen = [] trains it"
+        other = "choose the aligner ridge or autoencoder, or a backbone that is trained by gradient" if needs else ""
+        said = f"{where}: the aligner {parts['align'].name!r} trains the backbone, but {why}"
+        problems.append(f"{said}; {other}" if other else said)
+    if "align" in parts and "backbone" in frozen and _patience(parts["align"]):
+        problems.append(
+            f"{where} [align].fit.patience: early stopping looks at the backbone's ranking, which a frozen one keeps; "
+            "leave it out and set the epochs"
+        )
+    if parts.get("llm") is not None and _patience(parts["llm"]):
+        problems.append(f"{where} [llm].fit.patience: readers are trained for all their epochs; leave it out")
+    if parts.get("align") is None and "evaluate" in parts and parts["evaluate"].retrieve_by == "aligned":
+        problems.append(f"{where} [evaluate] retrieve_by = 'aligned' needs an [align] section")
+    if not problems:
+        chosen = {kind: parts.get(kind) for kind in ("backbone", "text", "align", "llm")}
+        by = parts["evaluate"].retrieve_by
+        problems += [f"{where}: {said}" for said in misfits(**chosen, frozen="backbone" in frozen, retrieve_by=by)]
+    if stored:
+        del problems[joined:]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    backbone, text, aligner, llm = (parts.get(kind) for kind in ("backbone", "text", "align", "llm"))
+    return Recipe(name, parts["data"], backbone, text, aligner, llm, parts["evaluate"], "backbone" in frozen)
+
+
+def _no_table(section: str, value: Any, where: str) -> str:
+    """What to write instead of ``--set backbone=lightgcn``, or of ``backbone = "lightgcn"`` in a file."""
+    word = value if isinstance(value, str) else value[0] if isinstance(value, list) and value else None
+    key, meant = ("protocols", f'["{word or "full"}"]') if section == "evaluate" else ("name", word or "NAME")
+    example = f"{section}.{key}={meant}"
+    example = f"'{example}'" if section == "evaluate" else example
+    return f"{where}: [{section}] is a table, not {shown(value)}; did you mean --set {example}?"
+
+
+def _patience(part: Component) -> int | None:
+    return getattr(getattr(part.config, "fit", None), "patience", None)
+
+
+def _needs_frozen(parts: Mapping[str, Any]) -> str:
+    """Why the backbone cannot be trained along with the aligner; empty where it can."""
+    align, backbone = parts.get("align"), parts.get("backbone")
+    if align is None or backbone is None:
+        return ""
+    if hasattr(align.cls, "solve"):
+        return f"the aligner {align.name!r} is fitted on a finished backbone, and trains none"
+    if backbone.cls.sampling == "none":
+        return f"the backbone {backbone.name!r} is not trained by gradient"
+    return ""
+
+
+def _component(kind: str, table: Mapping[str, Any], where: str) -> Component:
+    options = dict(table)
+    name = options.pop("name", None)
+    if name is None:
+        raise ConfigError(f"{where} [{kind}] has no name; interlingua list {registry.LISTED[kind]} shows what there is")
+    if not isinstance(name, str):
+        raise ConfigError(
+            f"{where} [{kind}].name is a word, got {shown(name)}; interlingua list {registry.LISTED[kind]}"
+        )
+    cls = registry.find(kind, name, f"{where} [{kind}].name")
+    return Component(kind, name, cls, build(cls.Config, options, f"{where} [{kind}]"))

@@ -1,0 +1,236 @@
+"""A recipe being run: which stages it has, their keys, and everything of it that has been loaded so far."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from interlingua.storage import artifact
+from interlingua.storage.artifact import Artifact
+from interlingua.training.checkpoint import load_trained
+from interlingua.config import to_toml
+from interlingua.contracts.aligner import Aligner
+from interlingua.contracts.backbone import Backbone
+from interlingua.data.queries import Queries
+from interlingua.contracts.ranker import Reader, ReaderInputs
+from interlingua.contracts.batch import Tables
+from interlingua.contracts.text import Text
+from interlingua.training.deploy import aligner_for
+from interlingua.errors import ConfigError
+from interlingua.training.loop import accelerator, check_device, check_processes, derive_seed, seed_all
+from interlingua.runs.plan import Planned, is_trainable, make_plan, planned
+from interlingua.progress import duration, say
+from interlingua.runs.recipe import Component, EvaluateConfig, Recipe
+from interlingua.runtime.repeatable import repeatable
+from interlingua.runs.results import Measured
+from interlingua.vectors.tables import load_tables
+
+
+@dataclass
+class Session(Measured):
+    """A recipe being run: its plan, and what has been loaded so far (data and models are read once)."""
+
+    recipe: Recipe
+    root: Path
+    seed: int = 7
+    device: str = "auto"
+    done: dict[str, Artifact] = field(default_factory=dict)
+    reused: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ConfigError(f"seed must be at least 0, got {self.seed}")
+        check_processes()
+        check_device(self.device)
+
+    @cached_property
+    def plan(self) -> dict[str, Planned]:
+        """The stages this recipe needs, in order, with their keys. Reads the source data's hash, runs nothing."""
+        return make_plan(self.recipe, self.seed)
+
+    @cached_property
+    def data(self) -> Any:
+        """The prepared dataset."""
+        from interlingua.data.prepare import load
+
+        return load(self.done["prepare"].path / "dataset")
+
+    @cached_property
+    def text(self) -> Text | None:
+        """The text source: a frozen table from the embed stage, or a trainable encoder."""
+        if self.recipe.text is None:
+            return None
+        if "embed" in self.done:
+            from interlingua.vectors.frozen import FrozenRows
+
+            tables = load_tables(self.done["embed"].path)
+            return FrozenRows(tables.items, tables.users)
+        return make_text(self.recipe.text, self.data)
+
+    @cached_property
+    def backbone(self) -> Backbone:
+        """The trained backbone."""
+        part = self.recipe.backbone
+        assert part is not None
+        backbone: Backbone = part.cls(part.config, self.data.split.train)
+        if "train" in self.done:
+            backbone.load_state_dict(load_file(self.done["train"].path / "weights.safetensors"))
+            return backbone.eval()
+        # trained jointly with the texts: its weights lie in the align stage
+        state = load_file(self.done["align"].path / "weights.safetensors")
+        own = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
+        backbone.load_state_dict(own)
+        return backbone.eval()
+
+    @cached_property
+    def aligned(self) -> Tables:
+        """Vectors exported by the align stage."""
+        return load_tables(self.done["align"].path)
+
+    @cached_property
+    def aligner(self) -> Aligner:
+        """The trained aligner.
+
+        Raises:
+            ConfigError: the recipe has no [align] section.
+        """
+        part = self.recipe.align
+        if part is None or "align" not in self.done:
+            raise ConfigError("evaluate.retrieve_by = 'aligned' needs an [align] section")
+        aligner = aligner_for(part.cls, part.config, self.backbone, self.text)
+        state = load_file(self.done["align"].path / "weights.safetensors")
+        own = {k.removeprefix("aligner."): v for k, v in state.items() if k.startswith("aligner.")}
+        aligner.load_state_dict(own)
+        return aligner.eval()
+
+    @cached_property
+    def reader(self) -> Reader:
+        """The trained language-model reader."""
+        reader = self.make_reader()
+        path = self.done["read"].path / "weights.safetensors"
+        load_trained(reader, load_file(path), str(path))
+        return reader.eval()
+
+    def make_reader(self) -> Reader:
+        """A reader with fresh weights (seeded)."""
+        assert self.recipe.llm is not None
+        inputs = reader_inputs(self)  # building what an earlier process trained draws random numbers: before the seed
+        seed_all(derive_seed(self.seed, "read"))
+        return self.recipe.llm.cls(self.recipe.llm.config, inputs)
+
+    def run_stage(self, kind: str, make: Callable[[Path, Path], dict[str, Any]]) -> Artifact:
+        """Reuses or makes one stage; ``make(folder, partial)`` fills the folder and returns entries for the card."""
+        stage = self.plan[kind]
+        parents = {p: self.done[p] for p in stage.parents}
+        with artifact.locked(self.root, kind, stage.name, stage.key):
+            found = artifact.find(self.root, kind, stage.name, stage.key)
+            if found is not None:
+                for parent, made in parents.items():
+                    found.check_parent(parent, made)
+                say(f"{kind} {stage.name}: reusing {found.path}")
+                self.reused.add(kind)
+            else:
+                say(f"{kind} {stage.name}: running")
+                partial = artifact.partial(self.root, kind, stage.name, stage.key)
+                fields: dict[str, Any] = {"seed": self.seed, "device": self.device, "config": stage.options}
+                fields["fingerprint"] = stage.fingerprint
+                started = time.perf_counter()
+                with artifact.writing(self.root, kind, stage.name, stage.key, parents=parents, fields=fields) as folder:
+                    with repeatable(accelerator(self.device).device.type == "cpu"):
+                        fields |= make(folder, partial)
+                    (folder / "config.toml").write_text(to_toml(self.recipe.resolved()), encoding="utf-8")
+                say(f"{kind} {stage.name}: done in {duration(time.perf_counter() - started)}")
+                found = artifact.find(self.root, kind, stage.name, stage.key)
+                assert found is not None
+        self.done[kind] = found
+        return found
+
+
+def remeasured(session: Session, options: EvaluateConfig) -> Session:
+    """A finished run with another evaluation planned: a new evaluate stage beside the old one."""
+    if options.retrieve_by == "aligned" and session.recipe.align is None:
+        raise ConfigError("evaluate.retrieve_by = 'aligned' needs an [align] section, and this run has none")
+    parents = {stage: session.done[stage] for stage in session.done["evaluate"].parents}
+    again = Session(replace(session.recipe, evaluate=options), session.root, session.seed, session.device)
+    again.done = dict(parents)
+    plan = {p: Planned(p, str(d.card["name"]), d.key, tuple(d.parents), {}) for p, d in parents.items()}
+    keys = {stage: found.key for stage, found in parents.items()}
+    dumped = options.model_dump(mode="json")
+    again.__dict__["plan"] = plan | {"evaluate": planned("evaluate", session.recipe.name, session.seed, dumped, keys)}
+    return again
+
+
+def make_text(text: Component, prepared: Any) -> Any:
+    """The text source of a recipe over a prepared dataset's catalogue, or over profiles of its items and users.
+
+    Raises:
+        ConfigError: options that do not go together.
+        DataError: profiles of other data, or that read interactions which this split holds out.
+    """
+    from interlingua.vectors.fields import item_texts, user_texts
+    from interlingua.profiles.store import load
+
+    catalogue, train = prepared.catalogue, prepared.split.train
+    if is_trainable(text) and (text.config.reduce, text.config.control, text.config.users) != (None, "none", "none"):
+        raise ConfigError("text.users, text.reduce and text.control need frozen vectors: set text.trainable = false")
+    ids = [str(item) for item in catalogue.items["item_id"].to_list()]
+    user_ids = [str(user) for user in train.user_ids]
+    if getattr(text.config, "user_path", None) is not None:  # brought vectors of users
+        return text.cls(text.config, item_texts(catalogue, text.config), item_ids=ids, user_ids=user_ids)
+    if text.config.profiles is None:
+        items, users = item_texts(catalogue, text.config), user_texts(catalogue, text.config)
+    else:
+        found = load(text.config.profiles)
+        found.check(prepared)
+        items = found.texts("items", ids)
+        users = found.texts("users", user_ids) if text.config.users == "texts" else None
+    return text.cls(text.config, items, item_ids=ids, user_texts=users)
+
+
+def reader_inputs(session: Session) -> ReaderInputs:
+    """The tables and functions that a language-model reader sees."""
+    train_events = session.data.split.train
+    backbone = session.backbone
+    tables = session.aligned if "align" in session.done else Tables(None, backbone.item_table().detach())
+    represent: Callable[[Queries], Tensor] | None = None
+    base_items = None
+    user_dim = 0
+    try:
+        user_dim = int(backbone.represent(train_events.queries(np.zeros(1, np.int64))).shape[1])
+        represent = backbone.represent
+        if "dot_product" in backbone.makes(backbone.config):
+            base_items = backbone.item_table().detach(), backbone.item_bias()
+    except NotImplementedError:  # a backbone without user vectors: no user slot
+        pass
+    return ReaderInputs(
+        titles=session.data.catalogue.titles,
+        domain=session.data.catalogue.domain,
+        train=train_events,
+        items=known_items(session) if "align" in session.done else tables.items,
+        text_items=tables.text_items,
+        represent=represent,
+        user_dim=user_dim,
+        base_score=backbone.score,
+        base_items=base_items,
+        cold_items=~backbone.learned_items(train_events).numpy(),
+        texts=load_tables(session.done["embed"].path).items if "embed" in session.done else None,
+        categories=session.data.catalogue.items["categories"].to_list(),
+    )
+
+
+def known_items(session: Session) -> Tensor:
+    """(I, D) aligned item vectors; items that the backbone has not learned come from their texts, where possible."""
+    tables = session.aligned
+    if tables.text_items is None:
+        return tables.items
+    cold = ~session.backbone.learned_items(session.data.split.train)
+    return torch.where(cold[:, None], tables.text_items, tables.items)

@@ -1,0 +1,155 @@
+"""Several recipes on one dataset: one split and filter, the same protocols, then one leaderboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from interlingua.runs import recipe as recipes
+from interlingua import registry
+from interlingua.runs import stages
+from interlingua.config import merge, parse_sets, read_toml
+from interlingua.data.memory import as_source
+from interlingua.errors import ConfigError, InterlinguaError, shown, unknown
+from interlingua.runs.leaderboard import Leaderboard, leaderboards
+from interlingua.runs.reports import METHOD_OPTIONS
+from interlingua.progress import say
+from interlingua.runs.recipe import Recipe
+from interlingua.runs.trust import of_recipe, refuse
+
+SHARED = ("data", "evaluate")
+"""sections that are the same for all"""
+
+
+@dataclass
+class Several:
+    """What became of several recipes."""
+
+    runs: dict[str, Path] = field(default_factory=dict)
+    """recipe -> folder of its finished run"""
+    failed: dict[str, str] = field(default_factory=dict)
+    """recipe -> why it did not finish; the others did"""
+    boards: list[Leaderboard] = field(default_factory=list)
+
+
+def on_one_dataset(
+    names: Sequence[str | Path], data: str, sets: Sequence[str] = (), *, trust: bool = False
+) -> list[Recipe]:
+    """Recipes whose data section, and whose way of being measured, are the same.
+
+    Of each recipe's own ``[data]`` nothing is left, and of its ``[evaluate]`` only what belongs to the method
+    (``retrieve``, ``retrieve_by``). What ``sets`` says of an option that some of the recipes have goes to those.
+
+    Args:
+        names: shipped names or TOML files.
+        data: a dataset's name, a file, a folder; a prepared folder brings its split and filter.
+        sets: ``section.key=value`` overrides.
+        trust: of recipe files, see :func:`interlingua.runs.recipe.load`.
+
+    Raises:
+        ConfigError: every recipe that cannot be resolved, in one message.
+    """
+    said = parse_sets(sets)
+    if "name" in said.get("data", {}):
+        raise ConfigError(f"--set data.name={said['data']['name']} contradicts --on {data}; leave it out")
+    files = {str(name): read_toml(recipes.find(name)) for name in names}
+    if len(files) < len(names):
+        raise ConfigError(f"a recipe is named twice: {', '.join(map(str, names))}")
+    own = {name: _fitting(file, said) for name, file in files.items()}
+    for part, key in ((s, k) for s in said if s not in SHARED for k in said[s]):
+        if not any(key in table.get(part, {}) for table in own.values()):
+            raise ConfigError(f"--set {part}.{key}: none of {', '.join(files)} has this option")
+    section, notes = recipes.own_words({**said.get("data", {}), "name": data}, None, said.get("data"))
+    found, problems = [], []
+    for name, file in files.items():
+        kept = {key: value for key, value in (file.get("evaluate") or {}).items() if key in METHOD_OPTIONS}
+        values = merge(file, own[name]) | {"data": section, "evaluate": kept | dict(said.get("evaluate", {}))}
+        try:
+            if not trust:
+                refuse(name, of_recipe(values, said))
+            found.append(replace(recipes.resolve(values, Path(name).stem, name), notes=notes))
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return _told_apart(found, list(files))
+
+
+def _fitting(file: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the overrides a recipe has: options that its components know."""
+    out: dict[str, Any] = {}
+    for section, table in said.items():
+        if section in SHARED or not isinstance(file.get(section), Mapping):
+            continue
+        if not isinstance(table, Mapping):
+            raise ConfigError(f"--set {section}={shown(table)}: give an option of the section, {section}.key=value")
+        name = table.get("name", file[section].get("name"))
+        known = {"name", "frozen", *registry.find(section, name, f"[{section}].name").Config.model_fields}
+        out[section] = {key: value for key, value in table.items() if key in known}
+    return out
+
+
+def _told_apart(found: Sequence[Recipe], names: Sequence[str]) -> list[Recipe]:
+    """Recipes of one name from different folders keep enough of their paths to be told apart."""
+    short = [recipe.name for recipe in found]
+    return [
+        replace(recipe, name=name.removesuffix(".toml").replace("/", "-")) if short.count(recipe.name) > 1 else recipe
+        for recipe, name in zip(found, names, strict=True)
+    ]
+
+
+def run_several(
+    names: Sequence[str | Path],
+    data: Any,
+    *,
+    out: Path | str = "runs",
+    seed: int = 7,
+    device: str = "auto",
+    sets: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    trust: bool = False,
+) -> Several:
+    """Runs several recipes on one dataset, one after the other; what is finished is reused.
+
+    A recipe that fails does not stop the others: it is in :attr:`Several.failed`.
+
+    Args:
+        names: shipped names or TOML files.
+        data: what :func:`interlingua.runs.stages.run` takes.
+        out: the runs folder.
+        seed: of every run.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        sets: ``section.key=value`` overrides, for the recipes that have the option.
+        metrics: of the leaderboards, see :func:`interlingua.runs.leaderboard.leaderboards`.
+        trust: of recipe files, see :func:`interlingua.runs.recipe.load`.
+
+    Raises:
+        ConfigError: a recipe, option or metric that cannot be used, before anything runs.
+    """
+    source = as_source(data, Path(out) / "frames")
+    resolved = on_one_dataset(names, source, sets, trust=trust)
+    _check(resolved, metrics)
+    made = Several()
+    for place, recipe in enumerate(resolved, 1):
+        say(f"{recipe.name} ({place} of {len(resolved)})")
+        try:
+            made.runs[recipe.name] = stages.run(recipe, out=out, seed=seed, device=device).path
+        except InterlinguaError as error:
+            say(f"{recipe.name} failed: {error}")
+            made.failed[recipe.name] = str(error)
+    if made.runs:
+        made.boards = leaderboards(list(made.runs.values()), metrics=metrics)
+    return made
+
+
+def _check(resolved: Sequence[Recipe], metrics: Sequence[str]) -> None:
+    """Metrics that no protocol of the recipes measures would be missed only after hours."""
+    from interlingua.evaluate.protocols import parse_protocol
+
+    protocols = [parse_protocol(name) for name in resolved[0].evaluate.protocols]
+    measured = {metric for protocol in protocols for metric in protocol.metrics}
+    for metric in metrics:
+        if metric not in measured:
+            raise ConfigError(unknown("metric", metric, measured, "the runs' protocols"))

@@ -1,0 +1,88 @@
+"""What a recipe or a stored run of somebody else may ask for only with ``--trust``: code, servers, secrets.
+
+``docs/security.md`` says what a stranger's files can do; tests/test_security.py tries.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from interlingua.storage.contents import hub_folder, hub_name_and_commit
+from interlingua.errors import ConfigError
+
+KEY_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY")
+"""environment variables that exist to be sent to a server"""
+LOCAL = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
+NAMED = {"backbone": "name", "text": "name", "align": "name", "llm": "name", "data": "reader"}
+"""section -> option that names a class"""
+
+
+def refuse(where: str, demands: list[str]) -> None:
+    """Raises one error that lists what only a trusted recipe or run may have.
+
+    Raises:
+        ConfigError: there are demands.
+    """
+    if demands:
+        listed = "; ".join(demands)
+        raise ConfigError(
+            f"{where} is not trusted: it {listed}. Nothing of it was done. If you know who made it and have read it, "
+            "say so with --trust (in Python: trust=True)"
+        )
+
+
+def of_recipe(values: Mapping[str, Any], said: Mapping[str, Any]) -> list[str]:
+    """What a recipe's file asks for; what the user said on the command line is the user's own.
+
+    Args:
+        values: sections as they will be resolved.
+        said: overrides of the user, in the same form.
+    """
+    found = [f"imports {name!r} ([{section}])" for section, name in _code(values, said)]
+    for path, value in _options(values, said):
+        if path[-1] == "base_url" and urlsplit(str(value)).hostname not in LOCAL:
+            found.append(f"sends texts and a key to {value!r} ({'.'.join(path)})")
+        elif path[-1] == "key_variable" and not KEY_VARIABLE.fullmatch(str(value)):
+            found.append(f"sends the environment variable {value!r} ({'.'.join(path)}; without asking: *_API_KEY)")
+    return found
+
+
+def of_run(values: Mapping[str, Any]) -> list[str]:
+    """What a stored run asks for: imports, and any server or environment variable at all."""
+    found = [f"imports {name!r} ([{section}])" for section, name in _code(values, {})]
+    words = {"base_url": "speaks to the server", "key_variable": "reads the environment variable"}
+    return found + [f"{words[p[-1]]} {v!r} ({'.'.join(p)})" for p, v in _options(values, {}) if p[-1] in words]
+
+
+def of_models(identities: Iterable[str]) -> list[str]:
+    """What a stored run would have to fetch: models of the hub that are not whole on this machine.
+
+    Args:
+        identities: of its models, see :func:`interlingua.storage.contents.model_identity`.
+    """
+    found = [hub_name_and_commit(identity) for identity in identities]
+    gone = [(name, commit) for name, commit in filter(None, found) if hub_folder(name, commit) is None]
+    return [f"downloads the model {name!r}, commit {commit[:12]}, from the hub" for name, commit in gone]
+
+
+def _code(values: Mapping[str, Any], said: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for section, option in NAMED.items():
+        table, own = values.get(section), said.get(section)
+        name = table.get(option) if isinstance(table, Mapping) else None
+        if isinstance(name, str) and ":" in name and not (isinstance(own, Mapping) and option in own):
+            yield section, name
+
+
+def _options(
+    values: Mapping[str, Any], said: Mapping[str, Any], before: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(path, value) of every option that has a value and was not said by the user."""
+    for key, value in values.items():
+        own = said.get(key) if isinstance(said, Mapping) else None
+        if isinstance(value, Mapping):
+            yield from _options(value, own if isinstance(own, Mapping) else {}, (*before, str(key)))
+        elif value is not None and (not isinstance(said, Mapping) or key not in said):
+            yield (*before, str(key)), value

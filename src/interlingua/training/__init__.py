@@ -1,0 +1,4 @@
+"""The one training loop, its batches, its checkpoints and its record.
+
+Not here: no method.
+"""

@@ -1,0 +1,51 @@
+"""What a training did: a record per epoch, which was best, whether patience is spent; a file of JSON lines."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from interlingua.config import FitConfig
+
+LOG_FILE = "log.jsonl"
+
+
+@dataclass
+class FitLog:
+    """What :func:`interlingua.training.loop.fit_best` did."""
+
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    """one record each: number, seconds, rows, optimiser steps, mean losses, and validation metrics where measured"""
+    best_epoch: int = 0
+    """0: none was validated"""
+    best: float = -math.inf
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of all epochs."""
+        return sum(record["steps"] for record in self.epochs)
+
+    def exhausted(self, config: FitConfig) -> bool:
+        """Whether validations and steps without a better metric are as many as patience has."""
+        if config.patience is None or not self.epochs or "valid" not in self.epochs[-1]:
+            return False
+        since = [record for record in self.epochs if record["epoch"] > self.best_epoch]
+        validations, steps = sum("valid" in record for record in since), sum(record["steps"] for record in since)
+        return validations >= config.patience and steps >= config.patience_steps
+
+    def in_words(self, config: FitConfig) -> str:
+        """Which epoch is kept, and what ended the training."""
+        if not self.best_epoch:
+            return f"{len(self.epochs)} epochs, none validated"
+        ended = "" if self.exhausted(config) else f"; ended by fit.epochs = {config.epochs} before patience did"
+        return f"best epoch {self.best_epoch} of {len(self.epochs)}, {config.metric} {self.best:.4f}{ended}"
+
+    def save(self, folder: Path) -> dict[str, int | None]:
+        """Writes the records; returns the training's length for a stage's card."""
+        lines = [json.dumps(record) for record in self.epochs]
+        lines.append(json.dumps({"best_epoch": self.best_epoch, "best": self.best if self.best_epoch else None}))
+        (folder / LOG_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return {"epochs": len(self.epochs), "best_epoch": self.best_epoch or None, "steps": self.steps}

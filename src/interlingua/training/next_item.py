@@ -1,0 +1,64 @@
+"""What models that predict the next item at every position share: their batches, and states with their targets.
+
+Shape key: B rows, L positions, D width, N negatives, n positions with a target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from interlingua.config import FitConfig
+from interlingua.contracts.batch import Batch, Encoded
+from interlingua.data.interactions import Interactions
+from interlingua.data.queries import PAD
+from interlingua.training.batches import Negatives, sequence_batches
+
+
+def next_item_batches(
+    train: Interactions, config: Any, fit: FitConfig
+) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
+    """Rows of all users with a target at every position; negatives only for losses that sample.
+
+    Args:
+        train: training events.
+        config: ``loss``, ``num_negatives``, ``max_history``, ``long`` and ``equal`` are read.
+        fit: ``batch_size`` is read.
+    """
+    num = 0 if config.loss in ("ce", "shared-ce") else config.num_negatives
+    source = Negatives(train) if num else None
+
+    def make(epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
+        return sequence_batches(
+            train, config.max_history, fit.batch_size, generator, num, negatives=source, long=config.long,
+            equal=config.equal,
+        )  # fmt: skip
+
+    return make
+
+
+def with_targets(encoded: Encoded, batch: Batch, real: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """(n, D) states that have a target, their targets (n,), and negatives (n,) or (n, N).
+
+    Args:
+        encoded: all states (B, L, D), shifted to the front, first in ``private``.
+        batch: one target per position, or (B,) positives for the last state alone.
+        real: (B, L) positions that hold an event.
+    """
+    if batch.positives.dim() == 1:
+        return encoded.query, batch.positives, batch.negatives
+    valid = batch.positives != PAD  # left-padded, while the states are shifted to the front: same order, row by row
+    others = None if batch.negatives is None else batch.negatives[valid]
+    return encoded.private[0][real], batch.positives[valid], others
+
+
+def pair_scores(states: Tensor, table: Tensor, goals: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """(n,) scores of the targets and (n, N) of the negatives, given states (n, D) and items (I, D)."""
+    positive = (states * functional.embedding(goals, table)).sum(-1)
+    rows = others.reshape(len(goals), -1)
+    return positive, torch.einsum("nd,nkd->nk", states, functional.embedding(rows, table))

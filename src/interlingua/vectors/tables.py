@@ -1,0 +1,43 @@
+"""Tables of vectors on disk: safetensors beside the external ids of their rows: never positional alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from interlingua.contracts.batch import Tables
+from interlingua.data.interactions import Interactions
+
+
+def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Writes named tensors (CPU copies: shared storage is legal) as safetensors."""
+    save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, path)
+
+
+def save_tables(folder: Path, tables: Tables, rows: Interactions) -> None:
+    """Writes ``vectors.safetensors`` and ``ids.parquet`` (side, row, id)."""
+    named = {"users": tables.users, "items": tables.items, "text_items": tables.text_items}
+    save_tensors({k: v.float() for k, v in named.items() if v is not None}, folder / "vectors.safetensors")
+    sides = {"items": rows.item_ids} | ({"users": rows.user_ids} if tables.users is not None else {})
+    frames = [
+        pl.DataFrame({"side": [side] * len(ids), "row": np.arange(len(ids)), "id": [str(i) for i in ids]})
+        for side, ids in sides.items()
+    ]
+    pl.concat(frames).write_parquet(folder / "ids.parquet")
+
+
+def shapes(tables: Tables) -> dict[str, list[int]]:
+    """Name -> shape of the tables that there are, for cards."""
+    named = {"users": tables.users, "items": tables.items, "text_items": tables.text_items}
+    return {name: list(table.shape) for name, table in named.items() if table is not None}
+
+
+def load_tables(folder: Path) -> Tables:
+    """The vectors of a stage's folder."""
+    tensors = load_file(folder / "vectors.safetensors")
+    return Tables(tensors.get("users"), tensors["items"], tensors.get("text_items"))
