@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -12,21 +14,18 @@ SOURCE = Path(__file__).parents[1] / "src" / "interlingua"
 FILES = sorted(SOURCE.rglob("*.py"))
 MAX_LINES = 350
 
-LAYERS = {
-    "batch": 1, "component": 1, "missing": 1, "steps": 4, "calibrate": 4, "pairs": 5, "preflight": 5, "estimate": 5,
-    "probes": 5,
-    "core": 1, "queries": 1, "config": 1, "registry": 1, "artifact": 1, "errors": 1, "progress": 1, "deploy": 1,
-    "cancel": 1, "repeatable": 1, "durable": 1, "contents": 1, "trust": 1, "environment": 1,
-    "losses": 2, "contrast": 2, "graph": 2, "graph_attention": 2, "data": 2, "vectors": 2, "topk": 2, "ann": 2,
-    "screening": 2, "id_files": 2, "vector_columns": 2, "cache_argument": 2, "exact_files": 1,
-    "backbones": 3, "text": 3, "align": 3, "llm": 3,
-    "fit": 4, "fit_log": 4, "evaluate": 4, "checkpoint": 4, "recipe": 5, "planner": 5, "session": 5, "cascade": 5,
-    "stages": 5, "export": 5, "recommender": 5, "side_by_side": 5, "showcase": 5, "results": 5, "several": 5,
-    "answers": 5, "neighbours": 5, "plan": 5, "opening": 5,
-    "cli": 6, "serve": 6, "web": 6, "demo": 6,
+FLOORS = (
+    "cli", "serve web", "report", "recommender", "runs", "profiles", "backbones text align rankers fuse",
+    "explain", "evaluate", "retrieval", "injection", "training", "clients", "lm", "vectors", "nn", "contracts", "data",
+    "config", "runtime", "storage", "registry", "progress", "errors",
+)  # fmt: skip
+"""rooms from the front doors to the ground: a room imports from those below it; rooms of one floor do not meet"""
+FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor.split()}
+TOP_LEVEL = {"__init__", "config", "errors", "progress", "recommender", "registry"}
+COMPONENTS = {
+    "backbones": "backbone", "text": "text", "align": "align", "rankers": "llm", "data/sources": "data",
 }  # fmt: skip
-"""first part of a module's name -> its layer; imports point to the same layer or a lower one"""
-SIBLINGS = {"backbones", "text", "align", "llm"}
+"""rooms of components only -> their kind; a file whose name begins with ``_`` is shared by its neighbours"""
 
 
 def ident(path: Path) -> str:
@@ -35,19 +34,14 @@ def ident(path: Path) -> str:
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """(line, module) of every import that runs: those under ``if TYPE_CHECKING`` are for type checkers only."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
-            for other in node.orelse:
-                yield from imports(other)
-            continue
+    """(line, module) of every import, of those under ``if TYPE_CHECKING`` too: a reader follows them as well."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"line {node.lineno}: relative import; write the whole module name"
             yield node.lineno, node.module or ""
             yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
-        yield from imports(node)
 
 
 def violations(name: str, source: str) -> list[str]:
@@ -55,19 +49,51 @@ def violations(name: str, source: str) -> list[str]:
     own = name.removesuffix(".py").split("/")[0]
     if own == "__init__":  # the package's public names, lazy
         return []
-    if own not in LAYERS:
-        return [f"{name}: {own!r} has no layer; give it one in tests/test_layering.py"]
+    if own not in FLOOR:
+        return [f"{name}: the room {own!r} has no floor; give it one in tests/test_layering.py"]
     found = []
     for line, module in imports(ast.parse(source)):
         parts = module.split(".")
-        if parts[0] != "interlingua" or len(parts) < 2 or parts[1] not in LAYERS:
+        if parts[0] != "interlingua" or len(parts) < 2 or parts[1] not in FLOOR or parts[1] == own:
             continue
-        other = parts[1]
-        if LAYERS[other] > LAYERS[own]:
-            found.append(f"{name}:{line} (layer {LAYERS[own]}) imports {module} (layer {LAYERS[other]})")
-        if own in SIBLINGS and other in SIBLINGS and own != other:
-            found.append(f"{name}:{line} imports its sibling {module}")
+        if FLOOR[parts[1]] < FLOOR[own]:
+            found.append(f"{name}:{line} imports {module}, which is above it")
+        elif FLOOR[parts[1]] == FLOOR[own]:
+            found.append(f"{name}:{line} imports {module}, a room of its own floor")
     return found
+
+
+def test_the_top_level_holds_what_everybody_names() -> None:
+    assert {path.stem for path in SOURCE.glob("*.py")} == TOP_LEVEL
+
+
+@pytest.mark.parametrize("room", sorted(COMPONENTS))
+def test_a_room_of_components_holds_nothing_else(room: str) -> None:
+    kind = re.compile(rf'kind(: ClassVar\[str\])? = "{COMPONENTS[room]}"')
+    base = re.compile(r"^class \w+\((Backbone|Aligner|Reader|\w+)\):", re.M)
+    strays = [
+        path.name
+        for path in (SOURCE / room).glob("[a-z]*.py")
+        if not kind.search(path.read_text(encoding="utf-8")) and not base.search(path.read_text(encoding="utf-8"))
+    ]
+    assert not strays
+
+
+def test_every_room_says_what_lives_there_and_what_does_not() -> None:
+    for folder in {path.parent for path in FILES} - {SOURCE}:
+        said = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+        assert len(said.splitlines()[0]) > 20, folder
+        assert "Not here: " in said, folder
+
+
+def test_no_circle_of_imports() -> None:
+    """Modules in an order in which each comes after all that it imports, also where only types are imported."""
+    known = {ident(path).removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in FILES}
+    graph: dict[str, set[str]] = {}
+    for name, path in known.items():
+        asked = {m.removeprefix("interlingua.") for _, m in imports(ast.parse(path.read_text(encoding="utf-8")))}
+        graph[name] = (asked & known.keys()) - {name} if name != "__init__" else set()
+    list(TopologicalSorter(graph).static_order())
 
 
 @pytest.mark.parametrize("path", FILES, ids=ident)
@@ -78,13 +104,14 @@ def test_imports_point_downward(path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "source", "bad"),
     [
-        ("core.py", "from interlingua.runs.stages import run", True),
+        ("contracts/x.py", "from interlingua.runs.stages import run", True),
         ("align/x.py", "from interlingua import backbones", True),
         ("align/x.py", "def f():\n    import interlingua.backbones.mf", True),
-        ("backbones/x.py", "from interlingua.training.loop import fit_best", True),
-        ("backbones/x.py", "if TYPE_CHECKING:\n    from interlingua.training.loop import Batches", False),
+        ("backbones/x.py", "from interlingua.runs.stages import run", True),
+        ("backbones/x.py", "from interlingua.align import ridge", True),
+        ("data/x.py", "if TYPE_CHECKING:\n    from interlingua.contracts.batch import Batch", True),
         ("backbones/x.py", "from interlingua.nn.losses import bpr", False),
-        ("fit.py", "from interlingua.contracts import Batch", False),
+        ("training/x.py", "from interlingua.contracts import Batch", False),
         ("evaluate/x.py", "from interlingua.cli.main import main", True),
         ("stray.py", "import numpy", True),
     ],
@@ -172,7 +199,7 @@ def test_only_the_registry_compares_component_names() -> None:
     """``if name == "sasrec"`` outside the registry is how one component's quirk leaks into the others."""
     names = {
         p.stem.replace("_", "-")
-        for kind in ("backbones", "align", "llm")
+        for kind in ("backbones", "align", "rankers", "text")
         for p in (SOURCE / kind).glob("*.py")
         if 'kind = "' in p.read_text(encoding="utf-8") or "kind: ClassVar" in p.read_text(encoding="utf-8")
     }

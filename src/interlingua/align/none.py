@@ -10,7 +10,7 @@ from interlingua.errors import ConfigError
 
 
 class BackboneAlone(Aligner):
-    """The aligner ``none``: what :class:`interlingua.contracts.aligner.Aligner` does by itself; there is nothing to train."""
+    """The aligner ``none``: what :class:`Aligner` does by itself; there is nothing to train."""
 
     def solve(self, backbone: Backbone, text: Text | None, train: Interactions) -> None:
         """Nothing.

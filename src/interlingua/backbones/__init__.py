@@ -1,1 +1,4 @@
-"""Collaborative-filtering models and simple baselines: one file each."""
+"""Collaborative-filtering models and simple baselines: one file each.
+
+Not here: losses and graphs (nn/), batches and the loop (training/).
+"""

@@ -159,7 +159,7 @@ class ComiRec(Backbone):
 
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """The maximum over interests of their dot products with the items (see :class:`interlingua.contracts.scorer.Ranker`)."""
+        """The maximum over interests of their dot products with the items (see :class:`Ranker`)."""
         table = self.item_table()
         width = self.num_items if items is None else np.asarray(items).shape[1]
         out = np.empty((len(queries), width), np.float32)

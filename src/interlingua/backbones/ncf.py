@@ -159,7 +159,7 @@ class Ncf(Backbone):
 
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """Every pair through the layers above the first, by blocks (see :class:`interlingua.contracts.scorer.Ranker`)."""
+        """Every pair through the layers above the first, by blocks (see :class:`Ranker`)."""
         self.eval()
         users, table = self._user_side(self.represent(queries)), self._item_side(self.item_table())
         width = self.num_items if items is None else np.asarray(items).shape[1]

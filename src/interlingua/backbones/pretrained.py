@@ -1,8 +1,8 @@
 """Bring your own vectors: users and items from another system, joined by external id. The way in without retraining.
 
 A file is ``.npy`` (a matrix) or ``.safetensors`` (tensor ``users`` or ``items``), with their ids in a file of any form
-that :func:`interlingua.vectors.id_files.read_ids` reads, or ``.parquet`` (an id column and either one list column or many
-numeric ones).
+that :func:`interlingua.vectors.id_files.read_ids` reads, or ``.parquet`` (an id column and either one list column or
+many numeric ones).
 """
 
 from __future__ import annotations

@@ -1,1 +1,4 @@
-"""The command line: one small file per command group."""
+"""The command line: one small file per command group.
+
+Not here: work: a command reads its options and calls runs/, report/ or serve/.
+"""

@@ -1,7 +1,7 @@
 """Any server that speaks the OpenAI protocol: chat answers and embeddings, through the ``openai`` package.
 
 The key is read from the environment when a call is made, and stands in no object, message, log or file of ours:
-whatever a server sends is cleaned of it (:mod:`interlingua.clients.redact`). A reply's size is bounded while it is read.
+whatever a server sends is cleaned of it (:mod:`interlingua.clients.redact`). A reply's size is bounded as it comes.
 """
 
 from __future__ import annotations

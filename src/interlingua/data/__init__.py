@@ -1,1 +1,4 @@
-"""Interactions and item texts: readers, filters, splits and negative sampling."""
+"""Interactions and item texts: filters, splits, queries, what a prepared dataset is.
+
+Not here: how files are opened (data/files), datasets by name (data/sources), batches (training/).
+"""

@@ -1,1 +1,4 @@
-"""Honest measurement: metrics, protocols, slices, comparisons, reports."""
+"""Honest measurement: metrics, protocols, slices, intervals, paired tests.
+
+Not here: folders of runs (runs/), pages and charts (report/).
+"""

@@ -58,7 +58,7 @@ def evaluate(
     """Ranks every held-out item and says how well that went, one block of users at a time (about 64 MB of scores).
 
     Args:
-        ranker: see :class:`interlingua.contracts.scorer.Ranker`; its ``batch_users`` attribute, if it has one, sets the block size.
+        ranker: what scores (:class:`Ranker`); its ``batch_users`` attribute, if it has one, sets the block size.
         split: train, valid and test parts.
         part: ``test`` opens the sealed part; everything that makes decisions uses ``valid``.
         protocol: a name (:func:`parse_protocol`) or a protocol.

@@ -1,4 +1,4 @@
 """Reasons: which history items mattered, and sentences that say only what is known.
 
-Not here: nothing that ranks.
+Not here: what ranks.
 """

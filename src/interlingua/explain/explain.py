@@ -2,8 +2,8 @@
 
 The support is measured, not told (:mod:`interlingua.explain.influence`). The sentence is checked
 (:mod:`interlingua.explain.facts`): a word that the evidence does not hold ends it, and it is dropped and counted. If
-nothing survives, a sentence made from the evidence alone is shown and marked as such (:mod:`interlingua.explain.reasons`).
-Deterministic.
+nothing survives, a sentence made from the evidence alone is shown and marked as such
+(:mod:`interlingua.explain.reasons`). Deterministic.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
 """How vectors enter a frozen language model and how its states become scores: maps, projectors, heads, mixtures.
 
-Not here: no component: those are in rankers/.
+Not here: components (rankers/), the language models themselves (lm/).
 """

@@ -1,4 +1,4 @@
 """Frozen language models and sentence encoders: found, loaded, probed, prompted, scored and continued.
 
-Not here: no recommender.
+Not here: vectors of users and items (injection/), servers (clients/).
 """

@@ -83,7 +83,7 @@ def locate(reference: str, revision: str | None = None) -> Source:
 
 
 def identity(reference: str, revision: str | None = None) -> str:
-    """Which model a reference means now, for a stage's key (see :func:`interlingua.storage.contents.model_identity`)."""
+    """Which model a reference means now, for a key (see :func:`interlingua.storage.contents.model_identity`)."""
     try:
         path, hub_name, _ = _place(reference)
     except ConfigError as error:

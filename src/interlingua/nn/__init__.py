@@ -1,4 +1,4 @@
 """Mathematics as pure functions and small modules: losses, contrasts, graphs, sparse sums.
 
-Not here: nothing that reads options of a recipe or files.
+Not here: files, and options of a recipe.
 """

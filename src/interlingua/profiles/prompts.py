@@ -41,7 +41,7 @@ class Prompts:
 
 def shipped() -> list[str]:
     """Domains that have a file."""
-    folder = files("interlingua.text").joinpath("prompts")
+    folder = files("interlingua.profiles").joinpath("instructions")
     return sorted(entry.name.removesuffix(".txt") for entry in folder.iterdir() if entry.name.endswith(".txt"))
 
 
@@ -61,7 +61,7 @@ def prompts_for(domain: Domain, chosen: str | None = None) -> Prompts:
             raise ConfigError(unknown("prompts", chosen, shipped(), "prompts") + "; or give the path of a text file")
         return parse(path.read_text(encoding="utf-8"), path.name, domain)
     name = chosen or (domain.noun if domain.noun in shipped() else "generic")
-    text = files("interlingua.text").joinpath("prompts", f"{name}.txt").read_text(encoding="utf-8")
+    text = files("interlingua.profiles").joinpath("instructions", f"{name}.txt").read_text(encoding="utf-8")
     return parse(text, name, domain)
 
 
@@ -72,7 +72,9 @@ def parse(text: str, name: str, domain: Domain) -> Prompts:
     missing = [part for part in PARTS if not parts.get(part)]
     if missing:
         wanted = " and ".join(f"'== {part} =='" for part in missing)
-        raise ConfigError(f"the prompt file {name} has no part {wanted}; see text/prompts/generic.txt for the form")
+        raise ConfigError(
+            f"the prompt file {name} has no part {wanted}; see profiles/instructions/generic.txt for the form"
+        )
     for word in ("noun", "verb", "past"):
         parts = {key: value.replace(f"{{{word}}}", getattr(domain, word)) for key, value in parts.items()}
     openings = [parts.get(f"{part} opening", "") for part in PARTS]

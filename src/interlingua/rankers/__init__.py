@@ -1,4 +1,4 @@
 """Language models that rank: one file each.
 
-Not here: nothing that several share: that lives in injection/ and lm/.
+Not here: what several share (injection/, lm/).
 """

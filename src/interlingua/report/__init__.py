@@ -1,4 +1,4 @@
 """What people look at: pages, charts, tables, the demo, methods side by side.
 
-Not here: no number that is not in a run.
+Not here: numbers that are not in a run (evaluate/, runs/).
 """

@@ -51,7 +51,7 @@ def to_html(page: ReportPage) -> str:
     ]
     shown = [(anchor, title, body) for anchor, title, body in parts if body]
     links = "".join(f'<a href="#{anchor}">{escape(title)}</a>' for anchor, title, _ in shown)
-    template = Template(files("interlingua.evaluate").joinpath("report.html").read_text(encoding="utf-8"))
+    template = Template(files("interlingua.report").joinpath("page.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=escape(page.title),
         chart_style=STYLE,

@@ -93,7 +93,7 @@ class Recipe:
 def folder() -> Path:
     """The recipes that ship with the package (in a checkout: ``recipes/``)."""
     packaged = Path(str(files("interlingua"))) / "recipes"
-    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "recipes"
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[3] / "recipes"
 
 
 def shipped() -> list[str]:

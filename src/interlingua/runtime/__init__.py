@@ -1,4 +1,4 @@
 """A process and its machine: equal bits from equal seeds, work that can be stopped, packages that are missing.
 
-Not here: no data, no model.
+Not here: data, models.
 """

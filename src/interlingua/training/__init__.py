@@ -1,4 +1,4 @@
 """The one training loop, its batches, its checkpoints and its record.
 
-Not here: no method.
+Not here: methods, and what a run is.
 """

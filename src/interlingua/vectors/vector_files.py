@@ -22,8 +22,8 @@ def read_vectors(
 
     Args:
         path: ``.npy``, ``.parquet`` or ``.safetensors``.
-        ids_path: external ids of the rows, in any form that :func:`interlingua.vectors.id_files.read_ids` reads; None: the
-            file names them (parquet) or has the dataset's own row order.
+        ids_path: external ids of the rows, in any form that :func:`interlingua.vectors.id_files.read_ids` reads; None:
+            the file names them (parquet) or has the dataset's own row order.
         tensor: name of the tensor in a safetensors file: ``users`` or ``items``.
         wanted: (n,) external ids of the dataset.
 

@@ -1,4 +1,4 @@
 """How bytes become frames: encodings, columns, dates, times, parquet and the authors' pickles.
 
-Not here: no dataset by name.
+Not here: datasets by name (data/sources).
 """

@@ -1,1 +1,0 @@
-"""Language models that read vectors: loading, prompts, injection, scoring, explanations."""
