@@ -26,7 +26,8 @@ import transformers
 from interlingua.errors import ConfigError
 from interlingua.lm.abilities import ANY
 from interlingua.lm.likelihood import title_log_likelihood
-from interlingua.lm.models import LanguageModel, hold
+from interlingua.lm.load import hold
+from interlingua.lm.models import LanguageModel
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 400}
 IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}

@@ -136,7 +136,7 @@ TRY = "try:\n    {line}\nexcept MissingExtraError as error: print(error)\n"
             "Sbert(SbertConfig(model=sys.argv[1]), ['a title'])",
             "text",
         ),
-        (["transformers"], "from interlingua.lm.models import _transformers", "_transformers()", "llm"),
+        (["transformers"], "from interlingua.lm.load import _transformers", "_transformers()", "llm"),
         (
             ["fastapi"],
             "from pathlib import Path; from interlingua.cli.serve import serve",

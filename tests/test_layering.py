@@ -199,7 +199,7 @@ def test_only_the_registry_compares_component_names() -> None:
     """``if name == "sasrec"`` outside the registry is how one component's quirk leaks into the others."""
     names = {
         p.stem.replace("_", "-")
-        for kind in ("backbones", "align", "rankers", "text")
+        for kind in ("backbones", "align", "rankers")
         for p in (SOURCE / kind).glob("*.py")
         if 'kind = "' in p.read_text(encoding="utf-8") or "kind: ClassVar" in p.read_text(encoding="utf-8")
     }

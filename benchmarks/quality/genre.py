@@ -24,7 +24,7 @@ import torch
 
 from interlingua.data.prepare import FilterConfig, SplitConfig, prepare
 from interlingua.explain.genre import evaluate_genres
-from interlingua.lm.models import load
+from interlingua.lm.load import load
 from interlingua.lm.prompt import compile_template
 
 

@@ -33,7 +33,8 @@ from torch import Tensor, nn
 
 from interlingua.data.domain import Domain
 from interlingua.lm.likelihood import target_log_likelihood, title_log_likelihood
-from interlingua.lm.models import LanguageModel, load
+from interlingua.lm.load import load
+from interlingua.lm.models import LanguageModel
 from interlingua.lm.prompt import CompiledTemplate, compile_template, embed_prompts
 
 USER, HISTORY, CANDIDATE = "[UserRep]", "[HistoryEmb]", "[CandidateEmb]"

@@ -305,7 +305,7 @@ class Recommender:
     def language_model(self) -> Any:
         """The language model that says reasons: the reader's, whole (a reader may score with its first layers only)."""
         from interlingua.lm.encoder import EncoderModel
-        from interlingua.lm.models import load
+        from interlingua.lm.load import load
 
         config = self.session.recipe.llm.config if self.session.recipe.llm is not None else None
         # an encoder writes nothing

@@ -20,7 +20,7 @@ from interlingua.lm.abilities import ANY, Abilities
 from interlingua.lm.constrain import constrained_search
 from interlingua.lm.generate import generate
 from interlingua.lm.likelihood import target_log_likelihood, title_log_likelihood
-from interlingua.lm.models import hold, load
+from interlingua.lm.load import hold, load
 from interlingua.lm.padding import to_front
 from interlingua.lm.variants import truncated
 

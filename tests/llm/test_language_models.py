@@ -14,7 +14,7 @@ from tiny_models import FAMILIES, build, tiny, tokenizer_of
 from interlingua.errors import ConfigError, MissingExtraError
 from interlingua.lm import locate as locating
 from interlingua.lm.encoder import load_any
-from interlingua.lm.models import hold, load
+from interlingua.lm.load import hold, load
 from interlingua.lm.variants import shuffled, truncated
 
 IDS = torch.tensor([[7, 8, 9, 10, 11, 12, 13], [20, 21, 22, 23, 0, 0, 0], [30, 0, 0, 0, 0, 0, 0]])
@@ -237,7 +237,7 @@ def test_the_wheel_is_converted_once_by_several_processes(tmp_path):
     pytest.importorskip("gguf")
     if shutil.disk_usage(tmp_path).free < 2 << 30:
         pytest.skip("needs 2 GB")
-    code = "from interlingua.lm.models import load; m = load('smollm2-135m', device='cpu'); print(m.revision)"
+    code = "from interlingua.lm.load import load; m = load('smollm2-135m', device='cpu'); print(m.revision)"
     env = {**os.environ, "INTERLINGUA_CACHE": str(tmp_path)}
     started = [
         subprocess.Popen(

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from interlingua.lm import packed
 from interlingua.lm import padding as causal
-from interlingua.lm.models import hold
+from interlingua.lm.load import hold
 from interlingua.lm.packed import CausalBlocks, can_pack, packed_states
 
 LENGTHS = (1, 2 * packed.BLOCK + 5, packed.BLOCK, 3)

@@ -11,7 +11,7 @@ from torch.nn import functional
 from interlingua.errors import ConfigError
 from interlingua.injection.two_tower import pooled, read
 from interlingua.lm.encoder import EncoderModel, hold_encoder
-from interlingua.lm.models import hold
+from interlingua.lm.load import hold
 from interlingua.lm.prefix_attention import project, prompted, survey
 
 ENCODERS = ("bert", "roberta")

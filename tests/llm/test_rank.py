@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tiny_models import FAMILIES, build, tiny, tokenizer_of
 
 from interlingua.lm.likelihood import build_tree, run_prefix, target_log_likelihood, title_log_likelihood
-from interlingua.lm.models import hold
+from interlingua.lm.load import hold
 from interlingua.lm.padding import last_states, prompt_states, to_front
 
 

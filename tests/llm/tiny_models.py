@@ -9,7 +9,8 @@ import transformers
 from tokenizers import Tokenizer, decoders, pre_tokenizers, processors, trainers
 from tokenizers import models as token_models
 
-from interlingua.lm.models import LanguageModel, hold
+from interlingua.lm.load import hold
+from interlingua.lm.models import LanguageModel
 
 TITLES = [
     "The Matrix (1999)",

@@ -111,7 +111,7 @@ def test_a_whole_set_by_a_tiny_model(tmp_path: Path) -> None:
 
 
 def smollm2_profiles(folder: Path, count: int) -> None:
-    from interlingua.lm.models import load as load_model
+    from interlingua.lm.load import load as load_model
 
     world = generate(num_users=max(count, 10), num_items=max(count, 10), seed=5, history=8)
     held = load_model("smollm2-135m", device="cpu")
@@ -131,7 +131,7 @@ def smollm2_profiles(folder: Path, count: int) -> None:
 
 @pytest.mark.models
 def test_smollm2_says_something_about_a_film() -> None:
-    from interlingua.lm.models import load as load_model
+    from interlingua.lm.load import load as load_model
 
     held = load_model("smollm2-135m", device="cpu")
     model = LocalModel(held.model, held.tokenizer, name=held.name, revision=held.revision)

@@ -82,7 +82,7 @@ def demo(
 
 def _plan(out: Path, seed: int, data: str, sets: Sequence[str], device: str, as_json: bool) -> None:
     """The stages of every method, without running one."""
-    from interlingua.cli.run import plan_table
+    from interlingua.cli.plans import plan_table
     from interlingua.runs.planner import describe
 
     plans = {label: describe(session) for label, session in _checked(out, seed, data, sets, device).items()}

@@ -41,7 +41,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a finished run; the new numbers are stored beside the old ones."""
-    from interlingua.cli.run import plan_table, print_metrics, summary
+    from interlingua.cli.plans import plan_table
+    from interlingua.cli.run import print_metrics, summary
     from interlingua.config import build
     from interlingua.runs import stages
     from interlingua.runs.opening import open_session

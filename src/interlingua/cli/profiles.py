@@ -137,7 +137,7 @@ def completer_of(options: ProfilesConfig, device: str) -> Completer:
             timeout_s=options.limits.timeout_s, structured=options.structured,
         )  # fmt: skip
     from interlingua.clients.local_model import LocalModel
-    from interlingua.lm.models import load
+    from interlingua.lm.load import load
 
     held = load(options.model, device=device)
     return LocalModel(

@@ -117,18 +117,7 @@ def planned(session: Session, as_json: bool) -> str:
     check([session])
     for note in session.recipe.notes:
         say(note)
+    from interlingua.cli.plans import plan_table
+
     rows = describe(session)
     return json.dumps(rows, indent=1) if as_json else plan_table(rows)
-
-
-def plan_table(rows: list[dict[str, Any]]) -> str:
-    """The dry run as text."""
-    from interlingua.runs.planner import total
-
-    head = f"{'stage':<10}{'name':<20}{'key':<10}{'cached':<8}{'parameters':>12}{'memory':>10}{'time':>16}"
-    lines = [
-        f"{row['stage']:<10}{row['name']:<20}{row['key'][:8]:<10}{'yes' if row['cached'] else 'no':<8}"
-        f"{row['parameters'] or '-':>12}{row['memory'] or '-':>10}{row['time'] or '-':>16}  {row['note']}".rstrip()
-        for row in rows
-    ]
-    return "\n".join([head, *lines, total(rows)])

@@ -33,6 +33,7 @@ def several(
             "name one dataset for all with --on, e.g. --on movielens-small"
         )
     if dry_run:
+        from interlingua.cli.plans import plan_tables
         from interlingua.runs.planner import describe
         from interlingua.runs.session import Session
 
@@ -56,13 +57,6 @@ def several(
         lines = "\n".join(f"  {name}: {why}" for name, why in made.failed.items())
         typer.echo(f"error: {len(made.failed)} of {len(names)} recipes did not finish:\n{lines}", err=True)
         raise typer.Exit(2)
-
-
-def plan_tables(plans: dict[str, list[dict[str, Any]]]) -> str:
-    """One dry run per recipe."""
-    from interlingua.cli.run import plan_table
-
-    return "\n\n".join(f"{name}\n{plan_table(rows)}" for name, rows in plans.items())
 
 
 def show(boards: Sequence[Any]) -> None:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from interlingua.contracts.ranker import ReaderInputs
 from interlingua.injection.soft_prompt_config import SoftPromptConfig
+from interlingua.lm.load import load
 from interlingua.lm.locate import identity
-from interlingua.lm.models import LanguageModel, Precision, load
+from interlingua.lm.models import LanguageModel, Precision
 from interlingua.lm.prompt import CompiledTemplate, compile_template
 from interlingua.lm.variants import shuffled, truncated
 from interlingua.runtime.repeatable import undisturbed

@@ -16,8 +16,9 @@ from torch.nn import functional
 from interlingua.errors import ConfigError
 from interlingua.lm.abilities import ANY, Abilities
 from interlingua.lm.attention import attach
+from interlingua.lm.load import load
 from interlingua.lm.locate import identity, locate
-from interlingua.lm.models import DTYPES, LanguageModel, Precision, load
+from interlingua.lm.models import DTYPES, LanguageModel, Precision
 from interlingua.lm.variants import shuffled, truncated
 from interlingua.runtime.repeatable import undisturbed
 
@@ -58,7 +59,7 @@ def load_any(
     Args:
         reference: a folder, a GGUF file, a name carried by a wheel (``smollm2-135m``, ``all-minilm-l6-v2``) or a hub
             name.
-        precision: see :func:`interlingua.lm.models.load`; encoders have no ``4bit``.
+        precision: see :func:`interlingua.lm.load.load`; encoders have no ``4bit``.
         revision: commit or tag of a hub model.
         contents: of the model (:func:`interlingua.lm.locate.identity`): other contents are read anew.
 
@@ -66,7 +67,7 @@ def load_any(
         MissingExtraError: transformers is not installed.
         ConfigError: not found, or not readable.
     """
-    from interlingua.lm.models import _transformers
+    from interlingua.lm.load import _transformers
 
     transformers = _transformers()
     source = locate(reference, revision)

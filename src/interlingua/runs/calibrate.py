@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from interlingua.training.checkpoint import trainable_state
-from interlingua.data.queries import IntArray, Queries
 from interlingua.contracts.ranker import Reader
+from interlingua.data.queries import IntArray, Queries
 from interlingua.data.split import Split
 from interlingua.progress import say
+from interlingua.training.checkpoint import trainable_state
 
 
 def kept_where_it_fails(reader: Reader, calibrate: Callable[[Queries, IntArray], Any], split: Split) -> dict[str, str]:

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from interlingua.runs import probes
 from interlingua.config import FitConfig
 from interlingua.data.prepared import Prepared
-from interlingua.storage.environment import peak_memory_bytes
 from interlingua.errors import InterlinguaError
 from interlingua.evaluate.protocol import evaluate as measure
 from interlingua.evaluate.protocol import validation_metrics
+from interlingua.runs import probes
 from interlingua.runs.session import Session, make_text
+from interlingua.storage.environment import peak_memory_bytes
 
 BEST_AFTER = 2500
 """optimiser steps until the best validation, assumed (medians of the runs in benchmarks/quality: 1,000 to 6,000)"""

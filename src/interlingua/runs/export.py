@@ -22,20 +22,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interlingua.storage import artifact
-from interlingua.retrieval.ann import Ann, AnnConfig
-from interlingua.storage.artifact import Artifact
 from interlingua.contracts.backbone import Backbone
-from interlingua.data.queries import IntArray, Queries
+from interlingua.contracts.batch import Tables
 from interlingua.contracts.ranker import Reader
 from interlingua.contracts.scorer import TableRanker
-from interlingua.contracts.batch import Tables
 from interlingua.data.interactions import Interactions
+from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
 from interlingua.progress import task
+from interlingua.retrieval.ann import Ann, AnnConfig
+from interlingua.retrieval.topk import recall, top_k
 from interlingua.runs.session import Session
 from interlingua.runs.stages import ranker_of
-from interlingua.retrieval.topk import recall, top_k
+from interlingua.storage import artifact
+from interlingua.storage.artifact import Artifact
 from interlingua.vectors.tables import save_tables
 
 Format = Literal["safetensors", "npy", "parquet"]

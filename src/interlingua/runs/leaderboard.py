@@ -8,12 +8,12 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from interlingua.storage import artifact
 from interlingua.errors import ArtifactError, ConfigError, unknown
 from interlingua.evaluate.compare import row_of
 from interlingua.evaluate.naming import differences, value_words
 from interlingua.evaluate.result import Report, at_slice
 from interlingua.runs.reports import Run, grouped, load_run
+from interlingua.storage import artifact
 
 MAIN = ("ndcg@10", "recall@20", "hit@1")
 """metrics that order a leaderboard where none was asked for; the first that was measured"""

@@ -6,15 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from interlingua.errors import ArtifactError
+from interlingua.progress import say
+from interlingua.runs.plan import part_fingerprint, parts_of
+from interlingua.runs.recipe import Recipe, resolve
+from interlingua.runs.section import Section
+from interlingua.runs.session import Session
+from interlingua.runs.trust import of_models, of_run, refuse
 from interlingua.storage import artifact
 from interlingua.storage.artifact import Artifact
 from interlingua.storage.contents import hub_name_and_commit
-from interlingua.errors import ArtifactError
-from interlingua.runs.plan import part_fingerprint, parts_of
-from interlingua.progress import say
-from interlingua.runs.recipe import Component, Recipe, resolve
-from interlingua.runs.session import Session
-from interlingua.runs.trust import of_models, of_run, refuse
 
 READ_ONCE = "embed"
 """stage whose inputs a finished run does not read again: its vectors lie in its folder"""
@@ -108,7 +109,7 @@ def _check_unchanged(recipe: Recipe, done: dict[str, Artifact]) -> None:
         )
 
 
-def _words(section: str, option: str, part: Component, before: str | None, today: str | None) -> str:
+def _words(section: str, option: str, part: Section, before: str | None, today: str | None) -> str:
     if option == "version":
         return f"it was made by version {before} of {part.name!r}, and version {today} gives other numbers"
     if option == "code":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from interlingua import registry
 
 if TYPE_CHECKING:
-    from interlingua.runs.recipe import Component as Part
+    from interlingua.runs.section import Section
 
 WORDS = {
     "scores": "something that scores items",
@@ -26,7 +26,13 @@ TEXTS = frozenset({"text.items", "text.table", "text.users", "text.user_table", 
 
 
 def misfits(
-    backbone: Part | None, text: Part | None, align: Part | None, llm: Part | None, *, frozen: bool, retrieve_by: str
+    backbone: Section | None,
+    text: Section | None,
+    align: Section | None,
+    llm: Section | None,
+    *,
+    frozen: bool,
+    retrieve_by: str,
 ) -> list[str]:
     """Why these parts cannot work together, one sentence each with what to do instead; empty where they can."""
     if backbone is None:
@@ -61,12 +67,12 @@ def misfits(
     return said
 
 
-def _start(part: Part, words: str) -> str:
+def _start(part: Section, words: str) -> str:
     kind = {"align": "aligner", "llm": "reader"}.get(part.kind, part.kind)
     return f"the {kind} {part.name!r} needs {words}"
 
 
-def _of_texts(part: Part, word: str, backbone: Part, align: Part | None) -> str:
+def _of_texts(part: Section, word: str, backbone: Section, align: Section | None) -> str:
     if word == "items_from_text":
         given = f"the aligner {align.name!r} makes none" if align else "there is no [align] section"
         return f"{_start(part, WORDS[word])}, and {given}; choose the aligner autoencoder, contrastive or ridge"
@@ -79,7 +85,7 @@ def _of_texts(part: Part, word: str, backbone: Part, align: Part | None) -> str:
     return f"{_start(part, WORDS[word])}: add a [text] section, e.g. --set text.name=lsa{frozen}"
 
 
-def _of_backbone(part: Part, lacks: frozenset[str], backbone: Part) -> str:
+def _of_backbone(part: Section, lacks: frozenset[str], backbone: Section) -> str:
     words = " and ".join(WORDS.get(word, word) for word in sorted(lacks))
     leave = f"leave out [{part.kind}]"
     if part.kind == "llm" and lacks == {"users"}:

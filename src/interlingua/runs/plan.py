@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from interlingua.storage import artifact
 from interlingua import registry
-from interlingua.contracts.component import Component as Class
-from interlingua.contracts.component import fingerprint
-from interlingua.storage.contents import MISSING, hash_file, hash_path
+from interlingua.contracts.component import Component, fingerprint
 from interlingua.errors import ConfigError
-from interlingua.runs.recipe import Component, Recipe
+from interlingua.runs.recipe import Recipe
+from interlingua.runs.section import Section
+from interlingua.storage import artifact
+from interlingua.storage.contents import MISSING, hash_file, hash_path
 
 VERSIONS = {"prepare": 1, "embed": 1, "train": 1, "align": 1, "read": 1, "evaluate": 1}
 """stage -> raised when the same inputs give another result because of what stands in ``stages``, ``data`` or
@@ -91,7 +91,7 @@ def make_plan(recipe: Recipe, seed: int) -> dict[str, Planned]:
     return made
 
 
-def parts_of(recipe: Recipe, kind: str) -> dict[str, Component]:
+def parts_of(recipe: Recipe, kind: str) -> dict[str, Section]:
     """Which components a stage is made by: section -> component."""
     joint = recipe.align is not None and not recipe.frozen_backbone
     trains_text = recipe.text is not None and is_trainable(recipe.text)
@@ -113,10 +113,10 @@ def stage_fingerprint(recipe: Recipe, kind: str) -> dict[str, str]:
     }
 
 
-def part_fingerprint(part: Component) -> dict[str, str]:
+def part_fingerprint(part: Section) -> dict[str, str]:
     """See :func:`interlingua.contracts.component.fingerprint`; a text source from outside need not be one of our classes."""
     found: dict[str, str] = (
-        part.cls.fingerprint(part.config) if issubclass(part.cls, Class) else fingerprint(part.cls, part.config)
+        part.cls.fingerprint(part.config) if issubclass(part.cls, Component) else fingerprint(part.cls, part.config)
     )
     return found
 
@@ -138,7 +138,7 @@ def check_present(plan: Mapping[str, Planned]) -> None:
         raise ConfigError(f"{listed}. Give a folder, or connect to the network once so that it can be downloaded")
 
 
-def is_trainable(text: Component) -> bool:
+def is_trainable(text: Section) -> bool:
     """Whether the text encoder learns along with an aligner, so that it has no stage of its own."""
     return bool(getattr(text.config, "trainable", False))
 

@@ -10,10 +10,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from interlingua.storage import artifact
-from interlingua.runs.estimate import Estimate, Estimator
 from interlingua.progress import duration
+from interlingua.runs.estimate import Estimate, Estimator
 from interlingua.runs.session import Session
+from interlingua.storage import artifact
 
 
 def describe(session: Session) -> list[dict[str, Any]]:

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from interlingua.storage import artifact
 from interlingua.data.datasets import KNOWN
 from interlingua.data.raw import Log
 from interlingua.data.source import here, locate
 from interlingua.errors import ConfigError, DataError
-from interlingua.runtime.missing import Missing, sentence
 from interlingua.runs.recipe import Recipe
 from interlingua.runs.session import Session
+from interlingua.runtime.missing import Missing, sentence
+from interlingua.storage import artifact
 
 ROOM = 200 * 2**20
 """bytes that stay free: weights, checkpoints and reports of small runs"""

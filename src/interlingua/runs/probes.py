@@ -13,11 +13,11 @@ import torch
 from interlingua.config import FitConfig
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
-from interlingua.training.joint import Joint
 from interlingua.contracts.ranker import ReaderInputs
 from interlingua.contracts.text import Text
 from interlingua.data.prepared import Prepared
 from interlingua.training.deploy import aligner_for
+from interlingua.training.joint import Joint
 from interlingua.training.loop import accelerator, make_optimizer, seed_all
 from interlingua.training.steps import count
 from interlingua.vectors.frozen import FrozenRows

@@ -13,8 +13,9 @@ from pydantic import Field, field_validator
 from interlingua import registry
 from interlingua.config import Config, build, merge, parse_sets, read_toml
 from interlingua.errors import ConfigError, shown, unknown
-from interlingua.runs.pairs import misfits
 from interlingua.progress import say
+from interlingua.runs.pairs import misfits
+from interlingua.runs.section import Section
 from interlingua.runs.trust import of_recipe, refuse
 
 RENAMED = {
@@ -49,29 +50,15 @@ class EvaluateConfig(Config):
 
 
 @dataclass(frozen=True)
-class Component:
-    """One resolved section: the class and its checked options."""
-
-    kind: str
-    name: str
-    cls: Any
-    config: Any
-
-    def options(self) -> dict[str, Any]:
-        """The section as plain values, defaults included."""
-        return {"name": self.name, **self.config.model_dump(mode="json")}
-
-
-@dataclass(frozen=True)
 class Recipe:
     """All sections of one method, resolved. ``None``: the method has no such part."""
 
     name: str
     data: Any
-    backbone: Component | None
-    text: Component | None
-    align: Component | None
-    llm: Component | None
+    backbone: Section | None
+    text: Section | None
+    align: Section | None
+    llm: Section | None
     evaluate: EvaluateConfig
     frozen_backbone: bool = True
     """[align].frozen names the backbone: it is trained before, and stays as it is"""
@@ -234,7 +221,7 @@ def _no_table(section: str, value: Any, where: str) -> str:
     return f"{where}: [{section}] is a table, not {shown(value)}; did you mean --set {example}?"
 
 
-def _patience(part: Component) -> int | None:
+def _patience(part: Section) -> int | None:
     return getattr(getattr(part.config, "fit", None), "patience", None)
 
 
@@ -250,7 +237,7 @@ def _needs_frozen(parts: Mapping[str, Any]) -> str:
     return ""
 
 
-def _component(kind: str, table: Mapping[str, Any], where: str) -> Component:
+def _component(kind: str, table: Mapping[str, Any], where: str) -> Section:
     options = dict(table)
     name = options.pop("name", None)
     if name is None:
@@ -260,4 +247,4 @@ def _component(kind: str, table: Mapping[str, Any], where: str) -> Component:
             f"{where} [{kind}].name is a word, got {shown(name)}; interlingua list {registry.LISTED[kind]}"
         )
     cls = registry.find(kind, name, f"{where} [{kind}].name")
-    return Component(kind, name, cls, build(cls.Config, options, f"{where} [{kind}]"))
+    return Section(kind, name, cls, build(cls.Config, options, f"{where} [{kind}]"))

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from interlingua.storage import artifact
 from interlingua.errors import ArtifactError, ConfigError, unknown
 from interlingua.evaluate.compare import Comparison, compare
 from interlingua.evaluate.naming import labels
 from interlingua.evaluate.result import USERS_FILE, Report, at_slice, load_report
+from interlingua.storage import artifact
 
 PROTOCOLS = "protocols"
 """folder of a run that holds one report folder per protocol"""

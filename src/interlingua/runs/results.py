@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from interlingua.errors import ConfigError
 
 if TYPE_CHECKING:
-    from interlingua.storage.artifact import Artifact
     from interlingua.evaluate.result import Report
+    from interlingua.storage.artifact import Artifact
 
 
 class Measured:

@@ -14,24 +14,25 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from interlingua.storage import artifact
-from interlingua.storage.artifact import Artifact
-from interlingua.training.checkpoint import load_trained
 from interlingua.config import to_toml
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
-from interlingua.data.queries import Queries
-from interlingua.contracts.ranker import Reader, ReaderInputs
 from interlingua.contracts.batch import Tables
+from interlingua.contracts.ranker import Reader, ReaderInputs
 from interlingua.contracts.text import Text
-from interlingua.training.deploy import aligner_for
+from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
-from interlingua.training.loop import accelerator, check_device, check_processes, derive_seed, seed_all
-from interlingua.runs.plan import Planned, is_trainable, make_plan, planned
 from interlingua.progress import duration, say
-from interlingua.runs.recipe import Component, EvaluateConfig, Recipe
-from interlingua.runtime.repeatable import repeatable
+from interlingua.runs.plan import Planned, is_trainable, make_plan, planned
+from interlingua.runs.recipe import EvaluateConfig, Recipe
 from interlingua.runs.results import Measured
+from interlingua.runs.section import Section
+from interlingua.runtime.repeatable import repeatable
+from interlingua.storage import artifact
+from interlingua.storage.artifact import Artifact
+from interlingua.training.checkpoint import load_trained
+from interlingua.training.deploy import aligner_for
+from interlingua.training.loop import accelerator, check_device, check_processes, derive_seed, seed_all
 from interlingua.vectors.tables import load_tables
 
 
@@ -169,15 +170,15 @@ def remeasured(session: Session, options: EvaluateConfig) -> Session:
     return again
 
 
-def make_text(text: Component, prepared: Any) -> Any:
+def make_text(text: Section, prepared: Any) -> Any:
     """The text source of a recipe over a prepared dataset's catalogue, or over profiles of its items and users.
 
     Raises:
         ConfigError: options that do not go together.
         DataError: profiles of other data, or that read interactions which this split holds out.
     """
-    from interlingua.vectors.fields import item_texts, user_texts
     from interlingua.profiles.store import load
+    from interlingua.vectors.fields import item_texts, user_texts
 
     catalogue, train = prepared.catalogue, prepared.split.train
     if is_trainable(text) and (text.config.reduce, text.config.control, text.config.users) != (None, "none", "none"):

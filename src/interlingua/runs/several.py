@@ -7,16 +7,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from interlingua.runs import recipe as recipes
 from interlingua import registry
-from interlingua.runs import stages
 from interlingua.config import merge, parse_sets, read_toml
 from interlingua.data.memory import as_source
 from interlingua.errors import ConfigError, InterlinguaError, shown, unknown
-from interlingua.runs.leaderboard import Leaderboard, leaderboards
-from interlingua.runs.reports import METHOD_OPTIONS
 from interlingua.progress import say
+from interlingua.runs import recipe as recipes
+from interlingua.runs import stages
+from interlingua.runs.leaderboard import Leaderboard, leaderboards
 from interlingua.runs.recipe import Recipe
+from interlingua.runs.reports import METHOD_OPTIONS
 from interlingua.runs.trust import of_recipe, refuse
 
 SHARED = ("data", "evaluate")

@@ -14,26 +14,26 @@ from typing import Any
 import numpy as np
 import torch
 
-from interlingua.storage.artifact import Artifact
-from interlingua.runs.calibrate import kept_where_it_fails
-from interlingua.retrieval.cascade import Cascade
-from interlingua.evaluate.protocols import asked_by
-from interlingua.training.checkpoint import trainable_state
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
-from interlingua.training.joint import Joint
-from interlingua.contracts.scorer import Ranker, TableRanker
 from interlingua.contracts.batch import Tables
+from interlingua.contracts.scorer import Ranker, TableRanker
 from interlingua.data.interactions import Interactions
-from interlingua.training.deploy import aligner_for, deploy, deployed
 from interlingua.errors import ConfigError, shown
-from interlingua.training.loop import derive_seed, fit_best, seed_all
-from interlingua.training.log import FitLog
+from interlingua.evaluate.protocols import asked_by
+from interlingua.progress import say
+from interlingua.retrieval.cascade import Cascade
+from interlingua.runs.calibrate import kept_where_it_fails
 from interlingua.runs.plan import check_present
 from interlingua.runs.preflight import check
-from interlingua.progress import say
 from interlingua.runs.recipe import EvaluateConfig, Recipe
 from interlingua.runs.session import Session, known_items, make_text, remeasured
+from interlingua.storage.artifact import Artifact
+from interlingua.training.checkpoint import trainable_state
+from interlingua.training.deploy import aligner_for, deploy, deployed
+from interlingua.training.joint import Joint
+from interlingua.training.log import FitLog
+from interlingua.training.loop import derive_seed, fit_best, seed_all
 from interlingua.vectors.rows import finish_rows
 from interlingua.vectors.tables import save_tables, save_tensors, shapes
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from interlingua.storage.contents import hub_folder, hub_name_and_commit
 from interlingua.errors import ConfigError
+from interlingua.storage.contents import hub_folder, hub_name_and_commit
 
 KEY_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY")
 """environment variables that exist to be sent to a server"""
