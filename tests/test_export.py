@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from interlingua.errors import ConfigError
 from interlingua.retrieval.topk import top_k
-from interlingua.runs import stages
+from interlingua.runs import scorers, stages
 from interlingua.runs.export import embed, towers
 from interlingua.runs.opening import open_session
 from interlingua.runs.recipe import resolve
@@ -60,7 +60,7 @@ def test_dot_products_of_written_vectors_are_the_scores(name, events, run, tmp_p
     stored = load_file(made.path / "vectors.safetensors")
     everybody = np.arange(session.data.split.train.num_users)
     source = session.data.interactions if events == "all" else session.data.split.train
-    expected = stages.ranker_of(session).score(source.queries(everybody))
+    expected = scorers.ranker_of(session).score(source.queries(everybody))
     np.testing.assert_allclose((stored["users"] @ stored["items"].T).numpy(), expected, rtol=1e-4, atol=1e-5)
     assert made.card["bias_column"] is (name == "mf")
     ids = pl.read_parquet(made.path / "ids.parquet")

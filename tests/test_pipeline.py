@@ -16,7 +16,7 @@ from tests.text.tiny_sentence_encoder import tiny_encoder
 from interlingua.errors import ConfigError, DataError
 from interlingua.recommender import Recommender
 from interlingua.runs import recipe as recipes
-from interlingua.runs import stages
+from interlingua.runs import scorers, stages
 
 RECIPE = """
 # A-LLMRec, as small as it gets
@@ -160,7 +160,7 @@ def test_aligned_retrieval_moves_only_items_without_training_events(recipe, run)
     cold = run.data.split.train.item_counts == 0
     assert cold.any()
     query = run.data.split.queries("test").slice(0, 2)
-    by_backbone, by_alignment = run.backbone.score(query), stages.aligned_ranker(changed).score(query)
+    by_backbone, by_alignment = run.backbone.score(query), scorers.aligned_ranker(changed).score(query)
     np.testing.assert_allclose(by_alignment[:, ~cold], by_backbone[:, ~cold], rtol=1e-5, atol=1e-5)
     assert not np.allclose(by_alignment[:, cold], by_backbone[:, cold])
 

@@ -13,7 +13,7 @@ from interlingua.errors import ConfigError
 from interlingua.recommender import Recommender
 from interlingua.retrieval.cascade import mask_seen, top_items
 from interlingua.runs import recipe as recipes
-from interlingua.runs import stages
+from interlingua.runs import scorers, stages
 from interlingua.runs.export import embed, towers
 from interlingua.runs.opening import open_session
 from interlingua.runs.session import Session
@@ -51,7 +51,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 def test_recommendations_are_the_measured_ranking(run: Session) -> None:
     recommender, users = Recommender(run), np.arange(25)
     queries = run.data.interactions.queries(users)
-    scores = np.array(stages.ranker_of(run).score(queries), np.float32)
+    scores = np.array(scorers.ranker_of(run).score(queries), np.float32)
     mask_seen(scores, queries)
     ids = run.data.split.train.item_ids
     for row, best in zip(users, top_items(scores, 7), strict=True):
@@ -72,7 +72,7 @@ def test_exported_vectors_score_as_measured(run: Session) -> None:
     queries = run.data.split.queries("test").slice(0, 30)
     made = towers(run)
     got = made.users(queries).numpy() @ made.items.numpy().T
-    np.testing.assert_allclose(got, stages.ranker_of(run).score(queries), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(got, scorers.ranker_of(run).score(queries), rtol=1e-4, atol=1e-5)
     assert made.biased  # mf has an item bias
     assert np.ptp(made.items.numpy()[:, -1]) > 0
 
@@ -131,7 +131,7 @@ def test_of_given_vectors_the_missing_ones_come_from_texts_whatever_their_events
     made = stages.run(resolved(), out=tmp_path / "runs", seed=3, device="cpu")
     backbone, kept, vectors = given_vectors(tmp_path, made)
     run = stages.run(resolved(backbone=backbone, align={"name": "ridge"}), out=tmp_path / "runs", seed=3, device="cpu")
-    table = stages.aligned_ranker(run).items.numpy()
+    table = scorers.aligned_ranker(run).items.numpy()
     np.testing.assert_array_equal(table[kept], vectors)
     missing = np.setdiff1d(np.arange(len(table)), kept)
     assert (np.linalg.norm(table[missing], axis=1) > 0).all()

@@ -15,7 +15,7 @@ from interlingua.errors import ConfigError
 from interlingua.recommender import Recommender
 from interlingua.retrieval.cascade import Cascade, Shortlist, diversified
 from interlingua.runs import recipe as recipes
-from interlingua.runs import stages
+from interlingua.runs import scorers, stages
 from interlingua.runs.export import towers
 from interlingua.runs.opening import open_session
 from interlingua.runs.session import Session, reader_inputs
@@ -101,7 +101,7 @@ def test_without_an_alignment_a_reader_is_given_the_backbones_items(tmp_path: Pa
 
 
 def test_items_without_events_have_the_mean_bias_of_those_with_some(ridged: Session) -> None:
-    ranker = stages.aligned_ranker(ridged)
+    ranker = scorers.aligned_ranker(ridged)
     counts = ridged.data.split.train.item_counts
     bias = ridged.backbone.item_bias()
     assert bias is not None

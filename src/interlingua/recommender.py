@@ -18,8 +18,8 @@ from interlingua.evaluate.ranking import block_size
 from interlingua.retrieval.cascade import Cascade, Shortlist, diversified
 from interlingua.runs.answers import Asked, Histories, Recommendation, SimilarItem, SimilarUser, Support
 from interlingua.runs.opening import open_session
+from interlingua.runs.scorers import cascade_of, retriever_of
 from interlingua.runs.session import Session
-from interlingua.runs.stages import cascade_of, retriever_of
 from interlingua.runtime import cancel
 
 if TYPE_CHECKING:

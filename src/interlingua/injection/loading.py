@@ -12,6 +12,7 @@ from torch import Tensor
 
 from interlingua.contracts.ranker import ReaderInputs
 from interlingua.injection.soft_prompt_config import SoftPromptConfig
+from interlingua.injection.vector_reading import VectorReaderConfig
 from interlingua.lm.load import load
 from interlingua.lm.locate import identity
 from interlingua.lm.models import LanguageModel, Precision
@@ -27,7 +28,7 @@ def _loaded(model: str, precision: Precision, revision: str | None, contents: st
     return load(model, precision=precision, device="cpu", revision=revision)
 
 
-def language_model(config: SoftPromptConfig) -> LanguageModel | None:
+def language_model(config: VectorReaderConfig) -> LanguageModel | None:
     """The frozen model that a configuration asks for; None for the control without one."""
     if config.lm_weights == "none":
         return None

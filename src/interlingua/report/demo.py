@@ -11,7 +11,7 @@ import numpy as np
 from interlingua.data.queries import Queries
 from interlingua.progress import duration
 from interlingua.report.side_by_side import Method, Result
-from interlingua.runs import stages
+from interlingua.runs import scorers
 from interlingua.runs.session import Session
 
 if TYPE_CHECKING:
@@ -230,6 +230,6 @@ def show_user(
 def _titles(
     session: Session, query: Queries, k: int, titles: list[str], *, reader: bool
 ) -> tuple[list[str], list[int]]:
-    cascade = stages.cascade_of(session, session.reader if reader else None)
+    cascade = scorers.cascade_of(session, session.reader if reader else None)
     rows = [int(item) for item in cascade.shortlist(query, k).items[0] if item >= 0]
     return [titles[item] for item in rows], rows

@@ -1,8 +1,8 @@
 """Parameters, memory and time of the stages of a recipe on *this* data: counts of the data times measured rates.
 
-Every stage's real step is run for a second or two with fresh weights (:mod:`interlingua.runs.probes`). Early stopping cannot
-be known before: the expected number of epochs assumes the best validation after :data:`BEST_AFTER` optimiser steps, and
-the range goes from a best first validation to all epochs.
+Every stage's real step is run for a second or two with fresh weights (:mod:`interlingua.runs.probes`). Early stopping
+cannot be known before: the expected number of epochs assumes the best validation after :data:`BEST_AFTER` optimiser
+steps, and the range goes from a best first validation to all epochs.
 """
 
 from __future__ import annotations

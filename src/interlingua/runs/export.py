@@ -32,8 +32,8 @@ from interlingua.errors import ConfigError
 from interlingua.progress import task
 from interlingua.retrieval.ann import Ann, AnnConfig
 from interlingua.retrieval.topk import recall, top_k
+from interlingua.runs.scorers import ranker_of
 from interlingua.runs.session import Session
-from interlingua.runs.stages import ranker_of
 from interlingua.storage import artifact
 from interlingua.storage.artifact import Artifact
 from interlingua.vectors.tables import save_tables

@@ -114,7 +114,7 @@ def stage_fingerprint(recipe: Recipe, kind: str) -> dict[str, str]:
 
 
 def part_fingerprint(part: Section) -> dict[str, str]:
-    """See :func:`interlingua.contracts.component.fingerprint`; a text source from outside need not be one of our classes."""
+    """See :func:`fingerprint` of components; a text source from outside need not be one of our classes."""
     found: dict[str, str] = (
         part.cls.fingerprint(part.config) if issubclass(part.cls, Component) else fingerprint(part.cls, part.config)
     )

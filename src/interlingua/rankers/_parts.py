@@ -1,0 +1,198 @@
+"""What the rankers share that read vectors with a frozen language model: projectors into it, and a head over the items.
+
+Shape key: B rows, L history, I items, D item vectors, H input width of the language model, H' width of its states.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from interlingua.contracts.batch import FloatArray
+from interlingua.contracts.ranker import Reader, ReaderInputs
+from interlingua.data.queries import IntArray, Queries
+from interlingua.injection import calibration
+from interlingua.injection.head import Head, choices
+from interlingua.injection.item_vectors import ItemVectors, unlearned
+from interlingua.injection.loading import language_model, state_width, title_embeddings
+from interlingua.injection.mixture import Features, Mixture, TextLikeness, features
+from interlingua.injection.projector import Projector
+from interlingua.injection.vector_reading import VectorReaderConfig, check
+from interlingua.lm import history as sequence
+
+ROWS = 16
+"""queries that the language model reads at once when scoring"""
+BLOCK = 256
+"""queries whose scores of the whole catalogue are held at once"""
+REMEMBERED = 20000
+"""states of queries that are kept: 46 MB at a width of 576"""
+WIDTH_WITHOUT_MODEL = 576
+"""H of the control without a language model: SmolLM2-135M's"""
+
+
+class VectorReader(Reader):
+    """Projectors (and a head) around a frozen language model; subclasses say in :meth:`states` what it reads."""
+
+    def __init__(self, config: Any, inputs: ReaderInputs) -> None:
+        super().__init__(config, inputs)
+        check(config, inputs)
+        self.lm = language_model(config)
+        width = WIDTH_WITHOUT_MODEL if self.lm is None else self.lm.hidden_size
+        self.vectors = ItemVectors(inputs, config.slots.item, config.standardised)
+        self.item_projector: Projector | None = None
+        self.user_projector: Projector | None = None
+        if config.slots.item != "none":
+            self.item_projector = Projector(self.vectors.dim, width, nn.GELU(), config.projector)
+        if config.slots.user != "none":
+            self.user_projector = Projector(inputs.user_dim, width, nn.LeakyReLU(), config.projector)
+        self.head: Head | None = None
+        if config.has_head:
+            self.head = Head(width if self.lm is None else state_width(self.lm), self.vectors.dim, width)
+        self.mixture = Mixture() if config.residual else None
+        texts = inputs.text_items if inputs.texts is None else inputs.texts
+        self.likeness = TextLikeness(texts) if config.residual and texts is not None else None
+        self.register_buffer("counts", torch.as_tensor(inputs.train.item_counts).float(), persistent=False)
+        self.register_buffer("cold", unlearned(inputs), persistent=False)
+        self.fit_r2 = self._initialise()
+        self._known: dict[tuple[int, bytes], Tensor] = {}
+
+    counts: Tensor
+    cold: Tensor
+
+    def train(self, mode: bool = True) -> VectorReader:
+        """Training makes remembered states stale."""
+        if mode:
+            self._known.clear()
+        return super().train(mode)
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Other weights make remembered states stale."""
+        self._known.clear()
+        return super().load_state_dict(*args, **kwargs)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the projectors live; the language model follows."""
+        return self.counts.device
+
+    @torch.no_grad()
+    def _initialise(self) -> float | None:
+        """Projector scales; returns R² of the closed form, where it is used."""
+        config: VectorReaderConfig = self.config
+        if self.head is not None:
+            self.head.items.scale_to(self.vectors.joint, self.head.width**0.5)
+        if self.lm is None or config.projector_init == "xavier":
+            return None
+        if self.user_projector is not None and self.inputs.represent is not None:
+            some = self.inputs.train.queries(np.arange(min(512, self.inputs.train.num_users)))
+            self.user_projector.scale_to(self.inputs.represent(some).detach().float().cpu(), self.lm.embedding_norm)
+        if self.item_projector is None:
+            return None
+        if config.projector_init == "scaled":
+            self.item_projector.scale_to(self.vectors.joint, self.lm.embedding_norm)
+            return None
+        return self.item_projector.fit_to(self.vectors.joint, title_embeddings(self.lm, self.inputs.titles))
+
+    def states(self, queries: Queries, vectors: Tensor) -> Tensor:
+        """(B, H') what the language model makes of queries, with item vectors (I, D)."""
+        raise NotImplementedError
+
+    def _head_losses(
+        self, states: Tensor, targets: Tensor, vectors: Tensor, histories: Tensor, keep: Tensor | None
+    ) -> dict[str, Tensor]:
+        """``states`` (N, H'), ``targets`` (N,); ``keep``: their places in the histories, None: the last."""
+        assert self.head is not None
+        config: VectorReaderConfig = self.config
+        queries = self.head.queries(functional.dropout(states.float(), config.dropout, self.training))
+        items, goals = choices(self.num_items, targets, config.head_items)
+        logits = queries @ self.head.table(vectors[items]).T
+        out = {"head": config.head_weight * functional.cross_entropy(logits, goals)}
+        if config.distill_weight > 0 and self.inputs.base_score is not None:
+            asked = sequence.queries_of(histories) if keep is None else sequence.prefix_queries(histories, keep)
+            teacher = torch.as_tensor(self.inputs.base_score(asked, None), device=logits.device)[:, items]
+            soft = torch.softmax(teacher / config.distill_temperature, dim=-1)
+            out["distill"] = config.distill_weight * functional.cross_entropy(logits, soft)
+        return out
+
+    def _place(self) -> None:
+        """The language model is no child module: it follows the projectors to their device here."""
+        if self.lm is not None and self.lm.device != self.device and self.lm.precision != "4bit":
+            self.lm.to(self.device)
+
+    def _users(self, queries: Queries) -> Tensor | None:
+        """(B, H) soft tokens of users, or None without that slot."""
+        if self.user_projector is None:
+            return None
+        assert self.inputs.represent is not None
+        with torch.no_grad():
+            users = self.inputs.represent(queries).detach().float().to(self.device)
+        return self.user_projector(users)
+
+    def catalogue_scores(self, queries: Queries, items: IntArray | None) -> FloatArray:
+        """(B, I) by the head, or (B, C) of candidates; the whole catalogue is scored either way."""
+        out = [self._head_scores(queries.slice(at, at + BLOCK)) for at in range(0, len(queries), BLOCK)]
+        scores = torch.cat(out).cpu().numpy() if out else np.zeros((0, self.num_items), np.float32)
+        return scores if items is None else np.take_along_axis(scores, np.asarray(items, np.int64), axis=1)
+
+    def vectors_for_scoring(self, hidden: Tensor | None = None) -> Tensor:
+        """(I, D): rarely seen items by their text; all of them with ``inference_latent = "text"``.
+
+        ``hidden`` (I,) items are read as if they had no events.
+        """
+        vectors = self.vectors.joint
+        if self.vectors.has_text and self.config.inference_latent == "text":
+            vectors = self.vectors.text
+        elif self.vectors.has_text:
+            vectors = self.vectors.mixed(self.cold | ((self.counts > 0) & (self.counts < self.config.text_below)))
+        return vectors if hidden is None else self.vectors.unseen(vectors, hidden)
+
+    def _head_log_probs(self, queries: Queries, hidden: Tensor | None = None) -> Tensor:
+        """(B, I) log-probabilities by the head alone."""
+        assert self.head is not None
+        vectors = self.vectors_for_scoring(hidden)
+        joined = self._remembered(queries, vectors)
+        return torch.log_softmax(self.head.queries(joined) @ self.head.table(vectors).T, dim=-1)
+
+    def _remembered(self, queries: Queries, vectors: Tensor) -> Tensor:
+        """(B, H') states of the queries; what was asked before with the same weights is not computed again."""
+        keys = [(int(user), queries.history(row).tobytes()) for row, user in enumerate(queries.users)]
+        fresh = [row for row, key in enumerate(keys) if key not in self._known]
+        if len(self._known) + len(fresh) > REMEMBERED:
+            self._known.clear()
+            fresh = list(range(len(keys)))
+        order = np.asarray(fresh, np.int64)[np.argsort(queries.lengths()[fresh], kind="stable")]
+        for at in range(0, len(order), ROWS):  # rows of similar length run together
+            rows = order[at : at + ROWS]
+            for row, state in zip(rows.tolist(), self.states(queries.take(rows), vectors), strict=True):
+                self._known[keys[row]] = state
+        return torch.stack([self._known[key] for key in keys])
+
+    def _head_scores(self, queries: Queries) -> Tensor:
+        if self.mixture is None:
+            return self._head_log_probs(queries)
+        return self.mixture(*self.features(queries), self.counts)
+
+    @torch.no_grad()
+    def features(self, queries: Queries, hidden: Tensor | None = None) -> Features:
+        """What :class:`Mixture` joins; ``hidden`` (I,) items are read as if they had no events."""
+        assert self.inputs.base_score is not None
+        self._place()
+        parts = [queries.slice(at, at + BLOCK) for at in range(0, len(queries), BLOCK)]
+        own = torch.cat([self._head_log_probs(part, hidden) for part in parts])
+        return features(own, self.inputs.base_score(queries, None), self.likeness, queries)
+
+    @torch.no_grad()
+    def calibrate(self, queries: Queries, targets: IntArray) -> float | None:
+        """Learns the mixture from validation users: see :func:`calibration.calibrate`. None: there is none."""
+        if self.mixture is None or not len(queries):
+            return None
+        self.eval()
+        options: VectorReaderConfig = self.config
+        return calibration.calibrate(
+            self.mixture, self.features, self.counts, queries, targets,
+            cold_weight=options.cold_weight, floor=options.unseen_floor,
+        )  # fmt: skip

@@ -1,0 +1,84 @@
+"""A head over the items on a frozen language model that reads a history as vectors alone, without a word. Ours.
+
+It grew out of A-LLMRec's stage 2 (:mod:`interlingua.rankers.soft_prompt`): the same two projectors, but the prompt is
+the history's vectors, every position predicts the next item, so one pass over 50 items trains 50 answers, and a head
+scores the whole catalogue. With ``residual`` a :class:`Mixture` joins head, backbone and the likeness of texts.
+
+Shape key: B rows, L history, I items, D item vectors, H input width, H' width of a state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from interlingua.contracts.batch import Batch, FloatArray
+from interlingua.data.queries import PAD, IntArray, Queries
+from interlingua.injection.sequence_head_config import SequenceHeadConfig
+from interlingua.lm import history as sequence
+from interlingua.lm import padding
+from interlingua.rankers._parts import VectorReader
+from interlingua.training.batches import sequence_batches
+
+
+class SequenceHead(VectorReader):
+    """Vectors of a history in, scores of all items out."""
+
+    Config = SequenceHeadConfig
+    version = 1
+    scores_catalogue = True
+
+    @classmethod
+    def fingerprint(cls, config: SequenceHeadConfig) -> dict[str, str]:
+        """The control without a language model depends on none."""
+        without = ("model",) if config.lm_weights == "none" else ()
+        return {name: found for name, found in super().fingerprint(config).items() if name not in without}
+
+    def batches(self, epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
+        """Windows with an answer at every position."""
+        config: SequenceHeadConfig = self.config
+        train, rows = self.inputs.train, config.fit.batch_size
+        return sequence_batches(train, config.history_length, rows, generator, 0, long="window", equal=config.equal)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """Named losses: ``head`` and ``distill``."""
+        assert batch.histories is not None
+        self._place()
+        vectors = self.vectors.dropped(self.config.cold_dropout)
+        states, where = self._sequence_states(vectors, batch.histories)
+        targets = sequence.shifted(batch.positives, batch.histories)[0]
+        keep = where & (targets != PAD)
+        return self._head_losses(states[keep], targets[keep], vectors, batch.histories, keep)
+
+    def _sequence_states(self, vectors: Tensor, histories: Tensor) -> tuple[Tensor, Tensor]:
+        """States (B, L, H') of right-padded histories and which places (B, L) hold an item."""
+        assert self.item_projector is not None
+        rows, where = sequence.shifted(histories, histories)
+        distinct, back = torch.unique(rows.clamp_min(0), return_inverse=True)
+        soft = self.item_projector(vectors[distinct])[back]
+        if self.user_projector is not None:
+            users = self._users(sequence.prefix_queries(histories, where))  # the user as of each place
+            soft = soft.index_put(torch.nonzero(where, as_tuple=True), users, accumulate=True)
+        soft = soft * where[..., None]
+        soft = functional.dropout(soft, self.config.dropout, self.training)
+        if self.lm is None:
+            count = torch.arange(1, soft.shape[1] + 1, device=soft.device)[None, :, None]
+            return soft + soft.cumsum(1) / count, where
+        return self.lm.forward(soft).states, where  # causal, padding behind: no mask is needed
+
+    def states(self, queries: Queries, vectors: Tensor) -> Tensor:
+        """(B, H') states at the last item of each history."""
+        width = int(np.clip(queries.lengths().max(initial=1), 1, self.config.history_length))
+        histories = torch.as_tensor(queries.padded(width), device=self.device)
+        return padding.last_states(*self._sequence_states(vectors, histories))
+
+    @torch.no_grad()
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """Scores of the catalogue, or of candidates (see :class:`interlingua.contracts.scorer.Ranker`)."""
+        self.eval()
+        self._place()
+        return self.catalogue_scores(queries, items)
