@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interlingua.data.queries import Queries
-from interlingua.retrieval.cascade import Cascade, Shortlist, diversified, mask_seen, top_items
+from interlingua.retrieval.cascade import Candidates, RetrieveThenRerank, diversified, mask_seen, top_items
 
 
 class Reverse:
-    """A reader that prefers high row numbers."""
+    """A ranker that prefers high row numbers."""
 
     def __init__(self, num_items: int) -> None:
         self.num_items = num_items
@@ -25,45 +25,45 @@ def _retrieve(table):
 
 
 def test_reader_orders_what_the_retriever_found_and_nothing_else():
-    reader = Reverse(6)
-    cascade = Cascade(_retrieve([9, 8, 7, 1, 2, 3]), reader, n=3, num_items=6)
+    ranker = Reverse(6)
+    cascade = RetrieveThenRerank(_retrieve([9, 8, 7, 1, 2, 3]), ranker, n=3, num_items=6)
     listed = cascade.shortlist(Queries.of([[]]))
     assert listed.items.tolist() == [[2, 1, 0]]
     assert listed.retrieved.tolist() == [[7.0, 8.0, 9.0]]
-    assert reader.asked[0].tolist() == [[0, 1, 2]]
+    assert ranker.asked[0].tolist() == [[0, 1, 2]]
 
 
 def test_seen_and_hidden_items_never_come_out():
-    cascade = Cascade(_retrieve([9, 8, 7, 6, 5, 4]), Reverse(6), n=3, num_items=6)
+    cascade = RetrieveThenRerank(_retrieve([9, 8, 7, 6, 5, 4]), Reverse(6), n=3, num_items=6)
     listed = cascade.shortlist(Queries.of([[0], [5, 1]]), hidden=np.array([2]))
     assert listed.items.tolist() == [[4, 3, 1], [4, 3, 0]]
 
 
 def test_fewer_unseen_items_than_places_leave_minus_one():
-    cascade = Cascade(_retrieve([3, 2, 1]), Reverse(3), n=3, num_items=3)
+    cascade = RetrieveThenRerank(_retrieve([3, 2, 1]), Reverse(3), n=3, num_items=3)
     listed = cascade.shortlist(Queries.of([[0, 1]]))
     assert listed.items.tolist() == [[2, -1, -1]]
     assert np.isneginf(listed.scores[0, 1:]).all()
 
 
 def test_full_score_ranks_the_shortlist_above_everything_else_in_the_readers_order():
-    cascade = Cascade(_retrieve([9, 8, 7, 1, 2, 30]), Reverse(6), n=3, num_items=6)
+    cascade = RetrieveThenRerank(_retrieve([9, 8, 7, 1, 2, 30]), Reverse(6), n=3, num_items=6)
     scores = cascade.score(Queries.of([[]]))
     assert np.argsort(-scores[0], kind="stable").tolist() == [5, 1, 0, 2, 4, 3]
 
 
 def test_candidate_scores_are_the_readers_own():
-    cascade = Cascade(_retrieve([9, 8, 7]), Reverse(3), n=2, num_items=3)
+    cascade = RetrieveThenRerank(_retrieve([9, 8, 7]), Reverse(3), n=2, num_items=3)
     assert cascade.score(Queries.of([[]]), np.array([[2, 0]])).tolist() == [[2.0, 0.0]]
 
 
 def test_without_a_reader_the_retriever_decides_for_any_k():
-    cascade = Cascade(_retrieve([1, 5, 3, 4]), None, n=2, num_items=4)
+    cascade = RetrieveThenRerank(_retrieve([1, 5, 3, 4]), None, n=2, num_items=4)
     assert cascade.shortlist(Queries.of([[1]]), 3).items.tolist() == [[3, 2, 0]]
 
 
 def test_asking_for_more_than_the_reader_usually_sees_gives_as_many():
-    cascade = Cascade(_retrieve([9, 8, 7, 6]), Reverse(4), n=2, num_items=4)
+    cascade = RetrieveThenRerank(_retrieve([9, 8, 7, 6]), Reverse(4), n=2, num_items=4)
     assert cascade.shortlist(Queries.of([[]]), 3).items.tolist() == [[2, 1, 0]]
 
 
@@ -85,7 +85,7 @@ CATEGORIES = [frozenset(c) for c in ({"drama"}, {"drama"}, {"comedy"}, {"drama",
 
 def _listed(items, scores):
     table = np.array([scores], np.float32)
-    return Shortlist(np.array([items], np.int64), table, table)
+    return Candidates(np.array([items], np.int64), table, table)
 
 
 def test_diversity_by_hand():

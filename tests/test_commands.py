@@ -121,7 +121,7 @@ def test_numbers_that_mean_nothing_are_refused_before_the_run(option: str, words
 
 
 def _options() -> list[type[Config]]:
-    kinds = ("backbone", "text", "align", "llm")
+    kinds = ("backbone", "text", "align", "ranker")
     found = [registry.find(kind, name).Config for kind in kinds for name in registry.names(kind)]
     return [FitConfig, EvaluateConfig, *found]
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Batch, Encoded, Tables
-from interlingua.contracts.scorer import TableRanker
+from interlingua.contracts.batch import Batch, Embeddings, Encoded
+from interlingua.contracts.scorer import TableScorer
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import PAD, Queries
 from interlingua.training.joint import Joint
@@ -83,20 +83,20 @@ class Dots(Backbone):
         self.own_bias = bias
         self.drop = torch.nn.Dropout(0.5)
 
-    def ego(self) -> Tables:
-        return Tables(None, self.items)
+    def input_embeddings(self) -> Embeddings:
+        return Embeddings(None, self.items)
 
-    def encode(self, ego: Tables, batch: Batch) -> Encoded:
-        return Encoded(ego, self.drop(ego.items[batch.positives]))
+    def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
+        return Encoded(inputs, self.drop(inputs.items[batch.positives]))
 
     def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
         return {"own": encoded.query.square().mean()}
 
-    def represent(self, queries: Queries) -> Tensor:
+    def user_embeddings(self, queries: Queries) -> Tensor:
         rows = [self.items[torch.as_tensor(np.asarray(queries.history(r)))].sum(0) for r in range(len(queries))]
         return torch.stack(rows)
 
-    def item_table(self) -> Tensor:
+    def item_embeddings(self) -> Tensor:
         return self.items
 
     def item_bias(self) -> Tensor | None:
@@ -124,11 +124,11 @@ def test_scores_of_candidates_are_the_same_numbers_as_of_the_whole_catalogue(
 
 def test_a_table_ranker_scores_as_its_table(three_items: Interactions) -> None:
     backbone, queries = Dots(three_items), Queries.of([[1], [0, 2]])
-    ranker = TableRanker(backbone.item_table().detach(), lambda q: backbone.represent(q).detach())
+    scorer = TableScorer(backbone.item_embeddings().detach(), lambda q: backbone.user_embeddings(q).detach())
     candidates = np.array([[2, 0], [1, 1]])
-    assert ranker.num_items == 3
-    assert np.array_equal(ranker.score(queries), backbone.score(queries))
-    assert np.array_equal(ranker.score(queries, candidates), backbone.score(queries, candidates))
+    assert scorer.num_items == 3
+    assert np.array_equal(scorer.score(queries), backbone.score(queries))
+    assert np.array_equal(scorer.score(queries, candidates), backbone.score(queries, candidates))
 
 
 class Scaled(Aligner):
@@ -138,8 +138,8 @@ class Scaled(Aligner):
         super().__init__(self.Config(), 2, 0)
         self.scale = torch.nn.Parameter(torch.ones(()))
 
-    def forward(self, encode, ego, text, batch):  # type: ignore[no-untyped-def]
-        encoded = encode(ego, batch)
+    def forward(self, encode, inputs, text, batch):  # type: ignore[no-untyped-def]
+        encoded = encode(inputs, batch)
         return encoded, {"align": (encoded.query * self.scale).square().mean()}
 
 

@@ -23,14 +23,14 @@ name = "planted"
 options = { num_users = 60, num_items = 40 }
 """
 SASREC = '[backbone]\nname = "sasrec"\nembedding_dim = 8\nmax_history = 10\nfit = { epochs = 3 }\n'
-READER = """[text]
+RANKER = """[text]
 name = "sbert"
 model = "%s"
 [align]
 name = "autoencoder"
 latent_dim = 8
 fit = { epochs = 2 }
-[llm]
+[ranker]
 name = "soft-prompt"
 model = "%s"
 template = "sequence"
@@ -53,7 +53,7 @@ def folder(tmp_path_factory) -> Path:
         "pop": '[backbone]\nname = "pop"\n',
         "mf": '[backbone]\nname = "mf"\nembedding_dim = 8\nfit = { epochs = 3 }\n',
         "sasrec": SASREC,
-        "reader": SASREC + READER % (encoder, place / "lm"),
+        "ranker": SASREC + RANKER % (encoder, place / "lm"),
     }.items():
         (place / f"{name}.toml").write_text(f"# {name}\n{DATA}{text}", encoding="utf-8")
     stages.run(str(place / "mf.toml"), out=place / "elsewhere", seed=7)
@@ -65,12 +65,12 @@ def demo(folder, monkeypatch, capfd):
     """The command with a comparison of four small methods."""
     from interlingua.cli.main import main
 
-    reader, parts = str(folder / "reader.toml"), showcase.READER
+    ranker, parts = str(folder / "ranker.toml"), showcase.RANKER
     methods = (
         Method("popularity", str(folder / "pop.toml")),
         Method(showcase.BACKBONE, str(folder / "sasrec.toml"), (), "the backbone alone", ("backbone",)),
-        Method(showcase.METHOD, reader, (), "read by a language model", parts),
-        Method(showcase.CONTROL, reader, (showcase.NO_LM,), "control", parts),
+        Method(showcase.METHOD, ranker, (), "read by a language model", parts),
+        Method(showcase.CONTROL, ranker, (showcase.NO_LM,), "control", parts),
     )
     monkeypatch.setattr(showcase, "DEMO", methods)
     monkeypatch.chdir(folder)

@@ -22,7 +22,7 @@ READS = ("read_parquet", "read_parquet_schema", "read_csv", "read_json", "read_n
 
 
 def polars_reads(source: str) -> list[int]:
-    """Lines that call a reader of Polars, which takes a path for a pattern."""
+    """Lines that call a ranker of Polars, which takes a path for a pattern."""
     calls = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)]
     return [
         n.lineno for n in calls if n.value.id in ("pl", "polars") and (n.attr in READS or n.attr.startswith("scan_"))

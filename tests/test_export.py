@@ -60,7 +60,7 @@ def test_dot_products_of_written_vectors_are_the_scores(name, events, run, tmp_p
     stored = load_file(made.path / "vectors.safetensors")
     everybody = np.arange(session.data.split.train.num_users)
     source = session.data.interactions if events == "all" else session.data.split.train
-    expected = scorers.ranker_of(session).score(source.queries(everybody))
+    expected = scorers.scorer_of(session).score(source.queries(everybody))
     np.testing.assert_allclose((stored["users"] @ stored["items"].T).numpy(), expected, rtol=1e-4, atol=1e-5)
     assert made.card["bias_column"] is (name == "mf")
     ids = pl.read_parquet(made.path / "ids.parquet")
@@ -75,7 +75,7 @@ def test_items_without_events_are_reached_through_their_texts(run):
     made = towers(session)
     assert made.source == "align"
     assert cold.any()
-    own = session.backbone.item_table()
+    own = session.backbone.item_embeddings()
     assert torch.equal(made.items[~cold], own[~cold])
     assert not torch.allclose(made.items[cold], own[cold])
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlingua.contracts.batch import Tables
+from interlingua.contracts.batch import Embeddings
 from interlingua.nn.graph import (
     Graph,
     as_nodes,
@@ -154,7 +154,7 @@ def test_a_random_graph_is_symmetric_without_duplicates(graph: Graph) -> None:
 
 
 def test_nodes_and_tables_are_inverse(graph: Graph) -> None:
-    tables = Tables(torch.randn(USERS, 2), torch.randn(ITEMS, 2))
+    tables = Embeddings(torch.randn(USERS, 2), torch.randn(ITEMS, 2))
     back = as_tables(graph, as_nodes(tables))
     assert back.users is not None
     assert torch.equal(back.users, tables.users)

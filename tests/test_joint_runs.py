@@ -44,7 +44,7 @@ def test_a_reopened_run_scores_as_the_one_in_memory(name: str, runs: dict[str, S
     made = runs[name]
     again = open_session(made.done["evaluate"].path, "cpu")
     queries = made.data.split.train.queries(np.arange(10))
-    assert np.array_equal(scorers.ranker_of(again).score(queries), scorers.ranker_of(made).score(queries))
+    assert np.array_equal(scorers.scorer_of(again).score(queries), scorers.scorer_of(made).score(queries))
 
 
 @pytest.mark.parametrize("name", ALIGNERS)
@@ -78,7 +78,7 @@ def test_items_without_events_are_reached_through_their_texts(runs: dict[str, Se
     new = plain.data.split.train.item_counts == 0
     assert new.any()
     queries = plain.data.split.train.queries(np.arange(20))
-    before, after = scorers.ranker_of(plain).score(queries), scorers.ranker_of(texts).score(queries)
+    before, after = scorers.scorer_of(plain).score(queries), scorers.scorer_of(texts).score(queries)
     assert np.allclose(before[:, ~new], after[:, ~new], atol=1e-5)
     assert not np.allclose(before[:, new], after[:, new])
 
@@ -112,7 +112,7 @@ def test_an_item_bias_survives_when_new_items_are_read_from_their_texts(tmp_path
     made = stages.run(recipes.resolve(values, "biased"), out=tmp_path, seed=3, device="cpu")
     new = made.data.split.train.item_counts == 0
     queries = made.data.split.train.queries(np.arange(10))
-    shown, own = scorers.ranker_of(made).score(queries), made.backbone.score(queries)
+    shown, own = scorers.scorer_of(made).score(queries), made.backbone.score(queries)
     assert np.allclose(shown[:, ~new], own[:, ~new], atol=1e-5)
     assert not np.allclose(shown[:, new], own[:, new])
 

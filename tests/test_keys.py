@@ -20,8 +20,8 @@ from interlingua.runs.opening import open_session
 from interlingua.runs.plan import check_present, make_plan, part_fingerprint
 from interlingua.storage import contents
 
-KINDS = ("backbone", "text", "align", "llm")
-STAGE = {"backbone": "train", "text": "embed", "align": "align", "llm": "read"}
+KINDS = ("backbone", "text", "align", "ranker")
+STAGE = {"backbone": "train", "text": "embed", "align": "align", "ranker": "read"}
 NAMING = ("path", "file", "folder", "model", "template", "profiles", "ids")
 """a word of an option's name, or of the beginning of its description, that says that it may name something on disk"""
 NO_FILE = {
@@ -61,7 +61,7 @@ def recipe(kind: str, name: str, options: dict[str, Any]) -> recipes.Recipe:
         "backbone": {"name": "mf"},
     }
     required = {"npy": {"path": "vectors.npy"}, "http": {"base_url": "http://localhost:1"}}
-    if kind == "llm":
+    if kind == "ranker":
         options = {"model": "MODEL", **options}
     if name == "textknn" or (kind == "align" and name != "none"):
         values["text"] = {"name": "lsa", "users": "items"}
@@ -132,17 +132,17 @@ def test_no_option_names_something_on_disk_without_saying_so(kind: str, name: st
 
 
 def test_the_text_of_a_shipped_template_is_in_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from interlingua.injection import soft_prompt_config as reader_config
+    from interlingua.injection import soft_prompt_config as ranker_config
     from interlingua.lm.template import FOLDER
 
     write("model", tmp_path / "MODEL", "x")
     options = {"model": str(tmp_path / "MODEL"), "template": "next-item"}
-    before = key_of("llm", "soft-prompt", options)
+    before = key_of("ranker", "soft-prompt", options)
     copy = tmp_path / "templates"
     copy.mkdir()
     (copy / "next-item.txt").write_text((FOLDER / "next-item.txt").read_text() + " ")
-    monkeypatch.setattr(reader_config.SoftPromptConfig, "named_templates", {"template": copy})
-    assert key_of("llm", "soft-prompt", options) != before
+    monkeypatch.setattr(ranker_config.SoftPromptConfig, "named_templates", {"template": copy})
+    assert key_of("ranker", "soft-prompt", options) != before
 
 
 @pytest.mark.parametrize(("kind", "name"), components())
@@ -150,7 +150,7 @@ def test_another_version_of_a_component_is_another_stage(
     kind: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write("model", tmp_path / "MODEL", "x")
-    part = recipe(kind, name, {"model": str(tmp_path / "MODEL")} if kind == "llm" else {})
+    part = recipe(kind, name, {"model": str(tmp_path / "MODEL")} if kind == "ranker" else {})
     before = make_plan(part, 7)[STAGE[kind]].key
     cls = registry.find(kind, name)
     assert issubclass(cls, Component)
@@ -165,17 +165,17 @@ def test_the_commit_of_a_hub_model_is_in_the_key(tmp_path: Path, monkeypatch: py
     options = {"model": "somebody/some-model"}
     contents.hub_commit.cache_clear()
     with pytest.raises(ConfigError, match="somebody/some-model is not on this machine"):
-        check_present(make_plan(recipe("llm", "soft-prompt", options), 7))
+        check_present(make_plan(recipe("ranker", "soft-prompt", options), 7))
     seen = []
     for commit in ("a" * 40, "b" * 40):
         reference = tmp_path / "models--somebody--some-model" / "refs" / "main"
         reference.parent.mkdir(parents=True, exist_ok=True)
         reference.write_text(commit)
         contents.hub_commit.cache_clear()
-        part = recipe("llm", "soft-prompt", options)
-        assert part.llm is not None
-        assert part_fingerprint(part.llm)["model"] == f"commit {commit} of somebody/some-model"
-        seen.append(key_of("llm", "soft-prompt", options))
+        part = recipe("ranker", "soft-prompt", options)
+        assert part.ranker is not None
+        assert part_fingerprint(part.ranker)["model"] == f"commit {commit} of somebody/some-model"
+        seen.append(key_of("ranker", "soft-prompt", options))
     contents.hub_commit.cache_clear()
     assert seen[0] != seen[1]
 
@@ -229,13 +229,15 @@ def test_a_run_over_another_model_or_template_is_refused_in_words(tmp_path: Path
     values = {
         "data": {"name": "planted", "options": {"num_users": 30, "num_items": 20}},
         "backbone": {"name": "sasrec", "embedding_dim": 8, "max_history": 5, "fit": {"epochs": 1}},
-        "llm": {"name": "soft-prompt", "model": str(model), "template": str(template), "num_candidates": 4,
+        "ranker": {"name": "soft-prompt", "model": str(model), "template": str(template), "num_candidates": 4,
                 "fit": {"epochs": 1, "steps_per_epoch": 1}},
         "evaluate": {"protocols": ["full"], "retrieve": 4, "max_users": 3},
     }  # fmt: skip
     run = stages.run(recipes.resolve(values, "mine"), out=tmp_path / "runs", seed=3, device="cpu")
     path = run.done["evaluate"].path
-    assert json.loads((run.done["read"].path / "card.json").read_text())["fingerprint"]["llm.model"].startswith("sha")
+    assert json.loads((run.done["read"].path / "card.json").read_text())["fingerprint"]["ranker.model"].startswith(
+        "sha"
+    )
     open_session(path, "cpu")
     text = template.read_text()
     template.write_text(text + " ")

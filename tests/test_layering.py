@@ -15,7 +15,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 MAX_LINES = 350
 
 FLOORS = (
-    "cli", "serve web", "report", "recommender", "runs", "profiles", "backbones text align rankers fuse",
+    "cli", "serve web", "report", "recommender", "runs", "profiles", "backbones text align scorers fuse",
     "explain", "evaluate", "retrieval", "injection", "training", "clients", "lm", "vectors", "nn", "contracts", "data",
     "config", "runtime", "storage", "registry", "progress", "errors",
 )  # fmt: skip
@@ -23,7 +23,7 @@ FLOORS = (
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor.split()}
 TOP_LEVEL = {"__init__", "config", "errors", "progress", "recommender", "registry"}
 COMPONENTS = {
-    "backbones": "backbone", "text": "text", "align": "align", "rankers": "llm", "data/sources": "data",
+    "backbones": "backbone", "text": "text", "align": "align", "scorers": "ranker", "data/sources": "data",
 }  # fmt: skip
 """rooms of components only -> their kind; a file whose name begins with ``_`` is shared by its neighbours"""
 
@@ -34,7 +34,7 @@ def ident(path: Path) -> str:
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """(line, module) of every import, of those under ``if TYPE_CHECKING`` too: a reader follows them as well."""
+    """(line, module) of every import, of those under ``if TYPE_CHECKING`` too: a ranker follows them as well."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
@@ -70,7 +70,7 @@ def test_the_top_level_holds_what_everybody_names() -> None:
 @pytest.mark.parametrize("room", sorted(COMPONENTS))
 def test_a_room_of_components_holds_nothing_else(room: str) -> None:
     kind = re.compile(rf'kind(: ClassVar\[str\])? = "{COMPONENTS[room]}"')
-    base = re.compile(r"^class \w+\((Backbone|Aligner|Reader|\w+)\):", re.M)
+    base = re.compile(r"^class \w+\((Backbone|Aligner|Ranker|\w+)\):", re.M)
     strays = [
         path.name
         for path in (SOURCE / room).glob("[a-z]*.py")
@@ -199,7 +199,7 @@ def test_only_the_registry_compares_component_names() -> None:
     """``if name == "sasrec"`` outside the registry is how one component's quirk leaks into the others."""
     names = {
         p.stem.replace("_", "-")
-        for kind in ("backbones", "align", "rankers")
+        for kind in ("backbones", "align", "scorers")
         for p in (SOURCE / kind).glob("*.py")
         if 'kind = "' in p.read_text(encoding="utf-8") or "kind: ClassVar" in p.read_text(encoding="utf-8")
     }

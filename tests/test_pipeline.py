@@ -1,4 +1,4 @@
-"""The whole line on a planted world with tiny real models: data, encoder, backbone, alignment, reader, answers, CLI."""
+"""The whole line on a planted world with tiny real models: data, encoder, backbone, alignment, ranker, answers, CLI."""
 
 import json
 import sys
@@ -37,7 +37,7 @@ name = "autoencoder"
 latent_dim = 8
 frozen = ["backbone"]
 fit = {{ epochs = 2 }}
-[llm]
+[ranker]
 name = "soft-prompt"
 model = "{lm}"
 num_candidates = 5
@@ -85,7 +85,7 @@ def test_a_reopened_run_scores_like_the_one_in_memory(run):
     opened = Recommender.load(run.done["evaluate"].path)
     query = run.data.split.queries("test").slice(0, 3)
     items = np.tile(np.arange(5), (3, 1))
-    np.testing.assert_array_equal(opened.session.reader.score(query, items), run.reader.score(query, items))
+    np.testing.assert_array_equal(opened.session.ranker.score(query, items), run.ranker.score(query, items))
 
 
 def test_recommend_for_known_users_histories_and_newcomers(run):
@@ -160,12 +160,12 @@ def test_aligned_retrieval_moves_only_items_without_training_events(recipe, run)
     cold = run.data.split.train.item_counts == 0
     assert cold.any()
     query = run.data.split.queries("test").slice(0, 2)
-    by_backbone, by_alignment = run.backbone.score(query), scorers.aligned_ranker(changed).score(query)
+    by_backbone, by_alignment = run.backbone.score(query), scorers.aligned_scorer(changed).score(query)
     np.testing.assert_allclose(by_alignment[:, ~cold], by_backbone[:, ~cold], rtol=1e-5, atol=1e-5)
     assert not np.allclose(by_alignment[:, cold], by_backbone[:, cold])
 
 
-@pytest.mark.parametrize("override", ["llm.scoring=generate", "llm.slots.user=none", "llm.slots.item=random"])
+@pytest.mark.parametrize("override", ["ranker.scoring=generate", "ranker.slots.user=none", "ranker.slots.item=random"])
 def test_ablations_share_the_trained_backbone_and_alignment(recipe, run, override):
     session = stages.run(recipes.load(str(recipe), [override]), out=run.root, seed=3)
     assert {"prepare", "train", "align"} <= session.reused

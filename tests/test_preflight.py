@@ -49,7 +49,7 @@ def test_one_line_names_everything_of_every_stage(tmp_path: Path, monkeypatch: p
 
 def test_models_and_files_that_are_not_here(tmp_path: Path) -> None:
     made = session(
-        "aligned-mixture", tmp_path, f"llm.model={tmp_path / 'nothing'}", "text.name=npy", "text.path=gone.npy"
+        "aligned-mixture", tmp_path, f"ranker.model={tmp_path / 'nothing'}", "text.name=npy", "text.path=gone.npy"
     )
     whats = [lack.what for lack in preflight.lacking(made)]
     assert f"the language model at {tmp_path / 'nothing'}" in whats
@@ -130,7 +130,7 @@ def test_doctor_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert interlingua(["doctor", "--json"]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert found["packages"]["torch"]
-    assert set(found["extras"]) == {"text", "llm", "api", "serve", "ann", "report"}
+    assert set(found["extras"]) == {"text", "ranker", "api", "serve", "ann", "report"}
     assert found["datasets"]["planted"] == "generated"
     assert interlingua(["doctor"]) == 0
     assert "cores" in capsys.readouterr().out

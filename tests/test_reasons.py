@@ -87,9 +87,9 @@ def test_fixed_user_vectors_have_no_because(rated: Path, tmp_path: Path) -> None
 def test_a_reason_is_made_once(rated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, asked = recommender(rated, tmp_path, "itemknn"), []
     monkeypatch.setattr("interlingua.explain.explain._Said.attempt", lambda *_: "")
-    ranker = made._retriever[1]
-    score = ranker.score
-    monkeypatch.setattr(ranker, "score", lambda *given: (asked.append(1), score(*given))[1])
+    scorer = made._retriever[1]
+    score = scorer.score
+    monkeypatch.setattr(scorer, "score", lambda *given: (asked.append(1), score(*given))[1])
     items = [one.item_id for one in made.recommend(user="u3", k=3)]
     asked.clear()
     first = made.explain_items(items, user="u3")

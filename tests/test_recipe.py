@@ -59,7 +59,7 @@ def test_data_argument_replaces_the_name_only():
         (["backbone=lightgcn"], ["[backbone] is a table", "did you mean --set backbone.name=lightgcn?"]),
         (["data=planted"], ["[data] is a table", "did you mean --set data.name=planted?"]),
         (["evaluate=full"], ["[evaluate] is a table", """did you mean --set 'evaluate.protocols=["full"]'?"""]),
-        (["llm=3"], ["[llm] is a table, not 3", "llm.name=NAME"]),
+        (["llm=3"], ["[ranker] is a table, not 3", "ranker.name=NAME"]),
         (["text=[]", "align=kar"], ["[text] is a table", "--set align.name=kar?"]),
     ],
 )
@@ -74,8 +74,8 @@ def test_what_evaluate_is_told_to_write_works():
 
 
 def test_null_takes_a_section_away():
-    resolved = recipes.load("aligned-mixture", ["llm=null", "align=null", "text=null"])
-    assert (resolved.llm, resolved.align, resolved.text) == (None, None, None)
+    resolved = recipes.load("aligned-mixture", ["ranker=null", "align=null", "text=null"])
+    assert (resolved.ranker, resolved.align, resolved.text) == (None, None, None)
 
 
 @pytest.mark.parametrize(("text", "message"), [("align.frozen=true", "frozen"), ("backbone.name=3", "name")])
@@ -95,7 +95,7 @@ def test_a_renamed_recipe_is_followed_with_a_warning(capsys):
 def test_the_papers_methods_are_shipped_under_the_papers_names(method):
     """What makes each the paper's: no mixture, no distillation, the paper's losses and prompts."""
     resolved = recipes.load(method)
-    options = resolved.llm.config
+    options = resolved.ranker.config
     assert not options.residual
     assert options.distill_weight == 0
     assert options.num_layers is None  # the whole language model
@@ -116,4 +116,4 @@ def test_the_papers_methods_are_shipped_under_the_papers_names(method):
 def test_a_method_of_ours_says_so_in_its_first_lines_and_leaves_the_dial_alone(method):
     head = recipes.find(method).read_text(encoding="utf-8").split("[")[0]
     assert "Ours, not a paper's" in head or "aligned-mixture" in head
-    assert recipes.load(method).llm.config.cold_weight == 1
+    assert recipes.load(method).ranker.config.cold_weight == 1

@@ -34,19 +34,19 @@ RECIPES: dict[str, dict[str, Any]] = {
         "backbone": SASREC,
         "text": {"name": "sbert", "model": "ENCODER", "trainable": True},
         "align": {"name": "autoencoder", "latent_dim": 8, "frozen": ["backbone"], "fit": {"epochs": 2}},
-        "llm": {**LM, "name": "soft-prompt", "num_candidates": 5, "max_title_tokens": 6, "dropout": 0.1},
+        "ranker": {**LM, "name": "soft-prompt", "num_candidates": 5, "max_title_tokens": 6, "dropout": 0.1},
     },
     "closed forms and a head": {
         "backbone": {"name": "mf", "embedding_dim": 8, "fit": {"epochs": 2, "patience": 1}},
         "text": {"name": "lsa", "dim": 16},
         "align": {"name": "ridge"},
-        "llm": {**LM, "name": "soft-prompt", "template": "sequence", "scoring": "head", "head_weight": 1.0,
+        "ranker": {**LM, "name": "soft-prompt", "template": "sequence", "scoring": "head", "head_weight": 1.0,
                 "residual": True, "cold_dropout": 0.2},
     },
     "two towers": {
         "backbone": SASREC,
         "text": {"name": "lsa", "dim": 16},
-        "llm": {**LM, "name": "kv-prompt", "share": 0.5, "readout": 8, "id_vectors": "random", "residual": True,
+        "ranker": {**LM, "name": "kv-prompt", "share": 0.5, "readout": 8, "id_vectors": "random", "residual": True,
                 "id_dropout": 0.3},
     },
     "trained along with texts": {
@@ -57,7 +57,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "neighbours of texts": {"backbone": {"name": "textknn"}, "text": {"name": "sbert", "model": "ENCODER"}},
 }  # fmt: skip
 CASES = [(name, kind) for name, recipe in RECIPES.items() for kind in recipe if kind != "data"]
-STAGE = {"backbone": "train", "text": "embed", "align": "align", "llm": "read"}
+STAGE = {"backbone": "train", "text": "embed", "align": "align", "ranker": "read"}
 
 
 class Killed(BaseException):
@@ -78,7 +78,7 @@ def run(models: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Cal
 
     def make(name: str, out: Path) -> session.Session:
         values = {"data": WORLD, "evaluate": EVALUATE} | {k: dict(v) for k, v in RECIPES[name].items()}
-        for section in ("text", "llm"):
+        for section in ("text", "ranker"):
             if "model" in values.get(section, {}):
                 values[section]["model"] = models[values[section]["model"]]
         torch.manual_seed(int(np.random.default_rng().integers(1 << 30)))  # whatever this process drew before
@@ -160,4 +160,4 @@ def test_the_order_in_which_a_session_is_asked_changes_nothing(run: Any) -> None
     first, second = (open_session(whole.done["evaluate"].path, "cpu") for _ in range(2))
     assert second.backbone is not None
     torch.rand(3)
-    assert np.array_equal(first.reader.score(queries), second.reader.score(queries))
+    assert np.array_equal(first.ranker.score(queries), second.ranker.score(queries))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from interlingua.data.prepare import save
-from interlingua.data.prepared import Prepared, fingerprint
+from interlingua.data.prepared import Dataset, fingerprint
 from interlingua.data.sources.planted import generate
 from interlingua.data.splitting import PARTS
 from interlingua.runs import recipe as recipes
@@ -37,20 +37,20 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "a head over sequences, mixed": {
         "text": LSA, "backbone": SASREC, "align": LATENT,
-        "llm": READ | {"name": "soft-prompt", "template": "sequence", "scoring": "head",
+        "ranker": READ | {"name": "soft-prompt", "template": "sequence", "scoring": "head",
         "head_weight": 1.0, "residual": True},
     },
     "prompts of titles": {
         "text": LSA, "backbone": SASREC, "align": LATENT,
-        "llm": READ | {"name": "soft-prompt", "num_candidates": 4, "max_title_tokens": 6},
+        "ranker": READ | {"name": "soft-prompt", "num_candidates": 4, "max_title_tokens": 6},
     },
-    "keys and values": {"text": LSA, "backbone": SASREC, "llm": READ | {"name": "kv-prompt"}},
+    "keys and values": {"text": LSA, "backbone": SASREC, "ranker": READ | {"name": "kv-prompt"}},
 }  # fmt: skip
 ALWAYS_OTHER = {"card.json", "config.toml"}
 """they name the data, which is another one"""
 
 
-def with_other_test_items(world: Prepared, seed: int) -> Prepared:
+def with_other_test_items(world: Dataset, seed: int) -> Dataset:
     """The same events but for the test part, whose items are drawn anew among those that the user never had."""
     events, random = world.interactions, np.random.default_rng(seed)
     items = events.items.copy()
@@ -85,8 +85,8 @@ def language_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def run(language_model: str, tmp_path: Path) -> Callable[[dict[str, Any], Path], Session]:
     def make(parts: dict[str, Any], data: Path) -> Session:
         values = {"data": {"name": str(data)}, "evaluate": {"retrieve": 4, "max_users": 20}} | parts
-        if "llm" in values:
-            values["llm"] = values["llm"] | {"model": language_model}
+        if "ranker" in values:
+            values["ranker"] = values["ranker"] | {"model": language_model}
         return stages.run(recipes.resolve(values, "sealed"), out=tmp_path / "runs", seed=3, device="cpu")
 
     return make
@@ -116,4 +116,4 @@ def test_other_test_items_leave_every_trained_file_bitwise_equal(name: str, fold
 
 def test_each_kind_of_stage_is_sealed_by_some_recipe() -> None:
     sections = {section for parts in RECIPES.values() for section in parts}
-    assert sections == {"text", "backbone", "align", "llm"}
+    assert sections == {"text", "backbone", "align", "ranker"}

@@ -82,7 +82,7 @@ def opened_by(run: Path) -> list[Callable[[], object]]:
     ]
 
 
-@pytest.mark.parametrize("section", ["backbone", "text", "align", "llm"])
+@pytest.mark.parametrize("section", ["backbone", "text", "align", "ranker"])
 def test_a_strangers_run_imports_nothing(run: Path, evil: Callable[[], bool], section: str) -> None:
     forge(run, lambda card: card["recipe"].update({section: {"name": "evil_module:Evil"}}))
     for attempt in opened_by(run):

@@ -51,7 +51,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 def test_recommendations_are_the_measured_ranking(run: Session) -> None:
     recommender, users = Recommender(run), np.arange(25)
     queries = run.data.interactions.queries(users)
-    scores = np.array(scorers.ranker_of(run).score(queries), np.float32)
+    scores = np.array(scorers.scorer_of(run).score(queries), np.float32)
     mask_seen(scores, queries)
     ids = run.data.split.train.item_ids
     for row, best in zip(users, top_items(scores, 7), strict=True):
@@ -72,7 +72,7 @@ def test_exported_vectors_score_as_measured(run: Session) -> None:
     queries = run.data.split.queries("test").slice(0, 30)
     made = towers(run)
     got = made.users(queries).numpy() @ made.items.numpy().T
-    np.testing.assert_allclose(got, scorers.ranker_of(run).score(queries), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(got, scorers.scorer_of(run).score(queries), rtol=1e-4, atol=1e-5)
     assert made.biased  # mf has an item bias
     assert np.ptp(made.items.numpy()[:, -1]) > 0
 
@@ -120,7 +120,7 @@ def given_vectors(tmp_path: Path, made: Session) -> tuple[dict[str, Any], np.nda
     ids = made.data.split.train.item_ids
     new = np.flatnonzero(counts == 0)
     kept = np.setdiff1d(np.arange(len(ids)), [int(counts.argmax()), *new[1:]])
-    vectors = made.backbone.item_table().detach().numpy()[kept]
+    vectors = made.backbone.item_embeddings().detach().numpy()[kept]
     np.save(tmp_path / "v.npy", vectors)
     (tmp_path / "v.json").write_text(json.dumps([str(i) for i in ids[kept]]), encoding="utf-8")
     options = {"name": "pretrained", "items": str(tmp_path / "v.npy"), "item_ids": str(tmp_path / "v.json")}
@@ -131,13 +131,13 @@ def test_of_given_vectors_the_missing_ones_come_from_texts_whatever_their_events
     made = stages.run(resolved(), out=tmp_path / "runs", seed=3, device="cpu")
     backbone, kept, vectors = given_vectors(tmp_path, made)
     run = stages.run(resolved(backbone=backbone, align={"name": "ridge"}), out=tmp_path / "runs", seed=3, device="cpu")
-    table = scorers.aligned_ranker(run).items.numpy()
+    table = scorers.aligned_scorer(run).items.numpy()
     np.testing.assert_array_equal(table[kept], vectors)
     missing = np.setdiff1d(np.arange(len(table)), kept)
     assert (np.linalg.norm(table[missing], axis=1) > 0).all()
     popular = int(run.data.split.train.item_counts.argmax())
     assert popular in missing
-    np.testing.assert_allclose(table[popular], run.aligned.text_items[popular].numpy(), rtol=1e-6)
+    np.testing.assert_allclose(table[popular], run.aligned.items_from_text[popular].numpy(), rtol=1e-6)
 
 
 def test_vectors_that_know_the_held_out_events_are_warned_of(
@@ -167,9 +167,9 @@ def test_remeasuring_by_texts_needs_an_alignment(tmp_path: Path) -> None:
         stages.reevaluate(made, changed)
 
 
-@pytest.mark.parametrize("section", ["align", "llm"])
+@pytest.mark.parametrize("section", ["align", "ranker"])
 def test_early_stopping_that_would_look_at_nothing_is_refused(section: str) -> None:
-    parts = {"align": {"name": "autoencoder"}, "llm": {"name": "soft-prompt"}}
+    parts = {"align": {"name": "autoencoder"}, "ranker": {"name": "soft-prompt"}}
     parts[section]["fit"] = {"patience": 2}
     with pytest.raises(ConfigError, match=rf"\[{section}\]\.fit\.patience"):
         resolved(**parts)

@@ -67,23 +67,23 @@ class Mixed(nn.Module):
 def test_a_calibration_that_fails_keeps_the_starting_numbers(
     error: Exception, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    reader: Any = Mixed()
-    said = kept_where_it_fails(reader, lambda queries, targets: reader.calibrate(error), generate(40, 30).split)
-    assert reader.numbers.tolist() == [1.0, 2.0]
+    ranker: Any = Mixed()
+    said = kept_where_it_fails(ranker, lambda queries, targets: ranker.calibrate(error), generate(40, 30).split)
+    assert ranker.numbers.tolist() == [1.0, 2.0]
     assert type(error).__name__ in said["calibration"]
     assert "starting numbers are kept" in capsys.readouterr().err
 
 
 def test_a_calibration_that_works_is_used() -> None:
-    reader: Any = Mixed()
+    ranker: Any = Mixed()
     split = generate(40, 30).split
     asked: list[Any] = []
 
     def calibrate(queries: Queries, targets: IntArray) -> None:
         asked.append((queries, targets))
-        reader.calibrate(None)
+        ranker.calibrate(None)
 
-    assert kept_where_it_fails(reader, calibrate, split) == {}
+    assert kept_where_it_fails(ranker, calibrate, split) == {}
     assert len(asked[0][0]) == len(split.valid.items)
     assert asked[0][1].tolist() == split.valid.items.tolist()  # validation questions, and no other
-    assert reader.numbers.tolist() == [9.0, 2.0]
+    assert ranker.numbers.tolist() == [9.0, 2.0]

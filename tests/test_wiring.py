@@ -1,4 +1,4 @@
-"""How stages hand things on: what a reader is given, what it is calibrated on, which vectors of new items count."""
+"""How stages hand things on: what a ranker is given, what it is calibrated on, which vectors of new items count."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
 from interlingua.recommender import Recommender
-from interlingua.retrieval.cascade import Cascade, Shortlist, diversified
+from interlingua.retrieval.cascade import Candidates, RetrieveThenRerank, diversified
 from interlingua.runs import recipe as recipes
 from interlingua.runs import scorers, stages
 from interlingua.runs.export import towers
 from interlingua.runs.opening import open_session
-from interlingua.runs.session import Session, reader_inputs
+from interlingua.runs.session import Session, ranker_inputs
 
 FIT: dict[str, Any] = {"epochs": 2, "batch_size": 64}
 LATENT: dict[str, Any] = {"name": "autoencoder", "latent_dim": 6, "frozen": ["backbone"], "fit": FIT}
@@ -41,7 +41,7 @@ def ran(folder: Path, **sections: Any) -> Session:
 @pytest.fixture(scope="module")
 def read(tmp_path_factory: pytest.TempPathFactory) -> Session:
     """Backbone, alignment, and a head that mixes in the backbone and the texts (no language model)."""
-    return ran(tmp_path_factory.mktemp("read"), align=LATENT, llm=HEAD)
+    return ran(tmp_path_factory.mktemp("read"), align=LATENT, ranker=HEAD)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_calibration_asks_what_validation_asks_and_nothing_later(
     from interlingua.rankers.soft_prompt import SoftPrompt
 
     monkeypatch.setattr(SoftPrompt, "calibrate", lambda self, queries, targets: asked.append((queries, targets)))
-    split = ran(tmp_path, align=LATENT, llm=HEAD).data.split
+    split = ran(tmp_path, align=LATENT, ranker=HEAD).data.split
     ((queries, targets),) = asked
     np.testing.assert_array_equal(np.asarray(targets), split.valid.items)
     held = dict(zip(split.valid.users.tolist(), split.valid.items.tolist(), strict=True))
@@ -66,25 +66,27 @@ def test_calibration_asks_what_validation_asks_and_nothing_later(
 
 
 def test_a_reader_is_given_the_tables_of_its_run(read: Session) -> None:
-    inputs, train = reader_inputs(read), read.data.split.train
+    inputs, train = ranker_inputs(read), read.data.split.train
     unseen = train.item_counts == 0
     assert unseen.any()
     np.testing.assert_array_equal(inputs.cold_items, unseen)
     aligned = read.aligned
-    assert aligned.text_items is not None
-    assert inputs.text_items is not None
+    assert aligned.items_from_text is not None
+    assert inputs.items_from_text is not None
     assert torch.equal(inputs.items[~unseen], aligned.items[~unseen])
-    assert torch.equal(inputs.items[unseen], aligned.text_items[unseen])  # what its texts say, not untrained vectors
-    assert not torch.equal(aligned.items[unseen], aligned.text_items[unseen])
-    assert torch.equal(inputs.text_items, aligned.text_items)
+    assert torch.equal(
+        inputs.items[unseen], aligned.items_from_text[unseen]
+    )  # what its texts say, not untrained vectors
+    assert not torch.equal(aligned.items[unseen], aligned.items_from_text[unseen])
+    assert torch.equal(inputs.items_from_text, aligned.items_from_text)
     assert inputs.titles == read.data.catalogue.titles
     assert inputs.texts is not None
     assert inputs.texts.shape == (train.num_items, 8)
     queries = read.data.split.queries("valid").slice(0, 5)
-    assert inputs.represent is not None
+    assert inputs.user_embeddings is not None
     assert inputs.base_score is not None
     assert inputs.base_items is not None
-    users, (items, bias) = inputs.represent(queries), inputs.base_items
+    users, (items, bias) = inputs.user_embeddings(queries), inputs.base_items
     assert inputs.user_dim == users.shape[1]
     assert bias is not None
     np.testing.assert_allclose(
@@ -94,20 +96,20 @@ def test_a_reader_is_given_the_tables_of_its_run(read: Session) -> None:
 
 
 def test_without_an_alignment_a_reader_is_given_the_backbones_items(tmp_path: Path) -> None:
-    session = ran(tmp_path, llm=HEAD)
-    inputs = reader_inputs(session)
-    assert torch.equal(inputs.items, session.backbone.item_table())
-    assert inputs.text_items is None
+    session = ran(tmp_path, ranker=HEAD)
+    inputs = ranker_inputs(session)
+    assert torch.equal(inputs.items, session.backbone.item_embeddings())
+    assert inputs.items_from_text is None
 
 
 def test_items_without_events_have_the_mean_bias_of_those_with_some(ridged: Session) -> None:
-    ranker = scorers.aligned_ranker(ridged)
+    scorer = scorers.aligned_scorer(ridged)
     counts = ridged.data.split.train.item_counts
     bias = ridged.backbone.item_bias()
     assert bias is not None
-    assert ranker.bias is not None
-    assert torch.equal(ranker.bias[counts > 0], bias[counts > 0])
-    assert bool((ranker.bias[counts == 0] == bias[counts > 0].mean()).all())
+    assert scorer.bias is not None
+    assert torch.equal(scorer.bias[counts > 0], bias[counts > 0])
+    assert bool((scorer.bias[counts == 0] == bias[counts > 0].mean()).all())
     assert not bool((bias[counts == 0] == bias[counts > 0].mean()).any())
 
 
@@ -129,7 +131,7 @@ def _trained(session: Session, name: str) -> bool:
 def test_diversity_compares_with_every_chosen_item() -> None:
     """After an X and a Y the Z is preferred to a second Y, though both are unlike the first."""
     categories = [frozenset({"x"}), frozenset({"y"}), frozenset({"y"}), frozenset({"z"})]
-    listed = Shortlist(np.arange(4)[None], np.array([[4.0, 3.9, 3.8, 3.7]], np.float32), np.zeros((1, 4), np.float32))
+    listed = Candidates(np.arange(4)[None], np.array([[4.0, 3.9, 3.8, 3.7]], np.float32), np.zeros((1, 4), np.float32))
     assert diversified(listed, categories, 3, 5.0).items.tolist() == [[0, 1, 3]]
 
 
@@ -137,13 +139,13 @@ def test_a_diverse_list_is_chosen_from_far_more_items_than_it_has(
     ridged: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     widths: list[int] = []
-    original = Cascade.shortlist
+    original = RetrieveThenRerank.shortlist
 
-    def counted(self: Cascade, queries: Any, n: Any = None, *rest: Any, **options: Any) -> Any:
+    def counted(self: RetrieveThenRerank, queries: Any, n: Any = None, *rest: Any, **options: Any) -> Any:
         widths.append(n)
         return original(self, queries, n, *rest, **options)
 
-    monkeypatch.setattr(Cascade, "shortlist", counted)
+    monkeypatch.setattr(RetrieveThenRerank, "shortlist", counted)
     recommender, retrieve = Recommender(ridged), ridged.recipe.evaluate.retrieve
     recommender.recommend(history=[], k=3, diversity=1.0)
     recommender.recommend(history=[], k=retrieve, diversity=1.0)
@@ -152,7 +154,7 @@ def test_a_diverse_list_is_chosen_from_far_more_items_than_it_has(
 
 def test_without_a_reader_candidates_get_the_retrievers_scores() -> None:
     table = np.random.default_rng(0).normal(size=(2, 6)).astype(np.float32)
-    cascade = Cascade(lambda queries: table, None, 3, 6)
+    cascade = RetrieveThenRerank(lambda queries: table, None, 3, 6)
     candidates = np.array([[5, 0], [2, 2]])
     found = cascade.score(Queries.of([[], [1]]), candidates)
     np.testing.assert_array_equal(found, np.take_along_axis(table, candidates, 1))
@@ -181,7 +183,7 @@ def test_sums_over_neighbours_are_not_taken_for_a_dot_product(tmp_path: Path) ->
     """``textknn`` has vectors, but its variant ``item`` does not score by them."""
     for variant, dot in (("user", True), ("item", False)):
         session = ran(tmp_path, backbone={"name": "textknn", "variant": variant}, evaluate={"protocols": ["full"]})
-        assert (reader_inputs(session).base_items is not None) == dot
+        assert (ranker_inputs(session).base_items is not None) == dot
         if dot:
             assert towers(session).items.shape[0] == session.data.split.train.num_items
         else:

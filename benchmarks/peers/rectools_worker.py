@@ -17,21 +17,21 @@ import torch
 from exchange import Clock, Data, quality
 from pytorch_lightning import Trainer, seed_everything
 from rectools import Columns
-from rectools.dataset import Dataset, IdMap, Interactions
+from rectools.dataset import IdMap, Interactions, NamedDataset
 from rectools.models import EASEModel
 from rectools.models.nn.transformers.sasrec import SASRecModel
 
 
-def dataset(data: Data, part: str) -> Dataset:
+def dataset(data: Data, part: str) -> NamedDataset:
     users, items, place = data.events(part)
     frame = pd.DataFrame({Columns.User: users, Columns.Item: items, Columns.Weight: 1.0})
     frame[Columns.Datetime] = pd.to_datetime(place, unit="s")
     # the same id maps in every part: Dataset.construct numbers items by first appearance, which differs between parts
     user_map, item_map = IdMap.from_values(np.arange(data.num_users)), IdMap.from_values(np.arange(data.num_items))
-    return Dataset(user_map, item_map, Interactions.from_raw(frame, user_map, item_map))
+    return NamedDataset(user_map, item_map, Interactions.from_raw(frame, user_map, item_map))
 
 
-def top(model, data: Data, source: Dataset) -> tuple[np.ndarray, Clock]:
+def top(model, data: Data, source: NamedDataset) -> tuple[np.ndarray, Clock]:
     with Clock() as clock:
         frame = model.recommend(np.arange(data.num_users), source, k=10, filter_viewed=True)
     out = np.full((data.num_users, 10), -1, np.int64)

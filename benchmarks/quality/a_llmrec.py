@@ -34,7 +34,7 @@ from interlingua.runs.session import Session
 from interlingua.training.loop import fit_best
 
 BACKBONE, METHOD, PAPERS = "SASRec", "aligned mixture", "A-LLMRec (paper)"
-NO_LM, SHUFFLED_TEXTS = "llm.lm_weights=none", "text.control=shuffled"
+NO_LM, SHUFFLED_TEXTS = "ranker.lm_weights=none", "text.control=shuffled"
 OURS, LONG, HOUR = "aligned-mixture", "aligned-mixture-long", "aligned-mixture-hour"
 METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     "popularity": ("pop", ()),
@@ -53,13 +53,13 @@ METHODS: dict[str, tuple[str, tuple[str, ...]]] = {
     f"{METHOD}, longer, no LM": (LONG, (NO_LM,)),
     f"{METHOD}, longer, shuffled texts": (LONG, (SHUFFLED_TEXTS,)),
     f"{METHOD}, an hour": (HOUR, ()),
-    f"{METHOD}, an hour, 8 layers": (HOUR, ("llm.num_layers=8",)),
+    f"{METHOD}, an hour, 8 layers": (HOUR, ("ranker.num_layers=8",)),
     f"{METHOD}, an hour, no LM": (HOUR, (NO_LM,)),
     f"{METHOD}, TF-IDF texts": (OURS, ('text={name="lsa"}',)),
-    f"{METHOD}, shuffled LM": (OURS, ("llm.lm_weights=shuffled", "llm.projector_init=scaled")),
-    f"{METHOD}, no closed form": (OURS, ("llm.projector_init=scaled",)),
-    f"{METHOD}, with user vector": (OURS, ("llm.slots.user=backbone",)),
-    f"{METHOD}, random vectors": (OURS, ("llm.slots.item=random",)),
+    f"{METHOD}, shuffled LM": (OURS, ("ranker.lm_weights=shuffled", "ranker.projector_init=scaled")),
+    f"{METHOD}, no closed form": (OURS, ("ranker.projector_init=scaled",)),
+    f"{METHOD}, with user vector": (OURS, ("ranker.slots.user=backbone",)),
+    f"{METHOD}, random vectors": (OURS, ("ranker.slots.item=random",)),
 }
 GROUPS = {
     "main": [
@@ -80,10 +80,10 @@ GROUPS = {
 }
 TABLE_CONTROLS = ("no LM", "shuffled texts")
 """trained controls that stand in every table"""
-READERS = (METHOD, f"{METHOD}, longer", f"{METHOD}, an hour", f"{METHOD}, TF-IDF texts")
+RANKERS = (METHOD, f"{METHOD}, longer", f"{METHOD}, an hour", f"{METHOD}, TF-IDF texts")
 """of whose mixtures the untrained controls are made"""
 VARIANTS = ("head alone", "head alone, text latents (SBERT)")
-"""of every trained reader: its head without backbone and texts, and the same with all items read from their texts"""
+"""of every trained ranker: its head without backbone and texts, and the same with all items read from their texts"""
 PAPER = {
     "source": "arXiv 2404.11343v2, tables 1, 4 and 9: Hit@1 among 20 candidates, OPT-6.7B, Amazon 2018 Luxury_Beauty",
     "SASRec": 0.5298, "A-LLMRec": 0.5809, "SASRec cold": 0.1190, "A-LLMRec cold": 0.5605, "SASRec warm": 0.6312,
@@ -108,7 +108,7 @@ TESTED = tuple(cell for cell in CELLS if cell[0] != "recall@10" and cell[2] != "
 def pairs() -> list[tuple[str, str]]:
     """(method, against): the questions that every table answers."""
     out = [(PAPERS, BACKBONE)]
-    for method in READERS:
+    for method in RANKERS:
         against = [BACKBONE, *(f"{method}, {c}" for c in TABLE_CONTROLS), f"{method}, shuffled LM"]
         out += [(method, other) for other in (*against, f"{method}: {NO_HEAD}", f"{method}: {NO_TEXT}")]
         out += [(f"{method}: head alone", f"{method}, no LM: head alone"), (f"{method}: {NO_TEXT}", BACKBONE)]
@@ -116,7 +116,7 @@ def pairs() -> list[tuple[str, str]]:
 
 
 def measure(label: str, seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Runs one method, or finds it done; a row for it and one for each variant of its reader."""
+    """Runs one method, or finds it done; a row for it and one for each variant of its ranker."""
     recipe, sets = METHODS[label]
     part = [f"evaluate.part={options.part}"]
     if options.max_users:
@@ -131,12 +131,12 @@ def measure(label: str, seed: int, options: argparse.Namespace) -> list[dict[str
         return [common | cells(run)]
     card = session.done["read"].card
     common |= {"rows": card.get("samples"), "parameters": card.get("parameters")}
-    mixture = getattr(session.reader, "mixture", None)
+    mixture = getattr(session.ranker, "mixture", None)
     if mixture is None:
         return [common | cells(run)]
     common["mixture"] = [round(float(v), 3) for v in mixture.numbers]
     out = [common | cells(run)]
-    for variant in (*VARIANTS, *((NO_HEAD, NO_TEXT) if label in READERS else ())):
+    for variant in (*VARIANTS, *((NO_HEAD, NO_TEXT) if label in RANKERS else ())):
         place = Path(options.runs) / "variants" / run.name / variant.replace(" ", "-")
         if not all((place / "protocols" / p / "metrics.json").is_file() for p in resolved.evaluate.protocols):
             judge(session, variant, place)
@@ -145,19 +145,19 @@ def measure(label: str, seed: int, options: argparse.Namespace) -> list[dict[str
 
 
 def judge(session: Session, variant: str, place: Path) -> None:
-    """Measures a variant of a trained reader, and leaves its reports where a run would have them."""
+    """Measures a variant of a trained ranker, and leaves its reports where a run would have them."""
     options = session.recipe.evaluate
-    reader: Any = session.make_reader()
-    reader.load_state_dict(session.reader.state_dict())
+    ranker: Any = session.make_ranker()
+    ranker.load_state_dict(session.ranker.state_dict())
     if variant in (NO_HEAD, NO_TEXT):
-        reader = Sources(reader, session, variant)
+        ranker = Sources(ranker, session, variant)
     else:
-        reader.mixture = None
+        ranker.mixture = None
         if "SBERT" in variant:
-            reader.config = reader.config.model_copy(update={"inference_latent": "text"})
+            ranker.config = ranker.config.model_copy(update={"inference_latent": "text"})
     for protocol in options.protocols:
         report = evaluate(
-            reader, session.data.split, options.part, protocol=protocol,
+            ranker, session.data.split, options.part, protocol=protocol,
             seed=options.negatives_seed, max_users=options.max_users,
         )  # fmt: skip
         target = place / "protocols" / protocol
@@ -216,32 +216,32 @@ def curve(options: argparse.Namespace, seed: int, label: str, every: int) -> lis
     session = Session(resolved, Path(options.runs), seed, "cpu")
     for stage in ("prepare", "embed", "train", "align"):
         getattr(stages, stage)(session)
-    reader: Any = session.make_reader()
-    reader.mixture = None
+    ranker: Any = session.make_ranker()
+    ranker.mixture = None
     points: list[dict[str, Any]] = []
     answers, started = 0, time.process_time()
 
     def batches(epoch: int, generator: np.random.Generator) -> Any:
         nonlocal answers
-        for batch in reader.batches(epoch, generator):
+        for batch in ranker.batches(epoch, generator):
             answers += int((batch.positives >= 0).sum())  # counted first: a round's last batch is never asked past
             yield batch
 
     def validate() -> dict[str, float]:
         spent = time.process_time()
         report = evaluate(
-            reader, session.data.split, "valid", protocol="sampled-20", max_users=options.max_users, slices=False,
+            ranker, session.data.split, "valid", protocol="sampled-20", max_users=options.max_users, slices=False,
             resamples=0,
         )  # fmt: skip
-        reader._known.clear()
+        ranker._known.clear()
         points.append({"answers": answers, "hit@1": round(report.metrics["hit@1"], 5)})
         points[-1]["cpu_seconds"] = round(spent - started, 1)
         say(f"{label}: {points[-1]}")
         return report.metrics | {"ndcg@10": report.metrics["hit@1"]}
 
-    fit = resolved.llm.config.fit.model_copy(update={"evaluate_every": every})
+    fit = resolved.ranker.config.fit.model_copy(update={"evaluate_every": every})
     validate()
-    fit_best(reader, batches, fit, seed=seed, label=f"curve {label}", validate=validate, device="cpu")
+    fit_best(ranker, batches, fit, seed=seed, label=f"curve {label}", validate=validate, device="cpu")
     return points
 
 

@@ -1,6 +1,6 @@
-"""What a language model in a recommender has to beat, made from a trained reader: the other sources without it.
+"""What a language model in a recommender has to beat, made from a trained ranker: the other sources without it.
 
-Every mixture of a control is learned anew, on the same validation questions and in the same way as the reader's own.
+Every mixture of a control is learned anew, on the same validation questions and in the same way as the ranker's own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from interlingua.data.queries import Queries
 from interlingua.evaluate.compare import compare, holm
 from interlingua.evaluate.result import at_slice, load_report
 from interlingua.injection import calibration
-from interlingua.injection.mixture import Features, Mixture, features
+from interlingua.injection.mixture import Features, ScoreFusion, features
 from interlingua.runs.session import Session
 
 NO_TEXT, NO_HEAD = "dial without text", "sum of parts, no LM"
@@ -29,25 +29,25 @@ Cell = tuple[str, str, str | None]
 class Sources:
     """Backbone and, unless the control is :data:`NO_TEXT`, likeness of texts, in a mixture without any head."""
 
-    def __init__(self, reader: Any, session: Session, control: str) -> None:
-        self.reader, self.num_items = reader, reader.num_items
-        self.likeness = None if control == NO_TEXT else reader.likeness
-        self.mixture = Mixture()
-        options, valid = reader.config, session.data.split.valid
+    def __init__(self, ranker: Any, session: Session, control: str) -> None:
+        self.ranker, self.num_items = ranker, ranker.num_items
+        self.likeness = None if control == NO_TEXT else ranker.likeness
+        self.mixture = ScoreFusion()
+        options, valid = ranker.config, session.data.split.valid
         rows = np.repeat(np.arange(len(valid)), np.diff(valid.offsets))
         calibration.calibrate(
-            self.mixture, self.features, reader.counts, session.data.split.queries("valid").take(rows), valid.items,
+            self.mixture, self.features, ranker.counts, session.data.split.queries("valid").take(rows), valid.items,
             cold_weight=options.cold_weight, floor=options.unseen_floor,
         )  # fmt: skip
 
     def features(self, queries: Queries, hidden: torch.Tensor | None = None) -> Features:
         """Of the mixture; a head that says nothing. A hidden item's backbone score counts for nothing by itself."""
-        base = self.reader.inputs.base_score(queries, None)
+        base = self.ranker.inputs.base_score(queries, None)
         return features(torch.zeros(base.shape), base, self.likeness, queries)
 
     def score(self, queries: Queries, items: Any = None) -> Any:
         with torch.no_grad():
-            scores = self.mixture(*self.features(queries), self.reader.counts).numpy()
+            scores = self.mixture(*self.features(queries), self.ranker.counts).numpy()
         return scores if items is None else np.take_along_axis(scores, np.asarray(items, np.int64), axis=1)
 
 

@@ -42,33 +42,38 @@ from interlingua.training.loop import derive_seed, fit_best
 METRICS = ("hit@10", "hit@50", "hit@100", "ndcg@10", "mrr@10")
 SLICED = ("warm items", "cold items")
 OURS, PAPERS, ID_MODEL = "key/value prompts per layer", "RA-Rec (paper)", "ID model"
-TEXT_ONLY = ("llm.soft_epochs=0", "llm.fit.epochs=2")
+TEXT_ONLY = ("ranker.soft_epochs=0", "ranker.fit.epochs=2")
 """as many steps with texts as the others; without ID vectors there is nothing to learn before"""
 ROWS: dict[str, tuple[str, ...]] = {
     OURS: (),
     PAPERS: (),
     "shuffled texts": ("text.control=shuffled",),
-    "soft prompt only": ("llm.user_template=none", "llm.item_template=none"),
-    "text only, learned context": ("llm.maps=none", *TEXT_ONLY),
-    "input tokens": ("llm.injection=input",),
-    "text only, nothing trained": ("llm.injection=none", "llm.readout=1", "llm.soft_epochs=0", "llm.fit.epochs=0"),
-    "noise instead of ID vectors": ("llm.id_vectors=random",),
-    "all data, same steps": ("llm.share=1.0", "llm.user_buckets=1", "llm.item_buckets=1"),
-    "no learned context": ("llm.prefix_length=0",),
-    "one shared map": ("llm.maps=shared",),
-    "without distillation": ("llm.distill_weight=0",),
-    "four times the soft steps": ("llm.soft_epochs=96", "llm.fit.epochs=98"),
-    "no text on the user's side": ("llm.user_template=none",),
-    "text only, learned readout": ("llm.injection=none", "llm.readout=64", *TEXT_ONLY),
-    "low-rank maps": ("llm.maps=low-rank",),
-    "diagonal maps": ("llm.maps=diagonal",),
-    "keys and values directly": ("llm.injection=direct",),
-    "maps start apart": ("llm.tied_start=false",),
-    "6 % at random": ("llm.user_buckets=1", "llm.item_buckets=1"),
-    "with layer-wise alignment": ("llm.align_weight=0.1",),
-    "BPR": ("llm.loss=bpr",),
-    "shuffled language model": ("llm.lm_weights=shuffled",),
-    "MiniLM (encoder)": ("llm.model=all-minilm-l6-v2", "llm.num_layers=6"),
+    "soft prompt only": ("ranker.user_template=none", "ranker.item_template=none"),
+    "text only, learned context": ("ranker.maps=none", *TEXT_ONLY),
+    "input tokens": ("ranker.injection=input",),
+    "text only, nothing trained": (
+        "ranker.injection=none",
+        "ranker.readout=1",
+        "ranker.soft_epochs=0",
+        "ranker.fit.epochs=0",
+    ),
+    "noise instead of ID vectors": ("ranker.id_vectors=random",),
+    "all data, same steps": ("ranker.share=1.0", "ranker.user_buckets=1", "ranker.item_buckets=1"),
+    "no learned context": ("ranker.prefix_length=0",),
+    "one shared map": ("ranker.maps=shared",),
+    "without distillation": ("ranker.distill_weight=0",),
+    "four times the soft steps": ("ranker.soft_epochs=96", "ranker.fit.epochs=98"),
+    "no text on the user's side": ("ranker.user_template=none",),
+    "text only, learned readout": ("ranker.injection=none", "ranker.readout=64", *TEXT_ONLY),
+    "low-rank maps": ("ranker.maps=low-rank",),
+    "diagonal maps": ("ranker.maps=diagonal",),
+    "keys and values directly": ("ranker.injection=direct",),
+    "maps start apart": ("ranker.tied_start=false",),
+    "6 % at random": ("ranker.user_buckets=1", "ranker.item_buckets=1"),
+    "with layer-wise alignment": ("ranker.align_weight=0.1",),
+    "BPR": ("ranker.loss=bpr",),
+    "shuffled language model": ("ranker.lm_weights=shuffled",),
+    "MiniLM (encoder)": ("ranker.model=all-minilm-l6-v2", "ranker.num_layers=6"),
 }
 CONTROLS = (ID_MODEL, NO_HEAD, NO_TEXT)
 SOURCES = {"LightGCN": "lightgcn", "ComiRec": "comirec"}
@@ -85,20 +90,20 @@ PAPER = {
 
 
 class Towers:
-    """A reader's dot products alone."""
+    """A ranker's dot products alone."""
 
-    def __init__(self, reader: Any) -> None:
-        self.reader, self.num_items = reader, reader.num_items
+    def __init__(self, ranker: Any) -> None:
+        self.ranker, self.num_items = ranker, ranker.num_items
 
     def score(self, queries: Any, items: Any = None) -> Any:
         with torch.no_grad():
-            return self.reader._tower_block(queries).numpy()
+            return self.ranker._tower_block(queries).numpy()
 
 
-def measured(ranker: Any, session: Session, options: argparse.Namespace, place: Path, prefix: str) -> dict[str, float]:
-    """The numbers of one ranker; its report is kept for the tests."""
+def measured(scorer: Any, session: Session, options: argparse.Namespace, place: Path, prefix: str) -> dict[str, float]:
+    """The numbers of one scorer; its report is kept for the tests."""
     report = evaluate(
-        ranker,
+        scorer,
         session.data.split,
         options.part,
         protocol="hr-100",
@@ -116,31 +121,31 @@ def measured(ranker: Any, session: Session, options: argparse.Namespace, place: 
 
 
 def one(session: Session, options: argparse.Namespace, seed: int, place: Path) -> dict[str, Any]:
-    """Trains one reader and measures it alone and mixed."""
-    config = session.recipe.llm.config
+    """Trains one ranker and measures it alone and mixed."""
+    config = session.recipe.ranker.config
     torch.set_num_threads(1)
     started = time.process_time()
-    reader: Any = session.make_reader()
+    ranker: Any = session.make_ranker()
     if config.fit.epochs:
-        fit = fit_best(reader, reader.batches, config.fit, seed=derive_seed(seed, "read"), label="read", device="cpu")
+        fit = fit_best(ranker, ranker.batches, config.fit, seed=derive_seed(seed, "read"), label="read", device="cpu")
         samples = sum(int(epoch["rows"]) for epoch in fit.epochs)
         loss = fit.epochs[-1]["losses"]["rank"]
     else:
         samples, loss = 0, None
-        reader.readouts.clear()  # the states themselves
+        ranker.readouts.clear()  # the states themselves
     trained = time.process_time()
     valid = session.data.split.valid
     rows_of = np.repeat(np.arange(len(valid)), np.diff(valid.offsets))
-    reader.calibrate(session.data.split.queries("valid").take(rows_of), valid.items)
+    ranker.calibrate(session.data.split.queries("valid").take(rows_of), valid.items)
     out: dict[str, Any] = {
-        "parameters": sum(p.numel() for p in reader.parameters() if p.requires_grad), "samples": samples, "loss": loss,
+        "parameters": sum(p.numel() for p in ranker.parameters() if p.requires_grad), "samples": samples, "loss": loss,
         "train seconds": round(trained - started, 1),
-        "mixture": reader.mixture and [round(float(v), 3) for v in reader.mixture.numbers],
-        "sample": None if reader.sample is None else reader.sample.story,
+        "mixture": ranker.mixture and [round(float(v), 3) for v in ranker.mixture.numbers],
+        "sample": None if ranker.sample is None else ranker.sample.story,
     }  # fmt: skip
-    out |= measured(Towers(reader), session, options, place / "alone", "")
-    if reader.mixture is not None:
-        out |= measured(reader, session, options, place / "mixed", "mixed ")
+    out |= measured(Towers(ranker), session, options, place / "alone", "")
+    if ranker.mixture is not None:
+        out |= measured(ranker, session, options, place / "mixed", "mixed ")
     out["seconds"] = round(time.process_time() - started, 1)
     out["peak memory MB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
     return out
@@ -153,12 +158,12 @@ def control(name: str, session: Session, options: argparse.Namespace, place: Pat
         out: dict[str, Any] = {"parameters": sum(p.numel() for p in session.backbone.parameters())}
         out |= measured(session.backbone, session, options, place / "alone", "")
     else:
-        out = measured(Sources(session.make_reader(), session, name), session, options, place / "mixed", "mixed ")
+        out = measured(Sources(session.make_ranker(), session, name), session, options, place / "mixed", "mixed ")
     return out | {"seconds": round(time.process_time() - started, 1)}
 
 
 def row(pipe: Any, name: str, source: str, seed: int, options: argparse.Namespace) -> None:
-    """Sends one row through ``pipe``: a reader, or the ID model alone."""
+    """Sends one row through ``pipe``: a ranker, or the ID model alone."""
     resolved = recipes.load(
         "ra-rec" if name == PAPERS else "kv-mixture", [*ROWS.get(name, ()), *options.set], options.data
     )

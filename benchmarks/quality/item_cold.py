@@ -28,8 +28,8 @@ from torch import Tensor
 
 from interlingua.align.ridge import Ridge, RidgeConfig
 from interlingua.config import build
-from interlingua.contracts.scorer import TableRanker
-from interlingua.data.prepare import FilterConfig, Prepared, SplitConfig, prepare
+from interlingua.contracts.scorer import TableScorer
+from interlingua.data.prepare import Dataset, FilterConfig, SplitConfig, prepare
 from interlingua.data.queries import Queries
 from interlingua.evaluate.protocol import evaluate
 from interlingua.progress import say
@@ -40,7 +40,7 @@ METRICS = ("recall@20", "ndcg@20")
 PROTOCOLS = ("cold", "full")
 
 
-def texts_of(prepared: Prepared, name: str) -> Tensor:
+def texts_of(prepared: Dataset, name: str) -> Tensor:
     """(I, T) text vectors; ``both``: LSA and MiniLM side by side, each of unit length."""
     if name == "both":
         return torch.cat([torch.nn.functional.normalize(texts_of(prepared, one)) for one in ("lsa", "sbert")], 1)
@@ -52,7 +52,7 @@ def texts_of(prepared: Prepared, name: str) -> Tensor:
     return source.rows("items").detach().float().cpu()
 
 
-def known(prepared: Prepared) -> sp.csr_matrix:
+def known(prepared: Dataset) -> sp.csr_matrix:
     """(U, I) 1 where a user has an item in training or validation, which nothing here chooses on."""
     split = prepared.split
     rows = np.concatenate([split.train.users, np.repeat(split.valid.users, np.diff(split.valid.offsets))])
@@ -70,29 +70,29 @@ def singular(matrix: sp.csr_matrix, dim: int) -> Tensor:
     return torch.as_tensor(np.ascontiguousarray(right[::-1].T), dtype=torch.float32)
 
 
-def ranker(items: Tensor, texts: Tensor, counts: np.ndarray) -> TableRanker:
+def scorer(items: Tensor, texts: Tensor, counts: np.ndarray) -> TableScorer:
     """Items with events by their own vectors, cold ones by what their texts predict; users by the sum of theirs."""
     aligner = Ridge(RidgeConfig(norm="none"), items.shape[1], texts.shape[1])
     aligner.fit_vectors(texts, items, torch.as_tensor(counts))
     cold = torch.as_tensor(counts == 0)[:, None]
     table = torch.where(cold, aligner.text_latent(texts), items)
 
-    def represent(queries: Queries) -> Tensor:
+    def user_embeddings(queries: Queries) -> Tensor:
         out = torch.zeros(len(queries), items.shape[1])
         owners = torch.as_tensor(np.repeat(np.arange(len(queries)), queries.lengths()))
         return out.index_add_(0, owners, items[torch.as_tensor(np.asarray(queries.items, np.int64))])
 
-    return TableRanker(table, represent)
+    return TableScorer(table, user_embeddings)
 
 
 def rows_of(
-    prepared: Prepared, options: argparse.Namespace, fold: int, vectors: dict[str, Tensor]
+    prepared: Dataset, options: argparse.Namespace, fold: int, vectors: dict[str, Tensor]
 ) -> list[dict[str, Any]]:
     matrix = known(prepared)
     items = singular(matrix, options.dim)
     out = []
     for name, texts in vectors.items():
-        made = ranker(items, texts, prepared.split.train.item_counts)
+        made = scorer(items, texts, prepared.split.train.item_counts)
         line: dict[str, Any] = {"texts": name, "fold": fold}
         for protocol in PROTOCOLS:
             report = evaluate(made, prepared.split, protocol=protocol, metrics=METRICS, resamples=0, slices=False)

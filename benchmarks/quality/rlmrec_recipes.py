@@ -8,7 +8,7 @@ from typing import Any
 from interlingua.data.clean import CleanConfig
 from interlingua.data.filter import FilterConfig
 from interlingua.data.prepare import prepare
-from interlingua.data.prepared import Prepared
+from interlingua.data.prepared import Dataset
 from interlingua.data.splitting import SplitConfig
 from interlingua.runs import recipe as recipes
 
@@ -82,7 +82,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def dataset(data: str) -> Prepared:
+def dataset(data: str) -> Dataset:
     """The events, texts and split that a benchmark's dataset stands for."""
     values = dict(SOURCES[data])
     return prepare(values.pop("name", data), seed=SPLIT_SEED, **values)

@@ -25,8 +25,8 @@ from interlingua.config import FitConfig
 from interlingua.contracts.aligner import Aligner
 from interlingua.data.interactions import Interactions
 from interlingua.data.prepare import save
-from interlingua.data.prepared import Prepared, fingerprint
-from interlingua.data.split import Split, Targets
+from interlingua.data.prepared import Dataset, fingerprint
+from interlingua.data.split import GroundTruth, Split
 from interlingua.evaluate.protocol import evaluate, validation_metrics
 from interlingua.progress import say
 from interlingua.runs import recipe as recipes
@@ -73,7 +73,7 @@ def curves(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return out
 
 
-def noisy(clean: Prepared, level: float) -> Prepared:
+def noisy(clean: Dataset, level: float) -> Dataset:
     """The dataset with random pairs added to its training part that are in none of its parts."""
     if not level:
         return clean
@@ -127,18 +127,18 @@ def pretrain(options: argparse.Namespace, result: dict[str, Any]) -> None:
             write(result, options.out)
 
 
-def part_of(whole: Prepared, keep: Any, valid: float, test: float) -> Prepared:
+def part_of(whole: Dataset, keep: Any, valid: float, test: float) -> Dataset:
     """Some of the events, divided at random for each user; all users and items stay."""
     events = whole.interactions.only(keep)
     rng = np.random.default_rng(SPLIT_SEED)
     drawn = rng.random(len(events))
     parts = np.where(drawn < test, 2, np.where(drawn < test + valid, 1, 0)).astype(np.int8)
-    first, last = (Targets.of(events.users[parts == p], events.items[parts == p]) for p in (1, 2))
+    first, last = (GroundTruth.of(events.users[parts == p], events.items[parts == p]) for p in (1, 2))
     split = replace(whole.split, train=events.only(parts == 0), valid=first, test=last)
     return restamped(whole, events, parts, split)
 
 
-def restamped(source: Prepared, events: Interactions, parts: Any, split: Split) -> Prepared:
+def restamped(source: Dataset, events: Interactions, parts: Any, split: Split) -> Dataset:
     """The dataset with other events, under a fingerprint of its own."""
     print_of = fingerprint(events, source.catalogue, parts, split.protocol)
     card = source.card | {"fingerprint": print_of}

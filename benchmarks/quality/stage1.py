@@ -26,11 +26,11 @@ from torch import Tensor
 
 from interlingua.config import FitConfig, build
 from interlingua.contracts.aligner import Aligner
-from interlingua.contracts.batch import Tables
+from interlingua.contracts.batch import Embeddings
 from interlingua.data.interactions import Interactions
-from interlingua.data.prepare import FilterConfig, Prepared, SplitConfig, prepare
+from interlingua.data.prepare import Dataset, FilterConfig, SplitConfig, prepare
 from interlingua.data.queries import Queries
-from interlingua.data.split import Split, Targets
+from interlingua.data.split import GroundTruth, Split
 from interlingua.evaluate.protocol import validation_metrics
 from interlingua.progress import say
 from interlingua.registry import find
@@ -58,7 +58,7 @@ ALIGNERS: dict[str, tuple[str, dict[str, Any]]] = {
 class World:
     """One seed's data, held-out items and trained backbones."""
 
-    prepared: Prepared
+    prepared: Dataset
     held: np.ndarray
     whole: Any
     cold: Any
@@ -112,7 +112,9 @@ def make_world(data: str, seed: int, share: float, epochs: int) -> World:
     cold_train = split.train.only(~held[split.train.items])
     valid_rows = ~held[split.valid.items]
     owners = np.repeat(split.valid.users, np.diff(split.valid.offsets))
-    cold_split = replace(split, train=cold_train, valid=Targets.of(owners[valid_rows], split.valid.items[valid_rows]))
+    cold_split = replace(
+        split, train=cold_train, valid=GroundTruth.of(owners[valid_rows], split.valid.items[valid_rows])
+    )
     say(f"seed {seed}: {int(held.sum())} of {len(held)} items held out; training the backbone twice")
     queries, targets = cold_queries(split.train, held)
     whole, cold = train_backbone(split, seed, epochs), train_backbone(cold_split, seed, epochs)
@@ -154,22 +156,22 @@ def measure(
     started = time.perf_counter()
     aligner, tables = align(cls, config, world.whole, text, world.cold_train, seed)
     seconds = time.perf_counter() - started
-    out = agreement(tables.items, tables.text_items, world.held)
+    out = agreement(tables.items, tables.items_from_text, world.held)
     if getattr(text, "encoder", None) is not None:  # fine-tuned: start the second alignment from the same weights
         text = _fresh(text, world)
     aligner, tables = align(cls, config, world.cold, text, world.cold_train, seed)
     with torch.no_grad():
-        mapped = aligner.to_backbone(tables.text_items)
+        mapped = aligner.to_backbone(tables.items_from_text)
         query = torch.cat(
-            [world.cold.represent(world.queries.slice(a, a + 512)) for a in range(0, len(world.queries), 512)]
+            [world.cold.user_embeddings(world.queries.slice(a, a + 512)) for a in range(0, len(world.queries), 512)]
         )
-        items = world.cold.item_table().clone()
+        items = world.cold.item_embeddings().clone()
         items[torch.from_numpy(world.held)] = mapped[torch.from_numpy(world.held)]
         row = {"text": source, "method": label, "seed": seed, "seconds": round(seconds, 1), **out}
         rows = [row | retrieval(query @ items.T, world)]
         if name == "autoencoder":
             joint = tables.items.clone()
-            joint[torch.from_numpy(world.held)] = tables.text_items[torch.from_numpy(world.held)]
+            joint[torch.from_numpy(world.held)] = tables.items_from_text[torch.from_numpy(world.held)]
             rows.append(
                 {"text": source, "method": f"{label}; users as mean of latents", "seed": seed}
                 | retrieval(_mean_of_history(joint, world.queries) @ _unit(joint).T, world)
@@ -181,9 +183,9 @@ def _fresh(text: Any, world: World) -> Any:
     return type(text)(text.config, item_texts(world.prepared.catalogue, text.config))
 
 
-def align(cls: Any, config: Any, backbone: Any, text: Any, train: Interactions, seed: int) -> tuple[Any, Tables]:
+def align(cls: Any, config: Any, backbone: Any, text: Any, train: Interactions, seed: int) -> tuple[Any, Embeddings]:
     seed_all(derive_seed(seed, "align"))
-    aligner = cls(config, int(backbone.item_table().shape[1]), text.dim)
+    aligner = cls(config, int(backbone.item_embeddings().shape[1]), text.dim)
     joint = Joint(backbone, aligner, text, frozen_backbone=True)
     if hasattr(aligner, "solve"):
         aligner.solve(backbone, text, train)
@@ -191,7 +193,7 @@ def align(cls: Any, config: Any, backbone: Any, text: Any, train: Interactions, 
         batches = aligner.batches(backbone, train, config.fit)
         fit_best(joint, batches, config.fit, seed=seed, label="align", device="cpu")
     joint.eval()
-    return aligner, aligner.export(Tables(None, backbone.item_table().detach()), text)
+    return aligner, aligner.export(Embeddings(None, backbone.item_embeddings().detach()), text)
 
 
 def baseline(world: World, text: Any, source: str, seed: int) -> list[dict[str, Any]]:
@@ -199,10 +201,10 @@ def baseline(world: World, text: Any, source: str, seed: int) -> list[dict[str, 
     table = text.rows("items")
     centred = _unit(table - table.mean(0))
     query = torch.cat(
-        [world.cold.represent(world.queries.slice(a, a + 512)) for a in range(0, len(world.queries), 512)]
+        [world.cold.user_embeddings(world.queries.slice(a, a + 512)) for a in range(0, len(world.queries), 512)]
     )
     with torch.no_grad():
-        alone = query @ world.cold.item_table().T
+        alone = query @ world.cold.item_embeddings().T
     chance = torch.rand(alone.shape, generator=torch.Generator().manual_seed(seed))
     return [
         {"text": source, "method": "text kNN", "seed": seed}

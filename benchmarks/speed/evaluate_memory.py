@@ -13,9 +13,9 @@ import time
 import numpy as np
 import torch
 
-from interlingua.contracts.scorer import TableRanker
+from interlingua.contracts.scorer import TableScorer
 from interlingua.data.interactions import Interactions
-from interlingua.data.split import Split, Targets
+from interlingua.data.split import GroundTruth, Split
 from interlingua.evaluate.protocol import evaluate
 
 
@@ -35,14 +35,14 @@ def main() -> None:
     events = np.repeat(np.arange(options.users), 10)
     ids = np.arange(options.users).astype(str), np.arange(options.items).astype(str)
     train = Interactions.of(*ids, events, rng.integers(0, options.items, len(events)))
-    empty = Targets.of(np.zeros(0, np.int64), np.zeros(0, np.int64))
-    test = Targets.of(np.arange(options.users), rng.integers(0, options.items, options.users))
+    empty = GroundTruth.of(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    test = GroundTruth.of(np.arange(options.users), rng.integers(0, options.items, options.users))
     users = torch.from_numpy(rng.normal(size=(options.users, options.dim)).astype(np.float32))
     items = torch.from_numpy(rng.normal(size=(options.items, options.dim)).astype(np.float32))
-    ranker = TableRanker(items, lambda queries: users[torch.from_numpy(np.asarray(queries.users))])
+    scorer = TableScorer(items, lambda queries: users[torch.from_numpy(np.asarray(queries.users))])
     before, started, cpu = peak_mib(), time.perf_counter(), time.process_time()
     split = Split(train, empty, test, "leave-one-out")
-    report = evaluate(ranker, split, protocol=options.protocol, max_users=options.max_users)
+    report = evaluate(scorer, split, protocol=options.protocol, max_users=options.max_users)
     result = {
         "protocol": report.protocol,
         "users": options.users,

@@ -178,7 +178,7 @@ class Plain:
         embeds, mask = self.embeds(rows)
         out = self.lm.model.generate(
             inputs_embeds=embeds, attention_mask=mask, do_sample=False, num_beams=1, repetition_penalty=1.5,
-            max_new_tokens=max_length, pad_token_id=self.lm.pad_id,
+            max_new_tokens=max_length, pad_token_id=self.lm.pad_token_id,
         )  # fmt: skip
         self.generated.append(int(out.shape[1]))
         return self.tokenizer.batch_decode(out, skip_special_tokens=True)

@@ -36,7 +36,7 @@ from interlingua.config import FitConfig
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.batch import Batch
 from interlingua.data.interactions import Interactions
-from interlingua.data.split import Split, Targets
+from interlingua.data.split import GroundTruth, Split
 from interlingua.evaluate.protocol import validation_metrics
 from interlingua.runs import recipe as recipes
 from interlingua.training.joint import Joint
@@ -266,7 +266,7 @@ def evaluation(train: Interactions) -> dict[str, Any]:
     rng = np.random.default_rng(1)
     who = np.sort(rng.permutation(train.num_users)[:9857])
     offsets = np.arange(len(who) + 1) * 4
-    held = Targets(who, rng.integers(0, train.num_items, 4 * len(who)).astype(np.int32), offsets)
+    held = GroundTruth(who, rng.integers(0, train.num_items, 4 * len(who)).astype(np.int32), offsets)
     backbone = ours(train).backbone.eval()
     split = Split(train, held, held, "benchmark", valid_in_test_history=False)
     validation_metrics(backbone, split)

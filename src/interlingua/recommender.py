@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import polars as pl
 
-from interlingua.contracts.scorer import Ranker
+from interlingua.contracts.scorer import Scorer
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError, DataError, shown, unknown
 from interlingua.evaluate.ranking import block_size
-from interlingua.retrieval.cascade import Cascade, Shortlist, diversified
+from interlingua.retrieval.cascade import Candidates, RetrieveThenRerank, diversified
 from interlingua.runs.answers import Asked, Histories, Recommendation, SimilarItem, SimilarUser, Support
 from interlingua.runs.opening import open_session
-from interlingua.runs.scorers import cascade_of, retriever_of
+from interlingua.runs.scorers import rerank_of, retriever_of
 from interlingua.runs.session import Session
 from interlingua.runtime import cancel
 
@@ -127,7 +127,7 @@ class Recommender:
             if row >= 0
         ]
 
-    def _listed(self, queries: Queries, asked: Asked) -> tuple[Shortlist, str]:
+    def _listed(self, queries: Queries, asked: Asked) -> tuple[Candidates, str]:
         """The lists of some queries, and the name of the stage that decided."""
         k, hidden = asked.k, np.array([self.item_row(i) for i in asked.exclude], np.int64)
         use_reader = asked.rerank and self.has_reader
@@ -194,16 +194,16 @@ class Recommender:
         return [(int(other), float(values[other])) for other in nearest(values, row, k)]
 
     @cached_property
-    def _retriever(self) -> tuple[str, Ranker]:
+    def _retriever(self) -> tuple[str, Scorer]:
         return retriever_of(self.session)
 
     @cached_property
-    def _by_retriever(self) -> Cascade:
-        return cascade_of(self.session, None, self._retriever[1])
+    def _by_retriever(self) -> RetrieveThenRerank:
+        return rerank_of(self.session, None, self._retriever[1])
 
     @cached_property
-    def _by_reader(self) -> Cascade:
-        return cascade_of(self.session, self.session.reader)
+    def _by_reader(self) -> RetrieveThenRerank:
+        return rerank_of(self.session, self.session.ranker)
 
     def _stage(self, kind: str) -> str:
         """Name of what answered; a backbone trained along with texts stands in the align stage's card."""
@@ -262,8 +262,8 @@ class Recommender:
             catalogue = self.session.data.catalogue
             categories, middle = catalogue.items["categories"].to_list(), self.session.data.interactions.middle_rating
             known = Catalogue(self.titles, catalogue.domain, categories, middle)
-            ranker = self.session.reader if rerank and self.has_reader else self._retriever[1]
-            made = explain_items(ranker, lambda: self.language_model, query, new, known)
+            scorer = self.session.ranker if rerank and self.has_reader else self._retriever[1]
+            made = explain_items(scorer, lambda: self.language_model, query, new, known)
             found |= dict(zip(new, made, strict=True))
             if not cancel.pressed():  # what was made in a hurry is made better next time
                 while self._explained and len(self._explained) + len(made) > MOST_EXPLAINED:
@@ -303,17 +303,17 @@ class Recommender:
 
     @cached_property
     def language_model(self) -> Any:
-        """The language model that says reasons: the reader's, whole (a reader may score with its first layers only)."""
+        """The language model that says reasons: the ranker's, whole (a ranker may score with its first layers only)."""
         from interlingua.lm.encoder import EncoderModel
         from interlingua.lm.load import load
 
-        config = self.session.recipe.llm.config if self.session.recipe.llm is not None else None
+        config = self.session.recipe.ranker.config if self.session.recipe.ranker is not None else None
         # an encoder writes nothing
-        if config is None or isinstance(getattr(self.session.reader, "lm", None), EncoderModel):
+        if config is None or isinstance(getattr(self.session.ranker, "lm", None), EncoderModel):
             return load(DEFAULT_MODEL)
         whole = config.num_layers is None and config.lm_weights == "pretrained"
         return (
-            self.session.reader.lm
+            self.session.ranker.lm
             if whole
             else load(config.model, precision=config.precision, revision=config.revision)
         )

@@ -14,7 +14,7 @@ from interlingua.align.autoencoder import (
 )
 from interlingua.config import FitConfig
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import PAD
 from interlingua.errors import ConfigError
@@ -31,16 +31,16 @@ class Fixed(Backbone):
         super().__init__(None, train)
         self.users, self.items = torch.nn.Parameter(users), torch.nn.Parameter(items)
 
-    def ego(self) -> Tables:
-        return Tables(self.users, self.items)
+    def input_embeddings(self) -> Embeddings:
+        return Embeddings(self.users, self.items)
 
-    def encode(self, ego: Tables, batch: Batch) -> Encoded:
-        return Encoded(ego, ego.users[batch.users])
+    def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
+        return Encoded(inputs, inputs.users[batch.users])
 
     def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
         return {"own": (encoded.query * encoded.tables.items[batch.positives]).sum()}
 
-    def item_table(self) -> Tensor:
+    def item_embeddings(self) -> Tensor:
         return self.items
 
 
@@ -124,7 +124,7 @@ def test_without_any_loss_or_text():
     with pytest.raises(ConfigError, match=r"needs a \[text\] section"):
         Joint(backbone, aligner)(BATCH)
     with pytest.raises(ConfigError, match=r"needs a \[text\] section"):
-        aligner.export(Tables(None, backbone.items), None)
+        aligner.export(Embeddings(None, backbone.items), None)
 
 
 def test_frozen_backbone_and_text_stay_bitwise_while_all_else_learns():
@@ -190,12 +190,12 @@ def test_train_layers_freezes_what_lies_below(encoder_folder):
 
 def test_export_shapes_and_values():
     backbone, aligner, text = made()
-    tables = aligner.export(Tables(None, backbone.items.detach()), text)
+    tables = aligner.export(Embeddings(None, backbone.items.detach()), text)
     assert tables.users is None
-    assert tables.items.shape == tables.text_items.shape == (6, 3)
+    assert tables.items.shape == tables.items_from_text.shape == (6, 3)
     assert ((tables.items > 0) & (tables.items < 1)).all()
-    assert torch.equal(tables.text_items, aligner.text_latent(text.items))
-    assert aligner.to_backbone(tables.text_items).shape == (6, 4)
+    assert torch.equal(tables.items_from_text, aligner.text_latent(text.items))
+    assert aligner.to_backbone(tables.items_from_text).shape == (6, 4)
 
 
 def test_targets_per_position_use_the_last():
@@ -281,8 +281,8 @@ def test_learns_the_planted_world(activation):
         backbone, text = Fixed(users, items, train), FrozenRows(rows)
         joint = Joint(backbone, aligner, text, frozen_backbone=True)
         log = fit_best(joint, aligner.batches(backbone, train, fit), fit, seed=0, device="cpu")
-        tables = aligner.export(Tables(None, items), text)
-        reached.append(percentile(tables.items, tables.text_items, held))
+        tables = aligner.export(Embeddings(None, items), text)
+        reached.append(percentile(tables.items, tables.items_from_text, held))
         match.append(log.epochs[-1]["losses"]["match"])
     assert reached[0] > 0.8
     assert reached[1] < 0.65

@@ -7,7 +7,7 @@ import torch
 from interlingua.align.none import BackboneAlone
 from interlingua.align.ridge import GRID, Ridge, RidgeConfig, ridge
 from interlingua.contracts.aligner import Aligner
-from interlingua.contracts.batch import Tables
+from interlingua.contracts.batch import Embeddings
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError, DataError
 from interlingua.vectors.frozen import FrozenRows
@@ -66,7 +66,7 @@ class Vectors:
     def __init__(self, items):
         self.items = items
 
-    def item_table(self):
+    def item_embeddings(self):
         return self.items
 
     def learned_items(self, train):
@@ -97,13 +97,13 @@ def test_export_and_reload():
     text, items = FrozenRows(z.astype(np.float32)), torch.tensor(e).float()
     aligner = Ridge(RidgeConfig(norm="match"), 3, 5)
     aligner.solve(Vectors(items), text, world([3] * 40))
-    tables = aligner.export(Tables(None, items), text)
+    tables = aligner.export(Embeddings(None, items), text)
     assert torch.equal(tables.items, items)
-    assert (tables.text_items - items).square().mean() < items.var(0).mean() / 2
-    assert tables.text_items.norm(dim=1).mean() == pytest.approx(items.norm(dim=1).mean().item(), rel=1e-4)
+    assert (tables.items_from_text - items).square().mean() < items.var(0).mean() / 2
+    assert tables.items_from_text.norm(dim=1).mean() == pytest.approx(items.norm(dim=1).mean().item(), rel=1e-4)
     again = Ridge(RidgeConfig(norm="match"), 3, 5)
     again.load_state_dict(aligner.state_dict())
-    assert torch.equal(again.export(Tables(None, items), text).text_items, tables.text_items)
+    assert torch.equal(again.export(Embeddings(None, items), text).items_from_text, tables.items_from_text)
 
 
 def test_count_weighting_follows_popular_items():
@@ -124,7 +124,7 @@ def test_needs_text_and_two_items():
 
 def test_none_changes_nothing_and_refuses_to_train():
     aligner = BackboneAlone(Aligner.Config(), 3, 5)
-    tables = Tables(None, torch.randn(4, 3))
+    tables = Embeddings(None, torch.randn(4, 3))
     assert aligner.export(tables, None) is tables
     backbone = torch.nn.Linear(2, 2)
     with pytest.raises(ConfigError, match="trains nothing"):

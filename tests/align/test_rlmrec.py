@@ -16,7 +16,7 @@ from interlingua.align.masked import Masked, MaskedConfig
 from interlingua.align.replace import Replace, ReplaceConfig
 from interlingua.backbones.lightgcn import LightGcn, LightGcnConfig
 from interlingua.contracts.aligner import Aligner
-from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError
 from interlingua.training.deploy import deploy, deployed
@@ -54,7 +54,7 @@ def rows_loss(a: torch.Tensor, p: torch.Tensor, c: torch.Tensor, temperature: fl
 
 
 def aligned(aligner: Aligner, backbone: LightGcn, text: FrozenRows | None, batch: Batch) -> tuple[Encoded, Any]:
-    return aligner(backbone.encode, backbone.ego(), text, batch)
+    return aligner(backbone.encode, backbone.input_embeddings(), text, batch)
 
 
 @pytest.mark.parametrize("candidates", ["all", "batch"])
@@ -130,10 +130,10 @@ def test_masked_with_drawn_anchors_is_told_from_all_masked_texts(
 
 def test_contrastive_exports_texts_in_the_backbones_space(backbone: LightGcn, text: FrozenRows) -> None:
     aligner = Contrastive(ContrastiveConfig(), WIDTH, TEXT)
-    items = backbone.eval().item_table().detach()
-    tables = aligner.export(Tables(None, items), text)
-    assert tables.text_items is not None
-    lengths = tables.text_items.norm(dim=1)
+    items = backbone.eval().item_embeddings().detach()
+    tables = aligner.export(Embeddings(None, items), text)
+    assert tables.items_from_text is not None
+    lengths = tables.items_from_text.norm(dim=1)
     assert torch.allclose(lengths, items.norm(dim=1).median().expand(ITEMS), atol=1e-5)
 
 
@@ -143,9 +143,9 @@ def test_masked_rebuilds_the_texts_of_masked_nodes(backbone: LightGcn, text: Fro
     encoded, losses = aligned(aligner, backbone, text, batch)
     torch.manual_seed(3)
     chosen = torch.randperm(USERS + ITEMS)[:6]
-    ego = torch.cat([backbone.users, backbone.items]).clone()
-    ego[chosen] = 0.0  # the token starts at zero
-    slow = backbone.smooth(Tables(ego[:USERS], ego[USERS:]))
+    inputs = torch.cat([backbone.users, backbone.items]).clone()
+    inputs[chosen] = 0.0  # the token starts at zero
+    slow = backbone.smooth(Embeddings(inputs[:USERS], inputs[USERS:]))
     assert torch.allclose(encoded.tables.items, slow.items, atol=1e-6)
     rebuilt = aligner.map(torch.cat([slow.users, slow.items])[chosen])  # type: ignore[list-item]
     texts = torch.cat([text.rows("users"), text.rows("items")])[chosen]
@@ -183,12 +183,12 @@ def test_replace_scores_by_texts_alone(backbone: LightGcn, text: FrozenRows, bat
     sum(joint(batch).values()).backward()  # type: ignore[union-attr]
     assert backbone.items.grad is None
     assert aligner.map.weight.grad is not None
-    mapped = backbone.smooth(Tables(aligner.map(text.rows("users")), aligner.map(text.rows("items"))))
+    mapped = backbone.smooth(Embeddings(aligner.map(text.rows("users")), aligner.map(text.rows("items"))))
     with deployed(joint.eval()) as alone:
-        assert torch.allclose(alone.item_table(), mapped.items, atol=1e-6)
+        assert torch.allclose(alone.item_embeddings(), mapped.items, atol=1e-6)
     assert not backbone.items.requires_grad
     deploy(joint)
-    assert torch.allclose(backbone.item_table(), mapped.items, atol=1e-6)
+    assert torch.allclose(backbone.item_embeddings(), mapped.items, atol=1e-6)
     assert backbone.items.requires_grad, "what was deployed is stored like any trained weight"
 
 

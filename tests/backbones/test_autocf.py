@@ -6,7 +6,7 @@ import torch
 
 from interlingua.backbones.autocf import AutoCf, AutoCfConfig, agreement, draw_seeds, hide, mask
 from interlingua.config import FitConfig, build
-from interlingua.contracts.batch import Batch, Tables
+from interlingua.contracts.batch import Batch, Embeddings
 from interlingua.errors import ConfigError
 from interlingua.nn.graph import bipartite
 
@@ -132,7 +132,7 @@ def _batch():
 
 def test_losses_and_gradients_equal_the_plain_formulas(model, batch):
     model.train()
-    encoded = model.encode(model.ego(), batch)
+    encoded = model.encode(model.input_embeddings(), batch)
     got = model.losses(encoded, batch)
     masked = model._masked
     dense = torch.zeros(model.graph.num_nodes, model.graph.num_nodes)
@@ -168,7 +168,7 @@ def test_losses_and_gradients_equal_the_plain_formulas(model, batch):
 
 def test_some_anchors_estimate_the_contrast_of_all(model, batch, random_world):
     some = AutoCf(model.config.model_copy(update={"contrast_anchors": 3}), random_world(events=120))
-    encoded = model.train().encode(model.ego(), batch)
+    encoded = model.train().encode(model.input_embeddings(), batch)
     wanted = model.losses(encoded, batch)["contrast"].item()
     drawn = [some.losses(encoded, batch)["contrast"].item() for _ in range(400)]
     assert len(set(drawn)) > 1
@@ -179,7 +179,7 @@ def test_a_mask_lasts_for_as_many_steps_as_told(model, random_world):
     model.train()
     masks, drew = [], []
     for batch in model.batches(random_world(events=300), FIT)(0, np.random.default_rng(0)):
-        drew.append("infomax" in model.losses(model.encode(model.ego(), batch), batch))
+        drew.append("infomax" in model.losses(model.encode(model.input_embeddings(), batch), batch))
         masks.append(model._masked)
     assert drew == [step % 3 == 0 for step in range(8)]
     assert len({id(made) for made in masks}) == 3
@@ -191,17 +191,17 @@ def test_every_epoch_begins_with_its_own_mask(model, random_world):
     """A run that is continued after an epoch must not need the mask of the epoch before."""
     make = model.train().batches(random_world(events=300), FIT)
     for batch in make(0, np.random.default_rng(0)):
-        model.encode(model.ego(), batch)
+        model.encode(model.input_embeddings(), batch)
     last = model._masked
     batch = next(iter(make(1, np.random.default_rng(1))))
-    model.encode(model.ego(), batch)
+    model.encode(model.input_embeddings(), batch)
     assert model._masked is not last
 
 
 def test_recommending_sees_the_whole_graph(model, batch):
     model.train()
-    hidden = model.encode(model.ego(), batch)
-    whole = model.eval().encode(model.ego(), batch)
+    hidden = model.encode(model.input_embeddings(), batch)
+    whole = model.eval().encode(model.input_embeddings(), batch)
     assert not torch.allclose(hidden.query, whole.query)
     assert torch.allclose(model.final().users[batch.users], whole.query)
     assert "infomax" not in model.losses(whole, batch)
@@ -209,12 +209,12 @@ def test_recommending_sees_the_whole_graph(model, batch):
 
 def test_only_the_given_vectors_are_read(model, batch):
     """An aligner may pass changed input vectors: no gradient may reach the tables behind its back."""
-    ego = Tables(torch.randn(40, 8, requires_grad=True), torch.randn(30, 8, requires_grad=True))
+    inputs = Embeddings(torch.randn(40, 8, requires_grad=True), torch.randn(30, 8, requires_grad=True))
     model.train()
-    sum(model.losses(model.encode(ego, batch), batch).values()).backward()
+    sum(model.losses(model.encode(inputs, batch), batch).values()).backward()
     assert model.users.grad is None
     assert model.items.grad is None
-    assert ego.users.grad.any()
+    assert inputs.users.grad.any()
 
 
 def test_heads_must_divide_the_width():

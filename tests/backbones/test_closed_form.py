@@ -8,7 +8,7 @@ from safetensors.torch import load, save
 from interlingua.backbones.ease import Ease, EaseConfig
 from interlingua.backbones.itemknn import ItemKnn, ItemKnnConfig
 from interlingua.backbones.pop import Pop, PopConfig
-from interlingua.contracts.scorer import Ranker
+from interlingua.contracts.scorer import Scorer
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import Queries
 from interlingua.errors import DataError
@@ -127,7 +127,7 @@ def test_ease_refuses_a_catalogue_too_large_for_a_dense_inverse():
 def test_ranker_contract(name, random_world):
     train = random_world()
     model = solved(name, train)
-    assert isinstance(model, Ranker)
+    assert isinstance(model, Scorer)
     queries = Queries.of([[3, 0, 3], [], [5]])  # unknown users, a repeat, an empty history
     full = model.score(queries)
     assert full.dtype == np.float32

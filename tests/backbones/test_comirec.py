@@ -89,7 +89,7 @@ def test_a_score_is_that_of_the_best_interest(kind, random_world):
     interests = model.interests(model.items, torch.from_numpy(queries.padded(6)))
     expected = torch.stack([(model.items @ user.T).amax(1) for user in interests]).detach().numpy()
     np.testing.assert_allclose(model.score(queries), expected, rtol=1e-5, atol=1e-6)
-    chosen = model.represent(queries)
+    chosen = model.user_embeddings(queries)
     last = model.items[torch.tensor([4, 7, 6])]
     best = (interests * last[:, None]).sum(-1).amax(1)
     torch.testing.assert_close((chosen * last).sum(-1), best)
@@ -100,7 +100,7 @@ def test_loss_is_the_softmax_of_the_chosen_interest(kind, random_world):
     model = model_of(random_world(), loss="sampled-ce", **kind)
     histories = torch.tensor([[PAD, 3, 1], [5, 0, 2]])
     batch = Batch(torch.arange(2), torch.tensor([4, 8]), torch.tensor([[7, 8], [9, 10]]), histories)
-    encoded = model.encode(model.ego(), batch)
+    encoded = model.encode(model.input_embeddings(), batch)
     value = model.losses(encoded, batch)["sampled_ce"]
     rows = []
     for row, target, others in (
@@ -114,7 +114,7 @@ def test_loss_is_the_softmax_of_the_chosen_interest(kind, random_world):
         rows.append(functional.cross_entropy((logits + shift)[None], torch.tensor([0])))
     torch.testing.assert_close(value, torch.stack(rows).mean())
     full = model_of(random_world(), loss="ce", **kind)
-    encoded = full.encode(full.ego(), batch)
+    encoded = full.encode(full.input_embeddings(), batch)
     expected = functional.cross_entropy(encoded.query @ full.items.T, batch.positives)
     torch.testing.assert_close(full.losses(encoded, batch)["ce"], expected)
 
@@ -139,7 +139,7 @@ def test_users_with_two_tastes_get_both(kind, loss, block_world):
 def test_wrong_batches_are_named(random_world):
     model = model_of(random_world())
     with pytest.raises(ConfigError, match="histories"):
-        model.encode(model.ego(), Batch(torch.arange(1), torch.tensor([4])))
+        model.encode(model.input_embeddings(), Batch(torch.arange(1), torch.tensor([4])))
     batch = Batch(torch.arange(1), torch.tensor([4]), None, torch.tensor([[1]]))
     with pytest.raises(ConfigError, match="negatives"):
-        model.losses(model.encode(model.ego(), batch), batch)
+        model.losses(model.encode(model.input_embeddings(), batch), batch)

@@ -5,11 +5,11 @@ import torch
 from torch.nn import functional
 
 from interlingua.backbones.dccf import Dccf, DccfConfig, adaptive
-from interlingua.contracts.batch import Batch, Tables
+from interlingua.contracts.batch import Batch, Embeddings
 from interlingua.nn.graph import bipartite
 
 
-def dense_layers(model, ego):
+def dense_layers(model, inputs):
     """(final vectors, per layer the four parts) with N x N tables."""
     graph = model.graph
     pattern = torch.zeros(graph.num_nodes, graph.num_nodes)
@@ -23,7 +23,7 @@ def dense_layers(model, ego):
         mass = alike.sum(1, keepdim=True)
         return alike @ nodes / torch.where(mass > 0, mass, 1.0)
 
-    layer = total = torch.cat([ego.users, ego.items])
+    layer = total = torch.cat([inputs.users, inputs.items])
     parts = []
     for _ in range(model.config.num_layers):
         gnn = normal @ layer
@@ -38,10 +38,10 @@ def dense_layers(model, ego):
     return total, parts
 
 
-def dense_losses(model, ego, batch):
+def dense_losses(model, inputs, batch):
     """Every loss, from the dense layers and plain sums over distinct rows."""
     config = model.config
-    total, parts = dense_layers(model, ego)
+    total, parts = dense_layers(model, inputs)
     users, items = total[: model.num_users], total[model.num_users :]
     difference = (users[batch.users] * (items[batch.positives] - items[batch.negatives])).sum(1)
     distinct = {"users": batch.users.unique(), "items": batch.positives.unique() + model.num_users}
@@ -54,7 +54,9 @@ def dense_losses(model, ego, batch):
                 divisor = len(distinct["users"] if config.item_mean == "users" else rows)
                 contrast = contrast - (table.diagonal() / table.sum(1)).log().sum() / divisor
     squares = (
-        ego.users[batch.users].square() + ego.items[batch.positives].square() + ego.items[batch.negatives].square()
+        inputs.users[batch.users].square()
+        + inputs.items[batch.positives].square()
+        + inputs.items[batch.negatives].square()
     )
     return {
         "bpr": functional.softplus(-difference).mean(),
@@ -75,8 +77,8 @@ def test_losses_and_gradients_equal_the_dense_formulas(random_world, batch, item
     torch.manual_seed(0)
     options = {"embedding_dim": 6, "num_intents": 5, "temperature": 0.3, "item_mean": item_mean}
     model = Dccf(DccfConfig(**options), random_world(events=90)).train()
-    got = model.losses(model.encode(model.ego(), batch), batch)
-    wanted = dense_losses(model, model.ego(), batch)
+    got = model.losses(model.encode(model.input_embeddings(), batch), batch)
+    wanted = dense_losses(model, model.input_embeddings(), batch)
     assert set(got) == set(wanted)
     for name, value in got.items():
         assert value.item() == pytest.approx(wanted[name].item(), rel=2e-5), name
@@ -95,8 +97,8 @@ def test_some_anchors_estimate_the_contrast_of_all(random_world, batch):
     whole = Dccf(DccfConfig(**options), world).train()
     some = Dccf(DccfConfig(**options, contrast_anchors=3), world).train()
     some.load_state_dict(whole.state_dict())
-    wanted = whole.losses(whole.encode(whole.ego(), batch), batch)["contrast"].item()
-    encoded = some.encode(some.ego(), batch)
+    wanted = whole.losses(whole.encode(whole.input_embeddings(), batch), batch)["contrast"].item()
+    encoded = some.encode(some.input_embeddings(), batch)
     drawn = [some.losses(encoded, batch)["contrast"].item() for _ in range(400)]
     assert len(set(drawn)) > 1
     assert sum(drawn) / 400 == pytest.approx(wanted, rel=0.01)
@@ -104,7 +106,7 @@ def test_some_anchors_estimate_the_contrast_of_all(random_world, batch):
 
 def test_what_it_recommends_with_is_what_it_trains(random_world, batch):
     model = Dccf(DccfConfig(embedding_dim=6, num_intents=5), random_world())
-    trained = model.train().encode(model.ego(), batch)
+    trained = model.train().encode(model.input_embeddings(), batch)
     final = model.eval().final()
     assert torch.allclose(final.users[batch.users], trained.query, atol=1e-6)
     assert torch.allclose(final.items, trained.tables.items, atol=1e-6)
@@ -125,9 +127,9 @@ def test_edges_weigh_by_likeness_and_sum_to_one():
 def test_only_the_given_vectors_are_read(random_world, batch):
     """An aligner may pass changed input vectors: no gradient may reach the tables behind its back."""
     model = Dccf(DccfConfig(embedding_dim=6, num_intents=5), random_world()).train()
-    ego = Tables(torch.randn(40, 6, requires_grad=True), torch.randn(30, 6, requires_grad=True))
-    sum(model.losses(model.encode(ego, batch), batch).values()).backward()
+    inputs = Embeddings(torch.randn(40, 6, requires_grad=True), torch.randn(30, 6, requires_grad=True))
+    sum(model.losses(model.encode(inputs, batch), batch).values()).backward()
     assert model.users.grad is None
     assert model.items.grad is None
-    assert ego.users.grad.any()
+    assert inputs.users.grad.any()
     assert model.user_intents.grad.any()

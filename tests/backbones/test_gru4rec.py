@@ -64,13 +64,13 @@ def test_states_follow_the_gru_step_by_step_and_padding_changes_nothing(layers):
         states, lengths = model.states(model.items, padded)
         assert lengths.tolist() == [3, width]
         torch.testing.assert_close(states[0, :3], torch.stack(expected))
-    torch.testing.assert_close(model.represent(Queries.of([[3, 1, 4]]))[0], expected[-1])
+    torch.testing.assert_close(model.user_embeddings(Queries.of([[3, 1, 4]]))[0], expected[-1])
 
 
 def test_only_the_last_events_count():
     model = model_of(cycles())
     long, short = Queries.of([list(range(12))]), Queries.of([list(range(4, 12))])
-    torch.testing.assert_close(model.represent(long), model.represent(short))
+    torch.testing.assert_close(model.user_embeddings(long), model.user_embeddings(short))
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -80,14 +80,14 @@ def test_all_position_loss_is_that_of_its_positions(loss):
     positives = torch.tensor([[PAD, 1, 8], [0, 2, 7]])
     negatives = torch.where(positives[..., None] == PAD, PAD, torch.randint(0, 12, (2, 3, 2)))
     batch = Batch(torch.arange(2), positives, negatives, histories)
-    (value,) = model.losses(model.encode(model.ego(), batch), batch).values()
+    (value,) = model.losses(model.encode(model.input_embeddings(), batch), batch).values()
     rows = []
     for prefix, goal, others in (
         ([3], 1, negatives[0, 1]), ([3, 1], 8, negatives[0, 2]),
         ([5], 0, negatives[1, 0]), ([5, 0], 2, negatives[1, 1]), ([5, 0, 2], 7, negatives[1, 2]),
     ):  # fmt: skip
         one = Batch(torch.arange(1), torch.tensor([goal]), others[None], torch.tensor([prefix]))
-        (part,) = model.losses(model.encode(model.ego(), one), one).values()
+        (part,) = model.losses(model.encode(model.input_embeddings(), one), one).values()
         rows.append(part)
     torch.testing.assert_close(value, torch.stack(rows).mean(), rtol=1e-4, atol=1e-5)
 
@@ -111,13 +111,15 @@ def test_learns_the_order(loss):
 def test_encode_reads_its_inputs_and_wrong_batches_are_named():
     model = model_of(cycles(), loss="bpr-max")
     batch = Batch(torch.arange(1), torch.tensor([4]), None, torch.tensor([[1, 2]]))
-    changed = type(model.ego())(None, model.items + 1.0)
-    assert not torch.allclose(model.encode(changed, batch).query, model.encode(model.ego(), batch).query)
+    changed = type(model.input_embeddings())(None, model.items + 1.0)
+    assert not torch.allclose(model.encode(changed, batch).query, model.encode(model.input_embeddings(), batch).query)
     torch.testing.assert_close(
-        functional.cosine_similarity(model.encode(model.ego(), batch).query, model.represent(Queries.of([[1, 2]]))),
+        functional.cosine_similarity(
+            model.encode(model.input_embeddings(), batch).query, model.user_embeddings(Queries.of([[1, 2]]))
+        ),
         torch.ones(1),
     )
     with pytest.raises(ConfigError, match="negatives"):
-        model.losses(model.encode(model.ego(), batch), batch)
+        model.losses(model.encode(model.input_embeddings(), batch), batch)
     with pytest.raises(ConfigError, match="histories"):
-        model.encode(model.ego(), Batch(torch.arange(1), torch.tensor([4])))
+        model.encode(model.input_embeddings(), Batch(torch.arange(1), torch.tensor([4])))

@@ -66,7 +66,7 @@ def test_loss_by_hand(block_world):
         model.items[2] = torch.tensor([1.0, 1.0])
         model.bias[1], model.bias[2] = 0.25, 0.75
     batch = Batch(torch.tensor([3]), torch.tensor([1]), torch.tensor([2]))
-    value = model.losses(model.encode(model.ego(), batch), batch)["bpr"]
+    value = model.losses(model.encode(model.input_embeddings(), batch), batch)["bpr"]
     assert value.item() == pytest.approx(np.log1p(np.exp(-(4.25 - 3.75))), rel=1e-5)
 
 

@@ -72,7 +72,7 @@ def test_score_by_hand(block_world):
 def test_every_pair_counts_once_in_the_loss(parts, random_world):
     model = model_of(random_world(), parts=parts)
     batch = Batch(torch.tensor([3, 5]), torch.tensor([1, 2]), torch.tensor([[4, 6, 7], [8, 9, 10]]))
-    value = model.losses(model.encode(model.ego(), batch), batch)["bce"]
+    value = model.losses(model.encode(model.input_embeddings(), batch), batch)["bce"]
     terms = []
     for user, good, bad in ((3, 1, [4, 6, 7]), (5, 2, [8, 9, 10])):
         terms.append(-functional.logsigmoid(written_out(model, user, good)))
@@ -83,9 +83,9 @@ def test_every_pair_counts_once_in_the_loss(parts, random_world):
 def test_encode_reads_the_inputs_it_is_given(random_world):
     model = model_of(random_world())
     batch = Batch(torch.tensor([3]), torch.tensor([1]), torch.tensor([2]))
-    ego = model.ego()
-    changed = type(ego)(ego.users, ego.items + 1.0)
-    before = model.losses(model.encode(ego, batch), batch)["bce"]
+    inputs = model.input_embeddings()
+    changed = type(inputs)(inputs.users, inputs.items + 1.0)
+    before = model.losses(model.encode(inputs, batch), batch)["bce"]
     assert model.losses(model.encode(changed, batch), batch)["bce"] != before
 
 

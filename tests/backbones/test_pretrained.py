@@ -61,7 +61,7 @@ def write(folder, kind):
 )
 def test_rows_are_joined_by_id(world, tmp_path, kind):
     model = solved(world, **write(tmp_path, kind))
-    assert model.item_table().tolist() == V.tolist()
+    assert model.item_embeddings().tolist() == V.tolist()
     assert model.score(Queries.of([[0, 2]])).tolist() == [(V @ V[[0, 2]].mean(0)).tolist()]
 
 
@@ -71,12 +71,12 @@ def test_rows_of_users_are_joined_by_id_too(world, tmp_path):
     np.save(tmp_path / "u.npy", rows[order])
     (tmp_path / "u.json").write_text(json.dumps([str(world.user_ids[n]) for n in order]))
     model = solved(world, items=tmp_path / "v.npy", users=tmp_path / "u.npy", user_ids=tmp_path / "u.json")
-    assert model.represent(world.queries(np.arange(6))).tolist() == rows.tolist()
+    assert model.user_embeddings(world.queries(np.arange(6))).tolist() == rows.tolist()
 
 
 def test_without_ids_the_dataset_order_is_assumed_and_counted(world, tmp_path):
     np.save(tmp_path / "v.npy", V)
-    assert solved(world, items=tmp_path / "v.npy").item_table().tolist() == V.tolist()
+    assert solved(world, items=tmp_path / "v.npy").item_embeddings().tolist() == V.tolist()
     np.save(tmp_path / "v.npy", V[:4])
     with pytest.raises(DataError, match=r"4 rows but the dataset has 5 items.*item_ids"):
         solved(world, items=tmp_path / "v.npy")
@@ -88,7 +88,7 @@ def test_items_without_a_vector_are_zero_and_do_not_dilute_the_mean(world, tmp_p
     )
     model = solved(world, items=tmp_path / "v.parquet")
     assert model.known_items.tolist() == [True, False, False, True, False]
-    assert model.represent(Queries.of([[0, 1, 3], [1], []])).tolist() == [[2.0, 1.0], [0.0, 0.0], [0.0, 0.0]]
+    assert model.user_embeddings(Queries.of([[0, 1, 3], [1], []])).tolist() == [[2.0, 1.0], [0.0, 0.0], [0.0, 0.0]]
 
 
 def test_which_columns_of_a_table_are_the_vectors(world, tmp_path):
@@ -98,9 +98,9 @@ def test_which_columns_of_a_table_are_the_vectors(world, tmp_path):
     with pytest.raises(DataError, match=r"2 columns of lists \(a, b\).*rename the one with the vectors to 'vector'"):
         solved(world, items=path)
     frame.rename({"b": "vector"}).write_parquet(path)
-    assert solved(world, items=path).item_table()[[0, 3]].tolist() == [[3.0], [4.0]]
+    assert solved(world, items=path).item_embeddings()[[0, 3]].tolist() == [[3.0], [4.0]]
     frame.drop("a", "b").write_parquet(path)  # integers under the name of an id are no dimension
-    assert solved(world, items=path).item_table()[[0, 3]].tolist() == [[1.0], [2.0]]
+    assert solved(world, items=path).item_embeddings()[[0, 3]].tolist() == [[1.0], [2.0]]
     frame.drop("id", "item_id").write_parquet(path)
     with pytest.raises(DataError, match=r"no column of ids \(item_id, .*its columns: n, a, b"):
         solved(world, items=path)
@@ -111,12 +111,12 @@ def test_known_users_keep_their_vector_and_others_get_the_mean(world, tmp_path):
     pl.DataFrame({"user_id": ["u2", "u4"], "x": [7.0, 5.0], "y": [0.0, 1.0]}).write_parquet(tmp_path / "u.parquet")
     model = solved(world, items=tmp_path / "v.npy", users=tmp_path / "u.parquet")
     queries = Queries.of([[0], [0], [0]], np.array([2, 3, -1]))
-    assert model.represent(queries).tolist() == [[7.0, 0.0], V[0].tolist(), V[0].tolist()]
+    assert model.user_embeddings(queries).tolist() == [[7.0, 0.0], V[0].tolist(), V[0].tolist()]
     fresh = Pretrained(model.config, world)
     fresh.load_state_dict(model.state_dict())
     assert (fresh.score(queries) == model.score(queries)).all()
     batch = Batch(torch.tensor([2, 3]), torch.tensor([1, 1]), None, torch.tensor([[-1, 0], [-1, 0]]))
-    assert model.encode(model.ego(), batch).query.tolist() == [[7.0, 0.0], V[0].tolist()]
+    assert model.encode(model.input_embeddings(), batch).query.tolist() == [[7.0, 0.0], V[0].tolist()]
 
 
 def test_cosine_scales_both_sides(world, tmp_path):
@@ -128,7 +128,7 @@ def test_cosine_scales_both_sides(world, tmp_path):
 
 def test_recency(world, tmp_path):
     np.save(tmp_path / "v.npy", V)
-    got = solved(world, items=tmp_path / "v.npy", half_life=1.0).represent(Queries.of([[0, 4]]))
+    got = solved(world, items=tmp_path / "v.npy", half_life=1.0).user_embeddings(Queries.of([[0, 4]]))
     np.testing.assert_allclose(got[0].numpy(), (V[0] + 2 * V[4]) / 3, rtol=1e-5)
 
 

@@ -65,7 +65,7 @@ def test_padding_changes_nothing(norm):
 def test_only_the_last_events_count():
     model = model_of(cycles())
     long, short = list(range(12)), list(range(4, 12))
-    torch.testing.assert_close(model.represent(Queries.of([long])), model.represent(Queries.of([short])))
+    torch.testing.assert_close(model.user_embeddings(Queries.of([long])), model.user_embeddings(Queries.of([short])))
 
 
 @pytest.mark.parametrize("loss", ["bce", "ce", "sampled-ce"])
@@ -77,7 +77,7 @@ def test_all_position_loss_equals_the_mean_over_prefixes(loss, num):
     positives = torch.tensor([[PAD, PAD, 1, 8], [0, 2, 7, 11]])
     negatives = torch.where(positives[..., None] == PAD, PAD, torch.randint(0, 12, (2, 4, num)))
     batch = Batch(torch.arange(2), positives, negatives.squeeze(-1) if num == 1 else negatives, histories)
-    (value,) = model.losses(model.encode(model.ego(), batch), batch).values()
+    (value,) = model.losses(model.encode(model.input_embeddings(), batch), batch).values()
     rows = []
     for row, column in (positives != PAD).nonzero().tolist():
         # the state of a position inside a row has its place counted from the row's end: shift the position table alike
@@ -102,9 +102,9 @@ def test_query_is_the_last_state_and_equals_represent(norm, heads):
     model = model_of(cycles(), norm=norm, num_heads=heads)
     histories = torch.tensor([[PAD, PAD, 3, 1], [5, 0, 2, 7], [PAD, PAD, PAD, 2]])
     batch = Batch(torch.arange(3), torch.tensor([4, 5, 6]), None, histories)
-    encoded = model.encode(model.ego(), batch)
+    encoded = model.encode(model.input_embeddings(), batch)
     queries = Queries.of([[3, 1], [5, 0, 2, 7], [2]])
-    torch.testing.assert_close(encoded.query, model.represent(queries), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(encoded.query, model.user_embeddings(queries), rtol=1e-4, atol=1e-6)
     assert encoded.tables.users is None
     assert encoded.tables.items.shape == (12, 16)
     assert set(model.losses(encoded, batch)) == {"ce"}  # one target per row works as well
@@ -113,9 +113,9 @@ def test_query_is_the_last_state_and_equals_represent(norm, heads):
 def test_encode_reads_the_inputs_it_is_given():
     model = model_of(cycles())
     batch = Batch(torch.arange(1), torch.tensor([4]), None, torch.tensor([[1, 2]]))
-    ego = model.ego()
-    changed = type(ego)(None, ego.items + torch.randn_like(ego.items))
-    assert not torch.allclose(model.encode(changed, batch).query, model.encode(ego, batch).query)
+    inputs = model.input_embeddings()
+    changed = type(inputs)(None, inputs.items + torch.randn_like(inputs.items))
+    assert not torch.allclose(model.encode(changed, batch).query, model.encode(inputs, batch).query)
 
 
 def test_unknown_users_empty_histories_and_candidates():
@@ -159,7 +159,7 @@ def test_last_position_batches_train_it_too():
     train = cycles()
     model = model_of(train, loss="bce").train()
     for batch in last_position_batches(train, 8, 32, np.random.default_rng(0)):
-        encoded = model.encode(model.ego(), batch)
+        encoded = model.encode(model.input_embeddings(), batch)
         assert encoded.query.shape == (len(batch), 16)
         model.losses(encoded, batch)["bce"].backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
@@ -171,4 +171,4 @@ def test_wrong_options_are_named():
     model = model_of(cycles(), loss="bce")
     batch = Batch(torch.arange(1), torch.tensor([[4]]), None, torch.tensor([[1]]))
     with pytest.raises(ConfigError, match="negatives"):
-        model.losses(model.encode(model.ego(), batch), batch)
+        model.losses(model.encode(model.input_embeddings(), batch), batch)

@@ -42,7 +42,9 @@ def test_recency_halves_the_weight_per_half_life(random_world):
     train = random_world()
     text = np.random.default_rng(0).normal(size=(30, 5)).astype(np.float32)
     v = unit(text)
-    got = solved(train, torch.from_numpy(text), centred=False, half_life=1.0).represent(Queries.of([[4, 9, 2], [7]]))
+    got = solved(train, torch.from_numpy(text), centred=False, half_life=1.0).user_embeddings(
+        Queries.of([[4, 9, 2], [7]])
+    )
     expected = np.stack([(v[4] + 2 * v[9] + 4 * v[2]) / 7, v[7]])
     np.testing.assert_allclose(got.numpy(), expected, rtol=1e-4, atol=1e-6)
 
@@ -88,8 +90,8 @@ def test_state_is_restored_into_a_fresh_object(random_world):
 def test_encode_serves_an_aligner(random_world):
     model = solved(random_world(), torch.randn(30, 6))
     batch = Batch(torch.arange(2), torch.tensor([3, 4]), None, torch.tensor([[-1, 5], [2, 7]]))
-    encoded = model.encode(model.ego(), batch)
-    torch.testing.assert_close(encoded.query, model.represent(Queries.of([[5], [2, 7]])))
+    encoded = model.encode(model.input_embeddings(), batch)
+    torch.testing.assert_close(encoded.query, model.user_embeddings(Queries.of([[5], [2, 7]])))
 
 
 def test_missing_or_short_texts_are_named(random_world):

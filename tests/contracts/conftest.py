@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from tests.text.fake_server import FakeServer, serving
 
 from interlingua.config import Config, FitConfig, build
-from interlingua.data.prepared import Prepared
+from interlingua.data.prepared import Dataset
 from interlingua.data.queries import Queries
 from interlingua.data.sources.planted import generate
 from interlingua.vectors.frozen import FrozenRows
@@ -36,20 +36,20 @@ SMALL_FIT: dict[str, Any] = {"epochs": 2, "steps_per_epoch": 4, "batch_size": 32
 
 
 @pytest.fixture(scope="session")
-def world() -> Prepared:
+def world() -> Dataset:
     """Users with tastes, items with texts that reveal them, cold items; leave-one-out."""
     return generate(num_users=200, num_items=60, seed=3, history=10)
 
 
 @pytest.fixture(scope="session")
-def texts(world: Prepared) -> list[str]:
+def texts(world: Dataset) -> list[str]:
     """(I,) one string per item."""
     items = world.catalogue.items
     return [f"{t}. {d or ''}" for t, d in zip(items["title"], items["description"], strict=True)]
 
 
 @pytest.fixture(scope="session")
-def table(texts: list[str], world: Prepared) -> FrozenRows:
+def table(texts: list[str], world: Dataset) -> FrozenRows:
     """Item vectors: words hashed into 64 places, users their items' mean. Alike texts have alike vectors."""
     rows = np.zeros((len(texts), 64), np.float32)
     for row, text in enumerate(texts):
@@ -60,7 +60,7 @@ def table(texts: list[str], world: Prepared) -> FrozenRows:
 
 
 @pytest.fixture(scope="session")
-def queries(world: Prepared) -> Queries:
+def queries(world: Dataset) -> Queries:
     """Known users, unknown ones, an empty history, a repeated item, a history longer than any model reads."""
     train = world.split.train
     known = train.queries(np.arange(6))
@@ -70,7 +70,7 @@ def queries(world: Prepared) -> Queries:
 
 
 @pytest.fixture(scope="session")
-def supplied(tmp_path_factory: pytest.TempPathFactory, world: Prepared, table: FrozenRows) -> Iterator[dict[str, str]]:
+def supplied(tmp_path_factory: pytest.TempPathFactory, world: Dataset, table: FrozenRows) -> Iterator[dict[str, str]]:
     """Files and a server on this machine that a component may ask its user for, by the name of the option."""
     folder = tmp_path_factory.mktemp("supplied")
     np.save(folder / "vectors.npy", table.items.numpy())

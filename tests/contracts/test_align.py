@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from interlingua import registry
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Tables
-from interlingua.data.prepared import Prepared
+from interlingua.contracts.batch import Embeddings
+from interlingua.data.prepared import Dataset
 from interlingua.errors import ConfigError
 from interlingua.training.deploy import deploy, deployed
 from interlingua.training.joint import Joint
@@ -29,7 +29,7 @@ TRAINED = [name for name in NAMES if "fit" in registry.find("align", name).Confi
 
 
 @pytest.fixture(scope="module")
-def backbone(world: Prepared, small: Any) -> Backbone:
+def backbone(world: Dataset, small: Any) -> Backbone:
     """A backbone with user and item vectors, trained for a moment."""
     cls = registry.find("backbone", "sasrec")
     seed_all(5)
@@ -41,14 +41,14 @@ def backbone(world: Prepared, small: Any) -> Backbone:
 
 
 @pytest.fixture
-def make(backbone: Backbone, small: Any, table: Any, world: Prepared) -> Any:
+def make(backbone: Backbone, small: Any, table: Any, world: Dataset) -> Any:
     """``make(name)``: the joint module and a function of the batches it is trained on."""
 
     def build(name: str, **fit_options: Any) -> SimpleNamespace:
         cls = registry.find("align", name)
         seed_all(6)
         config = small(cls, **fit_options)
-        aligner = cls(config, int(backbone.item_table().shape[1]), table.dim)
+        aligner = cls(config, int(backbone.item_embeddings().shape[1]), table.dim)
         own = deepcopy(backbone).requires_grad_(True) if cls.trains_backbone else backbone
         joint = Joint(own, aligner, table, frozen_backbone=not cls.trains_backbone)
         if name in TRAINED:
@@ -63,7 +63,7 @@ def first_batches(made: SimpleNamespace, count: int = 3) -> list[Any]:
     return list(islice(made.batches(0, np.random.default_rng(0)), count))
 
 
-def ready(made: SimpleNamespace, backbone: Backbone, table: Any, world: Prepared) -> Aligner:
+def ready(made: SimpleNamespace, backbone: Backbone, table: Any, world: Dataset) -> Aligner:
     """The aligner after its own way of learning."""
     if made.batches is not None:
         fit_best(made.joint, made.batches, made.fit, seed=1, device="cpu")
@@ -73,8 +73,8 @@ def ready(made: SimpleNamespace, backbone: Backbone, table: Any, world: Prepared
     return aligner.eval()
 
 
-def own_tables(backbone: Backbone) -> Tables:
-    return Tables(None, backbone.item_table().detach())
+def own_tables(backbone: Backbone) -> Embeddings:
+    return Embeddings(None, backbone.item_embeddings().detach())
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -133,7 +133,7 @@ def test_training_lowers_the_loss(name: str, make: Any) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_exported_tables_fit_the_items_and_each_other(
-    name: str, make: Any, backbone: Backbone, table: Any, world: Prepared
+    name: str, make: Any, backbone: Backbone, table: Any, world: Dataset
 ) -> None:
     aligner = ready(make(name), backbone, table, world)
     first, again = (aligner.export(own_tables(backbone), table) for _ in range(2))
@@ -141,15 +141,15 @@ def test_exported_tables_fit_the_items_and_each_other(
     assert bool(torch.isfinite(first.items).all())
     assert torch.equal(first.items, again.items)
     assert not first.items.requires_grad
-    if first.text_items is not None:
-        assert first.text_items.shape == first.items.shape
-        assert bool(torch.isfinite(first.text_items).all())
-        assert torch.equal(first.text_items, again.text_items)
+    if first.items_from_text is not None:
+        assert first.items_from_text.shape == first.items.shape
+        assert bool(torch.isfinite(first.items_from_text).all())
+        assert torch.equal(first.items_from_text, again.items_from_text)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_stored_aligner_exports_the_same(
-    name: str, make: Any, backbone: Backbone, table: Any, world: Prepared, tmp_path: Path
+    name: str, make: Any, backbone: Backbone, table: Any, world: Dataset, tmp_path: Path
 ) -> None:
     aligner = ready(make(name), backbone, table, world)
     state = {k: v.contiguous().clone() for k, v in trainable_state(aligner).items()}
@@ -158,21 +158,21 @@ def test_a_stored_aligner_exports_the_same(
     fresh.load_state_dict(load_file(tmp_path / "weights.safetensors"))
     stored, kept = fresh.export(own_tables(backbone), table), aligner.export(own_tables(backbone), table)
     assert torch.equal(stored.items, kept.items)
-    assert (stored.text_items is None) == (kept.text_items is None)
-    assert stored.text_items is None or torch.equal(stored.text_items, kept.text_items)
+    assert (stored.items_from_text is None) == (kept.items_from_text is None)
+    assert stored.items_from_text is None or torch.equal(stored.items_from_text, kept.items_from_text)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "none"])
 def test_an_item_unseen_in_training_is_reached_from_its_text(
-    name: str, make: Any, backbone: Backbone, table: Any, world: Prepared
+    name: str, make: Any, backbone: Backbone, table: Any, world: Dataset
 ) -> None:
     """The text's side of an item is nearer to the item's own than to other items', after training."""
     made = make(name, epochs=40, steps_per_epoch=None, learning_rate=3e-3) if name in TRAINED else make(name)
     tables = ready(made, backbone, table, world).export(own_tables(backbone), table)
-    if tables.text_items is None:
+    if tables.items_from_text is None:
         pytest.skip(f"{name} keeps no text side")
     warm = torch.as_tensor(world.split.train.item_counts > 0)
-    items, texts = (t[warm] - t[warm].mean(0) for t in (tables.items, tables.text_items))
+    items, texts = (t[warm] - t[warm].mean(0) for t in (tables.items, tables.items_from_text))
     likeness = torch.nn.functional.normalize(items) @ torch.nn.functional.normalize(texts).T
     place = (likeness > likeness.diagonal()[:, None]).float().mean(1)
     assert float(place.mean()) < 0.35, "by chance half of the other items are nearer"
@@ -180,7 +180,7 @@ def test_an_item_unseen_in_training_is_reached_from_its_text(
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "none"])
 def test_without_texts_the_error_names_the_missing_section(
-    name: str, make: Any, backbone: Backbone, world: Prepared
+    name: str, make: Any, backbone: Backbone, world: Dataset
 ) -> None:
     made = make(name)
 
@@ -188,7 +188,7 @@ def test_without_texts_the_error_names_the_missing_section(
         if made.batches is None:
             made.aligner.solve(backbone, None, world.split.train)
         else:
-            fresh = type(made.aligner)(made.aligner.config, int(backbone.item_table().shape[1]), 64)
+            fresh = type(made.aligner)(made.aligner.config, int(backbone.item_embeddings().shape[1]), 64)
             fresh.start(made.joint.backbone, None)
             Joint(backbone, fresh, None, frozen_backbone=True)(first_batches(made, 1)[0])
 
@@ -198,7 +198,7 @@ def test_without_texts_the_error_names_the_missing_section(
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_what_is_deployed_scores_as_the_pair_did_and_training_goes_on_unchanged(
-    name: str, make: Any, world: Prepared
+    name: str, make: Any, world: Dataset
 ) -> None:
     made = make(name)
     fit_best(made.joint, made.batches, made.fit, seed=1, device="cpu")

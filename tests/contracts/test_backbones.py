@@ -15,7 +15,7 @@ from interlingua import registry
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch
-from interlingua.data.prepared import Prepared
+from interlingua.data.prepared import Dataset
 from interlingua.data.queries import Queries
 from interlingua.errors import InterlinguaError
 from interlingua.evaluate.protocol import evaluate
@@ -27,7 +27,7 @@ TRAINED = [name for name in NAMES if registry.find("backbone", name).sampling !=
 
 
 @pytest.fixture(scope="module")
-def make(world: Prepared, small: Any, table: Any) -> Any:
+def make(world: Dataset, small: Any, table: Any) -> Any:
     """``make(name)``: a fresh seeded backbone; ``make(name, ready=True)``: fitted, briefly."""
 
     def build(name: str, ready: bool = False, **fit_options: Any) -> Backbone:
@@ -52,13 +52,13 @@ def fitted(make: Any) -> Any:
     return lambda name: made.setdefault(name, made.get(name) or make(name, ready=True))
 
 
-def some_batches(backbone: Backbone, world: Prepared, count: int = 3) -> list[Batch]:
+def some_batches(backbone: Backbone, world: Dataset, count: int = 3) -> list[Batch]:
     batches = backbone.batches(world.split.train, backbone.config.fit)
     return list(islice(batches(0, np.random.default_rng(0)), count))
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_losses_are_finite_named_scalars(name: str, make: Any, world: Prepared, contract: Any) -> None:
+def test_losses_are_finite_named_scalars(name: str, make: Any, world: Dataset, contract: Any) -> None:
     backbone = make(name)
     joint = Joint(backbone, Aligner(Aligner.Config(), 0, 0)).train()
     for batch in some_batches(backbone, world):
@@ -66,14 +66,14 @@ def test_losses_are_finite_named_scalars(name: str, make: Any, world: Prepared, 
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_gradients_reach_every_trainable_parameter(name: str, make: Any, world: Prepared, contract: Any) -> None:
+def test_gradients_reach_every_trainable_parameter(name: str, make: Any, world: Dataset, contract: Any) -> None:
     backbone = make(name)
     joint = Joint(backbone, Aligner(Aligner.Config(), 0, 0))
     contract.gradients_reach_all(joint, some_batches(backbone, world))
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_frozen_parameters_stay_bitwise(name: str, make: Any, world: Prepared) -> None:
+def test_frozen_parameters_stay_bitwise(name: str, make: Any, world: Dataset) -> None:
     backbone = make(name)
     joint = Joint(backbone, Aligner(Aligner.Config(), 0, 0))
     frozen, parameter = max(backbone.named_parameters(), key=lambda item: item[1].numel())
@@ -89,7 +89,7 @@ def test_frozen_parameters_stay_bitwise(name: str, make: Any, world: Prepared) -
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_steps_at_learning_rate_zero_leave_the_gradient_as_it_was(
-    name: str, make: Any, world: Prepared, contract: Any
+    name: str, make: Any, world: Dataset, contract: Any
 ) -> None:
     backbone = make(name)
     joint = Joint(backbone, Aligner(Aligner.Config(), 0, 0))
@@ -103,7 +103,7 @@ def test_steps_at_learning_rate_zero_leave_the_gradient_as_it_was(
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_same_seed_same_trace(name: str, make: Any, world: Prepared) -> None:
+def test_same_seed_same_trace(name: str, make: Any, world: Dataset) -> None:
     def trace(seed: int) -> tuple[list[dict[str, float]], dict[str, torch.Tensor]]:
         backbone = make(name)
         options = backbone.config.fit
@@ -118,7 +118,7 @@ def test_same_seed_same_trace(name: str, make: Any, world: Prepared) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_scores_are_finite_whoever_asks(name: str, fitted: Any, queries: Queries, world: Prepared) -> None:
+def test_scores_are_finite_whoever_asks(name: str, fitted: Any, queries: Queries, world: Dataset) -> None:
     """Known users, unknown ones, an empty history, repeats, a history longer than the model reads."""
     scores = fitted(name).score(queries)
     assert scores.shape == (len(queries), world.split.train.num_items)
@@ -156,7 +156,7 @@ def test_a_query_gets_the_same_answer_alone_as_among_others(name: str, fitted: A
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_query_gets_no_scores(name: str, fitted: Any, world: Prepared) -> None:
+def test_no_query_gets_no_scores(name: str, fitted: Any, world: Dataset) -> None:
     assert fitted(name).score(Queries.of([])).shape == (0, world.split.train.num_items)
 
 
@@ -176,7 +176,7 @@ def test_user_vectors_and_item_vectors_give_the_scores(name: str, fitted: Any, q
     """Where a backbone has vectors, later stages and indexes rely on their dot product being the score."""
     backbone = fitted(name)
     try:
-        users, items, bias = backbone.represent(queries), backbone.item_table(), backbone.item_bias()
+        users, items, bias = backbone.user_embeddings(queries), backbone.item_embeddings(), backbone.item_bias()
     except NotImplementedError:
         pytest.skip(f"{name} has no vectors")
     assert bool(users.isfinite().all())
@@ -210,7 +210,7 @@ def personal(backbone: Backbone, queries: Queries) -> bool:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_learns_the_planted_world(name: str, make: Any, world: Prepared, queries: Queries) -> None:
+def test_it_learns_the_planted_world(name: str, make: Any, world: Dataset, queries: Queries) -> None:
     """Clearly better than popularity, for what a user reads next follows from what the user has read.
 
     A backbone that gives everybody the same list cannot be; it must be better than chance, as all others too.

@@ -1,4 +1,4 @@
-"""What every source reader promises: it claims only what is its own, and says clearly what it cannot read."""
+"""What every source ranker promises: it claims only what is its own, and says clearly what it cannot read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = registry.names("data")
 
 @pytest.fixture(scope="module")
 def strange(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with things that no reader should claim."""
+    """A folder with things that no ranker should claim."""
     folder = tmp_path_factory.mktemp("strange")
     (folder / "empty").mkdir()
     (folder / "notes.md").write_text("# not a dataset\n")
@@ -38,7 +38,7 @@ def test_a_reader_claims_nothing_that_is_not_its_own(name: str, strange: Path) -
 @pytest.mark.parametrize("what", ["absent", "empty", "notes.md"])
 def test_what_cannot_be_read_is_a_clear_error_that_names_the_path(name: str, what: str, strange: Path) -> None:
     with pytest.raises(InterlinguaError, match=what.replace(".", r"\.")):
-        prepare(strange / what, reader=name, quiet=True)
+        prepare(strange / what, ranker=name, quiet=True)
 
 
 def test_a_prepared_dataset_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What every language-model reader promises, on a tiny random model of a real architecture."""
+"""What every language-model ranker promises, on a tiny random model of a real architecture."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from interlingua import registry
-from interlingua.contracts.ranker import Reader, ReaderInputs
-from interlingua.data.prepared import Prepared
+from interlingua.contracts.ranker import Ranker, RankerInputs
+from interlingua.data.prepared import Dataset
 from interlingua.data.queries import PAD, Queries
 from interlingua.training.loop import fit, seed_all, trainable_state
 
 pytest.importorskip("transformers")
-NAMES = registry.names("llm")
+NAMES = registry.names("ranker")
 TINY = {"history_length": 3, "num_candidates": 4}
 
 
@@ -33,26 +33,26 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def inputs(world: Prepared, table: Any) -> ReaderInputs:
+def inputs(world: Dataset, table: Any) -> RankerInputs:
     """Item vectors from the texts, user vectors as means of them; the backbone's score is their dot product."""
     items = table.items[:, :12].contiguous()
 
-    def represent(queries: Queries) -> torch.Tensor:
+    def user_embeddings(queries: Queries) -> torch.Tensor:
         rows = torch.as_tensor(queries.padded(10))
         present = (rows != PAD).float()[..., None]
         return (items[rows.clamp(min=0)] * present).sum(1) / present.sum(1).clamp(min=1)
 
     def base_score(queries: Queries, candidates: Any = None) -> Any:
-        scores = (represent(queries) @ items.T).numpy()
+        scores = (user_embeddings(queries) @ items.T).numpy()
         return scores if candidates is None else np.take_along_axis(scores, np.asarray(candidates), 1)
 
-    return ReaderInputs(
+    return RankerInputs(
         titles=world.catalogue.titles,
         domain=world.catalogue.domain,
         train=world.split.train,
         items=items,
-        text_items=items + 0.01,
-        represent=represent,
+        items_from_text=items + 0.01,
+        user_embeddings=user_embeddings,
         user_dim=12,
         base_score=base_score,
         cold_items=world.split.train.item_counts == 0,
@@ -60,30 +60,30 @@ def inputs(world: Prepared, table: Any) -> ReaderInputs:
 
 
 @pytest.fixture(scope="module")
-def make(small: Any, inputs: ReaderInputs, model_folder: str) -> Any:
-    """``make(name)``: a fresh seeded reader around the tiny model."""
+def make(small: Any, inputs: RankerInputs, model_folder: str) -> Any:
+    """``make(name)``: a fresh seeded ranker around the tiny model."""
 
-    def build(name: str) -> Reader:
-        cls = registry.find("llm", name)
+    def build(name: str) -> Ranker:
+        cls = registry.find("ranker", name)
         config = small(cls, batch_size=4, steps_per_epoch=2, epochs=2)
         own = {k: v for k, v in {**TINY, "model": model_folder}.items() if k in cls.Config.model_fields}
         seed_all(4)
-        reader: Reader = cls(config.model_copy(update=own), inputs)
-        return reader.eval()
+        ranker: Ranker = cls(config.model_copy(update=own), inputs)
+        return ranker.eval()
 
     return build
 
 
 @pytest.fixture(scope="module")
 def fitted(make: Any) -> Any:
-    """``fitted(name)``: the same reader each time, after a few steps."""
-    made: dict[str, Reader] = {}
+    """``fitted(name)``: the same ranker each time, after a few steps."""
+    made: dict[str, Ranker] = {}
 
-    def get(name: str) -> Reader:
+    def get(name: str) -> Ranker:
         if name not in made:
-            reader = make(name)
-            list(fit(reader, reader.batches, reader.config.fit, seed=1, device="cpu"))
-            made[name] = reader.eval()
+            ranker = make(name)
+            list(fit(ranker, ranker.batches, ranker.config.fit, seed=1, device="cpu"))
+            made[name] = ranker.eval()
         return made[name]
 
     return get
@@ -95,40 +95,40 @@ def asked(queries: Queries) -> Queries:
     return queries.take(np.array([0, 1, 6, 7, 8, 9]))
 
 
-def candidates(reader: Reader, count: int) -> Any:
+def candidates(ranker: Ranker, count: int) -> Any:
     random = np.random.default_rng(2)
-    return np.stack([random.permutation(reader.num_items)[:5] for _ in range(count)])
+    return np.stack([random.permutation(ranker.num_items)[:5] for _ in range(count)])
 
 
-def first_batches(reader: Reader, count: int = 2) -> list[Any]:
-    return list(islice(reader.batches(0, np.random.default_rng(0)), count))
+def first_batches(ranker: Ranker, count: int = 2) -> list[Any]:
+    return list(islice(ranker.batches(0, np.random.default_rng(0)), count))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_losses_are_finite_named_scalars(name: str, make: Any, contract: Any) -> None:
-    reader = make(name)
-    for batch in first_batches(reader):
-        contract.named(reader.train()(batch))
+    ranker = make(name)
+    for batch in first_batches(ranker):
+        contract.named(ranker.train()(batch))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_reach_what_learns_and_not_the_language_model(name: str, make: Any, contract: Any) -> None:
-    reader = make(name)
-    contract.gradients_reach_all(reader, first_batches(reader, 3))
+    ranker = make(name)
+    contract.gradients_reach_all(ranker, first_batches(ranker, 3))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_language_model_stays_bitwise_and_is_not_stored(name: str, make: Any) -> None:
-    reader = make(name)
-    language_model = reader.lm.model
+    ranker = make(name)
+    language_model = ranker.lm.model
     frozen = {n: p.clone() for n, p in language_model.named_parameters()}
-    learning = {n: p.clone() for n, p in reader.named_parameters() if p.requires_grad}
-    list(fit(reader, reader.batches, reader.config.fit, seed=1, device="cpu"))
-    now = dict(reader.named_parameters())
+    learning = {n: p.clone() for n, p in ranker.named_parameters() if p.requires_grad}
+    list(fit(ranker, ranker.batches, ranker.config.fit, seed=1, device="cpu"))
+    now = dict(ranker.named_parameters())
     assert all(torch.equal(p, frozen[n]) and p.grad is None for n, p in language_model.named_parameters())
     assert any(not torch.equal(now[n], value) for n, value in learning.items())
-    assert sum(v.numel() for v in trainable_state(reader).values()) < sum(v.numel() for v in frozen.values())
-    assert not {v.data_ptr() for v in trainable_state(reader).values()} & {
+    assert sum(v.numel() for v in trainable_state(ranker).values()) < sum(v.numel() for v in frozen.values())
+    assert not {v.data_ptr() for v in trainable_state(ranker).values()} & {
         p.data_ptr() for p in language_model.parameters()
     }
 
@@ -136,8 +136,8 @@ def test_the_language_model_stays_bitwise_and_is_not_stored(name: str, make: Any
 @pytest.mark.parametrize("name", NAMES)
 def test_same_seed_same_trace(name: str, make: Any) -> None:
     def trace(seed: int) -> list[dict[str, float]]:
-        reader = make(name)
-        return [e.losses for e in fit(reader, reader.batches, reader.config.fit, seed=seed, device="cpu")]
+        ranker = make(name)
+        return [e.losses for e in fit(ranker, ranker.batches, ranker.config.fit, seed=seed, device="cpu")]
 
     assert trace(1) == trace(1)
     assert trace(1) != trace(2)
@@ -145,56 +145,56 @@ def test_same_seed_same_trace(name: str, make: Any) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_steps_at_learning_rate_zero_leave_the_gradient_as_it_was(name: str, make: Any, contract: Any) -> None:
-    reader = make(name)
-    batch = first_batches(reader, 1)[0]
-    optimizer = torch.optim.Adam([p for p in reader.parameters() if p.requires_grad], lr=0.0)
-    contract.step(reader, batch, optimizer)
-    first = {n: p.grad.clone() for n, p in reader.named_parameters() if p.grad is not None}
-    contract.step(reader, batch, optimizer)
-    assert all(torch.equal(p.grad, first[n]) for n, p in reader.named_parameters() if p.grad is not None)
+    ranker = make(name)
+    batch = first_batches(ranker, 1)[0]
+    optimizer = torch.optim.Adam([p for p in ranker.parameters() if p.requires_grad], lr=0.0)
+    contract.step(ranker, batch, optimizer)
+    first = {n: p.grad.clone() for n, p in ranker.named_parameters() if p.grad is not None}
+    contract.step(ranker, batch, optimizer)
+    assert all(torch.equal(p.grad, first[n]) for n, p in ranker.named_parameters() if p.grad is not None)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_are_finite_whoever_asks_and_the_same_twice(name: str, fitted: Any, asked: Queries) -> None:
-    reader = fitted(name)
-    rows = candidates(reader, len(asked))
-    first = reader.score(asked, rows)
+    ranker = fitted(name)
+    rows = candidates(ranker, len(asked))
+    first = ranker.score(asked, rows)
     assert first.shape == rows.shape
     assert first.dtype == np.float32
     assert np.isfinite(first).all()
-    reader.train()  # dropout must not reach a score
-    assert np.array_equal(first, reader.score(asked, rows))
+    ranker.train()  # dropout must not reach a score
+    assert np.array_equal(first, ranker.score(asked, rows))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_query_gets_the_same_answer_alone_as_among_others(name: str, fitted: Any, asked: Queries) -> None:
-    reader = fitted(name)
-    rows = candidates(reader, len(asked))
-    together = reader.score(asked, rows)
+    ranker = fitted(name)
+    rows = candidates(ranker, len(asked))
+    together = ranker.score(asked, rows)
     for row in range(len(asked)):
-        alone = reader.score(asked.slice(row, row + 1), rows[row : row + 1])
+        alone = ranker.score(asked.slice(row, row + 1), rows[row : row + 1])
         np.testing.assert_allclose(alone[0], together[row], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_order_of_answers_does_not_depend_on_how_many_are_scored(name: str, fitted: Any, asked: Queries) -> None:
     """Candidates' scores are their own: the same item gets the same score in another column."""
-    reader = fitted(name)
-    rows = candidates(reader, len(asked))
-    scores = reader.score(asked, rows)
-    twice = reader.score(asked, np.concatenate([rows[:, ::-1], rows[:, :1]], axis=1))
-    if getattr(reader.config, "template", "") not in ("next-item",):  # that prompt lists the candidates
+    ranker = fitted(name)
+    rows = candidates(ranker, len(asked))
+    scores = ranker.score(asked, rows)
+    twice = ranker.score(asked, np.concatenate([rows[:, ::-1], rows[:, :1]], axis=1))
+    if getattr(ranker.config, "template", "") not in ("next-item",):  # that prompt lists the candidates
         np.testing.assert_allclose(twice[:, -2], scores[:, 0], rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(twice[:, -1], twice[:, -2], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_stored_reader_scores_the_same(name: str, fitted: Any, make: Any, asked: Queries, tmp_path: Path) -> None:
-    reader = fitted(name).eval()
-    state = {k: v.contiguous().clone() for k, v in trainable_state(reader).items()}
+    ranker = fitted(name).eval()
+    state = {k: v.contiguous().clone() for k, v in trainable_state(ranker).items()}
     save_file(state, tmp_path / "weights.safetensors")
     fresh = make(name)
     missing = fresh.load_state_dict(load_file(tmp_path / "weights.safetensors"), strict=False)
     assert not missing.unexpected_keys
-    rows = candidates(reader, len(asked))
-    assert np.array_equal(fresh.eval().score(asked, rows), reader.score(asked, rows))
+    rows = candidates(ranker, len(asked))
+    assert np.array_equal(fresh.eval().score(asked, rows), ranker.score(asked, rows))

@@ -22,9 +22,9 @@ from interlingua import registry
 from interlingua.config import Config, FitConfig, build
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Tables
-from interlingua.contracts.ranker import ReaderInputs
-from interlingua.data.prepared import Prepared
+from interlingua.contracts.batch import Embeddings
+from interlingua.contracts.ranker import RankerInputs
+from interlingua.data.prepared import Dataset
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
 from interlingua.training.deploy import aligner_for, deploy
@@ -159,7 +159,7 @@ def assert_effect(cls: Any, name: str, option: str, supplied: dict[str, Any], ma
 
 @pytest.mark.parametrize(("name", "option"), options_of("backbone"))
 def test_options_of_backbones(
-    name: str, option: str, world: Prepared, table: Any, queries: Queries, supplied: dict[str, str]
+    name: str, option: str, world: Dataset, table: Any, queries: Queries, supplied: dict[str, str]
 ) -> None:
     cls: Any = registry.find("backbone", name)
 
@@ -179,7 +179,7 @@ def test_options_of_backbones(
 
 
 @pytest.mark.parametrize(("name", "option"), options_of("align"))
-def test_options_of_aligners(name: str, option: str, world: Prepared, table: Any, supplied: dict[str, str]) -> None:
+def test_options_of_aligners(name: str, option: str, world: Dataset, table: Any, supplied: dict[str, str]) -> None:
     cls: Any = registry.find("align", name)
     source: Any = registry.find("backbone", "sasrec" if name == "autoencoder" else "mf")
     values = {k: v for k, v in START.items() if k in source.Config.model_fields}
@@ -199,44 +199,44 @@ def test_options_of_aligners(name: str, option: str, world: Prepared, table: Any
             aligner.solve(backbone, table, world.split.train)
         joint.eval()
         deploy(joint)
-        vectors = aligner.export(Tables(None, backbone.item_table().detach()), table)
+        vectors = aligner.export(Embeddings(None, backbone.item_embeddings().detach()), table)
         made = [np.array(losses), vectors.items.detach().numpy()]
-        return made if vectors.text_items is None else [*made, vectors.text_items.detach().numpy()]
+        return made if vectors.items_from_text is None else [*made, vectors.items_from_text.detach().numpy()]
 
     assert_effect(cls, name, option, supplied, made)
 
 
 @pytest.mark.parametrize(("name", "option"), [(n, o) for n, o in options_of("text") if n == "lsa"])
-def test_options_of_texts(name: str, option: str, world: Prepared, supplied: dict[str, str]) -> None:
+def test_options_of_texts(name: str, option: str, world: Dataset, supplied: dict[str, str]) -> None:
     """Those that all text sources share, and those of the source that needs no model."""
     cls: Any = registry.find("text", name)
 
     def made(config: Any) -> list[Any]:
         users = user_texts(world.catalogue, config) if config.users == "texts" else None
         encoder = cls(config, item_texts(world.catalogue, config), user_texts=users)
-        tables = Tables(None if users is None else encoder.rows("users"), encoder.rows("items"))
+        tables = Embeddings(None if users is None else encoder.rows("users"), encoder.rows("items"))
         tables = finish_rows(tables, world.split.train, config, 3)
         return [tables.items.numpy(), *([] if tables.users is None else [tables.users.numpy()])]
 
     assert_effect(cls, name, option, supplied, made)
 
 
-@pytest.mark.parametrize(("name", "option"), options_of("llm"))
+@pytest.mark.parametrize(("name", "option"), options_of("ranker"))
 def test_options_of_readers(
-    name: str, option: str, world: Prepared, queries: Queries, inputs: ReaderInputs, model_folder: str, table: Any
+    name: str, option: str, world: Dataset, queries: Queries, inputs: RankerInputs, model_folder: str, table: Any
 ) -> None:
-    cls: Any = registry.find("llm", name)
+    cls: Any = registry.find("ranker", name)
     valid = world.split.queries("valid").slice(0, 40)
     inputs = replace(inputs, texts=table.items, categories=world.catalogue.items["categories"].to_list())
 
     def made(config: Any) -> list[Any]:
         seed_all(5)
-        reader = cls(config, inputs)
-        epochs = fit(reader, reader.batches, config.fit, seed=1, device="cpu")
+        ranker = cls(config, inputs)
+        epochs = fit(ranker, ranker.batches, config.fit, seed=1, device="cpu")
         losses = [value for epoch in epochs for value in epoch.losses.values()]
-        reader.calibrate(valid, world.split.valid.items[:40])
+        ranker.calibrate(valid, world.split.valid.items[:40])
         candidates = np.random.default_rng(0).integers(0, world.split.train.num_items, (len(queries), 4))
-        return [np.array(losses), reader.eval().score(queries, candidates)]
+        return [np.array(losses), ranker.eval().score(queries, candidates)]
 
     assert_effect(cls, name, option, {"model": model_folder} | TINY, made)
 

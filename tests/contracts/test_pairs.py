@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from interlingua import registry
-from interlingua.contracts.batch import Tables
-from interlingua.data.prepared import Prepared
+from interlingua.contracts.batch import Embeddings
+from interlingua.data.prepared import Dataset
 from interlingua.training.deploy import aligner_for, deployed
 from interlingua.training.joint import Joint
 from interlingua.training.loop import fit, seed_all
@@ -23,7 +23,7 @@ ALIGNERS = [n for n in registry.names("align") if "fit" in registry.find("align"
 @pytest.mark.parametrize("aligner", [name for name in ALIGNERS if name != "autoencoder"])
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_backbone_learns_along_with_every_aligner(
-    backbone: str, aligner: str, world: Prepared, small: Any, table: Any
+    backbone: str, aligner: str, world: Dataset, small: Any, table: Any
 ) -> None:
     seed_all(3)
     made = registry.find("backbone", backbone)
@@ -37,18 +37,20 @@ def test_every_backbone_learns_along_with_every_aligner(
     (epoch,) = islice(fit(joint, batches, options.model_copy(update={"epochs": 1}), seed=1, device="cpu"), 1)
     assert all(np.isfinite(value) for value in epoch.losses.values())
     moved = {name for name, p in joint.named_parameters() if name in before and not torch.equal(p, before[name])}
-    replaces = joint.aligner.inputs(own.ego(), table).items is not own.ego().items  # then its own are not read
+    replaces = (
+        joint.aligner.inputs(own.input_embeddings(), table).items is not own.input_embeddings().items
+    )  # then its own are not read
     assert replaces or any(name.startswith("backbone.") for name in moved)
     if any(name.startswith("aligner.") for name in before):
         assert any(name.startswith("aligner.") for name in moved), "the aligner did not learn"
     joint.eval()
-    inputs = [t.detach().clone() for t in (own.ego().users, own.ego().items) if t is not None]
+    inputs = [t.detach().clone() for t in (own.input_embeddings().users, own.input_embeddings().items) if t is not None]
     queries = world.split.queries("valid").slice(0, 5)
     with deployed(joint) as alone:
         scores = alone.score(queries)
-        tables = joint.aligner.export(Tables(None, alone.item_table().detach()), table)
+        tables = joint.aligner.export(Embeddings(None, alone.item_embeddings().detach()), table)
     assert np.isfinite(scores).all()
     assert np.ptp(scores, axis=1).min() > 0
-    after = [t for t in (own.ego().users, own.ego().items) if t is not None]
+    after = [t for t in (own.input_embeddings().users, own.input_embeddings().items) if t is not None]
     assert all(torch.equal(a, b) for a, b in zip(inputs, after, strict=True)), "training goes on from other inputs"
     assert tables.items.shape[0] == world.split.train.num_items

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from interlingua import registry
-from interlingua.data.prepared import Prepared
+from interlingua.data.prepared import Dataset
 from interlingua.errors import DataError, InterlinguaError
 
 NAMES = registry.names("text")
@@ -45,7 +45,7 @@ def encoder_folder(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -
 
 @pytest.fixture(scope="module")
 def make(
-    small: Any, texts: list[str], world: Prepared, folder: Path, request: pytest.FixtureRequest
+    small: Any, texts: list[str], world: Dataset, folder: Path, request: pytest.FixtureRequest
 ) -> Callable[..., Any]:
     """``make(name)``: the source over the world's texts."""
 
@@ -112,7 +112,7 @@ def test_odd_texts_still_get_finite_vectors(name: str, make: Any, texts: list[st
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_alike_texts_are_nearer_than_unlike_ones(name: str, make: Any, world: Prepared) -> None:
+def test_alike_texts_are_nearer_than_unlike_ones(name: str, make: Any, world: Dataset) -> None:
     """The categories of the planted world show in every source, even in the random encoder's shared words."""
     rows = make(name).rows("items")
     rows = torch.nn.functional.normalize(rows - rows.mean(0))

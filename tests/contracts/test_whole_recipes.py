@@ -1,4 +1,4 @@
-"""Every backbone with every aligner and every reader: refused before anything runs, with a remedy, or run to an end."""
+"""Every backbone with every aligner and every ranker: refused before anything runs, with a remedy, or run to an end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from interlingua.runs import stages
 pytest.importorskip("transformers")
 BACKBONES = registry.names("backbone")
 ALIGNERS = [None, *registry.names("align")]
-READERS = [None, *registry.names("llm")]
+RANKERS = [None, *registry.names("ranker")]
 OPTIONS: dict[str, Any] = {
     "embedding_dim": 8, "latent_dim": 8, "max_history": 5, "num_blocks": 1, "num_layers": 1, "history_length": 3,
     "num_candidates": 3, "num_heads": 1, "max_title_tokens": 3, "share": 1.0,
@@ -54,7 +54,7 @@ def section(kind: str, name: str, files: dict[str, str]) -> dict[str, Any]:
     return out
 
 
-def values_of(backbone: str, aligner: str | None, reader: str | None, files: dict[str, str]) -> dict[str, Any]:
+def values_of(backbone: str, aligner: str | None, ranker: str | None, files: dict[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {
         "data": WORLD,
         "backbone": section("backbone", backbone, files),
@@ -63,8 +63,8 @@ def values_of(backbone: str, aligner: str | None, reader: str | None, files: dic
     }
     if aligner is not None:
         values["align"] = section("align", aligner, files)
-    if reader is not None:
-        values["llm"] = section("llm", reader, files)
+    if ranker is not None:
+        values["ranker"] = section("ranker", ranker, files)
     return values
 
 
@@ -78,7 +78,7 @@ def accepted(values: dict[str, Any]) -> recipes.Recipe | None:
         return None
 
 
-COMBINATIONS = list(itertools.product(BACKBONES, ALIGNERS, READERS))
+COMBINATIONS = list(itertools.product(BACKBONES, ALIGNERS, RANKERS))
 
 
 def runs_to_the_end(combination: tuple[str, str | None, str | None], files: dict[str, str], out: Path) -> bool:
@@ -97,30 +97,30 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_sample_that_has_every_part_is_refused_or_runs(files: dict[str, str], out: Path) -> None:
-    """One combination of each backbone, by turns with every aligner and reader (all of them: ``-m slow``)."""
+    """One combination of each backbone, by turns with every aligner and ranker (all of them: ``-m slow``)."""
     whole = [c for c in COMBINATIONS if accepted(values_of(*c, files)) is not None]
     drawn = [[c for c in whole if c[0] == backbone] for backbone in BACKBONES]
     some = [own[(7 * place) % len(own)] for place, own in enumerate(drawn)]
-    for position, names in enumerate((BACKBONES, ALIGNERS, READERS)):
+    for position, names in enumerate((BACKBONES, ALIGNERS, RANKERS)):
         missing = set(names) - {c[position] for c in some}
         some += [next(c for c in whole if c[position] == name and c[0] in ("mf", "sasrec")) for name in missing]
     assert all(runs_to_the_end(c, files, out) for c in some)
 
 
 @pytest.mark.parametrize(
-    ("backbone", "aligner", "reader", "words"),
+    ("backbone", "aligner", "ranker", "words"),
     [
         ("ease", "ridge", None, ["'ridge' needs item vectors, which the backbone 'ease' does not give", "sasrec"]),
-        ("pop", None, "kv-prompt", ["'kv-prompt' needs item vectors and user vectors", "leave out [llm]"]),
+        ("pop", None, "kv-prompt", ["'kv-prompt' needs item vectors and user vectors", "leave out [ranker]"]),
         ("textknn", "contrastive", None, ["needs a backbone that is trained by gradient", "lightgcn"]),
         ("ncf", "ridge", None, ["a score that is one dot product"]),
     ],
 )
 def test_what_cannot_work_says_what_would(
-    backbone: str, aligner: str | None, reader: str | None, words: list[str], files: dict[str, str]
+    backbone: str, aligner: str | None, ranker: str | None, words: list[str], files: dict[str, str]
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        recipes.resolve(values_of(backbone, aligner, reader, files))
+        recipes.resolve(values_of(backbone, aligner, ranker, files))
     assert all(word in str(caught.value) for word in words), caught.value
 
 

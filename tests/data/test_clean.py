@@ -4,12 +4,12 @@ import polars as pl
 import pytest
 
 from interlingua.data.clean import CleanConfig, align_texts, clean_events, clean_texts
-from interlingua.data.raw import Log, Raw
+from interlingua.data.raw import Log, SourceTables
 from interlingua.errors import DataError
 
 
 def raw(**columns):
-    return Raw(pl.DataFrame(columns, strict=False), where="events.csv")
+    return SourceTables(pl.DataFrame(columns, strict=False), where="events.csv")
 
 
 def cleaned(config=None, **columns):

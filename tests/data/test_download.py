@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from interlingua.data.datasets import Dataset, Download
+from interlingua.data.datasets import Download, NamedDataset
 from interlingua.data.domain import Domain
 from interlingua.data.files.download import fetch
 from interlingua.data.raw import Log
@@ -73,7 +73,7 @@ def dataset(server, sha256="right", path="/tiny.zip", size=None):
     digest = hashlib.sha256(server.body).hexdigest() if sha256 == "right" else sha256
     url = f"http://127.0.0.1:{server.server_port}{path}"
     download = Download(url, digest, size)
-    return Dataset("tiny", "movielens", Domain(), "a test licence", "https://example.org", "two files", download)
+    return NamedDataset("tiny", "movielens", Domain(), "a test licence", "https://example.org", "two files", download)
 
 
 def test_a_dataset_is_fetched_checked_unpacked_and_its_licence_shown(server, tmp_path, capsys):

@@ -14,13 +14,13 @@ import pytest
 import interlingua
 from interlingua import registry
 from interlingua.data.describe import describe, render
-from interlingua.data.prepare import Prepared
+from interlingua.data.prepare import Dataset
 from interlingua.data.queries import Queries
 from interlingua.data.repeats import MANY, repeat_share
 from interlingua.data.sources.planted import generate
 from interlingua.evaluate.protocol import evaluate, validation_metrics
 from interlingua.evaluate.protocols import asked_by
-from interlingua.retrieval.cascade import Cascade
+from interlingua.retrieval.cascade import RetrieveThenRerank
 
 WORLD = generate(num_users=60, num_items=40, seed=5).interactions
 
@@ -51,9 +51,9 @@ class Scores:
 
 def test_every_item_is_a_candidate() -> None:
     """Against ranks counted by hand; nothing is masked, so a repeated item can be hit."""
-    ranker = Scores(np.random.default_rng(3).permutation(KEPT.interactions.num_items))
-    report = evaluate(ranker, KEPT.split, protocol="full-repeat")
-    rank_of = np.argsort(np.argsort(-ranker.values)) + 1
+    scorer = Scores(np.random.default_rng(3).permutation(KEPT.interactions.num_items))
+    report = evaluate(scorer, KEPT.split, protocol="full-repeat")
+    rank_of = np.argsort(np.argsort(-scorer.values)) + 1
     assert report.ranks is not None
     near = report.ranks.first <= 20
     assert (report.ranks.first[near] == rank_of[KEPT.split.test.items][near]).all()
@@ -61,7 +61,7 @@ def test_every_item_is_a_candidate() -> None:
     assert report.metrics["hit@10"] > 0
     assert "masked=nothing" in report.protocol
     assert not report.warnings
-    masked = evaluate(ranker, KEPT.split, protocol="full")
+    masked = evaluate(scorer, KEPT.split, protocol="full")
     assert masked.metrics["hit@10"] == 0
     assert "never recommended" in masked.warnings[0]
 
@@ -79,7 +79,7 @@ def test_a_reader_orders_what_may_come_back() -> None:
     target = int(KEPT.split.test.items[0])
     items = KEPT.interactions.num_items
     reader = Scores((np.arange(items) == target).astype(float))
-    cascade = Cascade(lambda queries: Scores(np.arange(items)).score(queries), reader, items, items)
+    cascade = RetrieveThenRerank(lambda queries: Scores(np.arange(items)).score(queries), reader, items, items)
     one = KEPT.split.queries("test").slice(0, 1)
     assert target in one.items
     assert int(np.argmax(asked_by(cascade, "full-repeat").score(one)[0])) == target
@@ -107,18 +107,18 @@ def test_few_repeats_need_no_advice() -> None:
 
 
 def test_early_stopping_looks_at_what_comes_back() -> None:
-    ranker = Scores(np.arange(KEPT.interactions.num_items))
-    expected = evaluate(ranker, KEPT.split, "valid", protocol="full-repeat", slices=False, resamples=0).metrics
+    scorer = Scores(np.arange(KEPT.interactions.num_items))
+    expected = evaluate(scorer, KEPT.split, "valid", protocol="full-repeat", slices=False, resamples=0).metrics
     assert repeat_share(KEPT.split, "valid") == 1.0
-    assert validation_metrics(ranker, KEPT.split) == expected
+    assert validation_metrics(scorer, KEPT.split) == expected
     unique = interlingua.prepare(frame(), quiet=True)
     assert repeat_share(unique.split, "valid") == repeat_share(unique.split, "test") == 0.0
-    ranker = Scores(np.arange(unique.interactions.num_items))
-    full = evaluate(ranker, unique.split, "valid", protocol="full", slices=False, resamples=0).metrics
-    assert validation_metrics(ranker, unique.split) == full
+    scorer = Scores(np.arange(unique.interactions.num_items))
+    full = evaluate(scorer, unique.split, "valid", protocol="full", slices=False, resamples=0).metrics
+    assert validation_metrics(scorer, unique.split) == full
 
 
-def trained(name: str, prepared: Prepared) -> Any:
+def trained(name: str, prepared: Dataset) -> Any:
     """A backbone after one epoch."""
     from interlingua.contracts.aligner import Aligner
     from interlingua.training.joint import Joint

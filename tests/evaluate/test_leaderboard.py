@@ -211,7 +211,7 @@ def test_several_recipes_have_one_split_and_resume(tmp_path: Path, cli: Cli) -> 
         (["pop", "pop", "--on", "planted"], "named twice"),
         (["pop", "--on", "planted", "--data", "planted"], "not both"),
         (["pop", "nothing-like-it", "--on", "planted"], "nothing-like-it"),
-        (["pop", "itemknn", "--on", "planted", "--set", "llm.model=x"], "llm.model"),
+        (["pop", "itemknn", "--on", "planted", "--set", "ranker.model=x"], "ranker.model"),
         (["pop", "itemknn", "--on", "planted", "--set", "backbone.wings=2"], "backbone.wings"),
         (["pop", "--on", "planted", "--set", "data.name=other"], "contradicts"),
         (["pop", "--on", "planted", "--set", "evaluate.protocols=[\"fool\"]"], "fool"),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from interlingua.data.interactions import Interactions
-from interlingua.data.split import Split, Targets
+from interlingua.data.split import GroundTruth, Split
 from interlingua.evaluate.protocol import evaluate
 from interlingua.evaluate.ranking import BLOCK_BYTES
 
@@ -38,25 +38,25 @@ def large_split():
     users = np.repeat(np.arange(USERS), 5)
     ids = np.arange(USERS).astype(str), np.arange(ITEMS).astype(str)
     train = Interactions.of(*ids, users, rng.integers(0, ITEMS, len(users)))
-    empty = Targets.of(np.zeros(0, np.int64), np.zeros(0, np.int64))
-    test = Targets.of(np.arange(USERS), rng.integers(0, ITEMS, USERS))
+    empty = GroundTruth.of(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    test = GroundTruth.of(np.arange(USERS), rng.integers(0, ITEMS, USERS))
     return Split(train, empty, test, "leave-one-out")
 
 
-def peak_of(ranker, split, max_users):
+def peak_of(scorer, split, max_users):
     tracemalloc.start()
-    report = evaluate(ranker, split, max_users=max_users, depth=ITEMS)
+    report = evaluate(scorer, split, max_users=max_users, depth=ITEMS)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak, report
 
 
 def test_memory_is_one_block_whatever_the_number_of_users():
-    ranker, split = Vectors(), large_split()
+    scorer, split = Vectors(), large_split()
     split.train.offsets, split.train.item_counts  # noqa: B018 (cached by the data, not part of the evaluation)
-    peak, report = peak_of(ranker, split, 1000)
+    peak, report = peak_of(scorer, split, 1000)
     assert report.n_users == 1000
-    assert ranker.largest <= BLOCK_BYTES
+    assert scorer.largest <= BLOCK_BYTES
     assert peak < 2.5 * BLOCK_BYTES  # 1,000 x 100,000 scores alone would be 6 blocks
     # random vectors: the rank is uniform, so half of the users have it in the first half
     assert 0.45 < (report.ranks.first <= ITEMS / 2).mean() < 0.55
@@ -64,7 +64,7 @@ def test_memory_is_one_block_whatever_the_number_of_users():
 
 @pytest.mark.slow
 def test_all_users_and_items():
-    ranker, split = Vectors(), large_split()
-    peak, report = peak_of(ranker, split, None)
+    scorer, split = Vectors(), large_split()
+    peak, report = peak_of(scorer, split, None)
     assert report.n_users == USERS
     assert peak < 5 * BLOCK_BYTES  # one block, and a few numbers per user; the whole matrix would be 640 blocks

@@ -10,17 +10,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interlingua.contracts.scorer import TableRanker
+from interlingua.contracts.scorer import TableScorer
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import Queries
-from interlingua.data.split import Split, Targets
+from interlingua.data.split import GroundTruth, Split
 from interlingua.errors import ConfigError, DataError
 from interlingua.evaluate.protocol import evaluate, parse_protocol, validation_metrics
 from interlingua.retrieval.positions import BEYOND, NEVER
 
 
 class Scores:
-    """A ranker that reads its scores from a matrix with one row per user, and remembers what it was asked."""
+    """A scorer that reads its scores from a matrix with one row per user, and remembers what it was asked."""
 
     def __init__(self, table):
         self.table = np.asarray(table, np.float32)
@@ -44,7 +44,7 @@ def make_split(histories, valid, test, num_items, **options):
 
     def targets(rows):
         pairs = [(u, i) for u, row in enumerate(rows) for i in row]
-        return Targets.of(np.array([u for u, _ in pairs], np.int64), np.array([i for _, i in pairs], np.int64))
+        return GroundTruth.of(np.array([u for u, _ in pairs], np.int64), np.array([i for _, i in pairs], np.int64))
 
     options = {"protocol": "leave-one-out"} | options
     return Split(Interactions.of(*ids, users, items), targets(valid), targets(test), **options)
@@ -163,11 +163,11 @@ def test_candidates_do_not_depend_on_the_method_the_batch_or_the_other_users():
 def test_candidates_hold_the_target_once_and_nothing_seen(items):
     """25 items: rejection falls back to the exact draw; 400: the fast path."""
     split = random_split(5, users=80, items=items, repeats=False)
-    ranker = Scores(np.zeros((80, items)))
-    evaluate(ranker, split, protocol="sampled-20")
+    scorer = Scores(np.zeros((80, items)))
+    evaluate(scorer, split, protocol="sampled-20")
     queries, targets = split.queries("test"), split.test
     places = []
-    for row, (user, candidates) in enumerate(ranker.asked):
+    for row, (user, candidates) in enumerate(scorer.asked):
         assert user == targets.users[row]
         seen, target = set(queries.history(row).tolist()), int(targets.of_row(row)[0])
         real = list(dict.fromkeys(candidates))
@@ -180,9 +180,9 @@ def test_candidates_hold_the_target_once_and_nothing_seen(items):
 
 def test_negatives_are_uniform():
     split = make_split([[0]] * 4000, [[]] * 4000, [[1]] * 4000, 300)
-    ranker = Scores(np.zeros((4000, 300)))
-    evaluate(ranker, split, protocol="sampled-20", slices=False, resamples=0)
-    counts = np.bincount(np.array([c for _, row in ranker.asked for c in row]), minlength=300)
+    scorer = Scores(np.zeros((4000, 300)))
+    evaluate(scorer, split, protocol="sampled-20", slices=False, resamples=0)
+    counts = np.bincount(np.array([c for _, row in scorer.asked for c in row]), minlength=300)
     assert counts[0] == 0
     assert counts[1] == 4000
     expected = 4000 * 19 / 298
@@ -192,8 +192,8 @@ def test_negatives_are_uniform():
 
 def test_a_chance_ranker_scores_one_in_twenty():
     split = make_split([[0]] * 4000, [[]] * 4000, [[1]] * 4000, 300)
-    ranker = Scores(np.random.default_rng(0).random((4000, 300)))
-    report = evaluate(ranker, split, protocol="sampled-20")
+    scorer = Scores(np.random.default_rng(0).random((4000, 300)))
+    report = evaluate(scorer, split, protocol="sampled-20")
     low, high = report.intervals["hit@1"]
     assert low < 0.05 < high
     assert 0.01 < high - low < 0.02
@@ -201,9 +201,9 @@ def test_a_chance_ranker_scores_one_in_twenty():
 
 def test_protocol_id_says_every_choice():
     split = random_split(0)
-    ranker = Scores(np.zeros((40, 30)))
-    assert evaluate(ranker, split).protocol == "full; split=leave-one-out; part=test; masked=history; ties=row"
-    sampled = evaluate(ranker, split, "valid", protocol="sampled-20", seed=5, max_users=9).protocol
+    scorer = Scores(np.zeros((40, 30)))
+    assert evaluate(scorer, split).protocol == "full; split=leave-one-out; part=test; masked=history; ties=row"
+    sampled = evaluate(scorer, split, "valid", protocol="sampled-20", seed=5, max_users=9).protocol
     assert sampled == (
         "sampled-20; split=leave-one-out; part=valid; masked=history; negatives=19-uniform-unseen; seed=5; ties=row; "
         "users=9 of 40 by seed 5"
@@ -214,11 +214,11 @@ def test_the_sampled_warning_is_said_once_and_kept(capsys):
     from interlingua.evaluate import protocol
 
     protocol._say_once.cache_clear()
-    split, ranker = random_split(0), Scores(np.zeros((40, 30)))
-    reports = [evaluate(ranker, split, protocol="sampled-20") for _ in range(2)]
+    split, scorer = random_split(0), Scores(np.zeros((40, 30)))
+    reports = [evaluate(scorer, split, protocol="sampled-20") for _ in range(2)]
     assert capsys.readouterr().err.count("Krichene") == 1
     assert all("Krichene" in r.warnings[0] for r in reports)
-    assert not any("Krichene" in w for w in evaluate(ranker, split).warnings)
+    assert not any("Krichene" in w for w in evaluate(scorer, split).warnings)
 
 
 def test_validation_never_opens_the_test_part():
@@ -244,10 +244,10 @@ def test_results_do_not_depend_on_the_block_size():
 
 
 def test_a_ranker_may_name_its_block():
-    ranker = Scores(np.zeros((40, 30)))
-    ranker.batch_users = 9
-    evaluate(ranker, random_split(0))
-    assert max(ranker.blocks) == 9
+    scorer = Scores(np.zeros((40, 30)))
+    scorer.batch_users = 9
+    evaluate(scorer, random_split(0))
+    assert max(scorer.blocks) == 9
 
 
 def test_scores_are_not_written_to():
@@ -327,9 +327,9 @@ def test_json_is_plain():
 def test_unknown_users_and_torch_tables():
     items = torch.eye(6)
     split = make_split([[0], [1]], [[], []], [[2], [3]], 6)
-    ranker = TableRanker(items, lambda q: torch.stack([items[q.history(b)].sum(0) for b in range(len(q))]))
-    assert evaluate(ranker, split).ranks.first.tolist() == [2, 3]
-    assert ranker.score(Queries.of([[4]])).argmax() == 4
+    scorer = TableScorer(items, lambda q: torch.stack([items[q.history(b)].sum(0) for b in range(len(q))]))
+    assert evaluate(scorer, split).ranks.first.tolist() == [2, 3]
+    assert scorer.score(Queries.of([[4]])).argmax() == 4
 
 
 @pytest.mark.parametrize("depth", [None, 30])
@@ -339,7 +339,7 @@ def test_a_table_is_ranked_as_its_scores_are(several, depth):
     generator = torch.Generator().manual_seed(3)
     users = torch.randn(split.train.num_users, 16, generator=generator)
     items = torch.randn(split.train.num_items, 16, generator=generator)
-    table = TableRanker(items, lambda queries: users[torch.from_numpy(np.asarray(queries.users, np.int64))])
+    table = TableScorer(items, lambda queries: users[torch.from_numpy(np.asarray(queries.users, np.int64))])
 
     class Plain:
         num_items = table.num_items

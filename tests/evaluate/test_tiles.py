@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interlingua.contracts.scorer import TableRanker
+from interlingua.contracts.scorer import TableScorer
 from interlingua.data.queries import Queries
 from interlingua.evaluate.ranking import distinct, in_full
 from interlingua.retrieval import tiles
@@ -119,7 +119,7 @@ def test_a_score_that_depends_on_its_place_is_left_to_the_whole_block(monkeypatc
 def test_vectors_without_finite_products_are_left_to_the_plain_way(value):
     query, table, _, _, seen = drawn(1, 3, 9, 2, False)
     query[1, 1], table[4, 0] = value, 1e18
-    assert tiles.vectors_of(TableRanker(table, lambda _: query), seen) is None
+    assert tiles.vectors_of(TableScorer(table, lambda _: query), seen) is None
 
 
 def test_count_adds_up_to_a_full_tile():

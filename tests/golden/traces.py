@@ -89,8 +89,8 @@ def shortened(name: str) -> recipes.Recipe:
         section.update({key: value for key, value in {"soft_epochs": 1}.items() if key in section})
         if "fit" in section:
             section["fit"] = section["fit"] | FIT | ({"batch_size": 4} if name in SLOW else {})
-    if "llm" in values:
-        values["llm"]["num_layers"] = 2
+    if "ranker" in values:
+        values["ranker"]["num_layers"] = 2
     return recipes.resolve(values, name)
 
 

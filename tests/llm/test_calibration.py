@@ -7,7 +7,7 @@ import torch
 from interlingua.data.queries import Queries
 from interlingua.injection import calibration
 from interlingua.injection.calibration import Block, fit, questions, raise_unseen, rarest, without
-from interlingua.injection.mixture import Mixture, centred
+from interlingua.injection.mixture import ScoreFusion, centred
 
 
 def drawn(seed: int = 1, rows: int = 200, items: int = 30):
@@ -19,7 +19,7 @@ def drawn(seed: int = 1, rows: int = 200, items: int = 30):
 
 def test_the_mixture_finds_the_source_that_is_right():
     right, noise, targets, seen = drawn()
-    mixture = Mixture()
+    mixture = ScoreFusion()
     fit(mixture, [Block((noise, right, noise.flip(0)), torch.full((30,), 50.0), targets, seen)])
     assert float(mixture.numbers[1].exp()) == pytest.approx(3.0, abs=0.7)
     assert float(mixture.numbers[0].exp()) < 0.4
@@ -35,7 +35,7 @@ def test_a_heavier_weight_of_rare_answers_raises_rare_items():
     block = Block((scores, scores, scores), counts, targets, torch.zeros(300, 40, dtype=torch.bool))
     means = []
     for weight in (1.0, 10.0):
-        mixture = Mixture()
+        mixture = ScoreFusion()
         fit(mixture, [block], cold_weight=weight)
         out = mixture(scores, scores, scores, counts)
         means.append(float(out[:, rarest(counts)].mean() - out.mean()))
@@ -94,7 +94,7 @@ def place(scores, block):
 def test_calibrated_on_items_with_events_alone_an_item_without_any_never_comes_out():
     """The fault that hidden items mend: no answer of the plain questions is without events."""
     plain, real = world(0.0), world(0.25, seed=4)
-    blind, taught = Mixture(), Mixture()
+    blind, taught = ScoreFusion(), ScoreFusion()
     fit(blind, [plain])
     fit(taught, [plain, world(0.25, seed=5)])
     by_text = place(real.features[2], real)
@@ -104,7 +104,7 @@ def test_calibrated_on_items_with_events_alone_an_item_without_any_never_comes_o
 
 def test_items_without_events_are_placed_no_lower_than_by_texts_alone():
     hidden, real = world(0.05, seed=5), world(0.05, seed=6)
-    mixture = Mixture()
+    mixture = ScoreFusion()
     fit(mixture, [world(0.0), hidden])
     before = place(mixture(*hidden.features, hidden.counts), hidden)
     by_text = place(hidden.features[2], hidden)
@@ -123,14 +123,14 @@ def test_items_without_events_are_placed_no_lower_than_by_texts_alone():
 def test_without_texts_nothing_is_raised():
     block = world(0.1)
     mute = Block((*block.features[:2], torch.zeros_like(block.features[2])), block.counts, block.targets, block.seen)
-    mixture = Mixture()
+    mixture = ScoreFusion()
     assert raise_unseen(mixture, [mute, mute]) == 0.0
     assert float(mixture.numbers[-1]) == 0.0
 
 
 def test_numbers_that_cannot_be_found_leave_the_start(capsys):
     right, noise, targets, seen = drawn()
-    mixture = Mixture()
+    mixture = ScoreFusion()
     start = mixture.numbers.clone()
     fit(mixture, [Block((noise * torch.nan, right, noise), torch.full((30,), 5.0), targets, seen)])
     assert torch.equal(mixture.numbers, start)
@@ -139,7 +139,7 @@ def test_numbers_that_cannot_be_found_leave_the_start(capsys):
 
 def test_a_mixture_of_five_numbers_is_read_as_it_was_written():
     old = {"numbers": torch.tensor([-1.5, 0.2, -0.4, 1.0, 0.3])}
-    mixture = Mixture()
+    mixture = ScoreFusion()
     mixture.load_state_dict(old)
     assert torch.equal(mixture.numbers[:5], old["numbers"])
     assert not mixture.numbers[5:].any()

@@ -35,7 +35,7 @@ def prompt(lm, seed):
 @settings(max_examples=30, deadline=None)
 def test_only_candidates_come_out_with_their_own_probability(answers, beams, seed, ended):
     lm = tiny("llama")
-    answers = [[*a, lm.eos_id] for a in answers] if ended else answers
+    answers = [[*a, lm.eos_token_id] for a in answers] if ended else answers
     ids, lengths = padded(answers)
     embeds, mask = prompt(lm, seed)
     found = constrained_search(lm, embeds, mask, ids, lengths, beams=beams)

@@ -53,14 +53,14 @@ class Fixed:
 
 
 def test_influence_is_the_fall_of_the_score_without_the_item():
-    ranker, history, item = Additive(), np.array([1, 5, 7]), 3
-    (got,) = influences(ranker, Queries.of([history]), [item])
-    others = [i for i in range(ranker.num_items) if i not in (1, 5, 7, 3)]
-    expected = [ranker.weights[h, item] - ranker.weights[h, others].mean() for h in history]
+    scorer, history, item = Additive(), np.array([1, 5, 7]), 3
+    (got,) = influences(scorer, Queries.of([history]), [item])
+    others = [i for i in range(scorer.num_items) if i not in (1, 5, 7, 3)]
+    expected = [scorer.weights[h, item] - scorer.weights[h, others].mean() for h in history]
     np.testing.assert_allclose(got.values, expected, atol=1e-3)
     assert got.lead == pytest.approx(sum(expected), abs=1e-3)
     assert got.basis == Basis.SCORE
-    assert influences(ranker, Queries.of([[]]), [item])[0].values == []
+    assert influences(scorer, Queries.of([[]]), [item])[0].values == []
 
 
 def test_several_items_at_once_are_measured_as_one_by_one():
@@ -86,13 +86,13 @@ def test_the_score_that_recommended_is_measured():
 
 
 def test_where_the_score_reads_no_history_a_stand_in_is_measured_and_said():
-    ranker, history = Fixed(), [1, 5, 7]
-    (known,) = influences(ranker, Queries.of([history], np.array([2])), [3])
-    (unknown,) = influences(ranker, Queries.of([history]), [3])
+    scorer, history = Fixed(), [1, 5, 7]
+    (known,) = influences(scorer, Queries.of([history], np.array([2])), [3])
+    (unknown,) = influences(scorer, Queries.of([history]), [3])
     assert (known.basis, unknown.basis) == (Basis.HISTORY, Basis.SCORE)
     assert known.values == unknown.values
-    best = int(np.argmax([influences(ranker, Queries.of([history]), [i])[0].lead for i in range(10)]))
-    answer = explain(ranker, None, Queries.of([history], np.array([2])), best, TITLES, MOVIE)  # type: ignore[arg-type]
+    best = int(np.argmax([influences(scorer, Queries.of([history]), [i])[0].lead for i in range(10)]))
+    answer = explain(scorer, None, Queries.of([history], np.array([2])), best, TITLES, MOVIE)  # type: ignore[arg-type]
     assert (answer.basis, answer.from_template) == (Basis.HISTORY, True)
     assert "because" not in answer.sentence.lower()
     assert "raised" not in answer.sentence
@@ -116,11 +116,11 @@ def test_a_trace_of_influence_is_no_reason(lead, spread):
 
 
 def test_without_a_reason_that_counts_the_sentence_says_so():
-    ranker = Additive()
-    ranker.weights[[1, 5]] = 0.0
-    ranker.weights[1, 3] = 0.002
-    ranker.weights[7, 3] = 5.0
-    answer = explain(ranker, None, Queries.of([[7, 1, 5]]), 3, TITLES, MOVIE, max_history=2)  # type: ignore[arg-type]
+    scorer = Additive()
+    scorer.weights[[1, 5]] = 0.0
+    scorer.weights[1, 3] = 0.002
+    scorer.weights[7, 3] = 5.0
+    answer = explain(scorer, None, Queries.of([[7, 1, 5]]), 3, TITLES, MOVIE, max_history=2)  # type: ignore[arg-type]
     assert answer.support == []
     assert answer.sentence.endswith("decided the recommendation.")
 
@@ -147,13 +147,13 @@ def test_support_that_was_disliked_is_never_named_as_liked():
 )
 def test_the_words_follow_the_ratings(ratings, word):
     """Only row 1 raises the score: liked, disliked, not rated."""
-    ranker = Additive()
-    ranker.weights[:] = 0.0
-    ranker.weights[1, 0] = 5.0
+    scorer = Additive()
+    scorer.weights[:] = 0.0
+    scorer.weights[1, 0] = 5.0
     query = Queries.of([[1, 3, 4]])
     if ratings is not None:
         query = Queries(query.users, query.items, query.offsets, np.array(ratings, np.float32))
-    answer = explain(ranker, tiny("llama"), query, 0, TITLES, MOVIE, CATEGORIES)
+    answer = explain(scorer, tiny("llama"), query, 0, TITLES, MOVIE, CATEGORIES)
     assert answer.support[0][0] == 1
     assert answer.liked is (word == "liked")
     assert ("liked" in answer.sentence) is (word == "liked")

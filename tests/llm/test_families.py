@@ -93,7 +93,7 @@ def test_what_is_written_is_what_a_plain_loop_writes(family, held):
         for _ in range(4):
             with torch.no_grad():
                 token = int(lm.model(input_ids=so_far[None], use_cache=False).logits[0, -1].argmax())
-            if token == lm.eos_id:
+            if token == lm.eos_token_id:
                 break
             expected.append(token)
             so_far = torch.cat([so_far, torch.tensor([token])])

@@ -59,46 +59,46 @@ def make(folder, seed=1, given=None, **options):
     return KvPrompt(KvPromptConfig(model=folder, **options), given or inputs())
 
 
-def first_batch(reader, seed=0):
-    return next(iter(reader.batches(0, np.random.default_rng(seed))))
+def first_batch(ranker, seed=0):
+    return next(iter(ranker.batches(0, np.random.default_rng(seed))))
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_every_way_trains_its_own_parts_and_leaves_the_model_bitwise(folder, way):
-    reader = make(folder, **WAYS[way])
-    weights = {name: weight.clone() for name, weight in reader.lm.model.named_parameters()}
-    before = {name: weight.clone() for name, weight in reader.named_parameters() if weight.requires_grad}
-    log = fit_best(reader, reader.batches, reader.config.fit.model_copy(update={"epochs": 1}), seed=1, device="cpu")
+    ranker = make(folder, **WAYS[way])
+    weights = {name: weight.clone() for name, weight in ranker.lm.model.named_parameters()}
+    before = {name: weight.clone() for name, weight in ranker.named_parameters() if weight.requires_grad}
+    log = fit_best(ranker, ranker.batches, ranker.config.fit.model_copy(update={"epochs": 1}), seed=1, device="cpu")
     assert all(np.isfinite(value) for value in log.epochs[0]["losses"].values())
-    assert all(not torch.equal(dict(reader.named_parameters())[name], weight) for name, weight in before.items())
-    assert all(torch.equal(w, weights[n]) and w.grad is None for n, w in reader.lm.model.named_parameters())
+    assert all(not torch.equal(dict(ranker.named_parameters())[name], weight) for name, weight in before.items())
+    assert all(torch.equal(w, weights[n]) and w.grad is None for n, w in ranker.lm.model.named_parameters())
     assert {name.split(".")[0] for name in before} <= {"injection", "readouts"}
-    assert reader.scores_catalogue
-    scores = reader.score(asked())
+    assert ranker.scores_catalogue
+    scores = ranker.score(asked())
     assert scores.shape == (3, ITEMS)
     rows = np.array([[3, 0, 11], [5, 6, 7], [1, 2, 10]])
-    np.testing.assert_allclose(reader.score(asked(), rows), np.take_along_axis(scores, rows, 1))
+    np.testing.assert_allclose(ranker.score(asked(), rows), np.take_along_axis(scores, rows, 1))
     other = make(folder, seed=2, **WAYS[way])
-    other.load_state_dict({k: v.clone() for k, v in trainable_state(reader).items()}, strict=False)
+    other.load_state_dict({k: v.clone() for k, v in trainable_state(ranker).items()}, strict=False)
     np.testing.assert_allclose(other.score(asked()), scores, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [{}, {"prefix_length": 0}, {"maps": "none"}, {"place": "none"}])
 def test_the_context_that_is_projected_once_is_the_whole_prompts_context(folder, options):
-    reader = make(folder, **options)
+    ranker = make(folder, **options)
     ids = torch.randn(3, 6, generator=torch.Generator().manual_seed(1))
-    whole = reader.injection.vectors("user", ids)
-    expected = project(reader.lm, {layer: whole[:, layer] for layer in range(2)}, reader.config.place)
-    got = reader.injection.arguments("user", ids)["pairs"]
+    whole = ranker.injection.vectors("user", ids)
+    expected = project(ranker.lm, {layer: whole[:, layer] for layer in range(2)}, ranker.config.place)
+    got = ranker.injection.arguments("user", ids)["pairs"]
     for layer in range(2):
         for one, other in zip(got[layer], expected[layer], strict=True):
             assert torch.allclose(one, other, atol=1e-5)
 
 
 def test_an_encoder_is_both_towers_too(bert):
-    reader = make(bert, pooling="cls")
-    fit_best(reader, reader.batches, FitConfig(batch_size=8, epochs=1), seed=1, device="cpu")
-    assert np.isfinite(reader.score(asked())).all()
+    ranker = make(bert, pooling="cls")
+    fit_best(ranker, ranker.batches, FitConfig(batch_size=8, epochs=1), seed=1, device="cpu")
+    assert np.isfinite(ranker.score(asked())).all()
     assert load_any(bert) is load_any(bert)
 
 
@@ -107,8 +107,8 @@ def test_it_learns_the_next_item_from_id_vectors(folder):
     options = {"loss": "softmax", "normalised": True, "temperature": 0.1, "align_weight": 0.0, "soft_epochs": 8}
     last = {}
     for ids in ("backbone", "random"):
-        reader = make(folder, id_vectors=ids, fit=fit, **options)
-        losses = [e["losses"]["rank"] for e in fit_best(reader, reader.batches, fit, seed=1, device="cpu").epochs]
+        ranker = make(folder, id_vectors=ids, fit=fit, **options)
+        losses = [e["losses"]["rank"] for e in fit_best(ranker, ranker.batches, fit, seed=1, device="cpu").epochs]
         last[ids] = losses[-1]
         assert ids == "random" or losses[-1] < 0.75 * losses[0]
     assert last["random"] > 1.2 * last["backbone"]
@@ -125,36 +125,36 @@ def test_distillation_brings_the_towers_to_the_backbones_choice(folder):
     options = {"loss": "softmax", "normalised": True, "temperature": 0.1, "align_weight": 0.0, "soft_epochs": 12}
     found = {}
     for weight in (1e-9, 30.0):
-        reader = make(folder, given=inputs(base_score=low_rows), distill_weight=weight, fit=fit, **options)
-        epochs = fit_best(reader, reader.batches, fit, seed=1, device="cpu").epochs
+        ranker = make(folder, given=inputs(base_score=low_rows), distill_weight=weight, fit=fit, **options)
+        epochs = fit_best(ranker, ranker.batches, fit, seed=1, device="cpu").epochs
         found[weight] = [epoch["losses"]["distill"] / weight for epoch in epochs]
     assert found[30.0][-1] < 0.7 * found[30.0][0]
     assert found[30.0][-1] < 0.7 * found[1e-9][-1]
 
 
 def test_item_states_are_made_once_for_a_set_of_weights(folder, monkeypatch):
-    reader = make(folder)
+    ranker = make(folder)
     calls = []
-    monkeypatch.setattr(reader, "_states", lambda *a, of=reader._states: calls.append(a[0]) or of(*a))
-    first = reader.score(asked())
+    monkeypatch.setattr(ranker, "_states", lambda *a, of=ranker._states: calls.append(a[0]) or of(*a))
+    first = ranker.score(asked())
     count = len(calls)
-    assert np.array_equal(reader.score(asked()), first)
+    assert np.array_equal(ranker.score(asked()), first)
     assert len(calls) == count
-    reader.train()(first_batch(reader))
-    reader.score(asked())
+    ranker.train()(first_batch(ranker))
+    ranker.score(asked())
     assert len(calls) >= 2 * count
 
 
 def test_item_states_are_stored_with_the_weights_that_made_them(folder, tmp_path, monkeypatch):
-    reader = make(folder)
-    reader.keep(tmp_path)
-    state = {k: v.clone() for k, v in trainable_state(reader).items()}
+    ranker = make(folder)
+    ranker.keep(tmp_path)
+    state = {k: v.clone() for k, v in trainable_state(ranker).items()}
     other = make(folder, seed=2)
     other.score(asked())
     other.load_state_dict(state, strict=False)
     monkeypatch.setattr(other, "_states", lambda side, *a, of=other._states: of(side, *a) if side == "user" else 1 / 0)
-    assert np.array_equal(other.score(asked()), reader.score(asked()))
-    assert not len(other.train().item_table)
+    assert np.array_equal(other.score(asked()), ranker.score(asked()))
+    assert not len(other.train().item_embeddings)
 
 
 def test_the_hard_prompt_alone_is_read_once(folder, monkeypatch):
@@ -162,21 +162,21 @@ def test_the_hard_prompt_alone_is_read_once(folder, monkeypatch):
 
     seen = []
     monkeypatch.setattr(module, "plain", lambda *a, of=module.plain: seen.append(len(a[1])) or of(*a))
-    reader = make(folder)
-    batch = first_batch(reader)
-    losses = reader(batch)
+    ranker = make(folder)
+    batch = first_batch(ranker)
+    losses = ranker(batch)
     assert set(losses) == {"rank", "align_user", "align_item"}
     count = sum(seen)
-    reader(batch)
+    ranker(batch)
     assert sum(seen) == count
 
 
 def test_alignment_reads_the_layers_output_of_the_hard_prompt_alone(folder):
-    reader = make(folder, align_weight=1.0).eval()
-    ids = reader._tokens(reader.words.items([0, 3]))
-    flat = reader._plain(ids)
+    ranker = make(folder, align_weight=1.0).eval()
+    ids = ranker._tokens(ranker.words.items([0, 3]))
+    flat = ranker._plain(ids)
     for row, tokens in enumerate(ids):
-        out = reader.lm.forward(reader.lm.embed(torch.tensor([tokens])), layers=True)
+        out = ranker.lm.forward(ranker.lm.embed(torch.tensor([tokens])), layers=True)
         for layer in range(2):
             expected = out.layers[layer + 1][0, -1]
             assert torch.allclose(flat[row, layer * 32 : (layer + 1) * 32], expected, atol=1e-4)
@@ -184,21 +184,21 @@ def test_alignment_reads_the_layers_output_of_the_hard_prompt_alone(folder):
 
 
 def test_items_without_events_have_the_prompt_of_the_zero_vector(folder):
-    given = inputs(text_items=None)
+    given = inputs(items_from_text=None)
     cold = int(np.flatnonzero(given.train.item_counts == 0)[0])
-    reader = make(folder, given=given)
-    assert not bool(reader.ids.items[cold].any())
-    changed = inputs(text_items=None, items=given.items.clone())
+    ranker = make(folder, given=given)
+    assert not bool(ranker.ids.items[cold].any())
+    changed = inputs(items_from_text=None, items=given.items.clone())
     changed.items[cold] += 5.0
-    assert np.array_equal(make(folder, given=changed).score(asked()), reader.score(asked()))
+    assert np.array_equal(make(folder, given=changed).score(asked()), ranker.score(asked()))
     from_text = make(folder, given=inputs())  # an aligner that reaches vectors from texts gives one to every item
     assert bool(from_text.ids.items[cold].any())
 
 
 def test_an_empty_history_is_nobody_in_particular(folder):
-    reader = make(folder)
-    assert not bool(reader.ids.users(Queries.of([[]])).any())
-    assert np.isfinite(reader.score(Queries.of([[], [1]]))).all()
+    ranker = make(folder)
+    assert not bool(ranker.ids.users(Queries.of([[]])).any())
+    assert np.isfinite(ranker.score(Queries.of([[], [1]]))).all()
 
 
 def test_noise_is_fixed_for_each_user_and_says_nothing(folder):
@@ -213,27 +213,27 @@ def test_a_user_and_an_item_that_share_a_batch_by_chance_are_no_negatives(folder
 
     asked_of = {}
     monkeypatch.setattr(module, "in_batch_bpr", lambda s, a: asked_of.setdefault("allowed", a) is None or s.sum())
-    reader = make(folder)
-    batch = first_batch(reader)
-    reader(batch)
+    ranker = make(folder)
+    batch = first_batch(ranker)
+    ranker(batch)
     for row, user in enumerate(batch.users.tolist()):
-        had = set(reader.inputs.train.history(user).tolist())
+        had = set(ranker.inputs.train.history(user).tolist())
         for column, item in enumerate(batch.positives.tolist()):
             assert bool(asked_of["allowed"][row, column]) == (item not in had)
 
 
 def test_the_sample_is_kept_with_the_run(folder, tmp_path):
-    reader = make(folder, share=0.3, user_buckets=2, item_buckets=2)
-    card = reader.keep(tmp_path)
+    ranker = make(folder, share=0.3, user_buckets=2, item_buckets=2)
+    card = ranker.keep(tmp_path)
     frame = pl.read_parquet(tmp_path / "sample.parquet")
-    assert frame.height == card["sample"]["chosen"] == len(reader.sample.stops)
-    train = reader.inputs.train
+    assert frame.height == card["sample"]["chosen"] == len(ranker.sample.stops)
+    train = ranker.inputs.train
     for row in frame.iter_rows(named=True):
         history = train.history(train.user_rows[row["user_id"]])
         assert train.item_ids[history[row["history_length"]]] == row["item_id"]
     trained = {
         (int(u), int(i))
-        for b in reader.batches(0, np.random.default_rng(0))
+        for b in ranker.batches(0, np.random.default_rng(0))
         for u, i in zip(b.users, b.positives, strict=True)
     }
     kept = {(train.user_rows[u], train.item_rows[i]) for u, i in zip(frame["user_id"], frame["item_id"], strict=True)}
@@ -241,19 +241,19 @@ def test_the_sample_is_kept_with_the_run(folder, tmp_path):
 
 
 def test_the_residual_mixes_in_the_backbone(folder):
-    reader = make(folder, residual=True)
-    before = reader.mixture.numbers.clone()
-    assert np.isfinite(reader.calibrate(Queries.of([[k] for k in range(8)]), np.arange(1, 9)))
-    assert not torch.equal(before, reader.mixture.numbers)
+    ranker = make(folder, residual=True)
+    before = ranker.mixture.numbers.clone()
+    assert np.isfinite(ranker.calibrate(Queries.of([[k] for k in range(8)]), np.arange(1, 9)))
+    assert not torch.equal(before, ranker.mixture.numbers)
     assert make(folder).calibrate(Queries.of([[1]]), np.array([2])) is None
 
 
 @pytest.mark.parametrize("normalised", [False, True])
 def test_vectors_for_an_index_give_the_scores(folder, normalised):
-    reader = make(folder, normalised=normalised, temperature=0.5)
-    assert reader.dot_product
-    scores = (reader.represent(asked()) @ reader.represent_items().T).detach().numpy()
-    np.testing.assert_allclose(scores, reader.score(asked()), rtol=1e-4, atol=1e-5)
+    ranker = make(folder, normalised=normalised, temperature=0.5)
+    assert ranker.dot_product
+    scores = (ranker.user_embeddings(asked()) @ ranker.all_item_embeddings().T).detach().numpy()
+    np.testing.assert_allclose(scores, ranker.score(asked()), rtol=1e-4, atol=1e-5)
     assert not make(folder, residual=True).dot_product
 
 
@@ -265,26 +265,26 @@ def test_a_mixture_is_one_dot_product_too(folder, bias, texts):
     extra = torch.linspace(-1, 1, ITEMS) if bias else None
 
     def base_score(queries, items=None):
-        scores = given.represent(queries) @ given.items.T + (0.0 if extra is None else extra)
+        scores = given.user_embeddings(queries) @ given.items.T + (0.0 if extra is None else extra)
         return scores.numpy() if items is None else np.take_along_axis(scores.numpy(), np.asarray(items), 1)
 
     table = torch.randn(ITEMS, 6, generator=torch.Generator().manual_seed(8)) if texts else None
     mixed = inputs(base_items=(given.items, extra), base_score=base_score, texts=table)
-    reader = make(folder, given=mixed, residual=True, normalised=True, temperature=0.2)
+    ranker = make(folder, given=mixed, residual=True, normalised=True, temperature=0.2)
     known = Queries.of([[k] for k in range(8)])
-    reader.calibrate(known, np.arange(1, 9))
-    scores = (reader.represent(known) @ reader.represent_items().T).numpy()
-    np.testing.assert_allclose(scores, reader.score(known), rtol=1e-4, atol=1e-4)
+    ranker.calibrate(known, np.arange(1, 9))
+    scores = (ranker.user_embeddings(known) @ ranker.all_item_embeddings().T).numpy()
+    np.testing.assert_allclose(scores, ranker.score(known), rtol=1e-4, atol=1e-4)
 
 
 def test_titles_and_categories_make_the_texts(folder):
     given = inputs(categories=["Action|Sci-Fi"] + [None] * (ITEMS - 1))
-    reader = make(folder, given=given, max_title_words=2)
-    assert reader.words.items([0, 2]) == [
+    ranker = make(folder, given=given, max_title_words=2)
+    assert ranker.words.items([0, 2]) == [
         "The movie to watch: The Matrix (Action, Sci-Fi).",
         "The movie to watch: Toy Story.",
     ]
-    assert reader.words.users(np.array([[-1, 3, 1], [-1, -1, -1]])) == [
+    assert ranker.words.users(np.array([[-1, 3, 1], [-1, -1, -1]])) == [
         "The user has watched Heat; Toy Story. The next movie to watch:",
         "The user has watched nothing yet. The next movie to watch:",
     ]
@@ -299,7 +299,10 @@ def test_titles_and_categories_make_the_texts(folder):
         ({"prompted_layers": [2]}, "layers 0 to 1"),
         ({"injection": "direct"}, "align_weight = 0"),
         ({"user_template": "ra-rec-item"}, "no slot"),
-        ({"distill_weight": 1.0, "given": inputs(base_score=None)}, "llm.distill_weight needs a backbone that scores"),
+        (
+            {"distill_weight": 1.0, "given": inputs(base_score=None)},
+            "ranker.distill_weight needs a backbone that scores",
+        ),
     ],
 )
 def test_settings_that_cannot_work_are_explained(folder, options, words):
@@ -309,5 +312,5 @@ def test_settings_that_cannot_work_are_explained(folder, options, words):
 
 def test_a_backbone_without_user_vectors_is_refused(folder):
     with pytest.raises(ConfigError, match="user vectors"):
-        make(folder, given=inputs(represent=None, user_dim=0))
-    make(folder, given=inputs(represent=None, user_dim=0), maps="none")
+        make(folder, given=inputs(user_embeddings=None, user_dim=0))
+    make(folder, given=inputs(user_embeddings=None, user_dim=0), maps="none")

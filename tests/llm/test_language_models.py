@@ -72,10 +72,10 @@ def test_tied_and_untied_output_matrix():
 
 
 def test_special_tokens(llama):
-    assert llama.eos_id == 2
-    assert llama.pad_id == 0
-    assert llama.bos_id is None
-    assert tiny("llama", bos=True).bos_id == 1
+    assert llama.eos_token_id == 2
+    assert llama.pad_token_id == 0
+    assert llama.bos_token_id is None
+    assert tiny("llama", bos=True).bos_token_id == 1
     assert llama.tokenize("") == []
 
 
@@ -215,7 +215,7 @@ def test_a_family_that_is_read_wrongly_is_refused():
 
     def twice(*args, **kwargs):
         out = inner(*args, **kwargs)
-        out.logits = out.logits * 2  # a scale that the reader does not know
+        out.logits = out.logits * 2  # a scale that the ranker does not know
         return out
 
     model.forward = twice

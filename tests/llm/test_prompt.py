@@ -53,7 +53,7 @@ def test_the_papers_prompt_word_for_word(llama):
     assert said(llama, prompts, 1).endswith('title set, "Heat (1995)"<c:4>. The recommendation is')
     ids, lengths = compiled.target_ids(np.array([HEAT]))
     assert llama.tokenizer.decode(ids[0, : lengths[0]]) == ' "Heat"</s>'
-    assert ids[0, lengths[0] - 1] == llama.eos_id
+    assert ids[0, lengths[0] - 1] == llama.eos_token_id
 
 
 def test_without_the_user_its_sentence_goes(llama):
@@ -144,10 +144,10 @@ def test_titles_are_data_and_not_markers(llama):
     compiled = compile_template("next-item-titles", llama, TITLES, slots=())
     row = TITLES.index("</s> ends")
     prompts = compiled.assemble(np.array([[row]]), np.array([[row]]))
-    assert llama.eos_id not in prompts.ids
+    assert llama.eos_token_id not in prompts.ids
     assert said(llama, prompts, 0).count('"</s> ends"') == 2
     ids, _ = compiled.target_ids(np.array([row]))
-    assert (ids[0] == llama.eos_id).sum() == 1
+    assert (ids[0] == llama.eos_token_id).sum() == 1
 
 
 def test_long_titles_can_be_cut(llama):

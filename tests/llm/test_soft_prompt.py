@@ -9,7 +9,7 @@ from tiny_models import TITLES, build, tokenizer_of
 
 from interlingua.config import FitConfig
 from interlingua.contracts.batch import Batch
-from interlingua.contracts.ranker import ReaderInputs
+from interlingua.contracts.ranker import RankerInputs
 from interlingua.data.domain import Domain
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import PAD, Queries
@@ -18,7 +18,7 @@ from interlingua.evaluate.slices import make_slices
 from interlingua.injection.calibration import rarest
 from interlingua.injection.head import choices
 from interlingua.injection.id_vectors import IdVectors
-from interlingua.injection.mixture import TextLikeness
+from interlingua.injection.mixture import TextSimilarity
 from interlingua.injection.soft_prompt_config import SoftPromptConfig
 from interlingua.injection.title_scoring import presented
 from interlingua.lm import history as sequence
@@ -57,21 +57,21 @@ def inputs(**changes):
     table = torch.randn(ITEMS, WIDTH, generator=generator)
     text = table + 0.3 * torch.randn(ITEMS, WIDTH, generator=generator)
 
-    def represent(queries: Queries) -> torch.Tensor:
+    def user_embeddings(queries: Queries) -> torch.Tensor:
         rows = [table[torch.as_tensor(np.asarray(queries.history(b), np.int64))].mean(0) for b in range(len(queries))]
         return torch.stack(rows) if rows else torch.zeros(0, WIDTH)
 
     def base_score(queries: Queries, items=None):
-        scores = (represent(queries) @ table.T).numpy()
+        scores = (user_embeddings(queries) @ table.T).numpy()
         return scores if items is None else np.take_along_axis(scores, np.asarray(items), 1)
 
     train = events()
     given = {
         "titles": TITLES, "domain": Domain("movie", "watch", "watched"), "train": train, "items": table,
-        "text_items": text, "represent": represent, "user_dim": WIDTH, "base_score": base_score,
+        "text_items": text, "represent": user_embeddings, "user_dim": WIDTH, "base_score": base_score,
         "cold_items": train.item_counts == 0,
     }  # fmt: skip
-    return ReaderInputs(**(given | changes))
+    return RankerInputs(**(given | changes))
 
 
 def make(folder, seed=1, given=None, **options):
@@ -80,8 +80,8 @@ def make(folder, seed=1, given=None, **options):
     return SoftPrompt(SoftPromptConfig(model=folder, **options), given or inputs())
 
 
-def first_batch(reader, seed=0) -> Batch:
-    return next(iter(reader.batches(0, np.random.default_rng(seed))))
+def first_batch(ranker, seed=0) -> Batch:
+    return next(iter(ranker.batches(0, np.random.default_rng(seed))))
 
 
 def asked():
@@ -90,61 +90,61 @@ def asked():
 
 @pytest.mark.parametrize("mode", MODES)
 def test_gradients_reach_every_trainable_parameter_and_the_model_stays_bitwise_equal(folder, mode):
-    reader = make(folder, **MODES[mode])
-    before = {} if reader.lm is None else {k: v.clone() for k, v in reader.lm.model.state_dict().items()}
-    start = {k: v.clone() for k, v in reader.named_parameters()}
-    fit_best(reader, reader.batches, FitConfig(learning_rate=1e-2, batch_size=4, epochs=2), seed=3, device="cpu")
-    for name, value in reader.named_parameters():
+    ranker = make(folder, **MODES[mode])
+    before = {} if ranker.lm is None else {k: v.clone() for k, v in ranker.lm.model.state_dict().items()}
+    start = {k: v.clone() for k, v in ranker.named_parameters()}
+    fit_best(ranker, ranker.batches, FitConfig(learning_rate=1e-2, batch_size=4, epochs=2), seed=3, device="cpu")
+    for name, value in ranker.named_parameters():
         assert value.grad is not None, name
         assert not torch.equal(start[name], value), name
-    if reader.lm is not None:
-        after = reader.lm.model.state_dict()
+    if ranker.lm is not None:
+        after = ranker.lm.model.state_dict()
         assert all(torch.equal(before[k], after[k]) for k in before)
-        assert all(p.grad is None for p in reader.lm.model.parameters())
-        names = set(trainable_state(reader))
+        assert all(p.grad is None for p in ranker.lm.model.parameters())
+        names = set(trainable_state(ranker))
         assert not any(name.startswith("lm") for name in names)  # the frozen model is named, never copied
 
 
 def test_the_loss_is_the_causal_loss_of_the_plain_model_on_the_same_sequence(folder):
-    reader = make(folder)
-    batch = first_batch(reader)
+    ranker = make(folder)
+    batch = first_batch(ranker)
     torch.manual_seed(11)
-    got = float(reader(batch)["lm"])
+    got = float(ranker(batch)["lm"])
     torch.manual_seed(11)
     shown = torch.cat([batch.positives[:, None], batch.negatives], 1)
     shown = shown.gather(1, torch.rand(shown.shape).argsort(1)).numpy()
     histories = batch.histories.numpy()
     sums, count = 0.0, 0
     for row in range(len(batch)):
-        alone, embeds = reader._prompts(
+        alone, embeds = ranker._prompts(
             histories[row : row + 1, -5:], shown[row : row + 1],
-            sequence.queries_of(histories[row : row + 1]), reader.vectors.joint,
+            sequence.queries_of(histories[row : row + 1]), ranker.vectors.joint,
         )  # fmt: skip
-        ids, lengths = reader.prompts.target_ids(batch.positives[row : row + 1].numpy())
+        ids, lengths = ranker.prompts.target_ids(batch.positives[row : row + 1].numpy())
         answer = torch.as_tensor(ids[:, : lengths[0]])
-        joined = torch.cat([embeds, reader.lm.embed(answer)], 1)
+        joined = torch.cat([embeds, ranker.lm.embed(answer)], 1)
         labels = torch.cat([torch.full(embeds.shape[:2], -100), answer], 1)
-        plain = reader.lm.model(inputs_embeds=joined, labels=labels).loss
+        plain = ranker.lm.model(inputs_embeds=joined, labels=labels).loss
         sums, count = sums + float(plain) * int(lengths[0]), count + int(lengths[0])
         assert alone.mask.all()
     assert got == pytest.approx(sums / count, rel=1e-4)
 
 
 def test_likelihood_scores_equal_the_sum_over_the_tokens_of_each_title(folder):
-    reader = make(folder)
+    ranker = make(folder)
     queries, items = asked(), np.array([[3, 0, 11], [5, 6, 7], [1, 2, 10]])
-    got = reader.score(queries, items)
-    vectors = reader.vectors_for_scoring()
+    got = ranker.score(queries, items)
+    vectors = ranker.vectors_for_scoring()
     for row in range(len(items)):
         one = queries.slice(row, row + 1)
         shown = presented(items[row : row + 1], one)
-        _, embeds = reader._prompts(one.padded(5), shown, one, vectors)
+        _, embeds = ranker._prompts(one.padded(5), shown, one, vectors)
         for column, item in enumerate(items[row]):
-            ids, lengths = reader.prompts.target_ids(np.array([item]))
+            ids, lengths = ranker.prompts.target_ids(np.array([item]))
             answer = torch.as_tensor(ids[0, : lengths[0]])
             with torch.no_grad():
-                joined = torch.cat([embeds, reader.lm.embed(answer)[None]], 1)
-                logits = reader.lm.model(inputs_embeds=joined).logits.log_softmax(-1)[0]
+                joined = torch.cat([embeds, ranker.lm.embed(answer)[None]], 1)
+                logits = ranker.lm.model(inputs_embeds=joined).logits.log_softmax(-1)[0]
             slow = sum(float(logits[embeds.shape[1] - 1 + k, token]) for k, token in enumerate(answer))
             assert got[row, column] == pytest.approx(slow, abs=2e-3)
 
@@ -152,13 +152,13 @@ def test_likelihood_scores_equal_the_sum_over_the_tokens_of_each_title(folder):
 @pytest.mark.parametrize("user", ["backbone", "none"])
 @pytest.mark.parametrize("mode", ["sequence", "none"])
 def test_one_pass_over_all_positions_equals_a_pass_for_each_prefix(folder, mode, user):
-    reader = make(folder, slots={"user": user}, **MODES[mode]).eval()
+    ranker = make(folder, slots={"user": user}, **MODES[mode]).eval()
     history = torch.tensor([[PAD, PAD, 3, 4, 5], [1, 2, 3, 4, 6]])
-    states, where = reader._sequence_states(reader.vectors.joint, history)
+    states, where = ranker._sequence_states(ranker.vectors.joint, history)
     for row, items in enumerate(([3, 4, 5], [1, 2, 3, 4, 6])):
         assert int(where[row].sum()) == len(items)
         for stop in range(1, len(items) + 1):
-            single, _ = reader._sequence_states(reader.vectors.joint, torch.tensor([items[:stop]]))
+            single, _ = ranker._sequence_states(ranker.vectors.joint, torch.tensor([items[:stop]]))
             assert torch.allclose(states[row, stop - 1], single[0, -1], atol=1e-4)
 
 
@@ -168,12 +168,12 @@ def test_a_user_without_history_is_answered_without_looking_at_any_item(folder):
         assert np.isfinite(scores).all()
     changed = inputs()
     changed.items[0] += 5.0
-    reader = make(folder, slots={"user": "none"}, standardised=False, projector_init="xavier", **MODES["sequence"])
+    ranker = make(folder, slots={"user": "none"}, standardised=False, projector_init="xavier", **MODES["sequence"])
     other = make(
         folder, given=changed, slots={"user": "none"}, standardised=False, projector_init="xavier", **MODES["sequence"]
     )
     empty = torch.full((1, 3), PAD)
-    states = [each.eval()._sequence_states(each.vectors.joint, empty)[0] for each in (reader, other)]
+    states = [each.eval()._sequence_states(each.vectors.joint, empty)[0] for each in (ranker, other)]
     assert torch.allclose(*states)
 
 
@@ -205,20 +205,20 @@ def test_rows_are_moved_to_the_front_together_with_their_targets():
 
 @pytest.mark.parametrize("mode", MODES)
 def test_saved_state_gives_the_same_scores(folder, mode):
-    reader, other = make(folder, **MODES[mode]), make(folder, seed=2, **MODES[mode])
+    ranker, other = make(folder, **MODES[mode]), make(folder, seed=2, **MODES[mode])
     items = np.array([[3, 0, 11], [5, 6, 7], [1, 2, 10]])
-    state = {k: v.clone() for k, v in trainable_state(reader).items()}
-    assert not np.allclose(reader.score(asked(), items), other.score(asked(), items))
+    state = {k: v.clone() for k, v in trainable_state(ranker).items()}
+    assert not np.allclose(ranker.score(asked(), items), other.score(asked(), items))
     other.load_state_dict(state, strict=False)
-    assert np.array_equal(reader.score(asked(), items), other.score(asked(), items))
-    assert np.array_equal(reader.score(asked(), items), reader.score(asked(), items))
+    assert np.array_equal(ranker.score(asked(), items), other.score(asked(), items))
+    assert np.array_equal(ranker.score(asked(), items), ranker.score(asked(), items))
 
 
 def test_the_same_seed_gives_the_same_trace_and_another_seed_another(folder):
     def trace(seed):
-        reader = make(folder, cold_dropout=0.3, dropout=0.1, **MODES["sequence"])
-        log = fit_best(reader, reader.batches, FitConfig(batch_size=4, epochs=2), seed=seed, device="cpu")
-        return [record["losses"] for record in log.epochs], reader.score(asked())
+        ranker = make(folder, cold_dropout=0.3, dropout=0.1, **MODES["sequence"])
+        log = fit_best(ranker, ranker.batches, FitConfig(batch_size=4, epochs=2), seed=seed, device="cpu")
+        return [record["losses"] for record in log.epochs], ranker.score(asked())
 
     (a, scores), (b, again), (c, _) = trace(1), trace(1), trace(2)
     assert a == b
@@ -227,10 +227,10 @@ def test_the_same_seed_gives_the_same_trace_and_another_seed_another(folder):
 
 
 def test_the_sequence_prompt_learns_the_next_item(folder):
-    reader = make(folder, **MODES["sequence"])
-    fit_best(reader, reader.batches, FitConfig(learning_rate=5e-3, batch_size=8, epochs=40), seed=1, device="cpu")
+    ranker = make(folder, **MODES["sequence"])
+    fit_best(ranker, ranker.batches, FitConfig(learning_rate=5e-3, batch_size=8, epochs=40), seed=1, device="cpu")
     queries = Queries.of([[k, k + 1, k + 2] for k in range(6)])
-    assert (reader.score(queries).argmax(1) == np.arange(3, 9)).mean() >= 0.8
+    assert (ranker.score(queries).argmax(1) == np.arange(3, 9)).mean() >= 0.8
 
 
 @pytest.mark.parametrize(("items", "expected"), [(180, 63), (100, 35), (101, 35), (660, 231)])
@@ -248,19 +248,19 @@ def test_batches_of_equally_many_targets_hold_every_answer_once(folder):
     train = Interactions.of(np.array([str(u) for u in range(8)]), ids, users, items)
     counts = {}
     for equal in ("rows", "targets"):
-        reader = make(folder, given=inputs(train=train), history_length=12, equal=equal, **MODES["sequence"])
-        parts = list(reader.batches(0, np.random.default_rng(0)))
+        ranker = make(folder, given=inputs(train=train), history_length=12, equal=equal, **MODES["sequence"])
+        parts = list(ranker.batches(0, np.random.default_rng(0)))
         counts[equal] = [int((part.positives != PAD).sum()) for part in parts]
         assert sum(counts[equal]) == len(train) - 8  # all but each user's first event
     assert np.ptp(counts["targets"]) < np.ptp(counts["rows"])
 
 
 def test_unseen_items_are_read_from_their_text(folder):
-    reader = make(folder, **MODES["sequence"])
+    ranker = make(folder, **MODES["sequence"])
     cold = ITEMS - 1
-    plain = reader.score(asked())
+    plain = ranker.score(asked())
     changed = inputs()
-    changed.text_items[cold] += 1.0
+    changed.items_from_text[cold] += 1.0
     again = make(folder, given=changed, **MODES["sequence"]).score(asked())
     different = np.abs(again - plain).max(0)
     assert different.argmax() == cold
@@ -273,12 +273,12 @@ def test_unseen_items_are_read_from_their_text(folder):
 
 def test_scores_do_not_depend_on_who_is_asked_together_or_on_where_the_answer_stands(folder):
     for mode in ("likelihood", "sequence"):
-        reader = make(folder, **MODES[mode])
+        ranker = make(folder, **MODES[mode])
         items = np.array([[3, 0, 11], [5, 6, 7], [1, 2, 10]])
-        whole = reader.score(asked(), items)
-        one = np.concatenate([reader.score(asked().slice(b, b + 1), items[b : b + 1]) for b in range(3)])
+        whole = ranker.score(asked(), items)
+        one = np.concatenate([ranker.score(asked().slice(b, b + 1), items[b : b + 1]) for b in range(3)])
         assert np.allclose(whole, one, atol=1e-4)
-        turned = reader.score(asked(), items[:, [2, 0, 1]])
+        turned = ranker.score(asked(), items[:, [2, 0, 1]])
         assert np.allclose(whole[:, [2, 0, 1]], turned, atol=1e-4)
 
 
@@ -297,9 +297,9 @@ def test_the_authors_rule_gives_hits_only(folder):
 
 
 def test_titles_alone_need_no_vectors(folder):
-    reader = make(folder, slots={"user": "none", "item": "none"}, head_weight=0.0)
-    assert not list(reader.parameters())  # nothing to train: what the model can do by itself
-    assert reader.score(asked(), np.array([[3, 0], [5, 6], [1, 2]])).shape == (3, 2)
+    ranker = make(folder, slots={"user": "none", "item": "none"}, head_weight=0.0)
+    assert not list(ranker.parameters())  # nothing to train: what the model can do by itself
+    assert ranker.score(asked(), np.array([[3, 0], [5, 6], [1, 2]])).shape == (3, 2)
 
 
 def test_the_closed_form_puts_soft_tokens_nearer_to_titles_than_chance(folder):
@@ -308,20 +308,20 @@ def test_the_closed_form_puts_soft_tokens_nearer_to_titles_than_chance(folder):
 
 
 def test_the_mixture_reads_the_backbone_for_seen_items_only(folder):
-    reader = make(folder, **MODES["distilled"])
-    before = reader.mixture.numbers.clone()
-    assert np.isfinite(reader.calibrate(Queries.of([[k] for k in range(8)]), np.arange(1, 9)))
-    assert not torch.equal(before, reader.mixture.numbers)
+    ranker = make(folder, **MODES["distilled"])
+    before = ranker.mixture.numbers.clone()
+    assert np.isfinite(ranker.calibrate(Queries.of([[k] for k in range(8)]), np.arange(1, 9)))
+    assert not torch.equal(before, ranker.mixture.numbers)
     nothing, base = torch.zeros(1, 2), torch.tensor([[3.0, 3.0]])
-    scores = reader.mixture(nothing, base, nothing, torch.tensor([0.0, 1e6]))
-    weight, constant = reader.mixture.numbers[1].exp(), reader.mixture.numbers[[4, 6]].sum()
+    scores = ranker.mixture(nothing, base, nothing, torch.tensor([0.0, 1e6]))
+    weight, constant = ranker.mixture.numbers[1].exp(), ranker.mixture.numbers[[4, 6]].sum()
     assert float(scores[0, 0]) == pytest.approx(float(constant), abs=1e-5)
     assert float(scores[0, 1]) == pytest.approx(float(weight * 3.0), abs=1e-3)
 
 
 def test_likeness_of_texts_is_the_cosine_with_the_mean_of_the_last_items():
     texts = torch.tensor([[3.0, 0.0], [0.0, 2.0], [-3.0, 0.0], [0.0, -2.0]])
-    got = TextLikeness(texts)(Queries.of([[0], [0, 1], []]))
+    got = TextSimilarity(texts)(Queries.of([[0], [0, 1], []]))
     assert torch.allclose(got[0] / 10, torch.tensor([1.0, 0.0, -1.0, 0.0]), atol=1e-6)
     assert torch.allclose(got[1] / 10, torch.tensor([0.5, 0.5, -0.5, -0.5]), atol=1e-6)
     assert torch.equal(got[2], torch.zeros(4))
@@ -331,7 +331,7 @@ def test_likeness_of_texts_is_the_cosine_with_the_mean_of_the_last_items():
     ("options", "words"),
     [
         ({"scoring": "head"}, "head_weight > 0"),
-        ({"template": "sequence"}, "llm.scoring = 'head'"),
+        ({"template": "sequence"}, "ranker.scoring = 'head'"),
         (
             {"template": "sequence", "scoring": "head", "head_weight": 1.0, "slots": {"item": "none"}},
             "cannot be 'none'",
@@ -345,8 +345,8 @@ def test_settings_that_cannot_work_are_explained(folder, options, words):
 
 def test_a_backbone_without_user_vectors_needs_the_slot_off(folder):
     with pytest.raises(ConfigError, match=r"slots\.user"):
-        make(folder, given=inputs(represent=None, user_dim=0))
-    assert make(folder, given=inputs(represent=None, user_dim=0), slots={"user": "none"}).user_projector is None
+        make(folder, given=inputs(user_embeddings=None, user_dim=0))
+    assert make(folder, given=inputs(user_embeddings=None, user_dim=0), slots={"user": "none"}).user_projector is None
 
 
 def test_titles_cannot_rank_the_whole_catalogue(folder):
@@ -361,10 +361,10 @@ def test_what_counts_as_unread_is_what_the_backbone_has_not_learned(folder):
     cold = np.zeros(ITEMS, bool)
     cold[missing] = True
     given = replace(given, cold_items=cold)
-    reader = make(folder, given=given, **MODES["sequence"])
-    read = reader.vectors_for_scoring()
-    assert torch.equal(read[brought], reader.vectors.joint[brought])
-    assert torch.equal(read[missing], reader.vectors.text[missing])
-    own = IdVectors(replace(given, text_items=None)).items
+    ranker = make(folder, given=given, **MODES["sequence"])
+    read = ranker.vectors_for_scoring()
+    assert torch.equal(read[brought], ranker.vectors.joint[brought])
+    assert torch.equal(read[missing], ranker.vectors.text[missing])
+    own = IdVectors(replace(given, items_from_text=None)).items
     assert bool(own[brought].any())
     assert not bool(own[missing].any())

@@ -21,7 +21,7 @@ from interlingua.clients.asking import ServerError
 from interlingua.clients.endpoint import Endpoint
 from interlingua.config import build
 from interlingua.data.prepare import SplitConfig, prepare
-from interlingua.data.prepared import Prepared
+from interlingua.data.prepared import Dataset
 from interlingua.data.sources.planted import generate
 from interlingua.errors import ConfigError, DataError
 from interlingua.profiles.config import ProfilesConfig
@@ -36,7 +36,7 @@ QUICK = {"timeout_s": 0.5, "backoff_s": 0.02, "backoff_max_s": 0.1, "concurrency
 
 
 @pytest.fixture(scope="module")
-def world() -> Prepared:
+def world() -> Dataset:
     return generate(num_users=18, num_items=24, seed=3, history=8)
 
 
@@ -50,7 +50,7 @@ def config_of(url: str, **changes: Any) -> ProfilesConfig:
     return build(ProfilesConfig, values | changes)
 
 
-def asked(world: Prepared, url: str, out: Path, config: dict[str, Any] | None = None, **job: Any) -> Any:
+def asked(world: Dataset, url: str, out: Path, config: dict[str, Any] | None = None, **job: Any) -> Any:
     options = config_of(url, **(config or {}))
     return write(Job(world, options, out, **job), endpoint(options))
 
@@ -63,7 +63,7 @@ def endpoint(options: ProfilesConfig) -> Endpoint:
     )  # fmt: skip
 
 
-def test_items_come_first_and_users_read_their_train_items_profiles(world: Prepared, tmp_path: Path) -> None:
+def test_items_come_first_and_users_read_their_train_items_profiles(world: Dataset, tmp_path: Path) -> None:
     server = FakeServer()
     with serving(server) as url:
         made = asked(world, url, tmp_path)
@@ -84,7 +84,7 @@ def test_items_come_first_and_users_read_their_train_items_profiles(world: Prepa
         assert entries in shown.values()
 
 
-def test_no_prompt_and_no_source_holds_a_held_out_item(world: Prepared, tmp_path: Path) -> None:
+def test_no_prompt_and_no_source_holds_a_held_out_item(world: Dataset, tmp_path: Path) -> None:
     inputs = Inputs(world, ProfilesConfig(sample_items=100), seed=1)
     texts = {row: f"profile of {row}" for row in range(world.split.train.num_items)}
     for part in (world.split.valid, world.split.test):
@@ -98,7 +98,7 @@ def test_no_prompt_and_no_source_holds_a_held_out_item(world: Prepared, tmp_path
 MANNERS = ("429", "500", "hang", "drop", "truncated", "cut", "prose", "fenced", "chatty", "cut-late", "good")
 
 
-def test_through_every_trouble_nothing_is_lost_and_nothing_is_bought_twice(world: Prepared, tmp_path: Path) -> None:
+def test_through_every_trouble_nothing_is_lost_and_nothing_is_bought_twice(world: Dataset, tmp_path: Path) -> None:
     """Each question meets one trouble first, some a second one; every entity gets its own answer all the same."""
 
     def manner(text: str, before: int) -> str:
@@ -123,7 +123,7 @@ def test_through_every_trouble_nothing_is_lost_and_nothing_is_bought_twice(world
     assert again.card["questions"]["items"]["asked"] == 0
 
 
-def test_a_servers_wish_to_wait_is_kept_by_all_calls(world: Prepared, tmp_path: Path) -> None:
+def test_a_servers_wish_to_wait_is_kept_by_all_calls(world: Dataset, tmp_path: Path) -> None:
     server = FakeServer(lambda _text, before: "429" if before == 0 else "good")
     with serving(server) as url:
         asked(world, url, tmp_path, {"limits": QUICK | {"concurrency": 1}}, sides="items", sample=3)
@@ -133,7 +133,7 @@ def test_a_servers_wish_to_wait_is_kept_by_all_calls(world: Prepared, tmp_path: 
 
 
 def test_failures_keep_their_reason_and_a_fallback_and_are_asked_again_on_demand(
-    world: Prepared, tmp_path: Path
+    world: Dataset, tmp_path: Path
 ) -> None:
     title = world.catalogue.titles[4]
     bad = {"prose"}
@@ -163,7 +163,7 @@ def test_failures_keep_their_reason_and_a_fallback_and_are_asked_again_on_demand
     assert len(asked_again) - 1 == len(changed)
 
 
-def test_what_the_model_cannot_say_is_a_failure_not_a_profile(world: Prepared, tmp_path: Path) -> None:
+def test_what_the_model_cannot_say_is_a_failure_not_a_profile(world: Dataset, tmp_path: Path) -> None:
     with serving(FakeServer(lambda *_: "none")) as url:
         made = asked(world, url, tmp_path, {"limits": QUICK | {"give_up_after": 100}}, sides="items")
     assert set(made.items["status"]) == {"failed"}
@@ -171,7 +171,7 @@ def test_what_the_model_cannot_say_is_a_failure_not_a_profile(world: Prepared, t
     assert made.items["profile"].str.len_chars().min() > 0
 
 
-def test_a_wrong_key_stops_at_once_and_marks_nobody_as_failed(world: Prepared, tmp_path: Path) -> None:
+def test_a_wrong_key_stops_at_once_and_marks_nobody_as_failed(world: Dataset, tmp_path: Path) -> None:
     server = FakeServer(lambda *_: "401")
     with serving(server) as url, pytest.raises(ServerError, match="401") as caught:
         asked(world, url, tmp_path)
@@ -180,7 +180,7 @@ def test_a_wrong_key_stops_at_once_and_marks_nobody_as_failed(world: Prepared, t
     assert set(load(tmp_path).items["status"]) == {"unasked"}
 
 
-def test_a_server_that_fails_everything_is_left_in_peace(world: Prepared, tmp_path: Path) -> None:
+def test_a_server_that_fails_everything_is_left_in_peace(world: Dataset, tmp_path: Path) -> None:
     server = FakeServer(lambda *_: "400")
     with serving(server) as url:
         made = asked(world, url, tmp_path, {"limits": QUICK | {"give_up_after": 5}})
@@ -190,7 +190,7 @@ def test_a_server_that_fails_everything_is_left_in_peace(world: Prepared, tmp_pa
 
 @pytest.mark.parametrize("refused", [("json_schema",), ("json_schema", "json_object")])
 def test_structured_output_falls_back_to_what_the_server_has(
-    world: Prepared, tmp_path: Path, refused: tuple[str, ...]
+    world: Dataset, tmp_path: Path, refused: tuple[str, ...]
 ) -> None:
     server = FakeServer()
     server.refused_formats = refused
@@ -201,7 +201,7 @@ def test_structured_output_falls_back_to_what_the_server_has(
     assert kinds == {"json_object" if len(refused) == 1 else "none"}
 
 
-def test_the_schema_is_asked_for_where_the_server_takes_it(world: Prepared, tmp_path: Path) -> None:
+def test_the_schema_is_asked_for_where_the_server_takes_it(world: Dataset, tmp_path: Path) -> None:
     server = FakeServer()
     with serving(server) as url:
         asked(world, url, tmp_path, sides="items", sample=1)
@@ -209,7 +209,7 @@ def test_the_schema_is_asked_for_where_the_server_takes_it(world: Prepared, tmp_
     assert schema["required"] == ["summarization", "reasoning"]
 
 
-def test_the_budget_is_never_exceeded_and_more_money_continues(world: Prepared, tmp_path: Path) -> None:
+def test_the_budget_is_never_exceeded_and_more_money_continues(world: Dataset, tmp_path: Path) -> None:
     server = FakeServer()
     cost = (100 * 10.0 + 50 * 20.0) / 1e6
     small = {"sampling": {"max_tokens": 60}}
@@ -229,12 +229,12 @@ def test_the_budget_is_never_exceeded_and_more_money_continues(world: Prepared, 
     assert set(server.good().values()) == {1}
 
 
-def test_a_budget_without_a_price_is_refused(world: Prepared, tmp_path: Path) -> None:
+def test_a_budget_without_a_price_is_refused(world: Dataset, tmp_path: Path) -> None:
     with serving(FakeServer()) as url, pytest.raises(ConfigError, match="price of 'fake'"):
         asked(world, url, tmp_path, {"prices": {}}, budget=1.0)
 
 
-def test_the_dry_run_counts_what_is_asked_and_asks_nothing(world: Prepared, tmp_path: Path) -> None:
+def test_the_dry_run_counts_what_is_asked_and_asks_nothing(world: Dataset, tmp_path: Path) -> None:
     server = FakeServer()
     with serving(server) as url:
         patient = {"limits": QUICK | {"timeout_s": 30.0}}  # on a busy machine too no call is made twice
@@ -255,7 +255,7 @@ def test_the_dry_run_counts_what_is_asked_and_asks_nothing(world: Prepared, tmp_
     assert report["sides"]["items"]["prompt_tokens"] == pytest.approx(sent, rel=0.1)
 
 
-def test_a_sample_is_asked_the_rest_keeps_its_texts(world: Prepared, tmp_path: Path) -> None:
+def test_a_sample_is_asked_the_rest_keeps_its_texts(world: Dataset, tmp_path: Path) -> None:
     server = FakeServer()
     with serving(server) as url:
         made = asked(world, url, tmp_path, sample=4)
@@ -265,7 +265,7 @@ def test_a_sample_is_asked_the_rest_keeps_its_texts(world: Prepared, tmp_path: P
     assert rest["profile"].str.starts_with("Title: ").all()
 
 
-def test_profiles_that_saw_held_out_events_are_refused(world: Prepared, tmp_path: Path) -> None:
+def test_profiles_that_saw_held_out_events_are_refused(world: Dataset, tmp_path: Path) -> None:
     with serving(FakeServer()) as url:
         made = asked(world, url, tmp_path)
     made.check(world)
@@ -282,7 +282,7 @@ def test_profiles_that_saw_held_out_events_are_refused(world: Prepared, tmp_path
     assert made.card["data"]["horizon"] == world.split.horizon
 
 
-def test_reviews_of_held_out_events_are_never_read(world: Prepared, tmp_path: Path) -> None:
+def test_reviews_of_held_out_events_are_never_read(world: Dataset, tmp_path: Path) -> None:
     events = world.interactions
     users, items = events.user_ids[events.users].tolist(), events.item_ids[events.items].tolist()
     texts = [f"review {u} {i}" for u, i in zip(users, items, strict=True)]
@@ -302,7 +302,7 @@ def test_reviews_of_held_out_events_are_never_read(world: Prepared, tmp_path: Pa
     assert "review " in inputs.user(0, dict.fromkeys(range(train.num_items), "x")).payload
 
 
-def test_no_key_reaches_disk_or_screen(world: Prepared, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_key_reaches_disk_or_screen(world: Dataset, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The server even repeats the key in its error messages, as some do."""
     server = FakeServer(lambda _text, before: "400" if before == 0 else "good")
     with serving(server) as url:
@@ -327,7 +327,7 @@ def test_a_base_url_with_a_secret_and_a_missing_key_are_refused(monkeypatch: pyt
     Endpoint("http://localhost:1/v1", "m", key_variable="NO_SUCH_KEY")
 
 
-def test_a_changed_set_is_noticed(world: Prepared, tmp_path: Path) -> None:
+def test_a_changed_set_is_noticed(world: Dataset, tmp_path: Path) -> None:
     with serving(FakeServer()) as url:
         made = asked(world, url, tmp_path, sample=1)
     with pytest.raises(DataError, match="no profile of 1 of 2"):

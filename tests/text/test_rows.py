@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from interlingua.contracts.batch import Tables
+from interlingua.contracts.batch import Embeddings
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError
 from interlingua.vectors.fields import TextConfig
@@ -54,7 +54,7 @@ def test_controls_keep_the_numbers_and_lose_the_meaning() -> None:
 def test_everything_in_order_and_the_same_with_the_same_seed(train: Interactions) -> None:
     items = torch.randn(4, 3)
     config = TextConfig(users="items", reduce=2, control="shuffled")
-    first, again, other = (finish_rows(Tables(None, items), train, config, seed) for seed in (1, 1, 5))
+    first, again, other = (finish_rows(Embeddings(None, items), train, config, seed) for seed in (1, 1, 5))
     assert first.users is not None
     assert first.users.shape == (3, 2)
     assert torch.equal(first.items, again.items)

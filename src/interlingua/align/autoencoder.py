@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.aligner import Aligner, Encode
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.contracts.text import Text
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import PAD
@@ -110,14 +110,14 @@ class Autoencoder(Aligner):
         return make
 
     def forward(
-        self, encode: Encode, ego: Tables, text: Text | None, batch: Batch
+        self, encode: Encode, inputs: Embeddings, text: Text | None, batch: Batch
     ) -> tuple[Encoded, dict[str, Tensor]]:
         """The encoded batch and the weighted losses ``rec``, ``match``, ``item_recon``, ``text_recon`` of its items."""
         if text is None:
             raise ConfigError(
                 "the aligner 'autoencoder' joins a backbone with texts: the recipe needs a [text] section"
             )
-        encoded = encode(ego, batch)
+        encoded = encode(inputs, batch)
         positives, negatives = _last(batch.positives), _last(batch.negatives)
         collaborative = encoded.tables.items[torch.cat([positives, negatives])]
         vectors = text.rows("items", torch.cat([positives, negatives]))
@@ -157,8 +157,8 @@ class Autoencoder(Aligner):
         return self.item_decoder(latents)
 
     @torch.no_grad()
-    def export(self, tables: Tables, text: Text | None) -> Tables:
-        """Joint vectors of all items: ``items`` (I, d') from the backbone, ``text_items`` (I, d') from the texts."""
+    def export(self, tables: Embeddings, text: Text | None) -> Embeddings:
+        """Joint vectors of all items: ``items`` (I, d') of the backbone, ``items_from_text`` (I, d') of the texts."""
         if text is None:
             raise ConfigError(
                 "the aligner 'autoencoder' joins a backbone with texts: the recipe needs a [text] section"
@@ -166,7 +166,7 @@ class Autoencoder(Aligner):
         self.eval()
         if isinstance(text, nn.Module):
             text.eval()
-        return Tables(tables.users, self.latent(tables.items), self.text_latent(text.rows("items")))
+        return Embeddings(tables.users, self.latent(tables.items), self.text_latent(text.rows("items")))
 
 
 def trained_only(train: Interactions) -> tuple[Interactions, Tensor | None]:

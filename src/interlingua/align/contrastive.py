@@ -26,7 +26,7 @@ from torch import Tensor
 from interlingua.align._parts import has_users, need_users, needed, present, profile_map, typical_length
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.aligner import Aligner, Encode
-from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.contracts.text import Text
 from interlingua.nn.contrast import anchors_of, distinct, gather, infonce
 
@@ -70,11 +70,11 @@ class Contrastive(Aligner):
         self.map = profile_map(text_dim, backbone_dim)
 
     def forward(
-        self, encode: Encode, ego: Tables, text: Text | None, batch: Batch
+        self, encode: Encode, inputs: Embeddings, text: Text | None, batch: Batch
     ) -> tuple[Encoded, dict[str, Tensor]]:
         """The encoded batch, and ``align``: the sum of the user, positive and negative terms times the weight."""
         source = needed(text, "contrastive")
-        encoded = encode(ego, batch)
+        encoded = encode(inputs, batch)
         losses = []
         if encoded.tables.users is not None:
             need_users(source, "contrastive")
@@ -103,11 +103,11 @@ class Contrastive(Aligner):
         return infonce(anchors, own, mapped, counts=counts, **options)
 
     @torch.no_grad()
-    def export(self, tables: Tables, text: Text | None) -> Tables:
+    def export(self, tables: Embeddings, text: Text | None) -> Embeddings:
         """The backbone's vectors, and beside the items their mapped texts, stretched to the items' median length.
 
         The network only learns directions, so a length must be given to what stands in for a vector.
         """
         mapped = self.map(needed(text, "contrastive").rows("items"))
         length = typical_length(tables.items)
-        return Tables(tables.users, tables.items, torch.nn.functional.normalize(mapped, dim=1) * length)
+        return Embeddings(tables.users, tables.items, torch.nn.functional.normalize(mapped, dim=1) * length)

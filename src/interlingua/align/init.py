@@ -54,8 +54,8 @@ class Init(Aligner):
         Raises:
             ConfigError: the texts have fewer dimensions than the backbone, or there are none.
         """
-        source, ego = needed(text, "init"), backbone.ego()
-        items, width = source.rows("items"), ego.items.shape[1]
+        source, inputs = needed(text, "init"), backbone.input_embeddings()
+        items, width = source.rows("items"), inputs.items.shape[1]
         if items.shape[1] < width:
             raise ConfigError(
                 f"the aligner 'init' picks {width} of the text's dimensions, but there are only {items.shape[1]}; "
@@ -63,11 +63,13 @@ class Init(Aligner):
             )
         mean = items.mean(0)
         basis = directions(items, width, self.config.pick)
-        pairs = [(ego.items, items)]
-        if ego.users is not None and has_users(source):
-            pairs.append((ego.users, source.rows("users")))
+        pairs = [(inputs.items, items)]
+        if inputs.users is not None and has_users(source):
+            pairs.append((inputs.users, source.rows("users")))
         picked = (items - mean) @ basis
-        factor = self.config.scale * ego.items.square().mean().sqrt() / picked.square().mean().sqrt().clamp_min(1e-12)
+        factor = (
+            self.config.scale * inputs.items.square().mean().sqrt() / picked.square().mean().sqrt().clamp_min(1e-12)
+        )
         for own, rows in pairs:
             own.copy_(((rows - mean) @ basis) * factor)
 

@@ -22,7 +22,7 @@ from interlingua.align._parts import need_users, needed
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.aligner import Aligner, Encode
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.contracts.text import Text
 
 
@@ -69,7 +69,7 @@ class Kar(Aligner):
 
     def start(self, backbone: Backbone, text: Text | None) -> None:
         """Drops the users' experts where the backbone has no user table."""
-        if backbone.ego().users is None:
+        if backbone.input_embeddings().users is None:
             del self.own["user"], self.gates["user"]
 
     def adapt(self, rows: Tensor, side: Literal["users", "items"]) -> Tensor:
@@ -80,17 +80,17 @@ class Kar(Aligner):
         gate = torch.softmax(self.gates[side.removesuffix("s")](rows), dim=1)
         return (gate[..., None] * said).sum(1)
 
-    def inputs(self, ego: Tables, text: Text | None) -> Tables:
+    def inputs(self, inputs: Embeddings, text: Text | None) -> Embeddings:
         """ID vectors plus adapted texts, on both sides where the backbone has users."""
         source = needed(text, "kar")
-        users = ego.users
+        users = inputs.users
         if users is not None:
             need_users(source, "kar")
             users = users + self.adapt(source.rows("users"), "users")
-        return Tables(users, ego.items + self.adapt(source.rows("items"), "items"))
+        return Embeddings(users, inputs.items + self.adapt(source.rows("items"), "items"))
 
     def forward(
-        self, encode: Encode, ego: Tables, text: Text | None, batch: Batch
+        self, encode: Encode, inputs: Embeddings, text: Text | None, batch: Batch
     ) -> tuple[Encoded, dict[str, Tensor]]:
         """The batch encoded from the sums; no loss of its own."""
-        return encode(self.inputs(ego, text), batch), {}
+        return encode(self.inputs(inputs, text), batch), {}

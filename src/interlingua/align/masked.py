@@ -26,7 +26,7 @@ from interlingua.align._parts import need_users, needed, profile_map
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.aligner import Aligner, Encode
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.contracts.text import Text
 from interlingua.data.queries import PAD
 from interlingua.nn.contrast import chosen, gather, infonce
@@ -65,7 +65,7 @@ class Masked(Aligner):
 
     def start(self, backbone: Backbone, text: Text | None) -> None:
         """Gives the token the width of the backbone's inputs (of one layer, where layers are concatenated)."""
-        width = backbone.ego().items.shape[1]
+        width = backbone.input_embeddings().items.shape[1]
         if width != self.token.shape[1]:
             self.token = nn.Parameter(torch.zeros(1, width, device=self.token.device))
 
@@ -76,21 +76,21 @@ class Masked(Aligner):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(
-        self, encode: Encode, ego: Tables, text: Text | None, batch: Batch
+        self, encode: Encode, inputs: Embeddings, text: Text | None, batch: Batch
     ) -> tuple[Encoded, dict[str, Tensor]]:
         """The batch encoded from masked inputs, and ``align``: the reconstruction loss times its weight."""
         source = needed(text, "masked")
-        if ego.users is None:
-            hidden, _ = self._draw(len(ego.items), ego.items.device)
-            encoded = encode(Tables(None, torch.where(hidden, self.token, ego.items)), batch)
-            encoded = replace(encoded, tables=ego)  # what is hidden from the histories is still a candidate
+        if inputs.users is None:
+            hidden, _ = self._draw(len(inputs.items), inputs.items.device)
+            encoded = encode(Embeddings(None, torch.where(hidden, self.token, inputs.items)), batch)
+            encoded = replace(encoded, tables=inputs)  # what is hidden from the histories is still a candidate
             vectors, texts = self._next_text(encoded, source, batch)
         else:
             need_users(source, "masked")
-            users = len(ego.users)
-            hidden, masked = self._draw(users + len(ego.items), ego.items.device)
-            masked_users = torch.where(hidden[:users], self.token, ego.users)
-            encoded = encode(Tables(masked_users, torch.where(hidden[users:], self.token, ego.items)), batch)
+            users = len(inputs.users)
+            hidden, masked = self._draw(users + len(inputs.items), inputs.items.device)
+            masked_users = torch.where(hidden[:users], self.token, inputs.users)
+            encoded = encode(Embeddings(masked_users, torch.where(hidden[users:], self.token, inputs.items)), batch)
             assert encoded.tables.users is not None
             # by side: only the masked rows are read, never a copy of all texts
             who, what = masked[masked < users], masked[masked >= users] - users

@@ -19,7 +19,7 @@ from interlingua.align._parts import need_users, needed, profile_map
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.aligner import Aligner, Encode
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.contracts.text import Text
 
 
@@ -54,22 +54,22 @@ class Replace(Aligner):
 
     def start(self, backbone: Backbone, text: Text | None) -> None:
         """Freezes the ID vectors that nothing reads any more."""
-        ego = backbone.ego()
-        ego.items.requires_grad_(False)
-        if ego.users is not None and self.config.users:
-            ego.users.requires_grad_(False)
+        inputs = backbone.input_embeddings()
+        inputs.items.requires_grad_(False)
+        if inputs.users is not None and self.config.users:
+            inputs.users.requires_grad_(False)
 
-    def inputs(self, ego: Tables, text: Text | None) -> Tables:
+    def inputs(self, inputs: Embeddings, text: Text | None) -> Embeddings:
         """Mapped texts instead of the backbone's vectors."""
         source = needed(text, "replace")
-        users = ego.users
+        users = inputs.users
         if users is not None and self.config.users:
             need_users(source, "replace")
             users = self.map(source.rows("users"))
-        return Tables(users, self.map(source.rows("items")))
+        return Embeddings(users, self.map(source.rows("items")))
 
     def forward(
-        self, encode: Encode, ego: Tables, text: Text | None, batch: Batch
+        self, encode: Encode, inputs: Embeddings, text: Text | None, batch: Batch
     ) -> tuple[Encoded, dict[str, Tensor]]:
         """The batch encoded from texts; no loss of its own."""
-        return encode(self.inputs(ego, text), batch), {}
+        return encode(self.inputs(inputs, text), batch), {}

@@ -18,7 +18,7 @@ from torch import Tensor
 from interlingua.config import Config
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Tables
+from interlingua.contracts.batch import Embeddings
 from interlingua.contracts.text import Text
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError, DataError
@@ -39,7 +39,7 @@ class RidgeConfig(Config):
 
 
 class Ridge(Aligner):
-    """``items`` stay the backbone's vectors; ``text_items`` are what their texts predict in the same space."""
+    """``items`` stay the backbone's vectors; ``items_from_text`` are what their texts predict in the same space."""
 
     Config = RidgeConfig
     keeps_space = True
@@ -74,7 +74,7 @@ class Ridge(Aligner):
             DataError: fewer than two such items.
         """
         counts = torch.as_tensor(train.item_counts).clamp(min=1) * backbone.learned_items(train)
-        self.fit_vectors(_needed(text).rows("items").detach(), backbone.item_table().detach(), counts)
+        self.fit_vectors(_needed(text).rows("items").detach(), backbone.item_embeddings().detach(), counts)
 
     def fit_vectors(self, texts: Tensor, vectors: Tensor, counts: Tensor) -> None:
         """Fits the map from ``texts`` (I, T) to ``vectors`` (I, D) on the items with ``counts`` > 0 (I,)."""
@@ -101,9 +101,9 @@ class Ridge(Aligner):
         return latents
 
     @torch.no_grad()
-    def export(self, tables: Tables, text: Text | None) -> Tables:
+    def export(self, tables: Embeddings, text: Text | None) -> Embeddings:
         """The backbone's item vectors, and beside them those that the texts predict."""
-        return Tables(tables.users, tables.items, self.text_latent(_needed(text).rows("items")))
+        return Embeddings(tables.users, tables.items, self.text_latent(_needed(text).rows("items")))
 
 
 def ridge(source: Tensor, target: Tensor, weights: Tensor, penalty: float | None) -> tuple[Tensor, Tensor, Tensor]:

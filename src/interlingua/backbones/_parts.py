@@ -13,7 +13,7 @@ from pydantic import Field, PositiveInt, field_validator
 from torch import Tensor
 
 from interlingua.backbones.lightgcn import LightGcnConfig
-from interlingua.contracts.batch import Batch, Tables
+from interlingua.contracts.batch import Batch, Embeddings
 from interlingua.nn.contrast import anchors_of, distinct, gather, infonce
 
 
@@ -47,15 +47,15 @@ class ViewsConfig(LightGcnConfig):
 class Views:
     """What a self-supervised graph model keeps of one step beside its clean vectors."""
 
-    ego: Tables
+    inputs: Embeddings
     """the inputs"""
-    first: Tables
+    first: Embeddings
     """final vectors of one view"""
-    second: Tables
+    second: Embeddings
     """final vectors of the other"""
 
 
-def view_loss(first: Tables, second: Tables, batch: Batch, config: ViewsConfig) -> Tensor:
+def view_loss(first: Embeddings, second: Embeddings, batch: Batch, config: ViewsConfig) -> Tensor:
     """InfoNCE between two views, users plus items, weighted (Wu et al. 2021, arXiv 2010.10783, eq. 10).
 
     With ``repeats`` the sum runs over the batch's rows and is divided by B, otherwise over its distinct users and items

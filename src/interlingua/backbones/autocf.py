@@ -35,7 +35,7 @@ from torch.nn import functional
 
 from interlingua.backbones.lightgcn import LightGcn
 from interlingua.config import Config, FitConfig
-from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.data.interactions import Interactions
 from interlingua.nn.contrast import chosen, distinct, gather, log_partition
 from interlingua.nn.graph import Graph, as_nodes, as_tables, propagate, random_graph, symmetric_weights
@@ -203,11 +203,11 @@ class AutoCf(LightGcn):
 
         return make
 
-    def encode(self, ego: Tables, batch: Batch) -> Encoded:
+    def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
         """All nodes encoded and decoded: over the masked graph while training, over the whole one otherwise."""
         if not self.training:
-            return self.encoded(self.smooth(ego), batch, private=None)
-        nodes, scores = as_nodes(ego), None
+            return self.encoded(self.smooth(inputs), batch, private=None)
+        nodes, scores = as_nodes(inputs), None
         if self._draws or self._masked is None:
             scores = agreement(self.graph, nodes)
             seeds = draw_seeds(scores, self.config.num_seeds)
@@ -215,15 +215,15 @@ class AutoCf(LightGcn):
         tables = self._run(nodes, self._masked.weights, self._masked.decoder)
         return self.encoded(tables, batch, private=scores)
 
-    def smooth(self, ego: Tables, weights: Tensor | None = None) -> Tables:
+    def smooth(self, inputs: Embeddings, weights: Tensor | None = None) -> Embeddings:
         """Final vectors over the whole graph; its weights in the encoder may be replaced (E,)."""
-        return self._run(as_nodes(ego), weights, self.graph)
+        return self._run(as_nodes(inputs), weights, self.graph)
 
-    def infer(self, ego: Tables) -> Tables:
+    def infer(self, inputs: Embeddings) -> Embeddings:
         """What is recommended with: nothing hidden, nothing random."""
-        return self.smooth(ego)
+        return self.smooth(inputs)
 
-    def _run(self, nodes: Tensor, weights: Tensor | None, decoder: Graph) -> Tables:
+    def _run(self, nodes: Tensor, weights: Tensor | None, decoder: Graph) -> Embeddings:
         layer = total = nodes
         for _ in range(self.config.num_layers):
             layer = propagate(self.graph, layer, weights)

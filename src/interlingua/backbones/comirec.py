@@ -14,7 +14,7 @@ Shape key: B rows, L positions, K interests, D width, I items, N negatives.
 - Negatives are uniform over the items that their user does not have (authors' code: log-uniform over all), with the
   correction for uniform sampling; all negatives of a batch serve every row, as in the code.
 - Every event but a user's first is a target once per epoch (code: a random one per user and step).
-- Where one vector per user is needed (aligners, readers), it is the interest that the last item fits best; while an
+- Where one vector per user is needed (aligners, rankers), it is the interest that the last item fits best; while an
   aligner trains, the one that the target fits best, as in the paper's own training. Scores never use it.
 """
 
@@ -31,7 +31,7 @@ from torch.nn import functional
 
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Batch, Encoded, FloatArray, Tables
+from interlingua.contracts.batch import Batch, Embeddings, Encoded, FloatArray
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import PAD, IntArray, Queries
 from interlingua.errors import ConfigError
@@ -101,18 +101,18 @@ class ComiRec(Backbone):
 
         return make
 
-    def ego(self) -> Tables:
+    def input_embeddings(self) -> Embeddings:
         """The item embeddings; there is no user table."""
-        return Tables(None, self.items)
+        return Embeddings(None, self.items)
 
-    def encode(self, ego: Tables, batch: Batch) -> Encoded:
+    def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
         """The interest that fits the batch's targets best; all (B, K, D) interests in ``private``."""
         if batch.histories is None:
             raise ConfigError("comirec needs batches with histories: use last_position_batches")
-        interests = self.interests(ego.items, batch.histories)
+        interests = self.interests(inputs.items, batch.histories)
         targets = batch.positives if batch.positives.dim() == 1 else batch.positives[:, -1]
-        goal = functional.embedding(targets.clamp(min=0), ego.items)
-        return Encoded(ego, fitting(interests, goal), interests)
+        goal = functional.embedding(targets.clamp(min=0), inputs.items)
+        return Encoded(inputs, fitting(interests, goal), interests)
 
     def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
         """Softmax of the chosen interest's scores, over all items or over the batch's negatives."""
@@ -143,7 +143,7 @@ class ComiRec(Backbone):
         logits = self.attention(torch.tanh(self.hidden(x + self.positions[-width:])))
         return attend(x, logits, real)
 
-    def represent(self, queries: Queries) -> Tensor:
+    def user_embeddings(self, queries: Queries) -> Tensor:
         """(B, D) the interest that the last item fits best: one vector where one is needed; no score is made of it."""
         out = []
         for start, interests in self._blocks(queries):
@@ -153,14 +153,14 @@ class ComiRec(Backbone):
             out.append(fitting(interests, goal))
         return torch.cat(out) if out else self.items.new_zeros(0, self.items.shape[1])
 
-    def item_table(self) -> Tensor:
+    def item_embeddings(self) -> Tensor:
         """(I, D) item embeddings, whose best dot product with an interest is the score."""
         return self.items.detach()
 
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """The maximum over interests of their dot products with the items (see :class:`Ranker`)."""
-        table = self.item_table()
+        """The maximum over interests of their dot products with the items (see :class:`Scorer`)."""
+        table = self.item_embeddings()
         width = self.num_items if items is None else np.asarray(items).shape[1]
         out = np.empty((len(queries), width), np.float32)
         for start, interests in self._blocks(queries):

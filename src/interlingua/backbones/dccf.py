@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from interlingua.backbones.lightgcn import LightGcn, LightGcnConfig
 from interlingua.config import Config, FitConfig
-from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.data.interactions import Interactions
 from interlingua.nn.contrast import chosen, distinct, gather, infonce
 from interlingua.nn.graph import Graph, as_nodes, as_tables, edge_dot, propagate
@@ -105,19 +105,19 @@ class Dccf(LightGcn):
         self.user_intents = nn.Parameter(nn.init.xavier_uniform_(torch.empty(shape)))
         self.item_intents = nn.Parameter(nn.init.xavier_uniform_(torch.empty(shape)))
 
-    def encode(self, ego: Tables, batch: Batch) -> Encoded:
+    def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
         """All nodes after all layers; the parts of each layer stay for the contrast."""
         weights = self._thinned() if self._drops() else None
-        tables, parts = self.layers_of(ego, weights)
-        return self.encoded(tables, batch, private=(ego, parts))
+        tables, parts = self.layers_of(inputs, weights)
+        return self.encoded(tables, batch, private=(inputs, parts))
 
-    def smooth(self, ego: Tables, weights: Tensor | None = None) -> Tables:
+    def smooth(self, inputs: Embeddings, weights: Tensor | None = None) -> Embeddings:
         """Final vectors from input vectors; given weights (E,) replace the graph's own in the plain propagation."""
-        return self.layers_of(ego, weights)[0]
+        return self.layers_of(inputs, weights)[0]
 
-    def layers_of(self, ego: Tables, weights: Tensor | None = None) -> tuple[Tables, list[Parts]]:
+    def layers_of(self, inputs: Embeddings, weights: Tensor | None = None) -> tuple[Embeddings, list[Parts]]:
         """Final vectors, and what each layer was made of."""
-        layer = total = as_nodes(ego)
+        layer = total = as_nodes(inputs)
         made = []
         for _ in range(self.config.num_layers):
             gnn = propagate(self.graph, layer, weights)
@@ -139,8 +139,8 @@ class Dccf(LightGcn):
 
     def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
         """``bpr``, ``contrast`` between the parts of each layer, ``l2`` and ``intent_l2`` where they have a weight."""
-        ego, parts = encoded.private
-        out = self.pair_losses(encoded, batch, ego)
+        inputs, parts = encoded.private
+        out = self.pair_losses(encoded, batch, inputs)
         if self.config.cl_weight and parts:
             out["contrast"] = self.config.cl_weight * self._contrast(parts, batch)
         if self.config.intent_l2:

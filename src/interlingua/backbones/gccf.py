@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from interlingua.backbones.lightgcn import LightGcn, LightGcnConfig
-from interlingua.contracts.batch import Tables
+from interlingua.contracts.batch import Embeddings
 from interlingua.data.interactions import Interactions
 from interlingua.nn.graph import as_nodes, as_tables, propagate
 
@@ -51,9 +51,9 @@ class Gccf(LightGcn):
         width, count = config.embedding_dim, config.num_layers if config.transform else 0
         self.transforms = nn.ParameterList(nn.init.xavier_uniform_(torch.empty(width, width)) for _ in range(count))
 
-    def smooth(self, ego: Tables, weights: Tensor | None = None) -> Tables:
+    def smooth(self, inputs: Embeddings, weights: Tensor | None = None) -> Embeddings:
         """(., (K + 1) D) all layers side by side."""
-        layers = [as_nodes(ego)]
+        layers = [as_nodes(inputs)]
         for number in range(self.config.num_layers):
             layer = propagate(self.graph, layers[-1], weights)
             layers.append(layer @ self.transforms[number] if self.config.transform else layer)

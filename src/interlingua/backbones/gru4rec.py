@@ -29,7 +29,7 @@ from torch.nn import functional
 
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import PAD, Queries
 from interlingua.errors import ConfigError
@@ -84,16 +84,16 @@ class Gru4Rec(Backbone):
         """Rows of all users with a target at every position."""
         return next_item_batches(train, self.config, fit)
 
-    def ego(self) -> Tables:
+    def input_embeddings(self) -> Embeddings:
         """The item embeddings; there is no user table."""
-        return Tables(None, self.items)
+        return Embeddings(None, self.items)
 
-    def encode(self, ego: Tables, batch: Batch) -> Encoded:
+    def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
         """Last states of the batch's histories; all states in ``private``, as (states (B, L, D), lengths (B,))."""
         if batch.histories is None:
             raise ConfigError("gru4rec needs batches with histories: use sequence_batches or last_position_batches")
-        states, lengths = self.states(ego.items, batch.histories)
-        return Encoded(ego, _at(states, lengths), (states, lengths))
+        states, lengths = self.states(inputs.items, batch.histories)
+        return Encoded(inputs, _at(states, lengths), (states, lengths))
 
     def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
         """The configured loss over all positions with a target, or over the last one for (B,) positives."""
@@ -136,7 +136,7 @@ class Gru4Rec(Backbone):
         return self.out(functional.dropout(states, self.config.dropout, self.training)), lengths
 
     @torch.no_grad()
-    def represent(self, queries: Queries) -> Tensor:
+    def user_embeddings(self, queries: Queries) -> Tensor:
         """(B, D) last states; histories of similar length are read together."""
         self.eval()
         out = self.items.new_empty(len(queries), self.items.shape[1])
@@ -149,7 +149,7 @@ class Gru4Rec(Backbone):
             out[torch.from_numpy(part).to(out.device)] = _at(states, ends)
         return out
 
-    def item_table(self) -> Tensor:
+    def item_embeddings(self) -> Tensor:
         """(I, D) item embeddings."""
         return self.items.detach()
 

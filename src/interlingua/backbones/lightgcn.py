@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import Queries
 from interlingua.nn import losses
@@ -77,7 +77,7 @@ class LightGcn(Backbone):
         self.items = nn.Parameter(nn.init.xavier_uniform_(torch.empty(train.num_items, config.embedding_dim)))
         loops = bool(getattr(config, "self_loops", False))
         self.graph = bipartite(train.users, train.items, train.num_users, train.num_items, self_loops=loops)
-        self._final: Tables | None = None
+        self._final: Embeddings | None = None
 
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
         """Every training pair once an epoch, with one uniform negative that the user has not."""
@@ -92,25 +92,25 @@ class LightGcn(Backbone):
     def begin_epoch(self) -> None:
         """Called before each training epoch: where views of the graph are drawn anew."""
 
-    def ego(self) -> Tables:
+    def input_embeddings(self) -> Embeddings:
         """The input vectors, before propagation."""
-        return Tables(self.users, self.items)
+        return Embeddings(self.users, self.items)
 
-    def encode(self, ego: Tables, batch: Batch) -> Encoded:
+    def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
         """All nodes propagated, the batch's users looked up."""
-        if not self.training and ego.items is self.items and not self.items.requires_grad:
-            return self.encoded(self.final(), batch, private=ego)  # frozen: propagated once, not in every step
+        if not self.training and inputs.items is self.items and not self.items.requires_grad:
+            return self.encoded(self.final(), batch, private=inputs)  # frozen: propagated once, not in every step
         weights = self._thinned() if self._drops() else None
-        return self.encoded(self.smooth(ego, weights), batch, private=ego)
+        return self.encoded(self.smooth(inputs, weights), batch, private=inputs)
 
-    def encoded(self, tables: Tables, batch: Batch, private: Any) -> Encoded:
+    def encoded(self, tables: Embeddings, batch: Batch, private: Any) -> Encoded:
         """The batch's view of propagated tables."""
         assert tables.users is not None
         return Encoded(tables, gather(tables.users, batch.users), private)
 
-    def smooth(self, ego: Tables, weights: Tensor | None = None) -> Tables:
+    def smooth(self, inputs: Embeddings, weights: Tensor | None = None) -> Embeddings:
         """Final vectors from input vectors, over the graph's own edge weights or the given ones (E,)."""
-        layer = total = as_nodes(ego)
+        layer = total = as_nodes(inputs)
         for _ in range(self.config.num_layers):
             layer = propagate(self.graph, layer, weights)
             total = total + layer
@@ -122,7 +122,7 @@ class LightGcn(Backbone):
         """``bpr``, and ``l2`` on the batch's input vectors where it has a weight."""
         return self.pair_losses(encoded, batch, encoded.private)
 
-    def pair_losses(self, encoded: Encoded, batch: Batch, ego: Tables) -> dict[str, Tensor]:
+    def pair_losses(self, encoded: Encoded, batch: Batch, inputs: Embeddings) -> dict[str, Tensor]:
         """What every graph backbone minimises beside its own terms (see :meth:`losses`)."""
         assert batch.negatives is not None
         negatives = batch.negatives.reshape(len(batch), -1)[:, 0]
@@ -133,8 +133,8 @@ class LightGcn(Backbone):
             negative = (encoded.query * gather(encoded.tables.items, negatives)).sum(-1)
             out = {"bpr": losses.bpr(positive, negative)}
         if self.config.l2:
-            assert ego.users is not None
-            users, items = gather(ego.users, batch.users), ego.items
+            assert inputs.users is not None
+            users, items = gather(inputs.users, batch.users), inputs.items
             squared = users.square() + gather(items, batch.positives).square() + gather(items, negatives).square()
             out["l2"] = self.config.l2 / 2 * squared.sum(-1).mean()
         return out
@@ -160,26 +160,26 @@ class LightGcn(Backbone):
         return self
 
     @torch.no_grad()
-    def final(self) -> Tables:
+    def final(self) -> Embeddings:
         """All nodes propagated over the whole graph, made once for each state of the weights."""
         if self._final is None or self.training:
-            self._final = self.infer(self.ego())
+            self._final = self.infer(self.input_embeddings())
         return self._final
 
-    def infer(self, ego: Tables) -> Tables:
+    def infer(self, inputs: Embeddings) -> Embeddings:
         """What :meth:`final` keeps: propagation without anything random, as unit vectors where cosines were trained."""
-        tables = self.smooth(ego)
+        tables = self.smooth(inputs)
         if self.config.loss == "bpr":
             return tables
         assert tables.users is not None
-        return Tables(unit(tables.users), unit(tables.items))
+        return Embeddings(unit(tables.users), unit(tables.items))
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self._final = None  # new weights have new final vectors
         super()._load_from_state_dict(*args, **kwargs)
 
     @torch.no_grad()
-    def represent(self, queries: Queries) -> Tensor:
+    def user_embeddings(self, queries: Queries) -> Tensor:
         """Propagated vectors of known users, folded-in ones of unknown users."""
         tables = self.final()
         assert tables.users is not None
@@ -192,6 +192,6 @@ class LightGcn(Backbone):
             out[rows] = folded
         return out
 
-    def item_table(self) -> Tensor:
+    def item_embeddings(self) -> Tensor:
         """(I, D) propagated item vectors."""
         return self.final().items

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import Queries
 from interlingua.nn import losses
@@ -62,14 +62,14 @@ class Mf(Backbone):
 
         return make
 
-    def ego(self) -> Tables:
+    def input_embeddings(self) -> Embeddings:
         """The embeddings."""
-        return Tables(self.users, self.items)
+        return Embeddings(self.users, self.items)
 
-    def encode(self, ego: Tables, batch: Batch) -> Encoded:
+    def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
         """The tables themselves."""
-        assert ego.users is not None
-        return Encoded(ego, functional.embedding(batch.users, ego.users))
+        assert inputs.users is not None
+        return Encoded(inputs, functional.embedding(batch.users, inputs.users))
 
     def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
         """BPR over the batch's pairs."""
@@ -82,7 +82,7 @@ class Mf(Backbone):
         return {"bpr": losses.bpr(positive, negative)}
 
     @torch.no_grad()
-    def represent(self, queries: Queries) -> Tensor:
+    def user_embeddings(self, queries: Queries) -> Tensor:
         """Trained vectors of known users, folded-in ones of unknown users."""
         who = torch.as_tensor(queries.users, device=self.users.device)
         out = self.users.detach()[who.clamp(min=0)].clone()
@@ -93,7 +93,7 @@ class Mf(Backbone):
             out[rows] = fold_in(self.items.detach(), history, self.config.fold_in_weight, self.config.fold_in_l2)
         return out
 
-    def item_table(self) -> Tensor:
+    def item_embeddings(self) -> Tensor:
         """The item embeddings."""
         return self.items.detach()
 

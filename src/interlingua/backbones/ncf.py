@@ -32,7 +32,7 @@ from torch.nn import functional
 
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Batch, Encoded, FloatArray, Tables
+from interlingua.contracts.batch import Batch, Embeddings, Encoded, FloatArray
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 from interlingua.nn.histories import history_matrix
@@ -95,14 +95,14 @@ class Ncf(Backbone):
 
         return make
 
-    def ego(self) -> Tables:
+    def input_embeddings(self) -> Embeddings:
         """The embeddings, GMF's columns before MLP's."""
-        return Tables(self.users, self.items)
+        return Embeddings(self.users, self.items)
 
-    def encode(self, ego: Tables, batch: Batch) -> Encoded:
+    def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
         """The tables themselves: users and items meet in the losses."""
-        assert ego.users is not None
-        return Encoded(ego, functional.embedding(batch.users, ego.users))
+        assert inputs.users is not None
+        return Encoded(inputs, functional.embedding(batch.users, inputs.users))
 
     def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
         """Binary cross-entropy, positives and negatives each of weight one."""
@@ -142,8 +142,8 @@ class Ncf(Backbone):
         return torch.cat([items[..., : self.gmf_dim], self.item_half(items[..., self.gmf_dim :])], dim=-1)
 
     @torch.no_grad()
-    def represent(self, queries: Queries) -> Tensor:
-        """(B, D) both embeddings of a user, for aligners and readers; no score is a dot product of them."""
+    def user_embeddings(self, queries: Queries) -> Tensor:
+        """(B, D) both embeddings of a user, for aligners and rankers; no score is a dot product of them."""
         place = self.users.device
         rows = torch.as_tensor(np.asarray(queries.users, np.int64), device=place)
         out = self.users.detach()[rows.clamp(min=0)]
@@ -153,15 +153,15 @@ class Ncf(Backbone):
             out[torch.from_numpy(unknown).to(place)] = weights.to(place) @ self.users.detach()
         return out
 
-    def item_table(self) -> Tensor:
+    def item_embeddings(self) -> Tensor:
         """(I, D) both embeddings of the items."""
         return self.items.detach()
 
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """Every pair through the layers above the first, by blocks (see :class:`Ranker`)."""
+        """Every pair through the layers above the first, by blocks (see :class:`Scorer`)."""
         self.eval()
-        users, table = self._user_side(self.represent(queries)), self._item_side(self.item_table())
+        users, table = self._user_side(self.user_embeddings(queries)), self._item_side(self.item_embeddings())
         width = self.num_items if items is None else np.asarray(items).shape[1]
         out = np.empty((len(queries), width), np.float32)
         step = max(1, PAIRS // max(width, 1))

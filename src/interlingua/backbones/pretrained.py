@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from interlingua.config import Config
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.contracts.text import Text
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import Queries
@@ -107,21 +107,21 @@ class Pretrained(Backbone):
         table = torch.from_numpy(vectors)
         return functional.normalize(table, dim=1) if self.config.similarity == "cosine" else table
 
-    def ego(self) -> Tables:
+    def input_embeddings(self) -> Embeddings:
         """The given vectors; no user table where only items were given."""
-        return Tables(self.users if len(self.users) else None, self.items)
+        return Embeddings(self.users if len(self.users) else None, self.items)
 
-    def encode(self, ego: Tables, batch: Batch) -> Encoded:
+    def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
         """The batch's users."""
         if batch.histories is None:
             histories: list[np.ndarray] = [np.zeros(0, np.int64)] * len(batch)
         else:
             rows = batch.histories.cpu().numpy()
             histories = [row[row >= 0] for row in rows]
-        return Encoded(ego, self.represent(Queries.of(histories, batch.users.cpu().numpy())))
+        return Encoded(inputs, self.user_embeddings(Queries.of(histories, batch.users.cpu().numpy())))
 
     @torch.no_grad()
-    def represent(self, queries: Queries) -> Tensor:
+    def user_embeddings(self, queries: Queries) -> Tensor:
         """(B, D) the user's own vector where there is one, else the mean of the history's item vectors."""
         out = self._means(queries)
         who = torch.as_tensor(np.asarray(queries.users, np.int64), device=out.device)
@@ -147,7 +147,7 @@ class Pretrained(Backbone):
         )
         return functional.normalize(mean, dim=1) if self.config.similarity == "cosine" else mean
 
-    def item_table(self) -> Tensor:
+    def item_embeddings(self) -> Tensor:
         """(I, D) item vectors; zero where none was given."""
         return self.items
 

@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import PAD, Queries
 from interlingua.errors import ConfigError
@@ -102,16 +102,16 @@ class SasRec(Backbone):
         """Rows of all users with a target at every position."""
         return next_item_batches(train, self.config, fit)
 
-    def ego(self) -> Tables:
+    def input_embeddings(self) -> Embeddings:
         """The item embeddings; there is no user table."""
-        return Tables(None, self.items)
+        return Embeddings(None, self.items)
 
-    def encode(self, ego: Tables, batch: Batch) -> Encoded:
+    def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
         """Last states of the batch's histories; all states in ``private``, as (states (B, L, D), lengths (B,))."""
         if batch.histories is None:
             raise ConfigError("sasrec needs batches with histories: use sequence_batches or last_position_batches")
-        states, lengths = self.states(ego.items, batch.histories)
-        return Encoded(ego, last_state(states, lengths), (states, lengths))
+        states, lengths = self.states(inputs.items, batch.histories)
+        return Encoded(inputs, last_state(states, lengths), (states, lengths))
 
     def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
         """The configured loss over all positions with a target, or over the last one for (B,) positives."""
@@ -162,7 +162,7 @@ class SasRec(Backbone):
         x = functional.embedding(rows, table) * math.sqrt(table.shape[1]) + functional.embedding(place, self.positions)
         return functional.dropout(x, self.config.dropout, self.training) * real[..., None], lengths
 
-    def represent(self, queries: Queries) -> Tensor:
+    def user_embeddings(self, queries: Queries) -> Tensor:
         """(B, D) last states; histories of similar length are encoded together."""
         out = self.items.new_empty(len(queries), self.items.shape[1])
         lengths = np.minimum(queries.lengths(), self.config.max_history)
@@ -175,7 +175,7 @@ class SasRec(Backbone):
                 out[rows] = self.last_states(self.items, torch.from_numpy(padded).to(out.device))
         return out
 
-    def item_table(self) -> Tensor:
+    def item_embeddings(self) -> Tensor:
         """(I, D) item embeddings."""
         return self.items.detach()
 

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from interlingua.backbones._parts import Views, ViewsConfig, view_loss
 from interlingua.backbones.lightgcn import LightGcn
-from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.data.interactions import Interactions
 from interlingua.nn.graph import as_nodes, as_tables, drop_edges, drop_nodes, propagate
 
@@ -59,14 +59,14 @@ class Sgl(LightGcn):
         """Forgets the last epoch's views."""
         self._drawn = []
 
-    def encode(self, ego: Tables, batch: Batch) -> Encoded:
+    def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
         """The whole graph; while training, its two views beside it."""
         if not self.training:
-            return super().encode(ego, batch)
+            return super().encode(inputs, batch)
         if self.config.views == "step" or not self._drawn:
             self._drawn = [self.draw_view(), self.draw_view()]
-        first, second = (self.view(ego, weights) for weights in self._drawn)
-        return self.encoded(self.smooth(ego), batch, Views(ego, first, second))
+        first, second = (self.view(inputs, weights) for weights in self._drawn)
+        return self.encoded(self.smooth(inputs), batch, Views(inputs, first, second))
 
     def draw_view(self) -> list[Tensor]:
         """One (E,) edge weights for each layer; with ``node_drop = "inputs"`` one (N, 1) mask of inputs."""
@@ -83,10 +83,10 @@ class Sgl(LightGcn):
         c = self.config
         return drop_edges(self.graph, c.view_keep_rate, renormalise=c.renormalise, symmetric=c.undirected)
 
-    def view(self, ego: Tables, drawn: list[Tensor]) -> Tables:
+    def view(self, inputs: Embeddings, drawn: list[Tensor]) -> Embeddings:
         """Final vectors over a thinned graph."""
         masked = self.config.augmentation == "node-drop" and self.config.node_drop == "inputs"
-        layer = as_nodes(ego) * drawn[0] if masked else as_nodes(ego)
+        layer = as_nodes(inputs) * drawn[0] if masked else as_nodes(inputs)
         total = layer
         for number in range(self.config.num_layers):
             layer = propagate(self.graph, layer, None if masked else drawn[number])
@@ -97,5 +97,5 @@ class Sgl(LightGcn):
     def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
         """LightGCN's losses and ``contrast``."""
         views: Views = encoded.private
-        out = self.pair_losses(encoded, batch, views.ego)
+        out = self.pair_losses(encoded, batch, views.inputs)
         return {**out, "contrast": view_loss(views.first, views.second, batch, self.config)}

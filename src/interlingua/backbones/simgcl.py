@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from interlingua.backbones._parts import Views, ViewsConfig, view_loss
 from interlingua.backbones.lightgcn import LightGcn
-from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.nn.graph import as_nodes, as_tables, propagate
 
 
@@ -42,17 +42,21 @@ class SimGcl(LightGcn):
 
     Config = SimGclConfig
 
-    def encode(self, ego: Tables, batch: Batch) -> Encoded:
+    def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
         """The clean vectors; while training, two noisy views beside them."""
-        tables = self.smooth(ego)
+        tables = self.smooth(inputs)
         if not self.training:
-            return self.encoded(tables, batch, ego)
-        views = Views(ego, self.smooth(ego, noise=self.config.eps), self.smooth(ego, noise=self.config.eps))
+            return self.encoded(tables, batch, inputs)
+        views = Views(
+            inputs,
+            self.smooth(inputs, noise=self.config.eps),
+            self.smooth(inputs, noise=self.config.eps),
+        )
         return self.encoded(tables, batch, views)
 
-    def smooth(self, ego: Tables, weights: Tensor | None = None, noise: float = 0.0) -> Tables:
+    def smooth(self, inputs: Embeddings, weights: Tensor | None = None, noise: float = 0.0) -> Embeddings:
         """Final vectors from input vectors; with ``noise`` every layer is moved by a random vector of that length."""
-        layer = as_nodes(ego)
+        layer = as_nodes(inputs)
         layers = [] if self.config.skip_input and self.config.num_layers else [layer]
         for _ in range(self.config.num_layers):
             layer = propagate(self.graph, layer, weights)
@@ -65,5 +69,5 @@ class SimGcl(LightGcn):
     def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
         """LightGCN's losses and ``contrast``."""
         views: Views = encoded.private
-        out = self.pair_losses(encoded, batch, views.ego)
+        out = self.pair_losses(encoded, batch, views.inputs)
         return {**out, "contrast": view_loss(views.first, views.second, batch, self.config)}

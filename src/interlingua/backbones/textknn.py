@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from interlingua.config import Config
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Batch, Encoded, FloatArray, Tables
+from interlingua.contracts.batch import Batch, Embeddings, Encoded, FloatArray
 from interlingua.contracts.text import Text
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
@@ -82,19 +82,19 @@ class TextKnn(Backbone):
         if self.config.variant == "item":
             self.similar, self.near = nearest(self.vectors, self.config.neighbours)
 
-    def ego(self) -> Tables:
+    def input_embeddings(self) -> Embeddings:
         """The text vectors."""
-        return Tables(None, self.vectors)
+        return Embeddings(None, self.vectors)
 
-    def encode(self, ego: Tables, batch: Batch) -> Encoded:
+    def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
         """Means of the batch's histories."""
         if batch.histories is None:
             raise ConfigError("textknn needs batches with histories: use last_position_batches")
         rows = batch.histories.cpu().numpy()
-        return Encoded(ego, self.represent(Queries.of([row[row >= 0] for row in rows])))
+        return Encoded(inputs, self.user_embeddings(Queries.of([row[row >= 0] for row in rows])))
 
     @torch.no_grad()
-    def represent(self, queries: Queries) -> Tensor:
+    def user_embeddings(self, queries: Queries) -> Tensor:
         """(B, T) weighted means of the history's vectors; zero for an empty history."""
         if not len(queries.items):
             return self.vectors.new_zeros(len(queries), self.vectors.shape[1])
@@ -107,7 +107,7 @@ class TextKnn(Backbone):
             per_sample_weights=torch.as_tensor(recency_weights(queries, self.config.half_life), device=place),
         )
 
-    def item_table(self) -> Tensor:
+    def item_embeddings(self) -> Tensor:
         """(I, T) normalised text vectors."""
         return self.vectors
 

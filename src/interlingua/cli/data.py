@@ -11,7 +11,7 @@ import typer
 from interlingua.cli.options import AsJson, Seed
 
 if TYPE_CHECKING:
-    from interlingua.data.prepare import Prepared
+    from interlingua.data.prepare import Dataset
 
 app = typer.Typer(help="List, prepare and describe datasets.", no_args_is_help=True)
 
@@ -21,14 +21,14 @@ DataSets = Annotated[
     typer.Option(
         "--set",
         help="An option of [data], with or without data. before it: filter.min_user=5, split=ratio, "
-        "columns.user_id=reader, ... Repeatable.",
+        "columns.user_id=ranker, ... Repeatable.",
     ),
 ]
 
 
 @app.command("list")
 def listing(as_json: AsJson = False) -> None:
-    """List the datasets known by name, where each is found, and the readers."""
+    """List the datasets known by name, where each is found, and the rankers."""
     from interlingua import registry
     from interlingua.data.datasets import KNOWN
     from interlingua.data.source import present
@@ -42,13 +42,13 @@ def listing(as_json: AsJson = False) -> None:
         rows.append(
             {"name": known.name, "where": state, "about": known.about, "licence": known.licence, "url": known.url}
         )
-    readers = registry.names("data")
+    rankers = registry.names("data")
     if as_json:
-        print(json.dumps({"datasets": rows, "readers": readers}, ensure_ascii=False))
+        print(json.dumps({"datasets": rows, "rankers": rankers}, ensure_ascii=False))
         return
     for row in rows:
         print(f"{row['name']:<20} {row['about']}\n{'':<20} [{row['where']}] {row['licence']}")
-    print(f"\nreaders of files and folders: {', '.join(readers)}")
+    print(f"\nreaders of files and folders: {', '.join(rankers)}")
 
 
 @app.command()
@@ -122,7 +122,7 @@ def convert(
     print(f"written to {out}; use it with --data {out} --set data.split=given")
 
 
-def _prepared(source: str, sets: list[str] | None, seed: int) -> Prepared:
+def _prepared(source: str, sets: list[str] | None, seed: int) -> Dataset:
     from interlingua.config import build, parse_sets
     from interlingua.data.prepare import DataConfig, prepare_config
     from interlingua.progress import say

@@ -59,10 +59,10 @@ def demo(
         showcase.DEMO, out=out, seed=seed, data=source, sets=sets or (), device=device, beside=beside or (), trust=trust
     )
     backbone = next(r for r in results if r.method.label == showcase.BACKBONE)
-    reader = next(r for r in results if r.method.label == showcase.METHOD)
+    ranker = next(r for r in results if r.method.label == showcase.METHOD)
     say(f"\nasking {users} users, drawn at random")
-    rows = showcase.pick_users(reader.session, users, seed)
-    shown = [showcase.show_user(row, backbone, reader, [r for r in results if r.saved]) for row in rows]
+    rows = showcase.pick_users(ranker.session, users, seed)
+    shown = [showcase.show_user(row, backbone, ranker, [r for r in results if r.saved]) for row in rows]
     command = shlex.join(["interlingua", *sys.argv[1:]])
     page = showcase.page(results, shown, time.perf_counter() - started, command)
     if as_json:
@@ -75,8 +75,8 @@ def demo(
         print_user(one)
     write_report(place, page)
     print(f"\nreport: {place}  (opens in a browser, needs no network)")
-    print(f"run:    {reader.run}")
-    print(f"next:   interlingua recommend {shlex.quote(str(reader.run))} --history {_example(reader)}")
+    print(f"run:    {ranker.run}")
+    print(f"next:   interlingua recommend {shlex.quote(str(ranker.run))} --history {_example(ranker)}")
     print(f"time:   {duration(time.perf_counter() - started)}")
 
 

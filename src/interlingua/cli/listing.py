@@ -19,11 +19,11 @@ class Kind(StrEnum):
     backbones = "backbones"
     encoders = "encoders"
     aligners = "aligners"
-    readers = "readers"
+    rankers = "rankers"
     sources = "sources"
 
 
-_REGISTRY = {"backbones": "backbone", "encoders": "text", "aligners": "align", "readers": "llm", "sources": "data"}
+_REGISTRY = {"backbones": "backbone", "encoders": "text", "aligners": "align", "rankers": "ranker", "sources": "data"}
 
 
 def listing(

@@ -1,4 +1,4 @@
-"""What every method is composed of: batches, and the contracts of backbones, texts, aligners, rankers and scorers.
+"""What every method is composed of: batches, and the contracts of backbones, texts, aligners, scorers and scorers.
 
 Not here: methods, files, loops.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from interlingua.config import FitConfig
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Batch, Encoded, Tables
+from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.contracts.component import Component
 from interlingua.contracts.text import Text
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from interlingua.data.interactions import Interactions
 
 
-Encode = Callable[[Tables, Batch], Encoded]
+Encode = Callable[[Embeddings, Batch], Encoded]
 
 
 class Aligner(Component):
@@ -46,14 +46,14 @@ class Aligner(Component):
         )
 
     def forward(
-        self, encode: Encode, ego: Tables, text: Text | None, batch: Batch
+        self, encode: Encode, inputs: Embeddings, text: Text | None, batch: Batch
     ) -> tuple[Encoded, dict[str, Tensor]]:
         """The encoded batch and named alignment losses."""
-        return encode(ego, batch), {}
+        return encode(inputs, batch), {}
 
-    def inputs(self, ego: Tables, text: Text | None) -> Tables:
-        """What the backbone reads instead of ``ego`` when nothing is random (``ego`` itself: nothing changes)."""
-        return ego
+    def inputs(self, inputs: Embeddings, text: Text | None) -> Embeddings:
+        """What the backbone reads instead of ``inputs`` when nothing is random (``inputs`` itself: nothing changes)."""
+        return inputs
 
     def start(self, backbone: Backbone, text: Text | None) -> None:
         """Called once before training: where an aligner sets the backbone's first weights."""
@@ -64,7 +64,7 @@ class Aligner(Component):
         """What the pair is trained on: the backbone's own batches, unless the aligner needs others."""
         return backbone.batches(train, fit)
 
-    def export(self, tables: Tables, text: Text | None) -> Tables:
+    def export(self, tables: Embeddings, text: Text | None) -> Embeddings:
         """The vectors that later stages see."""
         return tables
 

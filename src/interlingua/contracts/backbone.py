@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from interlingua.config import FitConfig
-from interlingua.contracts.batch import Batch, Encoded, FloatArray, Tables
+from interlingua.contracts.batch import Batch, Embeddings, Encoded, FloatArray
 from interlingua.contracts.component import Component
 from interlingua.contracts.text import Text
 from interlingua.data.queries import IntArray, Queries
@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 class Backbone(Component):
     """A collaborative-filtering model. A new one is one file in ``backbones/`` with a subclass and its ``Config``.
 
-    Two families share the contract: trained by gradient (``ego/encode/losses``) and solved in closed form (``solve``
-    fills buffers, ``score`` reads them). Subclasses set ``sampling`` to say which batches they train on.
+    Two families share the contract: trained by gradient (``input_embeddings``, ``encode``, ``losses``) and solved in
+    closed form (``solve`` fills buffers, ``score`` reads them). Subclasses set ``sampling`` to say which batches they
+    train on.
     """
 
     kind: ClassVar[str] = "backbone"
@@ -32,7 +33,7 @@ class Backbone(Component):
     needs_text: ClassVar[bool] = False
     """True: ``text`` is passed to :meth:`solve`, and the recipe must have a [text] section"""
     dot_product: ClassVar[bool] = True
-    """False: :meth:`score` is another function of the vectors; they are then inputs of aligners and readers only"""
+    """False: :meth:`score` is another function of the vectors; they are then inputs of aligners and rankers only"""
 
     num_users: int
     num_items: int
@@ -53,14 +54,18 @@ class Backbone(Component):
         """Scores, and what the subclass defines of vectors and training."""
         trained = cls.sampling != "none"
         said = {
-            "scores": True, "items": cls.item_table is not Backbone.item_table, "training": trained,
-            "users": cls.represent is not Backbone.represent, "inputs": cls.ego is not Backbone.ego,
-            "user_table": cls.sampling == "pairs", "dot_product": cls.dot_product,
-        }  # fmt: skip
+            "scores": True,
+            "items": cls.item_embeddings is not Backbone.item_embeddings,
+            "users": cls.user_embeddings is not Backbone.user_embeddings,
+            "inputs": cls.input_embeddings is not Backbone.input_embeddings,
+            "training": trained,
+            "user_table": cls.sampling == "pairs",
+            "dot_product": cls.dot_product,
+        }
         return frozenset(word for word, holds in said.items() if holds)
 
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterable[Batch]]:
-        """What :func:`interlingua.fit.fit_best` trains this backbone on: (epoch, generator) -> the epoch's batches."""
+        """What the loop (:mod:`interlingua.training.loop`) trains it on: (epoch, generator) -> the epoch's batches."""
         raise NotImplementedError(f"{type(self).__name__} is not trained by gradient")
 
     def solve(self, train: Interactions, text: Text | None = None) -> None:
@@ -71,24 +76,24 @@ class Backbone(Component):
         """Seconds that :meth:`solve` will take, where they do not follow from a part of the users; else None."""
         return None
 
-    def ego(self) -> Tables:
+    def input_embeddings(self) -> Embeddings:
         """Trainable inputs, before any propagation."""
         raise NotImplementedError(f"{type(self).__name__} has no vectors")
 
-    def encode(self, ego: Tables, batch: Batch) -> Encoded:
-        """Users and items of one batch from the inputs ``ego`` (which an aligner may have changed)."""
+    def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
+        """Users and items of one batch from the inputs ``inputs`` (which an aligner may have changed)."""
         raise NotImplementedError(f"{type(self).__name__} has no vectors")
 
     def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
         """Named scalars to be summed and minimised."""
         raise NotImplementedError(f"{type(self).__name__} is not trained by gradient")
 
-    def represent(self, queries: Queries) -> Tensor:
+    def user_embeddings(self, queries: Queries) -> Tensor:
         """(B, D) user vectors of arbitrary queries, unknown users included (from their histories). No gradient."""
         raise NotImplementedError(f"{type(self).__name__} has no user vectors")
 
-    def item_table(self) -> Tensor:
-        """(I, D) item vectors whose dot product with :meth:`represent` is the score (see :attr:`dot_product`)."""
+    def item_embeddings(self) -> Tensor:
+        """(I, D) item vectors whose dot product with :meth:`user_embeddings` is the score (see :attr:`dot_product`)."""
         raise NotImplementedError(f"{type(self).__name__} has no item vectors")
 
     def item_bias(self) -> Tensor | None:
@@ -109,9 +114,9 @@ class Backbone(Component):
 
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """Dot product of :meth:`represent` with :meth:`item_table` (see :class:`Ranker`)."""
+        """Dot product of :meth:`user_embeddings` with :meth:`item_embeddings` (see :class:`Scorer`)."""
         self.eval()
-        query, table, bias = self.represent(queries), self.item_table(), self.item_bias()
+        query, table, bias = self.user_embeddings(queries), self.item_embeddings(), self.item_bias()
         if items is None:
             scores = query @ table.T
             return (scores if bias is None else scores + bias).float().cpu().numpy()

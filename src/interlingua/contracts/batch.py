@@ -15,14 +15,14 @@ Side = Literal["users", "items"]
 
 
 @dataclass(frozen=True)
-class Tables:
+class Embeddings:
     """One row per user and item, in the order of the interactions that they were made from."""
 
     users: Tensor | None
     """(U, D), or None where the backbone keeps no user table (sequence models)."""
     items: Tensor
     """(I, D)"""
-    text_items: Tensor | None = None
+    items_from_text: Tensor | None = None
     """(I, D) the same space reached from the item's text alone: what an item unseen in training uses."""
 
 
@@ -52,7 +52,7 @@ class Batch:
 class Encoded:
     """What a backbone says of one batch."""
 
-    tables: Tables
+    tables: Embeddings
     query: Tensor
     """(B, D) the batch's users"""
     private: Any = None

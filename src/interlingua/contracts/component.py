@@ -25,7 +25,7 @@ from interlingua.storage.contents import hash_path, template_hash
 
 
 class Component(nn.Module):
-    """A class of a section; backbones, text encoders, aligners and readers derive from it."""
+    """A class of a section; backbones, text encoders, aligners and rankers derive from it."""
 
     Config: ClassVar[type[Config]] = Config
     version: ClassVar[int] = 1

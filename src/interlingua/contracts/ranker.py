@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ReaderInputs:
-    """What a language-model reader sees: tables and functions of queries, never a backbone."""
+class RankerInputs:
+    """What a language-model ranker sees: tables and functions of queries, never a backbone."""
 
     titles: list[str]
     """(I,) printable titles"""
@@ -29,16 +29,16 @@ class ReaderInputs:
     train: Interactions
     items: Tensor
     """(I, Di) vectors for the ``item`` slot; for items unseen in training already the text latents"""
-    text_items: Tensor | None
+    items_from_text: Tensor | None
     """(I, Di) the same space reached from texts alone (``A-LLMRec (SBERT)``), where the aligner has it"""
-    represent: Callable[[Queries], Tensor] | None
+    user_embeddings: Callable[[Queries], Tensor] | None
     """(B, Du) vectors for the ``user`` slot, from the frozen backbone"""
     user_dim: int
     """Du (0 without a user slot)"""
     base_score: Callable[[Queries, IntArray | None], FloatArray] | None = None
     """the frozen backbone's own scores, for residual scoring, distillation and retrieval"""
     base_items: tuple[Tensor, Tensor | None] | None = None
-    """(I, Du) vectors and (I,) bias whose products with :attr:`represent` are :attr:`base_score`, where it is one"""
+    """(I, Du) vectors and (I,) bias whose products with :attr:`user_embeddings` are :attr:`base_score`, if any do"""
     cold_items: npt.NDArray[np.bool_] | None = None
     """(I,) items that the backbone has not learned: without a training event, or without a vector"""
     texts: Tensor | None = None
@@ -47,14 +47,14 @@ class ReaderInputs:
     """(I,) each item's categories (``A|B`` or ``A, B``), where the catalogue has them"""
 
 
-class Reader(Component):
-    """A frozen language model that reads vectors: trained on :meth:`batches`, afterwards a :class:`Ranker`."""
+class Ranker(Component):
+    """A frozen language model that reads vectors: trained on :meth:`batches`, afterwards a :class:`Scorer`."""
 
-    kind: ClassVar[str] = "llm"
+    kind: ClassVar[str] = "ranker"
 
     num_items: int
 
-    def __init__(self, config: Any, inputs: ReaderInputs) -> None:
+    def __init__(self, config: Any, inputs: RankerInputs) -> None:
         super().__init__()
         self.config = config
         self.inputs = inputs
@@ -66,9 +66,9 @@ class Reader(Component):
         return frozenset({"scores", "items"}) | config.needs
 
     def batches(self, epoch: int, generator: np.random.Generator) -> Iterable[Batch]:
-        """Training batches of one epoch (a round): see :data:`interlingua.fit.Batches`."""
+        """Training batches of one epoch (a round): see :data:`interlingua.training.loop.Batches`."""
         raise NotImplementedError
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """See :class:`Ranker`."""
+        """See :class:`Scorer`."""
         raise NotImplementedError

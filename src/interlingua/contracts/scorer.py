@@ -14,7 +14,7 @@ from interlingua.data.queries import IntArray, Queries
 
 
 @runtime_checkable
-class Ranker(Protocol):
+class Scorer(Protocol):
     """Anything that scores items for queries: a table, an NCF, a language model. What evaluation and serving see."""
 
     num_items: int
@@ -32,16 +32,16 @@ class Ranker(Protocol):
         ...
 
 
-class TableRanker:
-    """A ranker from plain vectors: what a user's own embeddings or an exported run become."""
+class TableScorer:
+    """A scorer from plain vectors: what a user's own embeddings or an exported run become."""
 
-    def __init__(self, items: Tensor, represent: Callable[[Queries], Tensor], bias: Tensor | None = None) -> None:
-        self.items, self.represent, self.num_items = items, represent, int(items.shape[0])
+    def __init__(self, items: Tensor, user_embeddings: Callable[[Queries], Tensor], bias: Tensor | None = None) -> None:
+        self.items, self.user_embeddings, self.num_items = items, user_embeddings, int(items.shape[0])
         self.bias = items.new_zeros(()) if bias is None else bias
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """Dot products, plus the (I,) bias where there is one (see :class:`Ranker`)."""
-        query, bias = self.represent(queries), self.bias.expand(self.num_items)
+        """Dot products, plus the (I,) bias where there is one (see :class:`Scorer`)."""
+        query, bias = self.user_embeddings(queries), self.bias.expand(self.num_items)
         if items is None:
             return (query @ self.items.T + bias).float().cpu().numpy()
         rows = torch.as_tensor(np.asarray(items), device=self.items.device)

@@ -13,7 +13,7 @@ from interlingua.config import Config
 from interlingua.data.files.guard import guarded, plain_values
 from interlingua.data.files.times import as_seconds
 from interlingua.data.meeting import IdForm, formed, warn_of_twins
-from interlingua.data.raw import EVENT_COLUMNS, ITEM_COLUMNS, Log, Raw
+from interlingua.data.raw import EVENT_COLUMNS, ITEM_COLUMNS, Log, SourceTables
 from interlingua.data.ties import TieRule
 from interlingua.errors import DataError
 
@@ -48,7 +48,7 @@ class CleanConfig(Config):
     """collapse white space in titles and trim texts"""
 
 
-def clean_events(raw: Raw, config: CleanConfig, log: Log) -> tuple[pl.DataFrame, Literal["seconds", "order"]]:
+def clean_events(raw: SourceTables, config: CleanConfig, log: Log) -> tuple[pl.DataFrame, Literal["seconds", "order"]]:
     """Events with user_id, item_id (String), timestamp (Int64); rating (Float32) and part (Int8) where there are any.
 
     Where times were no whole numbers, a column ``fraction`` holds what was above them.
@@ -103,7 +103,7 @@ def _usable(where: str, role: str, source: Mapping[str, str] | None = None) -> A
     )
 
 
-def _require(raw: Raw) -> None:
+def _require(raw: SourceTables) -> None:
     missing = [c for c in EVENT_COLUMNS[:2] if c not in raw.events.columns]
     if missing:  # with "data." before it, every command takes the option: interlingua data could do without
         raise DataError(
@@ -137,7 +137,7 @@ def _ratings(events: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, pl.Series]]:
     return events.with_columns(parsed.alias("rating")), {"rows whose rating is not a number": parsed.is_null() & ~blank}
 
 
-def _parts(events: pl.DataFrame, raw: Raw) -> tuple[pl.DataFrame, pl.Series]:
+def _parts(events: pl.DataFrame, raw: SourceTables) -> tuple[pl.DataFrame, pl.Series]:
     given = events["part"].cast(pl.String).str.to_lowercase()
     codes = given.replace_strict(PART_NAMES, default=None, return_dtype=pl.Int8)
     if codes.null_count() == events.height:
@@ -149,7 +149,12 @@ def _parts(events: pl.DataFrame, raw: Raw) -> tuple[pl.DataFrame, pl.Series]:
 
 
 def _without(
-    events: pl.DataFrame, source: pl.DataFrame, bad: dict[str, pl.Series], config: CleanConfig, raw: Raw, log: Log
+    events: pl.DataFrame,
+    source: pl.DataFrame,
+    bad: dict[str, pl.Series],
+    config: CleanConfig,
+    raw: SourceTables,
+    log: Log,
 ) -> pl.DataFrame:
     wrong = pl.Series([False]).new_from_index(0, events.height)
     messages = []

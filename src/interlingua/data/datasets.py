@@ -31,7 +31,7 @@ class Download:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class NamedDataset:
     """A named dataset."""
 
     name: str
@@ -51,11 +51,11 @@ class Dataset:
     """one line for the listing"""
 
 
-def _movielens(name: str, archive: str, sha256: str | None, size_bytes: int | None, about: str) -> Dataset:
+def _movielens(name: str, archive: str, sha256: str | None, size_bytes: int | None, about: str) -> NamedDataset:
     url = f"https://files.grouplens.org/datasets/movielens/{archive}.zip"
     layout = "ratings.dat, movies.dat, users.dat" if archive == "ml-1m" else "ratings.csv, movies.csv, tags.csv"
     download = Download(url, sha256, size_bytes)
-    return Dataset(
+    return NamedDataset(
         name,
         "movielens",
         MOVIE,
@@ -69,7 +69,7 @@ def _movielens(name: str, archive: str, sha256: str | None, size_bytes: int | No
 
 
 _ALL = (
-    Dataset(
+    NamedDataset(
         "planted",
         "planted",
         Domain("book", "read", "read"),
@@ -100,7 +100,7 @@ _ALL = (
         "162,541 users, 62,423 movies, 25,000,095 ratings; genres, tags",
     ),
     _movielens("movielens-32m", "ml-32m", None, None, "200,948 users, 87,585 movies, 32,000,204 ratings; genres, tags"),
-    Dataset(
+    NamedDataset(
         "ml-1m",
         "parquet-folder",
         MOVIE,
@@ -108,7 +108,7 @@ _ALL = (
         "https://grouplens.org/datasets/movielens/1m/",
         about="SASRec's ML-1M: 6,040 users, 3,416 movies, 999,611 events in order; titles, genres, plots for 90 %",
     ),
-    Dataset(
+    NamedDataset(
         "amazon-beauty-2014",
         "parquet-folder",
         PRODUCT,
@@ -116,7 +116,7 @@ _ALL = (
         "https://jmcauley.ucsd.edu/data/amazon/",
         about="5-core Beauty of SASRec and P5: 22,363 users, 12,101 products, 198,502 events in order; titles, brands",
     ),
-    Dataset(
+    NamedDataset(
         "amazon-games-2018",
         "parquet-folder",
         GAME,
@@ -124,7 +124,7 @@ _ALL = (
         "https://nijianmo.github.io/amazon/",
         about="5-core Video Games: 50,546 users, 16,859 games, 452,989 events in order; titles",
     ),
-    Dataset(
+    NamedDataset(
         "rlmrec-amazon",
         "rlmrec",
         BOOK,
@@ -132,7 +132,7 @@ _ALL = (
         "https://github.com/HKUDS/RLMRec",
         about="RLMRec's Amazon-book with its given 3:1:1 split: 11,000 users, 9,332 books; no texts, no times",
     ),
-    Dataset(
+    NamedDataset(
         "xrec-yelp-profiles",
         "rlmrec",
         PLACE,
@@ -141,5 +141,5 @@ _ALL = (
         about="2,228 users, 2,473 places with LLM-written profiles (which may have seen held-out reviews), given split",
     ),
 )
-KNOWN: dict[str, Dataset] = {dataset.name: dataset for dataset in _ALL}
+KNOWN: dict[str, NamedDataset] = {dataset.name: dataset for dataset in _ALL}
 """Named datasets by name"""

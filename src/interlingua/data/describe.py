@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from interlingua.data.prepared import Prepared
+from interlingua.data.prepared import Dataset
 from interlingua.data.queries import IntArray
 from interlingua.data.repeats import in_history, repeats, warning
-from interlingua.data.split import Targets
+from interlingua.data.split import GroundTruth
 from interlingua.data.splitting import TEST, TRAIN, UNUSED, VALID, tied_at_targets
 
 BUCKETS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 100_000, 1_000_000)
@@ -59,7 +59,7 @@ def head_share(counts: IntArray, share: float) -> float:
     return float(ordered[: max(round(share * len(ordered)), 1)].sum() / total) if total else 0.0
 
 
-def describe(prepared: Prepared) -> dict[str, Any]:
+def describe(prepared: Dataset) -> dict[str, Any]:
     """A JSON-able description; see :func:`render` for people."""
     events, split = prepared.interactions, prepared.split
     users, items = events.num_users, events.num_items
@@ -108,7 +108,7 @@ def _summary(counts: IntArray) -> dict[str, Any]:
     }
 
 
-def _time(prepared: Prepared) -> dict[str, Any]:
+def _time(prepared: Dataset) -> dict[str, Any]:
     events, kind = prepared.interactions, prepared.card["time"]["kind"]
     same_user = events.users[1:] == events.users[:-1]
     tied = same_user & (events.times[1:] == events.times[:-1])
@@ -126,7 +126,7 @@ def _time(prepared: Prepared) -> dict[str, Any]:
     return out
 
 
-def _texts(prepared: Prepared) -> dict[str, Any]:
+def _texts(prepared: Dataset) -> dict[str, Any]:
     frame = prepared.catalogue.items
     out: dict[str, Any] = {"coverage": {}, "mean_characters": {}}
     for column in frame.columns:
@@ -145,7 +145,7 @@ def _texts(prepared: Prepared) -> dict[str, Any]:
     return out
 
 
-def _cold(prepared: Prepared) -> dict[str, Any]:
+def _cold(prepared: Dataset) -> dict[str, Any]:
     train, test = prepared.split.train, prepared.split.test
     cold_item = train.item_counts == 0
     cold_user = train.user_counts == 0
@@ -160,22 +160,22 @@ def _cold(prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def targets_in_history(prepared: Prepared) -> int:
+def targets_in_history(prepared: Dataset) -> int:
     """Test events whose item is already in the history that is read: masked as seen, they can never be hit."""
     split = prepared.split
     return int(in_history(split.test, split.queries("test"), prepared.interactions.num_items).sum())
 
 
-def later_train_share(prepared: Prepared) -> float:
+def later_train_share(prepared: Dataset) -> float:
     """Share of the test events that are older than the last training event: the future is known in part."""
     horizon = prepared.split.horizon
     times = prepared.interactions.times[prepared.parts == TEST]
     return float((times <= horizon).mean()) if horizon is not None and len(times) else 0.0
 
 
-def _warnings(prepared: Prepared, facts: Mapping[str, Any]) -> list[str]:
+def _warnings(prepared: Dataset, facts: Mapping[str, Any]) -> list[str]:
     found = []
-    test: Targets = prepared.split.test
+    test: GroundTruth = prepared.split.test
     if not len(test):
         found.append("the test part is empty: nothing can be evaluated")
     if leaks := targets_in_history(prepared):

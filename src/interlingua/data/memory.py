@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from interlingua.data.files.frames import NAMES, is_frame, tables_of
-from interlingua.data.prepared import Prepared, is_prepared, save
+from interlingua.data.prepared import Dataset, is_prepared, save
 from interlingua.errors import ConfigError, DataError, shown
 from interlingua.storage import durable
 from interlingua.storage.artifact import content_key, disk, file_hash
@@ -34,7 +34,7 @@ def as_source(data: Any, folder: Path) -> str:
     """
     if isinstance(data, str | Path):
         return str(data)
-    if isinstance(data, Prepared):
+    if isinstance(data, Dataset):
         target = folder / f"{_word(str(data.card['name']))}-{data.fingerprint[:12]}"
         return str(target if is_prepared(target) else save(data, target))
     if is_frame(data) or isinstance(data, Mapping):

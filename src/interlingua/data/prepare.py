@@ -18,8 +18,8 @@ from interlingua.data.filter import FilterConfig, keep_mask
 from interlingua.data.interactions import Interactions
 from interlingua.data.meeting import check_meeting
 from interlingua.data.positions import what_times
-from interlingua.data.prepared import Prepared, fingerprint, is_prepared, load, save
-from interlingua.data.raw import Log, Raw
+from interlingua.data.prepared import Dataset, fingerprint, is_prepared, load, save
+from interlingua.data.raw import Log, SourceTables
 from interlingua.data.source import here, read
 from interlingua.data.split import Split
 from interlingua.data.splitting import SplitConfig, divide
@@ -27,8 +27,8 @@ from interlingua.errors import ConfigError, DataError, shown
 
 __all__ = [
     "DataConfig",
+    "Dataset",
     "FilterConfig",
-    "Prepared",
     "SplitConfig",
     "load",
     "prepare",
@@ -89,7 +89,7 @@ def prepare(
     reader: str | None = None,
     max_users: int | None = None,
     quiet: bool = False,
-) -> Prepared:
+) -> Dataset:
     """Reads a source, checks, filters and splits it.
 
     Args:
@@ -134,7 +134,7 @@ def _options(model: type[C], given: C | Mapping[str, Any] | None, name: str) -> 
 
 
 def prepare_raw(
-    raw: Raw,
+    raw: SourceTables,
     *,
     filter: FilterConfig | None = None,
     split: SplitConfig | None = None,
@@ -143,7 +143,7 @@ def prepare_raw(
     domain: Mapping[str, str] | None = None,
     max_users: int | None = None,
     log: Log,
-) -> Prepared:
+) -> Dataset:
     """:func:`prepare` for rows that a reader has found."""
     filter, split, clean = filter or FilterConfig(), split or SplitConfig(), clean or CleanConfig()
     ties = tie_rule(raw, clean)
@@ -189,10 +189,12 @@ def prepare_raw(
         "warnings": log.warnings,
     }
     card["fingerprint"] = fingerprint(interactions, catalogue, parts, divided.protocol)
-    return Prepared(interactions, catalogue, divided, card, parts, raw.path)
+    return Dataset(interactions, catalogue, divided, card, parts, raw.path)
 
 
-def _check_ids(events: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame | None, raw: Raw, log: Log) -> None:
+def _check_ids(
+    events: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame | None, raw: SourceTables, log: Log
+) -> None:
     """The tables of texts against the events, where they are tables of their own."""
     here = raw.where or raw.name
     if raw.items is not None:
@@ -216,7 +218,7 @@ def _counts(interactions: Interactions, split: Split) -> dict[str, int]:
     }
 
 
-def tie_rule(raw: Raw, clean: CleanConfig) -> str:
+def tie_rule(raw: SourceTables, clean: CleanConfig) -> str:
     """How events of equal times are ordered: ``hash``, ``file``, or ``rows`` where there are no times at all.
 
     The rows of a prepared dataset stand in their order already: its own rule holds on.
@@ -228,7 +230,7 @@ def tie_rule(raw: Raw, clean: CleanConfig) -> str:
     return raw.ties or clean.ties
 
 
-def prepare_config(config: DataConfig, seed: int, source: Any = None) -> Prepared:
+def prepare_config(config: DataConfig, seed: int, source: Any = None) -> Dataset:
     """:func:`prepare` with a recipe's section; ``source`` replaces ``config.name``.
 
     A prepared folder is used as it is where the section says so, or nothing but its name; else it is a source like any
@@ -264,7 +266,7 @@ def _catalogue(
     interactions: Interactions,
     texts: pl.DataFrame,
     user_texts: pl.DataFrame | None,
-    raw: Raw,
+    raw: SourceTables,
     domain: Mapping[str, str],
     log: Log,
 ) -> Catalogue:

@@ -34,7 +34,7 @@ MAX_ID_BYTES = 1 << 29
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Dataset:
     """A dataset that every later stage reads."""
 
     interactions: Interactions
@@ -88,7 +88,7 @@ def id_array(values: pl.Series) -> npt.NDArray[Any]:
     return np.array(values.to_list(), dtype=f"<U{max(longest, 1)}")
 
 
-def save(prepared: Prepared, folder: Path | str) -> Path:
+def save(prepared: Dataset, folder: Path | str) -> Path:
     """Writes ``interactions.parquet`` (with a column ``part``), ``items.parquet``, ``users.parquet``, ``card.json``.
 
     A dataset that is there already is replaced once the new one is whole; other files in the folder stay.
@@ -196,7 +196,7 @@ def is_prepared(folder: Path | str) -> bool:
     return isinstance(card, dict) and "fingerprint" in card
 
 
-def load(folder: Path | str, *, verify: bool = True) -> Prepared:
+def load(folder: Path | str, *, verify: bool = True) -> Dataset:
     """Reads what :func:`save` wrote.
 
     Args:
@@ -237,7 +237,7 @@ def load(folder: Path | str, *, verify: bool = True) -> Prepared:
             "prepare it again"
         )
     split = of_parts(events, parts, protocol=protocol, valid_known=valid_known, kind=kind, notes=notes)
-    return Prepared(events, catalogue, split, card, parts, folder)
+    return Dataset(events, catalogue, split, card, parts, folder)
 
 
 def _decode(frame: pl.DataFrame, item_ids: pl.Series, user_ids: pl.Series) -> tuple[Interactions, Parts]:

@@ -75,7 +75,7 @@ class Log:
 
 
 @dataclass
-class Raw:
+class SourceTables:
     """Events and texts as a source has them, columns named by role, values not yet checked."""
 
     events: pl.DataFrame

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interlingua.data.queries import Queries
-from interlingua.data.split import Part, Split, Targets
+from interlingua.data.split import GroundTruth, Part, Split
 
 if TYPE_CHECKING:
     from interlingua.data.interactions import Interactions
@@ -56,7 +56,7 @@ def warning(found: Mapping[str, Any]) -> str | None:
     )
 
 
-def in_history(targets: Targets, queries: Queries, num_items: int) -> npt.NDArray[np.bool_]:
+def in_history(targets: GroundTruth, queries: Queries, num_items: int) -> npt.NDArray[np.bool_]:
     """(T,) whether a target stands in the history that its question shows."""
     history = np.repeat(np.arange(len(queries)), queries.lengths()) * num_items + queries.items
     held = np.repeat(np.arange(len(targets)), np.diff(targets.offsets)) * num_items + targets.items

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from interlingua import registry
-from interlingua.data.datasets import KNOWN, Dataset
+from interlingua.data.datasets import KNOWN, NamedDataset
 from interlingua.data.files.columns import TIME_FORMAT, check_roles
 from interlingua.data.files.frames import is_frame, read_frames
 from interlingua.data.files.guard import guarded, refuse_unused
-from interlingua.data.raw import Log, Raw
+from interlingua.data.raw import Log, SourceTables
 from interlingua.errors import DataError, unknown
 
 DATA_VARIABLE = "INTERLINGUA_DATA"
@@ -28,7 +28,7 @@ def cache_folder() -> Path:
 
 def read(
     source: Any, *, columns: Mapping[str, str], options: Mapping[str, Any], reader: str | None, seed: int, log: Log
-) -> Raw:
+) -> SourceTables:
     """The rows of a source, as its reader finds them.
 
     Raises:
@@ -44,7 +44,7 @@ def read(
 
 def _read(
     source: Any, *, columns: Mapping[str, str], options: Mapping[str, Any], reader: str | None, seed: int, log: Log
-) -> Raw:
+) -> SourceTables:
     check_roles(columns)
     if is_frame(source) or isinstance(source, Mapping):
         refuse_unused("frames", "options", options, "columns.*; what texts there are comes as frames of their own")
@@ -64,7 +64,7 @@ def _read(
         name = reader or (known.reader if known else None) or recognise(path)
     chosen = registry.find("data", name, "[data].reader")
     with guarded(str(path), f"the reader {name} cannot use it", "correct the file, or choose another with reader"):
-        raw: Raw = chosen().read(path, columns=dict(columns), options=dict(options), seed=seed, log=log)
+        raw: SourceTables = chosen().read(path, columns=dict(columns), options=dict(options), seed=seed, log=log)
     raw.name = raw.name or path.name
     raw.path = None if known and known.generated else path
     if known:
@@ -132,7 +132,7 @@ def here(source: str) -> Path | None:
     return _in_data(source) if known is None else None if known.generated else present(known)
 
 
-def present(known: Dataset) -> Path | None:
+def present(known: NamedDataset) -> Path | None:
     """The folder of a named dataset on this machine, or None."""
     for folder in _places(known):
         if folder.is_dir() and any(folder.iterdir()):
@@ -146,13 +146,13 @@ def _in_data(name: str) -> Path | None:
     return path if path is not None and path.exists() else None
 
 
-def _places(known: Dataset) -> list[Path]:
+def _places(known: NamedDataset) -> list[Path]:
     names = (known.name, *known.folders)
     roots = [Path(root) for root in (os.environ.get(DATA_VARIABLE),) if root] + [cache_folder() / "datasets"]
     return [root / name for root in roots for name in names]
 
 
-def _nowhere(known: Dataset) -> str:
+def _nowhere(known: NamedDataset) -> str:
     places = ", ".join(str(p) for p in _places(known))
     return (
         f"the dataset {known.name!r} is not here (looked at {places}) and cannot be fetched by itself; get it from "

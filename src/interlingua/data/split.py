@@ -15,7 +15,7 @@ Part = Literal["valid", "test"]
 
 
 @dataclass(frozen=True)
-class Targets:
+class GroundTruth:
     """Held-out items of some users, in CSR form."""
 
     users: npt.NDArray[np.int64]
@@ -26,7 +26,7 @@ class Targets:
     """(M + 1,)"""
 
     @classmethod
-    def of(cls, users: IntArray, items: IntArray) -> Targets:
+    def of(cls, users: IntArray, items: IntArray) -> GroundTruth:
         """From (user, item) pairs in any order; the order of a user's items is kept."""
         order = np.argsort(users, kind="stable")
         who, counts = np.unique(np.asarray(users)[order], return_counts=True)
@@ -40,17 +40,17 @@ class Targets:
         """Targets of the user at position ``row`` (a view)."""
         return self.items[self.offsets[row] : self.offsets[row + 1]]
 
-    def only(self, keep: npt.NDArray[np.bool_]) -> Targets:
+    def only(self, keep: npt.NDArray[np.bool_]) -> GroundTruth:
         """The same users with the targets where ``keep`` (T,) holds."""
         counts = np.bincount(self.owners[keep], minlength=len(self))
-        return Targets(self.users, self.items[keep], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+        return GroundTruth(self.users, self.items[keep], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
 
     @property
     def owners(self) -> npt.NDArray[np.int64]:
         """(T,) position of each target's user."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
-    def distinct(self) -> Targets:
+    def distinct(self) -> GroundTruth:
         """The same users with each target once, in order of first appearance."""
         base = int(self.items.max(initial=0)) + 1
         _, first = np.unique(self.owners * base + self.items, return_index=True)
@@ -58,10 +58,12 @@ class Targets:
         keep[first] = True
         return self if keep.all() else self.only(keep)
 
-    def take(self, rows: IntArray) -> Targets:
+    def take(self, rows: IntArray) -> GroundTruth:
         """The users at the given positions, in that order."""
         q = Queries(self.users, self.items, self.offsets).take(rows)
-        return Targets(np.asarray(q.users, np.int64), np.asarray(q.items, np.int32), np.asarray(q.offsets, np.int64))
+        return GroundTruth(
+            np.asarray(q.users, np.int64), np.asarray(q.items, np.int32), np.asarray(q.offsets, np.int64)
+        )
 
 
 @dataclass(frozen=True)
@@ -69,8 +71,8 @@ class Split:
     """Parts of one dataset. User and item rows are the same in all of them."""
 
     train: Interactions
-    valid: Targets
-    test: Targets
+    valid: GroundTruth
+    test: GroundTruth
     protocol: str
     """e.g. ``leave-one-out``"""
     valid_in_test_history: bool = True
@@ -80,7 +82,7 @@ class Split:
     notes: tuple[str, ...] = ()
     """what a reader of results should know of how the events were divided"""
 
-    def targets(self, part: Part) -> Targets:
+    def targets(self, part: Part) -> GroundTruth:
         """Held-out items of a part. Only evaluation opens ``test``."""
         return self.valid if part == "valid" else self.test
 
@@ -93,7 +95,7 @@ class Split:
         return _appended(base, self.valid, self.train.num_users)
 
 
-def _appended(base: Queries, more: Targets, num_users: int) -> Queries:
+def _appended(base: Queries, more: GroundTruth, num_users: int) -> Queries:
     """The queries with each user's items of ``more`` behind the history (no loop: there may be a million users)."""
     position = np.full(num_users, -1, np.int64)
     position[more.users] = np.arange(len(more))

@@ -14,7 +14,7 @@ from interlingua.data.interactions import Interactions
 from interlingua.data.item_cold import divided, first_seen_from, fold_of_items
 from interlingua.data.positions import WHY_NOT
 from interlingua.data.raw import Log, TimeKind
-from interlingua.data.split import Split, Targets
+from interlingua.data.split import GroundTruth, Split
 from interlingua.errors import DataError
 
 Parts = npt.NDArray[np.int8]
@@ -196,7 +196,7 @@ def of_parts(
     held = {}
     for part in (VALID, TEST):
         rows = parts == part
-        held[part] = Targets.of(interactions.users[rows], interactions.items[rows])
+        held[part] = GroundTruth.of(interactions.users[rows], interactions.items[rows])
     horizon = int(train.times.max()) if kind == "seconds" and len(train) else None
     return Split(train, held[VALID], held[TEST], protocol, valid_known, horizon, notes)
 

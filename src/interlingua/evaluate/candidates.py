@@ -21,7 +21,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
-class Candidates:
+class SampledCandidates:
     """Items among which B users' targets are ranked; short rows are filled with a repeated item that does not count."""
 
     items: npt.NDArray[np.int64]
@@ -102,8 +102,8 @@ def _exact(key: np.uint64, forbidden: IntArray, num_items: int, count: int) -> n
     return items[order[:count]]
 
 
-def assemble(keys: Keys, targets: Sequence[IntArray], others: Sequence[npt.NDArray[np.int64]]) -> Candidates:
-    """Targets and negatives of each user in one shuffled row (position must tell a reader nothing)."""
+def assemble(keys: Keys, targets: Sequence[IntArray], others: Sequence[npt.NDArray[np.int64]]) -> SampledCandidates:
+    """Targets and negatives of each user in one shuffled row (position must tell a ranker nothing)."""
     width = max((len(t) + len(o) for t, o in zip(targets, others, strict=True)), default=0)
     items = np.zeros((len(keys), width), np.int64)
     real = np.zeros((len(keys), width), bool)
@@ -112,4 +112,4 @@ def assemble(keys: Keys, targets: Sequence[IntArray], others: Sequence[npt.NDArr
         row = row[np.argsort(mix(~keys[b] + row.astype(np.uint64) * _GOLDEN), kind="stable")]
         items[b, : len(row)], items[b, len(row) :] = row, row[:1]
         real[b, : len(row)] = True
-    return Candidates(items, real)
+    return SampledCandidates(items, real)

@@ -10,13 +10,13 @@ import numpy as np
 
 from interlingua.contracts.batch import FloatArray
 from interlingua.data.queries import IntArray, Queries
-from interlingua.data.split import Targets
+from interlingua.data.split import GroundTruth
 from interlingua.errors import DataError
 from interlingua.evaluate.ranking import in_full
 from interlingua.retrieval.positions import Positions
 
 
-def cold_targets(targets: Targets, item_counts: IntArray, part: str) -> Targets:
+def cold_targets(targets: GroundTruth, item_counts: IntArray, part: str) -> GroundTruth:
     """The same users with those targets only that have no training event.
 
     Args:

@@ -1,4 +1,4 @@
-"""Measuring a ranker: :func:`evaluate` is the only place where the test part is opened.
+"""Measuring a scorer: :func:`evaluate` is the only place where the test part is opened.
 
 What is ranked against what is the protocol's matter (:mod:`interlingua.evaluate.protocols`).
 """
@@ -15,11 +15,11 @@ from typing import Literal
 
 import numpy as np
 
-from interlingua.contracts.scorer import Ranker
+from interlingua.contracts.scorer import Scorer
 from interlingua.data.interactions import Ids
 from interlingua.data.queries import IntArray, Queries
 from interlingua.data.repeats import MANY, in_history, repeat_share
-from interlingua.data.split import Part, Split, Targets
+from interlingua.data.split import GroundTruth, Part, Split
 from interlingua.errors import ConfigError, DataError, unknown
 from interlingua.evaluate import metrics as ranking_metrics
 from interlingua.evaluate.candidates import Keys, assemble, negatives, subset, user_keys
@@ -41,7 +41,7 @@ SAMPLED_WARNING = (
 
 
 def evaluate(
-    ranker: Ranker,
+    scorer: Scorer,
     split: Split,
     part: Part = "test",
     *,
@@ -58,7 +58,7 @@ def evaluate(
     """Ranks every held-out item and says how well that went, one block of users at a time (about 64 MB of scores).
 
     Args:
-        ranker: what scores (:class:`Ranker`); its ``batch_users`` attribute, if it has one, sets the block size.
+        scorer: what scores (:class:`Scorer`); its ``batch_users`` attribute, if it has one, sets the block size.
         split: train, valid and test parts.
         part: ``test`` opens the sealed part; everything that makes decisions uses ``valid``.
         protocol: a name (:func:`parse_protocol`) or a protocol.
@@ -66,7 +66,7 @@ def evaluate(
         max_users: a random subset by (seed, user id); part of the protocol id.
         batch_users: users per block.
         depth: last position that the report's ranks tell apart, deeper ones are :data:`metrics.BEYOND`; at least and by
-            default the largest k of the metrics, which is several times faster than all (``ranker.num_items``).
+            default the largest k of the metrics, which is several times faster than all (``scorer.num_items``).
         seed: of sampled candidates and user subsets (not of training: methods that are compared share it).
         slices: borders of slices; False: no slices.
         resamples: of the bootstrap; 0: no intervals.
@@ -81,13 +81,13 @@ def evaluate(
     """
     chosen = parse_protocol(protocol)
     names = tuple(metrics or chosen.metrics)
-    _check(ranker, split, names)
+    _check(scorer, split, names)
     targets, queries, note = _population(split, part, max_users, seed, chosen)
     started, opened = time.perf_counter(), datetime.now(UTC)
-    wanted = getattr(ranker, "batch_users", None) if batch_users is None else batch_users
+    wanted = getattr(scorer, "batch_users", None) if batch_users is None else batch_users
     deepest = max(depth or 0, *(ranking_metrics.parse(name)[1] for name in names))  # shallower ones would cut metrics
     label = label or f"evaluate {chosen.name}"
-    ranks = _ranks(ranker, split, targets, queries, chosen, wanted, deepest, seed, label)
+    ranks = _ranks(scorer, split, targets, queries, chosen, wanted, deepest, seed, label)
     seconds = time.perf_counter() - started
     lengths = queries.lengths()[ranks.owners]
     marked = {} if slices is False else make_slices(targets.items, lengths, split.train.item_counts, slices)
@@ -105,7 +105,7 @@ def evaluate(
     )  # fmt: skip
 
 
-def validation_metrics(ranker: Ranker, split: Split, *, max_users: int | None = None) -> dict[str, float]:
+def validation_metrics(scorer: Scorer, split: Split, *, max_users: int | None = None) -> dict[str, float]:
     """Full-ranking metrics on the validation part, without intervals and slices: what early stopping reads.
 
     Where people come back to what they had (a tenth of the validation items, see :mod:`interlingua.data.repeats`),
@@ -113,25 +113,25 @@ def validation_metrics(ranker: Ranker, split: Split, *, max_users: int | None = 
     """
     chosen = "full-repeat" if repeat_share(split, "valid") >= MANY else "full"
     report = evaluate(
-        ranker, split, "valid", protocol=chosen, max_users=max_users, slices=False, resamples=0, label="validate"
+        scorer, split, "valid", protocol=chosen, max_users=max_users, slices=False, resamples=0, label="validate"
     )
     return report.metrics
 
 
-def _check(ranker: Ranker, split: Split, names: Sequence[str]) -> None:
+def _check(scorer: Scorer, split: Split, names: Sequence[str]) -> None:
     """Errors that need no scores."""
     for name in names:
         ranking_metrics.parse(name)
-    if ranker.num_items != split.train.num_items:
+    if scorer.num_items != split.train.num_items:
         raise DataError(
-            f"{type(ranker).__name__} scores {ranker.num_items} items, the split has {split.train.num_items}: "
+            f"{type(scorer).__name__} scores {scorer.num_items} items, the split has {split.train.num_items}: "
             "they were not made from the same data"
         )
 
 
 def _population(
     split: Split, part: Part, max_users: int | None, seed: int, protocol: Protocol
-) -> tuple[Targets, Queries, str]:
+) -> tuple[GroundTruth, Queries, str]:
     """Users with at least one target (each counted once), their queries, and the note for the protocol id."""
     if part not in ("valid", "test"):
         raise ConfigError(unknown("part", part, ["valid", "test"]))
@@ -157,7 +157,7 @@ def _ids(split: Split, users: IntArray) -> Ids:
     return split.train.user_ids[users]
 
 
-def _population_hash(split: Split, targets: Targets) -> str:
+def _population_hash(split: Split, targets: GroundTruth) -> str:
     """Of external ids, so that two runs on the same data agree whatever made them."""
     digest = blake2b(digest_size=8)
     digest.update("\0".join(map(str, _ids(split, targets.users))).encode())
@@ -168,9 +168,9 @@ def _population_hash(split: Split, targets: Targets) -> str:
 
 
 def _ranks(
-    ranker: Ranker,
+    scorer: Scorer,
     split: Split,
-    targets: Targets,
+    targets: GroundTruth,
     queries: Queries,
     protocol: Protocol,
     batch_users: int | None,
@@ -189,29 +189,29 @@ def _ranks(
             block, asked = targets.take(rows), queries.slice(start, start + size)
             masked = _masked(protocol, split, block, asked)
             if keys is None:
-                found.append(_full_block(ranker, split, block, asked, masked, protocol, depth))
+                found.append(_full_block(scorer, split, block, asked, masked, protocol, depth))
             else:
-                found.append(_sampled_block(ranker, block, asked, distinct(masked), protocol, keys[rows]))
+                found.append(_sampled_block(scorer, block, asked, distinct(masked), protocol, keys[rows]))
             shown.advance(len(block))
     first, last = (np.concatenate([pair[n] for pair in found]) for n in (0, 1))
     deep = (first > depth) & (first < NEVER)
     return Ranks(np.where(deep, BEYOND, first), np.where(deep, BEYOND, last), targets.offsets)
 
 
-def _masked(protocol: Protocol, split: Split, block: Targets, asked: Queries) -> Queries:
+def _masked(protocol: Protocol, split: Split, block: GroundTruth, asked: Queries) -> Queries:
     """The items that cannot be recommended, as histories of the block's users."""
     if protocol.masked == "history":
         return asked
     return split.train.queries(block.users) if protocol.masked == "train" else asked.without_histories()
 
 
-def _flat(block: Targets) -> tuple[Positions, Positions]:
+def _flat(block: GroundTruth) -> tuple[Positions, Positions]:
     """(T,) target items and (T,) their users' positions in the block."""
     return block.items.astype(np.int64), np.repeat(np.arange(len(block)), np.diff(block.offsets))
 
 
 def _full_block(
-    ranker: Ranker, split: Split, block: Targets, asked: Queries, masked: Queries, protocol: Protocol, depth: int
+    scorer: Scorer, split: Split, block: GroundTruth, asked: Queries, masked: Queries, protocol: Protocol, depth: int
 ) -> tuple[Positions, Positions]:
     """Positions of one block's targets in the whole catalogue."""
     single = len(block.items) == len(block)  # every user has a target
@@ -219,12 +219,12 @@ def _full_block(
         single
         and protocol.among == "all"
         and protocol.ties == "row"
-        and (given := vectors_of(ranker, asked)) is not None
+        and (given := vectors_of(scorer, asked)) is not None
     ):
         positions = in_tiles(*given, block.items, masked, depth)
         if positions is not None:
             return positions, positions
-    scores = checked(ranker.score(asked), (len(block), ranker.num_items), ranker)
+    scores = checked(scorer.score(asked), (len(block), scorer.num_items), scorer)
     seen, expected = distinct(masked), protocol.ties == "expected"
     if protocol.among == "cold":
         return in_cold(scores, *_flat(block), seen, split.train.item_counts, expected=expected)
@@ -232,21 +232,21 @@ def _full_block(
 
 
 def _sampled_block(
-    ranker: Ranker, block: Targets, asked: Queries, masked: Queries, protocol: Protocol, keys: Keys
+    scorer: Scorer, block: GroundTruth, asked: Queries, masked: Queries, protocol: Protocol, keys: Keys
 ) -> tuple[Positions, Positions]:
     """Positions of one block's targets among their candidates."""
     assert protocol.candidates is not None
     own = [block.of_row(b) for b in range(len(block))]
     banned = Queries.of([np.concatenate([masked.history(b), t]) for b, t in enumerate(own)])
-    drawn = negatives(keys, banned.items, banned.offsets, ranker.num_items, protocol.candidates - 1)
+    drawn = negatives(keys, banned.items, banned.offsets, scorer.num_items, protocol.candidates - 1)
     candidates = assemble(keys, own, drawn)
-    scores = checked(ranker.score(asked, candidates.items), candidates.items.shape, ranker)
-    hidden = np.repeat(np.arange(len(block)), masked.lengths()) * ranker.num_items + masked.items
-    real = candidates.real & ~np.isin(np.arange(len(block))[:, None] * ranker.num_items + candidates.items, hidden)
+    scores = checked(scorer.score(asked, candidates.items), candidates.items.shape, scorer)
+    hidden = np.repeat(np.arange(len(block)), masked.lengths()) * scorer.num_items + masked.items
+    real = candidates.real & ~np.isin(np.arange(len(block))[:, None] * scorer.num_items + candidates.items, hidden)
     wanted, owners = _flat(block)
     usable = replace(candidates, real=real)  # a target that is masked as seen competes with no one
     first, last = in_candidates(scores, usable, wanted, owners, expected=protocol.ties == "expected")
-    seen = np.isin(owners * ranker.num_items + wanted, hidden)
+    seen = np.isin(owners * scorer.num_items + wanted, hidden)
     return np.where(seen, NEVER, first), np.where(seen, NEVER, last)
 
 

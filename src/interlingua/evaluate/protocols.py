@@ -10,10 +10,10 @@ import re
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from interlingua.contracts.scorer import Ranker
+from interlingua.contracts.scorer import Scorer
 from interlingua.data.split import Part, Split
 from interlingua.errors import ConfigError, shown, unknown
-from interlingua.retrieval.cascade import Cascade
+from interlingua.retrieval.cascade import RetrieveThenRerank
 
 STANDARD = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20", "hit@1", "hit@10", "mrr@10")
 
@@ -86,8 +86,8 @@ def parse_protocol(name: str | Protocol) -> Protocol:
     return replace(found, name=name, ties="expected") if name != plain else found
 
 
-def asked_by(ranker: Ranker, protocol: str) -> Ranker:
-    """The ranker as a protocol asks it: what retrieves for a reader must not leave out what is to be ranked."""
-    if isinstance(ranker, Cascade) and parse_protocol(protocol).masked == "nothing":
-        return ranker.with_repeats()
-    return ranker
+def asked_by(scorer: Scorer, protocol: str) -> Scorer:
+    """The scorer as a protocol asks it: what retrieves for a ranker must not leave out what is to be ranked."""
+    if isinstance(scorer, RetrieveThenRerank) and parse_protocol(protocol).masked == "nothing":
+        return scorer.with_repeats()
+    return scorer

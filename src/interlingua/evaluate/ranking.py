@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from interlingua.contracts.batch import FloatArray
-from interlingua.contracts.scorer import Ranker
+from interlingua.contracts.scorer import Scorer
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError, DataError
-from interlingua.evaluate.candidates import Candidates
+from interlingua.evaluate.candidates import SampledCandidates
 from interlingua.retrieval.positions import NEVER, Positions
 
 BLOCK_BYTES = 64 * 2**20
@@ -25,13 +25,13 @@ def block_size(num_items: int, wanted: int | None = None) -> int:
     return wanted or int(np.clip(BLOCK_BYTES // (4 * max(num_items, 1)), 1, MOST_USERS))
 
 
-def checked(scores: FloatArray, shape: tuple[int, int], ranker: Ranker) -> FloatArray:
+def checked(scores: FloatArray, shape: tuple[int, int], scorer: Scorer) -> FloatArray:
     """The scores, if they have the right shape and no NaN.
 
     Raises:
-        DataError: what the ranker returned cannot be ranked.
+        DataError: what the scorer returned cannot be ranked.
     """
-    name = type(ranker).__name__
+    name = type(scorer).__name__
     if scores.shape != shape:
         raise DataError(f"{name}.score returned shape {scores.shape}; expected (queries, items) = {shape}")
     with np.errstate(invalid="ignore", over="ignore"):
@@ -51,7 +51,7 @@ def in_full(
     give a range instead. A target that is itself among the seen items gets :data:`NEVER`.
 
     Args:
-        scores: (B, I), only read (it may be a view of the ranker's own memory).
+        scores: (B, I), only read (it may be a view of the scorer's own memory).
         targets: (T,) item rows.
         owners: (T,) row of ``scores`` of each target.
         seen: B queries whose items are masked, each item once.
@@ -89,7 +89,7 @@ def in_full(
 
 
 def in_candidates(
-    scores: FloatArray, candidates: Candidates, targets: IntArray, owners: IntArray, *, expected: bool
+    scores: FloatArray, candidates: SampledCandidates, targets: IntArray, owners: IntArray, *, expected: bool
 ) -> tuple[Positions, Positions]:
     """First and last positions of targets among their users' candidates (see :func:`in_full`).
 

@@ -33,7 +33,7 @@ class SliceResult:
 
 @dataclass(frozen=True)
 class Report:
-    """One ranker under one protocol on one part of a split."""
+    """One scorer under one protocol on one part of a split."""
 
     protocol: str
     """id that encodes every choice; numbers with different ids are not comparable"""

@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 import numpy as np
 import torch
 
-from interlingua.contracts.scorer import Ranker
+from interlingua.contracts.scorer import Scorer
 from interlingua.data.domain import Domain
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
@@ -81,7 +81,7 @@ class Catalogue:
 
 
 def explain(
-    ranker: Ranker,
+    scorer: Scorer,
     lm: LanguageModel | Callable[[], LanguageModel],
     query: Queries,
     item: int,
@@ -96,12 +96,12 @@ def explain(
     """Why ``item`` fits the one user of ``query``: :func:`explain_items` for one item."""
     known = Catalogue(titles, domain or Domain(), categories)
     return explain_items(
-        ranker, lm, query, [item], known, template=template, max_history=max_history, max_new_tokens=max_new_tokens
+        scorer, lm, query, [item], known, template=template, max_history=max_history, max_new_tokens=max_new_tokens
     )[0]
 
 
 def explain_items(
-    ranker: Ranker,
+    scorer: Scorer,
     lm: LanguageModel | Callable[[], LanguageModel],
     query: Queries,
     items: Sequence[int],
@@ -114,7 +114,7 @@ def explain_items(
     """Why each of some items fits the one user of ``query``; their influences are measured in one go.
 
     Args:
-        ranker: whose recommendations they are (reader, backbone).
+        scorer: whose recommendations they are (ranker, backbone).
         lm: says the sentences; an instruction-tuned model is best. A function loads it, if it is needed at all.
         query: exactly one query; its ratings, where there are any, say what may be called liked.
         items: rows of the recommended items.
@@ -132,7 +132,7 @@ def explain_items(
         if not 0 <= item < len(known.titles):
             raise ConfigError(f"item row {item} is not among the catalogue's {len(known.titles)}")
     prompt = Template.load(template) if isinstance(template, str) else template
-    measured = influences(ranker, query, items, max_history)
+    measured = influences(scorer, query, items, max_history)
     out = []
     for item, influence in zip(items, measured, strict=True):
         cancel.check()  # in a request whose time is half over, the rule speaks
@@ -236,8 +236,8 @@ def _prompt(
 def _continue(lm: LanguageModel, text: str, max_new_tokens: int, ends: Callable[[str], bool]) -> str:
     """The model's words behind a text, up to the end of a sentence, or to where ``ends`` says that they are useless."""
     ids = torch.tensor([lm.tokenizer(text, add_special_tokens=False)["input_ids"]])
-    if lm.bos_id is not None and ids[0, 0] != lm.bos_id:
-        ids = torch.cat([torch.tensor([[lm.bos_id]]), ids], dim=1)
+    if lm.bos_token_id is not None and ids[0, 0] != lm.bos_token_id:
+        ids = torch.cat([torch.tensor([[lm.bos_token_id]]), ids], dim=1)
 
     def finished(tokens: list[int]) -> bool:
         said = lm.tokenizer.decode(tokens[-3:])

@@ -27,11 +27,11 @@ from interlingua.data.queries import Queries
 from interlingua.errors import DataError
 from interlingua.lm.likelihood import title_log_likelihood
 from interlingua.lm.models import LanguageModel
-from interlingua.lm.prompt import Assembled, CompiledTemplate, embed_prompts
+from interlingua.lm.prompt import CompiledTemplate, PromptBatch, embed_prompts
 from interlingua.progress import task
 
-Embed = Callable[[Assembled, Queries], Tensor]
-"""makes (B, T, H) input embeddings of assembled prompts: how a trained reader puts its vectors in"""
+Embed = Callable[[PromptBatch, Queries], Tensor]
+"""makes (B, T, H) input embeddings of assembled prompts: how a trained ranker puts its vectors in"""
 NONE = ("(no genres listed)", "")
 
 
@@ -124,7 +124,7 @@ def evaluate_genres(
         prompts: the template ``genre``, compiled for the vectors that ``embed`` puts in.
         queries: users with their (training) histories.
         categories: (I,) ``A|B`` per item.
-        embed: puts a reader's vectors in; None: titles only.
+        embed: puts a ranker's vectors in; None: titles only.
         max_history: latest items that the prompt shows; the truth counts the whole history.
         batch_size: users per forward pass.
         calibration: so much of the score after a prompt with an empty history is subtracted. 0.5 was best of 0, 0.5

@@ -16,7 +16,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
-from interlingua.contracts.scorer import Ranker
+from interlingua.contracts.scorer import Scorer
 from interlingua.data.queries import IntArray, Queries
 
 REFERENCES = 19
@@ -56,11 +56,11 @@ class Influence:
         return LEAST_SHARE * max(abs(self.lead), self.spread)
 
 
-def influences(ranker: Ranker, query: Queries, items: Sequence[int], max_history: int = 20) -> list[Influence]:
+def influences(scorer: Scorer, query: Queries, items: Sequence[int], max_history: int = 20) -> list[Influence]:
     """One influence per item, of the last ``max_history`` items of the one query's history.
 
     Args:
-        ranker: whose recommendation it is.
+        scorer: whose recommendation it is.
         query: one query, its user known or not.
         items: C item rows; all are scored at once.
         max_history: L at most.
@@ -71,12 +71,12 @@ def influences(ranker: Ranker, query: Queries, items: Sequence[int], max_history
         return [Influence([], 0.0, 0.0) for _ in items]
     none = np.zeros(0, np.int64)
     histories: list[IntArray] = [whole, *(np.delete(whole, place) for place in looked_at), none]
-    others = _references(ranker.num_items, whole)
+    others = _references(scorer.num_items, whole)
     rows = np.concatenate([np.asarray(items, np.int64), others])
     user, basis = int(query.users[0]), Basis.SCORE
-    scores = _scores(ranker, histories, rows, user)
+    scores = _scores(scorer, histories, rows, user)
     if user >= 0 and np.abs(scores[0] - scores[-1]).max() <= ROUNDING * np.abs(scores[0]).max():
-        scores, basis = _scores(ranker, histories, rows, -1), Basis.HISTORY
+        scores, basis = _scores(scorer, histories, rows, -1), Basis.HISTORY
     scores, out = scores[:-1], []
     for column, item in enumerate(items):
         compared = len(items) + np.flatnonzero(others != item)[:REFERENCES]
@@ -101,11 +101,11 @@ def _references(num_items: int, history: npt.NDArray[np.int64]) -> npt.NDArray[n
 
 
 def _scores(
-    ranker: Ranker, histories: list[IntArray], rows: npt.NDArray[np.int64], user: int
+    scorer: Scorer, histories: list[IntArray], rows: npt.NDArray[np.int64], user: int
 ) -> npt.NDArray[np.float64]:
     """(histories, C + references)."""
     queries = Queries.of(histories, np.full(len(histories), user))
-    return ranker.score(queries, np.tile(rows, (len(histories), 1))).astype(np.float64)
+    return scorer.score(queries, np.tile(rows, (len(histories), 1))).astype(np.float64)
 
 
 def _of(own: npt.NDArray[np.float64], compared: npt.NDArray[np.float64], basis: Basis) -> Influence:

@@ -3,7 +3,7 @@
 On the training part the backbone has already seen the answers, so a weight learned there would trust it too much. And
 in the validation part of leave-one-out nearly every item has events, so nothing there says how to place one without.
 Therefore some questions are asked as if a random part of the items had no events: their collaborative vectors give way
-to what a reader has for an unseen item, they count zero events, and they are taken out of the histories.
+to what a ranker has for an unseen item, they count zero events, and they are taken out of the histories.
 
 Shape key: N questions, I items.
 """
@@ -21,12 +21,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from interlingua.data.queries import IntArray, Queries
-from interlingua.injection.mixture import Features, Mixture, seen_mask
+from interlingua.injection.mixture import Features, ScoreFusion, seen_mask
 from interlingua.progress import say
 
 SHARES = (0.2, 0.25, 0.3, 0.35)
 """of the items, hidden in one copy of the questions each"""
-PULL = 1e-3
+PRIOR_WEIGHT = 1e-3
 """strength of the pull towards the starting numbers in :func:`fit`"""
 COLD_SHARE = 0.35
 """the rarest items by training events, as A-LLMRec's cold-item experiment has them"""
@@ -71,7 +71,7 @@ class Block:
 
 
 def calibrate(
-    mixture: Mixture,
+    mixture: ScoreFusion,
     features: Ask,
     counts: Tensor,
     queries: Queries,
@@ -135,7 +135,7 @@ def without(queries: Queries, hidden: npt.NDArray[np.bool_]) -> Queries:
     return Queries(queries.users, queries.items[kept], np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
-def fit(mixture: Mixture, blocks: Sequence[Block], *, cold_weight: float = 1.0, steps: int = 100) -> float:
+def fit(mixture: ScoreFusion, blocks: Sequence[Block], *, cold_weight: float = 1.0, steps: int = 100) -> float:
     """Maximises the likelihood of held-out answers among the unseen items.
 
     The first block (questions as they are) counts for as much as all others together. The last number of the mixture
@@ -161,7 +161,7 @@ def fit(mixture: Mixture, blocks: Sequence[Block], *, cold_weight: float = 1.0, 
     def closure() -> float:
         optimizer.zero_grad()
         # a weak pull to the start: a few hundred users must not drive a number to infinity
-        pull = PULL * (numbers - start).square().sum()
+        pull = PRIOR_WEIGHT * (numbers - start).square().sum()
         pull.backward()
         loss = float(pull.detach())
         for block, share in zip(blocks, shares, strict=True):  # block by block: one block's scores at once in memory
@@ -186,7 +186,7 @@ def fit(mixture: Mixture, blocks: Sequence[Block], *, cold_weight: float = 1.0, 
     return reached
 
 
-def _loss(mixture: Mixture, block: Block, numbers: Tensor, cold_weight: float) -> Tensor:
+def _loss(mixture: ScoreFusion, block: Block, numbers: Tensor, cold_weight: float) -> Tensor:
     """() weighted mean negative log-likelihood of a block's answers."""
     hidden = block.seen.clone()
     hidden[torch.arange(len(block.targets), device=hidden.device), block.targets] = False
@@ -196,7 +196,7 @@ def _loss(mixture: Mixture, block: Block, numbers: Tensor, cold_weight: float) -
 
 
 @torch.no_grad()
-def raise_unseen(mixture: Mixture, blocks: Sequence[Block], steps: int = 12) -> float:
+def raise_unseen(mixture: ScoreFusion, blocks: Sequence[Block], steps: int = 12) -> float:
     """Raises the constant of items without events until they are placed, on average, no lower than by texts alone.
 
     What is most likely puts an item that nobody has chosen yet behind everything with a record, and then it never gets

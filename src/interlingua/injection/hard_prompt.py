@@ -45,7 +45,7 @@ class HardPrompts:
         self._item = None if item == NONE else Template.load(item)
         for template, slot, side in ((self._user, "{history}", "user"), (self._item, "{target}", "item")):
             if template is not None and slot not in template.body:
-                raise ConfigError(f"llm.{side}_template {template.name!r} has no slot {slot}")
+                raise ConfigError(f"ranker.{side}_template {template.name!r} has no slot {slot}")
         categories = list(abouts) if abouts is not None else [None] * len(titles)
         self._entries = [
             {"title": " ".join(title.split()[:max_words]) or "untitled", "about": about_of(about)}
@@ -87,12 +87,14 @@ def tokens(lm: LanguageModel, texts: Sequence[str], room: int = 0) -> list[list[
     """
     if not texts:
         return []
-    found = [list(ids) or [lm.eos_id] for ids in lm.tokenizer(list(texts), split_special_tokens=True)["input_ids"]]
+    found = [
+        list(ids) or [lm.eos_token_id] for ids in lm.tokenizer(list(texts), split_special_tokens=True)["input_ids"]
+    ]
     longest = max(len(ids) for ids in found) + room
     if longest > lm.max_positions:
         raise ConfigError(
             f"a prompt of {longest} tokens is longer than the {lm.max_positions} that {lm.name} reads; "
-            "lower llm.history_length or llm.max_title_words"
+            "lower ranker.history_length or ranker.max_title_words"
         )
     return found
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from interlingua.contracts.ranker import ReaderInputs
+from interlingua.contracts.ranker import RankerInputs
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
 from interlingua.injection.item_vectors import unlearned
@@ -23,10 +23,10 @@ STANDARD_USERS = 1024
 
 
 class IdVectors(nn.Module):
-    """Inputs, not parameters: nothing of them is saved with a reader.
+    """Inputs, not parameters: nothing of them is saved with a ranker.
 
     Args:
-        inputs: an item without a training event keeps its vector only where it comes from its text (``text_items``).
+        inputs: an item without a training event keeps its vector only where its text made it (``items_from_text``).
         noise: random vectors, fixed for each user and item, instead of the backbone's; unknown users have zero.
     """
 
@@ -38,20 +38,20 @@ class IdVectors(nn.Module):
     noise: Tensor | None
     """(U, D) or None"""
 
-    def __init__(self, inputs: ReaderInputs, noise: bool = False) -> None:
+    def __init__(self, inputs: RankerInputs, noise: bool = False) -> None:
         super().__init__()
-        self._represent = inputs.represent
+        self._represent = inputs.user_embeddings
         items = inputs.items.detach().float()
         if len(items) != len(inputs.titles):
             raise ConfigError(f"{len(items)} item vectors were given for {len(inputs.titles)} titles")
         seen = ~unlearned(inputs)
-        if inputs.text_items is not None:
+        if inputs.items_from_text is not None:
             seen = torch.ones_like(seen)
         mean, scale = standardise(items[seen] if bool(seen.any()) else items)
         items = torch.where(seen[:, None], (items - mean) / scale, 0.0)
         without = torch.zeros_like(items)
-        if inputs.text_items is not None:
-            without = (inputs.text_items.detach().float() - mean) / scale
+        if inputs.items_from_text is not None:
+            without = (inputs.items_from_text.detach().float() - mean) / scale
         generator = torch.Generator().manual_seed(0)
         self.user_dim = max(inputs.user_dim, 1)
         table = None
@@ -62,10 +62,10 @@ class IdVectors(nn.Module):
         self.register_buffer("items", items, persistent=False)
         self.register_buffer("unseen", without, persistent=False)
         scale = torch.ones(())
-        if inputs.represent is not None and not noise:
+        if inputs.user_embeddings is not None and not noise:
             some = inputs.train.queries(np.arange(min(STANDARD_USERS, inputs.train.num_users)))
             with torch.no_grad():
-                scale = inputs.represent(some).detach().float().cpu().square().mean().sqrt().clamp_min(1e-8)
+                scale = inputs.user_embeddings(some).detach().float().cpu().square().mean().sqrt().clamp_min(1e-8)
         self.register_buffer("scale", scale, persistent=False)
 
     @property

@@ -1,4 +1,4 @@
-"""The items' vectors as a reader sees them: standardised, with the text's latent beside the joint one.
+"""The items' vectors as a ranker sees them: standardised, with the text's latent beside the joint one.
 
 Shape key: I items, D width.
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from interlingua.contracts.ranker import ReaderInputs
+from interlingua.contracts.ranker import RankerInputs
 from interlingua.errors import ConfigError
 from interlingua.injection.projector import standardise
 
 
-def unlearned(inputs: ReaderInputs) -> Tensor:
+def unlearned(inputs: RankerInputs) -> Tensor:
     """(I,) bool: items that the backbone has not learned; without its word, those without a training event."""
     cold = inputs.cold_items
     return torch.as_tensor(inputs.train.item_counts == 0 if cold is None else cold)
@@ -23,16 +23,16 @@ class ItemVectors(nn.Module):
     """(I, D) joint vectors and, where the aligner has them, the same space reached from texts.
 
     Both are shifted and scaled by the joint table's mean and spread. They are inputs, not parameters: nothing of them
-    is saved with a reader.
+    is saved with a ranker.
     """
 
     joint: Tensor
     text: Tensor
 
-    def __init__(self, inputs: ReaderInputs, source: str, scaled: bool) -> None:
+    def __init__(self, inputs: RankerInputs, source: str, scaled: bool) -> None:
         super().__init__()
         joint = inputs.items.detach().float()
-        text = None if inputs.text_items is None else inputs.text_items.detach().float()
+        text = None if inputs.items_from_text is None else inputs.items_from_text.detach().float()
         if source == "random":  # the paper's ablation: vectors that carry nothing but identity
             generator = torch.Generator().manual_seed(0)
             joint, text = torch.randn(joint.shape, generator=generator), None

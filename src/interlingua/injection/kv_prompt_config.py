@@ -1,4 +1,4 @@
-"""Options of the key/value-prompt reader, and which of them fit together."""
+"""Options of the key/value-prompt ranker, and which of them fit together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from interlingua.config import Config, FitConfig
-from interlingua.contracts.ranker import ReaderInputs
+from interlingua.contracts.ranker import RankerInputs
 from interlingua.errors import ConfigError
 from interlingua.injection.prompt_maps import Kind
 from interlingua.injection.two_tower import Pooling
@@ -125,38 +125,42 @@ class KvPromptConfig(Config):
         return frozenset({"users"} if self.injection != "none" and self.maps != "none" else ())
 
 
-def check(config: KvPromptConfig, inputs: ReaderInputs, causal: bool, layers: int, abilities: Abilities) -> None:
+def check(config: KvPromptConfig, inputs: RankerInputs, causal: bool, layers: int, abilities: Abilities) -> None:
     """Raises one :class:`ConfigError` that lists every setting that cannot work."""
     problems = []
     uses_ids = config.injection != "none" and config.maps != "none"
-    if uses_ids and inputs.represent is None:
-        problems.append("llm needs user vectors, which this backbone lacks; choose another, or llm.maps = 'none'")
+    if uses_ids and inputs.user_embeddings is None:
+        problems.append("llm needs user vectors, which this backbone lacks; choose another, or ranker.maps = 'none'")
     if config.injection in ("kv", "direct") and not abilities.prompts:
         problems.append(
-            f"llm.injection = {config.injection!r} puts keys and values into every layer of llm.model = "
+            f"ranker.injection = {config.injection!r} puts keys and values into every layer of ranker.model = "
             f"{config.model!r}, which has none to put them into ({abilities.reasons.get('prompts', 'not exact')}); use "
-            "llm.injection = 'input', or a model with a yes under 'prompts' in docs/language-models.md"
+            "ranker.injection = 'input', or a model with a yes under 'prompts' in docs/language-models.md"
         )
     if config.pooling == "cls" and causal:
         problems.append(
-            "llm.pooling = 'cls' is for encoders: a decoder's first token sees nothing; use 'last' or 'mean'"
+            "ranker.pooling = 'cls' is for encoders: a decoder's first token sees nothing; use 'last' or 'mean'"
         )
     if config.injection != "none" and config.maps == "none" and not config.prefix_length:
-        problems.append("llm.maps = 'none' with llm.prefix_length = 0 leaves no prompt; use llm.injection = 'none'")
+        problems.append(
+            "ranker.maps = 'none' with ranker.prefix_length = 0 leaves no prompt; use ranker.injection = 'none'"
+        )
     if config.injection == "none" and not config.readout:
-        problems.append("llm.injection = 'none' has nothing to train; give llm.readout, e.g. 64")
+        problems.append("ranker.injection = 'none' has nothing to train; give ranker.readout, e.g. 64")
     if config.injection == "none" and "none" in (config.user_template, config.item_template):
-        problems.append("llm.injection = 'none' reads texts only; user_template and item_template cannot be 'none'")
+        problems.append("ranker.injection = 'none' reads texts only; user_template and item_template cannot be 'none'")
     if config.soft_epochs and config.injection == "none":
-        problems.append("llm.soft_epochs trains the soft prompt, which llm.injection = 'none' lacks; set it to 0")
+        problems.append("ranker.soft_epochs trains the soft prompt, which ranker.injection = 'none' lacks; set it to 0")
     if config.prompted_layers is not None and not set(config.prompted_layers) <= set(range(layers)):
-        problems.append(f"llm.prompted_layers = {config.prompted_layers}: the model has layers 0 to {layers - 1}")
+        problems.append(f"ranker.prompted_layers = {config.prompted_layers}: the model has layers 0 to {layers - 1}")
     if config.prompted_layers == []:
-        problems.append("llm.prompted_layers is empty; use llm.injection = 'none'")
+        problems.append("ranker.prompted_layers is empty; use ranker.injection = 'none'")
     if config.align_weight > 0 and config.injection == "direct":
-        problems.append("llm.injection = 'direct' has no vectors in the width of a layer: set llm.align_weight = 0")
+        problems.append(
+            "ranker.injection = 'direct' has no vectors in the width of a layer: set ranker.align_weight = 0"
+        )
     for option, asked in (("residual", config.residual), ("distill_weight", config.distill_weight > 0)):
         if asked and inputs.base_score is None:
-            problems.append(f"llm.{option} needs a backbone that scores")
+            problems.append(f"ranker.{option} needs a backbone that scores")
     if problems:
         raise ConfigError("\n".join(problems))

@@ -1,4 +1,4 @@
-"""Which frozen language model a reader asks for, its control with shuffled weights, and what they make of titles.
+"""Which frozen language model a ranker asks for, its control with shuffled weights, and what they make of titles.
 
 Shape key: I items, H input width.
 """
@@ -10,9 +10,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from interlingua.contracts.ranker import ReaderInputs
+from interlingua.contracts.ranker import RankerInputs
 from interlingua.injection.soft_prompt_config import SoftPromptConfig
-from interlingua.injection.vector_reading import VectorReaderConfig
+from interlingua.injection.vector_reading import VectorRankerConfig
 from interlingua.lm.load import load
 from interlingua.lm.locate import identity
 from interlingua.lm.models import LanguageModel, Precision
@@ -24,11 +24,11 @@ from interlingua.runtime.repeatable import undisturbed
 @lru_cache(maxsize=1)
 @undisturbed()
 def _loaded(model: str, precision: Precision, revision: str | None, contents: str) -> LanguageModel:
-    """Half a gigabyte is read once for the reader, its controls and the explanations; other contents are read anew."""
+    """Half a gigabyte is read once for the ranker, its controls and the explanations; other contents are read anew."""
     return load(model, precision=precision, device="cpu", revision=revision)
 
 
-def language_model(config: VectorReaderConfig) -> LanguageModel | None:
+def language_model(config: VectorRankerConfig) -> LanguageModel | None:
     """The frozen model that a configuration asks for; None for the control without one."""
     if config.lm_weights == "none":
         return None
@@ -40,7 +40,7 @@ def language_model(config: VectorReaderConfig) -> LanguageModel | None:
 
 def title_embeddings(lm: LanguageModel, titles: list[str]) -> Tensor:
     """(I, H) mean input embedding of each title's tokens: where an item's soft token should land."""
-    ids = [lm.tokenize(title) or [lm.eos_id] for title in titles]
+    ids = [lm.tokenize(title) or [lm.eos_token_id] for title in titles]
     lengths = torch.tensor([len(i) for i in ids])
     flat = lm.embed(torch.tensor([token for i in ids for token in i])).float().cpu()
     owners = torch.repeat_interleave(torch.arange(len(ids)), lengths)
@@ -54,7 +54,7 @@ def state_width(lm: LanguageModel) -> int:
         return int(lm.forward(probe).states.shape[-1])
 
 
-def compiled(config: SoftPromptConfig, lm: LanguageModel, inputs: ReaderInputs) -> CompiledTemplate:
+def compiled(config: SoftPromptConfig, lm: LanguageModel, inputs: RankerInputs) -> CompiledTemplate:
     """The configured template over the catalogue's titles, with the slots that will be filled."""
     slots = {name for name, source in (("user", config.slots.user), ("item", config.slots.item)) if source != "none"}
     return compile_template(

@@ -16,14 +16,14 @@ from interlingua.contracts.batch import FloatArray
 from interlingua.data.queries import IntArray, Queries
 
 START = (-1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0)
-"""of :attr:`Mixture.numbers`"""
+"""of :attr:`ScoreFusion.numbers`"""
 TEXT_HISTORY = 10
 """last items whose mean text a user is compared by"""
 SHARPNESS = 10.0
 """cosines are multiplied by this, which brings their spread near that of log-probabilities"""
 
 
-class Mixture(nn.Module):
+class ScoreFusion(nn.Module):
     """``w_h h + (w_t + (1 - g) w_c) t + w_b g b + (1 - g) f + [n = 0] u``, ``g = n / (n + k)`` for n training events.
 
     h and b are log-probabilities by head and backbone, t the likeness of texts, each centred over the catalogue. For an
@@ -101,7 +101,7 @@ class Mixture(nn.Module):
         return torch.cat([*parts, constant[:, None]], 1)
 
 
-class TextLikeness(nn.Module):
+class TextSimilarity(nn.Module):
     """Cosine of an item's text vector with the mean text of the user's last items. Nothing is learned or saved."""
 
     table: Tensor
@@ -132,8 +132,8 @@ Features = tuple[Tensor, Tensor, Tensor]
 """what head, backbone and texts say of every item, (B, I) each, centred"""
 
 
-def features(own: Tensor, base: FloatArray, likeness: TextLikeness | None, queries: Queries) -> Features:
-    """What :class:`Mixture` joins.
+def features(own: Tensor, base: FloatArray, likeness: TextSimilarity | None, queries: Queries) -> Features:
+    """What :class:`ScoreFusion` joins.
 
     Args:
         own: (B, I) scores of the head.

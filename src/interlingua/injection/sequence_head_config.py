@@ -1,4 +1,4 @@
-"""Options of the ranker ``sequence-head``."""
+"""Options of the scorer ``sequence-head``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from interlingua.injection.vector_reading import Slots, VectorReaderConfig
+from interlingua.injection.vector_reading import Slots, VectorRankerConfig
 
 
 class ItemSlots(Slots):
@@ -16,7 +16,7 @@ class ItemSlots(Slots):
     """the items' vectors: joint ones, the backbone's own, random ones (ablation)"""
 
 
-class SequenceHeadConfig(VectorReaderConfig):
+class SequenceHeadConfig(VectorRankerConfig):
     """Options of :class:`SequenceHead`."""
 
     slots: ItemSlots = ItemSlots()

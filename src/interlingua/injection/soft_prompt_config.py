@@ -1,4 +1,4 @@
-"""Options of the soft-prompt ranker, and which of them fit together."""
+"""Options of the soft-prompt scorer, and which of them fit together."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Literal
 from pydantic import Field
 
 from interlingua.errors import ConfigError
-from interlingua.injection.vector_reading import VectorReaderConfig
+from interlingua.injection.vector_reading import VectorRankerConfig
 from interlingua.lm.template import FOLDER
 
 
-class SoftPromptConfig(VectorReaderConfig):
+class SoftPromptConfig(VectorRankerConfig):
     """Options of :class:`SoftPrompt`."""
 
     named_templates = {"template": FOLDER}
@@ -33,17 +33,17 @@ class SoftPromptConfig(VectorReaderConfig):
     max_title_tokens: int | None = Field(default=None, ge=1)
     """longer titles are cut in prompts and answers"""
     lm_weights: Literal["pretrained", "shuffled"] = "pretrained"
-    """control: ``shuffled`` weights; without a language model: the ranker ``sequence-head``"""
+    """control: ``shuffled`` weights; without a language model: the scorer ``sequence-head``"""
 
 
 def check(config: SoftPromptConfig) -> None:
     """Raises one :class:`ConfigError` that lists every setting that cannot work together."""
     problems = []
     if config.scoring == "head" and not config.has_head:
-        problems.append("llm.scoring = 'head' needs llm.head_weight > 0, else the head is never trained")
+        problems.append("ranker.scoring = 'head' needs ranker.head_weight > 0, else the head is never trained")
     if config.scoring == "head" and config.slots.item == "none":
-        problems.append("llm.scoring = 'head' compares item vectors; slots.item cannot be 'none'")
+        problems.append("ranker.scoring = 'head' compares item vectors; slots.item cannot be 'none'")
     if config.lm_weight <= 0 and config.head_weight <= 0:
-        problems.append("llm.lm_weight and llm.head_weight are both 0: nothing to train")
+        problems.append("ranker.lm_weight and ranker.head_weight are both 0: nothing to train")
     if problems:
         raise ConfigError("\n".join(problems))

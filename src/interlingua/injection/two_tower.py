@@ -66,7 +66,7 @@ def read(
     at = 0
     full = mask
     if soft is not None:
-        at = 0 if lm.bos_id is None else 1
+        at = 0 if lm.bos_token_id is None else 1
         embeds = torch.cat([embeds[:, :at], soft.to(embeds), embeds[:, at:]], 1)
         full = torch.cat([mask[:, :at], mask.new_ones(soft.shape[:2]), mask[:, at:]], 1)
     with prompted(lm, pairs, visible) if pairs else nullcontext():

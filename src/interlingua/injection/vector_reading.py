@@ -1,4 +1,4 @@
-"""Options of rankers that read vectors with a frozen language model, and which of them fit together."""
+"""Options of scorers that read vectors with a frozen language model, and which of them fit together."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from interlingua.config import Config, FitConfig
-from interlingua.contracts.ranker import ReaderInputs
+from interlingua.contracts.ranker import RankerInputs
 from interlingua.errors import ConfigError
 from interlingua.injection.projector import Kind
 from interlingua.lm.here import missing
@@ -25,7 +25,7 @@ class Slots(Config):
     """the items' vectors: joint ones, the backbone's own (MLP-LLM), random ones (ablation), titles only"""
 
 
-class VectorReaderConfig(Config):
+class VectorRankerConfig(Config):
     """Options that :class:`SoftPromptConfig` and :class:`SequenceHeadConfig` share."""
 
     named_models = {"model": identity}
@@ -76,7 +76,7 @@ class VectorReaderConfig(Config):
     fit: FitConfig = FitConfig(learning_rate=1e-4, beta2=0.98, batch_size=4, epochs=5)
     """training (paper: batches of 4, 5 epochs over the users)"""
     lm_weights: Literal["pretrained", "shuffled", "none"] = "pretrained"
-    """controls: ``shuffled`` weights; ``none`` where a ranker works without a language model"""
+    """controls: ``shuffled`` weights; ``none`` where a scorer works without a language model"""
 
     @property
     def has_head(self) -> bool:
@@ -94,14 +94,18 @@ class VectorReaderConfig(Config):
         return frozenset(users | ({"items_from_text"} if self.inference_latent == "text" else set()))
 
 
-def check(config: VectorReaderConfig, inputs: ReaderInputs) -> None:
+def check(config: VectorRankerConfig, inputs: RankerInputs) -> None:
     """Raises one :class:`ConfigError` that lists every setting that cannot work with what there is."""
     problems = []
-    if config.slots.user != "none" and inputs.represent is None:
-        problems.append("llm.slots.user = 'backbone', but this backbone has no user vectors; set slots.user = 'none'")
+    if config.slots.user != "none" and inputs.user_embeddings is None:
+        problems.append(
+            "ranker.slots.user = 'backbone', but this backbone has no user vectors; set slots.user = 'none'"
+        )
     if (config.residual or config.distill_weight > 0) and inputs.base_score is None:
-        problems.append("llm.residual and llm.distill_weight need a backbone that scores")
-    if config.inference_latent == "text" and inputs.text_items is None:
-        problems.append("llm.inference_latent = 'text', but the aligner gave no text latents; use aligner autoencoder")
+        problems.append("ranker.residual and ranker.distill_weight need a backbone that scores")
+    if config.inference_latent == "text" and inputs.items_from_text is None:
+        problems.append(
+            "ranker.inference_latent = 'text', but the aligner gave no text latents; use aligner autoencoder"
+        )
     if problems:
         raise ConfigError("\n".join(problems))

@@ -114,7 +114,7 @@ def modules_of(run: Callable[[], object], name: str, layers: int) -> list[nn.Mod
     if len(seen.modules) != layers or len({id(module) for module in seen.modules}) != layers:
         raise ConfigError(
             f"{name}: only {len(seen.modules)} of {layers} layers have an attention that takes keys and values from "
-            "outside; use llm.injection = 'input', or a model with a yes in the column 'prompts' of the table in "
+            "outside; use ranker.injection = 'input', or a model with a yes in the column 'prompts' of the table in "
             "docs/language-models.md"
         )
     return seen.modules

@@ -101,7 +101,7 @@ def hold_encoder(
     model.eval().requires_grad_(False)
     attach(model)
     held = EncoderModel(model, tokenizer, name, revision, precision)
-    other = (held.pad_id + 1) % int(model.get_input_embeddings().weight.shape[0])
+    other = (held.pad_token_id + 1) % int(model.get_input_embeddings().weight.shape[0])
     ids = torch.tensor([[other, other, other]], device=held.device)
     with torch.no_grad():
         expected = model(input_ids=ids).last_hidden_state.float()
@@ -139,7 +139,7 @@ def _abilities(lm: EncoderModel) -> Abilities:
 def frozen(
     reference: str, precision: Precision, num_layers: int | None, weights: str, revision: str | None = None
 ) -> LanguageModel:
-    """The model that a reader asks for: its first layers only, or the control with shuffled weights."""
+    """The model that a ranker asks for: its first layers only, or the control with shuffled weights."""
     found = load_any(reference, precision, revision, identity(reference, revision))
     if num_layers is not None:
         found = truncated(found, min(num_layers, found.num_layers))

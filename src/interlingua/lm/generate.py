@@ -52,7 +52,7 @@ def generate(
             logits = torch.where(seen, less, logits)
         chosen = logits.argmax(-1)
         for row, token in enumerate(chosen.tolist()):
-            if alive[row] and token == lm.eos_id:
+            if alive[row] and token == lm.eos_token_id:
                 alive[row] = False
             elif alive[row]:
                 answers[row].append(token)

@@ -9,7 +9,7 @@ from interlingua.runtime.missing import Missing, hub_model, package
 
 
 def missing(model: str, precision: str = "fp32", weights: str = "pretrained") -> list[Missing]:
-    """What a reader with these options lacks."""
+    """What a ranker with these options lacks."""
     if weights == "none":
         return []
     purpose = f"language model {model}"
@@ -19,7 +19,10 @@ def missing(model: str, precision: str = "fp32", weights: str = "pretrained") ->
     path = Path(model).expanduser()
     if path.exists() or model.startswith((".", "/", "~")) or path.suffix.lower() == ".gguf":
         if not path.exists():
-            return [*out, Missing(f"the language model at {path}", get="set llm.model to a folder or file that exists")]
+            return [
+                *out,
+                Missing(f"the language model at {path}", get="set ranker.model to a folder or file that exists"),
+            ]
         return out + (package("gguf", "llm", purpose) if path.suffix.lower() == ".gguf" else [])
     if model.lower() not in WHEELS:
         return out + hub_model(model, None, "language model")

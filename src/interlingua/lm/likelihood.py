@@ -200,7 +200,7 @@ def run_nodes(lm: LanguageModel, prefix: Prefix, tree: Tree, inner: Ids) -> Tens
     for depth in range(1, int(depths.max(initial=0)) + 1):
         at = np.nonzero(depths == depth)[0]
         sees[rows[at], column[at]] |= sees[rows[at], place[tree.parents[inner[at]]]]
-    ids = np.full((batch, width), lm.pad_id, np.int64)
+    ids = np.full((batch, width), lm.pad_token_id, np.int64)
     ids[rows, column] = tokens
     lengths = prefix.mask.long().sum(1)
     positions = lengths[:, None].repeat(1, width)

@@ -24,7 +24,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "4bit": torch.bfloat16}
 
 
 @dataclass(frozen=True)
-class Hidden:
+class ModelOutput:
     """The last layer's output, and the key/value cache where it was asked for."""
 
     states: Tensor
@@ -81,27 +81,27 @@ class LanguageModel:
         return int(getattr(self.config, "max_position_embeddings", None) or 1 << 30)
 
     @property
-    def bos_id(self) -> int | None:
+    def bos_token_id(self) -> int | None:
         """The token that the tokenizer itself puts before a text, or None (SmolLM2, Qwen and GPT-2 put none)."""
         plain = self.tokenizer("a", add_special_tokens=True)["input_ids"]
         bare = self.tokenizer("a", add_special_tokens=False)["input_ids"]
         return int(plain[0]) if len(plain) > len(bare) and plain[0] != bare[0] else None
 
     @property
-    def eos_id(self) -> int:
+    def eos_token_id(self) -> int:
         """The token that ends an answer."""
         found = self.tokenizer.eos_token_id
         if found is None:
             found = self.config.eos_token_id
         if found is None:
-            raise ConfigError(f"the tokenizer of {self.name} names no end-of-text token, which every reader needs")
+            raise ConfigError(f"the tokenizer of {self.name} names no end-of-text token, which every ranker needs")
         return int(found[0] if isinstance(found, list) else found)
 
     @property
-    def pad_id(self) -> int:
+    def pad_token_id(self) -> int:
         """A token for padded places; the mask hides them, so any valid id does."""
         found = self.tokenizer.pad_token_id
-        return self.eos_id if found is None or found >= self._embedding.weight.shape[0] else int(found)
+        return self.eos_token_id if found is None or found >= self._embedding.weight.shape[0] else int(found)
 
     @cached_property
     def embedding_norm(self) -> float:
@@ -113,7 +113,7 @@ class LanguageModel:
     @cached_property
     def attentions(self) -> list[nn.Module]:
         """The self-attention of each layer, in order; a ConfigError where they cannot be reached."""
-        ids = torch.tensor([[self.pad_id, self.pad_id]])
+        ids = torch.tensor([[self.pad_token_id, self.pad_token_id]])
         with torch.no_grad():
             return modules_of(lambda: self.forward(self.embed(ids)), self.name, self.num_layers)
 
@@ -147,7 +147,7 @@ class LanguageModel:
         use_cache: bool = False,
         positions: Tensor | None = None,
         layers: bool = False,
-    ) -> Hidden:
+    ) -> ModelOutput:
         """Runs the layers without the output matrix. Differentiable with respect to ``embeds``.
 
         Args:
@@ -175,15 +175,15 @@ class LanguageModel:
             told[str(cache_name(self.decoder))] = cache
         out = self.decoder(inputs_embeds=embeds.to(self.dtype), **told)
         kept = cache_of(out) if use_cache or cache is not None else None
-        return Hidden(out.last_hidden_state, kept, tuple(out.hidden_states) if layers else ())
+        return ModelOutput(out.last_hidden_state, kept, tuple(out.hidden_states) if layers else ())
 
-    def _from_the_front(self, embeds: Tensor, mask: Tensor, layers: bool) -> Hidden:
+    def _from_the_front(self, embeds: Tensor, mask: Tensor, layers: bool) -> ModelOutput:
         """Padding behind a row is never seen by a causal model: rows are read from the front and put back."""
         order = torch.argsort(mask.to(embeds.device).long(), dim=1, descending=True, stable=True)
         rows = torch.arange(len(mask), device=embeds.device)[:, None]
         back = torch.argsort(order, dim=1)
         out = self.forward(embeds[rows, order], layers=layers)
-        return Hidden(out.states[rows, back], None, tuple(each[rows, back] for each in out.layers))
+        return ModelOutput(out.states[rows, back], None, tuple(each[rows, back] for each in out.layers))
 
     def _positions(self, embeds: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
         new = embeds.shape[1]

@@ -154,7 +154,7 @@ def _tokens(lm: LanguageModel, rows: int, length: int) -> Tensor:
     generator = torch.Generator().manual_seed(rows * 1000 + length)
     size = int(lm.model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
     ids = torch.randint(0, max(size - 1, 1), (rows, length), generator=generator)
-    return torch.where(ids >= lm.pad_id, ids + 1, ids).clamp_max(size - 1).to(lm.device)
+    return torch.where(ids >= lm.pad_token_id, ids + 1, ids).clamp_max(size - 1).to(lm.device)
 
 
 def windows(config: Any) -> dict[str, int]:

@@ -22,7 +22,7 @@ from interlingua.lm.models import LanguageModel
 from interlingua.lm.template import Piece, Template
 
 USER, HISTORY, CANDIDATE, TARGET = 0, 1, 2, 3
-"""what a vector place is for: the numbers in :attr:`Assembled.slot_kinds`"""
+"""what a vector place is for: the numbers in :attr:`PromptBatch.slot_kinds`"""
 LISTS = {"history": HISTORY, "candidates": CANDIDATE, "target": TARGET}
 _VECTOR = -1
 """stands in the pool of ids where a vector will be"""
@@ -30,7 +30,7 @@ Ids = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Assembled:
+class PromptBatch:
     """A batch of prompts. ``slot_*`` list the places of vectors, sorted by prompt and position."""
 
     ids: Ids
@@ -60,7 +60,7 @@ class Assembled:
 
 
 def embed_prompts(
-    lm: LanguageModel, prompts: Assembled, users: Tensor | None = None, items: Tensor | None = None
+    lm: LanguageModel, prompts: PromptBatch, users: Tensor | None = None, items: Tensor | None = None
 ) -> Tensor:
     """(B, T, H) input embeddings with the vectors in their places; gradients flow to ``users`` and ``items``.
 
@@ -68,7 +68,7 @@ def embed_prompts(
         lm: whose embedding table is used.
         prompts: assembled prompts.
         users: (B, H) one vector per prompt, where the prompts have a ``user`` slot.
-        items: (S, H) one vector per item place, in the order of :attr:`Assembled.item_rows`.
+        items: (S, H) one vector per item place, in the order of :attr:`PromptBatch.item_rows`.
 
     Raises:
         ConfigError: vectors without places, or places without vectors.
@@ -96,7 +96,7 @@ class CompiledTemplate:
     ) -> None:  # fmt: skip
         self.template, self.num_items = template, len(titles)
         self.slots = frozenset(slots)
-        self._pad_id, self._eos_id = lm.pad_id, lm.eos_id
+        self._pad_id, self._eos_id = lm.pad_token_id, lm.eos_token_id
         self._tokens = _Tokens(lm, titles, max_title_tokens)
         layout = template.resolve(self.slots, domain, getattr(lm.tokenizer, "apply_chat_template", None))
         pool = _Pool()
@@ -104,7 +104,7 @@ class CompiledTemplate:
         self._separator = pool.add(self._tokens.literal(layout.separator))
         self._nothing = pool.add(self._tokens.literal(layout.nothing))
         self._columns: list[tuple[str, int]] = []
-        bos = lm.bos_id
+        bos = lm.bos_token_id
         if bos is not None:
             self._columns.append(("literal", pool.add([bos])))
         for piece in layout.body:
@@ -157,7 +157,7 @@ class CompiledTemplate:
         has_user: bool | None = None,
         side: str = "left",
         max_length: int | None = None,
-    ) -> Assembled:
+    ) -> PromptBatch:
         """Prompts of a batch.
 
         Args:
@@ -193,7 +193,7 @@ class CompiledTemplate:
         ids[where] = np.where(tokens == _VECTOR, self._pad_id, tokens)
         is_slot = tokens == _VECTOR
         at_batch, at_column = np.nonzero(where)
-        return Assembled(
+        return PromptBatch(
             ids, where.astype(np.int64), lengths, at_batch[is_slot], at_column[is_slot],
             np.repeat(np.broadcast_to(kinds, pieces.shape).ravel(), sizes.ravel())[is_slot],
             np.repeat(rows.ravel(), sizes.ravel())[is_slot],
@@ -254,7 +254,7 @@ def compile_template(
         lm: the model that reads the prompts.
         titles: (I,) printable titles.
         domain: words for the catalogue's things.
-        slots: the vectors that the reader will fill: of ``user``, ``item``.
+        slots: the vectors that the ranker will fill: of ``user``, ``item``.
         max_title_tokens: longer titles are cut (None: never).
 
     Raises:

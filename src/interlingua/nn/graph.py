@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interlingua.contracts.batch import Tables
+from interlingua.contracts.batch import Embeddings
 from interlingua.data.queries import IntArray
 
 __all__ = [
@@ -86,15 +86,15 @@ def random_graph(rows: Tensor, columns: Tensor, graph: Graph) -> Graph:
     return Graph(unique // nodes, unique % nodes, graph.num_users, graph.num_items)
 
 
-def as_nodes(tables: Tables) -> Tensor:
+def as_nodes(tables: Embeddings) -> Tensor:
     """(N, D) users, then items."""
     assert tables.users is not None
     return torch.cat([tables.users, tables.items])
 
 
-def as_tables(graph: Graph, nodes: Tensor) -> Tables:
+def as_tables(graph: Graph, nodes: Tensor) -> Embeddings:
     """Users and items of node vectors (N, D)."""
-    return Tables(nodes[: graph.num_users], nodes[graph.num_users :])
+    return Embeddings(nodes[: graph.num_users], nodes[graph.num_users :])
 
 
 def propagate(graph: Graph, nodes: Tensor, weights: Tensor | None = None) -> Tensor:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import polars as pl
 
 from interlingua.data.files.columns import EVENT_ROLES, rename
-from interlingua.data.prepared import Prepared
+from interlingua.data.prepared import Dataset
 from interlingua.data.raw import Log
 from interlingua.data.sources.table import TableConfig, any_table
 from interlingua.errors import ConfigError, DataError, unknown
@@ -51,7 +51,7 @@ class Input:
 class Inputs:
     """Prompts' contents for one prepared dataset."""
 
-    prepared: Prepared
+    prepared: Dataset
     config: ProfilesConfig
     seed: int
     """of the samples; each entity draws by its own id, so that samples do not depend on who else is asked"""
@@ -150,7 +150,7 @@ def sampled_rows(count: int, total: int, seed: int, side: str) -> npt.NDArray[np
     return np.sort(generator(seed, "sample", side).choice(total, count, replace=False))
 
 
-def read_reviews(path: Path, prepared: Prepared, log: Log | None = None) -> dict[tuple[int, int], str]:
+def read_reviews(path: Path, prepared: Dataset, log: Log | None = None) -> dict[tuple[int, int], str]:
     """Reviews of train interactions from a table with user, item and text columns (csv, tsv, parquet, json lines).
 
     A pair of which any event is held out is left out, even where another event of it lies in train: the text may

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import polars as pl
 
 from interlingua.data.interactions import Interactions
-from interlingua.data.prepared import Prepared
+from interlingua.data.prepared import Dataset
 from interlingua.errors import DataError
 from interlingua.storage import artifact, durable
 from interlingua.storage.exact_files import read_parquet
@@ -75,7 +75,7 @@ class ProfileSet:
             )
         return [known[ident] for ident in ids]
 
-    def check(self, prepared: Prepared) -> None:
+    def check(self, prepared: Dataset) -> None:
         """Refuses profiles that read more than the train part of this dataset.
 
         Every user-item pair that a prompt showed must be a train interaction here. The same data with the same split

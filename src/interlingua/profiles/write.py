@@ -22,7 +22,7 @@ from interlingua.clients.asking import Asked, Asker, Check, ServerError, Wallet,
 from interlingua.clients.completion import Answer, Completer, Request
 from interlingua.clients.ledger import Entry, Ledger, Spent, opened
 from interlingua.clients.prices import FREE, Price, price_of
-from interlingua.data.prepared import Prepared
+from interlingua.data.prepared import Dataset
 from interlingua.profiles import store as profile_set
 from interlingua.profiles.config import ProfilesConfig
 from interlingua.profiles.inputs import Input, Inputs, sampled_rows
@@ -39,7 +39,7 @@ Sides = Literal["items", "users", "both"]
 class Job:
     """What is to be written: data, options, and where."""
 
-    prepared: Prepared
+    prepared: Dataset
     config: ProfilesConfig
     out: Path
     seed: int = 7

@@ -1,4 +1,4 @@
-"""What the rankers share that read vectors with a frozen language model: projectors into it, and a head over the items.
+"""What the scorers share that read vectors with a frozen language model: projectors into it, and a head over the items.
 
 Shape key: B rows, L history, I items, D item vectors, H input width of the language model, H' width of its states.
 """
@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interlingua.contracts.batch import FloatArray
-from interlingua.contracts.ranker import Reader, ReaderInputs
+from interlingua.contracts.ranker import Ranker, RankerInputs
 from interlingua.data.queries import IntArray, Queries
 from interlingua.injection import calibration
 from interlingua.injection.head import Head, choices
 from interlingua.injection.item_vectors import ItemVectors, unlearned
 from interlingua.injection.loading import language_model, state_width, title_embeddings
-from interlingua.injection.mixture import Features, Mixture, TextLikeness, features
+from interlingua.injection.mixture import Features, ScoreFusion, TextSimilarity, features
 from interlingua.injection.projector import Projector
-from interlingua.injection.vector_reading import VectorReaderConfig, check
+from interlingua.injection.vector_reading import VectorRankerConfig, check
 from interlingua.lm import history as sequence
 
 ROWS = 16
@@ -34,10 +34,10 @@ WIDTH_WITHOUT_MODEL = 576
 """H of the control without a language model: SmolLM2-135M's"""
 
 
-class VectorReader(Reader):
+class VectorRanker(Ranker):
     """Projectors (and a head) around a frozen language model; subclasses say in :meth:`states` what it reads."""
 
-    def __init__(self, config: Any, inputs: ReaderInputs) -> None:
+    def __init__(self, config: Any, inputs: RankerInputs) -> None:
         super().__init__(config, inputs)
         check(config, inputs)
         self.lm = language_model(config)
@@ -52,9 +52,9 @@ class VectorReader(Reader):
         self.head: Head | None = None
         if config.has_head:
             self.head = Head(width if self.lm is None else state_width(self.lm), self.vectors.dim, width)
-        self.mixture = Mixture() if config.residual else None
-        texts = inputs.text_items if inputs.texts is None else inputs.texts
-        self.likeness = TextLikeness(texts) if config.residual and texts is not None else None
+        self.mixture = ScoreFusion() if config.residual else None
+        texts = inputs.items_from_text if inputs.texts is None else inputs.texts
+        self.likeness = TextSimilarity(texts) if config.residual and texts is not None else None
         self.register_buffer("counts", torch.as_tensor(inputs.train.item_counts).float(), persistent=False)
         self.register_buffer("cold", unlearned(inputs), persistent=False)
         self.fit_r2 = self._initialise()
@@ -63,7 +63,7 @@ class VectorReader(Reader):
     counts: Tensor
     cold: Tensor
 
-    def train(self, mode: bool = True) -> VectorReader:
+    def train(self, mode: bool = True) -> VectorRanker:
         """Training makes remembered states stale."""
         if mode:
             self._known.clear()
@@ -82,14 +82,16 @@ class VectorReader(Reader):
     @torch.no_grad()
     def _initialise(self) -> float | None:
         """Projector scales; returns R² of the closed form, where it is used."""
-        config: VectorReaderConfig = self.config
+        config: VectorRankerConfig = self.config
         if self.head is not None:
             self.head.items.scale_to(self.vectors.joint, self.head.width**0.5)
         if self.lm is None or config.projector_init == "xavier":
             return None
-        if self.user_projector is not None and self.inputs.represent is not None:
+        if self.user_projector is not None and self.inputs.user_embeddings is not None:
             some = self.inputs.train.queries(np.arange(min(512, self.inputs.train.num_users)))
-            self.user_projector.scale_to(self.inputs.represent(some).detach().float().cpu(), self.lm.embedding_norm)
+            self.user_projector.scale_to(
+                self.inputs.user_embeddings(some).detach().float().cpu(), self.lm.embedding_norm
+            )
         if self.item_projector is None:
             return None
         if config.projector_init == "scaled":
@@ -106,7 +108,7 @@ class VectorReader(Reader):
     ) -> dict[str, Tensor]:
         """``states`` (N, H'), ``targets`` (N,); ``keep``: their places in the histories, None: the last."""
         assert self.head is not None
-        config: VectorReaderConfig = self.config
+        config: VectorRankerConfig = self.config
         queries = self.head.queries(functional.dropout(states.float(), config.dropout, self.training))
         items, goals = choices(self.num_items, targets, config.head_items)
         logits = queries @ self.head.table(vectors[items]).T
@@ -127,9 +129,9 @@ class VectorReader(Reader):
         """(B, H) soft tokens of users, or None without that slot."""
         if self.user_projector is None:
             return None
-        assert self.inputs.represent is not None
+        assert self.inputs.user_embeddings is not None
         with torch.no_grad():
-            users = self.inputs.represent(queries).detach().float().to(self.device)
+            users = self.inputs.user_embeddings(queries).detach().float().to(self.device)
         return self.user_projector(users)
 
     def catalogue_scores(self, queries: Queries, items: IntArray | None) -> FloatArray:
@@ -178,7 +180,7 @@ class VectorReader(Reader):
 
     @torch.no_grad()
     def features(self, queries: Queries, hidden: Tensor | None = None) -> Features:
-        """What :class:`Mixture` joins; ``hidden`` (I,) items are read as if they had no events."""
+        """What :class:`ScoreFusion` joins; ``hidden`` (I,) items are read as if they had no events."""
         assert self.inputs.base_score is not None
         self._place()
         parts = [queries.slice(at, at + BLOCK) for at in range(0, len(queries), BLOCK)]
@@ -191,7 +193,7 @@ class VectorReader(Reader):
         if self.mixture is None or not len(queries):
             return None
         self.eval()
-        options: VectorReaderConfig = self.config
+        options: VectorRankerConfig = self.config
         return calibration.calibrate(
             self.mixture, self.features, self.counts, queries, targets,
             cold_weight=options.cold_weight, floor=options.unseen_floor,

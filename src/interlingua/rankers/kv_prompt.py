@@ -28,13 +28,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interlingua.contracts.batch import Batch, FloatArray
-from interlingua.contracts.ranker import Reader, ReaderInputs
+from interlingua.contracts.ranker import Ranker, RankerInputs
 from interlingua.data.queries import IntArray, Queries
 from interlingua.injection import calibration
 from interlingua.injection.hard_prompt import HardPrompts, padded, tokens
 from interlingua.injection.id_vectors import IdVectors
 from interlingua.injection.kv_prompt_config import KvPromptConfig, check
-from interlingua.injection.mixture import Features, Mixture, TextLikeness, features
+from interlingua.injection.mixture import Features, ScoreFusion, TextSimilarity, features
 from interlingua.injection.prompt_injection import Injection
 from interlingua.injection.two_tower import ROWS, by_length, plain, read
 from interlingua.lm.encoder import causal, frozen
@@ -56,14 +56,14 @@ REMEMBERED = 20000
 """states that are kept of queries, and of texts without a prompt"""
 
 
-class KvPrompt(Reader):
+class KvPrompt(Ranker):
     """Two towers around one frozen language model."""
 
     Config = KvPromptConfig
     version = 2
     scores_catalogue = True
 
-    def __init__(self, config: KvPromptConfig, inputs: ReaderInputs) -> None:
+    def __init__(self, config: KvPromptConfig, inputs: RankerInputs) -> None:
         super().__init__(config, inputs)
         self.lm = frozen(config.model, config.precision, config.num_layers, config.lm_weights, config.revision)
         check(config, inputs, causal(self.lm), self.lm.num_layers, self.lm.abilities)
@@ -79,26 +79,28 @@ class KvPrompt(Reader):
         probe = self._tokens(self.words.items(list(range(min(16, self.num_items)))))
         dims = {"user": self.ids.user_dim, "item": self.ids.item_dim}
         self.injection = (
-            None if config.injection == "none" else Injection(config, self.lm, dims, padded(probe, self.lm.pad_id))
+            None
+            if config.injection == "none"
+            else Injection(config, self.lm, dims, padded(probe, self.lm.pad_token_id))
         )
         self.readouts = nn.ModuleDict()
         if config.readout:
             width = int(self._plain(probe[:1]).shape[1]) - self._layer_entries
             self.readouts.update({side: nn.Linear(width, config.readout, bias=False) for side in ("user", "item")})
-        self.mixture = Mixture() if config.residual else None
-        self.likeness = TextLikeness(inputs.texts) if config.residual and inputs.texts is not None else None
+        self.mixture = ScoreFusion() if config.residual else None
+        self.likeness = TextSimilarity(inputs.texts) if config.residual and inputs.texts is not None else None
         self.sample: Sample | None = None
         self._softly = False
         self._log_chance = torch.zeros(self.num_items)
 
     counts: Tensor
-    item_table: Tensor
+    item_embeddings: Tensor
     """(I, H') states of the items with these weights, stored with them; empty where they are not made yet"""
 
     def _forget(self) -> None:
         """States made with other weights."""
         self._users_known: dict[tuple[int, bytes], Tensor] = {}
-        self.item_table = self.counts.new_zeros(0, 0)
+        self.item_embeddings = self.counts.new_zeros(0, 0)
         self._unseen_known = self.counts.new_zeros(0, 0)
 
     def train(self, mode: bool = True) -> KvPrompt:
@@ -112,7 +114,7 @@ class KvPrompt(Reader):
         self._forget()
         state = args[0] if args else kwargs["state_dict"]
         if "item_table" in state:
-            self.item_table = self.counts.new_empty(state["item_table"].shape)
+            self.item_embeddings = self.counts.new_empty(state["item_table"].shape)
         return super().load_state_dict(*args, **kwargs)
 
     @property
@@ -212,7 +214,7 @@ class KvPrompt(Reader):
         """(B, H') states of texts with their prompts."""
         if self.injection is None:
             return self._plain(ids)[:, self._layer_entries :]
-        tensors = padded(ids, self.lm.pad_id)
+        tensors = padded(ids, self.lm.pad_token_id)
         return read(self.lm, *tensors, self.config.pooling, **self.injection.arguments(side, vectors))
 
     @property
@@ -229,7 +231,7 @@ class KvPrompt(Reader):
                 self._plain_known.clear()
                 fresh = list(dict.fromkeys(keys))
             how, rows = self.config.pooling, 1 if self.device.type == "cpu" else ROWS
-            made = by_length(fresh, self.lm.pad_id, lambda _, i, m: plain(self.lm, i, m, how).cpu(), rows)
+            made = by_length(fresh, self.lm.pad_token_id, lambda _, i, m: plain(self.lm, i, m, how).cpu(), rows)
             self._plain_known |= dict(zip(fresh, made, strict=True))
         return torch.stack([self._plain_known[key] for key in keys]).to(self.device)
 
@@ -240,7 +242,7 @@ class KvPrompt(Reader):
 
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """Scores of candidates or of the whole catalogue (see :class:`interlingua.contracts.scorer.Ranker`)."""
+        """Scores of candidates or of the whole catalogue (see :class:`interlingua.contracts.scorer.Scorer`)."""
         self.eval()
         self._place()
         blocks = [self._block(queries.slice(at, at + BLOCK)) for at in range(0, len(queries), BLOCK)]
@@ -249,21 +251,21 @@ class KvPrompt(Reader):
 
     @property
     def dot_product(self) -> bool:
-        """Whether a score is one dot product of :meth:`represent` and :meth:`represent_items`."""
+        """Whether a score is one dot product of :meth:`user_embeddings` and :meth:`all_item_embeddings`."""
         return self.mixture is None or self.inputs.base_items is not None
 
     @torch.no_grad()
-    def represent(self, queries: Queries) -> Tensor:
+    def user_embeddings(self, queries: Queries) -> Tensor:
         """(B, D) user vectors for an index, scaled so that their dot products with the items' are the scores."""
         users = self._sized(self.user_states(queries)) / self.config.temperature
         if self.mixture is None:
             return users
-        assert self.inputs.represent is not None
+        assert self.inputs.user_embeddings is not None
         texts = None if self.likeness is None else self.likeness.users(queries)
-        return self.mixture.user_vectors(users, self.inputs.represent(queries).to(users), texts)
+        return self.mixture.user_vectors(users, self.inputs.user_embeddings(queries).to(users), texts)
 
     @torch.no_grad()
-    def represent_items(self) -> Tensor:
+    def all_item_embeddings(self) -> Tensor:
         """(I, D) item vectors for an index; of a mixture, all its parts side by side, weighted."""
         items = self._sized(self.item_states())
         if self.mixture is None:
@@ -290,9 +292,9 @@ class KvPrompt(Reader):
 
     def item_states(self) -> Tensor:
         """(I, H') one vector per item, computed once for a set of weights."""
-        if not len(self.item_table):
-            self.item_table = self._read_items(self.ids.items)
-        return self.item_table
+        if not len(self.item_embeddings):
+            self.item_embeddings = self._read_items(self.ids.items)
+        return self.item_embeddings
 
     @torch.no_grad()
     def _read_items(self, vectors: Tensor) -> Tensor:
@@ -306,7 +308,7 @@ class KvPrompt(Reader):
                 shown.advance(len(rows))
                 return self._read_out("item", out)
 
-            return by_length(ids, self.lm.pad_id, run)
+            return by_length(ids, self.lm.pad_token_id, run)
 
     @torch.no_grad()
     def user_states(self, queries: Queries) -> Tensor:
@@ -326,13 +328,13 @@ class KvPrompt(Reader):
                 states = self._states("user", [ids[row] for row in rows], vectors[torch.as_tensor(rows)])
                 return self._read_out("user", states)
 
-            for row, state in zip(fresh, by_length(ids, self.lm.pad_id, run, ROWS), strict=True):
+            for row, state in zip(fresh, by_length(ids, self.lm.pad_token_id, run, ROWS), strict=True):
                 self._users_known[keys[row]] = state
         return torch.stack([self._users_known[key] for key in keys])
 
     @torch.no_grad()
     def features(self, queries: Queries, hidden: Tensor | None = None) -> Features:
-        """What :class:`Mixture` joins; ``hidden`` (I,) items are read as if they had no events."""
+        """What :class:`ScoreFusion` joins; ``hidden`` (I,) items are read as if they had no events."""
         assert self.inputs.base_score is not None
         self._place()
         parts = [queries.slice(at, at + BLOCK) for at in range(0, len(queries), BLOCK)]

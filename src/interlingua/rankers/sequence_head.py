@@ -2,7 +2,7 @@
 
 It grew out of A-LLMRec's stage 2 (:mod:`interlingua.rankers.soft_prompt`): the same two projectors, but the prompt is
 the history's vectors, every position predicts the next item, so one pass over 50 items trains 50 answers, and a head
-scores the whole catalogue. With ``residual`` a :class:`Mixture` joins head, backbone and the likeness of texts.
+scores the whole catalogue. With ``residual`` a :class:`ScoreFusion` joins head, backbone and the likeness of texts.
 
 Shape key: B rows, L history, I items, D item vectors, H input width, H' width of a state.
 """
@@ -21,11 +21,11 @@ from interlingua.data.queries import PAD, IntArray, Queries
 from interlingua.injection.sequence_head_config import SequenceHeadConfig
 from interlingua.lm import history as sequence
 from interlingua.lm import padding
-from interlingua.rankers._parts import VectorReader
+from interlingua.rankers._parts import VectorRanker
 from interlingua.training.batches import sequence_batches
 
 
-class SequenceHead(VectorReader):
+class SequenceHead(VectorRanker):
     """Vectors of a history in, scores of all items out."""
 
     Config = SequenceHeadConfig
@@ -78,7 +78,7 @@ class SequenceHead(VectorReader):
 
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """Scores of the catalogue, or of candidates (see :class:`interlingua.contracts.scorer.Ranker`)."""
+        """Scores of the catalogue, or of candidates (see :class:`interlingua.contracts.scorer.Scorer`)."""
         self.eval()
         self._place()
         return self.catalogue_scores(queries, items)

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from interlingua.contracts.batch import Batch, FloatArray
-from interlingua.contracts.ranker import ReaderInputs
+from interlingua.contracts.ranker import RankerInputs
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
 from interlingua.injection import title_scoring as titles
@@ -32,19 +32,19 @@ from interlingua.injection.soft_prompt_config import SoftPromptConfig, check
 from interlingua.lm import history as sequence
 from interlingua.lm import likelihood, packed, padding
 from interlingua.lm.models import LanguageModel
-from interlingua.lm.prompt import Assembled, embed_prompts
-from interlingua.rankers._parts import ROWS, VectorReader
+from interlingua.lm.prompt import PromptBatch, embed_prompts
+from interlingua.rankers._parts import ROWS, VectorRanker
 from interlingua.training.batches import Negatives, last_position_batches
 
 
-class SoftPrompt(VectorReader):
+class SoftPrompt(VectorRanker):
     """A prompt of words and vectors, answered by a title."""
 
     Config = SoftPromptConfig
     version = 2
     lm: LanguageModel
 
-    def __init__(self, config: SoftPromptConfig, inputs: ReaderInputs) -> None:
+    def __init__(self, config: SoftPromptConfig, inputs: RankerInputs) -> None:
         check(config)
         super().__init__(config, inputs)
         self.prompts = compiled(config, self.lm, inputs)
@@ -92,7 +92,7 @@ class SoftPrompt(VectorReader):
 
     def _prompts(
         self, histories: IntArray, candidates: IntArray | None, queries: Queries, vectors: Tensor
-    ) -> tuple[Assembled, Tensor]:
+    ) -> tuple[PromptBatch, Tensor]:
         """Left-padded prompts and their (B, T, H) input embeddings."""
         prompts = self.prompts.assemble(histories, candidates, max_length=self.lm.max_positions)
         items = None
@@ -109,9 +109,10 @@ class SoftPrompt(VectorReader):
 
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """Scores of candidates (see :class:`interlingua.contracts.scorer.Ranker`).
+        """Scores of candidates (see :class:`interlingua.contracts.scorer.Scorer`).
 
-        The head scores the whole catalogue at once; the other ways need candidates (see ``Cascade`` for full ranking).
+        The head scores the whole catalogue at once; the other ways need candidates (:class:`RetrieveThenRerank`
+        ranks it fully).
 
         Raises:
             ConfigError: ``items`` is None and titles are scored.
@@ -122,7 +123,7 @@ class SoftPrompt(VectorReader):
             return self.catalogue_scores(queries, items)
         if items is None:
             raise ConfigError(
-                f"llm.scoring = {self.config.scoring!r} ranks given candidates only; retrieve some first "
+                f"ranker.scoring = {self.config.scoring!r} ranks given candidates only; retrieve some first "
                 "(evaluate.retrieve) or use scoring = 'head', which scores the whole catalogue"
             )
         rows = np.asarray(items, np.int64)

@@ -29,7 +29,7 @@ COLUMNS = (
 BACKBONE = "SASRec"
 METHOD = "aligned mixture"
 CONTROL = "aligned mixture, no LM"
-NO_LM, READER = "llm.lm_weights=none", ("backbone", "text", "align", "llm")
+NO_LM, RANKER = "ranker.lm_weights=none", ("backbone", "text", "align", "ranker")
 DEMO = (
     Method("popularity", "pop"),
     Method("item kNN (cosine)", "itemknn"),
@@ -43,9 +43,9 @@ DEMO = (
         "aligned-mixture-long",
         (),
         "backbone, texts and a head on a frozen language model, mixed (ours; grew out of A-LLMRec)",
-        READER,
+        RANKER,
     ),
-    Method(CONTROL, "aligned-mixture-long", (NO_LM,), "control: same vectors, head and training, no LM", READER),
+    Method(CONTROL, "aligned-mixture-long", (NO_LM,), "control: same vectors, head and training, no LM", RANKER),
 )
 """What the demo compares"""
 
@@ -69,7 +69,7 @@ class Shown:
 
 
 def worth_of_the_model(results: Sequence[Result]) -> str:
-    """One sentence: the reader against the same head without a language model, from their own numbers."""
+    """One sentence: the ranker against the same head without a language model, from their own numbers."""
     found = {r.method.label: r for r in results}
     if METHOD not in found or CONTROL not in found:
         return ""
@@ -98,8 +98,8 @@ def page(results: Sequence[Result], shown: Sequence[Shown], seconds: float, comm
     from interlingua.report.page import from_reports, popularity_line
     from interlingua.runs.reports import load_run
 
-    reader = next(r for r in results if r.method.label == METHOD)
-    data, card = reader.session.data, reader.session.done["evaluate"].card
+    ranker = next(r for r in results if r.method.label == METHOD)
+    data, card = ranker.session.data, ranker.session.done["evaluate"].card
     made = from_reports(
         f"Interlingua on {data.card['name']}",
         {r.method.label: load_run(r.run).reports for r in results},
@@ -110,7 +110,7 @@ def page(results: Sequence[Result], shown: Sequence[Shown], seconds: float, comm
     )
     counts = data.card["counts"]
     facts = {name: f"{counts[name]:,}" for name in ("users", "items", "events")}
-    facts["training samples of the reader"] = f"{reader.session.done['read'].card.get('samples', 0):,}"
+    facts["training samples of the ranker"] = f"{ranker.session.done['read'].card.get('samples', 0):,}"
     facts["time of this run"] = duration(seconds)
     return replace(
         made,
@@ -122,7 +122,7 @@ def page(results: Sequence[Result], shown: Sequence[Shown], seconds: float, comm
         people=tuple(_person(one) for one in shown),
         costs=tuple(_costs(results)),
         data_card={k: str(data.card[k]) for k in ("name", "licence", "url", "fingerprint") if data.card.get(k)},
-        config=to_toml(reader.session.recipe.resolved()),
+        config=to_toml(ranker.session.recipe.resolved()),
         environment={**card["versions"], "machine": card["machine"], "python": card["python"]},
         command=command,
     )
@@ -194,26 +194,26 @@ def pick_users(session: Session, n: int, seed: int) -> list[int]:
 
 
 def show_user(
-    row: int, base: Result, reader: Result | None, beside: Sequence[Result] = (), k: int = 5, shown_history: int = 8
+    row: int, base: Result, ranker: Result | None, beside: Sequence[Result] = (), k: int = 5, shown_history: int = 8
 ) -> Shown:
-    """Recommendations for one test user by the backbone and, with a reason for the first, by the reader."""
+    """Recommendations for one test user by the backbone and, with a reason for the first, by the ranker."""
     split, titles = base.session.data.split, base.session.data.catalogue.titles
     query = split.queries("test").take(np.array([row]))
     target = int(split.test.of_row(row)[0])
-    answers = {base.method.label: _titles(base.session, query, k, titles, reader=False)[0]}
+    answers = {base.method.label: _titles(base.session, query, k, titles, ranker=False)[0]}
     explained, sentence, dropped, by_rule = "", "", 0, False
     support: list[tuple[str, float]] = []
-    if reader is not None:
+    if ranker is not None:
         from interlingua.recommender import Recommender
 
-        named, rows = _titles(reader.session, query, k, titles, reader=True)
-        answers[reader.method.label] = named
-        answer = Recommender(reader.session).explain_query(query, int(rows[0]))
+        named, rows = _titles(ranker.session, query, k, titles, ranker=True)
+        answers[ranker.method.label] = named
+        answer = Recommender(ranker.session).explain_query(query, int(rows[0]))
         explained, sentence, dropped, by_rule = named[0], answer.sentence, answer.dropped, answer.from_template
         support = [(titles[item], float(influence)) for item, influence in answer.support]
     for other in beside:
         read = "read" in other.session.done
-        answers[other.method.label] = _titles(other.session, query, k, titles, reader=read)[0]
+        answers[other.method.label] = _titles(other.session, query, k, titles, ranker=read)[0]
     return Shown(
         user=str(split.train.user_ids[int(query.users[0])]),
         history=[titles[int(item)] for item in query.history(0)[-shown_history:]],
@@ -228,8 +228,8 @@ def show_user(
 
 
 def _titles(
-    session: Session, query: Queries, k: int, titles: list[str], *, reader: bool
+    session: Session, query: Queries, k: int, titles: list[str], *, ranker: bool
 ) -> tuple[list[str], list[int]]:
-    cascade = scorers.cascade_of(session, session.reader if reader else None)
+    cascade = scorers.rerank_of(session, session.ranker if ranker else None)
     rows = [int(item) for item in cascade.shortlist(query, k).items[0] if item >= 0]
     return [titles[item] for item in rows], rows

@@ -39,7 +39,7 @@ class Method:
     values: tuple[Value, ...]
     """one per column"""
     note: str = ""
-    """e.g. ``control: the same reader with shuffled weights``"""
+    """e.g. ``control: the same ranker with shuffled weights``"""
 
 
 @dataclass(frozen=True)

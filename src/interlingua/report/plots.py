@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from interlingua.data.prepared import Prepared
+from interlingua.data.prepared import Dataset
 from interlingua.errors import DataError, MissingExtraError
 
 INK, ACCENT, MUTED = "#222222", "#1f6f8b", "#b4441f"
 
 
-def write_plots(prepared: Prepared, folder: Path | str) -> list[Path]:
+def write_plots(prepared: Dataset, folder: Path | str) -> list[Path]:
     """Writes ``history-length`` and ``popularity`` as ``.png`` and ``.svg`` and, where times are known, ``time``.
 
     Raises:
@@ -49,7 +49,7 @@ def write_plots(prepared: Prepared, folder: Path | str) -> list[Path]:
     return written
 
 
-def _history_length(axes: Any, prepared: Prepared) -> None:
+def _history_length(axes: Any, prepared: Dataset) -> None:
     counts = prepared.interactions.user_counts
     edges = _edges(int(counts.max()) if len(counts) else 1)
     axes.hist(counts, bins=edges, color=ACCENT, edgecolor="white", linewidth=0.4)
@@ -63,7 +63,7 @@ def _history_length(axes: Any, prepared: Prepared) -> None:
     axes.set_title(f"{prepared.card['name']}: history length", loc="left", color=INK)
 
 
-def _popularity(axes: Any, prepared: Prepared) -> None:
+def _popularity(axes: Any, prepared: Dataset) -> None:
     ordered = np.sort(prepared.interactions.item_counts)[::-1]
     rank = np.arange(1, len(ordered) + 1)
     axes.plot(rank, np.maximum(ordered, 0.5), color=ACCENT, linewidth=1.6)
@@ -78,7 +78,7 @@ def _popularity(axes: Any, prepared: Prepared) -> None:
                   textcoords="offset points", color=MUTED)  # fmt: skip
 
 
-def _time(axes: Any, prepared: Prepared) -> None:
+def _time(axes: Any, prepared: Dataset) -> None:
     times, parts = prepared.interactions.times, prepared.parts
     days = times.astype("datetime64[s]").astype("datetime64[D]").astype(float)
     edges = np.linspace(days.min(), days.max() + 1, 61)

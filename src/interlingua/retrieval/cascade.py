@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from interlingua.contracts.batch import FloatArray
-from interlingua.contracts.scorer import Ranker
+from interlingua.contracts.scorer import Scorer
 from interlingua.data.queries import IntArray, Queries
 
 
 @dataclass(frozen=True)
-class Shortlist:
-    """What :meth:`Cascade.shortlist` decided for B queries."""
+class Candidates:
+    """What :meth:`RetrieveThenRerank.shortlist` decided for B queries."""
 
     items: npt.NDArray[np.int64]
     """(B, n) item rows, best first; -1 where a query has fewer unseen items"""
@@ -25,40 +25,40 @@ class Shortlist:
     """(B, n) the retriever's score of the same items"""
 
 
-class Cascade:
-    """A :class:`interlingua.contracts.scorer.Ranker` whose first ``n`` places are ordered by a second ranker.
+class RetrieveThenRerank:
+    """A :class:`interlingua.contracts.scorer.Scorer` whose first ``n`` places are ordered by a second scorer.
 
     Args:
         retrieve: scores the whole catalogue, (B, I).
-        reader: orders the retrieved items; None leaves the retriever's order.
-        n: how many items the reader sees.
+        ranker: orders the retrieved items; None leaves the retriever's order.
+        n: how many items the ranker sees.
         repeat: items of the query's own history are retrieved too.
     """
 
     def __init__(
         self,
         retrieve: Callable[[Queries], FloatArray],
-        reader: Ranker | None,
+        ranker: Scorer | None,
         n: int,
         num_items: int,
         *,
         repeat: bool = False,
     ) -> None:
-        self.retrieve, self.reader, self.num_items, self.repeat = retrieve, reader, num_items, repeat
+        self.retrieve, self.ranker, self.num_items, self.repeat = retrieve, ranker, num_items, repeat
         self.n = min(n, num_items)
 
-    def with_repeats(self) -> Cascade:
+    def with_repeats(self) -> RetrieveThenRerank:
         """The same stages, with items of the history among what is retrieved."""
-        return Cascade(self.retrieve, self.reader, self.n, self.num_items, repeat=True)
+        return RetrieveThenRerank(self.retrieve, self.ranker, self.n, self.num_items, repeat=True)
 
     def shortlist(
         self, queries: Queries, n: int | None = None, hidden: IntArray | None = None, *, repeat: bool | None = None
-    ) -> Shortlist:
+    ) -> Candidates:
         """The best ``n`` items that are not in the query's own history (with ``repeat``: the best of all).
 
         Args:
             queries: B users with histories.
-            n: how many; default: all that the reader sees. The reader sees more where more are asked for.
+            n: how many; default: all that the ranker sees. The ranker sees more where more are asked for.
             hidden: item rows that must not come out.
             repeat: items of the history may come out too; default: as the cascade was made.
         """
@@ -70,22 +70,22 @@ class Cascade:
         top = top_items(base, max(self.n, n or 0))
         first = np.take_along_axis(base, np.maximum(top, 0), axis=1)
         scores = first
-        if self.reader is not None:
-            scores = np.array(self.reader.score(queries, np.maximum(top, 0)), np.float32)
+        if self.ranker is not None:
+            scores = np.array(self.ranker.score(queries, np.maximum(top, 0)), np.float32)
         scores = np.where(top < 0, -np.inf, scores)
         order = np.argsort(-scores, axis=1, kind="stable")[:, : n or self.n]
         picked = np.take_along_axis(top, order, axis=1)
-        return Shortlist(picked, np.take_along_axis(scores, order, axis=1), np.take_along_axis(first, order, axis=1))
+        return Candidates(picked, np.take_along_axis(scores, order, axis=1), np.take_along_axis(first, order, axis=1))
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """Candidates: the reader's scores. Whole catalogue: its order for n items, above the retriever's rest."""
+        """Candidates: the ranker's scores. Whole catalogue: its order for n items, above the retriever's rest."""
         if items is not None:
-            ranker_scores = self.reader.score(queries, items) if self.reader is not None else None
+            ranker_scores = self.ranker.score(queries, items) if self.ranker is not None else None
             if ranker_scores is not None:
                 return ranker_scores
             return np.take_along_axis(self.retrieve(queries), np.asarray(items), axis=1)
         base = np.array(self.retrieve(queries), np.float32)
-        if self.reader is None:
+        if self.ranker is None:
             return base
         listed = self.shortlist(queries)
         highest = np.max(base, axis=1, keepdims=True, initial=0.0, where=np.isfinite(base))
@@ -95,7 +95,7 @@ class Cascade:
         return base
 
 
-def diversified(listed: Shortlist, categories: Sequence[frozenset[str]], k: int, weight: float) -> Shortlist:
+def diversified(listed: Candidates, categories: Sequence[frozenset[str]], k: int, weight: float) -> Candidates:
     """The k items of each list that together have high scores and different categories, chosen one after the other.
 
     Controllable aggregation of Cen et al. 2020 (ComiRec, arXiv 2005.09347, algorithm 2): the next item is the one with
@@ -115,7 +115,7 @@ def diversified(listed: Shortlist, categories: Sequence[frozenset[str]], k: int,
     ]
     order = np.stack(rows) if rows else np.zeros((0, min(k, listed.items.shape[1])), np.int64)
     taken = [np.take_along_axis(part, order, axis=1) for part in (listed.items, listed.scores, listed.retrieved)]
-    return Shortlist(taken[0].astype(np.int64), taken[1].astype(np.float32), taken[2].astype(np.float32))
+    return Candidates(taken[0].astype(np.int64), taken[1].astype(np.float32), taken[2].astype(np.float32))
 
 
 def _diverse(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import FloatArray
-from interlingua.contracts.scorer import Ranker, TableRanker
+from interlingua.contracts.scorer import Scorer, TableScorer
 from interlingua.data.queries import IntArray, Queries
 from interlingua.retrieval.positions import BEYOND, NEVER, Positions
 
@@ -33,21 +33,21 @@ LARGEST = 1e37
 """products that could come near float32's range are left to the plain way, which says what is wrong with them"""
 
 
-def vectors_of(ranker: Ranker, queries: Queries) -> tuple[Tensor, Tensor, Tensor | None] | None:
-    """(B, D) queries, (I, D) items and (I,) bias or None, of a ranker whose scores are just their dot products on a
+def vectors_of(scorer: Scorer, queries: Queries) -> tuple[Tensor, Tensor, Tensor | None] | None:
+    """(B, D) queries, (I, D) items and (I,) bias or None, of a scorer whose scores are just their dot products on a
     CPU in float32; None for any other.
     """
     with torch.no_grad():
-        if isinstance(ranker, TableRanker):
-            table, bias = ranker.items, ranker.bias if ranker.bias.dim() else None
-        elif isinstance(ranker, Backbone) and type(ranker).score is Backbone.score:
-            ranker.eval()
-            table, bias = ranker.item_table(), ranker.item_bias()
+        if isinstance(scorer, TableScorer):
+            table, bias = scorer.items, scorer.bias if scorer.bias.dim() else None
+        elif isinstance(scorer, Backbone) and type(scorer).score is Backbone.score:
+            scorer.eval()
+            table, bias = scorer.item_embeddings(), scorer.item_bias()
         else:
             return None
         if table.device.type != "cpu" or table.dtype != torch.float32:  # asked first: no query is encoded in vain
             return None
-        query = ranker.represent(queries).detach()
+        query = scorer.user_embeddings(queries).detach()
     table, bias = table.detach(), None if bias is None else bias.detach()
     if any(each.dtype != torch.float32 for each in (query, table if bias is None else bias)):
         return None

@@ -18,7 +18,7 @@ class Recommendation:
     score: float
     """the deciding stage's score: comparable within one answer only"""
     stage: str
-    """which stage decided the place: the backbone's name, or the reader's"""
+    """which stage decided the place: the backbone's name, or the ranker's"""
 
 
 class Support(NamedTuple):

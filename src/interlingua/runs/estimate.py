@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from interlingua.config import FitConfig
-from interlingua.data.prepared import Prepared
+from interlingua.data.prepared import Dataset
 from interlingua.errors import InterlinguaError
 from interlingua.evaluate.protocol import evaluate as measure
 from interlingua.evaluate.protocol import validation_metrics
@@ -56,8 +56,8 @@ class Estimator:
         self.session, self.recipe = session, session.recipe
         self.text: Any = None
         self.backbone: Any = None
-        self.reader: Any = None
-        self.data: Prepared
+        self.ranker: Any = None
+        self.data: Dataset
 
     def all(self) -> dict[str, Estimate]:
         """Stage -> estimate. A stage that cannot be tried says why in its note.
@@ -169,38 +169,38 @@ class Estimator:
         return self._trained(joint, batches, options, parameters)
 
     def _read(self) -> Estimate:
-        part = self.recipe.llm
+        part = self.recipe.ranker
         assert part is not None
         align = self.recipe.align
         latent = None if align is None else getattr(align.config, "latent_dim", None)
-        inputs = probes.reader_inputs(self.data, self._fresh(), self.text, latent)
+        inputs = probes.ranker_inputs(self.data, self._fresh(), self.text, latent)
         load = probes.timed(lambda: self._make_reader(part, inputs))
-        reader, config = self.reader, part.config.fit
-        parameters = sum(p.numel() for p in reader.parameters() if p.requires_grad)
-        seconds, steps = probes.step_seconds(reader, reader.batches, config, self.session.device)
-        reader.cpu().eval()
+        ranker, config = self.ranker, part.config.fit
+        parameters = sum(p.numel() for p in ranker.parameters() if p.requires_grad)
+        seconds, steps = probes.step_seconds(ranker, ranker.batches, config, self.session.device)
+        ranker.cpu().eval()
         total = load + config.epochs * steps * seconds
         note = f"{config.epochs} rounds of {steps:,} steps, {seconds * 1000:.0f} ms each; calibration not counted"
         return _fixed(total, parameters=parameters, note=note)
 
     def _make_reader(self, part: Any, inputs: Any) -> None:
-        self.reader = part.cls(part.config, inputs)
+        self.ranker = part.cls(part.config, inputs)
 
     def _evaluate(self) -> Estimate:
         """Some users, then more of them: what the difference costs is the rate of a user."""
         options = self.recipe.evaluate
-        ranker = self.reader or self.backbone
-        if ranker is None:
+        scorer = self.ranker or self.backbone
+        if scorer is None:
             return _fixed(math.nan, note="not estimated: scores need what the training makes")
         split, total = self.data.split, 0.0
         users = len(split.targets(options.part))
         asked = min(users, options.max_users or users)
-        few, more = (min(n, asked) for n in ((4, 20) if self.reader else (64, 512)))
+        few, more = (min(n, asked) for n in ((4, 20) if self.ranker else (64, 512)))
         for protocol in options.protocols:
             small, large = (
                 probes.timed(
                     lambda n=n, protocol=protocol: measure(  # type: ignore[misc]
-                        ranker, split, options.part, protocol=protocol, max_users=n, seed=options.negatives_seed
+                        scorer, split, options.part, protocol=protocol, max_users=n, seed=options.negatives_seed
                     )
                 )
                 for n in (few, more)

@@ -23,16 +23,16 @@ import torch
 from torch import Tensor
 
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Tables
-from interlingua.contracts.ranker import Reader
-from interlingua.contracts.scorer import TableRanker
+from interlingua.contracts.batch import Embeddings
+from interlingua.contracts.ranker import Ranker
+from interlingua.contracts.scorer import TableScorer
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
 from interlingua.progress import task
 from interlingua.retrieval.ann import Ann, AnnConfig
 from interlingua.retrieval.topk import recall, top_k
-from interlingua.runs.scorers import ranker_of
+from interlingua.runs.scorers import scorer_of
 from interlingua.runs.session import Session
 from interlingua.storage import artifact
 from interlingua.storage.artifact import Artifact
@@ -52,7 +52,7 @@ K = 10
 class Towers:
     """A run whose score is a dot product."""
 
-    represent: Callable[[Queries], Tensor]
+    user_embeddings: Callable[[Queries], Tensor]
     """(B, D) vectors of queries, anybody's histories included"""
     items: Tensor
     """(I, D)"""
@@ -67,7 +67,7 @@ class Towers:
         made = []
         with torch.no_grad(), task("user vectors", len(starts)) as shown:
             for at in starts:
-                made.append(self.represent(queries.slice(at, at + USER_ROWS)).detach().float().cpu())
+                made.append(self.user_embeddings(queries.slice(at, at + USER_ROWS)).detach().float().cpu())
                 shown.advance()
         return torch.cat(made)
 
@@ -78,53 +78,53 @@ def towers(session: Session) -> Towers:
     Raises:
         ConfigError: it does not score by a dot product of vectors; the message says why.
     """
-    ranker = ranker_of(session)
+    scorer = scorer_of(session)
     where = str(session.done["evaluate"].path)
-    if isinstance(ranker, TableRanker):
-        return _with_bias(ranker.represent, ranker.items, ranker.bias if ranker.bias.dim() else None, "align")
-    if not isinstance(ranker, Backbone | Reader):
+    if isinstance(scorer, TableScorer):
+        return _with_bias(scorer.user_embeddings, scorer.items, scorer.bias if scorer.bias.dim() else None, "align")
+    if not isinstance(scorer, Backbone | Ranker):
         name = session.done["read"].card["name"]
         raise ConfigError(
-            f"{where} has no vectors to write: its reader {name!r} orders what another stage retrieved, so its score "
-            "is no dot product; write the vectors of a run without [llm] on the same backbone, which retrieves for it"
+            f"{where} has no vectors to write: its ranker {name!r} orders what another stage retrieved, so its score "
+            "is no dot product; write those of a run without [ranker] on the same backbone, which retrieves for it"
         )
-    stage = "read" if isinstance(ranker, Reader) else "train" if "train" in session.done else "align"
-    part = session.recipe.llm if stage == "read" else session.recipe.backbone
+    stage = "read" if isinstance(scorer, Ranker) else "train" if "train" in session.done else "align"
+    part = session.recipe.ranker if stage == "read" else session.recipe.backbone
     name = "" if part is None else part.name
-    return _own(ranker, session.data.split.train, stage, f"{where} has no vectors to write: {name!r} scores by")
+    return _own(scorer, session.data.split.train, stage, f"{where} has no vectors to write: {name!r} scores by")
 
 
-def _own(ranker: Any, train: Interactions, stage: str, problem: str) -> Towers:
-    """The vectors of a backbone, or of a reader that has such methods."""
-    is_backbone = isinstance(ranker, Backbone)
-    if not ("dot_product" in ranker.makes(ranker.config) if is_backbone else getattr(ranker, "dot_product", True)):
+def _own(scorer: Any, train: Interactions, stage: str, problem: str) -> Towers:
+    """The vectors of a backbone, or of a ranker that has such methods."""
+    is_backbone = isinstance(scorer, Backbone)
+    if not ("dot_product" in scorer.makes(scorer.config) if is_backbone else getattr(scorer, "dot_product", True)):
         raise ConfigError(
             f"{problem} another function than one dot product of a user's and an item's vector, so an index over its "
             "vectors would rank differently; choose a run whose backbone scores by a dot product"
         )
     try:
-        if stage == "read":  # a reader with towers has these two, see KvPrompt
-            items, bias = ranker.represent_items(), None
+        if stage == "read":  # a ranker with towers has these two, see KvPrompt
+            items, bias = scorer.all_item_embeddings(), None
         else:
-            items, bias = ranker.item_table(), ranker.item_bias()
-        ranker.represent(train.queries(np.zeros(1, np.int64)))
+            items, bias = scorer.item_embeddings(), scorer.item_bias()
+        scorer.user_embeddings(train.queries(np.zeros(1, np.int64)))
     except (NotImplementedError, AttributeError):
         what = "neighbours, counts or words" if stage == "train" else "more than two vectors"
         raise ConfigError(
             f"{problem} {what}, not by their dot product; choose a run whose backbone has vectors (sequence models, "
             "factorisation, graphs)"
         ) from None
-    return _with_bias(ranker.represent, items, bias, stage)
+    return _with_bias(scorer.user_embeddings, items, bias, stage)
 
 
-def _with_bias(represent: Callable[[Queries], Tensor], items: Tensor, bias: Tensor | None, stage: str) -> Towers:
+def _with_bias(user_embeddings: Callable[[Queries], Tensor], items: Tensor, bias: Tensor | None, stage: str) -> Towers:
     """The bias as one more dimension of the items; users have 1 there."""
     items = items.detach().float().cpu()
     if bias is None:
-        return Towers(represent, items, stage)
+        return Towers(user_embeddings, items, stage)
 
     def with_one(queries: Queries) -> Tensor:
-        users = represent(queries)
+        users = user_embeddings(queries)
         return torch.cat([users, users.new_ones(len(users), 1)], dim=1)
 
     return Towers(with_one, torch.cat([items, bias.detach().float().cpu()[:, None]], dim=1), stage, biased=True)
@@ -202,7 +202,7 @@ def _index(folder: Path, users: Tensor, items: Tensor, queries: Queries, config:
 
 
 def _safetensors(folder: Path, users: Tensor, items: Tensor, rows: Interactions) -> None:
-    save_tables(folder, Tables(users, items), rows)
+    save_tables(folder, Embeddings(users, items), rows)
 
 
 def _npy(folder: Path, users: Tensor, items: Tensor, rows: Interactions) -> None:

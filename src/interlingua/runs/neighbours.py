@@ -44,7 +44,7 @@ def user_vectors(session: Session) -> Tensor | None:
     queries = session.data.interactions.queries()
     with torch.no_grad():
         parts = [
-            session.backbone.represent(queries.slice(at, at + BLOCK)).float().cpu()
+            session.backbone.user_embeddings(queries.slice(at, at + BLOCK)).float().cpu()
             for at in range(0, len(queries), BLOCK)
         ]
     return torch.cat(parts)

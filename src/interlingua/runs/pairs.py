@@ -29,7 +29,7 @@ def misfits(
     backbone: Section | None,
     text: Section | None,
     align: Section | None,
-    llm: Section | None,
+    ranker: Section | None,
     *,
     frozen: bool,
     retrieve_by: str,
@@ -42,7 +42,7 @@ def misfits(
     if "text.users" in made or "user_table" not in own:
         made |= {"text.user_table"}
     said = []
-    for part in (backbone, align, llm):
+    for part in (backbone, align, ranker):
         if part is None:
             continue
         lacks = part.cls.needs(part.config) - made
@@ -54,7 +54,7 @@ def misfits(
     if align is None or said:
         return said
     aligned = retrieve_by == "aligned"
-    if (aligned or (llm is None and frozen and align.cls.keeps_space)) and "dot_product" not in own:
+    if (aligned or (ranker is None and frozen and align.cls.keeps_space)) and "dot_product" not in own:
         said.append(
             f"with the aligner {align.name!r} items made from texts stand beside the backbone's own, which needs "
             f"{WORDS['dot_product']}; {_instead('backbone', frozenset({'items', 'dot_product'}), backbone.name)}"
@@ -68,7 +68,7 @@ def misfits(
 
 
 def _start(part: Section, words: str) -> str:
-    kind = {"align": "aligner", "llm": "reader"}.get(part.kind, part.kind)
+    kind = {"align": "aligner", "ranker": "ranker"}.get(part.kind, part.kind)
     return f"the {kind} {part.name!r} needs {words}"
 
 
@@ -88,9 +88,9 @@ def _of_texts(part: Section, word: str, backbone: Section, align: Section | None
 def _of_backbone(part: Section, lacks: frozenset[str], backbone: Section) -> str:
     words = " and ".join(WORDS.get(word, word) for word in sorted(lacks))
     leave = f"leave out [{part.kind}]"
-    if part.kind == "llm" and lacks == {"users"}:
+    if part.kind == "ranker" and lacks == {"users"}:
         slots = "slots" in type(part.config).model_fields
-        leave = "set llm.slots.user = 'none'" if slots else "set llm.maps = 'none'"
+        leave = "set ranker.slots.user = 'none'" if slots else "set ranker.maps = 'none'"
     instead = _instead("backbone", part.cls.needs(part.config) - TEXTS, backbone.name)
     return f"{_start(part, words)}, which the backbone {backbone.name!r} does not give; {leave}, or {instead}"
 

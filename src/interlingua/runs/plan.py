@@ -85,8 +85,8 @@ def make_plan(recipe: Recipe, seed: int) -> dict[str, Planned]:
         if joint:
             options["backbone"] = backbone.options()
         add("align", recipe.align.name, options, ("prepare", *(p for p in ("embed", "train") if p in made)))
-    if recipe.llm is not None:
-        add("read", recipe.llm.name, recipe.llm.options(), tuple(made))
+    if recipe.ranker is not None:
+        add("read", recipe.ranker.name, recipe.ranker.options(), tuple(made))
     add("evaluate", recipe.name, recipe.evaluate.model_dump(mode="json"), tuple(made))
     return made
 
@@ -99,7 +99,7 @@ def parts_of(recipe: Recipe, kind: str) -> dict[str, Section]:
         "embed": (recipe.text,),
         "train": (recipe.backbone,),
         "align": (recipe.align, recipe.backbone if joint else None, recipe.text if trains_text else None),
-        "read": (recipe.llm,),
+        "read": (recipe.ranker,),
     }
     return {part.kind: part for part in found.get(kind, ()) if part is not None}
 

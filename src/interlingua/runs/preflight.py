@@ -36,7 +36,9 @@ def lacking(session: Session) -> list[Missing]:
     recipe = session.recipe
     data = of_data(recipe.data.name)
     if data:  # without its data no stage has a key, so none is known to be finished
-        return data + [lack for part in (recipe.text, recipe.llm) if part is not None for lack in part.config.lacks()]
+        return data + [
+            lack for part in (recipe.text, recipe.ranker) if part is not None for lack in part.config.lacks()
+        ]
     return [lack for part in _used(session) for lack in part.lacks()] + of_disk(session.root, _size(recipe))
 
 
@@ -82,10 +84,10 @@ def _used(session: Session) -> list[Any]:
     open_stages = {
         kind for kind, stage in plan.items() if artifact.find(session.root, kind, stage.name, stage.key) is None
     }
-    parts = {"embed": recipe.text, "train": recipe.backbone, "align": recipe.align, "read": recipe.llm}
+    parts = {"embed": recipe.text, "train": recipe.backbone, "align": recipe.align, "read": recipe.ranker}
     used = [part for kind, part in parts.items() if part is not None and kind in open_stages]
-    if "evaluate" in open_stages and recipe.llm is not None and recipe.llm not in used:
-        used.append(recipe.llm)
+    if "evaluate" in open_stages and recipe.ranker is not None and recipe.ranker not in used:
+        used.append(recipe.ranker)
     if "embed" not in plan and recipe.text is not None and open_stages & {"align", "evaluate"}:
         used.append(recipe.text)
     return [part.config for part in used]

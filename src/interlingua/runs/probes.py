@@ -13,9 +13,9 @@ import torch
 from interlingua.config import FitConfig
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.ranker import ReaderInputs
+from interlingua.contracts.ranker import RankerInputs
 from interlingua.contracts.text import Text
-from interlingua.data.prepared import Prepared
+from interlingua.data.prepared import Dataset
 from interlingua.training.deploy import aligner_for
 from interlingua.training.joint import Joint
 from interlingua.training.loop import accelerator, make_optimizer, seed_all
@@ -62,7 +62,7 @@ def step_seconds(module: torch.nn.Module, batches: Any, config: FitConfig, devic
     return float(np.mean(kept)) if kept else 0.0, steps or 0
 
 
-def table_of(data: Prepared, width: int, users: bool) -> FrozenRows:
+def table_of(data: Dataset, width: int, users: bool) -> FrozenRows:
     """Random text vectors of the real number of rows: what they say does not change what a step costs."""
     generator = torch.Generator().manual_seed(0)
     rows = [
@@ -71,7 +71,7 @@ def table_of(data: Prepared, width: int, users: bool) -> FrozenRows:
     return FrozenRows(rows[0], rows[1] if users else None)
 
 
-def solve_seconds(backbone: Backbone, data: Prepared, text: Text | None, most_users: int = 2000) -> float:
+def solve_seconds(backbone: Backbone, data: Dataset, text: Text | None, most_users: int = 2000) -> float:
     """Seconds of a closed-form fit: its own estimate, else measured on some users and scaled by pairs of events."""
     train = data.split.train
     own = backbone.expected_seconds(train)
@@ -100,20 +100,22 @@ def alone(backbone: Backbone) -> Joint:
     return Joint(backbone, Aligner(Aligner.Config(), 0, 0))
 
 
-def reader_inputs(data: Prepared, backbone: Backbone, text: Text | None, latent: int | None) -> ReaderInputs:
-    """What a reader sees, with vectors that say nothing: random ones of the right shapes."""
+def ranker_inputs(data: Dataset, backbone: Backbone, text: Text | None, latent: int | None) -> RankerInputs:
+    """What a ranker sees, with vectors that say nothing: random ones of the right shapes."""
     train = data.split.train
-    own = backbone.item_table().detach()
+    own = backbone.item_embeddings().detach()
     items = own if latent is None else torch.randn(len(own), latent, generator=torch.Generator().manual_seed(1))
     makes = type(backbone).makes(backbone.config)
-    return ReaderInputs(
+    return RankerInputs(
         titles=data.catalogue.titles,
         domain=data.catalogue.domain,
         train=train,
         items=items,
-        text_items=None if latent is None else items,
-        represent=backbone.represent if "users" in makes else None,
-        user_dim=int(backbone.represent(train.queries(np.zeros(1, np.int64))).shape[1]) if "users" in makes else 0,
+        items_from_text=None if latent is None else items,
+        user_embeddings=backbone.user_embeddings if "users" in makes else None,
+        user_dim=int(backbone.user_embeddings(train.queries(np.zeros(1, np.int64))).shape[1])
+        if "users" in makes
+        else 0,
         base_score=backbone.score,
         base_items=(own, backbone.item_bias()) if "dot_product" in makes else None,
         cold_items=train.item_counts == 0,

@@ -1,4 +1,4 @@
-"""A recipe: which data, backbone, text source, alignment and language-model reader, resolved to checked options."""
+"""A recipe: which data, backbone, text source, alignment and language-model ranker, resolved to checked options."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RENAMED = {
     "paper/a-llmrec/small": "a-llmrec",
 }
 """old name of a shipped recipe -> today's"""
-SECTIONS = ("data", "backbone", "text", "align", "llm", "evaluate")
+SECTIONS = ("data", "backbone", "text", "align", "ranker", "evaluate")
 
 
 class EvaluateConfig(Config):
@@ -35,7 +35,7 @@ class EvaluateConfig(Config):
     part: Literal["valid", "test"] = "test"
     """``valid`` while options are being chosen; ``test`` once, for the numbers that are reported"""
     max_users: int | None = Field(default=None, ge=1)
-    """measure a deterministic random sample of the users (for slow readers; part of the protocol id)"""
+    """measure a deterministic random sample of the users (for slow rankers; part of the protocol id)"""
     retrieve: int = Field(default=50, ge=1)
     """full ranking with a language model: the backbone retrieves so many items, the model orders them"""
     retrieve_by: Literal["backbone", "aligned"] = "backbone"
@@ -58,7 +58,7 @@ class Recipe:
     backbone: Section | None
     text: Section | None
     align: Section | None
-    llm: Section | None
+    ranker: Section | None
     evaluate: EvaluateConfig
     frozen_backbone: bool = True
     """[align].frozen names the backbone: it is trained before, and stays as it is"""
@@ -68,7 +68,7 @@ class Recipe:
     def resolved(self) -> dict[str, Any]:
         """Every option of every section, as the artifacts store it."""
         out: dict[str, Any] = {"data": self.data.model_dump(mode="json")}
-        for part in (self.backbone, self.text, self.align, self.llm):
+        for part in (self.backbone, self.text, self.align, self.ranker):
             if part is not None:
                 out[part.kind] = part.options()
         if self.align is not None:
@@ -156,7 +156,7 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
 
     problems = [unknown("section", s, SECTIONS, where) for s in values if s not in SECTIONS]
     problems += [_no_table(s, values[s], where) for s in SECTIONS if not isinstance(values.get(s), Mapping | None)]
-    given = values.keys()  # --set llm=null takes the reader away, and leaves what was frozen for it as it was
+    given = values.keys()  # --set ranker=null takes the ranker away, and leaves what was frozen for it as it was
     values = {section: table for section, table in values.items() if isinstance(table, Mapping)}
     if stored and isinstance(values.get("data", {}).get("split"), Mapping):
         values["data"] = {**values["data"], "split": SplitConfig.read_part(values["data"]["split"])}
@@ -175,7 +175,7 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
     if frozen not in (None, ["backbone"], [], "backbone"):
         problems.append(f"{where} [align].frozen is ['backbone'] or [], got {frozen!r}")
         frozen = None
-    for kind in ("backbone", "text", "align", "llm"):
+    for kind in ("backbone", "text", "align", "ranker"):
         table = align if kind == "align" else values.get(kind)
         if table:
             attempt(kind, lambda kind=kind, table=table: _component(kind, table, where))
@@ -183,11 +183,11 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
         problems.append(f"{where} has no [backbone] section; interlingua list backbones shows what there is")
     needs, joined = _needs_frozen(parts), len(problems)
     if frozen is None:
-        frozen = ["backbone"] if "llm" in given or needs else []
+        frozen = ["backbone"] if "ranker" in given or needs else []
     elif needs and "backbone" not in frozen:
         problems.append(f"{where} [align] frozen = {list(frozen)}: {needs}; set frozen = ['backbone'] or leave it out")
     if "backbone" in frozen and parts.get("align") is not None and parts["align"].cls.trains_backbone:
-        why = needs or "align.frozen names it; with [llm] that is the default, and frozen = [] trains it"
+        why = needs or "align.frozen names it; with [ranker] that is the default, and frozen = [] trains it"
         other = "choose the aligner ridge or autoencoder, or a backbone that is trained by gradient" if needs else ""
         said = f"{where}: the aligner {parts['align'].name!r} trains the backbone, but {why}"
         problems.append(f"{said}; {other}" if other else said)
@@ -196,20 +196,20 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
             f"{where} [align].fit.patience: early stopping looks at the backbone's ranking, which a frozen one keeps; "
             "leave it out and set the epochs"
         )
-    if parts.get("llm") is not None and _patience(parts["llm"]):
-        problems.append(f"{where} [llm].fit.patience: readers are trained for all their epochs; leave it out")
+    if parts.get("ranker") is not None and _patience(parts["ranker"]):
+        problems.append(f"{where} [ranker].fit.patience: rankers are trained for all their epochs; leave it out")
     if parts.get("align") is None and "evaluate" in parts and parts["evaluate"].retrieve_by == "aligned":
         problems.append(f"{where} [evaluate] retrieve_by = 'aligned' needs an [align] section")
     if not problems:
-        chosen = {kind: parts.get(kind) for kind in ("backbone", "text", "align", "llm")}
+        chosen = {kind: parts.get(kind) for kind in ("backbone", "text", "align", "ranker")}
         by = parts["evaluate"].retrieve_by
         problems += [f"{where}: {said}" for said in misfits(**chosen, frozen="backbone" in frozen, retrieve_by=by)]
     if stored:
         del problems[joined:]
     if problems:
         raise ConfigError("\n".join(problems))
-    backbone, text, aligner, llm = (parts.get(kind) for kind in ("backbone", "text", "align", "llm"))
-    return Recipe(name, parts["data"], backbone, text, aligner, llm, parts["evaluate"], "backbone" in frozen)
+    backbone, text, aligner, ranker = (parts.get(kind) for kind in ("backbone", "text", "align", "ranker"))
+    return Recipe(name, parts["data"], backbone, text, aligner, ranker, parts["evaluate"], "backbone" in frozen)
 
 
 def _no_table(section: str, value: Any, where: str) -> str:

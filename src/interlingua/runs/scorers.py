@@ -4,39 +4,39 @@ from __future__ import annotations
 
 import torch
 
-from interlingua.contracts.scorer import Ranker, TableRanker
+from interlingua.contracts.scorer import Scorer, TableScorer
 from interlingua.errors import ConfigError
-from interlingua.retrieval.cascade import Cascade
+from interlingua.retrieval.cascade import RetrieveThenRerank
 from interlingua.runs.session import Session, known_items
 
 
-def ranker_of(session: Session) -> Ranker:
+def scorer_of(session: Session) -> Scorer:
     """What is measured, served and exported: the last stage that can score."""
     if "read" in session.done:
-        reader = session.reader
-        return reader if scores_catalogue(reader) else cascade_of(session, reader)
+        ranker = session.ranker
+        return ranker if scores_catalogue(ranker) else rerank_of(session, ranker)
     return retriever_of(session)[1]
 
 
-def retriever_of(session: Session) -> tuple[str, Ranker]:
-    """(stage, ranker): what ranks the catalogue by itself, before any reader.
+def retriever_of(session: Session) -> tuple[str, Scorer]:
+    """(stage, scorer): what ranks the catalogue by itself, before any ranker.
 
-    The aligned vectors, where ``evaluate.retrieve_by`` asks for them or a run without a reader ends with an alignment
+    The aligned vectors, where ``evaluate.retrieve_by`` asks for them or a run without a ranker ends with an alignment
     into the space of a frozen backbone; else the backbone.
     """
     recipe, part = session.recipe, session.recipe.align
     last = "read" not in session.done and recipe.frozen_backbone
     if part is not None and (recipe.evaluate.retrieve_by == "aligned" or (last and part.cls.keeps_space)):
-        return "align", aligned_ranker(session)
+        return "align", aligned_scorer(session)
     return "train", session.backbone
 
 
-def scores_catalogue(reader: Ranker | None) -> bool:
-    """Whether a reader ranks every item by itself (a head over the catalogue), so that nothing need retrieve for it."""
-    return bool(getattr(reader, "scores_catalogue", False))
+def scores_catalogue(ranker: Scorer | None) -> bool:
+    """Whether a ranker ranks every item by itself (a head over the catalogue), so that nothing need retrieve for it."""
+    return bool(getattr(ranker, "scores_catalogue", False))
 
 
-def aligned_ranker(session: Session) -> TableRanker:
+def aligned_scorer(session: Session) -> TableScorer:
     """The backbone's users and items; items that it has not learned through their texts, decoded to its space.
 
     Raises:
@@ -46,10 +46,10 @@ def aligned_ranker(session: Session) -> TableRanker:
         name = "" if session.recipe.backbone is None else session.recipe.backbone.name
         raise ConfigError(
             f"the backbone {name!r} does not score by one dot product, so item vectors made from texts cannot stand in "
-            "for its own; choose another backbone, or a reader ([llm]) that reads the texts"
+            "for its own; choose another backbone, or a ranker ([ranker]) that reads the texts"
         )
     aligner, known = session.aligner, known_items(session)
-    if session.aligned.text_items is None:
+    if session.aligned.items_from_text is None:
         name = "" if session.recipe.align is None else session.recipe.align.name
         raise ConfigError(
             f"evaluate.retrieve_by = 'aligned': the aligner {name!r} makes no item vectors from texts alone; leave the "
@@ -57,24 +57,24 @@ def aligned_ranker(session: Session) -> TableRanker:
         )
     cold = ~session.backbone.learned_items(session.data.split.train)
     with torch.no_grad():
-        table, decoded = session.backbone.item_table().detach(), aligner.to_backbone(known)
+        table, decoded = session.backbone.item_embeddings().detach(), aligner.to_backbone(known)
     bias = session.backbone.item_bias()
     if bias is not None and bool(cold.any()) and not bool(cold.all()):
         bias = torch.where(cold, bias[~cold].mean(), bias)  # an item that was not learned has none
-    return TableRanker(torch.where(cold[:, None], decoded, table), session.backbone.represent, bias)
+    return TableScorer(torch.where(cold[:, None], decoded, table), session.backbone.user_embeddings, bias)
 
 
-def cascade_of(session: Session, reader: Ranker | None, retriever: Ranker | None = None) -> Cascade:
-    """Something fast retrieves, the reader orders; a reader that ranks the whole catalogue does both.
+def rerank_of(session: Session, ranker: Scorer | None, retriever: Scorer | None = None) -> RetrieveThenRerank:
+    """Something fast retrieves, the ranker orders; a ranker that ranks the whole catalogue does both.
 
     Args:
         session: a finished run.
-        reader: None leaves the retriever's order.
+        ranker: None leaves the retriever's order.
         retriever: see :func:`retriever_of`, which is asked where None is given.
     """
-    if reader is not None and scores_catalogue(reader):
-        first, reader = reader, None
+    if ranker is not None and scores_catalogue(ranker):
+        first, ranker = ranker, None
     else:
         first = retriever or retriever_of(session)[1]
     options, items = session.recipe.evaluate, session.data.split.train.num_items
-    return Cascade(lambda q: first.score(q, None), reader, options.retrieve, items)
+    return RetrieveThenRerank(lambda q: first.score(q, None), ranker, options.retrieve, items)

@@ -17,8 +17,8 @@ from torch import Tensor
 from interlingua.config import to_toml
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Tables
-from interlingua.contracts.ranker import Reader, ReaderInputs
+from interlingua.contracts.batch import Embeddings
+from interlingua.contracts.ranker import Ranker, RankerInputs
 from interlingua.contracts.text import Text
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
@@ -93,7 +93,7 @@ class Session(Measured):
         return backbone.eval()
 
     @cached_property
-    def aligned(self) -> Tables:
+    def aligned(self) -> Embeddings:
         """Vectors exported by the align stage."""
         return load_tables(self.done["align"].path)
 
@@ -114,19 +114,19 @@ class Session(Measured):
         return aligner.eval()
 
     @cached_property
-    def reader(self) -> Reader:
-        """The trained language-model reader."""
-        reader = self.make_reader()
+    def ranker(self) -> Ranker:
+        """The trained language-model ranker."""
+        ranker = self.make_ranker()
         path = self.done["read"].path / "weights.safetensors"
-        load_trained(reader, load_file(path), str(path))
-        return reader.eval()
+        load_trained(ranker, load_file(path), str(path))
+        return ranker.eval()
 
-    def make_reader(self) -> Reader:
-        """A reader with fresh weights (seeded)."""
-        assert self.recipe.llm is not None
-        inputs = reader_inputs(self)  # building what an earlier process trained draws random numbers: before the seed
+    def make_ranker(self) -> Ranker:
+        """A ranker with fresh weights (seeded)."""
+        assert self.recipe.ranker is not None
+        inputs = ranker_inputs(self)  # building what an earlier process trained draws random numbers: before the seed
         seed_all(derive_seed(self.seed, "read"))
-        return self.recipe.llm.cls(self.recipe.llm.config, inputs)
+        return self.recipe.ranker.cls(self.recipe.ranker.config, inputs)
 
     def run_stage(self, kind: str, make: Callable[[Path, Path], dict[str, Any]]) -> Artifact:
         """Reuses or makes one stage; ``make(folder, partial)`` fills the folder and returns entries for the card."""
@@ -197,28 +197,28 @@ def make_text(text: Section, prepared: Any) -> Any:
     return text.cls(text.config, items, item_ids=ids, user_texts=users)
 
 
-def reader_inputs(session: Session) -> ReaderInputs:
-    """The tables and functions that a language-model reader sees."""
+def ranker_inputs(session: Session) -> RankerInputs:
+    """The tables and functions that a language-model ranker sees."""
     train_events = session.data.split.train
     backbone = session.backbone
-    tables = session.aligned if "align" in session.done else Tables(None, backbone.item_table().detach())
-    represent: Callable[[Queries], Tensor] | None = None
+    tables = session.aligned if "align" in session.done else Embeddings(None, backbone.item_embeddings().detach())
+    user_embeddings: Callable[[Queries], Tensor] | None = None
     base_items = None
     user_dim = 0
     try:
-        user_dim = int(backbone.represent(train_events.queries(np.zeros(1, np.int64))).shape[1])
-        represent = backbone.represent
+        user_dim = int(backbone.user_embeddings(train_events.queries(np.zeros(1, np.int64))).shape[1])
+        user_embeddings = backbone.user_embeddings
         if "dot_product" in backbone.makes(backbone.config):
-            base_items = backbone.item_table().detach(), backbone.item_bias()
+            base_items = backbone.item_embeddings().detach(), backbone.item_bias()
     except NotImplementedError:  # a backbone without user vectors: no user slot
         pass
-    return ReaderInputs(
+    return RankerInputs(
         titles=session.data.catalogue.titles,
         domain=session.data.catalogue.domain,
         train=train_events,
         items=known_items(session) if "align" in session.done else tables.items,
-        text_items=tables.text_items,
-        represent=represent,
+        items_from_text=tables.items_from_text,
+        user_embeddings=user_embeddings,
         user_dim=user_dim,
         base_score=backbone.score,
         base_items=base_items,
@@ -231,7 +231,7 @@ def reader_inputs(session: Session) -> ReaderInputs:
 def known_items(session: Session) -> Tensor:
     """(I, D) aligned item vectors; items that the backbone has not learned come from their texts, where possible."""
     tables = session.aligned
-    if tables.text_items is None:
+    if tables.items_from_text is None:
         return tables.items
     cold = ~session.backbone.learned_items(session.data.split.train)
-    return torch.where(cold[:, None], tables.text_items, tables.items)
+    return torch.where(cold[:, None], tables.items_from_text, tables.items)

@@ -16,7 +16,7 @@ import torch
 
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Tables
+from interlingua.contracts.batch import Embeddings
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError, shown
 from interlingua.evaluate.protocols import asked_by
@@ -25,7 +25,7 @@ from interlingua.runs.calibrate import kept_where_it_fails
 from interlingua.runs.plan import check_present
 from interlingua.runs.preflight import check
 from interlingua.runs.recipe import EvaluateConfig, Recipe
-from interlingua.runs.scorers import ranker_of
+from interlingua.runs.scorers import scorer_of
 from interlingua.runs.session import Session, make_text, remeasured
 from interlingua.storage.artifact import Artifact
 from interlingua.training.checkpoint import trainable_state
@@ -111,7 +111,7 @@ def embed(session: Session) -> Artifact:
         seed_all(derive_seed(session.seed, "embed"))
         encoder = make_text(session.recipe.text, session.data)
         users = encoder.rows("users").detach().float().cpu() if config.users == "texts" else None
-        vectors = Tables(users, encoder.rows("items").detach().float().cpu())
+        vectors = Embeddings(users, encoder.rows("items").detach().float().cpu())
         vectors = finish_rows(vectors, train_events, config, derive_seed(session.seed, "embed"))
         save_tables(folder, vectors, train_events)
         return {"shapes": shapes(vectors), "texts": notes_of(encoder)}
@@ -190,7 +190,7 @@ def align(session: Session) -> Artifact:
         deploy(joint)
         save_tensors(trainable_state(joint), folder / "weights.safetensors")
         with torch.no_grad():
-            own = Tables(None, backbone.item_table().detach()) if frozen else _vectors(split.train, backbone)
+            own = Embeddings(None, backbone.item_embeddings().detach()) if frozen else _vectors(split.train, backbone)
             tables = aligner.export(own, text)
         save_tables(folder, tables, split.train)
         parameters = sum(p.numel() for p in joint.parameters() if p.requires_grad)
@@ -200,26 +200,26 @@ def align(session: Session) -> Artifact:
 
 
 def read(session: Session) -> Artifact:
-    """Trains the language-model reader (the model itself stays frozen)."""
+    """Trains the language-model ranker (the model itself stays frozen)."""
 
     def make(folder: Path, partial: Path) -> dict[str, Any]:
-        assert session.recipe.llm is not None
-        config = session.recipe.llm.config
-        reader = session.make_reader()
+        assert session.recipe.ranker is not None
+        config = session.recipe.ranker.config
+        ranker = session.make_ranker()
         log = fit_best(
-            reader, reader.batches, config.fit, seed=derive_seed(session.seed, "read"), label="read",
+            ranker, ranker.batches, config.fit, seed=derive_seed(session.seed, "read"), label="read",
             folder=partial, key=session.plan["read"].key, device=session.device,
         )  # fmt: skip
         fields: dict[str, Any] = log.save(folder)
-        calibrate = getattr(reader, "calibrate", None)
+        calibrate = getattr(ranker, "calibrate", None)
         if callable(calibrate) and len(session.data.split.valid):
             seed_all(derive_seed(session.seed, "read", "calibrate"))  # a resumed run may have trained no epoch just now
-            fields |= kept_where_it_fails(reader, calibrate, session.data.split)
-        keep = getattr(reader, "keep", None)  # what else belongs to the run: which samples were chosen
+            fields |= kept_where_it_fails(ranker, calibrate, session.data.split)
+        keep = getattr(ranker, "keep", None)  # what else belongs to the run: which samples were chosen
         fields |= keep(folder) if callable(keep) else {}
-        save_tensors(trainable_state(reader), folder / "weights.safetensors")
+        save_tensors(trainable_state(ranker), folder / "weights.safetensors")
         rows = sum(int(e["rows"]) for e in log.epochs)
-        return fields | {"parameters": sum(p.numel() for p in reader.parameters() if p.requires_grad), "samples": rows}
+        return fields | {"parameters": sum(p.numel() for p in ranker.parameters() if p.requires_grad), "samples": rows}
 
     return session.run_stage("read", make)
 
@@ -231,23 +231,23 @@ def evaluate(session: Session) -> Artifact:
     options, part = session.recipe.evaluate, session.recipe.align
 
     def make(folder: Path, partial: Path) -> dict[str, Any]:
-        ranker = ranker_of(session)
-        if part is not None and session.recipe.frozen_backbone and ranker is session.backbone:
+        scorer = scorer_of(session)
+        if part is not None and session.recipe.frozen_backbone and scorer is session.backbone:
             say(
-                f"note: nothing here reads the alignment {part.name!r}: the backbone alone is measured; add a reader "
-                "([llm]), or set evaluate.retrieve_by = 'aligned' to reach items without events by their texts"
+                f"note: nothing here reads the alignment {part.name!r}: the backbone alone is measured; add a ranker "
+                "([ranker]), or set evaluate.retrieve_by = 'aligned' to reach items without events by their texts"
             )
-        scoring = getattr(session.recipe.llm and session.recipe.llm.config, "scoring", "")
+        scoring = getattr(session.recipe.ranker and session.recipe.ranker.config, "scoring", "")
         if scoring in ("generate", "paper"):
             say(
-                f"warning: llm.scoring = {scoring!r} orders only what was generated; all other candidates tie, and "
+                f"warning: ranker.scoring = {scoring!r} orders only what was generated; all other candidates tie, and "
                 "their places follow the catalogue's rows (sampled-20+expected shares them out evenly). Of 'generate' "
-                "read Hit@k up to llm.beams; of 'paper' no k: the authors count a hit wherever the target is named"
+                "read Hit@k up to ranker.beams; of 'paper' no k: the authors count a hit wherever the target is named"
             )
         summary: dict[str, Any] = {}
         for protocol in options.protocols:
             report = measure(
-                asked_by(ranker, protocol), session.data.split, options.part, protocol=protocol,
+                asked_by(scorer, protocol), session.data.split, options.part, protocol=protocol,
                 seed=options.negatives_seed, max_users=options.max_users,
             )  # fmt: skip
             target = folder / "protocols" / protocol
@@ -277,8 +277,8 @@ def _save_vectors(folder: Path, session: Session, backbone: Backbone) -> dict[st
 
 
 @torch.no_grad()
-def _vectors(rows: Interactions, backbone: Backbone) -> Tables:
+def _vectors(rows: Interactions, backbone: Backbone) -> Embeddings:
     """Every user's and item's vector."""
     blocks = np.array_split(np.arange(rows.num_users), max(1, rows.num_users // 2048))
-    items = backbone.item_table().detach()
-    return Tables(torch.cat([backbone.represent(rows.queries(block)) for block in blocks]), items)
+    items = backbone.item_embeddings().detach()
+    return Embeddings(torch.cat([backbone.user_embeddings(rows.queries(block)) for block in blocks]), items)

@@ -16,7 +16,7 @@ from interlingua.storage.contents import hub_folder, hub_name_and_commit
 KEY_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY")
 """environment variables that exist to be sent to a server"""
 LOCAL = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
-NAMED = {"backbone": "name", "text": "name", "align": "name", "llm": "name", "data": "reader"}
+NAMED = {"backbone": "name", "text": "name", "align": "name", "ranker": "name", "data": "reader"}
 """section -> option that names a class"""
 
 

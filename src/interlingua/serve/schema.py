@@ -86,7 +86,7 @@ class RecommendResponse(Strict):
 
     items: list[Item]
     stages_used: list[str]
-    """the stages that decided a place: the backbone, or the reader that re-ranked"""
+    """the stages that decided a place: the backbone, or the ranker that re-ranked"""
     unknown_items: list[str]
     """ids of ``history`` and ``exclude`` that the run does not know; they were left out"""
     model_version: str

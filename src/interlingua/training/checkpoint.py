@@ -133,5 +133,5 @@ class Checkpoint:
 
 
 def _hash(state: Mapping[str, Any]) -> str:
-    """Of a checkpoint's entries as a reader will see them."""
+    """Of a checkpoint's entries as a ranker will see them."""
     return content_key({"checkpoint": json.loads(json.dumps(dict(state)))})

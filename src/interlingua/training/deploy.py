@@ -19,7 +19,7 @@ from interlingua.training.joint import Joint
 
 def aligner_for(cls: type[Aligner], config: Any, backbone: Backbone, text: Text | None) -> Aligner:
     """An aligner with fresh weights, of the widths that this backbone and these texts have."""
-    table = backbone.ego().items if cls.makes_inputs else backbone.item_table()
+    table = backbone.input_embeddings().items if cls.makes_inputs else backbone.item_embeddings()
     return cls(config, int(table.shape[1]), 0 if text is None else text.dim)
 
 
@@ -31,7 +31,7 @@ def deploy(joint: Joint) -> None:
     """
     if not _changes_inputs(joint):
         return
-    own = joint.backbone.ego()
+    own = joint.backbone.input_embeddings()
     made = joint.aligner.inputs(own, joint.text)
     for old, new in ((own.users, made.users), (own.items, made.items)):
         if old is not None and new is not None and new is not old:
@@ -46,7 +46,7 @@ def deployed(joint: Joint) -> Iterator[Backbone]:
     if not _changes_inputs(joint):
         yield joint.backbone
         return
-    own = joint.backbone.ego()
+    own = joint.backbone.input_embeddings()
     kept = [(t, t.detach().clone(), t.requires_grad) for t in (own.users, own.items) if t is not None]
     deploy(joint)
     try:

@@ -33,6 +33,6 @@ class Joint(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Named losses of one batch."""
-        encoded, extra = self.aligner(self.backbone.encode, self.backbone.ego(), self.text, batch)
+        encoded, extra = self.aligner(self.backbone.encode, self.backbone.input_embeddings(), self.text, batch)
         own = {} if self.frozen_backbone else self.backbone.losses(encoded, batch)
         return {**own, **extra}

@@ -173,10 +173,10 @@ def choose(
         stops = stops[shares_a_word(train, stops, titles, length)]
     elif denoise == "similarity":
         if texts is None:
-            raise ConfigError("llm.denoise = 'similarity' needs a [text] section: text vectors say what is alike")
+            raise ConfigError("ranker.denoise = 'similarity' needs a [text] section: text vectors say what is alike")
         stops = stops[similar(train, stops, texts, length, min_similarity)]
     if not len(stops):
-        raise ConfigError(f"llm.denoise = {denoise!r} leaves no training sample; use 'none', or a longer history")
+        raise ConfigError(f"ranker.denoise = {denoise!r} leaves no training sample; use 'none', or a longer history")
     story["after denoising"] = len(stops)
     by_user = buckets(train.user_counts[train.users[stops]], user_buckets)
     by_item = buckets(train.item_counts[train.items[stops]], item_buckets)

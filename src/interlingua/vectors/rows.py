@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interlingua.contracts.batch import Tables
+from interlingua.contracts.batch import Embeddings
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError
 from interlingua.vectors.fields import TextConfig
 
 
-def finish_rows(tables: Tables, train: Interactions, config: TextConfig, seed: int) -> Tables:
+def finish_rows(tables: Embeddings, train: Interactions, config: TextConfig, seed: int) -> Embeddings:
     """User vectors, reduction and control as ``config`` says, in this order.
 
     Args:
@@ -33,7 +33,7 @@ def finish_rows(tables: Tables, train: Interactions, config: TextConfig, seed: i
         generator = np.random.default_rng(seed)
         items = controlled(items, config.control, generator)
         users = None if users is None else controlled(users, config.control, generator)
-    return Tables(users, items)
+    return Embeddings(users, items)
 
 
 def mean_of_items(items: Tensor, train: Interactions) -> Tensor:

@@ -10,7 +10,7 @@ import polars as pl
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from interlingua.contracts.batch import Tables
+from interlingua.contracts.batch import Embeddings
 from interlingua.data.interactions import Interactions
 
 
@@ -19,9 +19,9 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, path)
 
 
-def save_tables(folder: Path, tables: Tables, rows: Interactions) -> None:
+def save_tables(folder: Path, tables: Embeddings, rows: Interactions) -> None:
     """Writes ``vectors.safetensors`` and ``ids.parquet`` (side, row, id)."""
-    named = {"users": tables.users, "items": tables.items, "text_items": tables.text_items}
+    named = {"users": tables.users, "items": tables.items, "text_items": tables.items_from_text}
     save_tensors({k: v.float() for k, v in named.items() if v is not None}, folder / "vectors.safetensors")
     sides = {"items": rows.item_ids} | ({"users": rows.user_ids} if tables.users is not None else {})
     frames = [
@@ -31,13 +31,13 @@ def save_tables(folder: Path, tables: Tables, rows: Interactions) -> None:
     pl.concat(frames).write_parquet(folder / "ids.parquet")
 
 
-def shapes(tables: Tables) -> dict[str, list[int]]:
+def shapes(tables: Embeddings) -> dict[str, list[int]]:
     """Name -> shape of the tables that there are, for cards."""
-    named = {"users": tables.users, "items": tables.items, "text_items": tables.text_items}
+    named = {"users": tables.users, "items": tables.items, "text_items": tables.items_from_text}
     return {name: list(table.shape) for name, table in named.items() if table is not None}
 
 
-def load_tables(folder: Path) -> Tables:
+def load_tables(folder: Path) -> Embeddings:
     """The vectors of a stage's folder."""
     tensors = load_file(folder / "vectors.safetensors")
-    return Tables(tensors.get("users"), tensors["items"], tensors.get("text_items"))
+    return Embeddings(tensors.get("users"), tensors["items"], tensors.get("text_items"))

@@ -12,7 +12,7 @@ import urllib.request
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from interlingua.data.datasets import Dataset, Download
+from interlingua.data.datasets import Download, NamedDataset
 from interlingua.data.raw import Log
 from interlingua.errors import DataError
 from interlingua.progress import task
@@ -24,7 +24,7 @@ RECORD = "source.json"
 """Written beside the unpacked files: where they come from, their sum and licence"""
 
 
-def fetch(dataset: Dataset, root: Path, log: Log) -> Path:
+def fetch(dataset: NamedDataset, root: Path, log: Log) -> Path:
     """Downloads and unpacks a dataset into ``root/name`` and returns that folder.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from interlingua.data.files.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, Roles, check_texts, of_texts, rename
-from interlingua.data.raw import Log, Raw
+from interlingua.data.raw import Log, SourceTables
 from interlingua.errors import DataError
 
 NAMES = ("interactions", "items", "users")
@@ -108,7 +108,7 @@ def tables_of(source: Any) -> dict[str, pl.DataFrame]:
     return {name: to_polars(table, name) for name, table in tables.items() if table is not None}
 
 
-def read_frames(source: Any, columns: Mapping[str, str], log: Log) -> Raw:
+def read_frames(source: Any, columns: Mapping[str, str], log: Log) -> SourceTables:
     """Raw rows from a frame of events, columns as arrays, or a mapping with up to three frames.
 
     Raises:
@@ -129,7 +129,7 @@ def read_frames(source: Any, columns: Mapping[str, str], log: Log) -> Raw:
     items, users = renamed("items", ITEM_ROLES)[0], renamed("users", USER_ROLES)[0]
     assert events is not None  # refused above
     check_texts(columns, read)
-    return Raw(
+    return SourceTables(
         events,
         items,
         users,

@@ -18,7 +18,7 @@ from interlingua.config import Config, build
 from interlingua.data.datasets import AMAZON, BOOK, GAME, MOVIE, PRODUCT
 from interlingua.data.files.guard import refuse_unused
 from interlingua.data.files.opening import lines, read_json_lines
-from interlingua.data.raw import Log, Raw
+from interlingua.data.raw import Log, SourceTables
 from interlingua.errors import DataError
 
 ENDINGS = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
@@ -48,7 +48,9 @@ class Amazon:
             return any(_is_review(file) for file in _json_files(path))
         return path.is_file() and path.name.endswith(ENDINGS) and _is_review(path)
 
-    def read(self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log) -> Raw:
+    def read(
+        self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log
+    ) -> SourceTables:
         """See :func:`interlingua.data.source.read`."""
         refuse_unused("amazon", "columns", columns, 'options.meta; the reader table reads any names (reader = "table")')
         config = build(AmazonConfig, options, "[data].options")
@@ -75,7 +77,7 @@ class Amazon:
             items = items.filter(pl.col("item_id").is_in(bought.implode()))
             log.step("metadata of reviewed items", before, items.height)
         word = next((w for w in BY_WORD if w in reviews.name.lower()), "")
-        return Raw(
+        return SourceTables(
             events,
             items,
             name=reviews.name.split(".")[0],

@@ -11,7 +11,7 @@ from interlingua.config import Config, build
 from interlingua.data.datasets import GROUPLENS, MOVIE
 from interlingua.data.files.guard import refuse_unused, require_columns
 from interlingua.data.files.opening import read_table
-from interlingua.data.raw import Log, Raw
+from interlingua.data.raw import Log, SourceTables
 
 DAT_COLUMNS = {
     "ratings": ["userId", "movieId", "rating", "timestamp"],
@@ -50,7 +50,9 @@ class Movielens:
         """A folder with ratings and movies as csv or dat."""
         return any((path / f"ratings.{end}").is_file() and (path / f"movies.{end}").is_file() for end in ("csv", "dat"))
 
-    def read(self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log) -> Raw:
+    def read(
+        self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log
+    ) -> SourceTables:
         """See :func:`interlingua.data.source.read`."""
         refuse_unused("movielens", "columns", columns, "options.tags; the reader table reads any names of one file")
         config = build(MovielensConfig, options, "[data].options")
@@ -63,7 +65,7 @@ class Movielens:
         if dat and (path / "users.dat").is_file():
             users = self._table(path, "users", dat, config, log).rename({"userId": "user_id"})
         names = {"userId": "user_id", "movieId": "item_id"}
-        return Raw(
+        return SourceTables(
             ratings.rename(names),
             items,
             users,

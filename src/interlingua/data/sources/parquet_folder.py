@@ -12,7 +12,7 @@ from interlingua.data.domain import Domain
 from interlingua.data.files.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, Roles, check_texts, of_texts, rename
 from interlingua.data.files.guard import refuse_unused
 from interlingua.data.prepared import is_prepared
-from interlingua.data.raw import Log, Raw
+from interlingua.data.raw import Log, SourceTables
 from interlingua.errors import DataError
 from interlingua.storage.exact_files import column_names, read_parquet
 
@@ -30,7 +30,9 @@ class ParquetFolder:
         """A folder with ``interactions.parquet``, without a given split."""
         return (path / EVENTS).is_file() and "split" not in event_columns(path)
 
-    def read(self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log) -> Raw:
+    def read(
+        self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log
+    ) -> SourceTables:
         """See :func:`interlingua.data.source.read`."""
         refuse_unused("parquet-folder", "options", options, "columns.*")
         return read_folder(path, columns, log)
@@ -44,7 +46,7 @@ def event_columns(path: Path) -> list[str]:
         return []
 
 
-def read_folder(path: Path, columns: dict[str, str], log: Log) -> Raw:
+def read_folder(path: Path, columns: dict[str, str], log: Log) -> SourceTables:
     """The folder's tables and, where it has one, what ``meta.json`` or ``card.json`` says of them.
 
     Raises:
@@ -75,7 +77,7 @@ def read_folder(path: Path, columns: dict[str, str], log: Log) -> Raw:
     words = _table(meta, "domain")
     domain = Domain(**{word: str(words[word]) for word in vars(Domain()) if word in words})
     kind = meta.get("timestamp_kind") or _table(meta, "time").get("kind")
-    return Raw(
+    return SourceTables(
         events,
         frames["items"],
         frames["users"],

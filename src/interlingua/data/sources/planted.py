@@ -18,8 +18,8 @@ from pydantic import Field
 from interlingua.config import Config, build
 from interlingua.data.domain import Domain
 from interlingua.data.files.guard import refuse_unused
-from interlingua.data.prepare import Prepared, SplitConfig, prepare_raw
-from interlingua.data.raw import Log, Raw
+from interlingua.data.prepare import Dataset, SplitConfig, prepare_raw
+from interlingua.data.raw import Log, SourceTables
 from interlingua.data.sources._planted_words import ADJECTIVES, NOUNS, THEMES
 
 FIRST_DAY_S = 1_577_836_800
@@ -61,7 +61,9 @@ class Planted:
         """Never: this world lies in no folder."""
         return False
 
-    def read(self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log) -> Raw:
+    def read(
+        self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log
+    ) -> SourceTables:
         """See :func:`interlingua.data.source.read`."""
         refuse_unused("planted", "columns", columns, f"options.*: {', '.join(PlantedConfig.model_fields)}")
         return world(build(PlantedConfig, options, "[data].options"), seed)
@@ -74,7 +76,7 @@ def generate(
     *,
     split: SplitConfig | str = "leave-one-out",
     **options: Any,
-) -> Prepared:
+) -> Dataset:
     """A prepared world, the same for the same arguments.
 
     Args:
@@ -89,7 +91,7 @@ def generate(
     return prepare_raw(world(config, seed), split=divided, seed=seed, log=Log(quiet=True))
 
 
-def world(config: PlantedConfig, seed: int) -> Raw:
+def world(config: PlantedConfig, seed: int) -> SourceTables:
     """Events and texts before any cleaning."""
     random = np.random.default_rng(seed)
     num_cold = round(config.cold_share * config.num_items)
@@ -106,7 +108,7 @@ def world(config: PlantedConfig, seed: int) -> Raw:
     user_ids = np.array([f"u{n:05d}" for n in range(config.num_users)])
     item_ids = np.array([f"i{n:05d}" for n in range(config.num_items)])
     events = pl.DataFrame({"user_id": user_ids[users], "item_id": item_ids[items], "timestamp": times})
-    return Raw(
+    return SourceTables(
         events,
         _texts(item_ids, theme, random),
         _profiles(user_ids, likes),

@@ -10,7 +10,7 @@ import polars as pl
 from interlingua.config import Config, build
 from interlingua.data.files.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, Roles, check_texts, rename
 from interlingua.data.files.opening import check_file, read_table
-from interlingua.data.raw import Log, Raw
+from interlingua.data.raw import Log, SourceTables
 from interlingua.errors import DataError
 
 
@@ -35,7 +35,9 @@ class Recbole:
         """An ``.inter`` file, or a folder that holds one."""
         return (path.suffix == ".inter" and path.is_file()) or (path.is_dir() and any(path.glob("*.inter")))
 
-    def read(self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log) -> Raw:
+    def read(
+        self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log
+    ) -> SourceTables:
         """See :func:`interlingua.data.source.read`."""
         config = build(RecboleConfig, options, "[data].options")
         files = sorted(path.glob("*.inter")) if path.is_dir() else [path]
@@ -69,7 +71,7 @@ class Recbole:
             items = items.with_columns(
                 pl.col(c).str.replace_all(" ", ", ", literal=True) for c in items.columns if c == "categories"
             )
-        return Raw(
+        return SourceTables(
             events,
             items,
             texts.get("user"),

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from interlingua.data.files.guard import refuse_unused
 from interlingua.data.files.rlmrec_pickles import is_published, published
-from interlingua.data.raw import Log, Raw
+from interlingua.data.raw import Log, SourceTables
 from interlingua.data.sources.parquet_folder import EVENTS, event_columns, read_folder
 
 
@@ -25,7 +25,9 @@ class Rlmrec:
         """A folder with ``trn_mat.pkl``, or with ``interactions.parquet`` that has a column ``split``."""
         return is_published(path) or ((path / EVENTS).is_file() and "split" in event_columns(path))
 
-    def read(self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log) -> Raw:
+    def read(
+        self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log
+    ) -> SourceTables:
         """See :func:`interlingua.data.source.read`."""
         refuse_unused("rlmrec", "options", options, "columns.* of parquet files, and nothing of pickles")
         if is_published(path):
@@ -41,9 +43,11 @@ class Rlmrec:
         return raw
 
 
-def _of_pickles(path: Path) -> Raw:
+def _of_pickles(path: Path) -> SourceTables:
     """The published files as rows; the part is the matrix in which a pair stands."""
     found = published(path)
     events = found.events.rename({"split": "part"})
     used = {"user_id": "row", "item_id": "column", "part": "matrix"}
-    return Raw(events, found.items, found.users, name=path.name, time_unit="order", where=str(path), columns=used)
+    return SourceTables(
+        events, found.items, found.users, name=path.name, time_unit="order", where=str(path), columns=used
+    )

@@ -24,7 +24,7 @@ from interlingua.data.files.opening import (
     read_table,
     text_of,
 )
-from interlingua.data.raw import Log, Raw
+from interlingua.data.raw import Log, SourceTables
 from interlingua.errors import DataError
 from interlingua.storage.exact_files import read_json, read_ndjson, read_parquet
 
@@ -65,7 +65,9 @@ class Table:
         """A file with a known ending."""
         return path.is_file() and ending(path) in ENDINGS
 
-    def read(self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log) -> Raw:
+    def read(
+        self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log
+    ) -> SourceTables:
         """See :func:`interlingua.data.source.read`."""
         config = build(TableConfig, options, "[data].options")
         events, used = rename(any_table(path, config, log, EVENT_ROLES), EVENT_ROLES, columns, str(path), log)
@@ -77,7 +79,7 @@ class Table:
         if config.items is None:
             read[str(path)] = IN_EVENTS, events.columns
         check_texts(columns, read)
-        return Raw(
+        return SourceTables(
             events,
             items,
             users,
