@@ -37,7 +37,7 @@ template = "sequence"
 slots = { user = "none" }
 scoring = "head"
 head_weight = 1.0
-residual = true
+fuse_scores = true
 history_length = 5
 fit = { epochs = 2, steps_per_epoch = 2, batch_size = 4 }
 """
@@ -142,7 +142,7 @@ def test_a_dry_run_shows_all_stages_and_runs_none(demo, folder):
         "embed",
         "train",
         "align",
-        "read",
+        "rank",
         "evaluate",
     ]
     keys = {label: {row["stage"]: row["key"] for row in rows} for label, rows in plans.items()}

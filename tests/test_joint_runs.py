@@ -73,7 +73,7 @@ def test_recommendations_name_the_backbone_that_answered(runs: dict[str, Session
 def test_items_without_events_are_reached_through_their_texts(runs: dict[str, Session]) -> None:
     plain = runs["contrastive"]
     folder = plain.done["evaluate"].path.parent
-    texts = run(folder, "contrastive", evaluate={"retrieve_by": "aligned"})
+    texts = run(folder, "contrastive", evaluate={"candidate_source": "aligned"})
     assert texts.done["align"].key == plain.done["align"].key, "the same trained pair"
     new = plain.data.split.train.item_counts == 0
     assert new.any()

@@ -21,7 +21,7 @@ from interlingua.runs.plan import check_present, make_plan, part_fingerprint
 from interlingua.storage import contents
 
 KINDS = ("backbone", "text", "align", "ranker")
-STAGE = {"backbone": "train", "text": "embed", "align": "align", "ranker": "read"}
+STAGE = {"backbone": "train", "text": "embed", "align": "align", "ranker": "rank"}
 NAMING = ("path", "file", "folder", "model", "template", "profiles", "ids")
 """a word of an option's name, or of the beginning of its description, that says that it may name something on disk"""
 NO_FILE = {
@@ -235,7 +235,7 @@ def test_a_run_over_another_model_or_template_is_refused_in_words(tmp_path: Path
     }  # fmt: skip
     run = stages.run(recipes.resolve(values, "mine"), out=tmp_path / "runs", seed=3, device="cpu")
     path = run.done["evaluate"].path
-    assert json.loads((run.done["read"].path / "card.json").read_text())["fingerprint"]["ranker.model"].startswith(
+    assert json.loads((run.done["rank"].path / "card.json").read_text())["fingerprint"]["ranker.model"].startswith(
         "sha"
     )
     open_session(path, "cpu")

@@ -15,7 +15,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 MAX_LINES = 350
 
 FLOORS = (
-    "cli", "serve web", "report", "recommender", "runs", "profiles", "backbones text align scorers fuse",
+    "cli", "serve web", "report", "recommender", "runs", "profiles", "backbones text align rankers fuse",
     "explain", "evaluate", "retrieval", "injection", "training", "clients", "lm", "vectors", "nn", "contracts", "data",
     "config", "runtime", "storage", "registry", "progress", "errors",
 )  # fmt: skip
@@ -23,7 +23,7 @@ FLOORS = (
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor.split()}
 TOP_LEVEL = {"__init__", "config", "errors", "progress", "recommender", "registry"}
 COMPONENTS = {
-    "backbones": "backbone", "text": "text", "align": "align", "scorers": "ranker", "data/sources": "data",
+    "backbones": "backbone", "text": "text", "align": "align", "rankers": "ranker", "data/sources": "data",
 }  # fmt: skip
 """rooms of components only -> their kind; a file whose name begins with ``_`` is shared by its neighbours"""
 
@@ -199,7 +199,7 @@ def test_only_the_registry_compares_component_names() -> None:
     """``if name == "sasrec"`` outside the registry is how one component's quirk leaks into the others."""
     names = {
         p.stem.replace("_", "-")
-        for kind in ("backbones", "align", "scorers")
+        for kind in ("backbones", "align", "rankers")
         for p in (SOURCE / kind).glob("*.py")
         if 'kind = "' in p.read_text(encoding="utf-8") or "kind: ClassVar" in p.read_text(encoding="utf-8")
     }

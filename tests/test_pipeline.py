@@ -71,12 +71,12 @@ def run(recipe, tmp_path_factory):
 
 
 def test_every_stage_leaves_a_folder_with_card_config_and_no_pickle(run):
-    assert set(run.done) == {"prepare", "train", "align", "read", "evaluate"}
+    assert set(run.done) == {"prepare", "train", "align", "rank", "evaluate"}
     for done in run.done.values():
         names = {p.name for p in done.path.rglob("*")}
         assert {"card.json", "config.toml"} <= names
         assert not {p for p in names if p.endswith((".pt", ".pkl", ".bin", ".joblib"))}
-    read = run.done["read"]
+    read = run.done["rank"]
     assert read.card["samples"] == 2 * 2 * 4
     assert (read.path / "weights.safetensors").stat().st_size < 2_000_000  # the language model is named, not copied
 
@@ -155,8 +155,8 @@ def test_explanations_name_only_evidence(run):
 
 
 def test_aligned_retrieval_moves_only_items_without_training_events(recipe, run):
-    changed = stages.run(recipes.load(str(recipe), ["evaluate.retrieve_by=aligned"]), out=run.root, seed=3)
-    assert changed.reused == {"prepare", "train", "align", "read"}
+    changed = stages.run(recipes.load(str(recipe), ["evaluate.candidate_source=aligned"]), out=run.root, seed=3)
+    assert changed.reused == {"prepare", "train", "align", "rank"}
     cold = run.data.split.train.item_counts == 0
     assert cold.any()
     query = run.data.split.queries("test").slice(0, 2)
@@ -169,7 +169,7 @@ def test_aligned_retrieval_moves_only_items_without_training_events(recipe, run)
 def test_ablations_share_the_trained_backbone_and_alignment(recipe, run, override):
     session = stages.run(recipes.load(str(recipe), [override]), out=run.root, seed=3)
     assert {"prepare", "train", "align"} <= session.reused
-    assert session.done["read"].key != run.done["read"].key
+    assert session.done["rank"].key != run.done["rank"].key
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ def test_dry_run_shows_the_plan_and_runs_nothing(recipe, tmp_path, cli):
     code, out, _ = cli("run", str(recipe), "--out", str(tmp_path / "none"), "--dry-run", "--json")
     rows = json.loads(out)
     assert code == 0
-    assert [row["stage"] for row in rows] == ["prepare", "train", "align", "read", "evaluate"]
+    assert [row["stage"] for row in rows] == ["prepare", "train", "align", "rank", "evaluate"]
     assert not any(row["cached"] for row in rows)
     assert not (tmp_path / "none").exists()
 

@@ -96,7 +96,7 @@ def test_the_papers_methods_are_shipped_under_the_papers_names(method):
     """What makes each the paper's: no mixture, no distillation, the paper's losses and prompts."""
     resolved = recipes.load(method)
     options = resolved.ranker.config
-    assert not options.residual
+    assert not options.fuse_scores
     assert options.distill_weight == 0
     assert options.num_layers is None  # the whole language model
     if method == "a-llmrec":
@@ -109,7 +109,7 @@ def test_the_papers_methods_are_shipped_under_the_papers_names(method):
         assert (options.loss, options.injection, options.normalised) == ("bpr", "kv", False)
         assert options.align_weight > 0
         assert options.soft_epochs == 0
-        assert (options.share, options.denoise) == (0.06, "words")
+        assert (options.fraction, options.filter) == (0.06, "words")
 
 
 @pytest.mark.parametrize("method", ["aligned-mixture", "aligned-mixture-long", "aligned-mixture-hour", "kv-mixture"])

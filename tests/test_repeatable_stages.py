@@ -41,13 +41,13 @@ RECIPES: dict[str, dict[str, Any]] = {
         "text": {"name": "lsa", "dim": 16},
         "align": {"name": "ridge"},
         "ranker": {**LM, "name": "soft-prompt", "template": "sequence", "scoring": "head", "head_weight": 1.0,
-                "residual": True, "cold_dropout": 0.2},
+                "fuse_scores": True, "cold_dropout": 0.2},
     },
     "two towers": {
         "backbone": SASREC,
         "text": {"name": "lsa", "dim": 16},
-        "ranker": {**LM, "name": "kv-prompt", "share": 0.5, "readout": 8, "id_vectors": "random", "residual": True,
-                "id_dropout": 0.3},
+        "ranker": {**LM, "name": "kv-prompt", "fraction": 0.5, "readout": 8, "id_vectors": "random",
+                "fuse_scores": True, "id_dropout": 0.3},
     },
     "trained along with texts": {
         "backbone": {"name": "simgcl", "embedding_dim": 8, "num_layers": 2, "fit": {"epochs": 2, "batch_size": 256}},
@@ -57,7 +57,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "neighbours of texts": {"backbone": {"name": "textknn"}, "text": {"name": "sbert", "model": "ENCODER"}},
 }  # fmt: skip
 CASES = [(name, kind) for name, recipe in RECIPES.items() for kind in recipe if kind != "data"]
-STAGE = {"backbone": "train", "text": "embed", "align": "align", "ranker": "read"}
+STAGE = {"backbone": "train", "text": "embed", "align": "align", "ranker": "rank"}
 
 
 class Killed(BaseException):

@@ -38,7 +38,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "a head over sequences, mixed": {
         "text": LSA, "backbone": SASREC, "align": LATENT,
         "ranker": READ | {"name": "soft-prompt", "template": "sequence", "scoring": "head",
-        "head_weight": 1.0, "residual": True},
+        "head_weight": 1.0, "fuse_scores": True},
     },
     "prompts of titles": {
         "text": LSA, "backbone": SASREC, "align": LATENT,

@@ -30,7 +30,7 @@ ENDS: dict[str, dict[str, Any]] = {
     "autoencoder, unread": {"align": {"name": "autoencoder", "frozen": ["backbone"], "fit": {"epochs": 2}}},
     "autoencoder, read": {
         "align": {"name": "autoencoder", "frozen": ["backbone"], "fit": {"epochs": 2}},
-        "evaluate": {"protocols": ["full"], "retrieve_by": "aligned"},
+        "evaluate": {"protocols": ["full"], "candidate_source": "aligned"},
     },
 }
 
@@ -59,7 +59,7 @@ def test_recommendations_are_the_measured_ranking(run: Session) -> None:
         assert [a.item_id for a in answers] == [str(ids[item]) for item in best]
         np.testing.assert_allclose([a.score for a in answers], scores[row, best], rtol=1e-5, atol=1e-6)
     aligned = run.recipe.align is not None and (
-        run.recipe.align.name == "ridge" or run.recipe.evaluate.retrieve_by == "aligned"
+        run.recipe.align.name == "ridge" or run.recipe.evaluate.candidate_source == "aligned"
     )
     assert {a.stage for a in answers} == {run.recipe.align.name if aligned and run.recipe.align else "mf"}
     new = run.data.split.train.item_counts == 0
@@ -107,8 +107,8 @@ def test_a_backbone_without_gradients_is_not_trained_along(align: str) -> None:
 
 
 def test_retrieval_by_texts_needs_an_alignment_that_maps_them() -> None:
-    by_text = {"protocols": ["full"], "retrieve_by": "aligned"}
-    with pytest.raises(ConfigError, match=r"retrieve_by = 'aligned' needs an \[align\] section"):
+    by_text = {"protocols": ["full"], "candidate_source": "aligned"}
+    with pytest.raises(ConfigError, match=r"candidate_source = 'aligned' needs an \[align\] section"):
         resolved(evaluate=by_text)
     with pytest.raises(ConfigError, match="which the aligner 'masked' does not make"):
         resolved(align={"name": "masked"}, evaluate=by_text, text={"name": "lsa", "dim": 16, "users": "items"})
@@ -162,7 +162,7 @@ def test_a_run_whose_recipe_would_be_refused_today_still_opens(tmp_path: Path, m
 
 def test_remeasuring_by_texts_needs_an_alignment(tmp_path: Path) -> None:
     made = stages.run(resolved(), out=tmp_path, seed=3, device="cpu")
-    changed = made.recipe.evaluate.model_copy(update={"retrieve_by": "aligned"})
+    changed = made.recipe.evaluate.model_copy(update={"candidate_source": "aligned"})
     with pytest.raises(ConfigError, match=r"needs an \[align\] section"):
         stages.reevaluate(made, changed)
 

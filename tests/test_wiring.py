@@ -24,7 +24,7 @@ FIT: dict[str, Any] = {"epochs": 2, "batch_size": 64}
 LATENT: dict[str, Any] = {"name": "autoencoder", "latent_dim": 6, "frozen": ["backbone"], "fit": FIT}
 HEAD: dict[str, Any] = {
     "name": "soft-prompt", "lm_weights": "none", "template": "sequence", "scoring": "head", "head_weight": 1.0,
-    "residual": True, "history_length": 3, "fit": {"epochs": 2, "steps_per_epoch": 2, "batch_size": 8},
+    "fuse_scores": True, "history_length": 3, "fit": {"epochs": 2, "steps_per_epoch": 2, "batch_size": 8},
 }  # fmt: skip
 
 

@@ -181,12 +181,12 @@ def main() -> None:
                 save([flat(row, f"ours, SASRec {loss}")])
         for loss in ("ce", "shared-ce"):
             if f"{loss}-targets" in options.ours:
-                own = {"loss": loss, "equal": "targets", "dropout": options.dropout, **common}
+                own = {"loss": loss, "batch_by": "events", "dropout": options.dropout, **common}
                 own |= {"num_negatives": 1000} if loss == "shared-ce" else {}
                 row, _ = train("sasrec", split, seed, every=options.every, **own)
                 save([flat(row, f"ours, SASRec {loss}, batches of equal targets")])
         if "tuned" in options.ours:
-            row, _ = train("sasrec", split, seed, every=options.every, dropout=0.3, long="window", **common)
+            row, _ = train("sasrec", split, seed, every=options.every, dropout=0.3, long_histories="windows", **common)
             save([flat(row, "ours, SASRec ce, long histories in stretches")])
         for name in options.recipes:
             part = load(name).backbone

@@ -58,7 +58,7 @@ ROWS: dict[str, tuple[str, ...]] = {
         "ranker.fit.epochs=0",
     ),
     "noise instead of ID vectors": ("ranker.id_vectors=random",),
-    "all data, same steps": ("ranker.share=1.0", "ranker.user_buckets=1", "ranker.item_buckets=1"),
+    "all data, same steps": ("ranker.fraction=1.0", "ranker.user_buckets=1", "ranker.item_buckets=1"),
     "no learned context": ("ranker.prefix_length=0",),
     "one shared map": ("ranker.maps=shared",),
     "without distillation": ("ranker.distill_weight=0",),

@@ -59,7 +59,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "Gen": {"align": GEN, "text": {"reduce": 128}},
     "Con, shuffled texts": {"align": CON, "text": {"reduce": 128, "control": "shuffled"}},
     "Gen, shuffled texts": {"align": GEN, "text": {"reduce": 128, "control": "shuffled"}},
-    "Con, new items by text": {"align": CON, "text": {"reduce": 128}, "evaluate": {"retrieve_by": "aligned"}},
+    "Con, new items by text": {"align": CON, "text": {"reduce": 128}, "evaluate": {"candidate_source": "aligned"}},
     "Con, 512 anchors": {"align": CON | {"contrast_anchors": 512}, "text": {"reduce": 128}},
     "Gen, 512 anchors": {"align": GEN | {"contrast_anchors": 512}, "text": {"reduce": 128}},
     "Con, full texts, 512 anchors": {"align": CON | {"contrast_anchors": 512}, "text": {}},

@@ -94,7 +94,7 @@ def main() -> None:
     result["ours"] = ours
     tuned = None
     if not options.no_tuned:
-        tuned, _ = train("sasrec", split, options.seed, dropout=0.3, long="window", fit=fit, **common)
+        tuned, _ = train("sasrec", split, options.seed, dropout=0.3, long_histories="windows", fit=fit, **common)
         result["ours_tuned"] = tuned
     write(options.out, result)
     with TemporaryDirectory() as folder:

@@ -157,16 +157,23 @@ def _model_at(model: type[BaseModel], path: Sequence[Any]) -> type[BaseModel]:
     return model
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """A TOML file with ``extends`` (one level) resolved relative to the file."""
+Translate = Callable[[Mapping[str, Any], str], dict[str, Any]]
+
+
+def read_toml(path: Path, translate: Translate = lambda values, where: dict(values)) -> dict[str, Any]:
+    """A TOML file with ``extends`` (one level) resolved relative to the file.
+
+    ``translate`` (values, where) -> values is applied to each file before they are joined.
+    """
     values = _plain_toml(path)
     parent = values.pop("extends", None)
+    own = translate(values, str(path))
     if parent is None:
-        return values
+        return own
     base = _plain_toml(path.parent / parent, f" (extended by {path})")
     if "extends" in base:
         raise ConfigError(f"{path} extends {parent}, which extends another recipe: only one level is allowed")
-    return merge(base, values)
+    return merge(translate(base, str(path.parent / parent)), own)
 
 
 def _plain_toml(path: Path, why: str = "") -> dict[str, Any]:

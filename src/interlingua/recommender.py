@@ -56,7 +56,7 @@ class Recommender:
     @property
     def has_reader(self) -> bool:
         """Whether a language model can re-rank."""
-        return "read" in self.session.done
+        return "rank" in self.session.done
 
     @overload
     def recommend(
@@ -138,7 +138,7 @@ class Recommender:
             listed = diversified(listed, self.categories, k, asked.diversity)
         else:
             listed = cascade.shortlist(queries, k, hidden, repeat=asked.repeat)
-        return listed, self._stage("read" if use_reader else self._retriever[0])
+        return listed, self._stage("rank" if use_reader else self._retriever[0])
 
     def _many(self, users: Sequence[str] | None, histories: Histories | None) -> tuple[list[str], Queries]:
         """Names and queries of many users or histories."""

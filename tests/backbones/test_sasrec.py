@@ -134,8 +134,8 @@ def test_unknown_users_empty_histories_and_candidates():
     [
         ({"loss": "ce"}, 1),
         ({"loss": "ce", "norm": "authors", "init": "xavier"}, 1),
-        ({"loss": "ce", "long": "window"}, 1),
-        ({"loss": "ce", "equal": "targets"}, 1),
+        ({"loss": "ce", "long_histories": "windows"}, 1),
+        ({"loss": "ce", "batch_by": "events"}, 1),
         ({"loss": "shared-ce", "num_negatives": 10}, 1),
         # sampled negatives are never the user's own items, so those that come later in the row are not told apart
         ({"loss": "bce", "num_negatives": 2}, 5),

@@ -24,7 +24,7 @@ ALIGNERS = [None, *registry.names("align")]
 RANKERS = [None, *registry.names("ranker")]
 OPTIONS: dict[str, Any] = {
     "embedding_dim": 8, "latent_dim": 8, "max_history": 5, "num_blocks": 1, "num_layers": 1, "history_length": 3,
-    "num_candidates": 3, "num_heads": 1, "max_title_tokens": 3, "share": 1.0,
+    "num_candidates": 3, "num_heads": 1, "max_title_tokens": 3, "fraction": 1.0,
 }  # fmt: skip
 """options by name: a component that has one of them gets this value"""
 FIT = {"epochs": 1, "steps_per_epoch": 1, "batch_size": 32, "patience": None}

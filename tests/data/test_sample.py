@@ -71,11 +71,11 @@ def test_pair_batches_hold_every_event_once():
 
 
 @pytest.mark.parametrize("num", [0, 1, 4])
-@pytest.mark.parametrize("long", ["truncate", "window"])
-def test_sequence_batches_align_targets_with_the_events_before_them(num, long):
+@pytest.mark.parametrize("long_histories", ["last", "windows"])
+def test_sequence_batches_align_targets_with_the_events_before_them(num, long_histories):
     train = long_world([1, 2, 5, 9, 3, 0, 14])
     targets = []
-    for batch in sequence_batches(train, 4, 3, np.random.default_rng(1), num, long=long):
+    for batch in sequence_batches(train, 4, 3, np.random.default_rng(1), num, long_histories=long_histories):
         histories, positives = batch.histories.numpy(), batch.positives.numpy()
         assert histories.shape == positives.shape
         assert histories.shape[1] <= 4
@@ -97,25 +97,29 @@ def test_sequence_batches_align_targets_with_the_events_before_them(num, long):
     first = train.offsets[:-1]
     every = set(range(len(train))) - set(first.tolist())
     last_four = {e for e in every if e >= train.offsets[train.users[e] + 1] - 4}
-    assert sorted(targets) == sorted(every if long == "window" else last_four)
+    assert sorted(targets) == sorted(every if long_histories == "windows" else last_four)
 
 
-@pytest.mark.parametrize("long", ["truncate", "window"])
-def test_batches_of_equal_targets_hold_every_target_once_and_about_as_many_each(long):
+@pytest.mark.parametrize("long_histories", ["last", "windows"])
+def test_batches_of_equal_targets_hold_every_target_once_and_about_as_many_each(long_histories):
     train = long_world([2] * 60 + [30] * 20 + [7] * 40)
     found = {}
-    for equal in ("rows", "targets"):
-        batches = list(sequence_batches(train, 20, 8, np.random.default_rng(1), 0, long=long, equal=equal))
+    for batch_by in ("sequences", "events"):
+        batches = list(
+            sequence_batches(
+                train, 20, 8, np.random.default_rng(1), 0, long_histories=long_histories, batch_by=batch_by
+            )
+        )
         targets = [batch.positives[batch.positives != PAD].numpy() for batch in batches]
-        found[equal] = np.sort(np.concatenate(targets))
+        found[batch_by] = np.sort(np.concatenate(targets))
         counts = np.array([len(each) for each in targets])
         share = 8 * counts.sum() / sum(len(batch) for batch in batches)
-        if equal == "targets":
+        if batch_by == "events":
             assert counts.max() < share + 20  # a row more than its share at most
             assert len(batches) <= 1.3 * counts.sum() / share
         else:
             assert counts.max() > 2 * share
-    np.testing.assert_array_equal(found["rows"], found["targets"])
+    np.testing.assert_array_equal(found["sequences"], found["events"])
 
 
 @settings(max_examples=40, deadline=None)
@@ -159,7 +163,7 @@ def test_batches_follow_from_the_generator_alone():
     train = world(users=30, events=200)
     for make in (
         lambda g: pair_batches(train, FitConfig(batch_size=16), g),
-        lambda g: sequence_batches(train, 5, 4, g, 1, long="window"),
+        lambda g: sequence_batches(train, 5, 4, g, 1, long_histories="windows"),
         lambda g: last_position_batches(train, 5, 4, g),
     ):
         one, two, other = (list(make(np.random.default_rng(s))) for s in (5, 5, 6))

@@ -53,7 +53,7 @@ def bert(tmp_path_factory):
 def make(folder, seed=1, given=None, **options):
     torch.manual_seed(seed)
     options = {
-        "history_length": 4, "share": 1.0, "prefix_length": 2, "temperature": 30.0,
+        "history_length": 4, "fraction": 1.0, "prefix_length": 2, "temperature": 30.0,
         "fit": FitConfig(learning_rate=1e-2, batch_size=8), **options,
     }  # fmt: skip
     return KvPrompt(KvPromptConfig(model=folder, **options), given or inputs())
@@ -223,7 +223,7 @@ def test_a_user_and_an_item_that_share_a_batch_by_chance_are_no_negatives(folder
 
 
 def test_the_sample_is_kept_with_the_run(folder, tmp_path):
-    ranker = make(folder, share=0.3, user_buckets=2, item_buckets=2)
+    ranker = make(folder, fraction=0.3, user_buckets=2, item_buckets=2)
     card = ranker.keep(tmp_path)
     frame = pl.read_parquet(tmp_path / "sample.parquet")
     assert frame.height == card["sample"]["chosen"] == len(ranker.sample.stops)
@@ -241,7 +241,7 @@ def test_the_sample_is_kept_with_the_run(folder, tmp_path):
 
 
 def test_the_residual_mixes_in_the_backbone(folder):
-    ranker = make(folder, residual=True)
+    ranker = make(folder, fuse_scores=True)
     before = ranker.mixture.numbers.clone()
     assert np.isfinite(ranker.calibrate(Queries.of([[k] for k in range(8)]), np.arange(1, 9)))
     assert not torch.equal(before, ranker.mixture.numbers)
@@ -254,7 +254,7 @@ def test_vectors_for_an_index_give_the_scores(folder, normalised):
     assert ranker.dot_product
     scores = (ranker.user_embeddings(asked()) @ ranker.all_item_embeddings().T).detach().numpy()
     np.testing.assert_allclose(scores, ranker.score(asked()), rtol=1e-4, atol=1e-5)
-    assert not make(folder, residual=True).dot_product
+    assert not make(folder, fuse_scores=True).dot_product
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -270,7 +270,7 @@ def test_a_mixture_is_one_dot_product_too(folder, bias, texts):
 
     table = torch.randn(ITEMS, 6, generator=torch.Generator().manual_seed(8)) if texts else None
     mixed = inputs(base_items=(given.items, extra), base_score=base_score, texts=table)
-    ranker = make(folder, given=mixed, residual=True, normalised=True, temperature=0.2)
+    ranker = make(folder, given=mixed, fuse_scores=True, normalised=True, temperature=0.2)
     known = Queries.of([[k] for k in range(8)])
     ranker.calibrate(known, np.arange(1, 9))
     scores = (ranker.user_embeddings(known) @ ranker.all_item_embeddings().T).numpy()

@@ -72,36 +72,36 @@ def long_tail() -> Interactions:
 def test_the_draw_is_even_over_buckets_and_repeatable():
     train = long_tail()
     titles = [f"word{i}" for i in range(200)]
-    got = choose(train, titles, share=0.06, user_buckets=2, item_buckets=3, seed=1)
+    got = choose(train, titles, fraction=0.06, user_buckets=2, item_buckets=3, seed=1)
     assert len(got.stops) == round(0.06 * len(answers(train)))
     assert len(np.unique(got.stops)) == len(got.stops)
     assert set(got.stops) <= set(answers(train))
     per_user = np.bincount(got.user_buckets)
     assert abs(per_user[0] - per_user[1]) <= 2
-    everything = choose(train, titles, share=1.0)
+    everything = choose(train, titles, fraction=1.0)
     skewed = np.bincount(buckets(train.item_counts[train.items[everything.stops]], 3))
     even = np.bincount(got.item_buckets)
     assert even.min() / even.sum() > 2 * skewed.min() / skewed.sum()
-    again = choose(train, titles, share=0.06, user_buckets=2, item_buckets=3, seed=1)
-    other = choose(train, titles, share=0.06, user_buckets=2, item_buckets=3, seed=2)
+    again = choose(train, titles, fraction=0.06, user_buckets=2, item_buckets=3, seed=1)
+    other = choose(train, titles, fraction=0.06, user_buckets=2, item_buckets=3, seed=2)
     assert np.array_equal(got.stops, again.stops)
     assert not np.array_equal(got.stops, other.stops)
-    assert got.story["chosen"] == len(got.stops)
-    assert sum(got.story["per user bucket"]) == len(got.stops)
+    assert got.counts["chosen"] == len(got.stops)
+    assert sum(got.counts["per user bucket"]) == len(got.stops)
     assert len(everything.stops) == len(answers(train))
 
 
 def test_the_share_is_of_all_samples_whatever_denoising_drops():
     train = events([[0, 1, 2, 3], [4, 0, 5], [2]])
-    got = choose(train, TITLES, share=0.4, denoise="words")
+    got = choose(train, TITLES, fraction=0.4, filter="words")
     assert len(got.stops) == 2
     assert set(got.stops) <= {1, 3, 6}
-    assert got.story["after denoising"] == 3
+    assert got.counts["after denoising"] == 3
 
 
 def test_denoising_that_cannot_be_done_is_explained():
     train = events([[0, 2], [4, 1]])
     with pytest.raises(ConfigError, match="no training sample"):
-        choose(train, TITLES, share=1.0, denoise="words")
+        choose(train, TITLES, fraction=1.0, filter="words")
     with pytest.raises(ConfigError, match=r"\[text\]"):
-        choose(train, TITLES, share=1.0, denoise="similarity")
+        choose(train, TITLES, fraction=1.0, filter="similarity")

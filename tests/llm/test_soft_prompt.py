@@ -30,7 +30,7 @@ MODES = {
     "likelihood": {},
     "sequence": {"template": "sequence", "scoring": "head", "head_weight": 1.0},
     "both": {"template": "next-item-vectors", "scoring": "head", "head_weight": 1.0, "lm_weight": 0.5},
-    "distilled": {"template": "sequence", "scoring": "head", "distill_weight": 1.0, "residual": True},
+    "distilled": {"template": "sequence", "scoring": "head", "distill_weight": 1.0, "fuse_scores": True},
     "none": {"lm_weights": "none", "scoring": "head", "head_weight": 1.0},
 }
 
@@ -247,12 +247,12 @@ def test_batches_of_equally_many_targets_hold_every_answer_once(folder):
     ids = np.array([str(i) for i in range(ITEMS)])
     train = Interactions.of(np.array([str(u) for u in range(8)]), ids, users, items)
     counts = {}
-    for equal in ("rows", "targets"):
-        ranker = make(folder, given=inputs(train=train), history_length=12, equal=equal, **MODES["sequence"])
+    for batch_by in ("sequences", "events"):
+        ranker = make(folder, given=inputs(train=train), history_length=12, batch_by=batch_by, **MODES["sequence"])
         parts = list(ranker.batches(0, np.random.default_rng(0)))
-        counts[equal] = [int((part.positives != PAD).sum()) for part in parts]
-        assert sum(counts[equal]) == len(train) - 8  # all but each user's first event
-    assert np.ptp(counts["targets"]) < np.ptp(counts["rows"])
+        counts[batch_by] = [int((part.positives != PAD).sum()) for part in parts]
+        assert sum(counts[batch_by]) == len(train) - 8  # all but each user's first event
+    assert np.ptp(counts["events"]) < np.ptp(counts["sequences"])
 
 
 def test_unseen_items_are_read_from_their_text(folder):

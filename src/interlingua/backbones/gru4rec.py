@@ -59,9 +59,9 @@ class Gru4RecConfig(Config):
     """per position, for all losses but ``ce``"""
     bpr_penalty: float = Field(1.0, ge=0)
     """``bpr-max``: weight of the negatives' squared scores"""
-    long: Literal["truncate", "window"] = "window"
+    long_histories: Literal["last", "windows"] = "windows"
     """histories longer than ``max_history``: train their last part, or all of it in stretches"""
-    equal: Literal["rows", "targets"] = "rows"
+    batch_by: Literal["sequences", "events"] = "sequences"
     """what batches hold equally many of, see :func:`interlingua.training.batches.sequence_batches`"""
     fit: FitConfig = FitConfig(learning_rate=1e-3, batch_size=32, epochs=100, patience=5)
     """training"""

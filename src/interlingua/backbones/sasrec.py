@@ -62,9 +62,9 @@ class SasRecConfig(Config):
     """per position for ``bce`` and ``sampled-ce``, per batch for ``shared-ce`` (say 1,000)"""
     init: Literal["normal", "xavier"] = "normal"
     """``normal``: N(0, 0.02); ``xavier``: Xavier normal on every matrix, as the A-LLMRec authors"""
-    long: Literal["truncate", "window"] = "truncate"
+    long_histories: Literal["last", "windows"] = "last"
     """histories longer than ``max_history``: train their last part (paper), or all of it in stretches"""
-    equal: Literal["rows", "targets"] = "rows"
+    batch_by: Literal["sequences", "events"] = "sequences"
     """what batches hold equally many of, see :func:`interlingua.training.batches.sequence_batches`"""
     fit: FitConfig = FitConfig(learning_rate=1e-3, batch_size=128, epochs=200, patience=10)
     """training"""

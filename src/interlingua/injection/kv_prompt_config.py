@@ -18,7 +18,7 @@ from interlingua.lm.models import Precision
 from interlingua.lm.prefix_attention import Place
 from interlingua.lm.template import FOLDER
 from interlingua.runtime.missing import Missing
-from interlingua.training.sample_choice import Denoise
+from interlingua.training.sample_choice import Filter
 
 
 class KvPromptConfig(Config):
@@ -89,9 +89,9 @@ class KvPromptConfig(Config):
     """temperature of the layer-wise alignment losses (paper: not known)"""
     id_dropout: float = Field(default=0.0, ge=0, lt=1)
     """share of the ID vectors that a training step replaces by zero: practice for items without one (paper: 0)"""
-    share: float = Field(default=0.06, gt=0, le=1)
+    fraction: float = Field(default=0.06, gt=0, le=1)
     """part of the training samples that is used (paper: 0.06)"""
-    denoise: Denoise = "none"
+    filter: Filter = "none"
     """drops a sample whose answer has nothing in common with its history: no word of the titles (``words``, the paper),
     or no likeness of text vectors (``similarity``)"""
     min_similarity: float = Field(default=0.3, ge=-1, le=1)
@@ -105,13 +105,13 @@ class KvPromptConfig(Config):
     soft_epochs: int = Field(default=0, ge=0)
     """the first so many epochs (rounds) train the soft prompt alone, one token in the place of the text: it costs a
     small part of a step with texts, and the maps that it finds are a start for those (paper: 0)"""
-    residual: bool = False
+    fuse_scores: bool = False
     """mix in the backbone's score and the likeness of texts by weights learned on validation users"""
     cold_weight: float = Field(default=1.0, gt=0)
-    """residual: how much a validation answer among the rarest 35 % of the items weighs; a dial between rare and
+    """fuse_scores: how much a validation answer among the rarest 35 % of the items weighs; a dial between rare and
     frequent items"""
     unseen_floor: bool = True
-    """residual: items without a training event are placed at least as high as texts alone would"""
+    """fuse_scores: items without a training event are placed at least as high as texts alone would"""
     fit: FitConfig = FitConfig(learning_rate=1e-3, batch_size=32, epochs=3)
     """training (paper: about 7,000 steps; the rest is not known)"""
 
@@ -159,7 +159,7 @@ def check(config: KvPromptConfig, inputs: RankerInputs, causal: bool, layers: in
         problems.append(
             "ranker.injection = 'direct' has no vectors in the width of a layer: set ranker.align_weight = 0"
         )
-    for option, asked in (("residual", config.residual), ("distill_weight", config.distill_weight > 0)):
+    for option, asked in (("fuse_scores", config.fuse_scores), ("distill_weight", config.distill_weight > 0)):
         if asked and inputs.base_score is None:
             problems.append(f"ranker.{option} needs a backbone that scores")
     if problems:

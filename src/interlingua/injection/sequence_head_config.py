@@ -23,7 +23,7 @@ class SequenceHeadConfig(VectorRankerConfig):
     """which vectors are read"""
     head_weight: float = Field(default=1.0, ge=0)
     """weight of the head's softmax over all items"""
-    equal: Literal["rows", "targets"] = "rows"
+    batch_by: Literal["sequences", "events"] = "sequences"
     """what batches hold equally many of, see :func:`interlingua.training.batches.sequence_batches`"""
     lm_weights: Literal["pretrained", "shuffled", "none"] = "pretrained"
     """controls: ``shuffled`` weights; ``none``: no language model, its state is the mean of the soft tokens"""

@@ -63,13 +63,13 @@ class VectorRankerConfig(Config):
     """share of items that a training step sees by their text alone"""
     text_below: int = Field(default=1, ge=0)
     """items with fewer training events than this are seen by their text when scoring"""
-    residual: bool = False
+    fuse_scores: bool = False
     """head: mix in the backbone's score, gated by the item's number of training events, and the likeness of texts"""
     cold_weight: float = Field(default=1.0, gt=0)
-    """residual: how much a validation answer among the rarest 35 % of the items weighs when the mixture is learned. A
+    """fuse_scores: how much a validation answer among the rarest 35 % of the items weighs when the fusion is learned. A
     dial, not a gain: more moves quality from frequent items to rare ones, also without any text"""
     unseen_floor: bool = True
-    """residual: items without a training event are placed at least as high as texts alone would (``false``: where
+    """fuse_scores: items without a training event are placed at least as high as texts alone would (``false``: where
     they are most likely), see :func:`interlingua.injection.calibration.raise_unseen`"""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """on soft tokens and on the head's input"""
@@ -101,8 +101,8 @@ def check(config: VectorRankerConfig, inputs: RankerInputs) -> None:
         problems.append(
             "ranker.slots.user = 'backbone', but this backbone has no user vectors; set slots.user = 'none'"
         )
-    if (config.residual or config.distill_weight > 0) and inputs.base_score is None:
-        problems.append("ranker.residual and ranker.distill_weight need a backbone that scores")
+    if (config.fuse_scores or config.distill_weight > 0) and inputs.base_score is None:
+        problems.append("ranker.fuse_scores and ranker.distill_weight need a backbone that scores")
     if config.inference_latent == "text" and inputs.items_from_text is None:
         problems.append(
             "ranker.inference_latent = 'text', but the aligner gave no text latents; use aligner autoencoder"

@@ -52,9 +52,9 @@ class VectorRanker(Ranker):
         self.head: Head | None = None
         if config.has_head:
             self.head = Head(width if self.lm is None else state_width(self.lm), self.vectors.dim, width)
-        self.mixture = ScoreFusion() if config.residual else None
+        self.mixture = ScoreFusion() if config.fuse_scores else None
         texts = inputs.items_from_text if inputs.texts is None else inputs.texts
-        self.likeness = TextSimilarity(texts) if config.residual and texts is not None else None
+        self.likeness = TextSimilarity(texts) if config.fuse_scores and texts is not None else None
         self.register_buffer("counts", torch.as_tensor(inputs.train.item_counts).float(), persistent=False)
         self.register_buffer("cold", unlearned(inputs), persistent=False)
         self.fit_r2 = self._initialise()

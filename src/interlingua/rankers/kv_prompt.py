@@ -87,8 +87,8 @@ class KvPrompt(Ranker):
         if config.readout:
             width = int(self._plain(probe[:1]).shape[1]) - self._layer_entries
             self.readouts.update({side: nn.Linear(width, config.readout, bias=False) for side in ("user", "item")})
-        self.mixture = ScoreFusion() if config.residual else None
-        self.likeness = TextSimilarity(inputs.texts) if config.residual and inputs.texts is not None else None
+        self.mixture = ScoreFusion() if config.fuse_scores else None
+        self.likeness = TextSimilarity(inputs.texts) if config.fuse_scores and inputs.texts is not None else None
         self.sample: Sample | None = None
         self._softly = False
         self._log_chance = torch.zeros(self.num_items)
@@ -143,7 +143,7 @@ class KvPrompt(Ranker):
             config: KvPromptConfig = self.config
             texts = None if self.inputs.texts is None else self.inputs.texts.cpu().numpy()
             self.sample = choose(
-                self.inputs.train, self.inputs.titles, share=config.share, denoise=config.denoise,
+                self.inputs.train, self.inputs.titles, fraction=config.fraction, filter=config.filter,
                 length=config.history_length, texts=texts, min_similarity=config.min_similarity,
                 user_buckets=config.user_buckets, item_buckets=config.item_buckets, seed=config.sample_seed,
             )  # fmt: skip
@@ -158,7 +158,7 @@ class KvPrompt(Ranker):
         self.item_states()
         chosen = self._choose()
         chosen.frame(self.inputs.train).write_parquet(folder / "sample.parquet")
-        return {"sample": chosen.story, "language_model": {"name": self.lm.name, "revision": self.lm.revision}}
+        return {"sample": chosen.counts, "language_model": {"name": self.lm.name, "revision": self.lm.revision}}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Named losses: ``rank``, and ``align_user`` and ``align_item`` where they have a weight."""

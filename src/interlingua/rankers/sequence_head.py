@@ -2,7 +2,7 @@
 
 It grew out of A-LLMRec's stage 2 (:mod:`interlingua.rankers.soft_prompt`): the same two projectors, but the prompt is
 the history's vectors, every position predicts the next item, so one pass over 50 items trains 50 answers, and a head
-scores the whole catalogue. With ``residual`` a :class:`ScoreFusion` joins head, backbone and the likeness of texts.
+scores the whole catalogue. With ``fuse_scores`` a :class:`ScoreFusion` joins head, backbone and the likeness of texts.
 
 Shape key: B rows, L history, I items, D item vectors, H input width, H' width of a state.
 """
@@ -42,7 +42,9 @@ class SequenceHead(VectorRanker):
         """Windows with an answer at every position."""
         config: SequenceHeadConfig = self.config
         train, rows = self.inputs.train, config.fit.batch_size
-        return sequence_batches(train, config.history_length, rows, generator, 0, long="window", equal=config.equal)
+        return sequence_batches(
+            train, config.history_length, rows, generator, 0, long_histories="windows", batch_by=config.batch_by
+        )
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Named losses: ``head`` and ``distill``."""

@@ -78,7 +78,7 @@ def worth_of_the_model(results: Sequence[Result]) -> str:
         own, control = (found[label].cell(protocol, part, metric) for label in (METHOD, CONTROL))
         if own is not None and control is not None:
             lines.append(f"{metric} ({protocol}, {part or 'all items'}) {own.value:.3f} against {control.value:.3f}")
-    samples = found[METHOD].session.done["read"].card.get("samples", 0)
+    samples = found[METHOD].session.done["rank"].card.get("samples", 0)
     return (
         f"What the language model adds to the same vectors and head without one, both trained on {samples:,} samples: "
         + "; ".join(lines)
@@ -110,7 +110,7 @@ def page(results: Sequence[Result], shown: Sequence[Shown], seconds: float, comm
     )
     counts = data.card["counts"]
     facts = {name: f"{counts[name]:,}" for name in ("users", "items", "events")}
-    facts["training samples of the ranker"] = f"{ranker.session.done['read'].card.get('samples', 0):,}"
+    facts["training samples of the ranker"] = f"{ranker.session.done['rank'].card.get('samples', 0):,}"
     facts["time of this run"] = duration(seconds)
     return replace(
         made,
@@ -134,7 +134,7 @@ def curves(results: Sequence[Result]) -> Iterator[Line]:
 
     seen: set[str] = set()
     for result in results:
-        for stage, own in (("train", BACKBONE), ("align", "alignment"), ("read", result.method.label)):
+        for stage, own in (("train", BACKBONE), ("align", "alignment"), ("rank", result.method.label)):
             losses = [sum(record["losses"].values()) for record in result.log(stage)]
             key = result.session.done[stage].key if losses else ""
             if len(losses) < 2 or key in seen or not losses[0]:
@@ -157,7 +157,7 @@ def _costs(results: Sequence[Result]) -> Iterator[Cost]:
             parameters = done.card.get("parameters")
             note = f"{parameters:,} trained parameters" if parameters else ""
             label = f"{kind}: {done.card['name']}" + (
-                f" ({result.method.label})" if kind in ("read", "evaluate") else ""
+                f" ({result.method.label})" if kind in ("rank", "evaluate") else ""
             )
             yield Cost(label, float(done.card["seconds"]), int(done.card["peak_memory_bytes"]), note)
 
@@ -212,7 +212,7 @@ def show_user(
         explained, sentence, dropped, by_rule = named[0], answer.sentence, answer.dropped, answer.from_template
         support = [(titles[item], float(influence)) for item, influence in answer.support]
     for other in beside:
-        read = "read" in other.session.done
+        read = "rank" in other.session.done
         answers[other.method.label] = _titles(other.session, query, k, titles, ranker=read)[0]
     return Shown(
         user=str(split.train.user_ids[int(query.users[0])]),

@@ -18,6 +18,7 @@ from interlingua.errors import ConfigError, unknown
 from interlingua.progress import say
 from interlingua.runs import recipe as recipes
 from interlingua.runs import stages
+from interlingua.runs.old_words import translated
 from interlingua.runs.opening import open_session
 from interlingua.runs.session import Session
 
@@ -39,7 +40,7 @@ class Method:
         Raises:
             ConfigError: an override of no section, or what :func:`interlingua.runs.recipe.load` refuses.
         """
-        for section in parse_sets(sets):
+        for section in translated(parse_sets(sets), "--set", quiet=True):
             if section not in recipes.SECTIONS:
                 raise ConfigError(unknown("section", section, recipes.SECTIONS, "--set"))
         reached = ("data", "evaluate", *self.sections)

@@ -168,7 +168,7 @@ class Estimator:
         batches = aligner.batches(backbone, self.data.split.train, options)
         return self._trained(joint, batches, options, parameters)
 
-    def _read(self) -> Estimate:
+    def _rank(self) -> Estimate:
         part = self.recipe.ranker
         assert part is not None
         align = self.recipe.align

@@ -83,13 +83,13 @@ def towers(session: Session) -> Towers:
     if isinstance(scorer, TableScorer):
         return _with_bias(scorer.user_embeddings, scorer.items, scorer.bias if scorer.bias.dim() else None, "align")
     if not isinstance(scorer, Backbone | Ranker):
-        name = session.done["read"].card["name"]
+        name = session.done["rank"].card["name"]
         raise ConfigError(
             f"{where} has no vectors to write: its ranker {name!r} orders what another stage retrieved, so its score "
             "is no dot product; write those of a run without [ranker] on the same backbone, which retrieves for it"
         )
-    stage = "read" if isinstance(scorer, Ranker) else "train" if "train" in session.done else "align"
-    part = session.recipe.ranker if stage == "read" else session.recipe.backbone
+    stage = "rank" if isinstance(scorer, Ranker) else "train" if "train" in session.done else "align"
+    part = session.recipe.ranker if stage == "rank" else session.recipe.backbone
     name = "" if part is None else part.name
     return _own(scorer, session.data.split.train, stage, f"{where} has no vectors to write: {name!r} scores by")
 
@@ -103,7 +103,7 @@ def _own(scorer: Any, train: Interactions, stage: str, problem: str) -> Towers:
             "vectors would rank differently; choose a run whose backbone scores by a dot product"
         )
     try:
-        if stage == "read":  # a ranker with towers has these two, see KvPrompt
+        if stage == "rank":  # a ranker with towers has these two, see KvPrompt
             items, bias = scorer.all_item_embeddings(), None
         else:
             items, bias = scorer.item_embeddings(), scorer.item_bias()

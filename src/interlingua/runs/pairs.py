@@ -32,7 +32,7 @@ def misfits(
     ranker: Section | None,
     *,
     frozen: bool,
-    retrieve_by: str,
+    candidate_source: str,
 ) -> list[str]:
     """Why these parts cannot work together, one sentence each with what to do instead; empty where they can."""
     if backbone is None:
@@ -53,7 +53,7 @@ def misfits(
             made |= part.cls.makes(part.config)
     if align is None or said:
         return said
-    aligned = retrieve_by == "aligned"
+    aligned = candidate_source == "aligned"
     if (aligned or (ranker is None and frozen and align.cls.keeps_space)) and "dot_product" not in own:
         said.append(
             f"with the aligner {align.name!r} items made from texts stand beside the backbone's own, which needs "
@@ -61,8 +61,8 @@ def misfits(
         )
     if aligned and "items_from_text" not in made:
         said.append(
-            f"evaluate.retrieve_by = 'aligned' needs {WORDS['items_from_text']}, which the aligner {align.name!r} does "
-            "not make; leave the option out, or choose the aligner autoencoder, contrastive or ridge"
+            f"evaluate.candidate_source = 'aligned' needs {WORDS['items_from_text']}, which the aligner {align.name!r} "
+            "does not make; leave the option out, or choose the aligner autoencoder, contrastive or ridge"
         )
     return said
 

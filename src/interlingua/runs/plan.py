@@ -16,7 +16,7 @@ from interlingua.runs.section import Section
 from interlingua.storage import artifact
 from interlingua.storage.contents import MISSING, hash_file, hash_path
 
-VERSIONS = {"prepare": 1, "embed": 1, "train": 1, "align": 1, "read": 1, "evaluate": 1}
+VERSIONS = {"prepare": 1, "embed": 1, "train": 1, "align": 1, "rank": 1, "evaluate": 1}
 """stage -> raised when the same inputs give another result because of what stands in ``stages``, ``data`` or
 ``evaluate``; of a component itself speaks its own ``version``"""
 
@@ -86,7 +86,7 @@ def make_plan(recipe: Recipe, seed: int) -> dict[str, Planned]:
             options["backbone"] = backbone.options()
         add("align", recipe.align.name, options, ("prepare", *(p for p in ("embed", "train") if p in made)))
     if recipe.ranker is not None:
-        add("read", recipe.ranker.name, recipe.ranker.options(), tuple(made))
+        add("rank", recipe.ranker.name, recipe.ranker.options(), tuple(made))
     add("evaluate", recipe.name, recipe.evaluate.model_dump(mode="json"), tuple(made))
     return made
 
@@ -99,7 +99,7 @@ def parts_of(recipe: Recipe, kind: str) -> dict[str, Section]:
         "embed": (recipe.text,),
         "train": (recipe.backbone,),
         "align": (recipe.align, recipe.backbone if joint else None, recipe.text if trains_text else None),
-        "read": (recipe.ranker,),
+        "rank": (recipe.ranker,),
     }
     return {part.kind: part for part in found.get(kind, ()) if part is not None}
 

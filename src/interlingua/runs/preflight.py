@@ -84,7 +84,7 @@ def _used(session: Session) -> list[Any]:
     open_stages = {
         kind for kind, stage in plan.items() if artifact.find(session.root, kind, stage.name, stage.key) is None
     }
-    parts = {"embed": recipe.text, "train": recipe.backbone, "align": recipe.align, "read": recipe.ranker}
+    parts = {"embed": recipe.text, "train": recipe.backbone, "align": recipe.align, "rank": recipe.ranker}
     used = [part for kind, part in parts.items() if part is not None and kind in open_stages]
     if "evaluate" in open_stages and recipe.ranker is not None and recipe.ranker not in used:
         used.append(recipe.ranker)

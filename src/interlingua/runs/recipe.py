@@ -14,6 +14,7 @@ from interlingua import registry
 from interlingua.config import Config, build, merge, parse_sets, read_toml
 from interlingua.errors import ConfigError, shown, unknown
 from interlingua.progress import say
+from interlingua.runs.old_words import parted, translated
 from interlingua.runs.pairs import misfits
 from interlingua.runs.section import Section
 from interlingua.runs.trust import of_recipe, refuse
@@ -38,7 +39,7 @@ class EvaluateConfig(Config):
     """measure a deterministic random sample of the users (for slow rankers; part of the protocol id)"""
     retrieve: int = Field(default=50, ge=1)
     """full ranking with a language model: the backbone retrieves so many items, the model orders them"""
-    retrieve_by: Literal["backbone", "aligned"] = "backbone"
+    candidate_source: Literal["backbone", "aligned"] = "backbone"
     """``aligned``: items without a training event are retrieved through their texts, in the backbone's space"""
     negatives_seed: int = Field(default=7, ge=0)
     """seed of sampled candidates and of the user sample: the same for every method that is compared"""
@@ -130,7 +131,7 @@ def load(name: str | Path, sets: Sequence[str] = (), data: str | None = None, *,
         ConfigError: every problem of the recipe in one message, or one that is not trusted.
     """
     path = find(name)
-    file, said = read_toml(path), parse_sets(sets)
+    file, said = read_toml(path, translated), translated(parse_sets(sets), "--set")
     values = merge(file, said)
     if not trust:
         refuse(str(path), of_recipe(values, said))
@@ -154,6 +155,7 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
     from interlingua.data.prepare import DataConfig
     from interlingua.data.splitting import SplitConfig
 
+    values = parted(translated(values, where, stored), where, stored)
     problems = [unknown("section", s, SECTIONS, where) for s in values if s not in SECTIONS]
     problems += [_no_table(s, values[s], where) for s in SECTIONS if not isinstance(values.get(s), Mapping | None)]
     given = values.keys()  # --set ranker=null takes the ranker away, and leaves what was frozen for it as it was
@@ -198,12 +200,12 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
         )
     if parts.get("ranker") is not None and _patience(parts["ranker"]):
         problems.append(f"{where} [ranker].fit.patience: rankers are trained for all their epochs; leave it out")
-    if parts.get("align") is None and "evaluate" in parts and parts["evaluate"].retrieve_by == "aligned":
-        problems.append(f"{where} [evaluate] retrieve_by = 'aligned' needs an [align] section")
+    if parts.get("align") is None and "evaluate" in parts and parts["evaluate"].candidate_source == "aligned":
+        problems.append(f"{where} [evaluate] candidate_source = 'aligned' needs an [align] section")
     if not problems:
         chosen = {kind: parts.get(kind) for kind in ("backbone", "text", "align", "ranker")}
-        by = parts["evaluate"].retrieve_by
-        problems += [f"{where}: {said}" for said in misfits(**chosen, frozen="backbone" in frozen, retrieve_by=by)]
+        by = parts["evaluate"].candidate_source
+        problems += [f"{where}: {said}" for said in misfits(**chosen, frozen="backbone" in frozen, candidate_source=by)]
     if stored:
         del problems[joined:]
     if problems:

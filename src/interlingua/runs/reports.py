@@ -19,7 +19,7 @@ PROTOCOLS = "protocols"
 """folder of a run that holds one report folder per protocol"""
 
 
-METHOD_OPTIONS = ("retrieve", "retrieve_by")
+METHOD_OPTIONS = ("retrieve", "candidate_source")
 """options of [evaluate] that change a ranking, not how it is measured"""
 
 

@@ -12,7 +12,7 @@ from interlingua.runs.session import Session, known_items
 
 def scorer_of(session: Session) -> Scorer:
     """What is measured, served and exported: the last stage that can score."""
-    if "read" in session.done:
+    if "rank" in session.done:
         ranker = session.ranker
         return ranker if scores_catalogue(ranker) else rerank_of(session, ranker)
     return retriever_of(session)[1]
@@ -21,12 +21,12 @@ def scorer_of(session: Session) -> Scorer:
 def retriever_of(session: Session) -> tuple[str, Scorer]:
     """(stage, scorer): what ranks the catalogue by itself, before any ranker.
 
-    The aligned vectors, where ``evaluate.retrieve_by`` asks for them or a run without a ranker ends with an alignment
-    into the space of a frozen backbone; else the backbone.
+    The aligned vectors, where ``evaluate.candidate_source`` asks for them or a run without a ranker ends with an
+    alignment into the space of a frozen backbone; else the backbone.
     """
     recipe, part = session.recipe, session.recipe.align
-    last = "read" not in session.done and recipe.frozen_backbone
-    if part is not None and (recipe.evaluate.retrieve_by == "aligned" or (last and part.cls.keeps_space)):
+    last = "rank" not in session.done and recipe.frozen_backbone
+    if part is not None and (recipe.evaluate.candidate_source == "aligned" or (last and part.cls.keeps_space)):
         return "align", aligned_scorer(session)
     return "train", session.backbone
 
@@ -52,8 +52,8 @@ def aligned_scorer(session: Session) -> TableScorer:
     if session.aligned.items_from_text is None:
         name = "" if session.recipe.align is None else session.recipe.align.name
         raise ConfigError(
-            f"evaluate.retrieve_by = 'aligned': the aligner {name!r} makes no item vectors from texts alone; leave the "
-            "option out, or choose the aligner contrastive, autoencoder or ridge"
+            f"evaluate.candidate_source = 'aligned': the aligner {name!r} makes no item vectors from texts alone; "
+            "leave the option out, or choose the aligner contrastive, autoencoder or ridge"
         )
     cold = ~session.backbone.learned_items(session.data.split.train)
     with torch.no_grad():

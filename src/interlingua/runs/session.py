@@ -106,7 +106,7 @@ class Session(Measured):
         """
         part = self.recipe.align
         if part is None or "align" not in self.done:
-            raise ConfigError("evaluate.retrieve_by = 'aligned' needs an [align] section")
+            raise ConfigError("evaluate.candidate_source = 'aligned' needs an [align] section")
         aligner = aligner_for(part.cls, part.config, self.backbone, self.text)
         state = load_file(self.done["align"].path / "weights.safetensors")
         own = {k.removeprefix("aligner."): v for k, v in state.items() if k.startswith("aligner.")}
@@ -117,7 +117,7 @@ class Session(Measured):
     def ranker(self) -> Ranker:
         """The trained language-model ranker."""
         ranker = self.make_ranker()
-        path = self.done["read"].path / "weights.safetensors"
+        path = self.done["rank"].path / "weights.safetensors"
         load_trained(ranker, load_file(path), str(path))
         return ranker.eval()
 
@@ -158,8 +158,8 @@ class Session(Measured):
 
 def remeasured(session: Session, options: EvaluateConfig) -> Session:
     """A finished run with another evaluation planned: a new evaluate stage beside the old one."""
-    if options.retrieve_by == "aligned" and session.recipe.align is None:
-        raise ConfigError("evaluate.retrieve_by = 'aligned' needs an [align] section, and this run has none")
+    if options.candidate_source == "aligned" and session.recipe.align is None:
+        raise ConfigError("evaluate.candidate_source = 'aligned' needs an [align] section, and this run has none")
     parents = {stage: session.done[stage] for stage in session.done["evaluate"].parents}
     again = Session(replace(session.recipe, evaluate=options), session.root, session.seed, session.device)
     again.done = dict(parents)

@@ -15,6 +15,7 @@ from interlingua.progress import say
 from interlingua.runs import recipe as recipes
 from interlingua.runs import stages
 from interlingua.runs.leaderboard import Leaderboard, leaderboards
+from interlingua.runs.old_words import translated
 from interlingua.runs.recipe import Recipe
 from interlingua.runs.reports import METHOD_OPTIONS
 from interlingua.runs.trust import of_recipe, refuse
@@ -40,7 +41,7 @@ def on_one_dataset(
     """Recipes whose data section, and whose way of being measured, are the same.
 
     Of each recipe's own ``[data]`` nothing is left, and of its ``[evaluate]`` only what belongs to the method
-    (``retrieve``, ``retrieve_by``). What ``sets`` says of an option that some of the recipes have goes to those.
+    (``retrieve``, ``candidate_source``). What ``sets`` says of an option that some of the recipes have goes to those.
 
     Args:
         names: shipped names or TOML files.
@@ -51,10 +52,10 @@ def on_one_dataset(
     Raises:
         ConfigError: every recipe that cannot be resolved, in one message.
     """
-    said = parse_sets(sets)
+    said = translated(parse_sets(sets), "--set")
     if "name" in said.get("data", {}):
         raise ConfigError(f"--set data.name={said['data']['name']} contradicts --on {data}; leave it out")
-    files = {str(name): read_toml(recipes.find(name)) for name in names}
+    files = {str(name): read_toml(recipes.find(name), translated) for name in names}
     if len(files) < len(names):
         raise ConfigError(f"a recipe is named twice: {', '.join(map(str, names))}")
     own = {name: _fitting(file, said) for name, file in files.items()}

@@ -1,4 +1,4 @@
-"""Prepare -> embed -> train -> align -> read -> evaluate: one function per stage.
+"""Prepare -> embed -> train -> align -> rank -> evaluate: one function per stage.
 
 A stage's key is the hash of its options, the seed, its parents' keys and the data; a finished key is reused, so one
 trained backbone is the parent of every method. Each seeds *after* its inputs are loaded: draws follow the key alone.
@@ -78,7 +78,7 @@ def run(
     session = Session(recipe, Path(out), seed, device)
     check([session])
     check_present(session.plan)
-    functions = {"prepare": prepare, "embed": embed, "train": train, "align": align, "read": read}
+    functions = {"prepare": prepare, "embed": embed, "train": train, "align": align, "rank": rank}
     for kind in session.plan:
         if kind != "evaluate":
             functions[kind](session)
@@ -199,7 +199,7 @@ def align(session: Session) -> Artifact:
     return session.run_stage("align", make)
 
 
-def read(session: Session) -> Artifact:
+def rank(session: Session) -> Artifact:
     """Trains the language-model ranker (the model itself stays frozen)."""
 
     def make(folder: Path, partial: Path) -> dict[str, Any]:
@@ -207,8 +207,8 @@ def read(session: Session) -> Artifact:
         config = session.recipe.ranker.config
         ranker = session.make_ranker()
         log = fit_best(
-            ranker, ranker.batches, config.fit, seed=derive_seed(session.seed, "read"), label="read",
-            folder=partial, key=session.plan["read"].key, device=session.device,
+            ranker, ranker.batches, config.fit, seed=derive_seed(session.seed, "read"), label="rank",
+            folder=partial, key=session.plan["rank"].key, device=session.device,
         )  # fmt: skip
         fields: dict[str, Any] = log.save(folder)
         calibrate = getattr(ranker, "calibrate", None)
@@ -221,7 +221,7 @@ def read(session: Session) -> Artifact:
         rows = sum(int(e["rows"]) for e in log.epochs)
         return fields | {"parameters": sum(p.numel() for p in ranker.parameters() if p.requires_grad), "samples": rows}
 
-    return session.run_stage("read", make)
+    return session.run_stage("rank", make)
 
 
 def evaluate(session: Session) -> Artifact:
@@ -235,7 +235,7 @@ def evaluate(session: Session) -> Artifact:
         if part is not None and session.recipe.frozen_backbone and scorer is session.backbone:
             say(
                 f"note: nothing here reads the alignment {part.name!r}: the backbone alone is measured; add a ranker "
-                "([ranker]), or set evaluate.retrieve_by = 'aligned' to reach items without events by their texts"
+                "([ranker]), or set evaluate.candidate_source = 'aligned' to reach items without events by their texts"
             )
         scoring = getattr(session.recipe.ranker and session.recipe.ranker.config, "scoring", "")
         if scoring in ("generate", "paper"):

@@ -174,8 +174,8 @@ def sequence_batches(
     num_negatives: int = 1,
     *,
     negatives: Negatives | None = None,
-    long: str = "truncate",
-    equal: str = "rows",
+    long_histories: str = "last",
+    batch_by: str = "sequences",
 ) -> Iterator[Batch]:
     """One row per user (or stretch) with a target at every position; rows of similar length share a batch.
 
@@ -190,13 +190,15 @@ def sequence_batches(
         generator: source of randomness.
         num_negatives: per position: 0 none, 1 gives (B, L), more give (B, L, N). PAD where there is no target.
         negatives: a prepared sampler (made anew otherwise).
-        long: ``truncate`` trains the last ``max_history`` targets of a user; ``window`` all of them, in stretches.
-        equal: what batches hold equally much of: ``rows``, or ``targets`` as nearly as rows allow.
+        long_histories: ``last`` trains the last ``max_history`` targets of a user; ``windows`` all, in stretches.
+        batch_by: what batches hold equally many of: ``sequences``, or ``events`` as nearly as sequences allow.
     """
     source = None if num_negatives == 0 else negatives or Negatives(train)
-    rows = last_windows(train, max_history) if long == "truncate" else tiled_windows(train, max_history, generator)
+    rows = (
+        last_windows(train, max_history) if long_histories == "last" else tiled_windows(train, max_history, generator)
+    )
     rows = _able(rows, source)
-    for part in _bucketed(rows, batch_size, generator, equal):
+    for part in _bucketed(rows, batch_size, generator, batch_by):
         block = _left_padded(train.items, part)
         histories, targets = block[:, :-1], block[:, 1:]
         targets = np.where(histories == PAD, PAD, targets)  # a row's first event is nobody's target
@@ -273,7 +275,9 @@ def _able(rows: Windows, negatives: Negatives | None) -> Windows:
     return rows
 
 
-def _bucketed(rows: Windows, batch_size: int, generator: np.random.Generator, equal: str = "rows") -> Iterator[Windows]:
+def _bucketed(
+    rows: Windows, batch_size: int, generator: np.random.Generator, batch_by: str = "sequences"
+) -> Iterator[Windows]:
     """Random batches of similar length: random pools, each sorted by length and cut, then batches in random order."""
     order = generator.permutation(len(rows))
     pool = POOL * batch_size
@@ -283,7 +287,7 @@ def _bucketed(rows: Windows, batch_size: int, generator: np.random.Generator, eq
     for start in range(0, len(order), pool):
         part = order[start : start + pool]
         part = part[np.argsort(rows.lengths[part], kind="stable")]
-        if equal == "rows":
+        if batch_by == "sequences":
             batches += [part[at : at + batch_size] for at in range(0, len(part), batch_size)]
         else:
             number = (np.cumsum(targets[part]) - 1) // share

@@ -27,7 +27,7 @@ def next_item_batches(
 
     Args:
         train: training events.
-        config: ``loss``, ``num_negatives``, ``max_history``, ``long`` and ``equal`` are read.
+        config: ``loss``, ``num_negatives``, ``max_history``, ``long_histories`` and ``equal`` are read.
         fit: ``batch_size`` is read.
     """
     num = 0 if config.loss in ("ce", "shared-ce") else config.num_negatives
@@ -35,8 +35,8 @@ def next_item_batches(
 
     def make(epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
         return sequence_batches(
-            train, config.max_history, fit.batch_size, generator, num, negatives=source, long=config.long,
-            equal=config.equal,
+            train, config.max_history, fit.batch_size, generator, num, negatives=source,
+            long_histories=config.long_histories, batch_by=config.batch_by,
         )  # fmt: skip
 
     return make

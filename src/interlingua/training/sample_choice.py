@@ -27,7 +27,7 @@ from interlingua.contracts.batch import FloatArray
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError
 
-Denoise = Literal["none", "words", "similarity"]
+Filter = Literal["none", "words", "similarity"]
 Mask = npt.NDArray[np.bool_]
 Int64 = npt.NDArray[np.int64]
 _STOP_TEXT = "a an and are as at be by for from in is it its no not of on or that the this to with vol part pack set"
@@ -46,7 +46,7 @@ class Sample:
     """(n,) by length of the user's sequence, 0 the shortest"""
     item_buckets: Int64
     """(n,) by training events of the answer, 0 the fewest"""
-    story: dict[str, Any]
+    counts: dict[str, Any]
     """counts before and after each step"""
 
     def frame(self, train: Interactions) -> pl.DataFrame:
@@ -140,8 +140,8 @@ def choose(
     train: Interactions,
     titles: Sequence[str],
     *,
-    share: float,
-    denoise: Denoise = "none",
+    fraction: float,
+    filter: Filter = "none",
     length: int = 10,
     texts: FloatArray | None = None,
     min_similarity: float = 0.3,
@@ -154,8 +154,8 @@ def choose(
     Args:
         train: training events.
         titles: (I,) titles.
-        share: of all samples; 1 keeps whatever denoising leaves.
-        denoise: what drops a sample before the draw.
+        fraction: of all samples; 1 keeps whatever denoising leaves.
+        filter: what drops a sample before the draw.
         length: last items of the history that count for denoising.
         texts: (I, T) text vectors, for ``similarity``.
         min_similarity: least cosine, for ``similarity``.
@@ -167,17 +167,17 @@ def choose(
         ConfigError: ``similarity`` without text vectors, or nothing left to train on.
     """
     stops = answers(train)
-    story: dict[str, Any] = {"events with a history": len(stops), "denoise": denoise, "share": share}
-    wanted = max(1, round(share * len(stops)))
-    if denoise == "words":
+    counts: dict[str, Any] = {"events with a history": len(stops), "filter": filter, "fraction": fraction}
+    wanted = max(1, round(fraction * len(stops)))
+    if filter == "words":
         stops = stops[shares_a_word(train, stops, titles, length)]
-    elif denoise == "similarity":
+    elif filter == "similarity":
         if texts is None:
-            raise ConfigError("ranker.denoise = 'similarity' needs a [text] section: text vectors say what is alike")
+            raise ConfigError("ranker.filter = 'similarity' needs a [text] section: text vectors say what is alike")
         stops = stops[similar(train, stops, texts, length, min_similarity)]
     if not len(stops):
-        raise ConfigError(f"ranker.denoise = {denoise!r} leaves no training sample; use 'none', or a longer history")
-    story["after denoising"] = len(stops)
+        raise ConfigError(f"ranker.filter = {filter!r} leaves no training sample; use 'none', or a longer history")
+    counts["after denoising"] = len(stops)
     by_user = buckets(train.user_counts[train.users[stops]], user_buckets)
     by_item = buckets(train.item_counts[train.items[stops]], item_buckets)
     cells = by_user * item_buckets + by_item
@@ -187,8 +187,8 @@ def choose(
     order = order[np.argsort(cells[order], kind="stable")]
     rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     chosen = np.sort(order[rank < quotas[cells[order]]])
-    story |= {"chosen": len(chosen), "users": len(np.unique(train.users[stops[chosen]]))}
-    story["items"] = len(np.unique(train.items[stops[chosen]]))
-    story["per user bucket"] = np.bincount(by_user[chosen], minlength=user_buckets).tolist()
-    story["per item bucket"] = np.bincount(by_item[chosen], minlength=item_buckets).tolist()
-    return Sample(stops[chosen], by_user[chosen], by_item[chosen], story)
+    counts |= {"chosen": len(chosen), "users": len(np.unique(train.users[stops[chosen]]))}
+    counts["items"] = len(np.unique(train.items[stops[chosen]]))
+    counts["per user bucket"] = np.bincount(by_user[chosen], minlength=user_buckets).tolist()
+    counts["per item bucket"] = np.bincount(by_item[chosen], minlength=item_buckets).tolist()
+    return Sample(stops[chosen], by_user[chosen], by_item[chosen], counts)
