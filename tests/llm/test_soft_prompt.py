@@ -68,7 +68,7 @@ def inputs(**changes):
     train = events()
     given = {
         "titles": TITLES, "domain": Domain("movie", "watch", "watched"), "train": train, "items": table,
-        "text_items": text, "represent": user_embeddings, "user_dim": WIDTH, "base_score": base_score,
+        "items_from_text": text, "user_embeddings": user_embeddings, "user_dim": WIDTH, "base_score": base_score,
         "cold_items": train.item_counts == 0,
     }  # fmt: skip
     return RankerInputs(**(given | changes))

@@ -72,7 +72,7 @@ class KvPrompt(Ranker):
             config.max_title_words,
         )  # fmt: skip
         self.register_buffer("counts", torch.as_tensor(inputs.train.item_counts).float(), persistent=False)
-        self.register_buffer("item_table", torch.zeros(0, 0))
+        self.register_buffer("item_state_table", torch.zeros(0, 0))
         self._plain_known: dict[tuple[int, ...], Tensor] = {}
         self._forget()
         self.ids = IdVectors(inputs, noise=config.id_vectors == "random")
@@ -94,13 +94,13 @@ class KvPrompt(Ranker):
         self._log_chance = torch.zeros(self.num_items)
 
     counts: Tensor
-    item_embeddings: Tensor
+    item_state_table: Tensor
     """(I, H') states of the items with these weights, stored with them; empty where they are not made yet"""
 
     def _forget(self) -> None:
         """States made with other weights."""
         self._users_known: dict[tuple[int, bytes], Tensor] = {}
-        self.item_embeddings = self.counts.new_zeros(0, 0)
+        self.item_state_table = self.counts.new_zeros(0, 0)
         self._unseen_known = self.counts.new_zeros(0, 0)
 
     def train(self, mode: bool = True) -> KvPrompt:
@@ -113,8 +113,8 @@ class KvPrompt(Ranker):
         """Other weights make remembered states stale; the items' states come with the weights, where they were made."""
         self._forget()
         state = args[0] if args else kwargs["state_dict"]
-        if "item_table" in state:
-            self.item_embeddings = self.counts.new_empty(state["item_table"].shape)
+        if "item_state_table" in state:
+            self.item_state_table = self.counts.new_empty(state["item_state_table"].shape)
         return super().load_state_dict(*args, **kwargs)
 
     @property
@@ -292,9 +292,9 @@ class KvPrompt(Ranker):
 
     def item_states(self) -> Tensor:
         """(I, H') one vector per item, computed once for a set of weights."""
-        if not len(self.item_embeddings):
-            self.item_embeddings = self._read_items(self.ids.items)
-        return self.item_embeddings
+        if not len(self.item_state_table):
+            self.item_state_table = self._read_items(self.ids.items)
+        return self.item_state_table
 
     @torch.no_grad()
     def _read_items(self, vectors: Tensor) -> Tensor:

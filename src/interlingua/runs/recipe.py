@@ -183,9 +183,28 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
             attempt(kind, lambda kind=kind, table=table: _component(kind, table, where))
     if not values.get("backbone") and not problems:
         problems.append(f"{where} has no [backbone] section; interlingua list backbones shows what there is")
-    needs, joined = _needs_frozen(parts), len(problems)
+    joined = len(problems)
+    frozen, more = _trained(parts, frozen, "ranker" in given, where)
+    problems += more
+    if parts.get("align") is None and "evaluate" in parts and parts["evaluate"].candidate_source == "aligned":
+        problems.append(f"{where} [evaluate] candidate_source = 'aligned' needs an [align] section")
+    if not problems:
+        chosen = {kind: parts.get(kind) for kind in ("backbone", "text", "align", "ranker")}
+        by = parts["evaluate"].candidate_source
+        problems += [f"{where}: {said}" for said in misfits(**chosen, frozen="backbone" in frozen, candidate_source=by)]
+    if stored:
+        del problems[joined:]
+    if problems:
+        raise ConfigError("\n".join(problems))
+    backbone, text, aligner, ranker = (parts.get(kind) for kind in ("backbone", "text", "align", "ranker"))
+    return Recipe(name, parts["data"], backbone, text, aligner, ranker, parts["evaluate"], "backbone" in frozen)
+
+
+def _trained(parts: Mapping[str, Any], frozen: Any, has_ranker: bool, where: str) -> tuple[Any, list[str]]:
+    """What is frozen where the recipe does not say it, and what cannot be trained so."""
+    needs, problems = _needs_frozen(parts), []
     if frozen is None:
-        frozen = ["backbone"] if "ranker" in given or needs else []
+        frozen = ["backbone"] if has_ranker or needs else []
     elif needs and "backbone" not in frozen:
         problems.append(f"{where} [align] frozen = {list(frozen)}: {needs}; set frozen = ['backbone'] or leave it out")
     if "backbone" in frozen and parts.get("align") is not None and parts["align"].cls.trains_backbone:
@@ -200,18 +219,7 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
         )
     if parts.get("ranker") is not None and _patience(parts["ranker"]):
         problems.append(f"{where} [ranker].fit.patience: rankers are trained for all their epochs; leave it out")
-    if parts.get("align") is None and "evaluate" in parts and parts["evaluate"].candidate_source == "aligned":
-        problems.append(f"{where} [evaluate] candidate_source = 'aligned' needs an [align] section")
-    if not problems:
-        chosen = {kind: parts.get(kind) for kind in ("backbone", "text", "align", "ranker")}
-        by = parts["evaluate"].candidate_source
-        problems += [f"{where}: {said}" for said in misfits(**chosen, frozen="backbone" in frozen, candidate_source=by)]
-    if stored:
-        del problems[joined:]
-    if problems:
-        raise ConfigError("\n".join(problems))
-    backbone, text, aligner, ranker = (parts.get(kind) for kind in ("backbone", "text", "align", "ranker"))
-    return Recipe(name, parts["data"], backbone, text, aligner, ranker, parts["evaluate"], "backbone" in frozen)
+    return frozen, problems
 
 
 def _no_table(section: str, value: Any, where: str) -> str:

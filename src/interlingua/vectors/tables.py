@@ -21,7 +21,7 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
 
 def save_tables(folder: Path, tables: Embeddings, rows: Interactions) -> None:
     """Writes ``vectors.safetensors`` and ``ids.parquet`` (side, row, id)."""
-    named = {"users": tables.users, "items": tables.items, "text_items": tables.items_from_text}
+    named = {"users": tables.users, "items": tables.items, "items_from_text": tables.items_from_text}
     save_tensors({k: v.float() for k, v in named.items() if v is not None}, folder / "vectors.safetensors")
     sides = {"items": rows.item_ids} | ({"users": rows.user_ids} if tables.users is not None else {})
     frames = [
@@ -33,11 +33,12 @@ def save_tables(folder: Path, tables: Embeddings, rows: Interactions) -> None:
 
 def shapes(tables: Embeddings) -> dict[str, list[int]]:
     """Name -> shape of the tables that there are, for cards."""
-    named = {"users": tables.users, "items": tables.items, "text_items": tables.items_from_text}
+    named = {"users": tables.users, "items": tables.items, "items_from_text": tables.items_from_text}
     return {name: list(table.shape) for name, table in named.items() if table is not None}
 
 
 def load_tables(folder: Path) -> Embeddings:
     """The vectors of a stage's folder."""
     tensors = load_file(folder / "vectors.safetensors")
-    return Embeddings(tensors.get("users"), tensors["items"], tensors.get("text_items"))
+    from_text = tensors.get("items_from_text", tensors.get("text_items"))  # the second: of older versions
+    return Embeddings(tensors.get("users"), tensors["items"], from_text)
