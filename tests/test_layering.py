@@ -183,6 +183,33 @@ def test_harmless_lines_pass(source: str) -> None:
     assert not forbidden("backbones/x.py", source)
 
 
+PROBING = ("runs/", "recommender.py", "serve/", "cli/")
+"""who uses components: by what they declare, never by trying what they have"""
+
+
+def probes(source: str) -> list[str]:
+    """Lines that ask an object what it has, or wait for it to refuse."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and dotted(node.func) in ("getattr", "hasattr"):
+            found.append(f"line {node.lineno}: {ast.unparse(node)}")
+        if isinstance(node, ast.ExceptHandler) and node.type is not None:
+            caught = ast.unparse(node.type)
+            if "NotImplementedError" in caught or "AttributeError" in caught:
+                found.append(f"line {node.lineno}: except {caught}")
+    return found
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if ident(p).startswith(PROBING)], ids=ident)
+def test_components_are_not_probed(path: Path) -> None:
+    assert not probes(path.read_text(encoding="utf-8"))
+
+
+def test_a_probe_is_seen() -> None:
+    assert probes("x = getattr(reader, 'calibrate', None)")
+    assert probes("try:\n    f()\nexcept (NotImplementedError, KeyError):\n    pass")
+
+
 @pytest.mark.parametrize("path", FILES, ids=ident)
 def test_a_file_is_one_idea(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").count("\n")

@@ -17,6 +17,7 @@ from exchange import Clock
 from interlingua import registry
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.prepare import FilterConfig, SplitConfig, prepare
 from interlingua.data.split import Split
 from interlingua.evaluate.protocol import evaluate
@@ -54,7 +55,7 @@ def solve(name: str, split: Split, **options: Any) -> dict[str, Any]:
     cls = registry.find("backbone", name)
     model = cls(cls.Config(**options), split.train)
     with Clock() as clock:
-        model.solve(split.train)
+        model.fit(Fitting(split.train))
     return {"model": name, "options": options, "fit_s": clock.wall_s, "fit_cpu_s": clock.cpu_s, **both(model, split)}
 
 

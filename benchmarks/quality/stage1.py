@@ -27,6 +27,7 @@ from torch import Tensor
 from interlingua.config import FitConfig, build
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.batch import Embeddings
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.interactions import Interactions
 from interlingua.data.prepare import Dataset, FilterConfig, SplitConfig, prepare
 from interlingua.data.queries import Queries
@@ -188,7 +189,7 @@ def align(cls: Any, config: Any, backbone: Any, text: Any, train: Interactions, 
     aligner = cls(config, int(backbone.item_embeddings().shape[1]), text.dim)
     joint = Joint(backbone, aligner, text, frozen_backbone=True)
     if hasattr(aligner, "solve"):
-        aligner.solve(backbone, text, train)
+        aligner.fit(Fitting(train, text, backbone))
     else:
         batches = aligner.batches(backbone, train, config.fit)
         fit_best(joint, batches, config.fit, seed=seed, label="align", device="cpu")

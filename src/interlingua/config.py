@@ -59,6 +59,11 @@ class Config(BaseModel):
             if value and not Path(value).expanduser().exists()
         ]
 
+    def training(self) -> FitConfig | None:
+        """How what these options describe is trained: their ``fit``, where they have one."""
+        found = dict(self).get("fit")
+        return found if isinstance(found, FitConfig) else None
+
     @property
     def needs(self) -> frozenset[str]:
         """Words (see :mod:`interlingua.contracts.component`) that these options ask of the other parts of a recipe."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -154,7 +154,7 @@ class Recommender:
     @staticmethod
     def _names(ids: Any, what: str) -> list[str]:
         """Ids as texts; one text alone would be taken apart into letters."""
-        if isinstance(ids, str | bytes) or not hasattr(ids, "__iter__"):
+        if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
             raise ConfigError(f"{what} is {shown(ids)}; give a list of ids")
         return [str(each) for each in ids]
 
@@ -304,19 +304,10 @@ class Recommender:
     @cached_property
     def language_model(self) -> Any:
         """The language model that says reasons: the ranker's, whole (a ranker may score with its first layers only)."""
-        from interlingua.lm.encoder import EncoderModel
         from interlingua.lm.load import load
 
-        config = self.session.recipe.ranker.config if self.session.recipe.ranker is not None else None
-        # an encoder writes nothing
-        if config is None or isinstance(getattr(self.session.ranker, "lm", None), EncoderModel):
-            return load(DEFAULT_MODEL)
-        whole = config.num_layers is None and config.lm_weights == "pretrained"
-        return (
-            self.session.ranker.lm
-            if whole
-            else load(config.model, precision=config.precision, revision=config.revision)
-        )
+        own = self.session.ranker.writer() if "rank" in self.session.done else None
+        return load(DEFAULT_MODEL) if own is None else own
 
 
 def load(run: Path | str | Session, device: str = "auto", *, trust: bool = False) -> Recommender:

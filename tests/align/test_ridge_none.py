@@ -8,6 +8,7 @@ from interlingua.align.none import BackboneAlone
 from interlingua.align.ridge import GRID, Ridge, RidgeConfig, ridge
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.batch import Embeddings
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError, DataError
 from interlingua.vectors.frozen import FrozenRows
@@ -86,7 +87,7 @@ def test_only_items_with_events_are_fitted():
     fitted = []
     for vectors in (e, noisy):
         aligner = Ridge(RidgeConfig(), 3, 5)
-        aligner.solve(Vectors(torch.tensor(vectors).float()), FrozenRows(z.astype(np.float32)), world(counts))
+        aligner.fit(Fitting(world(counts), FrozenRows(z.astype(np.float32)), Vectors(torch.tensor(vectors).float())))
         fitted.append(aligner.weight.clone())
     assert torch.equal(*fitted)
     assert fitted[0].any()
@@ -96,7 +97,7 @@ def test_export_and_reload():
     z, e, _ = problem(n=40)
     text, items = FrozenRows(z.astype(np.float32)), torch.tensor(e).float()
     aligner = Ridge(RidgeConfig(norm="match"), 3, 5)
-    aligner.solve(Vectors(items), text, world([3] * 40))
+    aligner.fit(Fitting(world([3] * 40), text, Vectors(items)))
     tables = aligner.export(Embeddings(None, items), text)
     assert torch.equal(tables.items, items)
     assert (tables.items_from_text - items).square().mean() < items.var(0).mean() / 2
@@ -110,16 +111,16 @@ def test_count_weighting_follows_popular_items():
     z = np.array([[0.0], [1.0], [0.0], [1.0]])
     e = np.array([[0.0], [1.0], [5.0], [-4.0]])  # items 0 and 1 rise, 2 and 3 fall
     aligner = Ridge(RidgeConfig(weighting="count", penalty=1e-6), 1, 1)
-    aligner.solve(Vectors(torch.tensor(e).float()), FrozenRows(z.astype(np.float32)), world([500, 500, 1, 1]))
+    aligner.fit(Fitting(world([500, 500, 1, 1]), FrozenRows(z.astype(np.float32)), Vectors(torch.tensor(e).float())))
     assert aligner.weight.item() == pytest.approx(1.0, abs=0.05)
 
 
 def test_needs_text_and_two_items():
     aligner = Ridge(RidgeConfig(), 3, 5)
     with pytest.raises(ConfigError, match=r"needs a \[text\] section"):
-        aligner.solve(Vectors(torch.zeros(2, 3)), None, world([1, 1]))
+        aligner.fit(Fitting(world([1, 1]), None, Vectors(torch.zeros(2, 3))))
     with pytest.raises(DataError, match="two items with learned vectors, got 1"):
-        aligner.solve(Vectors(torch.zeros(2, 3)), FrozenRows(np.zeros((2, 5), np.float32)), world([1, 0]))
+        aligner.fit(Fitting(world([1, 0]), FrozenRows(np.zeros((2, 5), np.float32)), Vectors(torch.zeros(2, 3))))
 
 
 def test_none_changes_nothing_and_refuses_to_train():
@@ -128,5 +129,5 @@ def test_none_changes_nothing_and_refuses_to_train():
     assert aligner.export(tables, None) is tables
     backbone = torch.nn.Linear(2, 2)
     with pytest.raises(ConfigError, match="trains nothing"):
-        aligner.solve(backbone, None, world([1]))
-    aligner.solve(backbone.requires_grad_(False), None, world([1]))
+        aligner.fit(Fitting(world([1]), None, backbone))
+    aligner.fit(Fitting(world([1]), None, backbone.requires_grad_(False)))

@@ -8,6 +8,7 @@ from safetensors.torch import load, save
 from interlingua.backbones.ease import Ease, EaseConfig
 from interlingua.backbones.itemknn import ItemKnn, ItemKnnConfig
 from interlingua.backbones.pop import Pop, PopConfig
+from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.scorer import Scorer
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import Queries
@@ -23,7 +24,7 @@ MAKERS = {
 
 def solved(name, train):
     model = MAKERS[name](train)
-    model.solve(train)
+    model.fit(Fitting(train))
     return model
 
 
@@ -54,7 +55,7 @@ def test_pop_of_the_last_share_reads_late_events_only():
     ids = np.array(["a", "b"])
     train = Interactions.of(ids, ids, np.array([0, 1, 0, 1]), np.array([0, 0, 1, 1]), np.array([1, 2, 3, 4]))
     model = Pop(PopConfig(last_share=0.5), train)
-    model.solve(train)
+    model.fit(Fitting(train))
     assert model.score(Queries.of([[]])).tolist() == [[0.0, 2.0]]
 
 
@@ -85,7 +86,7 @@ def test_of_equal_neighbours_the_lower_rows_stay():
     # user 0 has all items, nobody else has any: all similarities are 1
     train = Interactions.of(np.array(["u"]), np.array(list("abcdef")), np.zeros(6, int), np.arange(6))
     model = ItemKnn(ItemKnnConfig(neighbours=2), train)
-    model.solve(train)
+    model.fit(Fitting(train))
     assert model.columns.reshape(6, 2).tolist() == [[0, 1]] * 6
 
 
@@ -120,7 +121,7 @@ def test_ease_refuses_a_catalogue_too_large_for_a_dense_inverse():
     many = np.array([str(n) for n in range(40_001)])
     train = Interactions.of(np.array(["u"]), many, np.zeros(1, int), np.zeros(1, int))
     with pytest.raises(DataError, match="40,001"):
-        Ease(EaseConfig(), train).solve(train)
+        Ease(EaseConfig(), train).fit(Fitting(train))
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -155,7 +156,7 @@ def test_unseen_items_of_the_own_group_come_first(name, block_world):
     model = solved(name, train)
     if name != "ease":
         model = ItemKnn(ItemKnnConfig(weighting=name), train)
-        model.solve(train)
+        model.fit(Fitting(train))
     queries = Queries.of([[0, 3, 6], [1, 4], [2, 5, 8]])
     scores = model.score(queries)
     for row, group in enumerate(range(3)):

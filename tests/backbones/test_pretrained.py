@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from interlingua.backbones.pretrained import Pretrained, PretrainedConfig
 from interlingua.contracts.batch import Batch
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError, DataError
 
@@ -26,7 +27,7 @@ IDS = [f"i{n}" for n in SHUFFLED]
 
 def solved(world, **options):
     model = Pretrained(PretrainedConfig(**{k: str(v) if k != "half_life" else v for k, v in options.items()}), world)
-    model.solve(world)
+    model.fit(Fitting(world))
     return model
 
 

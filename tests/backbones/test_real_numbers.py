@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from interlingua import registry
+from interlingua.contracts.fitting import Fitting
 from interlingua.evaluate.protocol import evaluate
 
 FOLDER = Path(os.environ.get("INTERLINGUA_DATA", "absent")) / "movielens-small"
@@ -30,7 +31,7 @@ def _split():
 def test_neighbours_equal_implicit(split, weighting, recall, ndcg):
     cls = registry.find("backbone", "itemknn")
     model = cls(cls.Config(weighting=weighting), split.train)
-    model.solve(split.train)
+    model.fit(Fitting(split.train))
     found = evaluate(model, split, metrics=("recall@10", "ndcg@10"), slices=False, resamples=0).metrics
     # 610 users: a tie at the cut that falls the other way moves one user by less than this
     assert found["recall@10"] == pytest.approx(recall, abs=0.0017)

@@ -6,6 +6,7 @@ import torch
 
 from interlingua.backbones.textknn import TextKnn, TextKnnConfig
 from interlingua.contracts.batch import Batch
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
 
@@ -21,7 +22,7 @@ class Rows:
 
 def solved(train, items, **options):
     model = TextKnn(TextKnnConfig(**options), train)
-    model.solve(train, Rows(items))
+    model.fit(Fitting(train, Rows(items)))
     return model
 
 
@@ -97,6 +98,6 @@ def test_encode_serves_an_aligner(random_world):
 def test_missing_or_short_texts_are_named(random_world):
     train = random_world()
     with pytest.raises(ConfigError, match=r"\[text\]"):
-        TextKnn(TextKnnConfig(), train).solve(train)
+        TextKnn(TextKnnConfig(), train).fit(Fitting(train))
     with pytest.raises(ConfigError, match="7 text vectors for 30 items"):
         solved(train, torch.randn(7, 3))

@@ -17,6 +17,7 @@ from interlingua import registry
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Embeddings
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.prepared import Dataset
 from interlingua.errors import ConfigError
 from interlingua.training.deploy import deploy, deployed
@@ -68,7 +69,7 @@ def ready(made: SimpleNamespace, backbone: Backbone, table: Any, world: Dataset)
     if made.batches is not None:
         fit_best(made.joint, made.batches, made.fit, seed=1, device="cpu")
     elif hasattr(made.aligner, "solve"):
-        made.aligner.solve(backbone, table, world.split.train)
+        made.aligner.fit(Fitting(world.split.train, table, backbone))
     aligner: Aligner = made.aligner
     return aligner.eval()
 
@@ -186,7 +187,7 @@ def test_without_texts_the_error_names_the_missing_section(
 
     def learn_without_texts() -> None:
         if made.batches is None:
-            made.aligner.solve(backbone, None, world.split.train)
+            made.aligner.fit(Fitting(world.split.train, None, backbone))
         else:
             fresh = type(made.aligner)(made.aligner.config, int(backbone.item_embeddings().shape[1]), 64)
             fresh.start(made.joint.backbone, None)

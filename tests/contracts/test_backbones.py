@@ -15,6 +15,7 @@ from interlingua import registry
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.prepared import Dataset
 from interlingua.data.queries import Queries
 from interlingua.errors import InterlinguaError
@@ -35,7 +36,7 @@ def make(world: Dataset, small: Any, table: Any) -> Any:
         seed_all(5)
         backbone: Backbone = cls(small(cls, **fit_options), world.split.train)
         if ready and cls.sampling == "none":
-            backbone.solve(world.split.train, table if cls.needs_text else None)
+            backbone.fit(Fitting(world.split.train, table if cls.needs_text else None))
         elif ready:
             options = backbone.config.fit
             joint = Joint(backbone, Aligner(Aligner.Config(), 0, 0))

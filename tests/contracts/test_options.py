@@ -23,6 +23,7 @@ from interlingua.config import Config, FitConfig, build
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Embeddings
+from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.ranker import RankerInputs
 from interlingua.data.prepared import Dataset
 from interlingua.data.queries import Queries
@@ -168,7 +169,7 @@ def test_options_of_backbones(
         backbone: Backbone = cls(config, world.split.train)
         losses: list[Any] = []
         if cls.sampling == "none":
-            backbone.solve(world.split.train, table if cls.needs_text else None)
+            backbone.fit(Fitting(world.split.train, table if cls.needs_text else None))
         else:
             joint = Joint(backbone, Aligner(Aligner.Config(), 0, 0))
             batches = backbone.batches(world.split.train, config.fit)
@@ -196,7 +197,7 @@ def test_options_of_aligners(name: str, option: str, world: Dataset, table: Any,
             batches = aligner.batches(backbone, world.split.train, options)
             losses = [list(e.losses.values()) for e in fit(joint, batches, options, seed=1, device="cpu")]
         elif name != "none":
-            aligner.solve(backbone, table, world.split.train)
+            aligner.fit(Fitting(world.split.train, table, backbone))
         joint.eval()
         deploy(joint)
         vectors = aligner.export(Embeddings(None, backbone.item_embeddings().detach()), table)

@@ -13,6 +13,7 @@ import pytest
 
 import interlingua
 from interlingua import registry
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.describe import describe, render
 from interlingua.data.prepare import Dataset
 from interlingua.data.queries import Queries
@@ -128,7 +129,7 @@ def trained(name: str, prepared: Dataset) -> Any:
     fit = {"fit": {"epochs": 1, "batch_size": 64}} if "fit" in cls.Config.model_fields else {}
     model = cls(cls.Config(**fit), prepared.split.train)
     if model.sampling == "none":
-        model.solve(prepared.split.train)
+        model.fit(Fitting(prepared.split.train))
     else:
         joint = Joint(model, Aligner(Aligner.Config(), 0, 0))
         fit_best(joint, model.batches(prepared.split.train, model.config.fit), model.config.fit, seed=1, label="x")

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interlingua.backbones.itemknn import ItemKnn
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.clean import CleanConfig
 from interlingua.data.filter import FilterConfig
 from interlingua.data.prepare import SplitConfig, load, prepare, save
@@ -66,7 +67,7 @@ def test_metrics_are_those_of_the_shuffled_file_to_the_last_bit():
     for each in (rows, rows[::-1]):
         world = prepare(frame(each), quiet=True)
         model = ItemKnn(ItemKnn.Config(), world.split.train)
-        model.solve(world.split.train)
+        model.fit(Fitting(world.split.train))
         report = evaluate(model, world.split, "test", resamples=0)
         values.append(report.metrics)
         assert any("a hash of user and item decided" in warning for warning in report.warnings)

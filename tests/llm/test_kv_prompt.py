@@ -73,7 +73,7 @@ def test_every_way_trains_its_own_parts_and_leaves_the_model_bitwise(folder, way
     assert all(not torch.equal(dict(ranker.named_parameters())[name], weight) for name, weight in before.items())
     assert all(torch.equal(w, weights[n]) and w.grad is None for n, w in ranker.lm.model.named_parameters())
     assert {name.split(".")[0] for name in before} <= {"injection", "readouts"}
-    assert ranker.scores_catalogue
+    assert ranker.ranks_catalogue
     scores = ranker.score(asked())
     assert scores.shape == (3, ITEMS)
     rows = np.array([[3, 0, 11], [5, 6, 7], [1, 2, 10]])

@@ -156,6 +156,10 @@ class Autoencoder(Aligner):
         """(n, D) joint vectors back in the backbone's space, where users score them: also from a text latent."""
         return self.item_decoder(latents)
 
+    def width(self, backbone_dim: int) -> int:
+        """D'"""
+        return int(self.config.latent_dim)
+
     @torch.no_grad()
     def export(self, tables: Embeddings, text: Text | None) -> Embeddings:
         """Joint vectors of all items: ``items`` (I, d') of the backbone, ``items_from_text`` (I, d') of the texts."""

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from interlingua.config import Config
 from interlingua.contracts.aligner import Aligner
-from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Embeddings
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.text import Text
-from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError, DataError
 
 GRID = [10.0**power for power in (-4, -3.5, -3, -2.5, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2)]
@@ -43,6 +43,7 @@ class Ridge(Aligner):
 
     Config = RidgeConfig
     keeps_space = True
+    closed_form = True
     weight: Tensor
     offset: Tensor
     stretch: Tensor
@@ -66,15 +67,18 @@ class Ridge(Aligner):
         self.register_buffer("penalty", torch.zeros(()))
 
     @torch.no_grad()
-    def solve(self, backbone: Backbone, text: Text | None, train: Interactions) -> None:
+    def fit(self, job: Fitting) -> FitLog:
         """Fits on the items whose vectors the backbone has learned, or was given.
 
         Raises:
             ConfigError: no text source.
             DataError: fewer than two such items.
         """
+        backbone, train = job.backbone, job.train
+        assert backbone is not None
         counts = torch.as_tensor(train.item_counts).clamp(min=1) * backbone.learned_items(train)
-        self.fit_vectors(_needed(text).rows("items").detach(), backbone.item_embeddings().detach(), counts)
+        self.fit_vectors(_needed(job.text).rows("items").detach(), backbone.item_embeddings().detach(), counts)
+        return FitLog.untrained()
 
     def fit_vectors(self, texts: Tensor, vectors: Tensor, counts: Tensor) -> None:
         """Fits the map from ``texts`` (I, T) to ``vectors`` (I, D) on the items with ``counts`` > 0 (I,)."""

@@ -18,7 +18,8 @@ from torch import Tensor
 from interlingua.config import Config
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import FloatArray
-from interlingua.contracts.text import Text
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import DataError
@@ -50,18 +51,20 @@ class Ease(Backbone):
         super().__init__(config, train)
         self.register_buffer("weights", torch.zeros(0, 0))
 
-    def solve(self, train: Interactions, text: Text | None = None) -> None:
+    def fit(self, job: Fitting) -> FitLog:
         """Inverts the item-item Gram matrix.
 
         Raises:
             DataError: too many items for a dense inverse.
         """
+        train = job.train
         if train.num_items > MOST_ITEMS:
             raise DataError(
                 f"ease keeps a dense {train.num_items:,} x {train.num_items:,} matrix, more than this machine should "
                 f"hold (limit {MOST_ITEMS:,} items); raise the minimum count per item or use itemknn"
             )
         self.weights = torch.from_numpy(ease_weights(train, self.config.l2)).to(self.weights.device)
+        return FitLog.untrained()
 
     def expected_seconds(self, train: Interactions) -> float:
         """The cube of the number of items, at the speed of a small inverse on this machine.

@@ -20,7 +20,8 @@ from torch import Tensor
 from interlingua.config import Config
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import FloatArray
-from interlingua.contracts.text import Text
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 from interlingua.nn.histories import history_matrix, pick, top_rows
@@ -58,8 +59,9 @@ class ItemKnn(Backbone):
         self.register_buffer("columns", torch.zeros(0, dtype=torch.int32))
         self.register_buffer("starts", torch.zeros(train.num_items + 1, dtype=torch.int64))
 
-    def solve(self, train: Interactions, text: Text | None = None) -> None:
+    def fit(self, job: Fitting) -> FitLog:
         """Similarities of all pairs of items, a block of items at a time."""
+        train = job.train
         matrix = train.matrix()
         weighted = cosine(matrix) if self.config.weighting == "cosine" else bm25(matrix, self.config.k1, self.config.b)
         found = neighbours(weighted, self.config.neighbours)
@@ -67,6 +69,7 @@ class ItemKnn(Backbone):
         self.values = torch.as_tensor(found.data, dtype=torch.float32, device=place)
         self.columns = torch.as_tensor(found.indices.astype(np.int32), device=place)
         self.starts = torch.as_tensor(found.indptr.astype(np.int64), device=place)
+        return FitLog.untrained()
 
     def similarity(self) -> sp.csr_matrix:
         """(I, I) row i holds the neighbours of item i."""

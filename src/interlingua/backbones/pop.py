@@ -10,7 +10,8 @@ from torch import Tensor
 from interlingua.config import Config
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import FloatArray
-from interlingua.contracts.text import Text
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 
@@ -34,12 +35,14 @@ class Pop(Backbone):
         super().__init__(config, train)
         self.register_buffer("counts", torch.zeros(train.num_items))
 
-    def solve(self, train: Interactions, text: Text | None = None) -> None:
+    def fit(self, job: Fitting) -> FitLog:
         """Counts distinct users per item."""
+        train = job.train
         if self.config.last_share < 1.0 and len(train):
             train = train.only(train.times >= np.quantile(train.times, 1.0 - self.config.last_share))
         counts = np.asarray(train.matrix().sum(axis=0)).ravel()
         self.counts = torch.as_tensor(counts, dtype=torch.float32, device=self.counts.device)
+        return FitLog.untrained()
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """The same counts for every query."""

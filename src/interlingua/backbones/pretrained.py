@@ -19,7 +19,8 @@ from torch.nn import functional
 from interlingua.config import Config
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch, Embeddings, Encoded
-from interlingua.contracts.text import Text
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError, DataError
@@ -73,13 +74,14 @@ class Pretrained(Backbone):
         self.register_buffer("known_users", torch.zeros(train.num_users, dtype=torch.bool))
         self.register_buffer("known_items", torch.zeros(train.num_items, dtype=torch.bool))
 
-    def solve(self, train: Interactions, text: Text | None = None) -> None:
+    def fit(self, job: Fitting) -> FitLog:
         """Reads the files and says how much of the dataset they cover.
 
         Raises:
             ConfigError: no item file was given.
             DataError: a file cannot be read, has no row of this dataset, or widths differ.
         """
+        train = job.train
         config = self.config
         if not config.items:
             raise ConfigError("pretrained needs a file of item vectors: --set backbone.items=PATH")
@@ -88,7 +90,7 @@ class Pretrained(Backbone):
         self.items, self.known_items = self._side(items).to(place), torch.from_numpy(known).to(place)
         say(f"item vectors: {int(known.sum()):,} of {len(known):,} items, width {items.shape[1]}")
         if config.users is None:
-            return
+            return FitLog.untrained()
         users, known = read_vectors(config.users, config.user_ids, "users", train.user_ids)
         if users.shape[1] != items.shape[1]:
             raise DataError(
@@ -102,6 +104,7 @@ class Pretrained(Backbone):
                 "on the same data it knows the answers; write it with `interlingua embed RUN --events train`"
             )
         say(f"user vectors: {int(known.sum()):,} of {len(known):,} users; the others are means of their histories")
+        return FitLog.untrained()
 
     def _side(self, vectors: np.ndarray) -> Tensor:
         table = torch.from_numpy(vectors)

@@ -19,7 +19,8 @@ from torch.nn import functional
 from interlingua.config import Config
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch, Embeddings, Encoded, FloatArray
-from interlingua.contracts.text import Text
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
@@ -65,12 +66,13 @@ class TextKnn(Backbone):
         self.register_buffer("similar", torch.zeros(train.num_items, 0))
 
     @torch.no_grad()
-    def solve(self, train: Interactions, text: Text | None = None) -> None:
+    def fit(self, job: Fitting) -> FitLog:
         """Centres and normalises the text vectors; for ``item`` also finds each item's neighbours.
 
         Raises:
             ConfigError: no texts were given, or not one row per item.
         """
+        text = job.text
         if text is None:
             raise ConfigError(
                 "textknn reads item texts, but the recipe has no [text] section; add one, e.g. name = 'lsa'"
@@ -81,6 +83,7 @@ class TextKnn(Backbone):
         self.vectors = unit_rows(rows, self.config.centred).to(self.vectors.device)
         if self.config.variant == "item":
             self.similar, self.near = nearest(self.vectors, self.config.neighbours)
+        return FitLog.untrained()
 
     def input_embeddings(self) -> Embeddings:
         """The text vectors."""

@@ -12,6 +12,8 @@ from interlingua.config import FitConfig
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.contracts.component import Component
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.text import Text
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ class Aligner(Component):
     """True: the exported item vectors lie in the backbone's own space, so that its user vectors score them"""
     trains_backbone: ClassVar[bool] = False
     """True: there is nothing to learn with a frozen backbone"""
+    closed_form: ClassVar[bool] = False
+    """True: :meth:`fit` takes no steps, and needs a backbone that is trained"""
     makes_inputs: ClassVar[bool] = False
     """True: ``backbone_dim`` is the width of the backbone's inputs, not of its final vectors (layers side by side)"""
 
@@ -63,6 +67,17 @@ class Aligner(Component):
     ) -> Callable[[int, np.random.Generator], Iterable[Batch]]:
         """What the pair is trained on: the backbone's own batches, unless the aligner needs others."""
         return backbone.batches(train, fit)
+
+    def fit(self, job: Fitting) -> FitLog:
+        """By gradient on :meth:`batches`, with the backbone's options where the aligner has none of its own."""
+        assert job.backbone is not None
+        options = self.config.fit or job.backbone.config.fit
+        self.start(job.backbone, job.text)
+        return job.by_gradient(self.batches(job.backbone, job.train, options), options)
+
+    def width(self, backbone_dim: int) -> int:
+        """Di, the width of the exported item vectors, for a backbone of the given width."""
+        return backbone_dim
 
     def export(self, tables: Embeddings, text: Text | None) -> Embeddings:
         """The vectors that later stages see."""

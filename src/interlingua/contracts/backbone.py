@@ -12,7 +12,9 @@ from torch import Tensor
 from interlingua.config import FitConfig
 from interlingua.contracts.batch import Batch, Embeddings, Encoded, FloatArray
 from interlingua.contracts.component import Component
-from interlingua.contracts.text import Text
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Fitting
+from interlingua.contracts.scorer import Towers
 from interlingua.data.queries import IntArray, Queries
 
 if TYPE_CHECKING:
@@ -23,15 +25,15 @@ class Backbone(Component):
     """A collaborative-filtering model. A new one is one file in ``backbones/`` with a subclass and its ``Config``.
 
     Two families share the contract: trained by gradient (``input_embeddings``, ``encode``, ``losses``) and solved in
-    closed form (``solve`` fills buffers, ``score`` reads them). Subclasses set ``sampling`` to say which batches they
+    closed form (``fit`` fills buffers, ``score`` reads them). Subclasses set ``sampling`` to say which batches they
     train on.
     """
 
     kind: ClassVar[str] = "backbone"
     sampling: ClassVar[Literal["pairs", "sequences", "none"]] = "pairs"
-    """``none``: closed form, :meth:`solve` is called instead of the training loop"""
+    """``none``: closed form, with a :meth:`fit` of its own"""
     needs_text: ClassVar[bool] = False
-    """True: ``text`` is passed to :meth:`solve`, and the recipe must have a [text] section"""
+    """True: :meth:`fit` reads ``job.text``, and the recipe must have a [text] section"""
     dot_product: ClassVar[bool] = True
     """False: :meth:`score` is another function of the vectors; they are then inputs of aligners and rankers only"""
 
@@ -68,12 +70,12 @@ class Backbone(Component):
         """What the loop (:mod:`interlingua.training.loop`) trains it on: (epoch, generator) -> the epoch's batches."""
         raise NotImplementedError(f"{type(self).__name__} is not trained by gradient")
 
-    def solve(self, train: Interactions, text: Text | None = None) -> None:
-        """Closed-form fit: reads the training interactions (and texts) once."""
-        raise NotImplementedError(f"{type(self).__name__} is trained by gradient")
+    def fit(self, job: Fitting) -> FitLog:
+        """By gradient on :meth:`batches`; closed forms have a fit of their own, and ``sampling = "none"``."""
+        return job.by_gradient(self.batches(job.train, self.config.fit), self.config.fit)
 
     def expected_seconds(self, train: Interactions) -> float | None:
-        """Seconds that :meth:`solve` will take, where they do not follow from a part of the users; else None."""
+        """Seconds that :meth:`fit` will take, where they do not follow from a part of the users; else None."""
         return None
 
     def input_embeddings(self) -> Embeddings:
@@ -105,12 +107,21 @@ class Backbone(Component):
         return torch.as_tensor(train.item_counts > 0)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        """Buffers take the stored shape: what :meth:`solve` filled is restored into a freshly made object."""
+        """Buffers take the stored shape: what :meth:`fit` filled is restored into a freshly made object."""
         for name, buffer in self._buffers.items():
             stored = state_dict.get(prefix + name)
             if buffer is not None and stored is not None and stored.shape != buffer.shape:
                 self._buffers[name] = buffer.new_empty(stored.shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+    ranks_catalogue: ClassVar[bool] = True
+
+    def towers(self) -> Towers | None:
+        """The vectors whose products are the scores, where there are such."""
+        if not {"items", "users", "dot_product"} <= self.makes(self.config):
+            return None
+        self.eval()
+        return Towers(self.user_embeddings, self.item_embeddings(), self.item_bias())
 
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:

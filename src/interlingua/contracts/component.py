@@ -16,12 +16,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 
 from interlingua.config import Config
+from interlingua.contracts.fit_log import FitLog
+from interlingua.data.queries import IntArray, Queries
 from interlingua.storage.contents import hash_path, template_hash
+
+if TYPE_CHECKING:
+    from interlingua.contracts.fitting import Fitting
 
 
 class Component(nn.Module):
@@ -40,6 +45,18 @@ class Component(nn.Module):
     def makes(cls, config: Any) -> frozenset[str]:
         """Words that this part makes for the others, with these options."""
         return frozenset()
+
+    def fit(self, job: Fitting) -> FitLog:
+        """Learns from the job's training part; a component without anything to learn does nothing."""
+        return FitLog.untrained()
+
+    def calibrate(self, queries: Queries, targets: IntArray) -> Any:
+        """Learns a few numbers from B validation questions and their answers (B,), after :meth:`fit`; or nothing."""
+        return None
+
+    def write_extras(self, folder: Path) -> dict[str, Any]:
+        """Writes what else belongs to the run into a stage's folder; returns entries for its card."""
+        return {}
 
     @classmethod
     def fingerprint(cls, config: Any) -> dict[str, str]:

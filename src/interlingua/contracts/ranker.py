@@ -12,6 +12,9 @@ from torch import Tensor
 
 from interlingua.contracts.batch import Batch, FloatArray
 from interlingua.contracts.component import Component
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Fitting
+from interlingua.contracts.scorer import Towers
 from interlingua.data.domain import Domain
 from interlingua.data.queries import IntArray, Queries
 
@@ -68,6 +71,26 @@ class Ranker(Component):
     def batches(self, epoch: int, generator: np.random.Generator) -> Iterable[Batch]:
         """Training batches of one epoch (a round): see :data:`interlingua.training.loop.Batches`."""
         raise NotImplementedError
+
+    ranks_catalogue: bool = False
+    """True: it ranks every item by itself (a head over the catalogue); else something must retrieve for it"""
+
+    def fit(self, job: Fitting) -> FitLog:
+        """By gradient on :meth:`batches`; a ranker without parameters overrides this with nothing."""
+        return job.by_gradient(self.batches, self.config.fit)
+
+    def towers(self) -> Towers | None:
+        """See :class:`Scorer`."""
+        return None
+
+    @classmethod
+    def caveats(cls, config: Any) -> list[str]:
+        """What whoever reads its numbers must know, with these options."""
+        return []
+
+    def writer(self) -> Any:
+        """The language model that can write reasons: this ranker's own, whole; None: it has none that writes."""
+        return None
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """See :class:`Scorer`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -13,11 +14,34 @@ from interlingua.contracts.batch import FloatArray
 from interlingua.data.queries import IntArray, Queries
 
 
+@dataclass(frozen=True)
+class Towers:
+    """The vectors by whose dot products a scorer ranks."""
+
+    users: Callable[[Queries], Tensor]
+    """(B, D) of any queries"""
+    items: Tensor
+    """(I, D)"""
+    bias: Tensor | None = None
+    """(I,) added to every product, or None"""
+    exact: bool = True
+    """the products are the scores themselves; False: they only rank in the same order"""
+
+
 @runtime_checkable
 class Scorer(Protocol):
     """Anything that scores items for queries: a table, an NCF, a language model. What evaluation and serving see."""
 
     num_items: int
+
+    @property
+    def ranks_catalogue(self) -> bool:
+        """False: it must be given candidates."""
+        ...
+
+    def towers(self) -> Towers | None:
+        """The vectors whose dot products are the scores, or None where a score is anything else."""
+        ...
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """Scores, higher is better.
@@ -35,6 +59,8 @@ class Scorer(Protocol):
 class TableScorer:
     """A scorer from plain vectors: what a user's own embeddings or an exported run become."""
 
+    ranks_catalogue = True
+
     def __init__(self, items: Tensor, user_embeddings: Callable[[Queries], Tensor], bias: Tensor | None = None) -> None:
         self.items, self.user_embeddings, self.num_items = items, user_embeddings, int(items.shape[0])
         self.bias = items.new_zeros(()) if bias is None else bias
@@ -46,3 +72,7 @@ class TableScorer:
             return (query @ self.items.T + bias).float().cpu().numpy()
         rows = torch.as_tensor(np.asarray(items), device=self.items.device)
         return (torch.einsum("bd,bcd->bc", query, self.items[rows]) + bias[rows]).float().cpu().numpy()
+
+    def towers(self) -> Towers:
+        """What it was made of."""
+        return Towers(self.user_embeddings, self.items, self.bias if self.bias.dim() else None)

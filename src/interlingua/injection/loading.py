@@ -6,6 +6,7 @@ Shape key: I items, H input width.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +37,11 @@ def language_model(config: VectorRankerConfig) -> LanguageModel | None:
     if config.num_layers is not None:
         found = truncated(found, config.num_layers)
     return shuffled(found, seed=0) if config.lm_weights == "shuffled" else found
+
+
+def whole_model(config: Any) -> LanguageModel:
+    """The model that options name, whole and with its own weights: what writes."""
+    return _loaded(config.model, config.precision, config.revision, identity(config.model, config.revision))
 
 
 def title_embeddings(lm: LanguageModel, titles: list[str]) -> Tensor:

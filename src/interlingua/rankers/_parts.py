@@ -18,7 +18,7 @@ from interlingua.data.queries import IntArray, Queries
 from interlingua.injection import calibration
 from interlingua.injection.head import Head, choices
 from interlingua.injection.item_vectors import ItemVectors, unlearned
-from interlingua.injection.loading import language_model, state_width, title_embeddings
+from interlingua.injection.loading import language_model, state_width, title_embeddings, whole_model
 from interlingua.injection.mixture import Features, ScoreFusion, TextSimilarity, features
 from interlingua.injection.projector import Projector
 from interlingua.injection.vector_reading import VectorRankerConfig, check
@@ -98,6 +98,11 @@ class VectorRanker(Ranker):
             self.item_projector.scale_to(self.vectors.joint, self.lm.embedding_norm)
             return None
         return self.item_projector.fit_to(self.vectors.joint, title_embeddings(self.lm, self.inputs.titles))
+
+    def writer(self) -> Any:
+        """See :class:`Ranker`: the model as it was loaded, without cuts or controls."""
+        whole = self.config.num_layers is None and self.config.lm_weights == "pretrained"
+        return self.lm if whole else whole_model(self.config)
 
     def states(self, queries: Queries, vectors: Tensor) -> Tensor:
         """(B, H') what the language model makes of queries, with item vectors (I, D)."""

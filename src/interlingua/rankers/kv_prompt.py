@@ -29,11 +29,13 @@ from torch.nn import functional
 
 from interlingua.contracts.batch import Batch, FloatArray
 from interlingua.contracts.ranker import Ranker, RankerInputs
+from interlingua.contracts.scorer import Towers
 from interlingua.data.queries import IntArray, Queries
 from interlingua.injection import calibration
 from interlingua.injection.hard_prompt import HardPrompts, padded, tokens
 from interlingua.injection.id_vectors import IdVectors
 from interlingua.injection.kv_prompt_config import KvPromptConfig, check
+from interlingua.injection.loading import whole_model
 from interlingua.injection.mixture import Features, ScoreFusion, TextSimilarity, features
 from interlingua.injection.prompt_injection import Injection
 from interlingua.injection.two_tower import ROWS, by_length, plain, read
@@ -61,7 +63,7 @@ class KvPrompt(Ranker):
 
     Config = KvPromptConfig
     version = 2
-    scores_catalogue = True
+    ranks_catalogue = True
 
     def __init__(self, config: KvPromptConfig, inputs: RankerInputs) -> None:
         super().__init__(config, inputs)
@@ -153,7 +155,7 @@ class KvPrompt(Ranker):
             self._matrix = self.inputs.train.matrix()
         return self.sample
 
-    def keep(self, folder: Path) -> dict[str, Any]:
+    def write_extras(self, folder: Path) -> dict[str, Any]:
         """Writes ``sample.parquet``, makes the items' states (stored with the weights), returns what the card says."""
         self.item_states()
         chosen = self._choose()
@@ -249,10 +251,18 @@ class KvPrompt(Ranker):
         scores = torch.cat(blocks).cpu().numpy() if blocks else np.zeros((0, self.num_items), np.float32)
         return scores if items is None else np.take_along_axis(scores, np.asarray(items, np.int64), axis=1)
 
-    @property
-    def dot_product(self) -> bool:
-        """Whether a score is one dot product of :meth:`user_embeddings` and :meth:`all_item_embeddings`."""
-        return self.mixture is None or self.inputs.base_items is not None
+    def towers(self) -> Towers | None:
+        """Both towers, where what else is mixed in is a dot product too."""
+        if self.mixture is not None and self.inputs.base_items is None:
+            return None
+        return Towers(self.user_embeddings, self.all_item_embeddings(), exact=False)
+
+    def writer(self) -> Any:
+        """See :class:`Ranker`; an encoder writes nothing."""
+        if not causal(self.lm):
+            return None
+        whole = self.config.num_layers is None and self.config.lm_weights == "pretrained"
+        return self.lm if whole else whole_model(self.config)
 
     @torch.no_grad()
     def user_embeddings(self, queries: Queries) -> Tensor:

@@ -30,7 +30,7 @@ class SequenceHead(VectorRanker):
 
     Config = SequenceHeadConfig
     version = 1
-    scores_catalogue = True
+    ranks_catalogue = True
 
     @classmethod
     def fingerprint(cls, config: SequenceHeadConfig) -> dict[str, str]:

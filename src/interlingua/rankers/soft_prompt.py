@@ -47,13 +47,20 @@ class SoftPrompt(VectorRanker):
     def __init__(self, config: SoftPromptConfig, inputs: RankerInputs) -> None:
         check(config)
         super().__init__(config, inputs)
+        self.ranks_catalogue = config.scoring == "head"  # at once: no other method need retrieve candidates first
         self.prompts = compiled(config, self.lm, inputs)
         self._negatives: Negatives | None = None
 
-    @property
-    def scores_catalogue(self) -> bool:
-        """The head ranks every item at once: no other method need retrieve candidates first."""
-        return self.config.scoring == "head"
+    @classmethod
+    def caveats(cls, config: SoftPromptConfig) -> list[str]:
+        """Of scoring by what is generated."""
+        if config.scoring not in ("generate", "paper"):
+            return []
+        return [
+            f"ranker.scoring = {config.scoring!r} orders only what was generated; all other candidates tie, and "
+            "their places follow the catalogue's rows (sampled-20+expected shares them out evenly). Of 'generate' "
+            "read Hit@k up to ranker.beams; of 'paper' no k: the authors count a hit wherever the target is named"
+        ]
 
     def batches(self, epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
         """Prompts with one answer and its negatives."""
@@ -119,7 +126,7 @@ class SoftPrompt(VectorRanker):
         """
         self.eval()
         self._place()
-        if self.scores_catalogue:
+        if self.ranks_catalogue:
             return self.catalogue_scores(queries, items)
         if items is None:
             raise ConfigError(

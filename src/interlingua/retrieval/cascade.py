@@ -47,6 +47,12 @@ class RetrieveThenRerank:
         self.retrieve, self.ranker, self.num_items, self.repeat = retrieve, ranker, num_items, repeat
         self.n = min(n, num_items)
 
+    ranks_catalogue = True
+
+    def towers(self) -> None:
+        """None: what is reranked follows no vectors."""
+        return None
+
     def with_repeats(self) -> RetrieveThenRerank:
         """The same stages, with items of the history among what is retrieved."""
         return RetrieveThenRerank(self.retrieve, self.ranker, self.n, self.num_items, repeat=True)

@@ -15,9 +15,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import FloatArray
-from interlingua.contracts.scorer import Scorer, TableScorer
+from interlingua.contracts.scorer import Scorer
 from interlingua.data.queries import IntArray, Queries
 from interlingua.retrieval.positions import BEYOND, NEVER, Positions
 
@@ -38,16 +37,13 @@ def vectors_of(scorer: Scorer, queries: Queries) -> tuple[Tensor, Tensor, Tensor
     CPU in float32; None for any other.
     """
     with torch.no_grad():
-        if isinstance(scorer, TableScorer):
-            table, bias = scorer.items, scorer.bias if scorer.bias.dim() else None
-        elif isinstance(scorer, Backbone) and type(scorer).score is Backbone.score:
-            scorer.eval()
-            table, bias = scorer.item_embeddings(), scorer.item_bias()
-        else:
+        towers = scorer.towers()
+        if towers is None or not towers.exact:
             return None
+        table, bias = towers.items, towers.bias
         if table.device.type != "cpu" or table.dtype != torch.float32:  # asked first: no query is encoded in vain
             return None
-        query = scorer.user_embeddings(queries).detach()
+        query = towers.users(queries).detach()
     table, bias = table.detach(), None if bias is None else bias.detach()
     if any(each.dtype != torch.float32 for each in (query, table if bias is None else bias)):
         return None

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from interlingua.config import FitConfig
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.prepared import Dataset
 from interlingua.errors import InterlinguaError
 from interlingua.evaluate.protocol import evaluate as measure
@@ -22,6 +23,7 @@ from interlingua.evaluate.protocol import validation_metrics
 from interlingua.runs import probes
 from interlingua.runs.session import Session, make_text
 from interlingua.storage.environment import peak_memory_bytes
+from interlingua.training.joint import Joint
 
 BEST_AFTER = 2500
 """optimiser steps until the best validation, assumed (medians of the runs in benchmarks/quality: 1,000 to 6,000)"""
@@ -57,6 +59,7 @@ class Estimator:
         self.text: Any = None
         self.backbone: Any = None
         self.ranker: Any = None
+        self.joint: Joint | None = None
         self.data: Dataset
 
     def all(self) -> dict[str, Estimate]:
@@ -66,10 +69,14 @@ class Estimator:
             InterlinguaError: the data cannot be prepared: then nothing can run, and the run would say the same.
         """
         out: dict[str, Estimate] = {}
+        of_stage = {
+            "prepare": self._prepare, "embed": self._embed, "train": self._train, "align": self._align,
+            "rank": self._rank, "evaluate": self._evaluate,
+        }  # fmt: skip
         for kind in self.session.plan:
             before = torch.get_rng_state()
             try:
-                out[kind] = getattr(self, f"_{kind}")()
+                out[kind] = of_stage[kind]()
             except InterlinguaError as error:
                 if kind == "prepare":
                     raise
@@ -159,10 +166,11 @@ class Estimator:
         if self.text is None and self.recipe.text is not None:
             self.text = make_text(self.recipe.text, self.data)  # an encoder that learns along
         backbone = self._fresh()
-        joint = probes.joined(part, backbone, self.text, frozen=self.recipe.frozen_backbone)
-        aligner: Any = joint.aligner
-        if "fit" not in part.cls.Config.model_fields:
-            return _fixed(probes.timed(lambda: aligner.solve(backbone, self.text, self.data.split.train)))
+        joint = self.joint = probes.joined(part, backbone, self.text, frozen=self.recipe.frozen_backbone)
+        aligner = joint.aligner
+        if part.cls.closed_form:
+            job = Fitting(self.data.split.train, self.text, backbone)
+            return _fixed(probes.timed(lambda: aligner.fit(job)))
         options = part.config.fit or source.config.fit
         parameters = sum(p.numel() for p in joint.parameters() if p.requires_grad)
         batches = aligner.batches(backbone, self.data.split.train, options)
@@ -171,8 +179,7 @@ class Estimator:
     def _rank(self) -> Estimate:
         part = self.recipe.ranker
         assert part is not None
-        align = self.recipe.align
-        latent = None if align is None else getattr(align.config, "latent_dim", None)
+        latent = None if self.joint is None else self.joint.aligner.width(self._fresh().item_embeddings().shape[1])
         inputs = probes.ranker_inputs(self.data, self._fresh(), self.text, latent)
         load = probes.timed(lambda: self._make_reader(part, inputs))
         ranker, config = self.ranker, part.config.fit

@@ -25,7 +25,7 @@ from torch import Tensor
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Embeddings
 from interlingua.contracts.ranker import Ranker
-from interlingua.contracts.scorer import TableScorer
+from interlingua.contracts.scorer import Scorer, TableScorer
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
@@ -80,41 +80,34 @@ def towers(session: Session) -> Towers:
     """
     scorer = scorer_of(session)
     where = str(session.done["evaluate"].path)
-    if isinstance(scorer, TableScorer):
-        return _with_bias(scorer.user_embeddings, scorer.items, scorer.bias if scorer.bias.dim() else None, "align")
-    if not isinstance(scorer, Backbone | Ranker):
+    if not scorer.ranks_catalogue or ("rank" in session.done and not isinstance(scorer, Ranker)):
         name = session.done["rank"].card["name"]
         raise ConfigError(
             f"{where} has no vectors to write: its ranker {name!r} orders what another stage retrieved, so its score "
             "is no dot product; write those of a run without [ranker] on the same backbone, which retrieves for it"
         )
-    stage = "rank" if isinstance(scorer, Ranker) else "train" if "train" in session.done else "align"
+    stage = "rank" if "rank" in session.done else "align" if isinstance(scorer, TableScorer) else "train"
+    stage = "align" if stage == "train" and "train" not in session.done else stage
+    found = scorer.towers()
+    if found is None:
+        raise ConfigError(_why_none(session, scorer, stage, where))
+    return _with_bias(found.users, found.items, found.bias, stage)
+
+
+def _why_none(session: Session, scorer: Scorer, stage: str, where: str) -> str:
+    """What a score is that is no dot product of vectors."""
     part = session.recipe.ranker if stage == "rank" else session.recipe.backbone
-    name = "" if part is None else part.name
-    return _own(scorer, session.data.split.train, stage, f"{where} has no vectors to write: {name!r} scores by")
-
-
-def _own(scorer: Any, train: Interactions, stage: str, problem: str) -> Towers:
-    """The vectors of a backbone, or of a ranker that has such methods."""
-    is_backbone = isinstance(scorer, Backbone)
-    if not ("dot_product" in scorer.makes(scorer.config) if is_backbone else getattr(scorer, "dot_product", True)):
-        raise ConfigError(
+    problem = f"{where} has no vectors to write: {'' if part is None else part.name!r} scores by"
+    if isinstance(scorer, Backbone) and {"items", "users"} <= scorer.makes(scorer.config):
+        return (
             f"{problem} another function than one dot product of a user's and an item's vector, so an index over its "
             "vectors would rank differently; choose a run whose backbone scores by a dot product"
         )
-    try:
-        if stage == "rank":  # a ranker with towers has these two, see KvPrompt
-            items, bias = scorer.all_item_embeddings(), None
-        else:
-            items, bias = scorer.item_embeddings(), scorer.item_bias()
-        scorer.user_embeddings(train.queries(np.zeros(1, np.int64)))
-    except (NotImplementedError, AttributeError):
-        what = "neighbours, counts or words" if stage == "train" else "more than two vectors"
-        raise ConfigError(
-            f"{problem} {what}, not by their dot product; choose a run whose backbone has vectors (sequence models, "
-            "factorisation, graphs)"
-        ) from None
-    return _with_bias(scorer.user_embeddings, items, bias, stage)
+    what = "more than two vectors" if stage == "rank" else "neighbours, counts or words"
+    return (
+        f"{problem} {what}, not by their dot product; choose a run whose backbone has vectors (sequence models, "
+        "factorisation, graphs)"
+    )
 
 
 def _with_bias(user_embeddings: Callable[[Queries], Tensor], items: Tensor, bias: Tensor | None, stage: str) -> Towers:

@@ -114,6 +114,6 @@ def _words(section: str, option: str, part: Section, before: str | None, today: 
         return f"it was made by version {before} of {part.name!r}, and version {today} gives other numbers"
     if option == "code":
         return f"the source of {part.name!r} was edited"
-    value = getattr(part.config, option, option)
+    value = part.options().get(option, option)
     gone = today is None or today.startswith("missing")
     return f"{section}.{option} = {value!r} {'is not here any more' if gone else 'holds something else now'}"

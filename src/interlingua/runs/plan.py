@@ -140,7 +140,7 @@ def check_present(plan: Mapping[str, Planned]) -> None:
 
 def is_trainable(text: Section) -> bool:
     """Whether the text encoder learns along with an aligner, so that it has no stage of its own."""
-    return bool(getattr(text.config, "trainable", False))
+    return "text.table" not in text.cls.makes(text.config)
 
 
 def source_fingerprint(name: str, options: Mapping[str, Any], reader: str | None = None) -> dict[str, str]:

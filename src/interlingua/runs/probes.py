@@ -13,6 +13,7 @@ import torch
 from interlingua.config import FitConfig
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.ranker import RankerInputs
 from interlingua.contracts.text import Text
 from interlingua.data.prepared import Dataset
@@ -78,19 +79,19 @@ def solve_seconds(backbone: Backbone, data: Dataset, text: Text | None, most_use
     if own is not None:
         return own
     if train.num_users <= most_users:
-        return timed(lambda: backbone.solve(train, text))
+        return timed(lambda: backbone.fit(Fitting(train, text)))
     drawn = np.zeros(train.num_users, bool)
     drawn[np.random.default_rng(0).permutation(train.num_users)[:most_users]] = True
     counts = train.user_counts.astype(float)
     scale = float((counts**2).sum() / max((counts[drawn] ** 2).sum(), 1.0))
-    return timed(lambda: backbone.solve(train.only(drawn[train.users]), text)) * scale
+    return timed(lambda: backbone.fit(Fitting(train.only(drawn[train.users]), text))) * scale
 
 
 def joined(part: Any, backbone: Backbone, text: Text | None, *, frozen: bool) -> Joint:
     """Backbone and aligner as the stage ``align`` builds them."""
     aligner = aligner_for(part.cls, part.config, backbone, text)
     joint = Joint(backbone, aligner, text, frozen_backbone=frozen)
-    if "fit" in part.cls.Config.model_fields:
+    if not part.cls.closed_form:
         aligner.start(backbone, text)
     return joint
 

@@ -232,7 +232,8 @@ def _no_table(section: str, value: Any, where: str) -> str:
 
 
 def _patience(part: Section) -> int | None:
-    return getattr(getattr(part.config, "fit", None), "patience", None)
+    options = part.config.training()
+    return None if options is None else options.patience
 
 
 def _needs_frozen(parts: Mapping[str, Any]) -> str:
@@ -240,7 +241,7 @@ def _needs_frozen(parts: Mapping[str, Any]) -> str:
     align, backbone = parts.get("align"), parts.get("backbone")
     if align is None or backbone is None:
         return ""
-    if hasattr(align.cls, "solve"):
+    if align.cls.closed_form:
         return f"the aligner {align.name!r} is fitted on a finished backbone, and trains none"
     if backbone.cls.sampling == "none":
         return f"the backbone {backbone.name!r} is not trained by gradient"

@@ -14,7 +14,7 @@ def scorer_of(session: Session) -> Scorer:
     """What is measured, served and exported: the last stage that can score."""
     if "rank" in session.done:
         ranker = session.ranker
-        return ranker if scores_catalogue(ranker) else rerank_of(session, ranker)
+        return ranker if ranker.ranks_catalogue else rerank_of(session, ranker)
     return retriever_of(session)[1]
 
 
@@ -29,11 +29,6 @@ def retriever_of(session: Session) -> tuple[str, Scorer]:
     if part is not None and (recipe.evaluate.candidate_source == "aligned" or (last and part.cls.keeps_space)):
         return "align", aligned_scorer(session)
     return "train", session.backbone
-
-
-def scores_catalogue(ranker: Scorer | None) -> bool:
-    """Whether a ranker ranks every item by itself (a head over the catalogue), so that nothing need retrieve for it."""
-    return bool(getattr(ranker, "scores_catalogue", False))
 
 
 def aligned_scorer(session: Session) -> TableScorer:
@@ -72,7 +67,7 @@ def rerank_of(session: Session, ranker: Scorer | None, retriever: Scorer | None 
         ranker: None leaves the retriever's order.
         retriever: see :func:`retriever_of`, which is asked where None is given.
     """
-    if ranker is not None and scores_catalogue(ranker):
+    if ranker is not None and ranker.ranks_catalogue:
         first, ranker = ranker, None
     else:
         first = retriever or retriever_of(session)[1]

@@ -125,7 +125,7 @@ class Session(Measured):
         """A ranker with fresh weights (seeded)."""
         assert self.recipe.ranker is not None
         inputs = ranker_inputs(self)  # building what an earlier process trained draws random numbers: before the seed
-        seed_all(derive_seed(self.seed, "read"))
+        seed_all(derive_seed(self.seed, "read"))  # the stage's word when seeds were first drawn by it
         return self.recipe.ranker.cls(self.recipe.ranker.config, inputs)
 
     def run_stage(self, kind: str, make: Callable[[Path, Path], dict[str, Any]]) -> Artifact:
@@ -185,7 +185,7 @@ def make_text(text: Section, prepared: Any) -> Any:
         raise ConfigError("text.users, text.reduce and text.control need frozen vectors: set text.trainable = false")
     ids = [str(item) for item in catalogue.items["item_id"].to_list()]
     user_ids = [str(user) for user in train.user_ids]
-    if getattr(text.config, "user_path", None) is not None:  # brought vectors of users
+    if text.config.brings_users:
         return text.cls(text.config, item_texts(catalogue, text.config), item_ids=ids, user_ids=user_ids)
     if text.config.profiles is None:
         items, users = item_texts(catalogue, text.config), user_texts(catalogue, text.config)
@@ -205,13 +205,11 @@ def ranker_inputs(session: Session) -> RankerInputs:
     user_embeddings: Callable[[Queries], Tensor] | None = None
     base_items = None
     user_dim = 0
-    try:
+    if "users" in backbone.makes(backbone.config):  # else there is no user slot
         user_dim = int(backbone.user_embeddings(train_events.queries(np.zeros(1, np.int64))).shape[1])
         user_embeddings = backbone.user_embeddings
         if "dot_product" in backbone.makes(backbone.config):
             base_items = backbone.item_embeddings().detach(), backbone.item_bias()
-    except NotImplementedError:  # a backbone without user vectors: no user slot
-        pass
     return RankerInputs(
         titles=session.data.catalogue.titles,
         domain=session.data.catalogue.domain,

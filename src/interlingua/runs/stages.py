@@ -14,11 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from interlingua.config import FitConfig
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Embeddings
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Batches, Fitting
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError, shown
+from interlingua.evaluate.protocol import validation_metrics
 from interlingua.evaluate.protocols import asked_by
 from interlingua.progress import say
 from interlingua.runs.calibrate import kept_where_it_fails
@@ -31,10 +35,12 @@ from interlingua.storage.artifact import Artifact
 from interlingua.training.checkpoint import trainable_state
 from interlingua.training.deploy import aligner_for, deploy, deployed
 from interlingua.training.joint import Joint
-from interlingua.training.log import FitLog
 from interlingua.training.loop import derive_seed, fit_best, seed_all
 from interlingua.vectors.rows import finish_rows
 from interlingua.vectors.tables import save_tables, save_tensors, shapes
+
+SEEDS = {"rank": "read"}
+"""stage -> the word that its random numbers are drawn by, where the stage was once called otherwise"""
 
 
 def run(
@@ -120,7 +126,7 @@ def embed(session: Session) -> Artifact:
 
 
 def train(session: Session) -> Artifact:
-    """Trains the backbone: in closed form, or by gradient with early stopping on the validation part."""
+    """Fits the backbone: in closed form, or by gradient with early stopping on the validation part."""
 
     def make(folder: Path, partial: Path) -> dict[str, Any]:
         part = session.recipe.backbone
@@ -128,41 +134,56 @@ def train(session: Session) -> Artifact:
         split, text = session.data.split, session.text if part.cls.needs_text else None
         seed_all(derive_seed(session.seed, "train"))
         backbone: Backbone = part.cls(part.config, split.train)
-        length: dict[str, Any] = {}
-        if backbone.sampling == "none":
-            backbone.solve(split.train, text)
-        else:
-            options, joint = part.config.fit, Joint(backbone, Aligner(Aligner.Config(), 0, 0))
-            log = _fit(session, "train", joint, backbone.batches(split.train, options), options, partial)
-            length = log.save(folder)
+        joint = Joint(backbone, Aligner(Aligner.Config(), 0, 0))
+        entries = _fitted(session, "train", backbone, joint, folder, partial, text=text)
         backbone.cpu().eval()
+        entries["parameters"] = sum(p.numel() for p in backbone.parameters())
         save_tensors(trainable_state(backbone), folder / "weights.safetensors")
-        length["parameters"] = sum(p.numel() for p in backbone.parameters())
-        return length | _save_vectors(folder, session, backbone)
+        if {"items", "users"} <= backbone.makes(part.config):  # neighbours and popularity have scores, but no vectors
+            tables = _vectors(split.train, backbone)
+            save_tables(folder, tables, split.train)
+            entries["shapes"] = shapes(tables)
+        return entries | backbone.write_extras(folder)
 
     return session.run_stage("train", make)
 
 
-def _fit(session: Session, stage: str, module: Joint, batches: Any, config: Any, partial: Path | None) -> FitLog:
-    from interlingua.evaluate.protocol import validation_metrics
+def _fitted(
+    session: Session, stage: str, component: Any, module: Any, folder: Path, partial: Path, **given: Any
+) -> dict[str, Any]:
+    """Fits a component; its record is written, its length is returned.
 
+    Args:
+        session: the run.
+        stage: its kind.
+        component: what is fitted.
+        module: what the loop trains: its ``forward(batch)`` gives the losses.
+        folder: the stage's.
+        partial: where an interrupted training goes on.
+        given: further parts of :class:`interlingua.contracts.fitting.Fitting`.
+    """
     split = session.data.split
-    check = None
-    if config.patience is not None and not len(split.valid):
-        say(f"{stage}: the validation part is empty, so patience has no say: all {config.epochs} epochs are trained")
-    elif config.patience is not None:
 
-        def check() -> dict[str, float]:
-            with deployed(module) as backbone:
-                return validation_metrics(backbone, split)
+    def loop(batches: Batches, config: FitConfig) -> FitLog:
+        check = None
+        if config.patience is not None and not len(split.valid):
+            say(f"{stage}: no validation part, so patience has no say: all {config.epochs} epochs are trained")
+        elif config.patience is not None:
 
-    log = fit_best(
-        module, batches, config, seed=derive_seed(session.seed, stage), label=stage,
-        validate=check, folder=partial, key=session.plan[stage].key, device=session.device,
-    )  # fmt: skip
-    if check is not None:
-        say(f"{stage}: {log.in_words(config)}")
-    return log
+            def check() -> dict[str, float]:
+                with deployed(module) as backbone:
+                    return validation_metrics(backbone, split)
+
+        log = fit_best(
+            module, batches, config, seed=derive_seed(session.seed, SEEDS.get(stage, stage)), label=stage,
+            validate=check, folder=partial, key=session.plan[stage].key, device=session.device,
+        )  # fmt: skip
+        if check is not None:
+            say(f"{stage}: {log.in_words(config)}")
+        return log
+
+    log: FitLog = component.fit(Fitting(split.train, loop=loop, **given))
+    return log.save(folder) | ({"samples": log.rows} if log.trained else {})
 
 
 def align(session: Session) -> Artifact:
@@ -176,16 +197,9 @@ def align(session: Session) -> Artifact:
         text, finished = session.text, session.backbone if frozen else None
         seed_all(derive_seed(session.seed, "align"))
         backbone = source.cls(source.config, split.train) if finished is None else finished
-        aligner: Any = aligner_for(part.cls, part.config, backbone, text)
+        aligner = aligner_for(part.cls, part.config, backbone, text)
         joint = Joint(backbone, aligner, text, frozen_backbone=frozen)
-        length: dict[str, Any] = {}
-        if hasattr(aligner, "solve"):
-            aligner.solve(backbone, text, split.train)
-        else:
-            options = part.config.fit or source.config.fit
-            aligner.start(backbone, text)
-            log = _fit(session, "align", joint, aligner.batches(backbone, split.train, options), options, partial)
-            length = log.save(folder)
+        entries = _fitted(session, "align", aligner, joint, folder, partial, text=text, backbone=backbone)
         joint.cpu().eval()
         deploy(joint)
         save_tensors(trainable_state(joint), folder / "weights.safetensors")
@@ -194,32 +208,23 @@ def align(session: Session) -> Artifact:
             tables = aligner.export(own, text)
         save_tables(folder, tables, split.train)
         parameters = sum(p.numel() for p in joint.parameters() if p.requires_grad)
-        return {"parameters": parameters, **length, "shapes": shapes(tables)}
+        return {"parameters": parameters, **entries, "shapes": shapes(tables)} | aligner.write_extras(folder)
 
     return session.run_stage("align", make)
 
 
 def rank(session: Session) -> Artifact:
-    """Trains the language-model ranker (the model itself stays frozen)."""
+    """Fits the ranker: a language model, frozen or not, that reads vectors."""
 
     def make(folder: Path, partial: Path) -> dict[str, Any]:
-        assert session.recipe.ranker is not None
-        config = session.recipe.ranker.config
         ranker = session.make_ranker()
-        log = fit_best(
-            ranker, ranker.batches, config.fit, seed=derive_seed(session.seed, "read"), label="rank",
-            folder=partial, key=session.plan["rank"].key, device=session.device,
-        )  # fmt: skip
-        fields: dict[str, Any] = log.save(folder)
-        calibrate = getattr(ranker, "calibrate", None)
-        if callable(calibrate) and len(session.data.split.valid):
-            seed_all(derive_seed(session.seed, "read", "calibrate"))  # a resumed run may have trained no epoch just now
-            fields |= kept_where_it_fails(ranker, calibrate, session.data.split)
-        keep = getattr(ranker, "keep", None)  # what else belongs to the run: which samples were chosen
-        fields |= keep(folder) if callable(keep) else {}
+        entries = _fitted(session, "rank", ranker, ranker, folder, partial)
+        if len(session.data.split.valid):
+            seed_all(derive_seed(session.seed, SEEDS["rank"], "calibrate"))  # a resumed run may just now train no epoch
+            entries |= kept_where_it_fails(ranker, session.data.split)
+        entries |= ranker.write_extras(folder)
         save_tensors(trainable_state(ranker), folder / "weights.safetensors")
-        rows = sum(int(e["rows"]) for e in log.epochs)
-        return fields | {"parameters": sum(p.numel() for p in ranker.parameters() if p.requires_grad), "samples": rows}
+        return entries | {"parameters": sum(p.numel() for p in ranker.parameters() if p.requires_grad)}
 
     return session.run_stage("rank", make)
 
@@ -237,13 +242,8 @@ def evaluate(session: Session) -> Artifact:
                 f"note: nothing here reads the alignment {part.name!r}: the backbone alone is measured; add a ranker "
                 "([ranker]), or set evaluate.candidate_source = 'aligned' to reach items without events by their texts"
             )
-        scoring = getattr(session.recipe.ranker and session.recipe.ranker.config, "scoring", "")
-        if scoring in ("generate", "paper"):
-            say(
-                f"warning: ranker.scoring = {scoring!r} orders only what was generated; all other candidates tie, and "
-                "their places follow the catalogue's rows (sampled-20+expected shares them out evenly). Of 'generate' "
-                "read Hit@k up to ranker.beams; of 'paper' no k: the authors count a hit wherever the target is named"
-            )
+        for caveat in session.recipe.ranker.cls.caveats(session.recipe.ranker.config) if session.recipe.ranker else ():
+            say(f"warning: {caveat}")
         summary: dict[str, Any] = {}
         for protocol in options.protocols:
             report = measure(
@@ -263,17 +263,6 @@ def evaluate(session: Session) -> Artifact:
 def reevaluate(session: Session, options: EvaluateConfig) -> Artifact:
     """Measures a finished run under other protocols: a new evaluate stage beside the old one."""
     return evaluate(remeasured(session, options))
-
-
-def _save_vectors(folder: Path, session: Session, backbone: Backbone) -> dict[str, Any]:
-    """User and item vectors where the backbone has them (sequence models: users from their train histories)."""
-    rows = session.data.split.train
-    try:
-        tables = _vectors(rows, backbone)
-    except NotImplementedError:  # neighbourhood models and popularity have scores but no vectors
-        return {}
-    save_tables(folder, tables, rows)
-    return {"shapes": shapes(tables)}
 
 
 @torch.no_grad()

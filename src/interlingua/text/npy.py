@@ -46,6 +46,11 @@ class NpyConfig(TextConfig):
     normalise: bool = False
     """scale every vector to unit length"""
 
+    @property
+    def brings_users(self) -> bool:
+        """See :class:`TextConfig`."""
+        return self.user_path is not None
+
 
 class Npy(FrozenRows):
     """Brought vectors in the row order of the items; see :class:`interlingua.contracts.text.Text`."""

@@ -12,11 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from interlingua.contracts.fit_log import FitLog
 from interlingua.errors import ArtifactError
 from interlingua.progress import say
 from interlingua.storage.artifact import content_key, file_hash
 from interlingua.storage.durable import disk, replace
-from interlingua.training.log import FitLog
 
 STATE = "state.json"
 

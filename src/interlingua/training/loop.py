@@ -22,11 +22,11 @@ from torch import Tensor, nn
 
 from interlingua.config import FitConfig
 from interlingua.contracts.batch import Batch
+from interlingua.contracts.fit_log import FitLog
 from interlingua.errors import ConfigError, DataError
 from interlingua.progress import task
 from interlingua.runtime.repeatable import repeatable
 from interlingua.training.checkpoint import Checkpoint, load_trained, trainable_state
-from interlingua.training.log import FitLog
 from interlingua.training.steps import Steps
 
 Batches = Callable[[int, np.random.Generator], Iterable[Batch]]

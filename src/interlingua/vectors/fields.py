@@ -24,6 +24,11 @@ class TextConfig(Config):
 
     files: ClassVar[tuple[str, ...]] = ("profiles",)
 
+    @property
+    def brings_users(self) -> bool:
+        """Vectors of users are brought, not made from their texts."""
+        return False
+
     fields: list[str] = ["title", "categories", "description"]
     """catalogue columns, in the order in which they are written"""
     style: Style = "labelled"

@@ -22,11 +22,23 @@ class FitLog:
     best_epoch: int = 0
     """0: none was validated"""
     best: float = -math.inf
+    trained: bool = True
+    """False: a closed form, or nothing to learn: there is no record to write"""
+
+    @classmethod
+    def untrained(cls) -> FitLog:
+        """Of a fit without steps."""
+        return cls(trained=False)
 
     @property
     def steps(self) -> int:
         """Optimiser steps of all epochs."""
         return sum(record["steps"] for record in self.epochs)
+
+    @property
+    def rows(self) -> int:
+        """Rows of all epochs' batches."""
+        return sum(int(record["rows"]) for record in self.epochs)
 
     def exhausted(self, config: FitConfig) -> bool:
         """Whether validations and steps without a better metric are as many as patience has."""
@@ -44,7 +56,9 @@ class FitLog:
         return f"best epoch {self.best_epoch} of {len(self.epochs)}, {config.metric} {self.best:.4f}{ended}"
 
     def save(self, folder: Path) -> dict[str, int | None]:
-        """Writes the records; returns the training's length for a stage's card."""
+        """Writes the records; returns the training's length for a stage's card. Nothing where nothing was trained."""
+        if not self.trained:
+            return {}
         lines = [json.dumps(record) for record in self.epochs]
         lines.append(json.dumps({"best_epoch": self.best_epoch, "best": self.best if self.best_epoch else None}))
         (folder / LOG_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
