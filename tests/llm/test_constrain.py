@@ -86,7 +86,12 @@ def test_real_titles_with_unicode_blanks_and_duplicates(llama, titles):
     prompts = compiled.assemble(np.array([[0, 1]]), rows)
     ids, lengths = compiled.target_ids(rows.ravel())
     found = constrained_search(
-        llama, embed_prompts(llama, prompts), torch.as_tensor(prompts.mask), ids[None], lengths[None], beams=len(titles)
+        llama,
+        embed_prompts(llama, prompts),
+        torch.as_tensor(prompts.attention_mask),
+        ids[None],
+        lengths[None],
+        beams=len(titles),
     )
     assert sorted(found.items(rows)[0].tolist()) == list(range(len(titles)))
     assert found.collisions.tolist() == [1]  # "Alien" twice

@@ -147,7 +147,7 @@ def test_item_states_are_made_once_for_a_set_of_weights(folder, monkeypatch):
 
 def test_item_states_are_stored_with_the_weights_that_made_them(folder, tmp_path, monkeypatch):
     ranker = make(folder)
-    ranker.keep(tmp_path)
+    ranker.write_extras(tmp_path)
     state = {k: v.clone() for k, v in trainable_state(ranker).items()}
     other = make(folder, seed=2)
     other.score(asked())
@@ -158,7 +158,7 @@ def test_item_states_are_stored_with_the_weights_that_made_them(folder, tmp_path
 
 
 def test_the_hard_prompt_alone_is_read_once(folder, monkeypatch):
-    import interlingua.rankers.kv_prompt as module
+    import interlingua.injection.two_tower as module
 
     seen = []
     monkeypatch.setattr(module, "plain", lambda *a, of=module.plain: seen.append(len(a[1])) or of(*a))
@@ -224,7 +224,7 @@ def test_a_user_and_an_item_that_share_a_batch_by_chance_are_no_negatives(folder
 
 def test_the_sample_is_kept_with_the_run(folder, tmp_path):
     ranker = make(folder, fraction=0.3, user_buckets=2, item_buckets=2)
-    card = ranker.keep(tmp_path)
+    card = ranker.write_extras(tmp_path)
     frame = pl.read_parquet(tmp_path / "sample.parquet")
     assert frame.height == card["sample"]["chosen"] == len(ranker.sample.stops)
     train = ranker.inputs.train
@@ -251,10 +251,10 @@ def test_the_residual_mixes_in_the_backbone(folder):
 @pytest.mark.parametrize("normalised", [False, True])
 def test_vectors_for_an_index_give_the_scores(folder, normalised):
     ranker = make(folder, normalised=normalised, temperature=0.5)
-    assert ranker.dot_product
+    assert ranker.towers() is not None
     scores = (ranker.user_embeddings(asked()) @ ranker.all_item_embeddings().T).detach().numpy()
     np.testing.assert_allclose(scores, ranker.score(asked()), rtol=1e-4, atol=1e-5)
-    assert not make(folder, fuse_scores=True).dot_product
+    assert make(folder, fuse_scores=True).towers() is None
 
 
 @pytest.mark.parametrize("bias", [False, True])

@@ -26,13 +26,13 @@ def said(lm, prompts, row):
         )
         if b == row
     }
-    for at in np.nonzero(prompts.mask[row])[0]:
+    for at in np.nonzero(prompts.attention_mask[row])[0]:
         if at in slots:
             out.append(lm.tokenizer.decode(run))
             out.append("<{}:{}>".format("uhct"[slots[at][0]], slots[at][1]))
             run = []
         else:
-            run.append(int(prompts.ids[row, at]))
+            run.append(int(prompts.input_ids[row, at]))
     return "".join([*out, lm.tokenizer.decode(run)])
 
 
@@ -89,7 +89,7 @@ def test_a_batch_equals_its_prompts_one_by_one(batch, side):
     together = compiled.assemble(history, candidates, side=side)
     for b in range(len(batch)):
         alone = compiled.assemble(history[b : b + 1], candidates[b : b + 1])
-        np.testing.assert_array_equal(together.ids[b][together.mask[b] > 0], alone.ids[0])
+        np.testing.assert_array_equal(together.input_ids[b][together.attention_mask[b] > 0], alone.input_ids[0])
         mine = together.slot_batch == b
         assert together.slot_rows[mine][1:].tolist() == alone.slot_rows[1:].tolist()
         for kind, values in ((HISTORY, history[b]), (CANDIDATE, candidates[b])):
@@ -111,8 +111,8 @@ def test_vectors_go_to_their_places_with_gradients(llama):
     assert (users.grad == 1).all()
     assert table.grad.abs().sum(1).nonzero().flatten().tolist() == [0, 1, 2, 3, 4]
     words = embed_prompts(llama, prompts, users, table[torch.as_tensor(prompts.item_rows)])
-    plain = llama.embed(torch.as_tensor(prompts.ids))
-    untouched = torch.as_tensor(prompts.mask).bool()
+    plain = llama.embed(torch.as_tensor(prompts.input_ids))
+    untouched = torch.as_tensor(prompts.attention_mask).bool()
     untouched[torch.as_tensor(prompts.slot_batch), torch.as_tensor(prompts.slot_positions)] = False
     torch.testing.assert_close(words[untouched], plain[untouched])
 
@@ -144,7 +144,7 @@ def test_titles_are_data_and_not_markers(llama):
     compiled = compile_template("next-item-titles", llama, TITLES, slots=())
     row = TITLES.index("</s> ends")
     prompts = compiled.assemble(np.array([[row]]), np.array([[row]]))
-    assert llama.eos_token_id not in prompts.ids
+    assert llama.eos_token_id not in prompts.input_ids
     assert said(llama, prompts, 0).count('"</s> ends"') == 2
     ids, _ = compiled.target_ids(np.array([row]))
     assert (ids[0] == llama.eos_token_id).sum() == 1

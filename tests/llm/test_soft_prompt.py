@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_models import TITLES, build, tokenizer_of
 
-from interlingua.config import FitConfig
+from interlingua.config import FitConfig, build
 from interlingua.contracts.batch import Batch
 from interlingua.contracts.ranker import RankerInputs
 from interlingua.data.domain import Domain
@@ -19,19 +19,19 @@ from interlingua.injection.calibration import rarest
 from interlingua.injection.head import choices
 from interlingua.injection.id_vectors import IdVectors
 from interlingua.injection.mixture import TextSimilarity
-from interlingua.injection.soft_prompt_config import SoftPromptConfig
 from interlingua.injection.title_scoring import presented
 from interlingua.lm import history as sequence
+from interlingua.rankers.sequence_head import SequenceHead
 from interlingua.rankers.soft_prompt import SoftPrompt
 from interlingua.training.loop import fit_best, trainable_state
 
 ITEMS, USERS, WIDTH = len(TITLES), 14, 6
 MODES = {
     "likelihood": {},
-    "sequence": {"template": "sequence", "scoring": "head", "head_weight": 1.0},
+    "sequence": {"cls": SequenceHead},
     "both": {"template": "next-item-vectors", "scoring": "head", "head_weight": 1.0, "lm_weight": 0.5},
-    "distilled": {"template": "sequence", "scoring": "head", "distill_weight": 1.0, "fuse_scores": True},
-    "none": {"lm_weights": "none", "scoring": "head", "head_weight": 1.0},
+    "distilled": {"cls": SequenceHead, "head_weight": 0.0, "distill_weight": 1.0, "fuse_scores": True},
+    "none": {"cls": SequenceHead, "lm_weights": "none"},
 }
 
 
@@ -74,10 +74,12 @@ def inputs(**changes):
     return RankerInputs(**(given | changes))
 
 
-def make(folder, seed=1, given=None, **options):
+def make(folder, seed=1, given=None, cls=SoftPrompt, **options):
     torch.manual_seed(seed)
-    options = {"history_length": 5, "num_candidates": 4, "fit": FitConfig(learning_rate=1e-3, batch_size=4), **options}
-    return SoftPrompt(SoftPromptConfig(model=folder, **options), given or inputs())
+    common = {"history_length": 5, "fit": FitConfig(learning_rate=1e-3, batch_size=4)}
+    if cls is SoftPrompt:
+        common["num_candidates"] = 4
+    return cls(cls.Config(model=folder, **common | options), given or inputs())
 
 
 def first_batch(ranker, seed=0) -> Batch:
@@ -126,7 +128,7 @@ def test_the_loss_is_the_causal_loss_of_the_plain_model_on_the_same_sequence(fol
         labels = torch.cat([torch.full(embeds.shape[:2], -100), answer], 1)
         plain = ranker.lm.model(inputs_embeds=joined, labels=labels).loss
         sums, count = sums + float(plain) * int(lengths[0]), count + int(lengths[0])
-        assert alone.mask.all()
+        assert alone.attention_mask.all()
     assert got == pytest.approx(sums / count, rel=1e-4)
 
 
@@ -331,16 +333,19 @@ def test_likeness_of_texts_is_the_cosine_with_the_mean_of_the_last_items():
     ("options", "words"),
     [
         ({"scoring": "head"}, "head_weight > 0"),
-        ({"template": "sequence"}, "ranker.scoring = 'head'"),
-        (
-            {"template": "sequence", "scoring": "head", "head_weight": 1.0, "slots": {"item": "none"}},
-            "cannot be 'none'",
-        ),
+        ({"scoring": "head", "head_weight": 1.0, "slots": {"item": "none"}}, "cannot be 'none'"),
+        ({"lm_weight": 0.0}, "nothing to train"),
     ],
 )
 def test_settings_that_cannot_work_are_explained(folder, options, words):
     with pytest.raises(ConfigError, match=words):
         make(folder, **options)
+
+
+@pytest.mark.parametrize("options", [{"slots": {"item": "none"}}, {"head_weight": 0.0}, {"scoring": "likelihood"}])
+def test_a_head_over_sequences_has_no_options_of_prompts(options):
+    with pytest.raises(ConfigError):
+        build(SequenceHead.Config, options)
 
 
 def test_a_backbone_without_user_vectors_needs_the_slot_off(folder):

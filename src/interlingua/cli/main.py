@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -86,6 +86,10 @@ def terminable(command: str) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+USAGE: Any = next(each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException")
+"""the usage errors of click, whether typer brings its own copy or not"""
+
+
 def main() -> None:
     """Entry point."""
     debug = "--debug" in sys.argv
@@ -107,9 +111,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print(f"stopped; {KEPT}", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    except Exception as error:
-        if not hasattr(error, "format_message"):  # not one of click's usage errors
-            raise
+    except USAGE as error:
         print(f"error: {error.format_message()}", file=sys.stderr)
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

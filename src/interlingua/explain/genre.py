@@ -151,7 +151,7 @@ def evaluate_genres(
         for start in range(0, len(queries), batch_size):
             part = queries.slice(start, start + batch_size)
             assembled = prompts.assemble(part.padded(max_history), max_length=lm.max_positions)
-            scores = score_genres(lm, make(assembled, part), torch.as_tensor(assembled.mask), genres, prior)
+            scores = score_genres(lm, make(assembled, part), torch.as_tensor(assembled.attention_mask), genres, prior)
             chosen.append(scores.argmax(1))
             shown.advance(len(part))
     return report(np.concatenate(chosen), counts, genres)

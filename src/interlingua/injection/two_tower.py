@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -104,3 +104,34 @@ def by_length(
     out = torch.empty_like(joined)
     out[torch.as_tensor(order, device=joined.device)] = joined
     return out
+
+
+class PlainStates:
+    """What :func:`plain` says of each text, once: on a CPU alone, so that its bits do not depend on its company.
+
+    Args:
+        lm: the frozen model.
+        pooling: see :func:`plain`.
+        most: texts that are remembered.
+    """
+
+    def __init__(self, lm: Any, pooling: Pooling, most: int) -> None:
+        self.lm, self.pooling, self.most = lm, pooling, most
+        self._known: dict[tuple[int, ...], Tensor] = {}
+
+    def of(self, ids: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+        """(B, N H + H') of B texts."""
+        keys = [tuple(each) for each in ids]
+        fresh = [key for key in dict.fromkeys(keys) if key not in self._known]
+        if fresh:
+            if len(self._known) + len(fresh) > self.most:
+                self._known.clear()
+                fresh = list(dict.fromkeys(keys))
+            rows = 1 if device.type == "cpu" else ROWS
+
+            def run(_: Any, each: Tensor, mask: Tensor) -> Tensor:
+                return plain(self.lm, each, mask, self.pooling).cpu()
+
+            made = by_length(fresh, self.lm.pad_token_id, run, rows)
+            self._known |= dict(zip(fresh, made, strict=True))
+        return torch.stack([self._known[key] for key in keys]).to(device)

@@ -33,9 +33,9 @@ Ids = npt.NDArray[np.int64]
 class PromptBatch:
     """A batch of prompts. ``slot_*`` list the places of vectors, sorted by prompt and position."""
 
-    ids: Ids
+    input_ids: Ids
     """(B, T) token ids; the pad id at padding and at vector places"""
-    mask: Ids
+    attention_mask: Ids
     """(B, T) 1 at tokens and vectors, 0 at padding"""
     lengths: Ids
     """(B,) tokens and vectors of each prompt"""
@@ -73,7 +73,7 @@ def embed_prompts(
     Raises:
         ConfigError: vectors without places, or places without vectors.
     """
-    embeds = lm.embed(torch.as_tensor(prompts.ids))
+    embeds = lm.embed(torch.as_tensor(prompts.input_ids))
     is_user = prompts.slot_kinds == USER
     for name, vectors, chosen in (("user", users, is_user), ("item", items, ~is_user)):
         count = int(chosen.sum())

@@ -38,7 +38,7 @@ from interlingua.injection.kv_prompt_config import KvPromptConfig, check
 from interlingua.injection.loading import whole_model
 from interlingua.injection.mixture import Features, ScoreFusion, TextSimilarity, features
 from interlingua.injection.prompt_injection import Injection
-from interlingua.injection.two_tower import ROWS, by_length, plain, read
+from interlingua.injection.two_tower import ROWS, PlainStates, by_length, read
 from interlingua.lm.encoder import causal, frozen
 from interlingua.lm.history import USER_HISTORY, queries_of
 from interlingua.nn.retrieval_losses import (
@@ -75,7 +75,7 @@ class KvPrompt(Ranker):
         )  # fmt: skip
         self.register_buffer("counts", torch.as_tensor(inputs.train.item_counts).float(), persistent=False)
         self.register_buffer("item_state_table", torch.zeros(0, 0))
-        self._plain_known: dict[tuple[int, ...], Tensor] = {}
+        self._plain_states = PlainStates(self.lm, config.pooling, REMEMBERED)
         self._forget()
         self.ids = IdVectors(inputs, noise=config.id_vectors == "random")
         probe = self._tokens(self.words.items(list(range(min(16, self.num_items)))))
@@ -127,8 +127,6 @@ class KvPrompt(Ranker):
     def _place(self) -> None:
         if self.lm.device != self.device and self.lm.precision != "4bit":
             self.lm.to(self.device)
-
-    # ---- training -------------------------------------------------------------------------------------------------
 
     def batches(self, epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
         """The chosen samples in random order; rows of similar length share a batch."""
@@ -207,8 +205,6 @@ class KvPrompt(Ranker):
         prompts = self.injection.vectors(side, vectors).mean(2)
         return layer_alignment(prompts, states[:, self.injection.layers], self.config.align_temperature, same)
 
-    # ---- towers ---------------------------------------------------------------------------------------------------
-
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         return tokens(self.lm, texts, room=self.config.prefix_length + 1)
 
@@ -225,22 +221,10 @@ class KvPrompt(Ranker):
         return self.lm.num_layers * int(self.lm.config.hidden_size)
 
     def _plain(self, ids: Sequence[Sequence[int]]) -> Tensor:
-        """What :func:`plain` says of each text, once: on a CPU alone, so that its bits do not depend on its company."""
-        keys = [tuple(each) for each in ids]
-        fresh = [key for key in dict.fromkeys(keys) if key not in self._plain_known]
-        if fresh:
-            if len(self._plain_known) + len(fresh) > REMEMBERED:
-                self._plain_known.clear()
-                fresh = list(dict.fromkeys(keys))
-            how, rows = self.config.pooling, 1 if self.device.type == "cpu" else ROWS
-            made = by_length(fresh, self.lm.pad_token_id, lambda _, i, m: plain(self.lm, i, m, how).cpu(), rows)
-            self._plain_known |= dict(zip(fresh, made, strict=True))
-        return torch.stack([self._plain_known[key] for key in keys]).to(self.device)
+        return self._plain_states.of(ids, self.device)
 
     def _read_out(self, side: str, states: Tensor) -> Tensor:
         return self.readouts[side](states) if side in self.readouts else states
-
-    # ---- scoring --------------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:

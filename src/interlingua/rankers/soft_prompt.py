@@ -85,7 +85,7 @@ class SoftPrompt(VectorRanker):
             candidates = sequence.shuffled(targets, batch.negatives)
         queries = sequence.queries_of(histories, batch.users.cpu().numpy())
         prompts, embeds = self._prompts(histories[:, -config.history_length :], candidates, queries, vectors)
-        mask = torch.as_tensor(prompts.mask, device=embeds.device)
+        mask = torch.as_tensor(prompts.attention_mask, device=embeds.device)
         out: dict[str, Tensor] = {}
         if config.lm_weight > 0:
             ids, lengths = self.prompts.target_ids(targets.cpu().numpy())
@@ -112,7 +112,7 @@ class SoftPrompt(VectorRanker):
     def states(self, queries: Queries, vectors: Tensor) -> Tensor:
         """(B, H') states after the prompts."""
         prompts, embeds = self._prompts(queries.padded(self.config.history_length), None, queries, vectors)
-        return padding.prompt_states(self.lm, embeds, torch.as_tensor(prompts.mask, device=embeds.device))
+        return padding.prompt_states(self.lm, embeds, torch.as_tensor(prompts.attention_mask, device=embeds.device))
 
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
@@ -142,5 +142,5 @@ class SoftPrompt(VectorRanker):
         shown = titles.presented(items, queries) if "candidates" in self.prompts.needs else None
         histories = queries.padded(self.config.history_length)
         prompts, embeds = self._prompts(histories, shown, queries, self.vectors_for_scoring())
-        mask = torch.as_tensor(prompts.mask, device=embeds.device)
+        mask = torch.as_tensor(prompts.attention_mask, device=embeds.device)
         return titles.score_titles(self.lm, self.prompts, embeds, mask, items, self.inputs.titles, self.config)
