@@ -240,7 +240,7 @@ import resource, sys
 from pathlib import Path
 import torch
 from safetensors.torch import save_file
-from interlingua import artifact
+from interlingua.storage import artifact
 from interlingua.errors import ArtifactError
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 try:
@@ -271,7 +271,7 @@ def test_a_missing_input_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:
 WRITER = """
 import sys, time
 from pathlib import Path
-from interlingua import artifact
+from interlingua.storage import artifact
 root, who, slow = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
 key = artifact.content_key({"seed": 1})
 with artifact.locked(root, "train", "mf", key):

@@ -62,7 +62,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 SOURCE = """
-from interlingua.core import Backbone
+from interlingua.contracts.backbone import Backbone
 class Mine(Backbone):
     '''Mine.'''
 """

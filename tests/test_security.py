@@ -259,9 +259,11 @@ PORTABLE = """
 import sys
 sys.modules["fcntl"] = sys.modules["resource"] = None
 from pathlib import Path
-from interlingua import artifact, stages, recommender
+from interlingua.storage import artifact
+from interlingua.runs import stages
+from interlingua import recommender
 from interlingua.cli import main
-from interlingua.llm import locate
+from interlingua.lm import locate
 root = Path(sys.argv[1])
 with artifact.locked(root, "train", "mf", "k" * 64):
     with artifact.writing(root, "train", "mf", "k" * 64, parents={}, fields={}) as folder:

@@ -171,7 +171,7 @@ def test_recall_by_hand():
 
 MEASURE = """
 import torch
-from interlingua.topk import top_k
+from interlingua.retrieval.topk import top_k
 
 def peak():  # of this process; getrusage would give the parent's where that is larger
     return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])

@@ -64,6 +64,13 @@ class Config(BaseModel):
         found = dict(self).get("fit")
         return found if isinstance(found, FitConfig) else None
 
+    def check_models(self) -> None:
+        """Loads the models that these options name and refuses what those cannot do; called before anything runs.
+
+        Raises:
+            ConfigError: a model that cannot be used as the options ask.
+        """
+
     @property
     def needs(self) -> frozenset[str]:
         """Words (see :mod:`interlingua.contracts.component`) that these options ask of the other parts of a recipe."""

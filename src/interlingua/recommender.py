@@ -15,6 +15,7 @@ from interlingua.contracts.scorer import Scorer
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError, DataError, shown, unknown
 from interlingua.evaluate.ranking import block_size
+from interlingua.progress import track
 from interlingua.retrieval.cascade import Candidates, RetrieveThenRerank, diversified
 from interlingua.runs.answers import Asked, Histories, Recommendation, SimilarItem, SimilarUser, Support
 from interlingua.runs.opening import open_session
@@ -161,7 +162,8 @@ class Recommender:
     def _frame(self, names: list[str], queries: Queries, asked: Asked) -> pl.DataFrame:
         """The lists of many users, by blocks of some 64 MB of scores."""
         size = block_size(self.train.num_items)
-        found = [self._listed(queries.slice(at, at + size), asked)[0] for at in range(0, len(names), size)]
+        starts = range(0, len(names), size)
+        found = [self._listed(queries.slice(at, at + size), asked)[0] for at in track(starts, "recommend")]
         items = np.concatenate([part.items for part in found]) if found else np.zeros((0, 0), np.int64)
         scores = np.concatenate([part.scores for part in found]) if found else np.zeros((0, 0), np.float32)
         who, rank = np.nonzero(items >= 0)

@@ -56,6 +56,8 @@ def names(kind: str) -> list[str]:
     package = importlib.import_module(f"interlingua.{FOLDERS[kind]}")
     found = []
     for info in pkgutil.iter_modules(package.__path__):
+        if info.name.startswith("_"):  # what the room's components share
+            continue
         module = importlib.import_module(f"{package.__name__}.{info.name}")
         if _component(module, kind) is not None:
             found.append(info.name.replace("_", "-"))

@@ -4,10 +4,12 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+import transformers
 from test_prefix_attention import encoder
 from test_soft_prompt import ITEMS, asked, inputs
 from tiny_models import build, tokenizer_of
 
+from interlingua.cli.run import planned
 from interlingua.config import FitConfig
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
@@ -15,6 +17,9 @@ from interlingua.injection.kv_prompt_config import KvPromptConfig
 from interlingua.lm.encoder import load_any
 from interlingua.lm.prefix_attention import project
 from interlingua.rankers.kv_prompt import KvPrompt
+from interlingua.runs import recipe as recipes
+from interlingua.runs import stages
+from interlingua.runs.session import Session
 from interlingua.training.loop import fit_best, trainable_state
 
 WAYS = {
@@ -314,3 +319,24 @@ def test_a_backbone_without_user_vectors_is_refused(folder):
     with pytest.raises(ConfigError, match="user vectors"):
         make(folder, given=inputs(user_embeddings=None, user_dim=0))
     make(folder, given=inputs(user_embeddings=None, user_dim=0), maps="none")
+
+
+@pytest.mark.parametrize("recipe", ["ra-rec", "aligned-mixture"])
+def test_a_family_that_cannot_do_it_is_refused_before_anything_is_trained(recipe, bert, tmp_path):
+    """GPT-J's attention takes no keys and values in front of its own; an encoder does not read from left to right."""
+    path = str(tmp_path / "gptj")
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "rotary_dim": 4, "n_positions": 256, "vocab_size": 400}
+    config = transformers.GPTJConfig(**sizes, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+    transformers.GPTJForCausalLM(config).save_pretrained(path)
+    tokenizer_of().save_pretrained(path)
+    model, words = (path, "ranker.injection = 'kv'") if recipe == "ra-rec" else (bert, "left to right|by vectors")
+    sets = ["data.options={num_users=60, num_items=40}", f"ranker.model={model}", "ranker.num_layers=null"]
+    sets += ["text.name=lsa"] if recipe == "aligned-mixture" else []
+    for ask in (stages.run, dry):
+        with pytest.raises(ConfigError, match=words):
+            ask(recipe, out=tmp_path / "runs", data="planted", sets=sets)
+    assert not (tmp_path / "runs").exists()
+
+
+def dry(recipe, out, data, sets):
+    planned(Session(recipes.load(recipe, sets, data), out), as_json=True)

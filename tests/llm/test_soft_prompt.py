@@ -7,7 +7,8 @@ import pytest
 import torch
 from tiny_models import TITLES, build, tokenizer_of
 
-from interlingua.config import FitConfig, build
+from interlingua.config import FitConfig
+from interlingua.config import build as options_of
 from interlingua.contracts.batch import Batch
 from interlingua.contracts.ranker import RankerInputs
 from interlingua.data.domain import Domain
@@ -345,7 +346,7 @@ def test_settings_that_cannot_work_are_explained(folder, options, words):
 @pytest.mark.parametrize("options", [{"slots": {"item": "none"}}, {"head_weight": 0.0}, {"scoring": "likelihood"}])
 def test_a_head_over_sequences_has_no_options_of_prompts(options):
     with pytest.raises(ConfigError):
-        build(SequenceHead.Config, options)
+        options_of(SequenceHead.Config, options, "here")
 
 
 def test_a_backbone_without_user_vectors_needs_the_slot_off(folder):

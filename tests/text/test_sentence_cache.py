@@ -112,7 +112,8 @@ def test_unwritable_cache_still_encodes(config, tmp_path, capsys):
 KILLED = """
 import sys, time
 from pathlib import Path
-from interlingua.text import cache, sbert
+from interlingua.vectors import cache
+from interlingua.text import sbert
 
 cache.CHUNK_ROWS = 4
 write = cache._write_chunk

@@ -25,6 +25,7 @@ from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
 from interlingua.nn.histories import history_matrix, pick, recency_weights
+from interlingua.progress import track
 
 QUERY_ROWS = 256
 """queries scored at once by the item variant"""
@@ -147,7 +148,7 @@ def nearest(vectors: Tensor, keep: int, block: int = 1024) -> tuple[Tensor, Tens
     """
     keep = min(keep, len(vectors))
     values, rows = [], []
-    for start in range(0, len(vectors), block):
+    for start in track(range(0, len(vectors), block), "item neighbours"):
         found = torch.topk(vectors[start : start + block] @ vectors.T, keep, dim=1)
         values.append(found.values.clamp(min=0))
         rows.append(found.indices)

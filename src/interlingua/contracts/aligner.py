@@ -33,6 +33,8 @@ class Aligner(Component):
     """True: there is nothing to learn with a frozen backbone"""
     closed_form: ClassVar[bool] = False
     """True: :meth:`fit` takes no steps, and needs a backbone that is trained"""
+    picks_dimensions: ClassVar[bool] = False
+    """True: texts need as many dimensions as the backbone's vectors, or more"""
     makes_inputs: ClassVar[bool] = False
     """True: ``backbone_dim`` is the width of the backbone's inputs, not of its final vectors (layers side by side)"""
 

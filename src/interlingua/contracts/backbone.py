@@ -66,6 +66,11 @@ class Backbone(Component):
         }
         return frozenset(word for word, holds in said.items() if holds)
 
+    @classmethod
+    def width(cls, config: Any) -> int | None:
+        """Columns of the tables of :meth:`input_embeddings`; None where only a made backbone says so."""
+        return config.embedding_dim if "embedding_dim" in type(config).model_fields else None
+
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterable[Batch]]:
         """What the loop (:mod:`interlingua.training.loop`) trains it on: (epoch, generator) -> the epoch's batches."""
         raise NotImplementedError(f"{type(self).__name__} is not trained by gradient")

@@ -33,6 +33,7 @@ from interlingua.evaluate.slices import Slice, SliceOptions, make_slices, repeat
 from interlingua.progress import say, task
 from interlingua.retrieval.positions import BEYOND, NEVER, Positions
 from interlingua.retrieval.tiles import in_tiles, vectors_of
+from interlingua.runtime.sorted_sets import among
 
 SAMPLED_WARNING = (
     "sampled candidates: such numbers can order methods differently from a full ranking, even in expectation "
@@ -242,11 +243,11 @@ def _sampled_block(
     candidates = assemble(keys, own, drawn)
     scores = checked(scorer.score(asked, candidates.items), candidates.items.shape, scorer)
     hidden = np.repeat(np.arange(len(block)), masked.lengths()) * scorer.num_items + masked.items
-    real = candidates.real & ~np.isin(np.arange(len(block))[:, None] * scorer.num_items + candidates.items, hidden)
+    real = candidates.real & ~among(np.arange(len(block))[:, None] * scorer.num_items + candidates.items, hidden)
     wanted, owners = _flat(block)
     usable = replace(candidates, real=real)  # a target that is masked as seen competes with no one
     first, last = in_candidates(scores, usable, wanted, owners, expected=protocol.ties == "expected")
-    seen = np.isin(owners * scorer.num_items + wanted, hidden)
+    seen = among(owners * scorer.num_items + wanted, hidden)
     return np.where(seen, NEVER, first), np.where(seen, NEVER, last)
 
 

@@ -87,6 +87,13 @@ class VectorRankerConfig(Config):
         """Packages and the language model."""
         return super().lacks() + missing(self.model, self.precision, self.lm_weights)
 
+    def check_models(self) -> None:
+        """A family that cannot be read by vectors is refused when it is loaded."""
+        from interlingua.injection.loading import whole_model
+
+        if self.lm_weights != "none":  # shuffled weights are those of the same family
+            whole_model(self)
+
     @property
     def needs(self) -> frozenset[str]:
         """User vectors for the slot ``user``, text latents where they are scored."""

@@ -23,6 +23,7 @@ from interlingua.injection.mixture import Features, ScoreFusion, TextSimilarity,
 from interlingua.injection.projector import Projector
 from interlingua.injection.vector_reading import VectorRankerConfig, check
 from interlingua.lm import history as sequence
+from interlingua.progress import track
 
 ROWS = 16
 """queries that the language model reads at once when scoring"""
@@ -172,8 +173,8 @@ class VectorRanker(Ranker):
             self._known.clear()
             fresh = list(range(len(keys)))
         order = np.asarray(fresh, np.int64)[np.argsort(queries.lengths()[fresh], kind="stable")]
-        for at in range(0, len(order), ROWS):  # rows of similar length run together
-            rows = order[at : at + ROWS]
+        parts = [order[at : at + ROWS] for at in range(0, len(order), ROWS)]  # rows of similar length run together
+        for rows in track(parts, "read histories"):
             for row, state in zip(rows.tolist(), self.states(queries.take(rows), vectors), strict=True):
                 self._known[keys[row]] = state
         return torch.stack([self._known[key] for key in keys])

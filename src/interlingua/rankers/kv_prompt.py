@@ -48,7 +48,6 @@ from interlingua.nn.retrieval_losses import (
     layer_alignment,
     tower_scores,
 )
-from interlingua.progress import task
 from interlingua.training.batches import last_position_batches
 from interlingua.training.sample_choice import Sample, choose
 
@@ -295,14 +294,12 @@ class KvPrompt(Ranker):
         """(I, H') states of all items with the given ID vectors (I, D)."""
         self._place()
         ids = self._tokens(self.words.items(list(range(self.num_items))))
-        with task("read items", self.num_items) as shown:
 
-            def run(rows: np.ndarray, each: Tensor, mask: Tensor) -> Tensor:
-                out = self._states("item", [ids[row] for row in rows], vectors[torch.as_tensor(rows)])
-                shown.advance(len(rows))
-                return self._read_out("item", out)
+        def run(rows: np.ndarray, each: Tensor, mask: Tensor) -> Tensor:
+            out = self._states("item", [ids[row] for row in rows], vectors[torch.as_tensor(rows)])
+            return self._read_out("item", out)
 
-            return by_length(ids, self.lm.pad_token_id, run)
+        return by_length(ids, self.lm.pad_token_id, run, label="read items")
 
     @torch.no_grad()
     def user_states(self, queries: Queries) -> Tensor:
@@ -322,7 +319,7 @@ class KvPrompt(Ranker):
                 states = self._states("user", [ids[row] for row in rows], vectors[torch.as_tensor(rows)])
                 return self._read_out("user", states)
 
-            for row, state in zip(fresh, by_length(ids, self.lm.pad_token_id, run, ROWS), strict=True):
+            for row, state in zip(fresh, by_length(ids, self.lm.pad_token_id, run, ROWS, "read users"), strict=True):
                 self._users_known[keys[row]] = state
         return torch.stack([self._users_known[key] for key in keys])
 

@@ -1,14 +1,16 @@
 """Parameters, memory and time of the stages of a recipe on *this* data: counts of the data times measured rates.
 
 Every stage's real step is run for a second or two with fresh weights (:mod:`interlingua.runs.probes`). Early stopping
-cannot be known before: the expected number of epochs assumes the best validation after :data:`BEST_AFTER` optimiser
-steps, and the range goes from a best first validation to all epochs.
+cannot be known before: the range goes from a best first validation to all epochs, and the geometric mean of the two is
+what is expected (it is wrong by the square root of their ratio at most, and no other guess has a smaller worst error).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -24,9 +26,7 @@ from interlingua.runs import probes
 from interlingua.runs.session import Session, make_text
 from interlingua.storage.environment import peak_memory_bytes
 from interlingua.training.joint import Joint
-
-BEST_AFTER = 2500
-"""optimiser steps until the best validation, assumed (medians of the runs in benchmarks/quality: 1,000 to 6,000)"""
+from interlingua.training.loop import accelerator
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,10 @@ class Estimate:
     parameters: int = 0
     memory_bytes: int = 0
     note: str = ""
+    epochs: int = 0
+    """of a training loop, as expected"""
+    steps: int = 0
+    """of one of its epochs"""
 
 
 def epochs_of(config: FitConfig, steps: int) -> tuple[int, int, int]:
@@ -47,8 +51,8 @@ def epochs_of(config: FitConfig, steps: int) -> tuple[int, int, int]:
         return config.epochs, config.epochs, config.epochs
     per_epoch = max(min(steps, config.steps_per_epoch or steps), 1)
     wait = max(config.patience * config.evaluate_every, math.ceil(config.patience_steps / per_epoch))
-    best = math.ceil(BEST_AFTER / per_epoch)
-    return min(best + wait, config.epochs), min(config.evaluate_every + wait, config.epochs), config.epochs
+    fewest = min(config.evaluate_every + wait, config.epochs)
+    return round(math.sqrt(fewest * config.epochs)), fewest, config.epochs
 
 
 class Estimator:
@@ -86,14 +90,18 @@ class Estimator:
         return out
 
     def _prepare(self) -> Estimate:
-        from interlingua.data.prepare import prepare_config
+        """Everything but the writing of a card; what the first stage of any run loads is part of it."""
+        from interlingua.data.prepare import prepare_config, save
 
         def make() -> None:
+            accelerator(self.session.device)
             self.data = prepare_config(self.recipe.data, self.session.seed)
+            with TemporaryDirectory() as folder:
+                save(self.data, Path(folder) / "dataset")
 
         seconds = probes.timed(make)
         counts = self.data.card["counts"]
-        return _fixed(1.3 * seconds, note=", ".join(f"{counts[k]:,} {k}" for k in ("users", "items", "events")))
+        return _fixed(seconds, note=", ".join(f"{counts[k]:,} {k}" for k in ("users", "items", "events")))
 
     def _embed(self) -> Estimate:
         """A few texts, then some more: what the difference costs is the rate."""
@@ -111,9 +119,6 @@ class Estimator:
 
     def _some_texts(self, n: int) -> None:
         """The recipe's encoder over the first ``n`` items, without its cache."""
-        import tempfile
-        from pathlib import Path
-
         part = self.recipe.text
         assert part is not None
         from interlingua.vectors.fields import item_texts
@@ -121,7 +126,7 @@ class Estimator:
         texts = item_texts(self.data.catalogue, part.config)
         order = np.random.default_rng(0).permutation(len(texts))[:n]
         ids = [str(item) for item in self.data.catalogue.items["item_id"].to_list()]
-        with tempfile.TemporaryDirectory() as folder:
+        with TemporaryDirectory() as folder:
             self.text = part.cls(
                 part.config, [texts[i] for i in order], item_ids=[ids[i] for i in order], cache=Path(folder)
             )
@@ -144,20 +149,21 @@ class Estimator:
         return self._trained(probes.alone(backbone), batches, part.config.fit, parameters)
 
     def _trained(self, module: Any, batches: Any, config: FitConfig, parameters: int) -> Estimate:
-        seconds, steps = probes.step_seconds(module, batches, config, self.session.device)
+        seconds, steps, once = probes.step_seconds(module, batches, config, self.session.device)
         module.cpu().eval()
         check = 0.0
         if config.patience is not None and len(self.data.split.valid):
             check = probes.timed(lambda: validation_metrics(module.backbone, self.data.split))
         totals = [
-            n * steps * seconds + check * math.ceil(n / config.evaluate_every if check else 0)
+            once + n * steps * seconds + check * math.ceil(n / config.evaluate_every if check else 0)
             for n in epochs_of(config, steps)
         ]
         expected = epochs_of(config, steps)[0]
         note = f"{steps:,} steps an epoch, {seconds * 1000:.1f} ms each; {expected} of {config.epochs} epochs"
         if config.patience is not None:
             note += f" assumed (early stopping), validation {check:.1f} s"
-        return Estimate(totals[0], totals[1], totals[2], parameters, peak_memory_bytes() or 0, note)
+        memory = peak_memory_bytes() or 0
+        return Estimate(totals[0], totals[1], totals[2], parameters, memory, note, expected, steps)
 
     def _align(self) -> Estimate:
         part, source = self.recipe.align, self.recipe.backbone
@@ -184,11 +190,11 @@ class Estimator:
         load = probes.timed(lambda: self._make_reader(part, inputs))
         ranker, config = self.ranker, part.config.fit
         parameters = sum(p.numel() for p in ranker.parameters() if p.requires_grad)
-        seconds, steps = probes.step_seconds(ranker, ranker.batches, config, self.session.device)
+        seconds, steps, once = probes.step_seconds(ranker, ranker.batches, config, self.session.device)
         ranker.cpu().eval()
-        total = load + config.epochs * steps * seconds
+        total = load + once + config.epochs * steps * seconds
         note = f"{config.epochs} rounds of {steps:,} steps, {seconds * 1000:.0f} ms each; calibration not counted"
-        return _fixed(total, parameters=parameters, note=note)
+        return replace(_fixed(total, parameters=parameters, note=note), epochs=config.epochs, steps=steps)
 
     def _make_reader(self, part: Any, inputs: Any) -> None:
         self.ranker = part.cls(part.config, inputs)

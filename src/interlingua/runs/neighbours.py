@@ -16,6 +16,7 @@ from torch import Tensor
 
 from interlingua.contracts.batch import FloatArray
 from interlingua.data.queries import IntArray
+from interlingua.progress import track
 from interlingua.runs.session import known_items
 from interlingua.vectors.tables import load_tables
 
@@ -45,7 +46,7 @@ def user_vectors(session: Session) -> Tensor | None:
     with torch.no_grad():
         parts = [
             session.backbone.user_embeddings(queries.slice(at, at + BLOCK)).float().cpu()
-            for at in range(0, len(queries), BLOCK)
+            for at in track(range(0, len(queries), BLOCK), "user vectors")
         ]
     return torch.cat(parts)
 

@@ -24,7 +24,7 @@ from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError, shown
 from interlingua.evaluate.protocol import validation_metrics
 from interlingua.evaluate.protocols import asked_by
-from interlingua.progress import say
+from interlingua.progress import say, track
 from interlingua.runs.calibrate import kept_where_it_fails
 from interlingua.runs.plan import check_present
 from interlingua.runs.preflight import check
@@ -268,6 +268,6 @@ def reevaluate(session: Session, options: EvaluateConfig) -> Artifact:
 @torch.no_grad()
 def _vectors(rows: Interactions, backbone: Backbone) -> Embeddings:
     """Every user's and item's vector."""
-    blocks = np.array_split(np.arange(rows.num_users), max(1, rows.num_users // 2048))
+    told = track(np.array_split(np.arange(rows.num_users), max(1, rows.num_users // 2048)), "user vectors")
     items = backbone.item_embeddings().detach()
-    return Embeddings(torch.cat([backbone.user_embeddings(rows.queries(block)) for block in blocks]), items)
+    return Embeddings(torch.cat([backbone.user_embeddings(rows.queries(block)) for block in told]), items)

@@ -12,6 +12,7 @@ from torch import Tensor
 from interlingua.contracts.batch import Embeddings
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError
+from interlingua.nn.decompose import eigh
 from interlingua.vectors.fields import TextConfig
 
 
@@ -61,7 +62,7 @@ def reduced(users: Tensor | None, items: Tensor, dim: int) -> tuple[Tensor | Non
     if dim > items.shape[1]:
         raise ConfigError(f"text.reduce = {dim}, but the text vectors have only {items.shape[1]} dimensions")
     rows = (items if users is None else torch.cat([users, items])).double()
-    _, basis = torch.linalg.eigh(rows.T @ rows)  # ascending
+    _, basis = eigh(rows.T @ rows, "text.reduce: directions of the texts")  # ascending
     top = basis[:, -dim:].flip(1).float()
     return None if users is None else users @ top, items @ top
 
