@@ -222,7 +222,7 @@ ADVICE = re.compile(r"pip install[^\n`]*\binterlingua\b(?!\.)")
 def extras_of(recipe: Any) -> set[str]:
     """Extras without which a recipe cannot run: a language model's, a sentence encoder's."""
     sentences = recipe.text is not None and recipe.text.name == "sbert"
-    return ({"ranker"} if recipe.ranker is not None else set()) | ({"text"} if sentences else set())
+    return ({"llm"} if recipe.ranker is not None else set()) | ({"text"} if sentences else set())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=ident)

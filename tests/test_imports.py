@@ -136,7 +136,7 @@ TRY = "try:\n    {line}\nexcept MissingExtraError as error: print(error)\n"
             "Sbert(SbertConfig(model=sys.argv[1]), ['a title'])",
             "text",
         ),
-        (["transformers"], "from interlingua.lm.load import _transformers", "_transformers()", "ranker"),
+        (["transformers"], "from interlingua.lm.load import _transformers", "_transformers()", "llm"),
         (
             ["fastapi"],
             "from pathlib import Path; from interlingua.cli.serve import serve",
@@ -190,4 +190,4 @@ def test_a_source_tree_that_is_not_installed_names_its_own_command(monkeypatch: 
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr(errors, "requires", absent)
-    assert install_command("ranker") == "pip install -e '.[ranker]' in the checkout"
+    assert install_command("llm") == "pip install -e '.[llm]' in the checkout"

@@ -46,8 +46,8 @@ def test_every_named_file_counts_by_its_contents(shop, option):
 
 
 def test_options_that_name_no_file_add_nothing(shop):
-    source = {"events.csv": artifact.file_hash(shop / "events.csv"), "ranker": "version 1"}
+    source = {"events.csv": artifact.file_hash(shop / "events.csv"), "reader": "version 1"}
     odd = {"separator": ",", "header": True, "items": "gone.csv", "encoding": "~nobody/x" * 999, "n": 3, "users": None}
     for options in ({}, odd):
         assert source_fingerprint("events.csv", options) == source
-    assert source_fingerprint("planted", {"num_users": 20}) == {"ranker": "version 1"}
+    assert source_fingerprint("planted", {"num_users": 20}) == {"reader": "version 1"}

@@ -38,7 +38,7 @@ def test_a_reader_claims_nothing_that_is_not_its_own(name: str, strange: Path) -
 @pytest.mark.parametrize("what", ["absent", "empty", "notes.md"])
 def test_what_cannot_be_read_is_a_clear_error_that_names_the_path(name: str, what: str, strange: Path) -> None:
     with pytest.raises(InterlinguaError, match=what.replace(".", r"\.")):
-        prepare(strange / what, ranker=name, quiet=True)
+        prepare(strange / what, reader=name, quiet=True)
 
 
 def test_a_prepared_dataset_comes_back_from_disk_as_it_was(tmp_path: Path) -> None:

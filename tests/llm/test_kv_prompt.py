@@ -159,7 +159,7 @@ def test_item_states_are_stored_with_the_weights_that_made_them(folder, tmp_path
     other.load_state_dict(state, strict=False)
     monkeypatch.setattr(other, "_states", lambda side, *a, of=other._states: of(side, *a) if side == "user" else 1 / 0)
     assert np.array_equal(other.score(asked()), ranker.score(asked()))
-    assert not len(other.train().item_embeddings)
+    assert not len(other.train().item_state_table)
 
 
 def test_the_hard_prompt_alone_is_read_once(folder, monkeypatch):

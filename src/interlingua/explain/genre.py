@@ -145,7 +145,7 @@ def evaluate_genres(
         no_items: list[int] = []
         nobody = Queries.of([no_items])
         empty = prompts.assemble(nobody.padded(1))
-        prior = calibration * score_genres(lm, make(empty, nobody), torch.as_tensor(empty.mask), genres)[0]
+        prior = calibration * score_genres(lm, make(empty, nobody), torch.as_tensor(empty.attention_mask), genres)[0]
     chosen = []
     with task("favourite genre", len(queries)) as shown:
         for start in range(0, len(queries), batch_size):
