@@ -21,14 +21,14 @@ DataSets = Annotated[
     typer.Option(
         "--set",
         help="An option of [data], with or without data. before it: filter.min_user=5, split=ratio, "
-        "columns.user_id=ranker, ... Repeatable.",
+        "columns.user_id=reader, ... Repeatable.",
     ),
 ]
 
 
 @app.command("list")
 def listing(as_json: AsJson = False) -> None:
-    """List the datasets known by name, where each is found, and the rankers."""
+    """List the datasets known by name, where each is found, and the readers."""
     from interlingua import registry
     from interlingua.data.datasets import KNOWN
     from interlingua.data.source import present
@@ -42,13 +42,13 @@ def listing(as_json: AsJson = False) -> None:
         rows.append(
             {"name": known.name, "where": state, "about": known.about, "licence": known.licence, "url": known.url}
         )
-    rankers = registry.names("data")
+    readers = registry.names("data")
     if as_json:
-        print(json.dumps({"datasets": rows, "rankers": rankers}, ensure_ascii=False))
+        print(json.dumps({"datasets": rows, "readers": readers}, ensure_ascii=False))
         return
     for row in rows:
         print(f"{row['name']:<20} {row['about']}\n{'':<20} [{row['where']}] {row['licence']}")
-    print(f"\nreaders of files and folders: {', '.join(rankers)}")
+    print(f"\nreaders of files and folders: {', '.join(readers)}")
 
 
 @app.command()

@@ -257,7 +257,7 @@ def _vertical(x: float, top: float, bottom: float, label: str) -> str:
 
 
 def _svg(title: str, spoken: str, height: float, body: Sequence[str], standalone: bool) -> str:
-    # role="img" with an own label is what screen rankers announce everywhere; <title> is also the hover text
+    # role="img" with an own label is what screen readers announce everywhere; <title> is also the hover text
     style = f"<style>{STYLE}</style>" if standalone else ""
     label = escape(f"{title}. {spoken}", quote=True)
     return (

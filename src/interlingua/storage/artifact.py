@@ -226,7 +226,7 @@ def _card(
 def _card_hash(card: Mapping[str, Any]) -> str:
     """sha256 of a card's entries, however its text is laid out."""
     read = json.loads(json.dumps({name: value for name, value in card.items() if name != CARD_HASH}))
-    return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()  # of what a ranker will see
+    return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()  # of what a reader will see
 
 
 def find(root: Path, kind: str, name: str, key: str) -> Artifact | None:

@@ -40,7 +40,7 @@ def hash_file(path: Path) -> str:
 
 
 def hash_folder(folder: Path) -> str:
-    """Hash of all files below a folder that a ranker may look at, by name and contents.
+    """Hash of all files below a folder that a reader may look at, by name and contents.
 
     A folder that we wrote (its card lists its files) counts by those files: what is kept beside them does not matter.
     """

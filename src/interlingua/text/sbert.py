@@ -162,8 +162,8 @@ class Sbert(Component):
     def _examined(self, texts: Sequence[str], user_texts: Sequence[str] | None) -> dict[str, int]:
         """Counts of what the frozen vectors do not tell."""
         assert self.table is not None
-        ranker = Cutter(locate(self.config.model, self.config.revision), self.config.max_tokens)
-        limit = f"{ranker.max_tokens} tokens; text.max_tokens, or an encoder that reads more"
+        cutter = Cutter(locate(self.config.model, self.config.revision), self.config.max_tokens)
+        limit = f"{cutter.max_tokens} tokens; text.max_tokens, or an encoder that reads more"
         notes: dict[str, int] = {}
         sides = (("item", texts, self.table.items), ("user", user_texts, self.table.users))
         for what, own, vectors in sides:
@@ -171,7 +171,7 @@ class Sbert(Component):
                 continue
             table = vectors.numpy()
             remedy = remedy_for(same_vectors(own, table), limit)
-            cut = ranker.count([self.config.prompt + text for text in own])
+            cut = cutter.count([self.config.prompt + text for text in own])
             notes |= examine(own, table, what, cut=cut, limit=limit, remedy=remedy)
         return notes
 

@@ -173,5 +173,5 @@ def _tensors(module: nn.Module, optimizer: torch.optim.Optimizer, best: Mapping[
 
 
 def _hash(state: Mapping[str, Any]) -> str:
-    """Of a checkpoint's entries as a ranker will see them."""
+    """Of a checkpoint's entries as a reader will see them."""
     return content_key({"checkpoint": json.loads(json.dumps(dict(state)))})

@@ -150,4 +150,4 @@ def _parquet(path: Path, side: str) -> list[str]:
 
 
 RANKERS: dict[str, Callable[[Path, str], list[str]]] = {".json": _json, ".npy": _npy, ".parquet": _parquet}
-"""suffix -> ranker; any other file is text"""
+"""suffix -> reader; any other file is text"""
