@@ -1,7 +1,7 @@
 """kind/name -> class. The file name is the name: ``backbones/sasrec.py`` is the backbone ``sasrec``.
 
 Outsiders need no registration: ``name = "my_package.my_module:MyBackbone"`` in a recipe, or an entry point in the group
-``interlingua.backbone`` (``.text``, ``.align``, ``.llm``, ``.data``).
+``interlingua.backbone`` (``.text``, ``.align``, ``.ranker``, ``.data``).
 """
 
 from __future__ import annotations
