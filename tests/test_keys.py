@@ -241,7 +241,7 @@ def test_a_run_over_another_model_or_template_is_refused_in_words(tmp_path: Path
     open_session(path, "cpu")
     text = template.read_text()
     template.write_text(text + " ")
-    with pytest.raises(ArtifactError, match=r"llm\.template = .* holds something else now.*run the recipe again"):
+    with pytest.raises(ArtifactError, match=r"ranker\.template = .* holds something else now.*run the recipe again"):
         open_session(path, "cpu")
     again = stages.run(recipes.resolve(values, "mine"), out=tmp_path / "runs", seed=3, device="cpu")
     assert again.reused == {"prepare", "train"}
@@ -249,5 +249,5 @@ def test_a_run_over_another_model_or_template_is_refused_in_words(tmp_path: Path
     open_session(path, "cpu")
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x07")
-    with pytest.raises(ArtifactError, match=r"llm\.model = .* holds something else now"):
+    with pytest.raises(ArtifactError, match=r"ranker\.model = .* holds something else now"):
         open_session(path, "cpu")

@@ -61,6 +61,19 @@ class Mixed(nn.Module):
             raise error
 
 
+class Asked:
+    """A ranker whose calibration is watched, and may fail."""
+
+    def __init__(self, inner: Mixed, error: Exception | None, asked: list[Any] | None = None) -> None:
+        self.inner, self.error, self.asked = inner, error, [] if asked is None else asked
+        self.named_parameters, self.named_buffers = inner.named_parameters, inner.named_buffers
+        self.state_dict, self.load_state_dict = inner.state_dict, inner.load_state_dict
+
+    def calibrate(self, queries: Queries, targets: IntArray) -> None:
+        self.asked.append((queries, targets))
+        self.inner.calibrate(self.error)
+
+
 @pytest.mark.parametrize(
     "error", [torch.linalg.LinAlgError("singular"), FloatingPointError("overflow"), ValueError("x")]
 )
@@ -68,7 +81,7 @@ def test_a_calibration_that_fails_keeps_the_starting_numbers(
     error: Exception, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ranker: Any = Mixed()
-    said = kept_where_it_fails(ranker, lambda queries, targets: ranker.calibrate(error), generate(40, 30).split)
+    said = kept_where_it_fails(Asked(ranker, error), generate(40, 30).split)
     assert ranker.numbers.tolist() == [1.0, 2.0]
     assert type(error).__name__ in said["calibration"]
     assert "starting numbers are kept" in capsys.readouterr().err
@@ -79,11 +92,7 @@ def test_a_calibration_that_works_is_used() -> None:
     split = generate(40, 30).split
     asked: list[Any] = []
 
-    def calibrate(queries: Queries, targets: IntArray) -> None:
-        asked.append((queries, targets))
-        ranker.calibrate(None)
-
-    assert kept_where_it_fails(ranker, calibrate, split) == {}
+    assert kept_where_it_fails(Asked(ranker, None, asked), split) == {}
     assert len(asked[0][0]) == len(split.valid.items)
     assert asked[0][1].tolist() == split.valid.items.tolist()  # validation questions, and no other
     assert ranker.numbers.tolist() == [9.0, 2.0]

@@ -53,9 +53,9 @@ def test_calibration_asks_what_validation_asks_and_nothing_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[tuple[Queries, np.ndarray]] = []
-    from interlingua.rankers.soft_prompt import SoftPrompt
+    from interlingua.rankers.sequence_head import SequenceHead
 
-    monkeypatch.setattr(SoftPrompt, "calibrate", lambda self, queries, targets: asked.append((queries, targets)))
+    monkeypatch.setattr(SequenceHead, "calibrate", lambda self, queries, targets: asked.append((queries, targets)))
     split = ran(tmp_path, align=LATENT, ranker=HEAD).data.split
     ((queries, targets),) = asked
     np.testing.assert_array_equal(np.asarray(targets), split.valid.items)

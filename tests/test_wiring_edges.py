@@ -17,7 +17,7 @@ from interlingua.backbones.pop import Pop
 from interlingua.config import Config
 from interlingua.errors import ConfigError
 from interlingua.evaluate.protocol import validation_metrics
-from interlingua.rankers.soft_prompt import SoftPrompt
+from interlingua.rankers.sequence_head import SequenceHead
 from interlingua.recommender import Recommender
 from interlingua.retrieval.cascade import mask_seen, top_items
 from interlingua.runs import export, stages
@@ -238,7 +238,7 @@ def test_a_finished_run_is_measured_anew_when_its_source_is_gone(tmp_path: Path)
 def test_what_a_calibration_draws_depends_on_the_seed_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A resumed run may have trained no epoch in this process: what was drawn before is another thing then."""
     drawn: list[Tensor] = []
-    monkeypatch.setattr(SoftPrompt, "calibrate", lambda self, queries, targets: drawn.append(torch.rand(3)))
+    monkeypatch.setattr(SequenceHead, "calibrate", lambda self, queries, targets: drawn.append(torch.rand(3)))
     original, before = stages.fit_best, 0
 
     def after_other_draws(*arguments: Any, **options: Any) -> Any:
@@ -275,7 +275,7 @@ def test_a_reader_with_two_towers_has_vectors_for_an_index(tmp_path: Path) -> No
     }  # fmt: skip
     session = ran(tmp_path / "runs", backbone={"name": "sasrec", "embedding_dim": 8, "fit": FIT}, ranker=ranker)
     made, queries = export.towers(session), session.data.split.queries("test").slice(0, 9)
-    assert made.source == "read"
+    assert made.source == "rank"
     found = made.users(queries) @ made.items.T
     np.testing.assert_allclose(found.numpy(), session.ranker.score(queries), rtol=1e-4, atol=1e-5)
 
@@ -295,7 +295,7 @@ def test_a_head_over_the_catalogue_retrieves_by_itself(tmp_path: Path, capsys: p
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(progress, "FIRST_AFTER_S", 0.0)
         session = ran(tmp_path, ranker=HEAD, evaluate={"protocols": ["full"], "max_users": 10, "retrieve": 2})
-    assert {"train: 2/2", "read: 1/1"} <= {line.split(",")[0] for line in capsys.readouterr().err.splitlines()}
+    assert {"train: 2/2", "rank: 1/1"} <= {line.split(",")[0] for line in capsys.readouterr().err.splitlines()}
     users = session.data.interactions.queries(np.arange(8))
     scores = np.array(session.ranker.score(users), np.float32)
     mask_seen(scores, users)

@@ -229,7 +229,7 @@ def test_it_learns_the_planted_world(name: str, make: Any, world: Dataset, queri
 def test_every_backbone_is_either_solved_or_trained() -> None:
     for name in NAMES:
         cls: Any = registry.find("backbone", name)
-        solved = cls.solve is not Backbone.solve
+        solved = cls.fit is not Backbone.fit
         assert solved == (cls.sampling == "none"), name
         assert solved != (cls.losses is not Backbone.losses), name
         assert cls.__mro__.index(Backbone) <= 2, f"{name}: your class -> at most one thin parent -> Backbone"

@@ -47,10 +47,10 @@ OTHER: dict[str, Any] = {
     "half_life": 2.0, "hidden_dim": 12, "ncf.layers": [16, 8], "dropout": 0.5, "keep_rate": 0.5, "penalty": 5.0,
     "similarity": "cosine", "last_share": 0.2, "neighbours": 2, "mask_every": 1, "max_title_tokens": 2,
     "prompted_layers": [0], "readout": 4, "max_title_words": 1, "fraction": 0.5, "text_below": 10_000, "head_items":
-    5, "num_layers": 1, "fields": ["title"], "template": "sequence", "num_interests": 2, "reduce": 4, "min_texts":
+    5, "num_layers": 1, "fields": ["title"], "num_interests": 2, "reduce": 4, "min_texts":
     4, "max_share": 0.2, "min_similarity": 0.9, "sgl.contrast": "batch", "simgcl.contrast": "all", "dim": 4,
     "soft_epochs": 1, "pooling": "mean", "kv-prompt.user_template": "none", "kv-prompt.item_template": "none",
-    "slots": {"user": "none"}, "sample_rate": 0.9, "keep": 0.5,
+    "soft-prompt.template": "next-item-vectors", "slots": {"user": "none"}, "sample_rate": 0.9, "keep": 0.5,
 }  # fmt: skip
 """by option, or component.option: another value than one that follows from the type"""
 HEAD: dict[str, Any] = {"head_weight": 1.0, "scoring": "head", "template": "next-item-vectors"}
@@ -74,9 +74,9 @@ BESIDE: dict[str, dict[str, Any]] = {
     "fuse_scores": HEAD,
     "cold_weight": HEAD | {"fuse_scores": True},
     "unseen_floor": HEAD | {"fuse_scores": True},
-    "equal": HEAD | {"template": "sequence"},
+    "sequence-head.batch_by": {},
     "gru4rec.batch_by": {}, "sasrec.batch_by": {},
-    "template": HEAD,
+    "soft-prompt.template": {},
     "softmax_temperature": {"loss": "softmax"},
     "k1": {"weighting": "bm25"},
     "b": {"weighting": "bm25"},
@@ -89,7 +89,7 @@ ELSEWHERE: dict[str, str] = {
     "precision": "llm/test_language_models.py", "revision": "test_keys.py",
     "characters": "text/test_health.py",
     "user_fields": "test_joint_runs.py", "profiles": "text/test_profiles_in_recipes.py",
-    **{f"{name}.model": "llm/test_language_models.py" for name in ("kv-prompt", "soft-prompt")},
+    **{f"{name}.model": "llm/test_language_models.py" for name in ("kv-prompt", "soft-prompt", "sequence-head")},
 }  # fmt: skip
 """options that need other files or models than are at hand here: the tests that hold them"""
 

@@ -246,7 +246,7 @@ def test_a_recipe_that_fails_does_not_stop_the_others(
     def broken(self: Any, *args: Any) -> None:
         raise InterlinguaError("no such luck")
 
-    monkeypatch.setattr(Pop, "solve", broken)
+    monkeypatch.setattr(Pop, "fit", broken)
     asked = ("run", "pop", "itemknn", "--on", "planted", "--set", WORLD[0], "--out", str(tmp_path), "--json")
     code, out, err = cli(*asked)
     assert code == 2

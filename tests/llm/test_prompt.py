@@ -69,11 +69,11 @@ def test_both_sides_hold_the_same_prompts(llama):
     history, candidates = np.array([[0, 1], [PAD, 2]]), np.array([[3, 4, 5]] * 2)
     left = compiled.assemble(history, candidates)
     right = compiled.assemble(history, candidates, side="right")
-    np.testing.assert_array_equal(left.mask, right.mask[:, ::-1])
+    np.testing.assert_array_equal(left.attention_mask, right.attention_mask[:, ::-1])
     np.testing.assert_array_equal(left.slot_rows, right.slot_rows)
     assert [said(llama, left, b) for b in (0, 1)] == [said(llama, right, b) for b in (0, 1)]
     np.testing.assert_array_equal(compiled.lengths(history, candidates), left.lengths)
-    np.testing.assert_array_equal(left.mask.sum(1), left.lengths)
+    np.testing.assert_array_equal(left.attention_mask.sum(1), left.lengths)
 
 
 rows = st.lists(st.sampled_from([PAD, *range(len(TITLES))]), min_size=3, max_size=3)
@@ -162,7 +162,7 @@ def test_begin_token_only_where_the_tokenizer_sets_one():
     plain, begun = tiny("llama"), tiny("llama", bos=True)
     a = compile_template("next-item-titles", plain, TITLES, slots=()).assemble(np.array([[0]]), np.array([[1]]))
     b = compile_template("next-item-titles", begun, TITLES, slots=()).assemble(np.array([[0]]), np.array([[1]]))
-    assert b.ids[0].tolist() == [1, *a.ids[0].tolist()]
+    assert b.input_ids[0].tolist() == [1, *a.input_ids[0].tolist()]
 
 
 def test_shipped_templates_load_and_bad_ones_are_named(tmp_path):

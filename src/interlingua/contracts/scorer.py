@@ -34,15 +34,6 @@ class Scorer(Protocol):
 
     num_items: int
 
-    @property
-    def ranks_catalogue(self) -> bool:
-        """False: it must be given candidates."""
-        ...
-
-    def towers(self) -> Towers | None:
-        """The vectors whose dot products are the scores, or None where a score is anything else."""
-        ...
-
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """Scores, higher is better.
 
@@ -54,6 +45,20 @@ class Scorer(Protocol):
             (B, C) or (B, I) float32. Seen items are *not* masked here; the caller does that.
         """
         ...
+
+
+@runtime_checkable
+class TowerScorer(Scorer, Protocol):
+    """A scorer that says by which vectors it scores, where there are such."""
+
+    def towers(self) -> Towers | None:
+        """The vectors whose dot products are the scores, or None where a score is anything else."""
+        ...
+
+
+def towers_of(scorer: Scorer) -> Towers | None:
+    """See :meth:`TowerScorer.towers`; None for a scorer that says nothing of it."""
+    return scorer.towers() if isinstance(scorer, TowerScorer) else None
 
 
 class TableScorer:

@@ -11,13 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interlingua.contracts.ranker import RankerInputs
-from interlingua.injection.soft_prompt_config import SoftPromptConfig
-from interlingua.injection.vector_reading import VectorRankerConfig
 from interlingua.lm.load import load
 from interlingua.lm.locate import identity
 from interlingua.lm.models import LanguageModel, Precision
-from interlingua.lm.prompt import CompiledTemplate, compile_template
 from interlingua.lm.variants import shuffled, truncated
 from interlingua.runtime.repeatable import undisturbed
 
@@ -29,8 +25,8 @@ def _loaded(model: str, precision: Precision, revision: str | None, contents: st
     return load(model, precision=precision, device="cpu", revision=revision)
 
 
-def language_model(config: VectorRankerConfig) -> LanguageModel | None:
-    """The frozen model that a configuration asks for; None for the control without one."""
+def language_model(config: Any) -> LanguageModel | None:
+    """The frozen model that a ranker's options ask for (:class:`VectorRankerConfig`); None: the control without one."""
     if config.lm_weights == "none":
         return None
     found = _loaded(config.model, config.precision, config.revision, identity(config.model, config.revision))
@@ -58,11 +54,3 @@ def state_width(lm: LanguageModel) -> int:
     probe = torch.zeros(1, 1, lm.hidden_size, device=lm.device)
     with torch.no_grad():
         return int(lm.forward(probe).states.shape[-1])
-
-
-def compiled(config: SoftPromptConfig, lm: LanguageModel, inputs: RankerInputs) -> CompiledTemplate:
-    """The configured template over the catalogue's titles, with the slots that will be filled."""
-    slots = {name for name, source in (("user", config.slots.user), ("item", config.slots.item)) if source != "none"}
-    return compile_template(
-        config.template, lm, inputs.titles, inputs.domain, slots=slots, max_title_tokens=config.max_title_tokens
-    )

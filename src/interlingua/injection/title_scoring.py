@@ -11,16 +11,25 @@ import numpy as np
 from torch import Tensor
 
 from interlingua.contracts.batch import FloatArray
+from interlingua.contracts.ranker import RankerInputs
 from interlingua.data.queries import PAD, IntArray, Queries
 from interlingua.injection.soft_prompt_config import SoftPromptConfig
 from interlingua.lm.constrain import constrained_search
 from interlingua.lm.generate import paper_generate, paper_hit
 from interlingua.lm.likelihood import title_log_likelihood
 from interlingua.lm.models import LanguageModel
-from interlingua.lm.prompt import CompiledTemplate
+from interlingua.lm.prompt import CompiledTemplate, compile_template
 
 NOT_GENERATED = -1e4
 """score of a candidate that no beam has reached: below every log-probability of a title"""
+
+
+def compiled(config: SoftPromptConfig, lm: LanguageModel, inputs: RankerInputs) -> CompiledTemplate:
+    """The configured template over the catalogue's titles, with the slots that will be filled."""
+    slots = {name for name, source in (("user", config.slots.user), ("item", config.slots.item)) if source != "none"}
+    return compile_template(
+        config.template, lm, inputs.titles, inputs.domain, slots=slots, max_title_tokens=config.max_title_tokens
+    )
 
 
 def score_titles(

@@ -27,7 +27,6 @@ from interlingua.contracts.ranker import RankerInputs
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
 from interlingua.injection import title_scoring as titles
-from interlingua.injection.loading import compiled
 from interlingua.injection.soft_prompt_config import SoftPromptConfig, check
 from interlingua.lm import history as sequence
 from interlingua.lm import likelihood, packed, padding
@@ -48,7 +47,7 @@ class SoftPrompt(VectorRanker):
         check(config)
         super().__init__(config, inputs)
         self.ranks_catalogue = config.scoring == "head"  # at once: no other method need retrieve candidates first
-        self.prompts = compiled(config, self.lm, inputs)
+        self.prompts = titles.compiled(config, self.lm, inputs)
         self._negatives: Negatives | None = None
 
     @classmethod

@@ -24,8 +24,7 @@ from torch import Tensor
 
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Embeddings
-from interlingua.contracts.ranker import Ranker
-from interlingua.contracts.scorer import Scorer, TableScorer
+from interlingua.contracts.scorer import Scorer, TableScorer, towers_of
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
@@ -80,7 +79,7 @@ def towers(session: Session) -> Towers:
     """
     scorer = scorer_of(session)
     where = str(session.done["evaluate"].path)
-    if not scorer.ranks_catalogue or ("rank" in session.done and not isinstance(scorer, Ranker)):
+    if "rank" in session.done and not session.ranker.ranks_catalogue:
         name = session.done["rank"].card["name"]
         raise ConfigError(
             f"{where} has no vectors to write: its ranker {name!r} orders what another stage retrieved, so its score "
@@ -88,7 +87,7 @@ def towers(session: Session) -> Towers:
         )
     stage = "rank" if "rank" in session.done else "align" if isinstance(scorer, TableScorer) else "train"
     stage = "align" if stage == "train" and "train" not in session.done else stage
-    found = scorer.towers()
+    found = towers_of(scorer)
     if found is None:
         raise ConfigError(_why_none(session, scorer, stage, where))
     return _with_bias(found.users, found.items, found.bias, stage)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from interlingua.contracts.ranker import Ranker
 from interlingua.contracts.scorer import Scorer, TableScorer
 from interlingua.errors import ConfigError
 from interlingua.retrieval.cascade import RetrieveThenRerank
@@ -59,7 +60,7 @@ def aligned_scorer(session: Session) -> TableScorer:
     return TableScorer(torch.where(cold[:, None], decoded, table), session.backbone.user_embeddings, bias)
 
 
-def rerank_of(session: Session, ranker: Scorer | None, retriever: Scorer | None = None) -> RetrieveThenRerank:
+def rerank_of(session: Session, ranker: Ranker | None, retriever: Scorer | None = None) -> RetrieveThenRerank:
     """Something fast retrieves, the ranker orders; a ranker that ranks the whole catalogue does both.
 
     Args:
@@ -67,6 +68,7 @@ def rerank_of(session: Session, ranker: Scorer | None, retriever: Scorer | None 
         ranker: None leaves the retriever's order.
         retriever: see :func:`retriever_of`, which is asked where None is given.
     """
+    first: Scorer
     if ranker is not None and ranker.ranks_catalogue:
         first, ranker = ranker, None
     else:

@@ -167,7 +167,9 @@ def _fitted(
     def loop(batches: Batches, config: FitConfig) -> FitLog:
         check = None
         if config.patience is not None and not len(split.valid):
-            say(f"{stage}: no validation part, so patience has no say: all {config.epochs} epochs are trained")
+            say(
+                f"{stage}: the validation part is empty, so patience has no say: all {config.epochs} epochs are trained"
+            )
         elif config.patience is not None:
 
             def check() -> dict[str, float]:
