@@ -138,6 +138,21 @@ def test_few_layers_stand_for_many():
     assert lm.num_layers == 8
 
 
+def test_measuring_a_deep_model_runs_no_more_layers_than_a_shallow_one(monkeypatch):
+    from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+
+    ran, forward = [], LlamaDecoderLayer.forward
+    monkeypatch.setattr(LlamaDecoderLayer, "forward", lambda self, *a, **k: ran.append(1) or forward(self, *a, **k))
+    counts = []
+    for layers in (2, 9):
+        lm = tiny("llama", layers=layers)
+        ran.clear()
+        found = probe.measure(lm)
+        counts.append(len(ran))
+        assert found.tree == found.packed == ANY
+    assert counts[0] <= counts[1] <= counts[0] + 2  # and two tokens that show that the cut model runs
+
+
 def test_a_model_that_reads_both_ways_is_refused():
     model = build_known("llama")
     for module in model.modules():
@@ -172,6 +187,10 @@ def test_a_measurement_is_kept_by_the_hash_of_the_files(tmp_path, monkeypatch):
     monkeypatch.setattr(probe_store, "VERSION", probe_store.VERSION + 1)
     load(str(folder), device="cpu")
     assert len(asked) == 2
+    other = Abilities(tree=3)
+    assert probe_store.remembered(first, lambda: other) == Abilities()
+    monkeypatch.setattr(torch, "__version__", "1.0")  # other kernels may do other things
+    assert probe_store.remembered(first, lambda: other) == other
 
 
 def test_the_first_layers_of_a_model_can_do_what_it_can():

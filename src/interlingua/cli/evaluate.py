@@ -48,7 +48,8 @@ def evaluate(
     from interlingua.recipe import EvaluateConfig
 
     changed = changes(sets or [])
-    given = {"protocols": protocols, "part": part, "max_users": max_users, "negatives_seed": seed}
+    chosen = None if part is None else part.value  # older pydantic takes no member of an enumeration for its text
+    given = {"protocols": protocols, "part": chosen, "max_users": max_users, "negatives_seed": seed}
     changed |= {key: value for key, value in given.items() if value not in (None, [])}
     session = open_session(run, device, trust=trust)
     old = session.recipe.evaluate.model_dump() | {"part": "test", "max_users": None}

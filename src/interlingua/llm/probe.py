@@ -52,8 +52,8 @@ def abilities_of(lm: LanguageModel) -> Abilities:
 @torch.no_grad()
 def measure(lm: LanguageModel) -> Abilities:
     """See :func:`abilities_of`."""
-    _check_logits(lm)
     small = _few_layers(lm)
+    _check_logits(small)
     window = _window(small)
     short = _case(small, min(SHORT, window or SHORT))
     _check_reading(small, short)
@@ -218,7 +218,7 @@ def _few_layers(lm: LanguageModel) -> LanguageModel:
             short = truncated(everything, few)
             plain(short, _tokens(lm, 1, 2)[0])
             return short
-    except (ConfigError, StopIteration, AttributeError, TypeError, ValueError, IndexError, RuntimeError):
+    except (ConfigError, StopIteration, AttributeError, TypeError, ValueError, LookupError, RuntimeError):
         pass  # a stack of another make: read whole
     memo: dict[int, Any] = {id(p): p for p in lm.model.parameters()}
     return replace(everything, model=copy.deepcopy(lm.model, memo))

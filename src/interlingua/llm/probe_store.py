@@ -11,20 +11,23 @@ from interlingua.llm.locate import cache_folder
 from interlingua.llm.models import LanguageModel
 from interlingua.progress import say
 
-VERSION = 1
+VERSION = 2
 """raised when the measurement changes, so that older ones are made again"""
 UNKNOWN = ("local", "unknown", "")
 """revisions that name no files"""
 
 
 def remembered(lm: LanguageModel, measure: Callable[[], Abilities]) -> Abilities:
-    """The kept measurement of the same files, version of transformers and precision, or a new one."""
+    """The kept measurement, or a new one: the same files, precision, device, attention and versions of libraries."""
     if lm.revision in UNKNOWN:
         return measure()
+    import torch
     import transformers
 
-    name = f"{lm.revision}-{lm.precision}-{lm.device.type}-transformers-{transformers.__version__}-v{VERSION}.json"
-    file = cache_folder() / "probes" / name.replace("/", "-")
+    attention = str(getattr(lm.config, "_attn_implementation", None))
+    made_of = f"{lm.revision}-{lm.precision}-{lm.device.type}-{attention}"
+    versions = f"transformers-{transformers.__version__}-torch-{torch.__version__}-v{VERSION}"
+    file = cache_folder() / "probes" / f"{made_of}-{versions}.json".replace("/", "-")
     try:
         return Abilities.from_dict(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
