@@ -159,8 +159,9 @@ def mask_seen(scores: FloatArray, queries: Queries) -> None:
 def top_items(scores: FloatArray, n: int) -> npt.NDArray[np.int64]:
     """(B, n) rows of the highest scores, best first; ties: lower row first; -1 where only masked items are left."""
     n = min(n, scores.shape[1])
+    place = n - 1
     # a stable full sort only of those at or above the n-th value keeps ties deterministic without sorting everything
-    bound = -np.partition(-scores, n - 1, axis=1)[:, n - 1]
+    bound = -np.partition(-scores, place, axis=1)[:, place]
     out = np.full((len(scores), n), -1, np.int64)
     for b in range(len(scores)):
         candidates = np.flatnonzero((scores[b] >= bound[b]) & np.isfinite(scores[b]))
