@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -9,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from interlingua import artifact, stages
+from interlingua import artifact, export, stages
 from interlingua.backbones.vector_files import read_vectors
 from interlingua.errors import ConfigError
 from interlingua.export import embed, towers
@@ -120,6 +121,35 @@ def test_an_index_is_written_with_its_recall(run, tmp_path):
     found = Ann.load(made.path, stored["items"]).search(stored["users"], 5, seen=seen)
     exact = top_k(stored["users"], stored["items"], 5, seen=seen)
     assert (found.rows == exact.rows).mean() > 0.95
+
+
+def test_an_index_is_measured_on_users_from_the_whole_range(run, tmp_path, monkeypatch):
+    """The clock goes on by one second more at each look: building takes one, the exact search three, the index five."""
+    pytest.importorskip("usearch")
+    clock = iter([0.0, 1, 3, 6, 10, 15] * 2)
+    monkeypatch.setattr(export, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    card = embed(run("sasrec"), tmp_path / "all", index="usearch").card
+    assert (card["index"]["users"], card["index"]["build_s"]) == (80, 1.0)
+    assert card["index"]["exact_ms_per_user"] == 3000 / 80
+    assert card["index"]["index_ms_per_user"] == 5000 / 80
+    assert card["config"]["ann"]
+    monkeypatch.setattr(export, "CHECKED_USERS", 8)
+    few = embed(run("sasrec"), tmp_path / "few", index="usearch").card["index"]
+    assert few["users"] == 8
+    assert few["exact_ms_per_user"] == 3000 / 8
+    assert few["recall@10"] > 0.95
+
+
+def test_vectors_go_into_an_empty_folder_and_others_have_no_key_in_common(run, tmp_path):
+    session = run("mf")
+    (tmp_path / "empty").mkdir()
+    made = embed(session, tmp_path / "empty")
+    assert made.card["shapes"] == {"users": [80, 9], "items": [50, 9]}
+    assert made.card["source"] == "train"
+    keys = {
+        embed(session, tmp_path / str(at), **o).key for at, o in enumerate(({"format": "npy"}, {"events": "train"}))
+    }
+    assert len(keys | {made.key}) == 3
 
 
 def test_a_run_without_vectors_says_why(run, tmp_path):

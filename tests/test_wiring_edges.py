@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
-from interlingua import export, recommender, stages
+from interlingua import export, fit, recommender, stages
 from interlingua import recipe as recipes
 from interlingua.backbones.pop import Pop
 from interlingua.config import Config
@@ -19,6 +20,7 @@ from interlingua.errors import ConfigError
 from interlingua.recipe import EvaluateConfig
 from interlingua.recommender import Recommender
 from interlingua.session import Session
+from interlingua.text.lsa import Lsa
 from interlingua.vectors import load_tables
 
 FIT: dict[str, Any] = {"epochs": 2, "batch_size": 64, "patience": None}
@@ -108,3 +110,89 @@ def test_nobody_asked_is_an_empty_frame(tmp_path: Path) -> None:
     found = Recommender(ran(tmp_path)).recommend(users=[])
     assert found.shape == (0, 4)
     assert found.columns == ["user_id", "item_id", "score", "rank"]
+
+
+class Draws(Lsa):
+    """A text source from outside that draws its vectors."""
+
+    def __init__(self, config: Any, texts: Any, **rest: Any) -> None:
+        super().__init__(config, texts, **rest)
+        self.items.copy_(torch.randn_like(self.items))
+
+
+def test_vectors_that_are_drawn_depend_on_the_seed_alone(tmp_path: Path) -> None:
+    found = []
+    for at, (before, seed) in enumerate(((1, 3), (2, 3), (2, 4))):
+        recipe = resolved(text={"name": f"{__name__}:Draws", "dim": 8}, align={"name": "ridge"})
+        torch.manual_seed(before)
+        torch.rand(before)
+        session = stages.run(recipe, out=tmp_path / str(at), seed=seed, device="cpu")
+        found.append(load_tables(session.done["embed"].path).items)
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+
+
+def test_every_stage_asks_for_the_device_that_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    original = fit.accelerator
+
+    def noted(device: str = "auto", precision: str = "no") -> Any:
+        asked.append(device)
+        return original(device, precision)
+
+    monkeypatch.setattr(fit, "accelerator", noted)
+    head = {
+        "name": "soft-prompt", "lm_weights": "none", "template": "sequence", "scoring": "head", "head_weight": 1.0,
+        "residual": True, "history_length": 3, "fit": {"epochs": 1, "steps_per_epoch": 1, "batch_size": 8},
+    }  # fmt: skip
+    ran(tmp_path, align={"name": "autoencoder", "latent_dim": 6, "fit": FIT}, llm=head)
+    assert len(asked) >= 6  # training, alignment and reading ask twice each
+    assert set(asked) == {"cpu"}
+
+
+def test_a_device_that_does_not_exist_is_refused_before_a_session_is_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown device 'tpu'"):
+        Session(resolved(), tmp_path, 3, "tpu")
+
+
+def test_no_more_users_are_measured_than_were_asked_for(tmp_path: Path) -> None:
+    session = ran(tmp_path, evaluate={"protocols": ["full"], "max_users": 7})
+    assert session.reports["full"].n_users == 7
+
+
+def test_a_language_model_that_reads_with_few_layers_writes_with_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers")
+    from tests.llm.tiny_models import build, tokenizer_of
+
+    build("llama", layers=3).save_pretrained(tmp_path / "lm")
+    tokenizer_of().save_pretrained(tmp_path / "lm")
+    monkeypatch.setattr(recommender, "DEFAULT_MODEL", "not/asked-for")
+    reader: dict[str, Any] = {
+        "name": "soft-prompt", "model": str(tmp_path / "lm"), "history_length": 3, "num_candidates": 3,
+        "max_title_tokens": 3, "fit": {"epochs": 1, "steps_per_epoch": 1, "batch_size": 4},
+    }  # fmt: skip
+    for layers in (None, 1):
+        found = Recommender(ran(tmp_path / "runs", llm=reader | {"num_layers": layers}))
+        assert found.session.reader.lm.num_layers == (layers or 3)
+        assert found.language_model.num_layers == 3
+        assert (found.language_model is found.session.reader.lm) == (layers is None)
+
+
+def test_a_run_lists_ten_by_default_and_says_which_run_it_is(tmp_path: Path) -> None:
+    session = ran(tmp_path)
+    made = Recommender(session)
+    item, user = str(session.data.split.train.item_ids[0]), str(session.data.split.train.user_ids[0])
+    assert len(made.recommend(user)) == len(made.similar_items(item)) == len(made.similar_users(user)) == 10
+    assert len(made.recommend(history=[item], k=1)) == 1
+    assert session.done["evaluate"].key.startswith(made.version)
+    assert len(made.version) == 12
+
+
+def test_an_item_without_categories_has_none(tmp_path: Path) -> None:
+    made = Recommender(ran(tmp_path))
+    items = made.session.data.catalogue.items
+    texts = pl.Series("categories", ["a | b,", "", None, *["c"] * (len(items) - 3)])
+    made.session.data.catalogue.__dict__["items"] = items.with_columns(texts)
+    assert made.categories[:4] == [{"a", "b"}, set(), set(), {"c"}]

@@ -87,6 +87,10 @@ def check_processes() -> None:
         )
 
 
+_asked_before: list[tuple[bool, str]] = []
+"""(whether the CPU was asked for, precision) of the last call"""
+
+
 def accelerator(device: str = "auto", precision: str = "no") -> Any:
     """Accelerate's object that knows device and precision.
 
@@ -95,10 +99,15 @@ def accelerator(device: str = "auto", precision: str = "no") -> Any:
         precision: ``no`` (fp32), ``bf16`` or ``fp16``.
     """
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
     check_processes()
     check_device(device)
-    return Accelerator(cpu=device == "cpu", mixed_precision=precision)
+    asked = (device == "cpu", precision)
+    if _asked_before not in ([], [asked]):  # Accelerate keeps the first answer of a process for all others
+        AcceleratorState._reset_state(reset_partial_state=True)
+    _asked_before[:] = [asked]
+    return Accelerator(cpu=asked[0], mixed_precision=asked[1])
 
 
 def fit(
