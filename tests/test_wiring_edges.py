@@ -196,3 +196,22 @@ def test_an_item_without_categories_has_none(tmp_path: Path) -> None:
     texts = pl.Series("categories", ["a | b,", "", None, *["c"] * (len(items) - 3)])
     made.session.data.catalogue.__dict__["items"] = items.with_columns(texts)
     assert made.categories[:4] == [{"a", "b"}, set(), set(), {"c"}]
+
+
+def test_training_begins_where_the_aligner_says(tmp_path: Path) -> None:
+    """``init``: item vectors are a linear map of their texts, which steps too small to see do not change."""
+    slow = FIT | {"epochs": 1, "learning_rate": 1e-9}
+    session = ran(tmp_path, backbone={"name": "mf", "embedding_dim": 4}, align={"name": "init", "fit": slow})
+    items = session.backbone.item_table().detach().double()
+    texts = load_tables(session.done["embed"].path).items.double()
+    source = torch.cat([texts, torch.ones(len(texts), 1)], 1)
+    left = items - source @ torch.linalg.lstsq(source, items).solution
+    assert float(left.norm() / items.norm()) < 1e-3
+
+
+def test_one_user_and_many_at_once_are_too_many(tmp_path: Path) -> None:
+    made = Recommender(ran(tmp_path))
+    user = str(made.train.user_ids[0])
+    for options in ({"user": user, "users": [user]}, {"user": user, "histories": [[]]}, {"users": [], "histories": []}):
+        with pytest.raises(ConfigError, match="or many as users or histories"):
+            made.recommend(**options)
