@@ -8,7 +8,7 @@ the range goes from a best first validation to all epochs.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,10 @@ class Estimate:
     parameters: int = 0
     memory_bytes: int = 0
     note: str = ""
+    epochs: int = 0
+    """of a training loop, as expected"""
+    steps: int = 0
+    """of one of its epochs"""
 
 
 def epochs_of(config: FitConfig, steps: int) -> tuple[int, int, int]:
@@ -150,7 +154,8 @@ class Estimator:
         note = f"{steps:,} steps an epoch, {seconds * 1000:.1f} ms each; {expected} of {config.epochs} epochs"
         if config.patience is not None:
             note += f" assumed (early stopping), validation {check:.1f} s"
-        return Estimate(totals[0], totals[1], totals[2], parameters, peak_memory_bytes() or 0, note)
+        memory = peak_memory_bytes() or 0
+        return Estimate(totals[0], totals[1], totals[2], parameters, memory, note, expected, steps)
 
     def _align(self) -> Estimate:
         part, source = self.recipe.align, self.recipe.backbone
@@ -181,7 +186,7 @@ class Estimator:
         reader.cpu().eval()
         total = load + config.epochs * steps * seconds
         note = f"{config.epochs} rounds of {steps:,} steps, {seconds * 1000:.0f} ms each; calibration not counted"
-        return _fixed(total, parameters=parameters, note=note)
+        return replace(_fixed(total, parameters=parameters, note=note), epochs=config.epochs, steps=steps)
 
     def _make_reader(self, part: Any, inputs: Any) -> None:
         self.reader = part.cls(part.config, inputs)
