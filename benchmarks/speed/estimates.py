@@ -2,10 +2,11 @@
 
     python benchmarks/speed/estimates.py --out benchmarks/speed/results/estimates.json
 
-Estimate and run are processes of their own on the CPU; memory is the most that the system saw each hold, time the sum of the
-stages. A run that is expected to take longer than ``--whole-below`` is not run whole: some steps of each training stage and
+Estimate and run are processes of their own with one thread; memory is the most that the system saw each hold, time the sum
+of the stages. All seconds are the process's own processor time (its clock is replaced), so that other work on the machine does
+not count. A run that is expected to take longer than ``--whole-below`` is not run whole: some steps of each training stage and
 some users of the evaluation are, and their rates are scaled to the estimate's own steps, epochs and users. Such a cell (``how``:
-rates) says whether a step is as quick as expected, not when early stopping ends. A whole run is given up at four times its
+rates) says whether a step is as quick as expected, not when early stopping ends. A whole run is given up at eight times its
 estimate. Cells that are in the file already are kept; ``--estimate`` makes only the estimates again.
 """
 
@@ -43,8 +44,15 @@ def main() -> None:
     parser.add_argument("--estimate", action="store_true", help="make only the estimates again")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
+        time.perf_counter = time.process_time
+        if options.arguments is not None:
+            from interlingua.cli.main import main as interlingua
+
+            sys.argv = ["interlingua", *options.arguments]
+            interlingua()
         options.out.write_text(json.dumps(expected(*options.child.split("/"))), encoding="utf-8")
         return
     cells = kept(options.out)
@@ -76,26 +84,26 @@ def expected(name: str, data: str) -> dict[str, Any]:
         return {stage: asdict(one) for stage, one in Estimator(session).all().items()}
 
 
-def process(command: list[str], limit_s: float | None = None) -> dict[str, float]:
+def process(words: list[str], limit_s: float | None = None) -> dict[str, float]:
     """One process to its end: seconds, processor seconds, peak bytes, exit status (-1: given up at the limit)."""
     with TemporaryDirectory() as cache, Path(os.devnull).open("w") as nowhere:
         fresh_cache(Path(cache))
         variables = {**os.environ, "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1", "INTERLINGUA_CACHE": cache}
-        started = time.perf_counter()
-        child = subprocess.Popen(command, env=variables, stdout=nowhere)
+        started = time.monotonic()
+        child = subprocess.Popen([sys.executable, __file__, *words], env=variables, stdout=nowhere)
         status: int | None = None
         while status is None:
             pid, code, usage = os.wait4(child.pid, os.WNOHANG)
             if pid:
                 status = os.waitstatus_to_exitcode(code)
-            elif limit_s is not None and time.perf_counter() - started > limit_s:
+            elif limit_s is not None and time.monotonic() - started > limit_s:
                 child.kill()
                 _, _, usage = os.wait4(child.pid, 0)
                 status = -1
             else:
                 time.sleep(0.05)
         child.returncode = status
-        seconds = time.perf_counter() - started
+        seconds = time.monotonic() - started
     peak = usage.ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
     return {"seconds": seconds, "cpu": usage.ru_utime + usage.ru_stime, "bytes": peak, "status": status}
 
@@ -113,7 +121,7 @@ def estimated(name: str, data: str) -> dict[str, Any]:
     """The estimate of a process of its own."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / "estimate.json"
-        done = process([sys.executable, __file__, "--child", f"{name}/{data}", "--out", str(file)])
+        done = process(["--child", f"{name}/{data}", "--out", str(file)])
         if done["status"]:
             raise SystemExit(f"the estimate of {name} on {data} ended with {done['status']}")
         return {"stages": json.loads(file.read_text(encoding="utf-8")), "took": rounded(done)}
@@ -125,15 +133,16 @@ def measured(name: str, data: str, estimate: Mapping[str, Any], whole_below: flo
     whole = hoped <= whole_below
     with TemporaryDirectory() as folder:
         sets = [] if whole else few_steps(name, data)
-        command = [sys.executable, "-m", "interlingua.cli.main", "run", name, "--data", data, "--out", folder]
-        command += ["--device", "cpu", "--seed", str(SEED), *(word for one in sets for word in ("--set", one))]
-        done = process(command, 4 * hoped + 30 if whole else None)
+        words = ["run", name, "--data", data, "--out", folder, "--device", "cpu", "--seed", str(SEED)]
+        words += [word for one in sets for word in ("--set", one)]
+        before = ["--child", f"{name}/{data}", "--out", folder, "--arguments"]
+        done = process([*before, *words], 8 * hoped + 60 if whole else None)
         if done["status"] > 0:
-            raise SystemExit(f"{shlex.join(command)} ended with {done['status']}")
+            raise SystemExit(f"interlingua {shlex.join(words)} ended with {done['status']}")
         found = stages_of(Path(folder))
     result: dict[str, Any] = {"how": "whole" if whole else "rates", "took": rounded(done), "stages": found}
     if done["status"] < 0:
-        return result | {"how": "given up", "seconds": round(done["seconds"], 1)}
+        return result | {"how": "given up", "seconds": round(done["cpu"], 1)}
     if not whole:
         for stage, one in found.items():
             one["seconds"] = scaled(stage, one, estimate["stages"][stage], name, data)
