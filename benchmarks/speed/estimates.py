@@ -2,12 +2,13 @@
 
     python benchmarks/speed/estimates.py --out benchmarks/speed/results/estimates.json
 
-Estimate and run are processes of their own with one thread; memory is the most that the system saw each hold, time the sum
-of the stages. All seconds are the process's own processor time (its clock is replaced), so that other work on the machine does
-not count. A run that is expected to take longer than ``--whole-below`` is not run whole: some steps of each training stage and
-some users of the evaluation are, and their rates are scaled to the estimate's own steps, epochs and users. Such a cell (``how``:
-rates) says whether a step is as quick as expected, not when early stopping ends. A whole run is given up at eight times its
-estimate. Cells that are in the file already are kept; ``--estimate`` makes only the estimates again.
+Estimate and run are processes of their own with one thread; memory is the most that the system saw each hold, time the
+sum of the stages. All seconds are the process's own processor time (its clock is replaced), so that other work on the
+machine does not count. A run that is expected to take longer than ``--whole-below`` is not run whole: some steps of each
+training stage and some users of the evaluation are, and their rates are scaled to the estimate's own steps, epochs and
+users. Such a cell (``how``: rates) says whether a step is as quick as expected, not when early stopping ends. A whole
+run is given up at eight times its estimate. Cells that are in the file already are kept; ``--estimate`` makes only the
+estimates again.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ DATA = ("movielens-small", "amazon-beauty-2014", "ml-1m")
 TRAINED = {"train": "backbone", "align": "align", "read": "llm"}
 """stages with a training loop -> the recipe's section whose ``fit`` it follows"""
 STEPS, ROUNDS, USERS = 40, 3, 200
-"""of a run by rates: steps of a round (of a language model a tenth), rounds, users that are measured (a tenth likewise)"""
+"""of a run by rates: steps of a round, rounds, users that are measured (with a language model a tenth of steps and users)"""
 SEED = 7
 
 
@@ -143,10 +144,18 @@ def measured(name: str, data: str, estimate: Mapping[str, Any], whole_below: flo
     result: dict[str, Any] = {"how": "whole" if whole else "rates", "took": rounded(done), "stages": found}
     if done["status"] < 0:
         return result | {"how": "given up", "seconds": round(done["cpu"], 1)}
-    if not whole:
-        for stage, one in found.items():
-            one["seconds"] = scaled(stage, one, estimate["stages"][stage], name, data)
-    return result | {"seconds": round(sum(one["seconds"] for one in found.values()), 2)}
+    return result
+
+
+def seconds_of(name: str, data: str, actual: Mapping[str, Any], stages: Mapping[str, Any]) -> float:
+    """What the whole run takes: measured, or scaled from some steps and users to those of the estimate."""
+    if actual["how"] == "given up":
+        return float(actual["seconds"])
+    rates = actual["how"] == "rates"
+    return sum(
+        scaled(stage, one, stages[stage], name, data) if rates else float(one["seconds"])
+        for stage, one in actual["stages"].items()
+    )
 
 
 def loaded(name: str, data: str) -> Any:
@@ -198,12 +207,12 @@ def stages_of(root: Path) -> dict[str, Any]:
     return found
 
 
-def scaled(stage: str, one: dict[str, Any], estimate: Mapping[str, Any], name: str, data: str) -> float:
+def scaled(stage: str, one: Mapping[str, Any], estimate: Mapping[str, Any], name: str, data: str) -> float:
     """Seconds of a whole stage, from some rounds of it (the first one, which also builds things, counts once)."""
     if stage == "evaluate":
         users = int(str(estimate["note"]).split()[0].replace(",", ""))
         return float(one["seconds"] * users / min(users, USERS // (10 if loaded(name, data).llm is not None else 1)))
-    rounds = one.pop("rounds", None)
+    rounds = one.get("rounds")
     if not rounds:
         return float(one["seconds"])
     config = fits(name, data)[stage]
@@ -212,7 +221,6 @@ def scaled(stage: str, one: dict[str, Any], estimate: Mapping[str, Any], name: s
     rest = one["seconds"] - sum(r["seconds"] for r in rounds)
     epochs, steps = estimate["epochs"], estimate["steps"]
     checks = math.ceil(epochs / config.evaluate_every) / one["validated"] if one["validated"] else 1.0
-    one["step_ms"] = round(1000 * rate, 2)
     return float(epochs * steps * rate + checks * rest)
 
 
@@ -231,12 +239,13 @@ def rows(cells: Mapping[str, Any]) -> list[dict[str, Any]]:
         stages, actual = cell["estimate"]["stages"], cell["actual"]
         memory = max(stage["memory_bytes"] for stage in stages.values()) / 2**30
         took = sum(stage["seconds"] for stage in stages.values())
+        seconds = seconds_of(name, data, actual, stages)
         counted = [sum(s["parameters"] for s in one.values()) for one in (stages, actual["stages"])]
         real = actual["took"]["bytes"] / 2**30
         found.append({
             "recipe": name, "data": data, "parameters est.": counted[0], "parameters": counted[1],
             "GiB est.": round(memory, 2), "GiB": round(real, 2), "GiB ratio": round(memory / real, 2),
-            "s est.": round(took, 1), "s": round(actual["seconds"], 1), "s ratio": round(took / actual["seconds"], 2),
+            "s est.": round(took, 1), "s": round(seconds, 1), "s ratio": round(took / seconds, 2),
             "epochs est.": epochs_in(stages), "epochs": epochs_in(actual["stages"]) if actual["how"] == "whole" else "",
             "how": actual["how"],
         })  # fmt: skip
