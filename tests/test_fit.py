@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -266,6 +267,48 @@ def test_a_stopped_run_continues_bitwise_equal(tmp_path: Path) -> None:
     assert len(log) == 6  # type: ignore[arg-type]
     assert torch.equal(second.weight, whole.weight)
     assert torch.equal(second.seen, whole.seen)
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit(143), RuntimeError("no memory")])
+@pytest.mark.parametrize("held", [checkpoint.HELD_BYTES, 0])
+def test_what_ends_a_training_early_loses_the_epoch_at_hand_at_most(
+    end: BaseException, held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long before the first regular checkpoint; a state too large to be held twice is written after the first epoch."""
+    monkeypatch.setattr(checkpoint, "HELD_BYTES", held)
+
+    def ended(epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
+        for step, batch in enumerate(random_batches(epoch, generator)):
+            if (epoch, step) == (3, 2):  # weights have moved on since the last whole epoch
+                raise end
+            yield batch
+
+    options = config(epochs=6, weight_decay=0.01, patience=50, metric="hit")
+    found: list[list[float]] = []
+    modules = [Line(0.3), Line(0.3), Line(0.3)]
+    for module, batches, folder in zip(
+        modules, (random_batches, ended, random_batches), (None, *[tmp_path] * 2), strict=True
+    ):
+        values: list[float] = []
+
+        def validate(module: Line = module, values: list[float] = values) -> dict[str, float]:
+            values.append(float(module.weight.detach().sum()))
+            return {"hit": -abs(values[-1] - 2.0)}
+
+        found.append(values)
+        expected = pytest.raises(type(end)) if batches is ended else nullcontext()
+        with expected:
+            fit_best(module, batches, options, seed=5, folder=folder, validate=validate, device="cpu")
+        assert folder is None or (folder / checkpoint.STATE).exists()
+    assert found[0] == found[1] + found[2] if held else found[0][1:] == found[2]
+    assert torch.equal(modules[2].weight, modules[0].weight)
+    assert torch.equal(modules[2].seen, modules[0].seen)
+
+
+def test_a_wrong_option_leaves_no_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        fit_best(Line(), one_batch, config(), seed=0, folder=tmp_path, validate=lambda: {"hit@1": 1.0}, device="cpu")
+    assert not list(tmp_path.iterdir())
 
 
 def test_only_the_newest_checkpoint_is_kept(tmp_path: Path) -> None:

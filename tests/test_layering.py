@@ -18,7 +18,7 @@ LAYERS = {
     "core": 1, "queries": 1, "config": 1, "registry": 1, "artifact": 1, "errors": 1, "progress": 1, "deploy": 1,
     "cancel": 1, "repeatable": 1, "durable": 1, "contents": 1, "trust": 1, "environment": 1,
     "losses": 2, "contrast": 2, "graph": 2, "graph_attention": 2, "data": 2, "vectors": 2, "topk": 2, "ann": 2,
-    "screening": 2, "id_files": 2, "vector_columns": 2, "cache_argument": 2, "exact_files": 1,
+    "screening": 2, "id_files": 2, "vector_columns": 2, "cache_argument": 2, "exact_files": 1, "decompose": 1,
     "backbones": 3, "text": 3, "align": 3, "llm": 3,
     "fit": 4, "fit_log": 4, "evaluate": 4, "checkpoint": 4, "recipe": 5, "planner": 5, "session": 5, "cascade": 5,
     "stages": 5, "export": 5, "recommender": 5, "side_by_side": 5, "showcase": 5, "results": 5, "several": 5,

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 
@@ -75,6 +78,48 @@ def test_resumed_work_does_not_count_towards_the_speed(clock: Clock) -> None:
         assert shown.remaining_s() == pytest.approx(80)
 
 
+def test_work_may_turn_out_to_be_more(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.task("rounds", 2) as shown:
+        clock.now += 4
+        shown.advance(2)
+        shown.extend(2)
+        assert shown.remaining_s() == pytest.approx(4)
+    assert capsys.readouterr().err.splitlines() == ["rounds: 2/2, 4.0 s elapsed"]
+
+
+def test_one_silent_call_is_told_by_what_was_expected(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("FIRST_AFTER_S", "PLAIN_EVERY_S"):
+        monkeypatch.setattr(progress, name, 0.0)
+    monkeypatch.setattr(progress, "BEAT_S", 0.01)
+    with progress.call("inverse", 300.0):
+        time.sleep(0.1)
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"inverse: 0/1, 0\.\d s elapsed, about (4 min 5\d|5 min \d) s left", first)
+    assert last.startswith("inverse: 1/1, 0.")
+    with progress.call("inverse", 0.0):  # it takes longer than expected: never done before it is
+        time.sleep(0.1)
+    assert "0.0 s left" in capsys.readouterr().err
+
+
+def test_a_call_that_fails_is_told_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError), progress.call("x", 1.0):
+        raise ZeroDivisionError
+    assert threading.active_count() == before
+
+
+def test_very_many_items_are_told_in_strides(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+    monkeypatch.setattr(
+        progress.Task, "advance", lambda self, by=1, note="": steps.append(by) or self.start_at(by + self.done)
+    )
+    assert sum(progress.track(range(100_500), "items")) == 100_500 * 100_499 // 2
+    assert sum(steps) == 100_500
+    assert len(steps) < 1_100
+
+
 def test_track_passes_items_through(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(progress.track(["a", "b"], "items")) == ["a", "b"]
     assert list(progress.track([], "nothing")) == []
@@ -107,7 +152,9 @@ def test_durations_are_short_and_readable(seconds: float, text: str) -> None:
 def test_a_terminal_gets_a_bar() -> None:
     """A real pseudo-terminal as stderr: the bar, the count and the note appear, stdout stays clean."""
     program = (
-        "import time; from interlingua.progress import task\n"
+        "import time; from interlingua import progress; from interlingua.progress import task\n"
+        "with task('short', 3) as t: t.advance(3)\n"
+        "progress.FIRST_AFTER_S = 0.0\n"
         "with task('embedding', 3) as t:\n"
         "    t.start_at(1)\n"
         "    for n in range(2): time.sleep(0.15); t.advance(note=f'loss {n}')\n"
@@ -131,5 +178,6 @@ def test_a_terminal_gets_a_bar() -> None:
     os.close(ours)
     assert process.returncode == 0
     assert b"embedding" in shown
+    assert b"short" not in shown  # what ends within two seconds says nothing
     assert b"3/3" in shown
     assert b"loss 1" in shown

@@ -4,11 +4,11 @@
 
 Estimate and run are processes of their own with one thread; memory is the most that the system saw each hold, time the
 sum of the stages. All seconds are the process's own processor time (its clock is replaced), so that other work on the
-machine does not count. A run that is expected to take longer than ``--whole-below`` is not run whole: some steps of each
-training stage and some users of the evaluation are, and their rates are scaled to the estimate's own steps, epochs and
-users. Such a cell (``how``: rates) says whether a step is as quick as expected, not when early stopping ends. A whole
-run is given up at eight times its estimate. Cells that are in the file already are kept; ``--estimate`` makes only the
-estimates again.
+machine does not count. A run that is expected to take longer than ``--whole-below`` is not run whole: some steps of
+each training stage and some users of the evaluation are, and their rates are scaled to the estimate's own steps,
+epochs and users. Such a cell (``how``: rates) says whether a step is as quick as expected, not when early stopping
+ends. A whole run is given up at eight times its estimate. Cells that are in the file already are kept; ``--estimate``
+makes only the estimates again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ DATA = ("movielens-small", "amazon-beauty-2014", "ml-1m")
 TRAINED = {"train": "backbone", "align": "align", "read": "llm"}
 """stages with a training loop -> the recipe's section whose ``fit`` it follows"""
 STEPS, ROUNDS, USERS = 40, 3, 200
-"""of a run by rates: steps of a round, rounds, users that are measured (with a language model a tenth of steps and users)"""
+"""of a run by rates: steps of a round, rounds, users that are measured; with a language model a tenth of both"""
 SEED = 7
 
 

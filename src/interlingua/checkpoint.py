@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from interlingua.fit_log import FitLog
 from interlingua.progress import say
 
 STATE = "state.json"
+HELD_BYTES = 512 * 2**20
+"""a larger state is not held in memory beside the training"""
 
 
 def trainable_state(module: nn.Module, *, copy: bool = False) -> dict[str, Tensor]:
@@ -58,14 +61,42 @@ class Checkpoint:
 
     def __init__(self, folder: Path | None, key: str = "") -> None:
         self.folder, self.key = folder, key
+        self._saved_at: float | None = None
+        self._begun_at = time.perf_counter()
+        self._held: tuple[dict[str, Tensor], FitLog] | None = None
+
+    def keep(
+        self, module: nn.Module, optimizer: torch.optim.Optimizer, log: FitLog, best: dict[str, Tensor], every_s: float
+    ) -> None:
+        """After an epoch: writes it where the last writing is ``every_s`` ago, else holds a copy for :meth:`flush`.
+
+        What is too large to be held twice is written after the first epoch, and again every ``every_s``.
+        """
+        if self.folder is None:
+            return
+        since = time.perf_counter() - (self._saved_at or self._begun_at)
+        tensors = _tensors(module, optimizer, best)
+        large = sum(value.nbytes for value in tensors.values()) > HELD_BYTES
+        if since > every_s or (large and self._saved_at is None):
+            self._write(tensors, log)
+            self._saved_at, self._held = time.perf_counter(), None
+        elif not large:  # the best weights are a copy already
+            copies = {k: v if k.startswith("best/") else v.clone() for k, v in tensors.items()}
+            self._held = copies, FitLog(list(log.epochs), log.best_epoch, log.best)
+
+    def flush(self) -> None:
+        """The training ends before its time: what is held is written."""
+        if self._held is not None:
+            self._write(*self._held)
+            self._held = None
 
     def save(self, module: nn.Module, optimizer: torch.optim.Optimizer, log: FitLog, best: dict[str, Tensor]) -> None:
-        """Writes all of it; an older one is removed once this one is whole."""
+        """Writes all of it now."""
+        self._write(_tensors(module, optimizer, best), log)
+
+    def _write(self, tensors: Mapping[str, Tensor], log: FitLog) -> None:
+        """An older one is removed once this one is whole."""
         assert self.folder is not None
-        tensors = {f"model/{k}": v for k, v in trainable_state(module).items()}
-        tensors |= {f"best/{k}": v for k, v in best.items()}
-        for index, entry in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer/{index}/{k}": torch.as_tensor(v) for k, v in entry.items()}
         name = f"checkpoint-{len(log.epochs)}.safetensors"
         with disk(self.folder / name):
             temporary = self.folder / f"{name}.tmp"
@@ -130,6 +161,15 @@ class Checkpoint:
         device = next(module.parameters()).device
         best = {name: value.to(device) for name, value in groups["best"].items()}
         return FitLog(state["epochs"], state["best_epoch"], state["best"]), best
+
+
+def _tensors(module: nn.Module, optimizer: torch.optim.Optimizer, best: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Everything of a training that is a tensor, not copied: named ``model/``, ``best/`` and ``optimizer/``."""
+    found = {f"model/{k}": v for k, v in trainable_state(module).items()}
+    found |= {f"best/{k}": v for k, v in best.items()}
+    for index, entry in optimizer.state_dict()["state"].items():
+        found |= {f"optimizer/{index}/{k}": torch.as_tensor(v) for k, v in entry.items()}
+    return found
 
 
 def _hash(state: Mapping[str, Any]) -> str:

@@ -59,6 +59,13 @@ class Config(BaseModel):
             if value and not Path(value).expanduser().exists()
         ]
 
+    def check_models(self) -> None:
+        """Loads the models that these options name and refuses what those cannot do; called before anything runs.
+
+        Raises:
+            ConfigError: a model that cannot be used as the options ask.
+        """
+
     @property
     def needs(self) -> frozenset[str]:
         """Words (see :mod:`interlingua.component`) that these options ask of the other parts of a recipe."""

@@ -12,6 +12,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from interlingua.checkpoint import Checkpoint, load_trained, trainable_state
 from interlingua.config import FitConfig
 from interlingua.core import Batch
-from interlingua.errors import ConfigError, DataError
+from interlingua.errors import ConfigError, DataError, InterlinguaError
 from interlingua.fit_log import FitLog
 from interlingua.progress import task
 from interlingua.repeatable import repeatable
@@ -239,7 +240,7 @@ def fit_best(
         validate: metrics of the module as it stands (on validation data only).
         folder: where checkpoints live; a matching one in it is continued. None: no checkpoints.
         key: of the stage that is trained: a checkpoint of another one is not continued.
-        checkpoint_every_s: least seconds between two checkpoints.
+        checkpoint_every_s: least seconds between two checkpoints; an interrupted training leaves one of its last epoch.
         device: see :func:`accelerator`.
         precision: see :func:`accelerator`.
 
@@ -250,8 +251,7 @@ def fit_best(
     optimizer = make_optimizer(module, config)
     state = Checkpoint(folder, key)
     log, best_weights = state.restore(module, optimizer)
-    saved_at = time.perf_counter()
-    with task(label, config.epochs) as shown:
+    with task(label, config.epochs) as shown, _flushed(state):
         shown.start_at(len(log.epochs))
         if log.exhausted(config):
             epochs: Iterable[Epoch] = ()
@@ -274,13 +274,23 @@ def fit_best(
             shown.advance(note=_note(record, config.metric))
             if log.exhausted(config):
                 break
-            if folder is not None and time.perf_counter() - saved_at > checkpoint_every_s:
-                state.save(module, optimizer, log, best_weights)
-                saved_at = time.perf_counter()
+            state.keep(module, optimizer, log, best_weights, checkpoint_every_s)
     if best_weights:
         load_trained(module, best_weights)
     module.eval()
     return log
+
+
+@contextmanager
+def _flushed(state: Checkpoint) -> Iterator[None]:
+    """Whatever ends the block early (Ctrl-C, SIGTERM, no memory), finished epochs reach the disk."""
+    try:
+        yield
+    except InterlinguaError:  # the options or the data are wrong: they would be so again
+        raise
+    except BaseException:
+        state.flush()
+        raise
 
 
 def _metric(report: dict[str, float], name: str) -> float:

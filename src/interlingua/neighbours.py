@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from interlingua.core import FloatArray, IntArray
+from interlingua.progress import track
 from interlingua.session import known_items
 from interlingua.vectors import load_tables
 
@@ -44,7 +45,7 @@ def user_vectors(session: Session) -> Tensor | None:
     with torch.no_grad():
         parts = [
             session.backbone.represent(queries.slice(at, at + BLOCK)).float().cpu()
-            for at in range(0, len(queries), BLOCK)
+            for at in track(range(0, len(queries), BLOCK), "user vectors")
         ]
     return torch.cat(parts)
 

@@ -23,12 +23,17 @@ ROOM = 200 * 2**20
 def check(sessions: Sequence[Session]) -> None:
     """Refuses what cannot run to its end on this machine, with everything that is missing in one line.
 
+    Models that are here are loaded once, so that what they cannot do is said before the first training.
+
     Raises:
-        ConfigError: something is missing.
+        ConfigError: something is missing, or a model cannot be used as its options ask.
     """
     found = [lack for session in sessions for lack in lacking(session)]
     if found:
         raise ConfigError(sentence(found))
+    for session in sessions:
+        for config in _used(session):
+            config.check_models()
 
 
 def lacking(session: Session) -> list[Missing]:

@@ -1,8 +1,12 @@
-"""Progress of long work on stderr: a rich bar on a terminal, plain lines elsewhere, both with the time that remains."""
+"""Progress of long work on stderr: a rich bar on a terminal, plain lines elsewhere, both with the time that remains.
+
+Work that ends within :data:`FIRST_AFTER_S` says nothing, so that even short loops may report.
+"""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,7 +14,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 FIRST_AFTER_S, PLAIN_EVERY_S = 2.0, 10.0
-"""plain lines: the first one after so long, the others at this distance"""
+"""the bar or the first plain line appears after so long, further lines at this distance"""
+BEAT_S = 1.0
+"""between two looks at a call that says nothing itself"""
 
 
 class Task:
@@ -28,6 +34,10 @@ class Task:
         """Work that an earlier process had finished."""
         self.done = self.first = done
 
+    def extend(self, by: int) -> None:
+        """There is more to do than was known."""
+        self.total += by
+
     def advance(self, by: int = 1, note: str = "") -> None:
         """Some more is done; ``note`` says how it stands (a loss, a metric)."""
         self.done, self._inside = self.done + by, 0.0
@@ -37,6 +47,12 @@ class Task:
         """How far the step at hand is (its own steps; ``total`` None: not known yet): a step may take minutes."""
         self._inside = min(done / total, 1.0) if total else 0.0
         self._show(f"step {done}" + (f" of {total}" if total else "") + (f", {note}" if note else ""))
+
+    def expect(self, seconds: float) -> None:
+        """The step at hand is expected to take so long from the start of the task on."""
+        elapsed = time.perf_counter() - self.started
+        self._inside = elapsed / max(seconds, elapsed + BEAT_S)
+        self._show("")
 
     def remaining_s(self) -> float | None:
         """Seconds that remain at the speed so far."""
@@ -71,6 +87,10 @@ class _RichTask(Task):
         super().start_at(done)
         self._bar.update(self._handle, completed=done)  # type: ignore[attr-defined]
 
+    def extend(self, by: int) -> None:
+        super().extend(by)
+        self._bar.update(self._handle, total=self.total)  # type: ignore[attr-defined]
+
     def _show(self, note: str) -> None:
         self._bar.update(self._handle, completed=self.done + self._inside, note=note)  # type: ignore[attr-defined]
 
@@ -99,16 +119,48 @@ def task(label: str, total: int) -> Iterator[Task]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        yield _RichTask(label, total, bar, bar.add_task(label, total=total, note=""))
+    bar = Progress(*columns, console=Console(stderr=True))
+    later = threading.Timer(FIRST_AFTER_S, bar.start)
+    later.daemon = True
+    try:
+        shown = _RichTask(label, total, bar, bar.add_task(label, total=total, note=""))
+        later.start()
+        yield shown
+    finally:
+        later.cancel()
+        later.join()
+        if bar.live.is_started:
+            bar.stop()
 
 
 def track(items: Sequence[T], label: str) -> Iterable[T]:
-    """Iterates over a sequence with progress."""
+    """Iterates over a sequence with progress; of very many items it is told in strides."""
+    stride = max(1, len(items) // 1000)
     with task(label, len(items)) as shown:
-        for item in items:
+        for number, item in enumerate(items, start=1):
             yield item
-            shown.advance()
+            if number % stride == 0 or number == len(items):
+                shown.advance(number - shown.done)
+
+
+@contextmanager
+def call(label: str, expected_s: float) -> Iterator[None]:
+    """One call of a library that says nothing itself: the time left follows from how long it was expected to take."""
+    over = threading.Event()
+    with task(label, 1) as shown:
+
+        def beat() -> None:
+            while not over.wait(BEAT_S):
+                shown.expect(expected_s)
+
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+        shown.advance()
 
 
 def say(text: str) -> None:

@@ -18,6 +18,7 @@ from interlingua.core import Queries, Ranker
 from interlingua.errors import ConfigError, DataError, shown, unknown
 from interlingua.evaluate.ranking import block_size
 from interlingua.opening import open_session
+from interlingua.progress import track
 from interlingua.session import Session
 from interlingua.stages import cascade_of, retriever_of
 
@@ -160,7 +161,8 @@ class Recommender:
     def _frame(self, names: list[str], queries: Queries, asked: Asked) -> pl.DataFrame:
         """The lists of many users, by blocks of some 64 MB of scores."""
         size = block_size(self.train.num_items)
-        found = [self._listed(queries.slice(at, at + size), asked)[0] for at in range(0, len(names), size)]
+        starts = range(0, len(names), size)
+        found = [self._listed(queries.slice(at, at + size), asked)[0] for at in track(starts, "recommend")]
         items = np.concatenate([part.items for part in found]) if found else np.zeros((0, 0), np.int64)
         scores = np.concatenate([part.scores for part in found]) if found else np.zeros((0, 0), np.float32)
         who, rank = np.nonzero(items >= 0)

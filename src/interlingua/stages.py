@@ -26,7 +26,7 @@ from interlingua.fit import derive_seed, fit_best, seed_all
 from interlingua.fit_log import FitLog
 from interlingua.plan import check_present
 from interlingua.preflight import check
-from interlingua.progress import say
+from interlingua.progress import say, track
 from interlingua.recipe import EvaluateConfig, Recipe
 from interlingua.session import Session, known_items, make_text, remeasured
 from interlingua.text.rows import finish_rows
@@ -345,6 +345,6 @@ def _save_vectors(folder: Path, session: Session, backbone: Backbone) -> dict[st
 @torch.no_grad()
 def _vectors(rows: Interactions, backbone: Backbone) -> Tables:
     """Every user's and item's vector."""
-    blocks = np.array_split(np.arange(rows.num_users), max(1, rows.num_users // 2048))
+    told = track(np.array_split(np.arange(rows.num_users), max(1, rows.num_users // 2048)), "user vectors")
     items = backbone.item_table().detach()
-    return Tables(torch.cat([backbone.represent(rows.queries(block)) for block in blocks]), items)
+    return Tables(torch.cat([backbone.represent(rows.queries(block)) for block in told]), items)

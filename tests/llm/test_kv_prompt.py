@@ -4,10 +4,14 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+import transformers
 from test_prefix_attention import encoder
 from test_soft_prompt import ITEMS, asked, inputs
 from tiny_models import build, tokenizer_of
 
+from interlingua import recipe as recipes
+from interlingua import stages
+from interlingua.cli.run import planned
 from interlingua.config import FitConfig
 from interlingua.core import Queries
 from interlingua.errors import ConfigError
@@ -16,6 +20,7 @@ from interlingua.llm.encoder import load_any
 from interlingua.llm.kv_prompt import KvPrompt
 from interlingua.llm.kv_prompt_config import KvPromptConfig
 from interlingua.llm.prefix_attention import project
+from interlingua.session import Session
 
 WAYS = {
     "kv": {},
@@ -311,3 +316,24 @@ def test_a_backbone_without_user_vectors_is_refused(folder):
     with pytest.raises(ConfigError, match="user vectors"):
         make(folder, given=inputs(represent=None, user_dim=0))
     make(folder, given=inputs(represent=None, user_dim=0), maps="none")
+
+
+@pytest.mark.parametrize("recipe", ["ra-rec", "aligned-mixture"])
+def test_a_family_that_cannot_do_it_is_refused_before_anything_is_trained(recipe, bert, tmp_path):
+    """GPT-J's attention takes no keys and values in front of its own; an encoder does not read from left to right."""
+    path = str(tmp_path / "gptj")
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "rotary_dim": 4, "n_positions": 256, "vocab_size": 400}
+    config = transformers.GPTJConfig(**sizes, bos_token_id=1, eos_token_id=2, pad_token_id=0)
+    transformers.GPTJForCausalLM(config).save_pretrained(path)
+    tokenizer_of().save_pretrained(path)
+    model, words = (path, "llm.injection = 'kv'") if recipe == "ra-rec" else (bert, "left to right|by vectors")
+    sets = ["data.options={num_users=60, num_items=40}", f"llm.model={model}", "llm.num_layers=null"]
+    sets += ["text.name=lsa"] if recipe == "aligned-mixture" else []
+    for ask in (stages.run, dry):
+        with pytest.raises(ConfigError, match=words):
+            ask(recipe, out=tmp_path / "runs", data="planted", sets=sets)
+    assert not (tmp_path / "runs").exists()
+
+
+def dry(recipe, out, data, sets):
+    planned(Session(recipes.load(recipe, sets, data), out), as_json=True)

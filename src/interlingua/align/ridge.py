@@ -18,7 +18,9 @@ from torch import Tensor
 from interlingua.config import Config
 from interlingua.core import Aligner, Backbone, Tables, Text
 from interlingua.data.interactions import Interactions
+from interlingua.decompose import eigh
 from interlingua.errors import ConfigError, DataError
+from interlingua.progress import track
 
 GRID = [10.0**power for power in (-4, -3.5, -3, -2.5, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2)]
 """penalties tried, in units of the mean squared singular value of the centred texts"""
@@ -119,12 +121,12 @@ def ridge(source: Tensor, target: Tensor, weights: Tensor, penalty: float | None
     mean_source, mean_target = (share * source).sum(0), (share * target).sum(0)
     root = weights.sqrt()[:, None]
     centred, goal = root * (source - mean_source), root * (target - mean_target)
-    squared, basis = torch.linalg.eigh(centred.T @ centred)
+    squared, basis = eigh(centred.T @ centred, "ridge: directions of the texts")
     squared = squared.clamp_min(0)
     unit = float(squared.mean().clamp_min(1e-300))
     scores, projected = centred @ basis, basis.T @ (centred.T @ goal)
     best, chosen = float("inf"), penalty or GRID[0]
-    for candidate in [] if penalty is not None else GRID:
+    for candidate in track([] if penalty is not None else GRID, "ridge: penalties"):
         shrink = 1 / (squared + candidate * unit)
         leverage = (scores**2 * shrink).sum(1) + share[:, 0]
         residual = (goal - scores @ (shrink[:, None] * projected)) / (1 - leverage).clamp_min(1e-6)[:, None]

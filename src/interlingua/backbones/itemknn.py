@@ -21,6 +21,7 @@ from interlingua.backbones.histories import history_matrix, pick, top_rows
 from interlingua.config import Config
 from interlingua.core import Backbone, FloatArray, IntArray, Queries, Text
 from interlingua.data.interactions import Interactions
+from interlingua.progress import track
 
 BLOCK = 1024
 """items whose similarities are held at once"""
@@ -104,7 +105,8 @@ def neighbours(weighted: sp.csr_matrix, keep: int) -> sp.csr_matrix:
         keep: entries per row, at most; only positive similarities are kept.
     """
     columns = sp.csr_matrix(weighted.T)
+    starts = range(0, weighted.shape[1], BLOCK)
     blocks = [
-        top_rows(sp.csr_matrix(columns[at : at + BLOCK] @ weighted), keep) for at in range(0, weighted.shape[1], BLOCK)
+        top_rows(sp.csr_matrix(columns[at : at + BLOCK] @ weighted), keep) for at in track(starts, "item neighbours")
     ]
     return sp.csr_matrix(sp.vstack(blocks)) if blocks else sp.csr_matrix((0, 0), dtype=np.float32)

@@ -21,6 +21,7 @@ from interlingua.config import Config
 from interlingua.core import Backbone, Batch, Encoded, FloatArray, IntArray, Queries, Tables, Text
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError
+from interlingua.progress import track
 
 QUERY_ROWS = 256
 """queries scored at once by the item variant"""
@@ -141,7 +142,7 @@ def nearest(vectors: Tensor, keep: int, block: int = 1024) -> tuple[Tensor, Tens
     """
     keep = min(keep, len(vectors))
     values, rows = [], []
-    for start in range(0, len(vectors), block):
+    for start in track(range(0, len(vectors), block), "item neighbours"):
         found = torch.topk(vectors[start : start + block] @ vectors.T, keep, dim=1)
         values.append(found.values.clamp(min=0))
         rows.append(found.indices)

@@ -18,6 +18,7 @@ from interlingua.evaluate.intervals import bootstrap_means, intervals, seed_devi
 from interlingua.evaluate.metrics import Values
 from interlingua.evaluate.naming import by_path
 from interlingua.evaluate.result import Report
+from interlingua.progress import track
 
 TESTS = ("bootstrap", "wilcoxon", "t")
 PAIRED_RESAMPLES = 10_000
@@ -144,10 +145,10 @@ def compare(
     names = _shared_metrics(seeds, metrics)
     values = {run: {m: np.stack([r.per_user[m] for r in reports]) for m in names} for run, reports in seeds.items()}
     pairs = [(run, reference) for run in runs if run != reference] if reference else list(combinations(runs, 2))
+    asked = [(metric, a, b) for metric in names for a, b in pairs]
     found = [
         _paired(metric, (a, b), (values[a][metric], values[b][metric]), test, resamples, seed)
-        for metric in names
-        for a, b in pairs
+        for metric, a, b in track(asked, "paired tests")
     ]
     corrected = holm([each.p for each in found])
     first = next(iter(seeds.values()))[0]

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from interlingua.progress import task
+
 Values = npt.NDArray[np.float64]
 
 RESAMPLES = 1000
@@ -34,10 +36,12 @@ def bootstrap_means(values: Values, *, resamples: int = RESAMPLES, seed: int = 0
     generator = np.random.default_rng(seed)
     out = np.empty((resamples, values.shape[1]))
     step = max(1, 4_000_000 // len(distinct))  # at most 32 MB of counts at a time
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
-        drawn = generator.multinomial(users, counts / users, size=size)
-        out[start : start + size] = drawn @ distinct / users
+    with task("bootstrap", resamples) as shown:
+        for start in range(0, resamples, step):
+            size = min(step, resamples - start)
+            drawn = generator.multinomial(users, counts / users, size=size)
+            out[start : start + size] = drawn @ distinct / users
+            shown.advance(size)
     return out
 
 

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from interlingua.core import IntArray, Queries
 from interlingua.llm.mixture import Features, Mixture, seen_mask
-from interlingua.progress import say
+from interlingua.progress import say, task, track
 
 SHARES = (0.2, 0.25, 0.3, 0.35)
 """of the items, hidden in one copy of the questions each"""
@@ -95,7 +95,7 @@ def calibrate(
         Mean negative log-likelihood after it, weighted.
     """
     asked = questions(queries, np.asarray(targets, np.int64), counts.cpu().numpy())
-    blocks = [_block(each, features, counts) for each in asked]
+    blocks = [_block(each, features, counts) for each in track(asked, "calibrate: questions")]
     reached = fit(mixture, blocks, cold_weight=cold_weight)
     if floor:
         raise_unseen(mixture, blocks)
@@ -159,6 +159,7 @@ def fit(mixture: Mixture, blocks: Sequence[Block], *, cold_weight: float = 1.0, 
     shares = [1.0 if len(blocks) == 1 else 0.5, *(0.5 * len(block.targets) / rows for block in blocks[1:])]
 
     def closure() -> float:
+        shown.advance(0 if shown.done == shown.total else 1)
         optimizer.zero_grad()
         # a weak pull to the start: a few hundred users must not drive a number to infinity
         pull = PULL * (numbers - start).square().sum()
@@ -172,7 +173,7 @@ def fit(mixture: Mixture, blocks: Sequence[Block], *, cold_weight: float = 1.0, 
         numbers.grad.mul_(free)
         return loss
 
-    with torch.enable_grad():
+    with torch.enable_grad(), task("calibrate: weights, at most", steps * 5 // 4 + 1) as shown:  # L-BFGS's own limit
         try:
             optimizer.step(closure)
             reached = closure()
@@ -211,7 +212,7 @@ def raise_unseen(mixture: Mixture, blocks: Sequence[Block], steps: int = 12) -> 
         return 0.0
     goal = sum(_gain(block.features[2][rows], block, rows) for block, rows in hidden)
     low, high = 0.0, HIGHEST
-    for step in range(steps):
+    for step in track(range(steps), "calibrate: items without events"):
         middle = 0.0 if step == 0 else (low + high) / 2
         mixture.numbers[-1] = middle
         got = sum(

@@ -46,7 +46,6 @@ from interlingua.llm.retrieval_losses import (
 from interlingua.llm.sample_choice import Sample, choose
 from interlingua.llm.sequence import USER_HISTORY, queries_of
 from interlingua.llm.towers import ROWS, by_length, plain, read
-from interlingua.progress import task
 
 BLOCK = 256
 """queries whose scores of the whole catalogue are held at once"""
@@ -297,14 +296,12 @@ class KvPrompt(Reader):
         """(I, H') states of all items with the given ID vectors (I, D)."""
         self._place()
         ids = self._tokens(self.words.items(list(range(self.num_items))))
-        with task("read items", self.num_items) as shown:
 
-            def run(rows: np.ndarray, each: Tensor, mask: Tensor) -> Tensor:
-                out = self._states("item", [ids[row] for row in rows], vectors[torch.as_tensor(rows)])
-                shown.advance(len(rows))
-                return self._read_out("item", out)
+        def run(rows: np.ndarray, each: Tensor, mask: Tensor) -> Tensor:
+            out = self._states("item", [ids[row] for row in rows], vectors[torch.as_tensor(rows)])
+            return self._read_out("item", out)
 
-            return by_length(ids, self.lm.pad_id, run)
+        return by_length(ids, self.lm.pad_id, run, label="read items")
 
     @torch.no_grad()
     def user_states(self, queries: Queries) -> Tensor:
@@ -324,7 +321,7 @@ class KvPrompt(Reader):
                 states = self._states("user", [ids[row] for row in rows], vectors[torch.as_tensor(rows)])
                 return self._read_out("user", states)
 
-            for row, state in zip(fresh, by_length(ids, self.lm.pad_id, run, ROWS), strict=True):
+            for row, state in zip(fresh, by_length(ids, self.lm.pad_id, run, ROWS, "read users"), strict=True):
                 self._users_known[keys[row]] = state
         return torch.stack([self._users_known[key] for key in keys])
 

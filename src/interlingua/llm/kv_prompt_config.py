@@ -119,6 +119,13 @@ class KvPromptConfig(Config):
         """Packages and the language model."""
         return super().lacks() + missing(self.model, self.precision, self.lm_weights)
 
+    def check_models(self) -> None:
+        """A family without keys and values to put a prompt into is refused here, not after the backbone's training."""
+        from interlingua.llm.encoder import causal, frozen
+
+        lm = frozen(self.model, self.precision, self.num_layers, self.lm_weights, self.revision)
+        _refuse(of_model(self, causal(lm), lm.num_layers, lm.abilities))
+
     @property
     def needs(self) -> frozenset[str]:
         """User vectors, where maps read them."""
@@ -127,10 +134,19 @@ class KvPromptConfig(Config):
 
 def check(config: KvPromptConfig, inputs: ReaderInputs, causal: bool, layers: int, abilities: Abilities) -> None:
     """Raises one :class:`ConfigError` that lists every setting that cannot work."""
-    problems = []
+    problems = of_model(config, causal, layers, abilities)
     uses_ids = config.injection != "none" and config.maps != "none"
     if uses_ids and inputs.represent is None:
         problems.append("llm needs user vectors, which this backbone lacks; choose another, or llm.maps = 'none'")
+    for option, asked in (("residual", config.residual), ("distill_weight", config.distill_weight > 0)):
+        if asked and inputs.base_score is None:
+            problems.append(f"llm.{option} needs a backbone that scores")
+    _refuse(problems)
+
+
+def of_model(config: KvPromptConfig, causal: bool, layers: int, abilities: Abilities) -> list[str]:
+    """Settings that do not go together, or that the language model cannot follow."""
+    problems = []
     if config.injection in ("kv", "direct") and not abilities.prompts:
         problems.append(
             f"llm.injection = {config.injection!r} puts keys and values into every layer of llm.model = "
@@ -155,8 +171,9 @@ def check(config: KvPromptConfig, inputs: ReaderInputs, causal: bool, layers: in
         problems.append("llm.prompted_layers is empty; use llm.injection = 'none'")
     if config.align_weight > 0 and config.injection == "direct":
         problems.append("llm.injection = 'direct' has no vectors in the width of a layer: set llm.align_weight = 0")
-    for option, asked in (("residual", config.residual), ("distill_weight", config.distill_weight > 0)):
-        if asked and inputs.base_score is None:
-            problems.append(f"llm.{option} needs a backbone that scores")
+    return problems
+
+
+def _refuse(problems: list[str]) -> None:
     if problems:
         raise ConfigError("\n".join(problems))

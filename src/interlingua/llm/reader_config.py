@@ -105,6 +105,12 @@ class SoftPromptConfig(Config):
         """Packages and the language model."""
         return super().lacks() + missing(self.model, self.precision, self.lm_weights)
 
+    def check_models(self) -> None:
+        """A family that cannot be read by vectors is refused when it is loaded."""
+        from interlingua.llm.frozen import language_model
+
+        language_model(self)
+
     @property
     def needs(self) -> frozenset[str]:
         """User vectors for the slot ``user``, text latents where they are scored."""

@@ -26,6 +26,7 @@ import scipy.sparse as sp
 from interlingua.core import FloatArray
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError
+from interlingua.progress import track
 
 Denoise = Literal["none", "words", "similarity"]
 Mask = npt.NDArray[np.bool_]
@@ -83,7 +84,7 @@ def shares_a_word(train: Interactions, stops: Int64, titles: Sequence[str], leng
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     table = sp.csr_matrix((np.ones(len(flat), np.float32), flat, offsets), shape=(len(titles), max(len(vocabulary), 1)))
     found = np.zeros(len(stops), bool)
-    for at, before in _lags(train, stops, length):
+    for at, before in track(_lags(train, stops, length), "choose samples"):
         common = table[train.items[stops[at]]].multiply(table[train.items[before]])
         found[at] |= np.asarray(common.sum(1)).ravel() > 0
     return found
@@ -93,7 +94,7 @@ def similar(train: Interactions, stops: Int64, vectors: FloatArray, length: int,
     """(N,) True where the answer's text has a cosine of at least ``least`` with one of the last ``length`` items."""
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
     found = np.zeros(len(stops), bool)
-    for at, before in _lags(train, stops, length):
+    for at, before in track(_lags(train, stops, length), "choose samples"):
         for start in range(0, len(at), 8192):
             rows = at[start : start + 8192]
             ours, theirs = unit[train.items[stops[rows]]], unit[train.items[before[start : start + 8192]]]

@@ -35,6 +35,7 @@ from interlingua.llm.projector import Projector
 from interlingua.llm.prompt import Assembled, CompiledTemplate, embed_prompts
 from interlingua.llm.reader_config import SEQUENCE, SoftPromptConfig, check
 from interlingua.llm.vectors import ItemVectors, unlearned
+from interlingua.progress import track
 
 ROWS = 16
 """queries that the language model reads at once when scoring"""
@@ -295,8 +296,8 @@ class SoftPrompt(Reader):
             fresh = list(range(len(keys)))
         order = np.asarray(fresh, np.int64)[np.argsort(queries.lengths()[fresh], kind="stable")]
         states = self._last_states if self.sequential else self._prompt_states
-        for at in range(0, len(order), ROWS):  # rows of similar length run together
-            rows = order[at : at + ROWS]
+        parts = [order[at : at + ROWS] for at in range(0, len(order), ROWS)]  # rows of similar length run together
+        for rows in track(parts, "read histories"):
             for row, state in zip(rows.tolist(), states(queries.take(rows), vectors), strict=True):
                 self._known[keys[row]] = state
         return torch.stack([self._known[key] for key in keys])
@@ -333,10 +334,9 @@ class SoftPrompt(Reader):
         if self.mixture is None or not len(queries):
             return None
         self.eval()
-        options: SoftPromptConfig = self.config
         return calibration.calibrate(
             self.mixture, self.features, self.counts, queries, targets,
-            cold_weight=options.cold_weight, floor=options.unseen_floor,
+            cold_weight=self.config.cold_weight, floor=self.config.unseen_floor,
         )  # fmt: skip
 
     def _title_scores(self, queries: Queries, items: IntArray) -> FloatArray:

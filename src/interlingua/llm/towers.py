@@ -17,6 +17,7 @@ from interlingua.llm.causal import last_states
 from interlingua.llm.hard_prompt import padded
 from interlingua.llm.models import LanguageModel
 from interlingua.llm.prefix_attention import Pair, prompted
+from interlingua.progress import track
 
 Pooling = Literal["last", "cls", "mean"]
 ROWS = 32
@@ -84,7 +85,11 @@ def plain(lm: LanguageModel, ids: Tensor, mask: Tensor, how: Pooling) -> Tensor:
 
 
 def by_length(
-    lists: Sequence[Sequence[int]], pad: int, run: Callable[[np.ndarray, Tensor, Tensor], Tensor], rows: int = ROWS
+    lists: Sequence[Sequence[int]],
+    pad: int,
+    run: Callable[[np.ndarray, Tensor, Tensor], Tensor],
+    rows: int = ROWS,
+    label: str = "read texts",
 ) -> Tensor:
     """Runs token lists in batches of similar length and returns the results in the lists' order.
 
@@ -93,10 +98,11 @@ def by_length(
         pad: id at padding.
         run: (which texts, ids, mask) -> (b, ...) results.
         rows: texts at once.
+        label: of the progress.
     """
     order = np.argsort(np.fromiter((len(ids) for ids in lists), np.int64, len(lists)), kind="stable")
     parts = []
-    for start in range(0, len(order), rows):
+    for start in track(range(0, len(order), rows), label):
         chosen = order[start : start + rows]
         ids, mask = padded([lists[i] for i in chosen], pad)
         parts.append(run(chosen, ids, mask))

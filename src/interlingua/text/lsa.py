@@ -17,7 +17,8 @@ import itertools
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -30,7 +31,9 @@ from pydantic import Field
 from torch import Tensor
 
 from interlingua.core import FloatArray
+from interlingua.decompose import svd
 from interlingua.errors import DataError
+from interlingua.progress import task, track
 from interlingua.text.fields import TextConfig
 from interlingua.text.health import examine
 from interlingua.text.table import FrozenRows
@@ -89,7 +92,7 @@ class Lsa(FrozenRows):
         Raises:
             DataError: there is no word in any text.
         """
-        counted = [_words(text, config) for text in texts]
+        counted = [_words(text, config) for text in track(texts, "lsa: words")]
         vocabulary, weights = vocabulary_of(counted, config.min_texts, config.max_share)
         directions = top_directions(_weighted(counted, vocabulary, weights), config.dim)
         self._fitted = (config, vocabulary, weights, directions)
@@ -105,7 +108,7 @@ class Lsa(FrozenRows):
 
     def _place(self, texts: Sequence[str]) -> FloatArray:
         config, vocabulary, weights, directions = self._fitted
-        matrix = _weighted([_words(text, config) for text in texts], vocabulary, weights)
+        matrix = _weighted([_words(text, config) for text in track(texts, "lsa: texts")], vocabulary, weights)
         vectors = np.asarray(matrix @ directions)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return (vectors / np.where(lengths > 1e-12, lengths, 1.0)).astype(np.float32)
@@ -174,6 +177,33 @@ def _weighted(
     return sp.diags(1 / np.where(lengths > 0, lengths, 1.0)) @ matrix
 
 
+@contextmanager
+def counted_products(matrix: Any, k: int) -> Iterator[Any]:
+    """The matrix as an operator whose products show progress while ``svds`` looks for ``k`` directions.
+
+    ARPACK keeps 2 k + 1 vectors, one product (with the matrix and its transpose) each, then begins again with k of them
+    until they no longer move. How often is not known before: the end that is shown is that of the round at hand.
+    """
+    from scipy.sparse.linalg import LinearOperator
+
+    first, again = min(2 * k + 1, *matrix.shape), max(k, 1)
+    with task("lsa: directions", first) as shown:
+
+        def product(vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+            if shown.done == shown.total:
+                shown.extend(again)
+            out: npt.NDArray[np.float64] = matrix @ vector
+            shown.advance()
+            return out
+
+        transposed = matrix.T
+        yield LinearOperator(
+            matrix.shape, product, lambda vector: transposed @ vector, lambda block: matrix @ block,
+            dtype=matrix.dtype, rmatmat=lambda block: transposed @ block,
+        )  # fmt: skip
+        shown.advance(shown.total - shown.done)
+
+
 def top_directions(matrix: Any, dim: int) -> npt.NDArray[np.float64]:
     """(V, T) right singular vectors, strongest first, each with its largest entry positive.
 
@@ -181,13 +211,14 @@ def top_directions(matrix: Any, dim: int) -> npt.NDArray[np.float64]:
     """
     k = min(dim, *matrix.shape)
     if min(matrix.shape) <= max(SMALL, k + 1):
-        _, strength, right = np.linalg.svd(matrix.toarray(), full_matrices=False)
+        _, strength, right = svd(matrix.toarray(), "lsa: directions")
         strength, right = strength[:k], right[:k]
     else:
         from scipy.sparse.linalg import svds
 
         start = np.random.default_rng(0).standard_normal(min(matrix.shape))
-        _, strength, right = svds(matrix, k=k, v0=start)
+        with counted_products(matrix, k) as told:
+            _, strength, right = svds(told, k=k, v0=start)
         order = np.argsort(-strength)
         strength, right = strength[order], right[order]
     right = right[: max(1, int((strength > 1e-9 * max(strength[0], 1e-300)).sum()))]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from interlingua.core import Tables
 from interlingua.data.interactions import Interactions
+from interlingua.decompose import eigh
 from interlingua.errors import ConfigError
 from interlingua.text.fields import TextConfig
 
@@ -61,7 +62,7 @@ def reduced(users: Tensor | None, items: Tensor, dim: int) -> tuple[Tensor | Non
     if dim > items.shape[1]:
         raise ConfigError(f"text.reduce = {dim}, but the text vectors have only {items.shape[1]} dimensions")
     rows = (items if users is None else torch.cat([users, items])).double()
-    _, basis = torch.linalg.eigh(rows.T @ rows)  # ascending
+    _, basis = eigh(rows.T @ rows, "text.reduce: directions of the texts")  # ascending
     top = basis[:, -dim:].flip(1).float()
     return None if users is None else users @ top, items @ top
 
