@@ -113,6 +113,24 @@ def test_an_option_that_the_split_does_not_read_is_refused(sets: list[str], word
         assert all(word in str(caught.value) for word in words), caught.value
 
 
+def test_two_names_of_the_data_contradict_each_other() -> None:
+    with pytest.raises(ConfigError, match=r"data\.name=movielens-small contradicts --data planted"):
+        recipes.load("itemknn", ["data.name=movielens-small"], data="planted")
+    assert recipes.load("itemknn", ["data.name=planted"], data="planted").data.name == "planted"
+    assert recipes.load("itemknn", ["data.name=planted"]).data.name == "planted"
+
+
+@pytest.mark.parametrize("section", ["text", "align", "llm"])
+def test_an_option_of_a_section_that_is_not_there_says_so(section: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        recipes.load("itemknn", [f"{section}.weight=3"])
+    assert f"has no section [{section}]; leave it out, or begin" in str(caught.value)
+    assert f"--set {section}.name=NAME" in str(caught.value)
+    begun = recipes.load("mf", ["text.name=lsa", "text.dim=9", "align.name=ridge", "align.penalty=2"])
+    assert begun.align is not None
+    assert begun.align.config.penalty == 2
+
+
 def test_every_paper_recipe_with_a_given_split_refuses_a_share() -> None:
     given = [name for name in recipes.shipped() if recipes.load(name).data.split.name == "given"]
     assert len(given) > 40

@@ -18,7 +18,7 @@ from interlingua.config import FitConfig
 from interlingua.data.planted import generate
 from interlingua.data.prepare import save
 from interlingua.errors import ConfigError, DataError
-from interlingua.estimate import BEST_AFTER, Estimator, epochs_of
+from interlingua.estimate import Estimator, epochs_of
 from interlingua.planner import describe
 from interlingua.session import Session
 
@@ -89,8 +89,9 @@ def test_finished_stages_need_nothing_any_more(tmp_path: Path, monkeypatch: pyte
 def test_epochs_with_early_stopping_have_a_range() -> None:
     assert epochs_of(FitConfig(epochs=30), 10) == (30, 30, 30)
     expected, low, high = epochs_of(FitConfig(epochs=1000, patience=5, evaluate_every=2, patience_steps=0), 100)
-    assert expected == BEST_AFTER // 100 + 10
     assert (low, high) == (12, 1000)
+    assert expected == round(math.sqrt(12 * 1000))  # nothing is further from both ends than it must be
+    assert max(expected / low, high / expected) == pytest.approx(math.sqrt(high / low), rel=0.01)
     assert epochs_of(FitConfig(epochs=1000, patience=1, patience_steps=700), 100)[1] == 1 + 7
 
 

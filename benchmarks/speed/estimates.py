@@ -142,6 +142,7 @@ def measured(name: str, data: str, estimate: Mapping[str, Any], whole_below: flo
             raise SystemExit(f"interlingua {shlex.join(words)} ended with {done['status']}")
         found = stages_of(Path(folder))
     result: dict[str, Any] = {"how": "whole" if whole else "rates", "took": rounded(done), "stages": found}
+    result["commit"] = commit()
     if done["status"] < 0:
         return result | {"how": "given up", "seconds": round(done["cpu"], 1)}
     return result
@@ -262,13 +263,20 @@ def within(found: list[dict[str, Any]], column: str) -> str:
     return f"{sum(0.5 <= row[column] <= 2 for row in found)} of {len(found)}"
 
 
+def commit() -> str:
+    """Of this checkout."""
+    done = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
+
+
 def write(file: Path, cells: Mapping[str, Any]) -> None:
     """The whole file anew, moved into its place."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     found = rows(cells)
     report = {
         "command": f"python benchmarks/speed/estimates.py --out {file}",
-        "commit": commit,
+        "commit": commit(),
         "machine": f"{platform.machine()}, one of {os.cpu_count()} cores, Python {platform.python_version()}",
         "parameters_exact": f"{sum(r['parameters est.'] == r['parameters'] for r in found)} of {len(found)}",
         "memory_within_2": within(found, "GiB ratio"),

@@ -1,14 +1,16 @@
 """Parameters, memory and time of the stages of a recipe on *this* data: counts of the data times measured rates.
 
 Every stage's real step is run for a second or two with fresh weights (:mod:`interlingua.probes`). Early stopping cannot
-be known before: the expected number of epochs assumes the best validation after :data:`BEST_AFTER` optimiser steps, and
-the range goes from a best first validation to all epochs.
+be known before: the range goes from a best first validation to all epochs, and the geometric mean of the two is what is
+expected (it is wrong by the square root of their ratio at most, and no other guess has a smaller worst error).
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,10 +23,8 @@ from interlingua.environment import peak_memory_bytes
 from interlingua.errors import InterlinguaError
 from interlingua.evaluate.protocol import evaluate as measure
 from interlingua.evaluate.protocol import validation_metrics
+from interlingua.fit import accelerator
 from interlingua.session import Session, make_text
-
-BEST_AFTER = 2500
-"""optimiser steps until the best validation, assumed (medians of the runs in benchmarks/quality: 1,000 to 6,000)"""
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ def epochs_of(config: FitConfig, steps: int) -> tuple[int, int, int]:
         return config.epochs, config.epochs, config.epochs
     per_epoch = max(min(steps, config.steps_per_epoch or steps), 1)
     wait = max(config.patience * config.evaluate_every, math.ceil(config.patience_steps / per_epoch))
-    best = math.ceil(BEST_AFTER / per_epoch)
-    return min(best + wait, config.epochs), min(config.evaluate_every + wait, config.epochs), config.epochs
+    fewest = min(config.evaluate_every + wait, config.epochs)
+    return round(math.sqrt(fewest * config.epochs)), fewest, config.epochs
 
 
 class Estimator:
@@ -83,14 +83,18 @@ class Estimator:
         return out
 
     def _prepare(self) -> Estimate:
-        from interlingua.data.prepare import prepare_config
+        """Everything but the writing of a card; what the first stage of any run loads is part of it."""
+        from interlingua.data.prepare import prepare_config, save
 
         def make() -> None:
+            accelerator(self.session.device)
             self.data = prepare_config(self.recipe.data, self.session.seed)
+            with TemporaryDirectory() as folder:
+                save(self.data, Path(folder) / "dataset")
 
         seconds = probes.timed(make)
         counts = self.data.card["counts"]
-        return _fixed(1.3 * seconds, note=", ".join(f"{counts[k]:,} {k}" for k in ("users", "items", "events")))
+        return _fixed(seconds, note=", ".join(f"{counts[k]:,} {k}" for k in ("users", "items", "events")))
 
     def _embed(self) -> Estimate:
         """A few texts, then some more: what the difference costs is the rate."""
@@ -108,9 +112,6 @@ class Estimator:
 
     def _some_texts(self, n: int) -> None:
         """The recipe's encoder over the first ``n`` items, without its cache."""
-        import tempfile
-        from pathlib import Path
-
         part = self.recipe.text
         assert part is not None
         from interlingua.text.fields import item_texts
@@ -118,7 +119,7 @@ class Estimator:
         texts = item_texts(self.data.catalogue, part.config)
         order = np.random.default_rng(0).permutation(len(texts))[:n]
         ids = [str(item) for item in self.data.catalogue.items["item_id"].to_list()]
-        with tempfile.TemporaryDirectory() as folder:
+        with TemporaryDirectory() as folder:
             self.text = part.cls(
                 part.config, [texts[i] for i in order], item_ids=[ids[i] for i in order], cache=Path(folder)
             )

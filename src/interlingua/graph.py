@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interlingua.core import IntArray, Tables
+from interlingua.sorted_sets import distinct
 
 __all__ = [
     "Graph", "as_nodes", "as_tables", "bag", "bipartite", "drop_edges", "drop_nodes", "edge_dot", "edge_products",
@@ -74,7 +75,7 @@ def bipartite(users: IntArray, items: IntArray, num_users: int, num_items: int, 
     keys = [left * nodes + right, right * nodes + left]
     if self_loops:
         keys.append(np.arange(nodes, dtype=np.int64) * (nodes + 1))
-    unique = torch.from_numpy(np.unique(np.concatenate(keys)))
+    unique = torch.from_numpy(distinct(np.concatenate(keys)))
     return Graph(unique // max(nodes, 1), unique % max(nodes, 1), num_users, num_items)
 
 

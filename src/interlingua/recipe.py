@@ -117,6 +117,32 @@ def find(name: str | Path) -> Path:
     )
 
 
+def agree_on_data(said: Mapping[str, Any], data: str | None, option: str = "--data") -> None:
+    """Refuses overrides that name another dataset than the one that was given.
+
+    Args:
+        said: parsed overrides.
+        data: what replaces ``[data].name``; None: nothing does.
+        option: how it was given.
+    """
+    table = said.get("data")
+    name = table.get("name") if isinstance(table, Mapping) else None
+    if data is not None and name is not None and name != data:
+        raise ConfigError(f"--set data.name={name} contradicts {option} {data}; leave one of the two out")
+
+
+def _check_sections(file: Mapping[str, Any], said: Mapping[str, Any], where: str) -> None:
+    """An option of a section that the recipe has not, and that the overrides do not begin with a name either."""
+    for section, table in said.items():
+        begins = not isinstance(table, Mapping) or "name" in table or not table
+        if section not in ("backbone", "text", "align", "llm") or file.get(section) or begins:
+            continue
+        raise ConfigError(
+            f"--set {section}.{next(iter(table))}: {where} has no section [{section}]; leave it out, or begin it "
+            f"with --set {section}.name=NAME (interlingua list {registry.LISTED[section]})"
+        )
+
+
 def own_words(values: Mapping[str, Any], file: Any, said: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     """[data] of a recipe, and notes; for a prepared folder its card, changed by the command line (see :func:`load`)."""
     from interlingua.data.prepared_card import card_of, with_card
@@ -144,6 +170,8 @@ def load(name: str | Path, sets: Sequence[str] = (), data: str | None = None, *,
     """
     path = find(name)
     file, said = read_toml(path), parse_sets(sets)
+    agree_on_data(said, data)
+    _check_sections(file, said, str(path))
     values = merge(file, said)
     if not trust:
         refuse(str(path), of_recipe(values, said))

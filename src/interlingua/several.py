@@ -51,15 +51,13 @@ def on_one_dataset(
         ConfigError: every recipe that cannot be resolved, in one message.
     """
     said = parse_sets(sets)
-    if "name" in said.get("data", {}):
-        raise ConfigError(f"--set data.name={said['data']['name']} contradicts --on {data}; leave it out")
+    recipes.agree_on_data(said, data, "--on")
     files = {str(name): read_toml(recipes.find(name)) for name in names}
     if len(files) < len(names):
         raise ConfigError(f"a recipe is named twice: {', '.join(map(str, names))}")
     own = {name: _fitting(file, said) for name, file in files.items()}
     for part, key in ((s, k) for s in said if s not in SHARED for k in said[s]):
-        if not any(key in table.get(part, {}) for table in own.values()):
-            raise ConfigError(f"--set {part}.{key}: none of {', '.join(files)} has this option")
+        _check_reached(part, key, files, own)
     section, notes = recipes.own_words({**said.get("data", {}), "name": data}, None, said.get("data"))
     found, problems = [], []
     for name, file in files.items():
@@ -74,6 +72,27 @@ def on_one_dataset(
     if problems:
         raise ConfigError("\n".join(problems))
     return _told_apart(found, list(files))
+
+
+def _check_reached(part: str, key: str, files: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Refuses an override that reaches none of the recipes; says which of them it does not reach."""
+    without = [name for name, file in files.items() if not isinstance(file.get(part), Mapping)]
+    reached = [name for name, table in own.items() if key in table.get(part, {})]
+    if len(without) == len(files):
+        raise ConfigError(
+            f"--set {part}.{key}: none of {', '.join(files)} has a section [{part}]; run a recipe that has one, "
+            f"or one recipe by itself with --set {part}.name=NAME"
+        )
+    if not reached:
+        rest = [name for name in files if name not in without]
+        raise ConfigError(
+            f"--set {part}.{key}: [{part}] of {', '.join(rest)} has no option {key!r}"
+            + (f", and {', '.join(without)} has no section [{part}]" if without else "")
+        )
+    left = [name for name in files if name not in reached]
+    if left:
+        why = f"no section [{part}]" if set(left) <= set(without) else "no such option"
+        say(f"note: --set {part}.{key} changes {', '.join(reached)}; {', '.join(left)} has {why} and stays as it is")
 
 
 def _fitting(file: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:

@@ -163,3 +163,15 @@ def test_the_generated_world_may_be_written_to_a_folder_of_its_name(tmp_path, mo
     for users in (20, 30):
         call("prepare", "planted", "--out", "planted", "--set", f"options.num_users={users}")
     assert load("planted").interactions.num_users == 30
+
+
+@pytest.mark.parametrize("command", ["prepare", "describe"])
+def test_a_second_name_is_not_passed_over(command, tmp_path):
+    file = tmp_path / "events.csv"
+    file.write_text(CSV)
+    out = ["--out", tmp_path / "out"] if command == "prepare" else []
+    for words in ("name=other", "data.name=other"):
+        assert f"data.name=other contradicts the dataset {file}" in call(
+            command, file, *out, "--set", words, fails=True
+        )
+    call(command, file, *out, "--set", f"name={file}")

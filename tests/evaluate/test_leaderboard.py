@@ -211,7 +211,12 @@ def test_several_recipes_have_one_split_and_resume(tmp_path: Path, cli: Cli) -> 
         (["pop", "pop", "--on", "planted"], "named twice"),
         (["pop", "--on", "planted", "--data", "planted"], "not both"),
         (["pop", "nothing-like-it", "--on", "planted"], "nothing-like-it"),
-        (["pop", "itemknn", "--on", "planted", "--set", "llm.model=x"], "llm.model"),
+        (["pop", "itemknn", "--on", "planted", "--set", "llm.model=x"], "none of pop, itemknn has a section [llm]"),
+        (["pop", "itemknn", "--on", "planted", "--set", "align.name=none"], "by itself with --set align.name=NAME"),
+        (
+            ["pop", "rlmrec-con", "--on", "planted", "--set", "align.wings=2"],
+            "[align] of rlmrec-con has no option 'wings', and pop has no section [align]",
+        ),
         (["pop", "itemknn", "--on", "planted", "--set", "backbone.wings=2"], "backbone.wings"),
         (["pop", "--on", "planted", "--set", "data.name=other"], "contradicts"),
         (["pop", "--on", "planted", "--set", "evaluate.protocols=[\"fool\"]"], "fool"),
@@ -222,6 +227,15 @@ def test_several_are_refused_before_anything_runs(words: list[str], message: str
     assert code == 2
     assert message in err
     assert not (tmp_path / "runs").exists()
+
+
+def test_an_override_says_which_recipes_it_does_not_reach(capsys: pytest.CaptureFixture[str]) -> None:
+    found = on_one_dataset(["itemknn", "rlmrec-con", "ease"], "planted", ["align.weight=3"])
+    assert [recipe.align and recipe.align.config.weight for recipe in found] == [None, 3.0, None]
+    said = capsys.readouterr().err
+    assert "--set align.weight changes rlmrec-con; itemknn, ease has no section [align] and stays as it is" in said
+    on_one_dataset(["itemknn", "ease"], "planted", ["backbone.l2=3"])
+    assert "changes ease; itemknn has no such option" in capsys.readouterr().err
 
 
 def test_a_recipe_that_fails_does_not_stop_the_others(

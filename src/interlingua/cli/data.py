@@ -126,9 +126,10 @@ def _prepared(source: str, sets: list[str] | None, seed: int) -> Prepared:
     from interlingua.config import build, parse_sets
     from interlingua.data.prepare import DataConfig, prepare_config
     from interlingua.progress import say
-    from interlingua.recipe import own_words
+    from interlingua.recipe import agree_on_data, own_words
 
     said = parse_sets([f"data.{text.removeprefix('data.')}" for text in sets or []])
+    agree_on_data(said, source, "the dataset")
     values, notes = own_words({**said.get("data", {}), "name": source}, None, said.get("data"))
     for note in notes:
         say(note)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from interlingua.core import Queries
 from interlingua.data.split import Part, Split, Targets
+from interlingua.sorted_sets import among, distinct
 
 if TYPE_CHECKING:
     from interlingua.data.interactions import Interactions
@@ -28,7 +29,7 @@ STEP = "unique pairs"
 def repeated_pairs(events: Interactions) -> int:
     """Events whose user has an earlier event with the item."""
     pairs = events.users.astype(np.int64) * max(events.num_items, 1) + events.items
-    return len(pairs) - len(np.unique(pairs))
+    return len(pairs) - len(distinct(pairs))
 
 
 def repeats(events: Interactions, steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -60,7 +61,7 @@ def in_history(targets: Targets, queries: Queries, num_items: int) -> npt.NDArra
     """(T,) whether a target stands in the history that its question shows."""
     history = np.repeat(np.arange(len(queries)), queries.lengths()) * num_items + queries.items
     held = np.repeat(np.arange(len(targets)), np.diff(targets.offsets)) * num_items + targets.items
-    return np.isin(held, history)
+    return among(held, history)
 
 
 def repeat_share(split: Split, part: Part) -> float:

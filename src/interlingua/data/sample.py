@@ -17,6 +17,7 @@ from interlingua.core import PAD, Batch, IntArray
 from interlingua.data.interactions import Interactions
 from interlingua.errors import DataError
 from interlingua.progress import say
+from interlingua.sorted_sets import distinct
 
 Int64 = npt.NDArray[np.int64]
 POOL = 16
@@ -34,7 +35,7 @@ class Negatives:
 
     def __init__(self, train: Interactions) -> None:
         self.num_items = train.num_items
-        pairs = np.unique(train.users.astype(np.int64) * self.num_items + train.items)
+        pairs = distinct(train.users.astype(np.int64) * self.num_items + train.items)
         users, items = pairs // max(self.num_items, 1), pairs % max(self.num_items, 1)
         counts = np.bincount(users, minlength=train.num_users)
         self._starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

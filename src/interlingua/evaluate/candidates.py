@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from interlingua.core import IntArray
 from interlingua.data.interactions import Ids
+from interlingua.sorted_sets import among, distinct
 
 Keys = npt.NDArray[np.uint64]
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -67,14 +68,14 @@ def negatives(
         count: wanted items per user.
     """
     lengths = np.diff(offsets)
-    banned = np.unique(np.repeat(np.arange(len(keys)), lengths) * num_items + np.asarray(forbidden, np.int64))
+    banned = distinct(np.repeat(np.arange(len(keys)), lengths) * num_items + np.asarray(forbidden, np.int64))
     draws = 2 * count + 32
     if draws * 2 > num_items:  # rejection would waste more than one exact pass over the catalogue
         return [_exact(keys[b], forbidden[offsets[b] : offsets[b + 1]], num_items, count) for b in range(len(keys))]
     hashed = mix(keys[:, None] + np.arange(1, draws + 1, dtype=np.uint64)[None, :] * _GOLDEN)
     items = ((hashed >> np.uint64(11)).astype(np.float64) * 2.0**-53 * num_items).astype(np.int64)
     pairs = items + np.arange(len(keys))[:, None] * num_items
-    good = ~np.isin(pairs, banned)
+    good = ~among(pairs, banned)
     order = np.argsort(pairs, axis=1, kind="stable")
     arranged = np.take_along_axis(pairs, order, 1)
     again = np.zeros_like(good)

@@ -31,6 +31,7 @@ from interlingua.evaluate.result import Report, SliceResult
 from interlingua.evaluate.slices import Slice, SliceOptions, make_slices, repeat_slices
 from interlingua.evaluate.tiles import in_tiles, vectors_of
 from interlingua.progress import say, task
+from interlingua.sorted_sets import among
 
 SAMPLED_WARNING = (
     "sampled candidates: such numbers can order methods differently from a full ranking, even in expectation "
@@ -240,11 +241,11 @@ def _sampled_block(
     candidates = assemble(keys, own, drawn)
     scores = checked(ranker.score(asked, candidates.items), candidates.items.shape, ranker)
     hidden = np.repeat(np.arange(len(block)), masked.lengths()) * ranker.num_items + masked.items
-    real = candidates.real & ~np.isin(np.arange(len(block))[:, None] * ranker.num_items + candidates.items, hidden)
+    real = candidates.real & ~among(np.arange(len(block))[:, None] * ranker.num_items + candidates.items, hidden)
     wanted, owners = _flat(block)
     usable = replace(candidates, real=real)  # a target that is masked as seen competes with no one
     first, last = in_candidates(scores, usable, wanted, owners, expected=protocol.ties == "expected")
-    seen = np.isin(owners * ranker.num_items + wanted, hidden)
+    seen = among(owners * ranker.num_items + wanted, hidden)
     return np.where(seen, NEVER, first), np.where(seen, NEVER, last)
 
 
