@@ -105,6 +105,10 @@ def test_the_catalogues_first_item_gains_by_its_categories_as_any_other():
     assert diversified(listed, [frozenset({"comedy"}), *[frozenset({"drama"})] * 2], 2, 5.0).items.tolist() == [[1, 0]]
 
 
+def test_an_item_without_categories_is_not_taken_for_a_different_one():
+    assert diversified(_listed([0, 1, 4], [4.0, 3.9, 3.8]), CATEGORIES, 2, 5.0).items.tolist() == [[0, 1]]
+
+
 def test_no_weight_or_no_categories_keep_the_order():
     listed = _listed([2, 0, 1, 3], [9.0, 5.0, 5.0, 1.0])
     assert diversified(listed, CATEGORIES, 3, 0.0).items.tolist() == [[2, 0, 1]]

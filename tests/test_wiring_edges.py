@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from torch import Tensor
 
 from interlingua import export, fit, recommender, stages
 from interlingua import recipe as recipes
@@ -17,6 +18,8 @@ from interlingua.backbones.pop import Pop
 from interlingua.config import Config
 from interlingua.contents import MISSING
 from interlingua.errors import ConfigError
+from interlingua.evaluate.protocol import validation_metrics
+from interlingua.llm.soft_prompt import SoftPrompt
 from interlingua.recipe import EvaluateConfig
 from interlingua.recommender import Recommender
 from interlingua.session import Session
@@ -25,6 +28,10 @@ from interlingua.vectors import load_tables
 
 FIT: dict[str, Any] = {"epochs": 2, "batch_size": 64, "patience": None}
 WORLD: dict[str, Any] = {"name": "planted", "options": {"num_users": 60, "num_items": 40}}
+HEAD: dict[str, Any] = {
+    "name": "soft-prompt", "lm_weights": "none", "template": "sequence", "scoring": "head", "head_weight": 1.0,
+    "residual": True, "history_length": 3, "fit": {"epochs": 1, "steps_per_epoch": 1, "batch_size": 8},
+}  # fmt: skip
 
 
 def resolved(name: str = "edge", **sections: Any) -> recipes.Recipe:
@@ -141,11 +148,7 @@ def test_every_stage_asks_for_the_device_that_was_given(tmp_path: Path, monkeypa
         return original(device, precision)
 
     monkeypatch.setattr(fit, "accelerator", noted)
-    head = {
-        "name": "soft-prompt", "lm_weights": "none", "template": "sequence", "scoring": "head", "head_weight": 1.0,
-        "residual": True, "history_length": 3, "fit": {"epochs": 1, "steps_per_epoch": 1, "batch_size": 8},
-    }  # fmt: skip
-    ran(tmp_path, align={"name": "autoencoder", "latent_dim": 6, "fit": FIT}, llm=head)
+    ran(tmp_path, align={"name": "autoencoder", "latent_dim": 6, "fit": FIT}, llm=HEAD)
     assert len(asked) >= 6  # training, alignment and reading ask twice each
     assert set(asked) == {"cpu"}
 
@@ -215,3 +218,70 @@ def test_one_user_and_many_at_once_are_too_many(tmp_path: Path) -> None:
     for options in ({"user": user, "users": [user]}, {"user": user, "histories": [[]]}, {"users": [], "histories": []}):
         with pytest.raises(ConfigError, match="or many as users or histories"):
             made.recommend(**options)
+
+
+def test_a_finished_run_is_measured_anew_when_its_source_is_gone(tmp_path: Path) -> None:
+    rows = [f"u{user},i{(user * step + step) % 12},{step}" for user in range(20) for step in range(1, 9)]
+    source = tmp_path / "events.csv"
+    source.write_text("user_id,item_id,timestamp\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    data = {"name": str(source), "filter": {"min_user": 1, "min_item": 1}}
+    session = ran(tmp_path / "runs", data=data, backbone={"name": "pop"})
+    source.unlink()
+    again = stages.reevaluate(session, EvaluateConfig(protocols=["sampled-5"]))
+    assert again.path != session.done["evaluate"].path
+    assert again.parents == session.done["evaluate"].parents
+
+
+def test_what_a_calibration_draws_depends_on_the_seed_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed run may have trained no epoch in this process: what was drawn before is another thing then."""
+    drawn: list[Tensor] = []
+    monkeypatch.setattr(SoftPrompt, "calibrate", lambda self, queries, targets: drawn.append(torch.rand(3)))
+    original, before = stages.fit_best, 0
+
+    def after_other_draws(*arguments: Any, **options: Any) -> Any:
+        log = original(*arguments, **options)
+        torch.rand(before)
+        return log
+
+    monkeypatch.setattr(stages, "fit_best", after_other_draws)
+    for before in (0, 5):
+        ran(tmp_path / str(before), llm=HEAD)
+    assert torch.equal(drawn[0], drawn[1])
+
+
+def test_python_and_the_command_make_the_same_run_unless_told_otherwise(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from interlingua.cli.main import app
+
+    world = "data.options={num_users=60, num_items=40}"
+    asked = ["run", "pop", "--data", "planted", "--set", world, "--out", str(tmp_path)]
+    assert CliRunner().invoke(app, asked, catch_exceptions=False).exit_code == 0
+    assert stages.run("pop", out=tmp_path, data="planted", sets=[world]).reused == {"prepare", "train", "evaluate"}
+
+
+def test_a_reader_with_two_towers_has_vectors_for_an_index(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    from tests.llm.tiny_models import build, tokenizer_of
+
+    build("smollm2").save_pretrained(tmp_path / "lm")
+    tokenizer_of(False).save_pretrained(tmp_path / "lm")
+    reader: dict[str, Any] = {
+        "name": "kv-prompt", "model": str(tmp_path / "lm"), "history_length": 3, "share": 0.5, "readout": 8,
+        "fit": {"epochs": 1, "steps_per_epoch": 1, "batch_size": 4},
+    }  # fmt: skip
+    session = ran(tmp_path / "runs", backbone={"name": "sasrec", "embedding_dim": 8, "fit": FIT}, llm=reader)
+    made, queries = export.towers(session), session.data.split.queries("test").slice(0, 9)
+    assert made.source == "read"
+    found = made.users(queries) @ made.items.T
+    np.testing.assert_allclose(found.numpy(), session.reader.score(queries), rtol=1e-4, atol=1e-5)
+
+
+def test_the_backbone_that_is_kept_is_the_one_that_validated_best(tmp_path: Path) -> None:
+    patient = FIT | {"epochs": 12, "learning_rate": 0.1, "patience": 2, "patience_steps": 1, "metric": "ndcg@10"}
+    session = ran(tmp_path, backbone={"name": "mf", "embedding_dim": 8, "fit": patient})
+    lines = (session.done["train"].path / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    *epochs, last = (json.loads(line) for line in lines)
+    assert len(epochs) < 12
+    assert last["best"] == max(epoch["valid"]["ndcg@10"] for epoch in epochs)
+    assert validation_metrics(session.backbone, session.data.split)["ndcg@10"] == pytest.approx(last["best"])
