@@ -103,6 +103,11 @@ class Backbone(Component):
         }  # fmt: skip
         return frozenset(word for word, holds in said.items() if holds)
 
+    @classmethod
+    def width(cls, config: Any) -> int | None:
+        """Columns of the tables of :meth:`ego`; None where only a made backbone says so."""
+        return config.embedding_dim if "embedding_dim" in type(config).model_fields else None
+
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterable[Batch]]:
         """What :func:`interlingua.fit.fit_best` trains this backbone on: (epoch, generator) -> the epoch's batches."""
         raise NotImplementedError(f"{type(self).__name__} is not trained by gradient")
@@ -175,6 +180,8 @@ class Aligner(Component):
     """True: the exported item vectors lie in the backbone's own space, so that its user vectors score them"""
     trains_backbone: ClassVar[bool] = False
     """True: there is nothing to learn with a frozen backbone"""
+    picks_dimensions: ClassVar[bool] = False
+    """True: texts need as many dimensions as the backbone's vectors, or more"""
     makes_inputs: ClassVar[bool] = False
     """True: ``backbone_dim`` is the width of the backbone's inputs, not of its final vectors (layers side by side)"""
 

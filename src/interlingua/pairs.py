@@ -47,6 +47,8 @@ def misfits(
             made |= part.cls.makes(part.config)
     if align is None or said:
         return said
+    if align.cls.picks_dimensions and text is not None:
+        said += _too_few_dimensions(align, text, backbone)
     aligned = retrieve_by == "aligned"
     if (aligned or (llm is None and frozen and align.cls.keeps_space)) and "dot_product" not in own:
         said.append(
@@ -59,6 +61,17 @@ def misfits(
             "not make; leave the option out, or choose the aligner autoencoder, contrastive or ridge"
         )
     return said
+
+
+def _too_few_dimensions(align: Part, text: Part, backbone: Part) -> list[str]:
+    width, most = backbone.cls.width(backbone.config), text.config.most_dims
+    if width is None or most is None or most >= width:
+        return []
+    return [
+        f"the aligner {align.name!r} picks {width} of the text's dimensions, as many as a vector of the backbone "
+        f"{backbone.name!r} has, but [text] makes {most} at most; set text options that give {width} or more, or "
+        "choose narrower vectors of the backbone"
+    ]
 
 
 def _start(part: Part, words: str) -> str:

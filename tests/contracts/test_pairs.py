@@ -51,3 +51,10 @@ def test_every_backbone_learns_along_with_every_aligner(
     after = [t for t in (own.ego().users, own.ego().items) if t is not None]
     assert all(torch.equal(a, b) for a, b in zip(inputs, after, strict=True)), "training goes on from other inputs"
     assert tables.items.shape[0] == world.split.train.num_items
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_options_tell_the_width_of_the_vectors_that_are_made(backbone: str, world: Prepared, small: Any) -> None:
+    cls = registry.find("backbone", backbone)
+    config = small(cls)
+    assert cls.width(config) == cls(config, world.split.train).ego().items.shape[1]

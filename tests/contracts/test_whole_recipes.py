@@ -113,6 +113,7 @@ def test_a_sample_that_has_every_part_is_refused_or_runs(files: dict[str, str], 
         ("pop", None, "kv-prompt", ["'kv-prompt' needs item vectors and user vectors", "leave out [llm]"]),
         ("textknn", "contrastive", None, ["needs a backbone that is trained by gradient", "lightgcn"]),
         ("ncf", "ridge", None, ["a score that is one dot product"]),
+        ("ncf", "init", None, ["picks 40 of the text's dimensions", "12 at most; set text options that give 40"]),
     ],
 )
 def test_what_cannot_work_says_what_would(

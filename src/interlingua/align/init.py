@@ -39,6 +39,7 @@ class Init(Aligner):
 
     Config = InitConfig
     trains_backbone = True
+    picks_dimensions = True
 
     @classmethod
     def needs(cls, config: Any) -> frozenset[str]:
@@ -57,7 +58,7 @@ class Init(Aligner):
         if items.shape[1] < width:
             raise ConfigError(
                 f"the aligner 'init' picks {width} of the text's dimensions, but there are only {items.shape[1]}; "
-                f"lower backbone.embedding_dim"
+                "raise them, or choose narrower vectors of the backbone"
             )
         mean = items.mean(0)
         basis = directions(items, width, self.config.pick)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -64,6 +64,11 @@ class NcfConfig(Config):
         return layers
 
 
+def _widths(config: NcfConfig) -> tuple[int, int]:
+    """G and M."""
+    return 0 if config.parts == "mlp" else config.embedding_dim, 0 if config.parts == "gmf" else config.layers[0] // 2
+
+
 class Ncf(Backbone):
     """One table per side, GMF's columns before MLP's, and the layers that join them."""
 
@@ -73,8 +78,7 @@ class Ncf(Backbone):
 
     def __init__(self, config: NcfConfig, train: Interactions) -> None:
         super().__init__(config, train)
-        self.gmf_dim = 0 if config.parts == "mlp" else config.embedding_dim
-        half = 0 if config.parts == "gmf" else config.layers[0] // 2
+        self.gmf_dim, half = _widths(config)
         self.users = nn.Parameter(torch.empty(train.num_users, self.gmf_dim + half).normal_(std=0.1))
         self.items = nn.Parameter(torch.empty(train.num_items, self.gmf_dim + half).normal_(std=0.1))
         hidden = config.layers[1:] if half else []
@@ -83,6 +87,11 @@ class Ncf(Backbone):
         self.above = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(hidden))
         self.out = nn.Linear(self.gmf_dim + (hidden[-1] if half else 0), 1)
         self._histories = train.matrix()  # training data, as every backbone is made from: no part of the weights
+
+    @classmethod
+    def width(cls, config: Any) -> int | None:
+        """GMF's columns and one side's of the perceptron."""
+        return sum(_widths(config))
 
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
         """Every event once an epoch, with uniform negatives."""

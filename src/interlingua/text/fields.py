@@ -43,6 +43,11 @@ class TextConfig(Config):
     """controls of an experiment: the vectors dealt out anew among the items and among the users, or Gaussian noise of
     the same mean and spread. What a method gains by texts must vanish with either"""
 
+    @property
+    def most_dims(self) -> int | None:
+        """Dimensions of a vector at most, as far as the options say so."""
+        return self.reduce
+
 
 def item_texts(catalogue: Catalogue, config: TextConfig) -> list[str]:
     """(I,) one string per item, never empty: an item without any text is ``untitled item <id>``.

@@ -62,6 +62,11 @@ class LsaConfig(TextConfig):
     characters: bool = True
     """count single characters, pairs and triples of them where a script has no spaces between words"""
 
+    @property
+    def most_dims(self) -> int | None:
+        """See :class:`interlingua.text.fields.TextConfig`."""
+        return min(self.dim, self.reduce or self.dim)
+
 
 class Lsa(FrozenRows):
     """Vectors of item (and user) texts by words that they share; see :class:`interlingua.core.Text`."""
