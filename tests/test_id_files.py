@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from interlingua.errors import DataError
+from interlingua.errors import DataError, first_line
 from interlingua.id_files import id_name, id_strings, read_ids
 
 IDS = ["b", "7", "é", "a"]
@@ -116,3 +116,12 @@ def test_names_of_ids():
     assert id_name(["user_id", "id"], "items") == "id"
     assert id_name(["user_id", "vector"], "items") is None  # a file of the other side
     assert id_strings(np.array([3, 1]), "ids") == ["3", "1"]
+
+
+def test_what_another_library_says_is_one_line(tmp_path):
+    (tmp_path / "ids.parquet").write_bytes(b"\xff\xfe\x00damaged")
+    with pytest.raises(DataError) as caught:
+        read_ids(tmp_path / "ids.parquet", "items", "text.ids")
+    assert "\n" not in str(caught.value)
+    assert first_line(ValueError("\nwhat\n\nadvice")) == "what"
+    assert first_line(KeyError()) == "KeyError"

@@ -81,6 +81,11 @@ def _cut(line: str) -> tuple[str, str, str]:
     return line.partition(";")
 
 
+def first_line(error: BaseException) -> str:
+    """What another library says, in one line: the rest is its own context and advice on calls that nobody here made."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def shown(value: object) -> str:
     """A value in an error: its start, never a whole table, array or text.
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from interlingua.errors import DataError
+from interlingua.errors import DataError, first_line
 from interlingua.exact_files import read_parquet
 
 ID_NAMES = {
@@ -62,7 +62,9 @@ def read_ids(path: str | Path, side: str, option: str) -> list[str]:
     try:
         return READERS.get(path.suffix.lower(), _lines)(path, side)
     except (ValueError, OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{option}: cannot read ids from {path}: {error}; a file of ids is {FORMS}") from None
+        raise DataError(
+            f"{option}: cannot read ids from {path}: {first_line(error)}; a file of ids is {FORMS}"
+        ) from None
 
 
 def _lines(path: Path, side: str) -> list[str]:

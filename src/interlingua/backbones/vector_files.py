@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from interlingua.core import FloatArray
-from interlingua.errors import DataError, unknown
+from interlingua.errors import DataError, first_line, unknown
 from interlingua.exact_files import read_parquet
 from interlingua.id_files import ID_NAMES, id_name, read_ids
 from interlingua.vector_columns import VECTOR, matrix_of
@@ -105,7 +105,7 @@ def _parquet(path: Path, side: str) -> tuple[npt.NDArray[Any], list[str]]:
     try:
         frame = read_parquet(path)
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"{path} is not a parquet file: {error}") from None
+        raise DataError(f"{path} is not a parquet file: {first_line(error)}") from None
     name = id_name(frame.columns, side)
     if name is None:
         names = ", ".join(ID_NAMES[side])

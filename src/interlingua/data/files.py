@@ -16,7 +16,7 @@ import polars as pl
 
 from interlingua.data.encodings import large_fields, plain_text
 from interlingua.data.raw import Log
-from interlingua.errors import DataError
+from interlingua.errors import DataError, first_line
 from interlingua.exact_files import read_csv
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -279,7 +279,8 @@ def _rows(rows: list[tuple[Any, ...]], names: Sequence[str], path: Path) -> pl.D
             columns[name] = pl.Series(name, [row[n] for row in rows], strict=False)
         except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError) as error:
             raise DataError(
-                f"{path}: the values of {name} do not fit into one column ({error}); give each line a value of one kind"
+                f"{path}: the values of {name} do not fit into one column ({first_line(error)}); give each line a "
+                "value of one kind"
             ) from None
     return pl.DataFrame(columns)
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, Roles, check_texts, of_texts, rename
 from interlingua.data.raw import Log, Raw
-from interlingua.errors import DataError
+from interlingua.errors import DataError, first_line
 
 NAMES = ("interactions", "items", "users")
 
@@ -48,7 +48,7 @@ def to_polars(source: Any, where: str = "frame") -> pl.DataFrame:
             return pl.DataFrame({str(c): _column(source[c]) for c in source.columns})
         return pl.DataFrame(source)
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{where}: cannot read a {type(source).__name__} as a table: {error}") from error
+        raise DataError(f"{where}: cannot read a {type(source).__name__} as a table: {first_line(error)}") from error
 
 
 def _column(column: Any) -> pl.Series:
@@ -84,8 +84,8 @@ def _of_arrays(source: Mapping[str, Any]) -> pl.DataFrame:
         return pl.DataFrame({str(name): pl.Series(values, strict=False) for name, values in source.items()})
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise DataError(
-            f"cannot read a mapping with {', '.join(map(str, source))} as columns of events: {error}; give arrays of "
-            f"one length by column, or frames under {', '.join(NAMES)}"
+            f"cannot read a mapping with {', '.join(map(str, source))} as columns of events: {first_line(error)}; give "
+            f"arrays of one length by column, or frames under {', '.join(NAMES)}"
         ) from None
 
 

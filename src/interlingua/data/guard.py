@@ -10,7 +10,7 @@ import polars as pl
 
 from interlingua.data.meeting import text_of_bytes, text_of_objects
 from interlingua.data.raw import Log
-from interlingua.errors import ConfigError, DataError
+from interlingua.errors import ConfigError, DataError, first_line
 
 
 @contextmanager
@@ -25,8 +25,7 @@ def guarded(where: str, what: str, advice: str) -> Iterator[None]:
     try:
         yield
     except pl.exceptions.PolarsError as error:
-        reason = str(error).strip().split("\n")[0]  # the rest is advice on calls of Polars that the reader never made
-        raise DataError(f"{where}: {what}: {reason}; {advice}") from error
+        raise DataError(f"{where}: {what}: {first_line(error)}; {advice}") from error
 
 
 def refuse_unused(reader: str, what: str, given: Mapping[str, Any], takes: str) -> None:

@@ -105,6 +105,7 @@ class Interactions:
         """(U, I) float32, 1 where a user has an item (repeated events count once)."""
         ones = np.ones(len(self), np.float32)
         out = sp.csr_matrix((ones, (self.users, self.items)), shape=(self.num_users, self.num_items))
+        out.sum_duplicates()  # scipy 1.13.0 keeps them apart
         out.data[:] = 1.0
         return out
 

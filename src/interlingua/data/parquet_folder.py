@@ -13,7 +13,7 @@ from interlingua.data.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, Roles,
 from interlingua.data.guard import refuse_unused
 from interlingua.data.prepared import is_prepared
 from interlingua.data.raw import Log, Raw
-from interlingua.errors import DataError
+from interlingua.errors import DataError, first_line
 from interlingua.exact_files import column_names, read_parquet
 
 EVENTS = "interactions.parquet"
@@ -61,7 +61,7 @@ def read_folder(path: Path, columns: dict[str, str], log: Log) -> Raw:
         try:
             frame = read_parquet(file)
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise DataError(f"{file} is not a readable parquet file: {error}") from None
+            raise DataError(f"{file} is not a readable parquet file: {first_line(error)}") from None
         own = columns if roles is EVENT_ROLES else of_texts(columns, frame)
         read[str(file)] = roles, frame.columns
         frames[name], found = rename(frame, roles, own, str(file), log)

@@ -23,7 +23,7 @@ from interlingua.data.catalogue import Catalogue
 from interlingua.data.interactions import Interactions
 from interlingua.data.split import Split
 from interlingua.data.splitting import PARTS, Parts, of_parts
-from interlingua.errors import DataError
+from interlingua.errors import DataError, first_line
 from interlingua.exact_files import read_parquet
 
 SCHEMA = 1
@@ -122,7 +122,7 @@ def save(prepared: Prepared, folder: Path | str) -> Path:
             (staging / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
     except (OSError, pl.exceptions.PolarsError) as error:  # polars reports a full disk as an error of its own
         raise DataError(
-            f"cannot write the dataset to {folder}: {error}; free space or choose a writable folder"
+            f"cannot write the dataset to {folder}: {first_line(error)}; free space or choose a writable folder"
         ) from error
     return folder
 
@@ -229,7 +229,7 @@ def load(folder: Path | str, *, verify: bool = True) -> Prepared:
         frame, items, users = (read_parquet(folder / f"{n}.parquet") for n in TABLES)
         events, parts = _decode(frame, items["item_id"], users["user_id"])
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{folder} is incomplete or damaged ({error}); prepare the data again") from None
+        raise DataError(f"{folder} is incomplete or damaged ({first_line(error)}); prepare the data again") from None
     catalogue = Catalogue(items, users if users.width > 1 else None, domain)
     if verify and (got := fingerprint(events, catalogue, parts, protocol)) != expected:
         raise DataError(

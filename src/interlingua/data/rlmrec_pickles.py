@@ -19,7 +19,7 @@ import polars as pl
 import scipy.sparse as sp
 
 from interlingua.data.restricted_pickle import read_pickle
-from interlingua.errors import DataError
+from interlingua.errors import DataError, first_line
 
 PARTS = {"trn": "trn_mat.pkl", "val": "val_mat.pkl", "tst": "tst_mat.pkl"}
 SIDES = {"users": "usr", "items": "itm"}
@@ -127,7 +127,9 @@ def convert(path: Path, out: Path) -> dict[str, Any]:
         for name, table in tables.items():
             table.write_parquet(out / f"{name}.parquet")
     except (OSError, pl.exceptions.PolarsError) as error:  # polars reports a full disk as an error of its own
-        raise DataError(f"cannot write to {out}: {error}; free space or choose a writable folder") from error
+        raise DataError(
+            f"cannot write to {out}: {first_line(error)}; free space or choose a writable folder"
+        ) from error
     return {f"{name}.parquet": table.height for name, table in tables.items()}
 
 

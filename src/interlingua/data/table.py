@@ -25,7 +25,7 @@ from interlingua.data.files import (
     text_of,
 )
 from interlingua.data.raw import Log, Raw
-from interlingua.errors import DataError
+from interlingua.errors import DataError, first_line
 from interlingua.exact_files import read_json, read_ndjson, read_parquet
 
 ENDINGS = (".csv", ".tsv", ".txt", ".dat", ".parquet", ".pq", ".jsonl", ".ndjson", ".json", ".inter")
@@ -143,7 +143,7 @@ def any_table(path: Path, config: TableConfig, log: Log, roles: Any) -> pl.DataF
         try:
             return read_parquet(path)
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise DataError(f"{path} is not a readable parquet file: {error}") from None
+            raise DataError(f"{path} is not a readable parquet file: {first_line(error)}") from None
     if kind in (".jsonl", ".ndjson", ".json"):
         return json_table(path, log)
     return _delimited(path, config, log, roles)

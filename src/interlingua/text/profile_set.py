@@ -17,7 +17,7 @@ import polars as pl
 from interlingua import artifact, durable
 from interlingua.data.interactions import Interactions
 from interlingua.data.prepared import Prepared
-from interlingua.errors import DataError
+from interlingua.errors import DataError, first_line
 from interlingua.exact_files import read_parquet
 
 SCHEMA = 1
@@ -172,5 +172,5 @@ def load(folder: Path | str) -> ProfileSet:
     try:
         items, users = read_parquet(folder / "items.parquet"), read_parquet(folder / "users.parquet")
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"{folder} is incomplete or damaged ({error}); make the profiles again") from None
+        raise DataError(f"{folder} is incomplete or damaged ({first_line(error)}); make the profiles again") from None
     return ProfileSet(folder, items, users, card)
