@@ -115,6 +115,11 @@ def test_no_weight_or_no_categories_keep_the_order():
     assert diversified(listed, [frozenset()] * 5, 3, 100.0).items.tolist() == [[2, 0, 1]]
 
 
+def test_nobodys_lists_have_no_rows():
+    empty = Shortlist(np.zeros((0, 5), np.int64), np.zeros((0, 5), np.float32), np.zeros((0, 5), np.float32))
+    assert diversified(empty, CATEGORIES, 3, 1.0).items.shape == (0, 3)
+
+
 def test_diversity_of_short_lists():
     listed = _listed([1, -1, -1], [2.0, -np.inf, -np.inf])
     assert diversified(listed, CATEGORIES, 2, 1.0).items.tolist() == [[1, -1]]

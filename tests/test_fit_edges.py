@@ -95,3 +95,25 @@ def test_a_line_of_progress_has_losses_and_the_validated_metric(
     assert last.startswith("learn: 2/2")
     assert "loss " in last
     assert "valid ndcg@10 0.5000" in last
+
+
+class Alternating(nn.Module):
+    """One of two parameters by turns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Parameter(torch.ones(1)), nn.Parameter(torch.ones(1))
+        self.seen: list[float] = []
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        self.seen.append(float(self.first.detach()))
+        return {"loss": (self.first if len(self.seen) % 2 else self.second).square().sum()}
+
+
+def test_what_a_step_does_not_use_stays_where_it_was() -> None:
+    """Adam's memory of earlier gradients moves nothing that has none."""
+    module = Alternating()
+    list(fit(module, three, config(epochs=1), seed=0, device="cpu"))
+    before, after, unused = module.seen
+    assert before != after
+    assert after == unused

@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from interlingua import export, fit, recommender, stages
+from interlingua import export, fit, progress, recommender, stages
 from interlingua import recipe as recipes
 from interlingua.backbones.pop import Pop
+from interlingua.cascade import mask_seen, top_items
 from interlingua.config import Config
 from interlingua.contents import MISSING
 from interlingua.errors import ConfigError
@@ -285,3 +286,18 @@ def test_the_backbone_that_is_kept_is_the_one_that_validated_best(tmp_path: Path
     assert len(epochs) == last["best_epoch"] + 2
     assert last["best"] == max(epoch["valid"]["ndcg@10"] for epoch in epochs)
     assert validation_metrics(session.backbone, session.data.split)["ndcg@10"] == pytest.approx(last["best"])
+
+
+def test_a_head_over_the_catalogue_retrieves_by_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(progress, "FIRST_AFTER_S", 0.0)
+        session = ran(tmp_path, llm=HEAD, evaluate={"protocols": ["full"], "max_users": 10, "retrieve": 2})
+    assert {"train: 2/2", "read: 1/1"} <= {line.split(",")[0] for line in capsys.readouterr().err.splitlines()}
+    users = session.data.interactions.queries(np.arange(8))
+    scores = np.array(session.reader.score(users), np.float32)
+    mask_seen(scores, users)
+    made = Recommender(session)
+    for row, best in enumerate(top_items(scores, 6)):
+        found = made.recommend(str(made.train.user_ids[row]), k=6)
+        assert [each.item_id for each in found] == [str(made.train.item_ids[item]) for item in best]
