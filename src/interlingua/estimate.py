@@ -142,13 +142,13 @@ class Estimator:
         return self._trained(probes.alone(backbone), batches, part.config.fit, parameters)
 
     def _trained(self, module: Any, batches: Any, config: FitConfig, parameters: int) -> Estimate:
-        seconds, steps = probes.step_seconds(module, batches, config, self.session.device)
+        seconds, steps, once = probes.step_seconds(module, batches, config, self.session.device)
         module.cpu().eval()
         check = 0.0
         if config.patience is not None and len(self.data.split.valid):
             check = probes.timed(lambda: validation_metrics(module.backbone, self.data.split))
         totals = [
-            n * steps * seconds + check * math.ceil(n / config.evaluate_every if check else 0)
+            once + n * steps * seconds + check * math.ceil(n / config.evaluate_every if check else 0)
             for n in epochs_of(config, steps)
         ]
         expected = epochs_of(config, steps)[0]
@@ -183,9 +183,9 @@ class Estimator:
         load = probes.timed(lambda: self._make_reader(part, inputs))
         reader, config = self.reader, part.config.fit
         parameters = sum(p.numel() for p in reader.parameters() if p.requires_grad)
-        seconds, steps = probes.step_seconds(reader, reader.batches, config, self.session.device)
+        seconds, steps, once = probes.step_seconds(reader, reader.batches, config, self.session.device)
         reader.cpu().eval()
-        total = load + config.epochs * steps * seconds
+        total = load + once + config.epochs * steps * seconds
         note = f"{config.epochs} rounds of {steps:,} steps, {seconds * 1000:.0f} ms each; calibration not counted"
         return replace(_fixed(total, parameters=parameters, note=note), epochs=config.epochs, steps=steps)
 

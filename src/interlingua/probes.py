@@ -31,8 +31,11 @@ def timed(work: Callable[[], Any]) -> float:
     return time.perf_counter() - started
 
 
-def step_seconds(module: torch.nn.Module, batches: Any, config: FitConfig, device: str) -> tuple[float, int]:
-    """(seconds of a training step, steps of an epoch); the module is changed by the steps that are timed."""
+def step_seconds(module: torch.nn.Module, batches: Any, config: FitConfig, device: str) -> tuple[float, int, float]:
+    """(seconds of a training step, steps of an epoch, seconds of what only the first step makes or loads).
+
+    The module is changed by the steps that are timed.
+    """
     steps = count(batches, 0, config.steps_per_epoch, most_s=8.0)
     place = accelerator(device).device
     module.to(place).train()
@@ -55,7 +58,8 @@ def step_seconds(module: torch.nn.Module, batches: Any, config: FitConfig, devic
         if len(taken) > 2 and time.perf_counter() - started > PROBE_S:
             break
     kept = taken[1:] or taken  # the first one also builds what is built once
-    return float(np.mean(kept)) if kept else 0.0, steps or 0
+    usual = float(np.mean(kept)) if kept else 0.0
+    return usual, steps or 0, max(taken[0] - usual, 0.0) if taken else 0.0
 
 
 def table_of(data: Prepared, width: int, users: bool) -> FrozenRows:

@@ -39,10 +39,12 @@ def repeatable(on_cpu: bool = True) -> Iterator[None]:
         return
     memory: Any = torch.utils.deterministic
     filled = memory.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode(
+        "warn"
+    )  # use_deterministic_algorithms does the same and loads the compiler: 1.3 s
     memory.fill_uninitialized_memory = False  # a debugging aid, which costs time
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(False)
+        torch.set_deterministic_debug_mode("default")
         memory.fill_uninitialized_memory = filled
