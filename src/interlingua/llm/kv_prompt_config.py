@@ -123,7 +123,7 @@ class KvPromptConfig(Config):
         """A family without keys and values to put a prompt into is refused here, not after the backbone's training."""
         from interlingua.llm.encoder import causal, frozen
 
-        lm = frozen(self.model, self.precision, self.num_layers, self.lm_weights, self.revision)
+        lm = frozen(self.model, self.precision, self.num_layers, "pretrained", self.revision)
         _refuse(of_model(self, causal(lm), lm.num_layers, lm.abilities))
 
     @property

@@ -109,7 +109,8 @@ class SoftPromptConfig(Config):
         """A family that cannot be read by vectors is refused when it is loaded."""
         from interlingua.llm.frozen import language_model
 
-        language_model(self)
+        if self.lm_weights != "none":  # shuffled weights are those of the same family
+            language_model(self.model_copy(update={"lm_weights": "pretrained"}))
 
     @property
     def needs(self) -> frozenset[str]:
