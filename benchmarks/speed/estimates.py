@@ -234,7 +234,7 @@ def rows(cells: Mapping[str, Any]) -> list[dict[str, Any]]:
     """One row per cell: estimate, actual value and their ratio."""
     found = []
     for label, cell in cells.items():
-        if "actual" not in cell:
+        if not {"estimate", "actual"} <= set(cell):
             continue
         name, data = label.split("/")
         stages, actual = cell["estimate"]["stages"], cell["actual"]
