@@ -60,7 +60,13 @@ def test_rows_hold_ratios_and_count_those_within_two(bench: ModuleType) -> None:
     stage = {"seconds": 10.0, "parameters": 7, "memory_bytes": 2**30, "epochs": 3, "note": ""}
     real = {"seconds": 4.0, "parameters": 7, "epochs": 2}
     actual = {"how": "whole", "took": {"bytes": 2**30}, "stages": {"train": real}}
-    (row,) = bench.rows({"mf/planted": {"estimate": {"stages": {"train": stage}}, "actual": actual}, "x/y": {}})
+    cells = {
+        "mf/planted": {"estimate": {"stages": {"train": stage}}, "actual": actual},
+        "x/y": {},
+        "x/z": {"left_out": "h"},
+    }
+    row, other = bench.rows(cells)
+    assert other == {"recipe": "x", "data": "z", "how": "not measured: h"}
     assert (row["s ratio"], row["GiB ratio"], row["parameters"], row["epochs"]) == (2.5, 1.0, 7, "2")
-    assert bench.within([row], "s ratio") == "0 of 1"
+    assert bench.within([row, other], "s ratio") == "0 of 1"
     assert bench.within([row], "GiB ratio") == "1 of 1"
