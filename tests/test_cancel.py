@@ -36,9 +36,8 @@ def test_a_step_ends_what_was_given_up_and_nothing_else() -> None:
 
 def test_a_language_model_stops_between_two_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "ranker"))
-    from tiny_models import tiny
-
     from interlingua.lm.generate import generate
+    from interlingua.testing.tiny_models import tiny
 
     lm, ids, wanted, made = tiny("llama"), torch.tensor([[9, 10, 11]]), Cancellation(), []
 

@@ -11,12 +11,11 @@ import pytest
 pytest.importorskip("transformers")
 pytest.importorskip("sentence_transformers")
 
-from tests.llm.tiny_models import build, tokenizer_of
-from tests.text.tiny_sentence_encoder import tiny_encoder
-
 from interlingua.report import demo as showcase
 from interlingua.report.side_by_side import Method
 from interlingua.runs import stages
+from interlingua.testing.tiny_models import build, tokenizer_of
+from interlingua.testing.tiny_sentence_encoder import tiny_encoder
 
 DATA = """[data]
 name = "planted"

@@ -217,10 +217,9 @@ def test_the_source_of_a_class_from_outside_is_in_the_key(tmp_path: Path, monkey
 
 def test_a_run_over_another_model_or_template_is_refused_in_words(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    from tests.llm.tiny_models import build, tokenizer_of
-
     from interlingua.lm.template import FOLDER
     from interlingua.runs import stages
+    from interlingua.testing.tiny_models import build, tokenizer_of
 
     model, template = tmp_path / "lm", tmp_path / "mine.txt"
     build("smollm2").save_pretrained(model)

@@ -10,13 +10,12 @@ import pytest
 pytest.importorskip("transformers")
 pytest.importorskip("sentence_transformers")
 
-from tests.llm.tiny_models import build, tokenizer_of
-from tests.text.tiny_sentence_encoder import tiny_encoder
-
 from interlingua.errors import ConfigError, DataError
 from interlingua.recommender import Recommender
 from interlingua.runs import recipe as recipes
 from interlingua.runs import scorers, stages
+from interlingua.testing.tiny_models import build, tokenizer_of
+from interlingua.testing.tiny_sentence_encoder import tiny_encoder
 
 RECIPE = """
 # A-LLMRec, as small as it gets

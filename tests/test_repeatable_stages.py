@@ -16,13 +16,12 @@ import torch
 pytest.importorskip("transformers")
 pytest.importorskip("sentence_transformers")
 
-from tests.llm.tiny_models import build, tokenizer_of
-from tests.text.tiny_sentence_encoder import tiny_encoder
-
 from interlingua.runs import recipe as recipes
 from interlingua.runs import session, stages
 from interlingua.runs.opening import open_session
 from interlingua.storage import artifact
+from interlingua.testing.tiny_models import build, tokenizer_of
+from interlingua.testing.tiny_sentence_encoder import tiny_encoder
 from interlingua.training import loop as fit
 
 WORLD = {"name": "planted", "options": {"num_users": 60, "num_items": 40}}

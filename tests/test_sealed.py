@@ -73,7 +73,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="module")
 def language_model(tmp_path_factory: pytest.TempPathFactory) -> str:
     pytest.importorskip("transformers")
-    from tests.llm.tiny_models import build, tokenizer_of
+    from interlingua.testing.tiny_models import build, tokenizer_of
 
     folder = tmp_path_factory.mktemp("lm")
     build("smollm2").save_pretrained(folder)

@@ -108,7 +108,7 @@ def test_a_run_without_a_language_model_borrows_one_for_its_reasons(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("transformers")
-    from tests.llm.tiny_models import build, tokenizer_of
+    from interlingua.testing.tiny_models import build, tokenizer_of
 
     build("llama").save_pretrained(tmp_path / "lm")
     tokenizer_of().save_pretrained(tmp_path / "lm")
@@ -170,7 +170,7 @@ def test_a_language_model_that_reads_with_few_layers_writes_with_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("transformers")
-    from tests.llm.tiny_models import build, tokenizer_of
+    from interlingua.testing.tiny_models import build, tokenizer_of
 
     build("llama", layers=3).save_pretrained(tmp_path / "lm")
     tokenizer_of().save_pretrained(tmp_path / "lm")
@@ -265,7 +265,7 @@ def test_python_and_the_command_make_the_same_run_unless_told_otherwise(tmp_path
 
 def test_a_reader_with_two_towers_has_vectors_for_an_index(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    from tests.llm.tiny_models import build, tokenizer_of
+    from interlingua.testing.tiny_models import build, tokenizer_of
 
     build("smollm2").save_pretrained(tmp_path / "lm")
     tokenizer_of(False).save_pretrained(tmp_path / "lm")

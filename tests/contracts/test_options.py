@@ -16,7 +16,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from tests.contracts.test_llm import TINY, inputs, model_folder
 
 from interlingua import registry
 from interlingua.config import Config, FitConfig, build
@@ -28,6 +27,7 @@ from interlingua.contracts.ranker import RankerInputs
 from interlingua.data.prepared import Dataset
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
+from interlingua.testing.test_rankers import TINY, inputs, model_folder
 from interlingua.training.deploy import aligner_for, deploy
 from interlingua.training.joint import Joint
 from interlingua.training.loop import fit, seed_all

@@ -50,8 +50,8 @@ SLOW = ("a-llmrec", "ra-rec")
 
 def models(folder: Path) -> dict[str, str]:
     """Names that recipes give -> folders of tiny models of random weights."""
-    from tests.llm.tiny_models import build, tokenizer_of
-    from tests.text.tiny_sentence_encoder import tiny_encoder
+    from interlingua.testing.tiny_models import build, tokenizer_of
+    from interlingua.testing.tiny_sentence_encoder import tiny_encoder
 
     found = {}
     for name, family in FAMILIES.items():

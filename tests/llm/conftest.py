@@ -7,13 +7,13 @@ pytest.importorskip("transformers")
 
 @pytest.fixture
 def llama():
-    from tiny_models import tiny
+    from interlingua.testing.tiny_models import tiny
 
     return tiny("llama")
 
 
 @pytest.fixture
 def titles():
-    from tiny_models import TITLES
+    from interlingua.testing.tiny_models import TITLES
 
     return TITLES

@@ -5,13 +5,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import tiny
 
 from interlingua.data.queries import PAD
 from interlingua.errors import ConfigError
 from interlingua.lm.constrain import Trie, constrained_search
 from interlingua.lm.likelihood import title_log_likelihood
 from interlingua.lm.prompt import compile_template, embed_prompts
+from interlingua.testing.tiny_models import tiny
 
 answer = st.lists(st.integers(3, 6), max_size=4)
 catalogue = st.lists(answer, min_size=1, max_size=6)

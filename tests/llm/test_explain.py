@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny_models import TITLES, tiny
 
 from interlingua.data.domain import Domain
 from interlingua.data.queries import Queries
@@ -14,6 +13,7 @@ from interlingua.explain.influence import Basis, Influence, choose_support, infl
 from interlingua.explain.reasons import likings, named_support, rule_sentence, wording
 from interlingua.lm.generate import generate, paper_generate, paper_hit
 from interlingua.runtime.cancel import Cancellation, Cancelled, cancellable
+from interlingua.testing.tiny_models import TITLES, tiny
 
 MOVIE = Domain("movie", "watch", "watched")
 HAD = wording(MOVIE, False)

@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import build as build_known
-from tiny_models import tiny, tokenizer_of
 
 from interlingua.errors import ConfigError
 from interlingua.lm import probe, probe_store
@@ -23,6 +21,8 @@ from interlingua.lm.likelihood import target_log_likelihood, title_log_likelihoo
 from interlingua.lm.load import hold, load
 from interlingua.lm.padding import to_front
 from interlingua.lm.variants import truncated
+from interlingua.testing.tiny_models import build as build_known
+from interlingua.testing.tiny_models import tiny, tokenizer_of
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "language_models.py"
 spec = importlib.util.spec_from_file_location("language_models_benchmark", FILE)

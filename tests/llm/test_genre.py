@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tiny_models import TITLES
 
 from interlingua.data.domain import Domain
 from interlingua.data.queries import Queries
 from interlingua.errors import DataError
 from interlingua.explain.genre import evaluate_genres, favourites, genre_counts, genre_matrix, report, score_genres
 from interlingua.lm.prompt import compile_template, embed_prompts
+from interlingua.testing.tiny_models import TITLES
 
 MOVIE = Domain("movie", "watch", "watched")
 CATEGORIES = ["Action|Sci-Fi", "Animation", "Animation|Comedy", "Crime", "(no genres listed)", None, *["Drama"] * 6]

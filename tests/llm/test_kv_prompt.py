@@ -7,7 +7,6 @@ import torch
 import transformers
 from test_prefix_attention import encoder
 from test_soft_prompt import ITEMS, asked, inputs
-from tiny_models import build, tokenizer_of
 
 from interlingua.cli.run import planned
 from interlingua.config import FitConfig
@@ -20,6 +19,7 @@ from interlingua.rankers.kv_prompt import KvPrompt
 from interlingua.runs import recipe as recipes
 from interlingua.runs import stages
 from interlingua.runs.session import Session
+from interlingua.testing.tiny_models import build, tokenizer_of
 from interlingua.training.loop import fit_best, trainable_state
 
 WAYS = {

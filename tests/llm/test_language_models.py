@@ -9,13 +9,13 @@ import time
 import pytest
 import torch
 import transformers
-from tiny_models import FAMILIES, build, tiny, tokenizer_of
 
 from interlingua.errors import ConfigError, MissingExtraError
 from interlingua.lm import locate as locating
 from interlingua.lm.encoder import load_any
 from interlingua.lm.load import hold, load
 from interlingua.lm.variants import shuffled, truncated
+from interlingua.testing.tiny_models import FAMILIES, build, tiny, tokenizer_of
 
 IDS = torch.tensor([[7, 8, 9, 10, 11, 12, 13], [20, 21, 22, 23, 0, 0, 0], [30, 0, 0, 0, 0, 0, 0]])
 LENGTHS = [7, 4, 1]

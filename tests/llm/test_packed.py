@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from tiny_models import FAMILIES, build, tiny, tokenizer_of
 from torch.nn import functional
 
 from interlingua.lm import packed
 from interlingua.lm import padding as causal
 from interlingua.lm.load import hold
 from interlingua.lm.packed import CausalBlocks, can_pack, packed_states
+from interlingua.testing.tiny_models import FAMILIES, build, tiny, tokenizer_of
 
 LENGTHS = (1, 2 * packed.BLOCK + 5, packed.BLOCK, 3)
 

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 import transformers
-from tiny_models import FAMILIES, build, tiny, tokenizer_of
 from torch.nn import functional
 
 from interlingua.errors import ConfigError
@@ -13,6 +12,7 @@ from interlingua.injection.two_tower import pooled, read
 from interlingua.lm.encoder import EncoderModel, hold_encoder
 from interlingua.lm.load import hold
 from interlingua.lm.prefix_attention import project, prompted, survey
+from interlingua.testing.tiny_models import FAMILIES, build, tiny, tokenizer_of
 
 ENCODERS = ("bert", "roberta")
 ALL = (*FAMILIES, *ENCODERS)

@@ -5,13 +5,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import TITLES, tiny
 
 from interlingua.data.domain import Domain
 from interlingua.data.queries import PAD
 from interlingua.errors import ConfigError
 from interlingua.lm.prompt import CANDIDATE, HISTORY, USER, buckets, compile_template, embed_prompts
 from interlingua.lm.template import Template, names
+from interlingua.testing.tiny_models import TITLES, tiny
 
 MOVIE = Domain("movie", "watch", "watched")
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import FAMILIES, build, tiny, tokenizer_of
 
 from interlingua.lm.likelihood import build_tree, run_prefix, target_log_likelihood, title_log_likelihood
 from interlingua.lm.load import hold
 from interlingua.lm.padding import last_states, prompt_states, to_front
+from interlingua.testing.tiny_models import FAMILIES, build, tiny, tokenizer_of
 
 
 def prompts(lm, lengths, side="left", seed=0):

@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_models import TITLES, build, tokenizer_of
 
 from interlingua.config import FitConfig
 from interlingua.config import build as options_of
@@ -24,6 +23,7 @@ from interlingua.injection.title_scoring import presented
 from interlingua.lm import history as sequence
 from interlingua.rankers.sequence_head import SequenceHead
 from interlingua.rankers.soft_prompt import SoftPrompt
+from interlingua.testing.tiny_models import TITLES, build, tokenizer_of
 from interlingua.training.loop import fit_best, trainable_state
 
 ITEMS, USERS, WIDTH = len(TITLES), 14, 6

@@ -1,5 +1,6 @@
 import pytest
-from tiny_sentence_encoder import tiny_encoder
+
+from interlingua.testing.tiny_sentence_encoder import tiny_encoder
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.text.tiny_sentence_encoder import tiny_encoder
 
 from interlingua.errors import ConfigError
 from interlingua.lm.sentence_model import Place, SentenceModel
+from interlingua.testing.tiny_sentence_encoder import tiny_encoder
 
 pytest.importorskip("sentence_transformers")
 

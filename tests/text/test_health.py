@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.text.tiny_sentence_encoder import tiny_encoder
 
 from interlingua.lm.sentence_model import Cutter, SentenceModel, locate
+from interlingua.testing.tiny_sentence_encoder import tiny_encoder
 from interlingua.text.lsa import Lsa, LsaConfig, pieces
 from interlingua.text.sbert import Sbert, SbertConfig
 from interlingua.vectors.health import examine, mostly_latin, notes_of, remedy_for, same_vectors

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_server import ENCODINGS, ENDLESS, FakeServer, serving
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +28,7 @@ from interlingua.data.sources.planted import generate
 from interlingua.errors import ConfigError
 from interlingua.profiles.config import ProfilesConfig
 from interlingua.profiles.write import Job, write
+from interlingua.testing.fake_server import ENCODINGS, ENDLESS, FakeServer, serving
 from interlingua.text.http import HttpConfig, encode_texts
 
 KEY = "sk-Never+Written/anywhere=4711"
@@ -156,7 +156,7 @@ def test_a_huge_reply_is_refused_before_it_is_read(manner: str) -> None:
     server = FakeServer(lambda *_: manner)
     with serving(server) as url:
         if manner == "bomb":
-            from fake_server import bomb
+            from interlingua.testing.fake_server import bomb
 
             bomb()
         tracemalloc.start()

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fake_server import FakeServer, hashed, serving
 
 from interlingua.clients.asking import ServerError
 from interlingua.config import build
 from interlingua.errors import DataError, MissingExtraError
+from interlingua.testing.fake_server import FakeServer, hashed, serving
 from interlingua.text.http import Http, HttpConfig, encode_texts
 
 TEXTS = [f"text number {n} about {'tea' if n % 2 else 'coffee'}" for n in range(40)]

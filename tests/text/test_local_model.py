@@ -22,7 +22,7 @@ FIELDS = ("summarization", "reasoning")
 
 
 def tiny_model(batch_size: int = 4) -> LocalModel:
-    from tests.llm.tiny_models import tiny
+    from interlingua.testing.tiny_models import tiny
 
     held = tiny("llama")
     return LocalModel(held.model, held.tokenizer, name="tiny", revision="r", batch_size=batch_size)
@@ -58,9 +58,9 @@ def test_a_batch_gives_what_each_question_gets_alone() -> None:
 def test_the_shared_beginning_read_once_gives_the_answers_of_the_models_own_loop(limit: int) -> None:
     """Greedy, one field, no penalty: transformers' generate is the independent implementation."""
     import torch
-    from tests.llm.tiny_models import tiny
 
     from interlingua.clients import local_decode
+    from interlingua.testing.tiny_models import tiny
 
     held = tiny("llama")
     generator = torch.Generator().manual_seed(0)

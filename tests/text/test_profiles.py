@@ -15,7 +15,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-from fake_server import GOOD, FakeServer, profile_for, serving
 
 from interlingua.clients.asking import ServerError
 from interlingua.clients.endpoint import Endpoint
@@ -29,6 +28,7 @@ from interlingua.profiles.estimate import estimate
 from interlingua.profiles.inputs import Inputs, read_reviews
 from interlingua.profiles.store import load
 from interlingua.profiles.write import Job, write
+from interlingua.testing.fake_server import GOOD, FakeServer, profile_for, serving
 
 KEY = "sk-never-written-anywhere-4711"
 PRICES = {"models": {"fake": {"input": 10.0, "output": 20.0}}}

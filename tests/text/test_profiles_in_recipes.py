@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from fake_server import FakeServer, serving
 
 from interlingua.clients.endpoint import Endpoint
 from interlingua.config import build
@@ -20,6 +19,7 @@ from interlingua.profiles.write import Job, write
 from interlingua.runs.plan import make_plan
 from interlingua.runs.recipe import Recipe, load
 from interlingua.runs.stages import run
+from interlingua.testing.fake_server import FakeServer, serving
 from interlingua.text.lsa import Lsa, LsaConfig
 from interlingua.vectors.tables import load_tables
 

@@ -31,7 +31,8 @@ class RankerInputs:
     domain: Domain
     train: Interactions
     items: Tensor
-    """(I, Di) vectors for the ``item`` slot; for items unseen in training already the text latents"""
+    """(I, Di) vectors for the ``item`` slot; for items unseen in training already the text latents. Di is 0 where
+    neither backbone nor aligner makes item vectors (a ranker that needs them says so)"""
     items_from_text: Tensor | None
     """(I, Di) the same space reached from texts alone (``A-LLMRec (SBERT)``), where the aligner has it"""
     user_embeddings: Callable[[Queries], Tensor] | None

@@ -17,6 +17,7 @@ from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.ranker import RankerInputs
 from interlingua.contracts.text import Text
 from interlingua.data.prepared import Dataset
+from interlingua.runs.session import own_items
 from interlingua.training.deploy import aligner_for
 from interlingua.training.joint import Joint
 from interlingua.training.loop import accelerator, make_optimizer, seed_all
@@ -108,7 +109,7 @@ def alone(backbone: Backbone) -> Joint:
 def ranker_inputs(data: Dataset, backbone: Backbone, text: Text | None, latent: int | None) -> RankerInputs:
     """What a ranker sees, with vectors that say nothing: random ones of the right shapes."""
     train = data.split.train
-    own = backbone.item_embeddings().detach()
+    own = own_items(backbone)
     items = own if latent is None else torch.randn(len(own), latent, generator=torch.Generator().manual_seed(1))
     makes = type(backbone).makes(backbone.config)
     return RankerInputs(

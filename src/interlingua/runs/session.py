@@ -201,7 +201,7 @@ def ranker_inputs(session: Session) -> RankerInputs:
     """The tables and functions that a language-model ranker sees."""
     train_events = session.data.split.train
     backbone = session.backbone
-    tables = session.aligned if "align" in session.done else Embeddings(None, backbone.item_embeddings().detach())
+    tables = session.aligned if "align" in session.done else Embeddings(None, own_items(backbone))
     user_embeddings: Callable[[Queries], Tensor] | None = None
     base_items = None
     user_dim = 0
@@ -224,6 +224,12 @@ def ranker_inputs(session: Session) -> RankerInputs:
         texts=load_tables(session.done["embed"].path).items if "embed" in session.done else None,
         categories=session.data.catalogue.items["categories"].to_list(),
     )
+
+
+def own_items(backbone: Backbone) -> Tensor:
+    """(I, D) the backbone's item vectors; (I, 0) where it has none."""
+    has = "items" in backbone.makes(backbone.config)
+    return backbone.item_embeddings().detach() if has else torch.zeros(backbone.num_items, 0)
 
 
 def known_items(session: Session) -> Tensor:

@@ -35,7 +35,7 @@ WORLD = {"name": "planted", "options": {"num_users": 40, "num_items": 30, "histo
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What components ask for by the name of the option: a tiny language model, vectors of the world's items."""
-    from tests.llm.tiny_models import build, tokenizer_of
+    from interlingua.testing.tiny_models import build, tokenizer_of
 
     folder = tmp_path_factory.mktemp("given")
     build("llama").save_pretrained(folder / "lm")

@@ -24,7 +24,7 @@ TINY = {"history_length": 3, "num_candidates": 4}
 
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    from tests.llm.tiny_models import build, tokenizer_of
+    from interlingua.testing.tiny_models import build, tokenizer_of
 
     folder = tmp_path_factory.mktemp("tiny-lm")
     build("llama").save_pretrained(folder)

@@ -1,0 +1,1 @@
+"""Components for Interlingua, written from outside."""
