@@ -91,24 +91,6 @@ def test_nothing_to_train_is_an_error() -> None:
         make_optimizer(Line().requires_grad_(False), config())
 
 
-def test_own_parameter_groups_keep_their_learning_rates() -> None:
-    class Two(Line):
-        def __init__(self) -> None:
-            super().__init__()
-            self.slow = nn.Parameter(torch.zeros(2))
-
-        def param_groups(self, config: FitConfig) -> list[dict[str, object]]:
-            return [{"params": [self.weight]}, {"params": [self.slow], "lr": config.learning_rate / 10}]
-
-        def forward(self, batch: Batch) -> dict[str, Tensor]:
-            return {"sum": (self.weight + self.slow).sum()}
-
-    module = Two()
-    list(fit(module, one_batch, config(epochs=1, schedule="cosine", warmup_steps=2), seed=0, device="cpu"))
-    assert module.weight.tolist() == pytest.approx([1 - 0.05, 2 - 0.05], abs=1e-6)
-    assert module.slow.tolist() == pytest.approx([-0.005, -0.005], abs=1e-6)
-
-
 def learning_rates(options: FitConfig, steps: int) -> list[float]:
     """What Adam is given at each step of a run."""
     seen: list[float] = []

@@ -6,13 +6,12 @@ raised at once, each with the nearest known key.
 
 from __future__ import annotations
 
-import json
-import math
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
+import tomli_w
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -265,36 +264,13 @@ def _toml_value(text: str) -> Any:
 
 def to_toml(values: Mapping[str, Any]) -> str:
     """Nested tables as TOML text (None values are left out: TOML has no null)."""
-    lines: list[str] = []
-
-    def write(table: Mapping[str, Any], prefix: str) -> None:
-        plain = {k: v for k, v in table.items() if v is not None and not isinstance(v, Mapping)}
-        if prefix and (plain or not table):
-            lines.append(f"[{prefix}]")
-        lines.extend(f"{_toml_key(key)} = {_toml_literal(value)}" for key, value in plain.items())
-        if plain:
-            lines.append("")
-        for key, value in table.items():
-            if isinstance(value, Mapping):
-                write(value, f"{prefix}.{_toml_key(key)}" if prefix else _toml_key(key))
-
-    write(values, "")
-    return "\n".join(lines).rstrip() + "\n"
+    return tomli_w.dumps(_writable(values))
 
 
-def _toml_key(key: str) -> str:
-    bare = key.isascii() and key.replace("-", "").replace("_", "").isalnum()
-    return key if bare else _toml_literal(key)
-
-
-def _toml_literal(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml_literal(v) for v in value) + "]"
+def _writable(value: Any) -> Any:
+    """Without None, paths as text, mappings as plain dictionaries."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_toml_key(k)} = {_toml_literal(v)}" for k, v in value.items() if v is not None) + "}"
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
-    if isinstance(value, Path):
-        value = str(value)
-    # JSON's escapes are TOML's, but JSON leaves the delete character as it is
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return {key: _writable(inner) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list | tuple):
+        return [_writable(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value

@@ -243,10 +243,9 @@ def test_results_do_not_depend_on_the_block_size():
         assert got.intervals == wanted.intervals
 
 
-def test_a_ranker_may_name_its_block():
+def test_blocks_hold_as_many_users_as_were_asked_for():
     scorer = Scores(np.zeros((40, 30)))
-    scorer.batch_users = 9
-    evaluate(scorer, random_split(0))
+    evaluate(scorer, random_split(0), batch_users=9)
     assert max(scorer.blocks) == 9
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interlingua.report.svg import Line, Value, bar_chart, interval_chart, line_chart, number
+from interlingua.report.svg import Line, Value, bar_chart, line_chart, number
 
 NS = "{http://www.w3.org/2000/svg}"
 
@@ -27,17 +27,6 @@ def test_bars_are_as_long_as_their_values():
     assert {"a", "b", "c", "g", ".2000", ".4000", ".1000"} <= set(texts(svg))
 
 
-def test_intervals_are_centred_where_they_should_be():
-    svg = interval_chart("t", [("a", Value(0.5, 0.4, 0.6)), ("b", Value(-0.5, -0.6, -0.4))], zero=True)
-    xs = [float(c.get("cx")) for c in ElementTree.fromstring(svg).iter(f"{NS}circle")]
-    zero = float(
-        next(p for p in ElementTree.fromstring(svg).iter(f"{NS}path") if p.get("class") == "whisker")
-        .get("d")[1:]
-        .split()[0]
-    )
-    assert sum(xs) / 2 == pytest.approx(zero, abs=0.2)
-
-
 def test_log_axes_are_straight_for_power_laws():
     svg = line_chart("t", [Line("a", [1, 10, 100], [1000, 100, 10])], x_label="x", y_label="y", log_x=True, log_y=True)
     path = next(p for p in ElementTree.fromstring(svg).iter(f"{NS}path") if p.get("class") == "line")
@@ -47,9 +36,13 @@ def test_log_axes_are_straight_for_power_laws():
     assert {"1", "10", "100", "1,000"} <= set(texts(svg))
 
 
+def test_an_axis_can_name_its_positions():
+    svg = line_chart("t", [Line("a", [0, 400], [1, 2])], x_label="x", y_label="y", x_names=lambda x: f"day {x:.0f}")
+    assert {"day 0", "day 400"} <= set(texts(svg))
+
+
 def test_missing_values_are_said():
     assert "not measured" in texts(bar_chart("t", [("", [("a", Value(None))])]))
-    assert "not measured" in texts(interval_chart("t", [("a", Value(None))]))
 
 
 def test_a_standalone_file_has_its_colours_for_light_and_dark():
@@ -79,7 +72,6 @@ def test_any_numbers_give_valid_xml_without_nan(values, lines, log):
     rows = [(f"m{i}", Value(v, v - 1, v + 1)) for i, v in enumerate(values)]
     curves = [Line(f"l{i}", [x for x, _ in p], [y for _, y in p]) for i, p in enumerate(lines)]
     charts = (
-        interval_chart("t", rows, zero=log),
         bar_chart("t", [("g", [(n, Value(abs(v.value))) for n, v in rows])]),
         line_chart("t", curves, x_label="x", y_label="y", log_x=log, log_y=log),
     )

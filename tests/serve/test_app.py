@@ -1,11 +1,10 @@
 """The HTTP service over a small real run on the planted world."""
 
-import re
-
 import pytest
 
 pytest.importorskip("fastapi")
 from fastapi.testclient import TestClient
+from prometheus_client.parser import text_string_to_metric_families
 
 from interlingua.recommender import Recommender
 from interlingua.runs.stages import run
@@ -136,9 +135,19 @@ def test_metrics_count_requests_by_route(recommender):
     assert 'interlingua_requests_total{route="/v1/recommend",status="200"} 3' in text
     assert 'interlingua_requests_total{route="/v1/recommend",status="404"} 1' in text
     assert "/no/such/path" not in text
-    counts = [int(n) for n in re.findall(r'seconds_bucket\{route="/v1/recommend",le="[^"]+"\} (\d+)', text)]
+    (seconds,) = [f for f in text_string_to_metric_families(text) if f.name == "interlingua_request_seconds"]
+    asked = [s for s in seconds.samples if s.labels["route"] == "/v1/recommend"]
+    counts = [s.value for s in asked if s.name.endswith("_bucket")]
     assert counts == sorted(counts)
     assert counts[-1] == 4
+    assert 0 < next(s.value for s in asked if s.name.endswith("_sum")) < 60
+    assert f'interlingua_info{{model_version="{recommender.version}"}} 1' in text
+
+
+def test_two_applications_in_one_process_count_apart(recommender):
+    with TestClient(create_app(recommender)) as one, TestClient(create_app(recommender)) as other:
+        one.post("/v1/recommend", json={"history": []})
+        assert "requests_total{" not in other.get("/metrics").text
 
 
 @pytest.mark.models

@@ -85,7 +85,7 @@ def describe(
     source: Source,
     sets: DataSets = None,
     seed: Seed = 7,
-    plots: Annotated[Path | None, typer.Option("--plots", help="Write PNG and SVG plots to this folder.")] = None,
+    plots: Annotated[Path | None, typer.Option("--plots", help="Write SVG plots to this folder.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show sizes, histograms, text coverage, time, cold shares and warnings of a source or a prepared folder."""

@@ -14,14 +14,25 @@ import typer
 
 from interlingua.cli.options import AsJson
 
-BASE = ("torch", "numpy", "scipy", "polars", "pydantic", "safetensors", "accelerate", "typer", "rich")
+BASE = (
+    "torch",
+    "numpy",
+    "scipy",
+    "polars",
+    "pydantic",
+    "safetensors",
+    "accelerate",
+    "typer",
+    "rich",
+    "jinja2",
+    "tomli-w",
+)
 EXTRAS = {
     "text": ("sentence-transformers", "transformers"),
     "llm": ("transformers", "gguf"),
     "api": ("openai",),
-    "serve": ("fastapi", "uvicorn"),
+    "serve": ("fastapi", "uvicorn", "prometheus-client"),
     "ann": ("usearch",),
-    "report": ("matplotlib",),
 }
 """extra -> its packages, where the installed metadata do not say (a source tree on the path)"""
 

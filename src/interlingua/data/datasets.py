@@ -11,8 +11,6 @@ PRODUCT = Domain("product", "buy", "bought")
 GAME = Domain("game", "play", "played")
 BOOK = Domain("book", "read", "read")
 PLACE = Domain("place", "visit", "visited")
-BY_NOUN = {d.noun: d for d in (MOVIE, PRODUCT, GAME, BOOK, PLACE)}
-"""Domain words by noun"""
 
 GROUPLENS = "GroupLens terms: research use, no redistribution under other terms, no commercial use without permission"
 AMAZON = "no licence stated; the publishers ask for citation and research use"

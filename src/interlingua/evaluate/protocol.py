@@ -59,7 +59,7 @@ def evaluate(
     """Ranks every held-out item and says how well that went, one block of users at a time (about 64 MB of scores).
 
     Args:
-        scorer: what scores (:class:`Scorer`); its ``batch_users`` attribute, if it has one, sets the block size.
+        scorer: what scores (:class:`Scorer`).
         split: train, valid and test parts.
         part: ``test`` opens the sealed part; everything that makes decisions uses ``valid``.
         protocol: a name (:func:`parse_protocol`) or a protocol.
@@ -85,10 +85,9 @@ def evaluate(
     _check(scorer, split, names)
     targets, queries, note = _population(split, part, max_users, seed, chosen)
     started, opened = time.perf_counter(), datetime.now(UTC)
-    wanted = getattr(scorer, "batch_users", None) if batch_users is None else batch_users
     deepest = max(depth or 0, *(ranking_metrics.parse(name)[1] for name in names))  # shallower ones would cut metrics
     label = label or f"evaluate {chosen.name}"
-    ranks = _ranks(scorer, split, targets, queries, chosen, wanted, deepest, seed, label)
+    ranks = _ranks(scorer, split, targets, queries, chosen, batch_users, deepest, seed, label)
     seconds = time.perf_counter() - started
     lengths = queries.lengths()[ranks.owners]
     marked = {} if slices is False else make_slices(targets.items, lengths, split.train.item_counts, slices)

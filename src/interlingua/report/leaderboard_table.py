@@ -1,9 +1,7 @@
-"""Leaderboards as text for a terminal, as markdown, and as HTML for the report page."""
+"""Leaderboards as text for a terminal and as markdown, and the words of their cells."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
 from interlingua.progress import duration
@@ -45,6 +43,11 @@ def options(entry: Entry, most: int | None = None) -> str:
     return f"{', '.join(entry.differs[:most])} and {len(entry.differs) - most} more"
 
 
+def heads(board: Leaderboard) -> list[str]:
+    """Of the columns."""
+    return ["", "method", *board.metrics, "seeds", "cost", "options that differ"]
+
+
 def title(board: Leaderboard) -> str:
     """``movielens-small, full; split=...``."""
     return f"{board.data}, {board.n_users:,} users, {board.protocol}"
@@ -58,8 +61,7 @@ def to_rich(board: Leaderboard) -> Group:
 
     table = Table(title_justify="left")
     several = any(entry.seeds > 1 for entry in board.entries)
-    heads = ["", "method", *board.metrics, *(["seeds"] if several else []), "cost", "options that differ", "run"]
-    for head in heads:
+    for head in [head for head in heads(board) if several or head != "seeds"] + ["run"]:
         table.add_column(head, overflow="fold")
     for place, entry in enumerate(board.entries, 1):
         cells = [str(place), entry.name, *(value(entry, m) for m in board.metrics)]
@@ -67,10 +69,11 @@ def to_rich(board: Leaderboard) -> Group:
         cells += [cost(entry), options(entry, MOST_WORDS), "\n".join(path.name for path in entry.runs)]
         table.add_row(*(Text(cell, style="bold" if place == 1 and n == 2 else "") for n, cell in enumerate(cells)))
     notes = [Text(f"warning: {warning}") for warning in board.warnings]
-    return Group(Text(title(board)), Text(_words(board)), table, *notes)
+    return Group(Text(title(board)), Text(order_words(board)), table, *notes)
 
 
-def _words(board: Leaderboard) -> str:
+def order_words(board: Leaderboard) -> str:
+    """What orders the rows, and what says whether they differ."""
     return (
         f"ordered by {board.metrics[0]}; 95 % bootstrap intervals in brackets; which rows differ: interlingua compare"
     )
@@ -78,48 +81,10 @@ def _words(board: Leaderboard) -> str:
 
 def to_markdown(board: Leaderboard) -> str:
     """A pipe table under a line with the protocol."""
-    heads = ["", "method", *board.metrics, "seeds", "cost", "options that differ"]
     rows = [
         [str(place), e.name, *(value(e, m) for m in board.metrics), str(e.seeds), cost(e), options(e)]
         for place, e in enumerate(board.entries, 1)
     ]
     notes = [f"Warning: {warning}" for warning in board.warnings]
-    return (
-        "\n\n".join([f"{board.data}, {board.n_users:,} users: `{board.protocol}`.", pipes(heads, rows), *notes]) + "\n"
-    )
-
-
-def to_html(boards: Sequence[Leaderboard]) -> str:
-    """All boards for the report page; every text is escaped."""
-    return "".join(_html(board) for board in boards)
-
-
-def _html(board: Leaderboard) -> str:
-    heads = ["", "method", *board.metrics, "seeds", "cost", "options that differ"]
-    cells = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
-    rows = "".join(_row(place, entry, board) for place, entry in enumerate(board.entries, 1))
-    notes = "".join(f"<li>{escape(warning)}</li>" for warning in board.warnings)
-    return (
-        f'<h3 class="gap">{escape(board.data)}, {escape(board.protocol.split("; ")[0])}</h3>'
-        f'<p class="soft small">{board.n_users:,} users, {escape(_words(board))}. '
-        f"<code>{escape(board.protocol)}</code></p>"
-        f'<div class="wide" role="region" tabindex="0" aria-label="Leaderboard of {escape(board.data, quote=True)}">'
-        f"<table><thead><tr>{cells}</tr></thead><tbody>{rows}</tbody></table></div>"
-        + (f'<div class="box warn" role="note"><ul>{notes}</ul></div>' if notes else "")
-    )
-
-
-def _row(place: int, entry: Entry, board: Leaderboard) -> str:
-    measured = ""
-    for metric in board.metrics:
-        low, high = entry.intervals[metric]
-        best = "best" if entry.metrics[metric] == max(e.metrics[metric] for e in board.entries) else ""
-        spread = f" ±{short(entry.spread[metric])}" if entry.seeds > 1 else ""
-        measured += (
-            f'<td class="{best}"><span class="v">{short(entry.metrics[metric])}{spread}</span>'
-            f'<span class="ci">{short(low)} – {short(high)}</span></td>'
-        )
-    return (
-        f'<tr><td>{place}</td><th scope="row">{escape(entry.name)}</th>{measured}<td>{entry.seeds}</td>'
-        f'<td class="text">{escape(cost(entry))}</td><td class="text small">{escape(options(entry))}</td></tr>'
-    )
+    heading = f"{board.data}, {board.n_users:,} users: `{board.protocol}`."
+    return "\n\n".join([heading, pipes(heads(board), rows), *notes]) + "\n"

@@ -1,4 +1,4 @@
-"""Three charts as SVG text, from plain numbers: bars, intervals, lines. No plotting library, no script, no font.
+"""Two charts as SVG text, from plain numbers: bars and lines. No plotting library, no script, no font.
 
 Every bar and dot carries its name and value in words, so nothing depends on colour. Inside a page the colours come from
 the page (:data:`STYLE` once); with ``standalone`` the file carries them itself, for light and dark.
@@ -119,48 +119,6 @@ def _bar(name: str, value: Value, y: float, left: float, scale: Callable[[float]
     return [*out, _text(end + 6, y + 14, number(value.value), "strong" if main else "")]
 
 
-def interval_chart(
-    title: str,
-    rows: Sequence[tuple[str, Value]],
-    *,
-    description: str = "",
-    main: str | None = None,
-    zero: bool = False,
-    standalone: bool = False,
-) -> str:
-    """A dot for each mean on the line of its interval.
-
-    Args:
-        title: see :func:`bar_chart`.
-        rows: (name, value) from top to bottom.
-        description: see :func:`bar_chart`.
-        main: name of the row in the accent colour.
-        zero: include 0 and draw it: for differences.
-        standalone: see :func:`bar_chart`.
-    """
-    known = [v for _, v in rows if v.value is not None]
-    values = [x for v in known for x in (v.value, v.low, v.high) if x is not None] + ([0.0] if zero else [])
-    names, top = _margin([name for name, _ in rows]), 40
-    bottom = top + 28 * len(rows)
-    scale, ticks = _axis(min(values, default=0.0), max(values, default=1.0), names + 6, _WIDTH - 70)
-    out = [_vertical(scale(t), top - 6, bottom, _tick(t)) for t in ticks]
-    if zero:
-        out.append(f'<path class="whisker" d="M{scale(0):.1f} {top - 6}V{bottom}"/>')
-    for i, (name, value) in enumerate(rows):
-        y, on = top + 28 * i + 12, " main" if name == main else ""
-        out.append(_text(names - 8, y + 4, name, "strong" if on else "", "end"))
-        if value.value is None:
-            out.append(_text(names + 4, y + 4, "not measured", "soft"))
-            continue
-        low = value.value if value.low is None else value.low
-        high = value.value if value.high is None else value.high
-        out.append(f'<path class="range{on}" d="M{scale(low):.1f} {y}H{scale(high):.1f}" opacity=".55"/>')
-        out.append(f'<circle class="dot{on}" cx="{scale(value.value):.1f}" cy="{y}" r="5"/>')
-        out.append(_text(scale(high) + 10, y + 4, number(value.value), "strong" if on else ""))
-    spoken = description or "; ".join(f"{n} {number(v.value)} [{number(v.low)}, {number(v.high)}]" for n, v in rows)
-    return _svg(title, spoken, bottom + 22, out, standalone)
-
-
 def line_chart(
     title: str,
     lines: Sequence[Line],
@@ -170,6 +128,7 @@ def line_chart(
     description: str = "",
     log_x: bool = False,
     log_y: bool = False,
+    x_names: Callable[[float], str] | None = None,
     height: int = 320,
     standalone: bool = False,
 ) -> str:
@@ -183,6 +142,7 @@ def line_chart(
         description: see :func:`bar_chart`.
         log_x: logarithmic x.
         log_y: logarithmic y.
+        x_names: position -> text below the x axis; None: the number.
         height: in pixels of a width of 640.
         standalone: see :func:`bar_chart`.
     """
@@ -197,7 +157,7 @@ def line_chart(
     for t in ty:
         out.append(f'<path class="grid" d="M{left} {sy(t):.1f}H{_WIDTH - 24}"/>')
         out.append(_text(left - 8, sy(t) + 4, _tick(t), "soft", "end"))
-    out += [_text(sx(t), bottom + 18, _tick(t), "soft", "middle") for t in tx]
+    out += [_text(sx(t), bottom + 18, (x_names or _tick)(t), "soft", "middle") for t in tx]
     for i, (name, path) in enumerate(points):
         style = f'style="stroke:var(--l{i % LINE_COLOURS + 1})" stroke-dasharray="{_DASHES[i % len(_DASHES)]}"'
         if len(path) == 1:

@@ -18,7 +18,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from interlingua import __version__
 from interlingua.errors import InterlinguaError
-from interlingua.serve.counts import Counts
+from interlingua.serve.counts import CONTENT_TYPE, Counts
 from interlingua.serve.guard import KEY, Guard
 from interlingua.serve.limits import ServeLimits
 from interlingua.serve.queue import BusyError, WorkQueue
@@ -39,7 +39,7 @@ def create_app(recommender: Recommender, limits: ServeLimits | None = None, queu
         queue: the line in front of the model, where the caller wants to stop it too.
     """
     bounds = limits or ServeLimits()
-    counts, line = Counts(), queue or WorkQueue(bounds.queue, bounds.deadline_s)
+    counts, line = Counts(recommender.version), queue or WorkQueue(bounds.queue, bounds.deadline_s)
 
     @asynccontextmanager
     async def warm(app: FastAPI) -> AsyncIterator[None]:
@@ -82,9 +82,9 @@ def create_app(recommender: Recommender, limits: ServeLimits | None = None, queu
         }
 
     @app.get("/metrics", response_class=PlainTextResponse)
-    async def metrics() -> str:
+    async def metrics() -> Response:
         """Requests and latencies in the Prometheus text format."""
-        return counts.text(recommender.version)
+        return Response(counts.text(), media_type=CONTENT_TYPE)
 
     return app
 

@@ -173,16 +173,15 @@ def fit(
 
 
 def make_optimizer(module: nn.Module, config: FitConfig) -> torch.optim.Adam:
-    """Adam over the trainable parameters, with ``param_groups()`` of the module where it defines them."""
-    own = getattr(module, "param_groups", None)
-    groups = own(config) if callable(own) else [p for p in module.parameters() if p.requires_grad]
-    if not groups:
+    """Adam over the trainable parameters."""
+    learned = [p for p in module.parameters() if p.requires_grad]
+    if not learned:
         raise ConfigError(f"{type(module).__name__} has no trainable parameter: nothing to fit")
     # fused: one pass over all parameters; .017 s a step instead of .104 for a 22M-parameter encoder on one CPU thread
     fused = all(p.device.type in ("cpu", "cuda") for p in module.parameters())
     betas = (0.9, config.beta2)
     optimizer = torch.optim.Adam(
-        groups, lr=config.learning_rate, betas=betas, weight_decay=config.weight_decay, fused=fused
+        learned, lr=config.learning_rate, betas=betas, weight_decay=config.weight_decay, fused=fused
     )
     for group in optimizer.param_groups:
         group["base_lr"] = group["lr"]
