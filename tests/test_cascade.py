@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interlingua.data.queries import Queries
-from interlingua.retrieval.cascade import Candidates, RetrieveThenRerank, diversified, mask_seen, top_items
+from interlingua.retrieval.best import mask_seen, top_items
+from interlingua.retrieval.cascade import Candidates, RetrieveThenRerank, diversified
 
 
 class Reverse:
@@ -20,13 +21,20 @@ class Reverse:
         return np.asarray(items, np.float32)
 
 
-def _retrieve(table):
-    return lambda queries: np.repeat(np.asarray(table, np.float32)[None, :], len(queries), axis=0)
+class Same:
+    """The same scores for everybody."""
+
+    def __init__(self, table):
+        self.table, self.num_items = np.asarray(table, np.float32), len(table)
+
+    def score(self, queries, items=None):
+        table = np.repeat(self.table[None, :], len(queries), axis=0)
+        return table if items is None else np.take_along_axis(table, items, axis=1)
 
 
 def test_reader_orders_what_the_retriever_found_and_nothing_else():
     ranker = Reverse(6)
-    cascade = RetrieveThenRerank(_retrieve([9, 8, 7, 1, 2, 3]), ranker, n=3, num_items=6)
+    cascade = RetrieveThenRerank(Same([9, 8, 7, 1, 2, 3]), ranker, n=3)
     listed = cascade.shortlist(Queries.of([[]]))
     assert listed.items.tolist() == [[2, 1, 0]]
     assert listed.retrieved.tolist() == [[7.0, 8.0, 9.0]]
@@ -34,36 +42,36 @@ def test_reader_orders_what_the_retriever_found_and_nothing_else():
 
 
 def test_seen_and_hidden_items_never_come_out():
-    cascade = RetrieveThenRerank(_retrieve([9, 8, 7, 6, 5, 4]), Reverse(6), n=3, num_items=6)
-    listed = cascade.shortlist(Queries.of([[0], [5, 1]]), hidden=np.array([2]))
+    cascade = RetrieveThenRerank(Same([9, 8, 7, 6, 5, 4]), Reverse(6), n=3)
+    listed = cascade.shortlist(Queries.of([[0], [5, 1]]), allowed=np.arange(6) != 2)
     assert listed.items.tolist() == [[4, 3, 1], [4, 3, 0]]
 
 
 def test_fewer_unseen_items_than_places_leave_minus_one():
-    cascade = RetrieveThenRerank(_retrieve([3, 2, 1]), Reverse(3), n=3, num_items=3)
+    cascade = RetrieveThenRerank(Same([3, 2, 1]), Reverse(3), n=3)
     listed = cascade.shortlist(Queries.of([[0, 1]]))
     assert listed.items.tolist() == [[2, -1, -1]]
     assert np.isneginf(listed.scores[0, 1:]).all()
 
 
 def test_full_score_ranks_the_shortlist_above_everything_else_in_the_readers_order():
-    cascade = RetrieveThenRerank(_retrieve([9, 8, 7, 1, 2, 30]), Reverse(6), n=3, num_items=6)
+    cascade = RetrieveThenRerank(Same([9, 8, 7, 1, 2, 30]), Reverse(6), n=3)
     scores = cascade.score(Queries.of([[]]))
     assert np.argsort(-scores[0], kind="stable").tolist() == [5, 1, 0, 2, 4, 3]
 
 
 def test_candidate_scores_are_the_readers_own():
-    cascade = RetrieveThenRerank(_retrieve([9, 8, 7]), Reverse(3), n=2, num_items=3)
+    cascade = RetrieveThenRerank(Same([9, 8, 7]), Reverse(3), n=2)
     assert cascade.score(Queries.of([[]]), np.array([[2, 0]])).tolist() == [[2.0, 0.0]]
 
 
 def test_without_a_reader_the_retriever_decides_for_any_k():
-    cascade = RetrieveThenRerank(_retrieve([1, 5, 3, 4]), None, n=2, num_items=4)
+    cascade = RetrieveThenRerank(Same([1, 5, 3, 4]), None, n=2)
     assert cascade.shortlist(Queries.of([[1]]), 3).items.tolist() == [[3, 2, 0]]
 
 
 def test_asking_for_more_than_the_reader_usually_sees_gives_as_many():
-    cascade = RetrieveThenRerank(_retrieve([9, 8, 7, 6]), Reverse(4), n=2, num_items=4)
+    cascade = RetrieveThenRerank(Same([9, 8, 7, 6]), Reverse(4), n=2)
     assert cascade.shortlist(Queries.of([[]]), 3).items.tolist() == [[2, 1, 0]]
 
 

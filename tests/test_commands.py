@@ -251,6 +251,14 @@ def test_items_whose_ids_hold_commas_can_be_named(tmp_path: Path, cli: Cli) -> N
     found = {answer["item_id"] for answer in json.loads(out)}
     assert {"i,1", "i,2", "i,6"} <= found
     assert not found & {"i,3", "i,4", "i,5"}
+    asked = ("recommend", run, "--history", "", "-k", "9", "--json")
+    code, out, err = cli(*asked, "--items", '"i,1","i,2","i,6"', "--filter", 'item_id!="i,2","i,5"')
+    assert code == 0, err
+    assert {answer["item_id"] for answer in json.loads(out)} == {"i,1", "i,6"}
+    code, out, err = cli(*asked, "--filter", "item_id contains ,1", "--filter", 'item_id="i,1","i,2"')
+    assert [answer["item_id"] for answer in json.loads(out)] == ["i,1"]
+    code, _, err = cli(*asked, "--filter", "item_id=a", "--filter", "item_id=b")
+    assert (code, "stands twice" in err) == (2, True)
     code, _, err = cli("recommend", run, "--history", '"i,3')
     assert code == 2
     assert "--history" in err

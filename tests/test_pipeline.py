@@ -109,7 +109,7 @@ def test_recommend_for_known_users_histories_and_newcomers(run):
     assert mixed[0] == plain[0]
 
     def kinds(answers):
-        return len({recommender.categories[recommender.item_row(a.item_id)] for a in answers})
+        return len({recommender.session.data.catalogue.categories[recommender.item_row(a.item_id)] for a in answers})
 
     assert kinds(mixed) == 4 or kinds(mixed) > kinds(plain)
 

@@ -262,3 +262,33 @@ def test_no_public_name_is_that_of_a_part() -> None:
 
     parts = {found.name for found in pkgutil.iter_modules(interlingua.__path__)}
     assert not parts & set(interlingua.__all__)
+
+
+def shown_ids(found: Any) -> list[str]:
+    return [each.item_id for each in found]
+
+
+def test_only_what_is_allowed_comes_out(recommender: Recommender) -> None:
+    everything = shown_ids(recommender.recommend("u3", k=40))
+    wanted = ["i9", "i2", "i30", everything[0]]
+    found = shown_ids(recommender.recommend("u3", k=3, items=wanted))
+    assert found == [item for item in everything if item in wanted][:3]
+    assert (
+        shown_ids(recommender.recommend("u3", k=3, items=wanted, exclude=[found[0]]))
+        == [item for item in everything if item in wanted and item != found[0]][:3]
+    )
+    assert recommender.recommend("u3", items=[]) == []
+    frame = recommender.recommend(users=["u3", "u5"], k=3, items=wanted)
+    assert set(frame["item_id"]) <= set(wanted)
+    assert frame.filter(pl.col("user_id") == "u3")["item_id"].to_list() == found
+
+
+def test_filters_are_conditions_on_columns(recommender: Recommender) -> None:
+    everything = shown_ids(recommender.recommend("u3", k=40))
+    found = shown_ids(recommender.recommend("u3", k=40, filters={"title": ["Title 4", "Title 7", "Title 11"]}))
+    assert found == [item for item in everything if item in ("i4", "i7", "i11")]
+    assert shown_ids(recommender.recommend("u3", k=40, filters={"title contains": "e 1"}, items=["i1", "i2"])) == [
+        item for item in everything if item == "i1"
+    ]
+    with pytest.raises(InterlinguaError, match=r"unknown column 'titel' in filters; did you mean 'title'\?"):
+        recommender.recommend("u3", filters={"titel": "Title 4"})

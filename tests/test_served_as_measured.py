@@ -11,7 +11,7 @@ import pytest
 
 from interlingua.errors import ConfigError
 from interlingua.recommender import Recommender
-from interlingua.retrieval.cascade import mask_seen, top_items
+from interlingua.retrieval.best import mask_seen, top_items
 from interlingua.runs import recipe as recipes
 from interlingua.runs import scorers, stages
 from interlingua.runs.export import embed, towers

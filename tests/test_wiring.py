@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from interlingua.contracts.scorer import TableScorer
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
 from interlingua.recommender import Recommender
@@ -154,7 +155,8 @@ def test_a_diverse_list_is_chosen_from_far_more_items_than_it_has(
 
 def test_without_a_reader_candidates_get_the_retrievers_scores() -> None:
     table = np.random.default_rng(0).normal(size=(2, 6)).astype(np.float32)
-    cascade = RetrieveThenRerank(lambda queries: table, None, 3, 6)
+    scorer = TableScorer(torch.as_tensor(table.T), lambda queries: torch.eye(2)[: len(queries)])
+    cascade = RetrieveThenRerank(scorer, None, 3)
     candidates = np.array([[5, 0], [2, 2]])
     found = cascade.score(Queries.of([[], [1]]), candidates)
     np.testing.assert_array_equal(found, np.take_along_axis(table, candidates, 1))

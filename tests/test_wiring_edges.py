@@ -19,7 +19,7 @@ from interlingua.errors import ConfigError
 from interlingua.evaluate.protocol import validation_metrics
 from interlingua.rankers.sequence_head import SequenceHead
 from interlingua.recommender import Recommender
-from interlingua.retrieval.cascade import mask_seen, top_items
+from interlingua.retrieval.best import mask_seen, top_items
 from interlingua.runs import export, stages
 from interlingua.runs import recipe as recipes
 from interlingua.runs.recipe import EvaluateConfig
@@ -201,7 +201,7 @@ def test_an_item_without_categories_has_none(tmp_path: Path) -> None:
     items = made.session.data.catalogue.items
     texts = pl.Series("categories", ["a | b,", "", None, *["c"] * (len(items) - 3)])
     made.session.data.catalogue.__dict__["items"] = items.with_columns(texts)
-    assert made.categories[:4] == [{"a", "b"}, set(), set(), {"c"}]
+    assert made.session.data.catalogue.categories[:4] == [{"a", "b"}, set(), set(), {"c"}]
 
 
 def test_training_begins_where_the_aligner_says(tmp_path: Path) -> None:

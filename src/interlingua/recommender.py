@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +11,21 @@ import numpy as np
 import polars as pl
 
 from interlingua.contracts.scorer import Scorer
+from interlingua.data.allowed import Filters, allowed_by
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError, DataError, shown, unknown
-from interlingua.evaluate.ranking import block_size
 from interlingua.progress import track
+from interlingua.retrieval.best import BoolArray, block_size
 from interlingua.retrieval.cascade import Candidates, RetrieveThenRerank, diversified
-from interlingua.runs.answers import Asked, Histories, Recommendation, SimilarItem, SimilarUser, Support
+from interlingua.runs.answers import (
+    Asked,
+    Histories,
+    Recommendation,
+    SimilarItem,
+    SimilarUser,
+    Support,
+    frame_of,
+)  # fmt: skip
 from interlingua.runs.opening import open_session
 from interlingua.runs.scorers import rerank_of, retriever_of
 from interlingua.runs.session import Session
@@ -62,19 +70,20 @@ class Recommender:
     @overload
     def recommend(
         self, user: str | None = ..., history: Sequence[str] | None = ..., k: int = ..., *, rerank: bool = ...,
-        exclude: Sequence[str] = ..., diversity: float = ..., repeat: bool = ...,
+        items: Sequence[str] | None = ...,
+        exclude: Sequence[str] = ..., filters: Filters | None = ..., diversity: float = ..., repeat: bool = ...,
     ) -> list[Recommendation]: ...  # fmt: skip
 
     @overload
     def recommend(
-        self, *, users: Sequence[str], k: int = ..., rerank: bool = ..., exclude: Sequence[str] = ...,
-        diversity: float = ..., repeat: bool = ...,
+        self, *, users: Sequence[str], k: int = ..., rerank: bool = ..., items: Sequence[str] | None = ...,
+        exclude: Sequence[str] = ..., filters: Filters | None = ..., diversity: float = ..., repeat: bool = ...,
     ) -> pl.DataFrame: ...  # fmt: skip
 
     @overload
     def recommend(
-        self, *, histories: Histories, k: int = ..., rerank: bool = ..., exclude: Sequence[str] = ...,
-        diversity: float = ..., repeat: bool = ...,
+        self, *, histories: Histories, k: int = ..., rerank: bool = ..., items: Sequence[str] | None = ...,
+        exclude: Sequence[str] = ..., filters: Filters | None = ..., diversity: float = ..., repeat: bool = ...,
     ) -> pl.DataFrame: ...  # fmt: skip
 
     def recommend(
@@ -86,7 +95,9 @@ class Recommender:
         users: Sequence[str] | None = None,
         histories: Histories | None = None,
         rerank: bool = True,
+        items: Sequence[str] | None = None,
         exclude: Sequence[str] = (),
+        filters: Filters | None = None,
         diversity: float = 0.0,
         repeat: bool = False,
     ) -> list[Recommendation] | pl.DataFrame:
@@ -99,7 +110,10 @@ class Recommender:
             users: many known users, or
             histories: many histories; as a mapping, its keys are the frame's ``user_id``, else they are numbered.
             rerank: let the language model order what the backbone retrieved, where the run has one.
+            items: item ids that alone may come out; None: all.
             exclude: item ids that must not come out.
+            filters: conditions on columns of the catalogue, e.g. ``{"categories": "Comedy", "year>=": 1990}`` (see
+                :mod:`interlingua.data.allowed`).
             diversity: 0: by score alone; more: rather items of different categories, chosen among the best
                 ``max(5 k, evaluate.retrieve)`` (see :func:`interlingua.retrieval.cascade.diversified`).
             repeat: items that the user has had may come out too (groceries, music).
@@ -108,9 +122,9 @@ class Recommender:
             For ``users`` and ``histories`` a Polars frame with ``user_id``, ``item_id``, ``score``, ``rank``.
 
         Raises:
-            DataError: an id that the run does not know.
-            ConfigError: not exactly one of ``user``, ``history``, ``users``, ``histories``, ``k`` < 1, or a negative
-                ``diversity``.
+            DataError: an id or a column that the run does not know.
+            ConfigError: not exactly one of ``user``, ``history``, ``users``, ``histories``, ``k`` < 1, a negative
+                ``diversity``, or a filter that cannot be read.
         """
         if sum(given is not None for given in (user, history, users, histories)) != 1:
             raise ConfigError("give either a user or a history, or many as users or histories")
@@ -118,27 +132,36 @@ class Recommender:
             raise ConfigError(f"k must be at least 1, got {k}")
         if not diversity >= 0:
             raise ConfigError(f"diversity must be at least 0, got {diversity}")
-        asked = Asked(k, rerank, exclude, diversity, repeat)
+        asked = Asked(k, rerank, exclude, items, filters, diversity, repeat)
         if users is not None or histories is not None:
             return self._frame(*self._many(users, histories), asked)
-        listed, stage = self._listed(self.query(user, history), asked)
+        listed, stage = self._listed(self.query(user, history), asked, self._allowed(asked))
         return [
             Recommendation(str(self.train.item_ids[row]), self.titles[row], float(score), stage)
             for row, score in zip(listed.items[0], listed.scores[0], strict=True)
             if row >= 0
         ]
 
-    def _listed(self, queries: Queries, asked: Asked) -> tuple[Candidates, str]:
+    def _allowed(self, asked: Asked) -> BoolArray | None:
+        """(I,) items that may come out for anybody; None: all."""
+        if asked.items is None and not len(asked.exclude) and not asked.filters:
+            return None
+        out = np.full(self.train.num_items, asked.items is None)
+        if asked.items is not None:
+            out[[self.item_row(item) for item in self._names(asked.items, "items")]] = True
+        if asked.filters:
+            out &= allowed_by(self.session.data.catalogue, asked.filters)
+        out[[self.item_row(item) for item in self._names(asked.exclude, "exclude")]] = False
+        return out
+
+    def _listed(self, queries: Queries, asked: Asked, allowed: BoolArray | None) -> tuple[Candidates, str]:
         """The lists of some queries, and the name of the stage that decided."""
-        k, hidden = asked.k, np.array([self.item_row(i) for i in asked.exclude], np.int64)
-        use_reader = asked.rerank and self.has_reader
+        k, use_reader = asked.k, asked.rerank and self.has_reader
         cascade = self._by_reader if use_reader else self._by_retriever
+        wide = max(5 * k, self.session.recipe.evaluate.retrieve) if asked.diversity else k
+        listed = cascade.shortlist(queries, wide, allowed, repeat=asked.repeat)
         if asked.diversity:
-            wide = max(5 * k, self.session.recipe.evaluate.retrieve)
-            listed = cascade.shortlist(queries, wide, hidden, repeat=asked.repeat)
-            listed = diversified(listed, self.categories, k, asked.diversity)
-        else:
-            listed = cascade.shortlist(queries, k, hidden, repeat=asked.repeat)
+            listed = diversified(listed, self.session.data.catalogue.categories, k, asked.diversity)
         return listed, self._stage("rank" if use_reader else self._retriever[0])
 
     def _many(self, users: Sequence[str] | None, histories: Histories | None) -> tuple[list[str], Queries]:
@@ -163,19 +186,11 @@ class Recommender:
         """The lists of many users, by blocks of some 64 MB of scores."""
         size = block_size(self.train.num_items)
         starts = range(0, len(names), size)
-        found = [self._listed(queries.slice(at, at + size), asked)[0] for at in track(starts, "recommend")]
+        allowed = self._allowed(asked)
+        found = [self._listed(queries.slice(at, at + size), asked, allowed)[0] for at in track(starts, "recommend")]
         items = np.concatenate([part.items for part in found]) if found else np.zeros((0, 0), np.int64)
         scores = np.concatenate([part.scores for part in found]) if found else np.zeros((0, 0), np.float32)
-        who, rank = np.nonzero(items >= 0)
-        ids = pl.Series("user_id", names, dtype=pl.String), pl.Series(self.train.item_ids.tolist(), dtype=pl.String)
-        return pl.DataFrame(
-            {
-                "user_id": ids[0].gather(who),
-                "item_id": ids[1].gather(items[who, rank]),
-                "score": pl.Series(scores[who, rank], dtype=pl.Float32),
-                "rank": pl.Series(rank + 1, dtype=pl.Int64),
-            }
-        )
+        return frame_of(names, self.train.item_ids.tolist(), items, scores)
 
     def similar_items(self, item: str, k: int = 10) -> list[SimilarItem]:
         """The ``k`` items most like this one, best first (see :mod:`interlingua.runs.neighbours`)."""
@@ -296,12 +311,6 @@ class Recommender:
         if str(item) not in rows:
             raise DataError(unknown("item id", str(item), rows, see="items.parquet of the run's prepare stage"))
         return rows[str(item)]
-
-    @cached_property
-    def categories(self) -> list[frozenset[str]]:
-        """(I,) each item's categories; empty where the catalogue has none."""
-        stored = self.session.data.catalogue.items["categories"].to_list()
-        return [frozenset(part.strip() for part in re.split(r"[|,]", text or "") if part.strip()) for text in stored]
 
     @cached_property
     def language_model(self) -> Any:

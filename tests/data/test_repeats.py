@@ -80,7 +80,7 @@ def test_a_reader_orders_what_may_come_back() -> None:
     target = int(KEPT.split.test.items[0])
     items = KEPT.interactions.num_items
     reader = Scores((np.arange(items) == target).astype(float))
-    cascade = RetrieveThenRerank(lambda queries: Scores(np.arange(items)).score(queries), reader, items, items)
+    cascade = RetrieveThenRerank(Scores(np.arange(items)), reader, items)
     one = KEPT.split.queries("test").slice(0, 1)
     assert target in one.items
     assert int(np.argmax(asked_by(cascade, "full-repeat").score(one)[0])) == target

@@ -10,7 +10,7 @@ import pytest
 from interlingua.data.interactions import Interactions
 from interlingua.data.split import GroundTruth, Split
 from interlingua.evaluate.protocol import evaluate
-from interlingua.evaluate.ranking import BLOCK_BYTES
+from interlingua.retrieval.best import BLOCK_BYTES
 
 USERS = ITEMS = 100_000
 

@@ -50,6 +50,26 @@ def test_history_of_a_stranger_and_exclusion(client, recommender):
     assert second[:4] == first[2:]
 
 
+def test_only_what_is_allowed_comes_out(client, recommender):
+    ask = {"history": [], "k": 40}
+    everything, catalogue = ids(client.post("/v1/recommend", json=ask)), recommender.session.data.catalogue
+    own = dict(zip(catalogue.items["item_id"], catalogue.categories, strict=True))
+    one = sorted(own[everything[-1]])[0]
+    passing = [item for item in everything if one in own[item]]
+    assert 0 < len(passing) < 40
+    assert ids(client.post("/v1/recommend", json=ask | {"filters": {"categories": one}})) == passing
+    assert ids(client.post("/v1/recommend", json=ask | {"filters": {"categories!=": [one]}})) == [
+        item for item in everything if item not in passing
+    ]
+    answer = client.post("/v1/recommend", json=ask | {"items": [*everything[3:1:-1], "nowhere"]})
+    assert ids(answer) == everything[2:4]
+    assert answer.json()["unknown_items"] == ["nowhere"]
+    assert ids(client.post("/v1/recommend", json=ask | {"items": ["nowhere"]})) == []
+    refused = client.post("/v1/recommend", json=ask | {"filters": {"categoris": one}})
+    assert refused.status_code == 422
+    assert "did you mean 'categories'" in refused.json()["detail"]
+
+
 def test_a_new_user_without_any_history(client):
     assert len(ids(client.post("/v1/recommend", json={"history": [], "k": 4}))) == 4
 

@@ -24,6 +24,15 @@ def recommend(
     k: Annotated[int, typer.Option("-k", "--k", help="How many.")] = 10,
     rerank: Annotated[bool, typer.Option(help="Let the language model order what the backbone retrieved.")] = True,
     exclude: Annotated[str, typer.Option(help="Item ids that must not come out, as one CSV line.")] = "",
+    items: Annotated[str | None, typer.Option(help="Item ids that alone may come out, as one CSV line.")] = None,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            help="Condition on a column: categories=Comedy, year>=1990, title contains star. "
+            "Several values as one CSV line: any of them. Repeatable: all must hold.",
+        ),
+    ] = None,
     diversity: Annotated[float, typer.Option(help="0: by score alone; more: rather different categories.")] = 0.0,
     repeat: Annotated[bool, typer.Option("--repeat", help="Items of the history may come out too.")] = False,
     device: Device = "auto",
@@ -34,9 +43,11 @@ def recommend(
     from interlingua.recommender import load
 
     history_ids, hidden = ids(history, "--history"), ids(exclude, "--exclude") or []
+    conditions = conditions_of(filters or [])
     answers = load(run, device, trust=trust).recommend(
-        user, history_ids, k, rerank=rerank, exclude=hidden, diversity=diversity, repeat=repeat
-    )
+        user, history_ids, k, rerank=rerank, items=ids(items, "--items"), exclude=hidden, filters=conditions,
+        diversity=diversity, repeat=repeat,
+    )  # fmt: skip
     if as_json:
         print(json.dumps([asdict(answer) for answer in answers]))
         return
@@ -68,6 +79,25 @@ def explain(
         print(f"  because of: {each.title} [{each.item_id}] (influence {each.influence:+.3f}{rated})")
     if answer.support and answer.basis == "history":
         print("  measured on a score from the history alone: this model keeps one vector per known user")
+
+
+def conditions_of(filters: list[str]) -> dict[str, str | list[str]]:
+    """What ``recommend(filters=...)`` takes, from texts such as ``year>=1990``.
+
+    Raises:
+        ConfigError: no operator, or one column with one operator twice.
+    """
+    from interlingua.data.allowed import split_filter
+    from interlingua.errors import ConfigError
+
+    out: dict[str, str | list[str]] = {}
+    for text in filters:
+        key, value = split_filter(text)
+        if key in out:
+            raise ConfigError(f"--filter {text!r}: {key} stands twice; several values are one line: {key}a,b")
+        values = ids(value, "--filter") or [""]
+        out[key] = values[0] if len(values) == 1 else values
+    return out
 
 
 def ids(text: str | None, option: str) -> list[str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,3 +32,13 @@ class Catalogue:
         """(I,) a printable, non-empty title of each item."""
         rows = zip(self.items["item_id"].to_list(), self.items["title"].to_list(), strict=True)
         return [t if t and t.strip() else TITLE_OF_UNTITLED.format(id=i) for i, t in rows]
+
+    @cached_property
+    def categories(self) -> list[frozenset[str]]:
+        """(I,) each item's categories; empty where there are none."""
+        return [frozenset(split_categories(text or "")) for text in self.items["categories"].to_list()]
+
+
+def split_categories(text: str) -> list[str]:
+    """The categories of ``A|B``, ``A, B``, ``A; B`` or ``A > B``."""
+    return [part.strip() for part in re.split(r"[|,;>]", text) if part.strip()]

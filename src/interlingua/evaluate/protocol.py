@@ -27,10 +27,11 @@ from interlingua.evaluate.cold import cold_targets, in_cold
 from interlingua.evaluate.intervals import RESAMPLES, intervals
 from interlingua.evaluate.metrics import Ranks
 from interlingua.evaluate.protocols import Protocol, parse_protocol
-from interlingua.evaluate.ranking import block_size, checked, distinct, in_candidates, in_full
+from interlingua.evaluate.ranking import checked, distinct, in_candidates, in_full
 from interlingua.evaluate.result import Report, SliceResult
 from interlingua.evaluate.slices import Slice, SliceOptions, make_slices, repeat_slices
 from interlingua.progress import say, task
+from interlingua.retrieval.best import block_size
 from interlingua.retrieval.positions import BEYOND, NEVER, Positions
 from interlingua.retrieval.tiles import in_tiles, vectors_of
 from interlingua.runtime.sorted_sets import among

@@ -8,21 +8,9 @@ import numpy.typing as npt
 from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.scorer import Scorer
 from interlingua.data.queries import IntArray, Queries
-from interlingua.errors import ConfigError, DataError
+from interlingua.errors import DataError
 from interlingua.evaluate.candidates import SampledCandidates
 from interlingua.retrieval.positions import NEVER, Positions
-
-BLOCK_BYTES = 64 * 2**20
-"""scores of one block of users"""
-MOST_USERS = 2048
-"""of one block; so many histories are alike in length, and encoded with little padding"""
-
-
-def block_size(num_items: int, wanted: int | None = None) -> int:
-    """Users per block: as many as fit :data:`BLOCK_BYTES` of float32 scores, at most :data:`MOST_USERS`."""
-    if wanted is not None and wanted < 1:
-        raise ConfigError(f"batch_users must be at least 1; got {wanted}")
-    return wanted or int(np.clip(BLOCK_BYTES // (4 * max(num_items, 1)), 1, MOST_USERS))
 
 
 def checked(scores: FloatArray, shape: tuple[int, int], scorer: Scorer) -> FloatArray:

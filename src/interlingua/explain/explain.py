@@ -18,12 +18,13 @@ import numpy as np
 import torch
 
 from interlingua.contracts.scorer import Scorer
+from interlingua.data.catalogue import split_categories
 from interlingua.data.domain import Domain
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
 from interlingua.explain.facts import Evidence, TitleMatcher, hopeless, objections, sentences, spoken
 from interlingua.explain.influence import Basis, Influence, choose_support, influences
-from interlingua.explain.reasons import named_support, rule_sentence, split_categories, wording
+from interlingua.explain.reasons import named_support, rule_sentence, wording
 from interlingua.lm.generate import generate
 from interlingua.lm.models import LanguageModel
 from interlingua.lm.template import Template

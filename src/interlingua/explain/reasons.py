@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from interlingua.data.catalogue import split_categories
 from interlingua.data.domain import Domain
 from interlingua.data.queries import IntArray
 from interlingua.explain.influence import Basis
@@ -93,8 +93,3 @@ def rule_sentence(names: Sequence[str], about: Sequence[str], words: Domain, bas
 def listed(names: Sequence[str]) -> str:
     """``A``, ``A and B``, ``A, B and C``."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def split_categories(text: str) -> list[str]:
-    """The categories of ``A|B``, ``A, B``, ``A; B`` or ``A > B``."""
-    return [part.strip() for part in re.split(r"[|,;>]", text) if part.strip()]

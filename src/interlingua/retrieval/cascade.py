@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,8 @@ import numpy.typing as npt
 from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.scorer import Scorer
 from interlingua.data.queries import IntArray, Queries
+from interlingua.retrieval.best import BoolArray, best, best_of_scores
+from interlingua.retrieval.topk import TopK
 
 
 @dataclass(frozen=True)
@@ -29,25 +31,18 @@ class RetrieveThenRerank:
     """A :class:`interlingua.contracts.scorer.Scorer` whose first ``n`` places are ordered by a second scorer.
 
     Args:
-        retrieve: scores the whole catalogue, (B, I).
+        retriever: ranks the whole catalogue.
         ranker: orders the retrieved items; None leaves the retriever's order.
         n: how many items the ranker sees.
         repeat: items of the query's own history are retrieved too.
     """
 
-    def __init__(
-        self,
-        retrieve: Callable[[Queries], FloatArray],
-        ranker: Scorer | None,
-        n: int,
-        num_items: int,
-        *,
-        repeat: bool = False,
-    ) -> None:
-        self.retrieve, self.ranker, self.num_items, self.repeat = retrieve, ranker, num_items, repeat
-        self.n = min(n, num_items)
-
     ranks_catalogue = True
+
+    def __init__(self, retriever: Scorer, ranker: Scorer | None, n: int, *, repeat: bool = False) -> None:
+        self.retriever, self.ranker, self.repeat = retriever, ranker, repeat
+        self.num_items = retriever.num_items
+        self.n = min(n, self.num_items)
 
     def towers(self) -> None:
         """None: what is reranked follows no vectors."""
@@ -55,45 +50,41 @@ class RetrieveThenRerank:
 
     def with_repeats(self) -> RetrieveThenRerank:
         """The same stages, with items of the history among what is retrieved."""
-        return RetrieveThenRerank(self.retrieve, self.ranker, self.n, self.num_items, repeat=True)
+        return RetrieveThenRerank(self.retriever, self.ranker, self.n, repeat=True)
 
     def shortlist(
-        self, queries: Queries, n: int | None = None, hidden: IntArray | None = None, *, repeat: bool | None = None
+        self, queries: Queries, n: int | None = None, allowed: BoolArray | None = None, *, repeat: bool | None = None
     ) -> Candidates:
         """The best ``n`` items that are not in the query's own history (with ``repeat``: the best of all).
 
         Args:
             queries: B users with histories.
             n: how many; default: all that the ranker sees. The ranker sees more where more are asked for.
-            hidden: item rows that must not come out.
+            allowed: (I,) items that may come out; None: all.
             repeat: items of the history may come out too; default: as the cascade was made.
         """
-        base = np.array(self.retrieve(queries), np.float32)
-        if not (self.repeat if repeat is None else repeat):
-            mask_seen(base, queries)
-        if hidden is not None and len(hidden):
-            base[:, hidden] = -np.inf
-        top = top_items(base, max(self.n, n or 0))
-        first = np.take_along_axis(base, np.maximum(top, 0), axis=1)
-        scores = first
-        if self.ranker is not None:
-            scores = np.array(self.ranker.score(queries, np.maximum(top, 0)), np.float32)
-        scores = np.where(top < 0, -np.inf, scores)
-        order = np.argsort(-scores, axis=1, kind="stable")[:, : n or self.n]
-        picked = np.take_along_axis(top, order, axis=1)
-        return Candidates(picked, np.take_along_axis(scores, order, axis=1), np.take_along_axis(first, order, axis=1))
+        wide = (n or self.n) if self.ranker is None else max(self.n, n or 0)
+        again = self.repeat if repeat is None else repeat
+        return self._ordered(queries, best(self.retriever, queries, wide, allowed=allowed, repeat=again), n or self.n)
+
+    def _ordered(self, queries: Queries, top: TopK, n: int) -> Candidates:
+        """The first ``n`` of what was retrieved, in the ranker's order."""
+        scores = top.scores
+        if self.ranker is not None and top.rows.size:
+            scores = np.array(self.ranker.score(queries, np.maximum(top.rows, 0)), np.float32)
+        scores = np.where(top.rows < 0, -np.inf, scores).astype(np.float32)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, :n]
+        rows, retrieved = np.take_along_axis(top.rows, order, axis=1), np.take_along_axis(top.scores, order, axis=1)
+        return Candidates(rows, np.take_along_axis(scores, order, axis=1), retrieved)
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """Candidates: the ranker's scores. Whole catalogue: its order for n items, above the retriever's rest."""
         if items is not None:
-            ranker_scores = self.ranker.score(queries, items) if self.ranker is not None else None
-            if ranker_scores is not None:
-                return ranker_scores
-            return np.take_along_axis(self.retrieve(queries), np.asarray(items), axis=1)
-        base = np.array(self.retrieve(queries), np.float32)
+            return (self.retriever if self.ranker is None else self.ranker).score(queries, items)
+        base = np.array(self.retriever.score(queries), np.float32)
         if self.ranker is None:
             return base
-        listed = self.shortlist(queries)
+        listed = self._ordered(queries, best_of_scores(base.copy(), queries, self.n, repeat=self.repeat), self.n)
         highest = np.max(base, axis=1, keepdims=True, initial=0.0, where=np.isfinite(base))
         places = (highest + np.arange(self.n, 0, -1, dtype=np.float32)[None, :]).astype(np.float32)
         rows, columns = np.nonzero(listed.items >= 0)
@@ -149,22 +140,3 @@ def _diverse(
 def _apart(one: frozenset[str], other: frozenset[str]) -> float:
     """1 for items without a common category, 0 for the same categories; 0 where either has none."""
     return 1.0 - len(one & other) / len(one | other) if one and other else 0.0
-
-
-def mask_seen(scores: FloatArray, queries: Queries) -> None:
-    """Sets the score of every item in a query's own history to minus infinity, in place. ``scores``: (B, I)."""
-    scores[np.repeat(np.arange(len(queries)), queries.lengths()), queries.items] = -np.inf
-
-
-def top_items(scores: FloatArray, n: int) -> npt.NDArray[np.int64]:
-    """(B, n) rows of the highest scores, best first; ties: lower row first; -1 where only masked items are left."""
-    n = min(n, scores.shape[1])
-    place = n - 1
-    # a stable full sort only of those at or above the n-th value keeps ties deterministic without sorting everything
-    bound = -np.partition(-scores, place, axis=1)[:, place]
-    out = np.full((len(scores), n), -1, np.int64)
-    for b in range(len(scores)):
-        candidates = np.flatnonzero((scores[b] >= bound[b]) & np.isfinite(scores[b]))
-        best = candidates[np.argsort(-scores[b, candidates], kind="stable")][:n]
-        out[b, : len(best)] = best
-    return out

@@ -142,7 +142,7 @@ def _block(
         masked.apply(scores, start)
         norms = functional.pad(part.norm(dim=1), (0, width - len(part))).view(-1, GROUP).amax(dim=1)
         query, item = best.candidates(scores, spread[:, None] * norms[None, :] + 1e-30)
-        best.collect(query, item + start, _exact(queries, items, bias, query, item + start))
+        best.collect(query, item + start, exact_scores(queries, items, bias, query, item + start))
         stop = start + len(part)
         if stop >= renew or stop == len(items) or best.crowded(max(width // 4, GROUP)):
             best.merge(stop / len(items) if guessing else 1.0)
@@ -156,7 +156,7 @@ def _columns(items: Tensor, bias: Tensor | None, rows: slice | Tensor) -> Tensor
     return part if bias is None else torch.cat([part, bias[rows, None].float()], dim=1)
 
 
-def _exact(queries: Tensor, items: Tensor, bias: Tensor | None, query: Tensor, item: Tensor) -> Tensor:
+def exact_scores(queries: Tensor, items: Tensor, bias: Tensor | None, query: Tensor, item: Tensor) -> Tensor:
     """(n,) float32 scores of pairs, each summed in the same order wherever it stands."""
     out = [
         (queries[q] * _columns(items, bias, i)).sum(dim=1)

@@ -6,6 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+import polars as pl
+
+from interlingua.contracts.batch import FloatArray
+from interlingua.data.allowed import Filters
+from interlingua.data.queries import IntArray
+
 Histories = Sequence[Sequence[str]] | Mapping[str, Sequence[str]]
 
 
@@ -55,6 +62,29 @@ class Asked:
 
     k: int
     rerank: bool
-    exclude: Sequence[str]
-    diversity: float
-    repeat: bool
+    exclude: Sequence[str] = ()
+    items: Sequence[str] | None = None
+    filters: Filters | None = None
+    diversity: float = 0.0
+    repeat: bool = False
+
+
+def frame_of(names: Sequence[str], item_ids: Sequence[str], items: IntArray, scores: FloatArray) -> pl.DataFrame:
+    """Lists of many users as ``user_id``, ``item_id``, ``score``, ``rank`` (from 1).
+
+    Args:
+        names: (B,) users.
+        item_ids: (I,) external ids.
+        items: (B, k) item rows, -1 for none.
+        scores: (B, k)
+    """
+    who, rank = np.nonzero(items >= 0)
+    ids = pl.Series("user_id", names, dtype=pl.String), pl.Series(item_ids, dtype=pl.String)
+    return pl.DataFrame(
+        {
+            "user_id": ids[0].gather(who),
+            "item_id": ids[1].gather(items[who, rank]),
+            "score": pl.Series(scores[who, rank], dtype=pl.Float32),
+            "rank": pl.Series(rank + 1, dtype=pl.Int64),
+        }
+    )

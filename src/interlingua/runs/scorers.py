@@ -73,5 +73,4 @@ def rerank_of(session: Session, ranker: Ranker | None, retriever: Scorer | None 
         first, ranker = ranker, None
     else:
         first = retriever or retriever_of(session)[1]
-    options, items = session.recipe.evaluate, session.data.split.train.num_items
-    return RetrieveThenRerank(lambda q: first.score(q, None), ranker, options.retrieve, items)
+    return RetrieveThenRerank(first, ranker, session.recipe.evaluate.retrieve)

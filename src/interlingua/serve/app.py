@@ -93,13 +93,15 @@ def answer(recommender: Recommender, request: RecommendRequest, started: float) 
     """One answer; unknown item ids are left out and named."""
     rows = recommender.train.item_rows
     history = None if request.history is None else [i for i in request.history if i in rows]
-    asked = [*(request.history or []), *request.exclude]
+    asked = [*(request.history or []), *(request.items or []), *request.exclude]
     found = recommender.recommend(
         user=request.user_id,
         history=history,
         k=request.k,
         rerank=request.rerank,
+        items=None if request.items is None else [i for i in request.items if i in rows],
         exclude=[i for i in request.exclude if i in rows],
+        filters=request.filters,
     )
     explained = [one.item_id for one in found[: request.explain]]
     reasons = recommender.explain_items(explained, request.user_id, history, rerank=request.rerank)

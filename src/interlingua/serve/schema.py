@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Id = Annotated[str, Field(min_length=1, max_length=500)]
+Value = Annotated[str, Field(max_length=500)] | bool | int | float | None
 MAX_REASONS = 20
 
 
@@ -27,6 +28,13 @@ class RecommendRequest(Strict):
     """how many items"""
     exclude: list[Id] = Field(default_factory=list, max_length=10_000)
     """item ids that must not come out"""
+    items: list[Id] | None = Field(None, max_length=10_000)
+    """item ids that alone may come out; null: all"""
+    filters: dict[Id, Value | Annotated[list[Value], Field(max_length=1000)]] = Field(
+        default_factory=dict, max_length=20
+    )
+    """conditions on columns of the catalogue, the operator in the key: ``{"categories": "Comedy", "year>=": 1990}``;
+    a list is any of its values"""
     rerank: bool = True
     """let the language model order what the backbone retrieved, where the run has one"""
     explain: int = Field(0, ge=0, le=MAX_REASONS)
@@ -88,7 +96,7 @@ class RecommendResponse(Strict):
     stages_used: list[str]
     """the stages that decided a place: the backbone, or the ranker that re-ranked"""
     unknown_items: list[str]
-    """ids of ``history`` and ``exclude`` that the run does not know; they were left out"""
+    """ids of ``history``, ``items`` and ``exclude`` that the run does not know; they were left out"""
     model_version: str
     """key of the run: changes with data, options and seed"""
     latency_ms: float

@@ -1,0 +1,90 @@
+"""Filters by columns of the catalogue: what passes, by hand, and what is refused in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from interlingua.data.allowed import allowed_by, split_filter
+from interlingua.data.catalogue import Catalogue
+from interlingua.errors import ConfigError, DataError, InterlinguaError
+
+ITEMS = Catalogue(
+    pl.DataFrame(
+        {
+            "item_id": ["a", "b", "c", "d"],
+            "title": ["Star Wars", "Stardust", "Alien", None],
+            "description": [None] * 4,
+            "categories": ["Action|Sci-Fi", "Comedy, Drama", "Sci-Fi", None],
+            "year": ["1977", "2007.0", "1979", None],
+            "price": [9.5, 20.0, None, 5.0],
+            "stock": [True, False, None, True],
+            "day": ["1977-05-25", "2007-10-12", "1979-06-22", ""],
+            "odd>=": ["x", "y", "x", "x"],
+        }
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("filters", "passing"),
+    [
+        ({}, "abcd"),
+        ({"categories": "Sci-Fi"}, "ac"),
+        ({"categories": "Sci"}, ""),
+        ({"categories": ["Drama", "Action"]}, "ab"),
+        ({"categories": ("!=", "Sci-Fi")}, "bd"),
+        ({"categories!=": ["Sci-Fi", "Comedy"]}, "d"),
+        ({"categories": None}, "d"),
+        ({"year": 2007}, "b"),
+        ({"year": "1979"}, "c"),
+        ({"year>=": 1979}, "bc"),
+        ({"year >=": "1979"}, "bc"),
+        ({"year": (">=", 1979)}, "bc"),
+        ({"year<": 1979.5, "categories": "Action"}, "a"),
+        ({"price>": 9}, "ab"),
+        ({"price<=": 9.5}, "ad"),
+        ({"price": ("!=", None)}, "abd"),
+        ({"stock": True}, "ad"),
+        ({"stock=": "true"}, "ad"),
+        ({"day>": "1978-01-01"}, "bc"),
+        ({"day": None}, "d"),
+        ({"title contains": "star"}, "ab"),
+        ({"title": ("contains", "WARS")}, "a"),
+        ({"odd>=": "x"}, "acd"),
+        ({"item_id": {"a", "d"}}, "ad"),
+        ({"item_id": []}, ""),
+    ],
+)
+def test_what_passes(filters: dict[str, Any], passing: str) -> None:
+    found = allowed_by(ITEMS, filters)
+    assert "".join(ITEMS.items["item_id"].filter(pl.Series(found))) == passing
+
+
+@pytest.mark.parametrize(
+    ("filters", "words"),
+    [
+        ({"categoris": "Comedy"}, r"unknown column 'categoris' in filters; did you mean 'categories'\?"),
+        ({"year": ("=>", 3)}, "a pair is"),
+        ({"year>=": (">", 3)}, "a pair is"),
+        ({"year>=": [1, 2]}, "takes one value"),
+        ({"price": {"a": 1}}, "a text or a number"),
+        ({"title>": 5}, "no cell of the column is one"),
+        ("categories=Comedy", "give a mapping"),
+    ],
+)
+def test_what_cannot_be_read_is_said(filters: Any, words: str) -> None:
+    with pytest.raises(InterlinguaError, match=words) as caught:
+        allowed_by(ITEMS, filters)
+    assert isinstance(caught.value, ConfigError | DataError)
+
+
+def test_a_filter_in_one_text() -> None:
+    assert split_filter("categories=Comedy") == ("categories=", "Comedy")
+    assert split_filter("year >= 1990") == ("year >=", "1990")
+    assert split_filter("title contains a = b") == ("title contains", "a = b")
+    assert split_filter("brand!=A=B") == ("brand!=", "A=B")
+    with pytest.raises(ConfigError, match="has no operator"):
+        split_filter("Comedy")
