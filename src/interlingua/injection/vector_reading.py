@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.ranker import RankerInputs
 from interlingua.errors import ConfigError
 from interlingua.injection.projector import Kind
+from interlingua.lm.adapters import LoraOptions, Tune
 from interlingua.lm.here import missing
 from interlingua.lm.locate import identity
 from interlingua.lm.models import Precision
-from interlingua.runtime.missing import Missing
+from interlingua.runtime.missing import Missing, package
 
 
 class Slots(Config):
@@ -29,6 +30,8 @@ class VectorRankerConfig(Config):
     """Options that :class:`SoftPromptConfig` and :class:`SequenceHeadConfig` share."""
 
     named_models = {"model": identity}
+    files = ("adapters",)
+    only_with = {"lora": ("tune", ("lora",)), "adapters": ("tune", ("lora",))}
 
     model: str = "smollm2-135m"
     """name, folder or GGUF of a causal language model (paper: facebook/opt-6.7b)"""
@@ -77,6 +80,18 @@ class VectorRankerConfig(Config):
     """training (paper: batches of 4, 5 epochs over the users)"""
     lm_weights: Literal["pretrained", "shuffled", "none"] = "pretrained"
     """controls: ``shuffled`` weights; ``none`` where a scorer works without a language model"""
+    tune: Tune = "none"
+    """whether the language model learns too: ``lora`` adapters beside its frozen weights, or its ``full`` weights"""
+    lora: LoraOptions = LoraOptions()
+    """rank, alpha, dropout and modules of the adapters"""
+    adapters: str | None = None
+    """a folder of LoRA adapters in peft's layout to begin with, made for the same model; None: new ones"""
+
+    @model_validator(mode="after")
+    def _a_model_that_learns(self) -> VectorRankerConfig:
+        if self.tune != "none" and self.lm_weights == "none":
+            raise ValueError(f"tune = {self.tune!r} needs a language model, and lm_weights = 'none' leaves it out")
+        return self
 
     @property
     def has_head(self) -> bool:
@@ -85,7 +100,8 @@ class VectorRankerConfig(Config):
 
     def lacks(self) -> list[Missing]:
         """Packages and the language model."""
-        return super().lacks() + missing(self.model, self.precision, self.lm_weights)
+        lora = package("peft", "llm", "ranker.tune = 'lora'") if self.tune == "lora" else []
+        return super().lacks() + missing(self.model, self.precision, self.lm_weights) + lora
 
     def check_models(self) -> None:
         """A family that cannot be read by vectors is refused when it is loaded."""

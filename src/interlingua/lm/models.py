@@ -39,7 +39,7 @@ class LanguageModel:
     """A frozen causal language model with its tokenizer. Not an ``nn.Module``: its weights never enter an artifact."""
 
     model: nn.Module
-    """the transformers model, in evaluation mode, no parameter requires a gradient"""
+    """the transformers model, in evaluation mode; no parameter requires a gradient (but see ``lm.adapters``)"""
     tokenizer: Any
     name: str
     """the reference that it was loaded by"""
@@ -135,8 +135,9 @@ class LanguageModel:
 
     def embed(self, ids: Tensor) -> Tensor:
         """(...,) token ids -> (..., H) input embeddings, Gemma's factor sqrt(H) included."""
-        with torch.no_grad():
-            return self._embedding(ids.to(self.device)).detach()
+        learns = torch.is_grad_enabled() and self._embedding.weight.requires_grad  # of a model that is tuned whole
+        with torch.set_grad_enabled(learns):
+            return self._embedding(ids.to(self.device))
 
     def forward(
         self,

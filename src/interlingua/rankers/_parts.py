@@ -1,11 +1,14 @@
-"""What the scorers share that read vectors with a frozen language model: projectors into it, and a head over the items.
+"""What the scorers share that read vectors with a language model: projectors into it, and a head over the items.
+
+The model is frozen, or learns along (``tune``): then :attr:`VectorRanker.tuned` holds what learns of it.
 
 Shape key: B rows, L history, I items, D item vectors, H input width of the language model, H' width of its states.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interlingua.contracts.batch import FloatArray
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.ranker import Ranker, RankerInputs
 from interlingua.data.queries import IntArray, Queries
 from interlingua.injection import calibration
@@ -23,6 +28,7 @@ from interlingua.injection.mixture import Features, ScoreFusion, TextSimilarity,
 from interlingua.injection.projector import Projector
 from interlingua.injection.vector_reading import VectorRankerConfig, check
 from interlingua.lm import history as sequence
+from interlingua.lm.adapters import Tuned, tuned
 from interlingua.progress import track
 
 ROWS = 16
@@ -36,12 +42,18 @@ WIDTH_WITHOUT_MODEL = 576
 
 
 class VectorRanker(Ranker):
-    """Projectors (and a head) around a frozen language model; subclasses say in :meth:`states` what it reads."""
+    """Projectors (and a head) around a language model; subclasses say in :meth:`states` what it reads."""
+
+    words: ClassVar[bool] = True
+    """the language model reads or writes words; False: vectors alone"""
 
     def __init__(self, config: Any, inputs: RankerInputs) -> None:
         super().__init__(config, inputs)
         check(config, inputs)
         self.lm = language_model(config)
+        self.tuned = self._tuned(config)
+        if self.tuned is not None:
+            self.lm = self.tuned.lm
         width = WIDTH_WITHOUT_MODEL if self.lm is None else self.lm.hidden_size
         self.vectors = ItemVectors(inputs, config.slots.item, config.standardised)
         self.item_projector: Projector | None = None
@@ -71,9 +83,29 @@ class VectorRanker(Ranker):
         return super().train(mode)
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Other weights make remembered states stale."""
+        """Other weights make remembered states stale; adapters that change nothing are refused."""
         self._known.clear()
-        return super().load_state_dict(*args, **kwargs)
+        found = super().load_state_dict(*args, **kwargs)
+        if self.tuned is not None:
+            self.tuned.check_it_changes_something(f"this {type(self).__name__}")
+        return found
+
+    def _tuned(self, config: VectorRankerConfig) -> Tuned | None:
+        if self.lm is None:
+            return None
+        start = None if config.adapters is None else Path(config.adapters).expanduser()
+        return tuned(self.lm, config.tune, config.lora, words=self.words, start=start)
+
+    def fit(self, job: Fitting) -> FitLog:
+        """See :class:`Ranker`; a language model that was to learn and did not is an error."""
+        log = super().fit(job)
+        if self.tuned is not None:
+            self.tuned.check_it_changes_something(f"this {type(self).__name__}")
+        return log
+
+    def write_extras(self, folder: Path) -> dict[str, Any]:
+        """LoRA adapters alone, as peft reads them, beside the run's own weights."""
+        return {} if self.tuned is None else {"tuned": self.tuned.save(folder / "adapters")}
 
     @property
     def device(self) -> torch.device:
@@ -101,8 +133,9 @@ class VectorRanker(Ranker):
         return self.item_projector.fit_to(self.vectors.joint, title_embeddings(self.lm, self.inputs.titles))
 
     def writer(self) -> Any:
-        """See :class:`Ranker`: the model as it was loaded, without cuts or controls."""
-        whole = self.config.num_layers is None and self.config.lm_weights == "pretrained"
+        """See :class:`Ranker`: the model as it was loaded, without cuts, controls or what it learned here."""
+        config: VectorRankerConfig = self.config
+        whole = config.num_layers is None and config.lm_weights == "pretrained" and config.tune == "none"
         return self.lm if whole else whole_model(self.config)
 
     def states(self, queries: Queries, vectors: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ class SequenceHead(VectorRanker):
     Config = SequenceHeadConfig
     version = 1
     ranks_catalogue = True
+    words = False
 
     @classmethod
     def fingerprint(cls, config: SequenceHeadConfig) -> dict[str, str]:

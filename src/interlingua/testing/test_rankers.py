@@ -12,13 +12,19 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from interlingua import registry
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.ranker import Ranker, RankerInputs
 from interlingua.data.prepared import Dataset
 from interlingua.data.queries import PAD, Queries
-from interlingua.training.loop import fit, seed_all, trainable_state
+from interlingua.training.loop import fit, fit_best, seed_all, trainable_state
 
 pytest.importorskip("transformers")
 NAMES = registry.names("ranker")
+FIELDS = {name: registry.find("ranker", name).Config.model_fields for name in NAMES}
+TRAINED = [name for name in NAMES if "fit" in FIELDS[name]]
+TUNED = [f"{name}+{kind}" for name in TRAINED if "tune" in FIELDS[name] for kind in ("lora", "full")]
+"""a ranker's name and the way in which its language model learns along"""
 TINY = {"history_length": 3, "num_candidates": 4}
 
 
@@ -64,14 +70,25 @@ def make(small: Any, inputs: RankerInputs, model_folder: str) -> Any:
     """``make(name)``: a fresh seeded ranker around the tiny model."""
 
     def build(name: str) -> Ranker:
+        name, _, tune = name.partition("+")
         cls = registry.find("ranker", name)
         config = small(cls, batch_size=4, steps_per_epoch=2, epochs=2)
         own = {k: v for k, v in {**TINY, "model": model_folder}.items() if k in cls.Config.model_fields}
+        own |= {"tune": tune} if tune else {}
         seed_all(4)
         ranker: Ranker = cls(config.model_copy(update=own), inputs)
         return ranker.eval()
 
     return build
+
+
+def job(ranker: Ranker) -> Fitting:
+    """A fit without validation, as the stage gives it."""
+
+    def loop(batches: Any, config: Any) -> FitLog:
+        return fit_best(ranker, batches, config, seed=1, device="cpu")
+
+    return Fitting(ranker.inputs.train, loop=loop)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +99,7 @@ def fitted(make: Any) -> Any:
     def get(name: str) -> Ranker:
         if name not in made:
             ranker = make(name)
-            list(fit(ranker, ranker.batches, ranker.config.fit, seed=1, device="cpu"))
+            ranker.fit(job(ranker))
             made[name] = ranker.eval()
         return made[name]
 
@@ -104,20 +121,25 @@ def first_batches(ranker: Ranker, count: int = 2) -> list[Any]:
     return list(islice(ranker.batches(0, np.random.default_rng(0)), count))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINED + TUNED)
 def test_losses_are_finite_named_scalars(name: str, make: Any, contract: Any) -> None:
     ranker = make(name)
     for batch in first_batches(ranker):
         contract.named(ranker.train()(batch))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINED + TUNED)
 def test_gradients_reach_what_learns_and_not_the_language_model(name: str, make: Any, contract: Any) -> None:
     ranker = make(name)
+    if name in TUNED:  # LoRA's B starts at zero, so that A has a gradient from the second step on
+        learning = [p for p in ranker.parameters() if p.requires_grad]
+        contract.step(ranker, first_batches(ranker, 1)[0], torch.optim.Adam(learning, lr=1e-2))
     contract.gradients_reach_all(ranker, first_batches(ranker, 3))
+    inside = {id(p) for p in ranker.parameters()}
+    assert all(p.grad is None for p in ranker.lm.model.parameters() if id(p) not in inside)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINED)
 def test_the_language_model_stays_bitwise_and_is_not_stored(name: str, make: Any) -> None:
     ranker = make(name)
     language_model = ranker.lm.model
@@ -133,7 +155,7 @@ def test_the_language_model_stays_bitwise_and_is_not_stored(name: str, make: Any
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINED + TUNED)
 def test_same_seed_same_trace(name: str, make: Any) -> None:
     def trace(seed: int) -> list[dict[str, float]]:
         ranker = make(name)
@@ -143,7 +165,7 @@ def test_same_seed_same_trace(name: str, make: Any) -> None:
     assert trace(1) != trace(2)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TRAINED + TUNED)
 def test_steps_at_learning_rate_zero_leave_the_gradient_as_it_was(name: str, make: Any, contract: Any) -> None:
     ranker = make(name)
     batch = first_batches(ranker, 1)[0]
@@ -166,7 +188,7 @@ def test_scores_are_finite_whoever_asks_and_the_same_twice(name: str, fitted: An
     assert np.array_equal(first, ranker.score(asked, rows))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + TUNED)
 def test_a_query_gets_the_same_answer_alone_as_among_others(name: str, fitted: Any, asked: Queries) -> None:
     ranker = fitted(name)
     rows = candidates(ranker, len(asked))
@@ -188,7 +210,7 @@ def test_the_order_of_answers_does_not_depend_on_how_many_are_scored(name: str, 
     np.testing.assert_allclose(twice[:, -1], twice[:, -2], rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES + TUNED)
 def test_a_stored_reader_scores_the_same(name: str, fitted: Any, make: Any, asked: Queries, tmp_path: Path) -> None:
     ranker = fitted(name).eval()
     state = {k: v.contiguous().clone() for k, v in trainable_state(ranker).items()}
@@ -198,3 +220,24 @@ def test_a_stored_reader_scores_the_same(name: str, fitted: Any, make: Any, aske
     assert not missing.unexpected_keys
     rows = candidates(ranker, len(asked))
     assert np.array_equal(fresh.eval().score(asked, rows), ranker.score(asked, rows))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in TRAINED])
+def test_a_ranker_without_anything_to_learn_says_so_and_stores_nothing(name: str, make: Any) -> None:
+    ranker = make(name)
+    assert not ranker.fit(job(ranker)).trained
+    assert not trainable_state(ranker)
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_a_tuned_model_leaves_the_one_it_was_made_of_bitwise(name: str, make: Any) -> None:
+    """The base is shared by every ranker of the process; LoRA shares its weights, full has copies."""
+    frozen, ranker = make(name.partition("+")[0]), make(name)
+    before = {n: p.clone() for n, p in frozen.lm.model.named_parameters()}
+    start = {n: p.clone() for n, p in ranker.tuned.named_parameters()}
+    list(fit(ranker, ranker.batches, ranker.config.fit, seed=1, device="cpu"))
+    assert all(torch.equal(p, before[n]) and p.grad is None for n, p in frozen.lm.model.named_parameters())
+    moved = {n for n, p in ranker.tuned.named_parameters() if not torch.equal(p, start[n])}
+    assert moved == set(start)
+    shared = {p.data_ptr() for p in frozen.lm.model.parameters()} & {p.data_ptr() for p in ranker.tuned.parameters()}
+    assert not shared
