@@ -5,15 +5,28 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from tests.llm.tiny_models import FAMILIES, build, tiny, tokenizer_of
 
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Fitting
+from interlingua.contracts.ranker import RankerInputs
 from interlingua.data.sources.planted import generate
 from interlingua.errors import ArtifactError, ConfigError
+from interlingua.injection.loading import whole_model
+from interlingua.injection.sequence_head_config import SequenceHeadConfig
+from interlingua.injection.soft_prompt_config import SoftPromptConfig
 from interlingua.lm.adapters import CARD, WEIGHTS, LoraOptions, Tuned, tuned
 from interlingua.lm.load import hold
+from interlingua.rankers.soft_prompt import SoftPrompt
+from interlingua.runs import recipe as recipes
+from interlingua.runs import stages
+from interlingua.runs.opening import open_session
+from interlingua.training.loop import fit_best, seed_all
 
 peft = pytest.importorskip("peft")
 OPTIONS = LoraOptions(rank=2, alpha=4)
@@ -121,3 +134,104 @@ def test_full_tuning_reaches_embeddings_only_where_words_are_read() -> None:
     words.lm.forward(words.lm.embed(torch.arange(6)[None])).states.square().mean().backward()
     assert bool(words.get_parameter(table).grad[:6].any())
     assert not bool(words.get_parameter(table).grad[6:].any())
+
+
+def tiny_folder(folder: Path) -> str:
+    build("llama").save_pretrained(folder)
+    tokenizer_of().save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_tuned_model_foretells_held_out_items_of_the_planted_world_better_than_a_frozen_one(tmp_path: Path) -> None:
+    """Same prompts, same projector, same steps; what is measured are answers that no training event holds."""
+    world = generate(num_users=200, num_items=40, seed=3, history=10)
+    queries = world.split.queries("test")
+    held_out = world.split.test.items[: len(queries)]
+    inputs = RankerInputs(
+        titles=world.catalogue.titles, domain=world.catalogue.domain, train=world.split.train,
+        items=torch.randn(40, 8, generator=torch.Generator().manual_seed(0)), items_from_text=None,
+        user_embeddings=None, user_dim=0,
+    )  # fmt: skip
+
+    def likelihood(tune: str) -> float:
+        seed_all(1)
+        ranker = SoftPrompt(soft_prompt(tiny_folder(tmp_path / "lm"), tune, batch_size=32, learning_rate=2e-2), inputs)
+        fit_best(ranker, ranker.batches, ranker.config.fit, seed=1, device="cpu")
+        _, sizes = ranker.prompts.target_ids(held_out)
+        return float((ranker.score(queries, held_out[:, None])[:, 0] / sizes).mean())
+
+    assert likelihood("lora") > likelihood("none") + 0.7
+
+
+def soft_prompt(model: str, tune: str, **fit: object) -> SoftPromptConfig:
+    options = {
+        "model": model, "tune": tune, "template": "next-item-vectors", "slots": {"user": "none"}, "num_layers": 1,
+        "history_length": 5, "num_candidates": 2, "all_positions": True, "fit": {"epochs": 1, **fit},
+    }  # fmt: skip
+    return SoftPromptConfig.model_validate(options | ({"lora": {"modules": "all"}} if tune == "lora" else {}))
+
+
+def test_a_run_with_adapters_resumes_opens_and_scores_the_same(tmp_path: Path) -> None:
+    values = {
+        "data": {"name": "planted", "options": {"num_users": 40, "num_items": 30, "history": 6}},
+        "backbone": {"name": "mf", "embedding_dim": 8, "fit": {"epochs": 1}},
+        "ranker": {
+            "name": "sequence-head", "model": tiny_folder(tmp_path / "lm"), "history_length": 4, "num_layers": 1,
+            "slots": {"user": "none", "item": "backbone"}, "tune": "lora", "lora": {"rank": 2},
+            "fit": {"epochs": 3, "steps_per_epoch": 2, "batch_size": 8, "learning_rate": 0.01},
+        },
+        "evaluate": {"protocols": ["full"], "max_users": 20},
+    }  # fmt: skip
+    recipe = recipes.resolve(values, "lora")
+    straight = stages.run(recipe, out=tmp_path / "straight", seed=3, device="cpu")
+    interrupted = Interrupted(2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("interlingua.training.loop._note", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stages.run(recipe, out=tmp_path / "resumed", seed=3, device="cpu")
+    resumed = stages.run(recipe, out=tmp_path / "resumed", seed=3, device="cpu")
+    stored = [load_file(each.done["rank"].path / "weights.safetensors") for each in (straight, resumed)]
+    assert any("lora_B" in name for name in stored[0])
+    assert not any("base_layer" in name or "embed_tokens" in name for name in stored[0])
+    assert all(torch.equal(stored[1][name], value) for name, value in stored[0].items())
+    card = straight.done["rank"].card["tuned"]
+    assert card["revision"] == straight.ranker.tuned.lm.revision
+    opened = open_session(straight.done["evaluate"].path, "cpu")
+    queries = opened.data.split.queries("test").slice(0, 10)
+    # the same numbers but for the order of sums: the finished run remembers states that it read among other rows
+    np.testing.assert_allclose(opened.ranker.score(queries), straight.ranker.score(queries), rtol=1e-4, atol=1e-5)
+    # the folder of adapters alone starts another run, frozen where it was left
+    values["ranker"] |= {"adapters": str(straight.done["rank"].path / "adapters")}
+    again = recipes.resolve(values, "again").ranker.config
+    ups = tuned(whole_model(again), "lora", again.lora, start=Path(again.adapters))
+    want = {k.removeprefix("tuned."): v for k, v in stored[0].items() if k.startswith("tuned.")}
+    assert want
+    assert all(torch.equal(p, want[name]) for name, p in ups.named_parameters() if name in want)
+
+
+class Interrupted:
+    """Ctrl-C when the second epoch of the rank stage is shown."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __call__(self, record: dict[str, object], metric: str) -> str:
+        if record["epoch"] == self.epoch:
+            raise KeyboardInterrupt
+        return ""
+
+
+def test_epochs_that_teach_nothing_are_an_error_and_a_control_without_a_model_cannot_be_tuned(tmp_path: Path) -> None:
+    config = soft_prompt(tiny_folder(tmp_path), "lora", epochs=0)
+    world = generate(num_users=30, num_items=20, seed=3, history=6)
+    inputs = RankerInputs(
+        titles=world.catalogue.titles, domain=world.catalogue.domain, train=world.split.train, items=torch.randn(20, 8),
+        items_from_text=None, user_embeddings=None, user_dim=0,
+    )  # fmt: skip
+    ranker = SoftPrompt(config, inputs)
+    with pytest.raises(ArtifactError, match=r"change nothing.*fit\.epochs"):
+        ranker.fit(Fitting(world.split.train, loop=lambda batches, options: FitLog()))
+    with pytest.raises(ValidationError, match="needs a language model, and lm_weights = 'none' leaves it out"):
+        SequenceHeadConfig(tune="lora", lm_weights="none")
+    with pytest.raises(ValidationError, match="lora is read with tune = 'lora' only"):
+        SoftPromptConfig.model_validate({"lora": {"rank": 4}})

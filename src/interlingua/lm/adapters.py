@@ -130,8 +130,8 @@ class Tuned(nn.Module):
         for found, words in ((stray, "meet no module"), (lacking, "are lacking"), (shapes, "have other shapes")):
             if found:
                 raise ArtifactError(
-                    f"the adapters in {folder} do not fit {self.base_name}: {len(found)} keys {words}, e.g. {found[0]}; "
-                    f"set ranker.lora (rank, modules) as in {CARD}"
+                    f"the adapters in {folder} do not fit {self.base_name}: {len(found)} keys {words}, "
+                    f"e.g. {found[0]}; set ranker.lora (rank, modules) as in {CARD}"
                 )
         with torch.no_grad():
             for name, parameter in wanted.items():
