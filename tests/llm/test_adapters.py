@@ -10,14 +10,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
-from tests.llm.tiny_models import FAMILIES, build, tiny, tokenizer_of
 
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.ranker import RankerInputs
 from interlingua.data.sources.planted import generate
 from interlingua.errors import ArtifactError, ConfigError
-from interlingua.injection.loading import whole_model
+from interlingua.injection.loading import language_model
 from interlingua.injection.sequence_head_config import SequenceHeadConfig
 from interlingua.injection.soft_prompt_config import SoftPromptConfig
 from interlingua.lm.adapters import CARD, WEIGHTS, LoraOptions, Tuned, tuned
@@ -26,6 +25,7 @@ from interlingua.rankers.soft_prompt import SoftPrompt
 from interlingua.runs import recipe as recipes
 from interlingua.runs import stages
 from interlingua.runs.opening import open_session
+from interlingua.testing.tiny_models import FAMILIES, build, tiny, tokenizer_of
 from interlingua.training.loop import fit_best, seed_all
 
 peft = pytest.importorskip("peft")
@@ -203,7 +203,7 @@ def test_a_run_with_adapters_resumes_opens_and_scores_the_same(tmp_path: Path) -
     # the folder of adapters alone starts another run, frozen where it was left
     values["ranker"] |= {"adapters": str(straight.done["rank"].path / "adapters")}
     again = recipes.resolve(values, "again").ranker.config
-    ups = tuned(whole_model(again), "lora", again.lora, start=Path(again.adapters))
+    ups = tuned(language_model(again), "lora", again.lora, start=Path(again.adapters))
     want = {k.removeprefix("tuned."): v for k, v in stored[0].items() if k.startswith("tuned.")}
     assert want
     assert all(torch.equal(p, want[name]) for name, p in ups.named_parameters() if name in want)

@@ -36,7 +36,7 @@ class LoraOptions(Config):
 
     rank: int = Field(default=8, ge=1)
     """r, the rank of an update (TALLRec: 8)"""
-    alpha: float = Field(default=16.0, gt=0)
+    alpha: int = Field(default=16, ge=1)
     """an update is multiplied by alpha / rank (TALLRec: 16)"""
     dropout: float = Field(default=0.0, ge=0, lt=1)
     """on what an adapter reads, while training (TALLRec: 0.05)"""
