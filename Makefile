@@ -35,7 +35,7 @@ export INTERLINGUA_DATA := $(abspath ../shared/data)
 endif
 endif
 
-.PHONY: help venv demo test test-newest test-lowest lint format bench numbers coverage mutate wheel wheel-smoke clean
+.PHONY: help venv demo test test-newest test-lowest lint format bench numbers pictures coverage mutate wheel wheel-smoke clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -127,6 +127,9 @@ bench: $(STAMP) ## lists the benchmarks; each is a command of its own and says h
 
 numbers: $(STAMP) ## writes the measured numbers into README and docs
 	$(BIN)/python benchmarks/render.py
+
+pictures: $(STAMP) ## draws the pictures of README and docs from the stored results and the planner
+	$(BIN)/python benchmarks/picture.py
 
 clean: ## removes caches and built files (not .venv, not runs)
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

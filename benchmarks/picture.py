@@ -1,4 +1,4 @@
-"""Draws the pictures of README and docs from the stored results of the benchmarks.
+"""Draws the pictures of README and docs: from the stored results of the benchmarks, and the stages from the planner.
 
 python benchmarks/picture.py            write them
 python benchmarks/picture.py --check    exit 1 where one differs from its results
@@ -12,9 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stages import stages
+
 from interlingua.report.svg import Line, Value, bar_chart, line_chart
 
 ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "docs/pictures"
 RESULTS = ROOT / "benchmarks/quality/results"
 OURS = "aligned mixture"
 SHOWN = ("popularity", "item kNN (cosine)", "EASE", "text kNN (MiniLM)", "SASRec", OURS, f"{OURS}, no LM")
@@ -86,29 +89,34 @@ def rlmrec_cold(result: dict[str, Any]) -> str:
 
 
 PICTURES: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
-    "picture.svg": ("a-llmrec-movielens-small-3-seeds", a_llmrec),
+    "a-llmrec.svg": ("a-llmrec-movielens-small-3-seeds", a_llmrec),
     "a-llmrec-curve.svg": ("a-llmrec-movielens-small", a_llmrec_curve),
     "a-llmrec-curve-beauty.svg": ("a-llmrec-amazon-beauty-2014", a_llmrec_curve),
     "rlmrec-curves.svg": ("rlmrec-base", rlmrec_curves),
     "rlmrec-noise.svg": ("rlmrec-noise", rlmrec_noise),
     "rlmrec-cold.svg": ("rlmrec-cheaper-xrec-yelp-profiles", rlmrec_cold),
 }
-"""file in docs/ -> the results it is drawn from, and how"""
+"""file in docs/pictures -> the results it is drawn from, and how"""
 
 
 def main() -> int:
     """Writes or checks all pictures; returns the exit status."""
     status = 0
-    for name, (result, draw) in PICTURES.items():
-        drawn, place = draw(json.loads((RESULTS / f"{result}.json").read_text(encoding="utf-8"))), ROOT / "docs" / name
+    drawings = {
+        name: draw(json.loads((RESULTS / f"{result}.json").read_text(encoding="utf-8")))
+        for name, (result, draw) in PICTURES.items()
+    }
+    for name, drawn in {**drawings, "stages.svg": stages()}.items():
+        place = FOLDER / name
         if place.is_file() and place.read_text(encoding="utf-8") == drawn:
             continue
         if "--check" in sys.argv:
-            print(f"docs/{name} is stale; run: python benchmarks/picture.py", file=sys.stderr)
+            print(f"docs/pictures/{name} is stale; run: make pictures", file=sys.stderr)
             status = 1
         else:
+            FOLDER.mkdir(exist_ok=True)
             place.write_text(drawn, encoding="utf-8")
-            print(f"wrote docs/{name}")
+            print(f"wrote docs/pictures/{name}")
     return status
 
 

@@ -259,6 +259,36 @@ def test_the_pages_give_the_stages_in_the_order_in_which_they_run() -> None:
         assert [re.findall(r"[a-z]{3,}", each.replace(" and ", " ")) for each in listed] == [order] * len(listed), page
 
 
+MOST_WORDS = 900
+"""of a page that explains; measurements and their discussion are in docs/results"""
+
+
+def words(text: str) -> list[str]:
+    """What a reader reads in sentences: headings, tables, code, small print and markers left out."""
+    text = re.sub(r"<!--.*?-->|<sub>.*?</sub>", "", FENCE.sub("", text), flags=re.DOTALL)
+    return " ".join(line for line in text.splitlines() if not line.lstrip().startswith(("#", "|"))).split()
+
+
+def test_headings_tables_code_and_markers_are_no_words() -> None:
+    page = "# A b\n\none <!-- number:x y -->2<!-- /number -->\n\n| a | b |\n|---|---|\n"
+    page += "\n<sub>c d</sub>\n\n```bash x\ne f\n```\nthree\n"
+    assert words(page) == ["one", "2", "three"]
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=ident)
+def test_a_page_is_read_in_five_minutes(page: Path) -> None:
+    found = len(words(page.read_text(encoding="utf-8")))
+    assert found <= MOST_WORDS, f"{ident(page)} has {found} words: measurements belong into docs/results"
+
+
+@pytest.mark.parametrize("method", ["a-llmrec", "ra-rec", "rlmrec"])
+def test_a_method_and_its_measurements_are_two_pages_that_name_each_other(method: str) -> None:
+    page = (ROOT / "docs" / f"{method}.md").read_text(encoding="utf-8")
+    assert not render["TABLE"].search(page)
+    assert f"](results/{method}.md)" in page
+    assert f"](../{method}.md)" in (ROOT / "docs/results" / f"{method}.md").read_text(encoding="utf-8")
+
+
 def make_targets() -> set[str]:
     """The targets of the Makefile."""
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -271,6 +301,20 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text) + re.findall(r'src="([^"]+)"', text):
         if "://" not in target and not target.startswith("mailto:"):
             assert (page.parent / target).exists(), f"{ident(page)} links to {target}, which is not there"
+
+
+def anchors(page: Path) -> set[str]:
+    """The names that GitHub gives a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=ident)
+def test_links_into_a_page_lead_to_a_heading(page: Path) -> None:
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    for target, anchor in re.findall(r"\]\(([\w./-]*)#([^)]+)\)", text):
+        to = page.parent / target if target else page
+        assert anchor in anchors(to), f"{ident(page)} links to {target}#{anchor}: no heading is called so"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=ident)

@@ -1,4 +1,4 @@
-"""Every Python snippet of docs/evaluation.md runs, in order; its metric and protocol names exist."""
+"""Every snippet of docs/evaluation-python.md runs, in order; metrics and protocols of docs/evaluation.md exist."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from pathlib import Path
 from interlingua.evaluate.metrics import METRICS, parse
 from interlingua.evaluate.protocols import parse_protocol
 
-TEXT = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
+TEXT = (DOCS / "evaluation.md").read_text(encoding="utf-8")
+PYTHON = (DOCS / "evaluation-python.md").read_text(encoding="utf-8")
 
 
 def test_snippets_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    for snippet in re.findall(r"```python\n(.*?)```", TEXT, re.S):
-        exec(compile(snippet, "docs/evaluation.md", "exec"), names)
+    for snippet in re.findall(r"```python\n(.*?)```", PYTHON, re.S):
+        exec(compile(snippet, "docs/evaluation-python.md", "exec"), names)
     out = capsys.readouterr().out
     assert "full; split=leave-one-out; part=test" in out
     assert "| mine |" in out

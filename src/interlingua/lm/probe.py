@@ -37,7 +37,7 @@ WINDOW, NO_WINDOW = re.compile(r"window|attention_chunk_size"), re.compile(r"lay
 """how an entry of a configuration is called that says how far attention reaches, and how one that does not"""
 LONGEST = 320
 """T + K at most"""
-TABLE = "the table of families in docs/language-models.md says which models can be used"
+TABLE = "the table of families in docs/results/language-models.md says which models can be used"
 
 
 def abilities_of(lm: LanguageModel) -> Abilities:
