@@ -6,9 +6,11 @@ import torch
 
 pytest.importorskip("usearch")
 
+from interlingua.contracts.scorer import TableScorer
 from interlingua.data.queries import Queries
 from interlingua.errors import ArtifactError, ConfigError
 from interlingua.retrieval.ann import Ann, AnnConfig
+from interlingua.retrieval.best import best
 from interlingua.retrieval.topk import recall, top_k
 
 
@@ -67,3 +69,60 @@ def test_small_and_empty_sides(world):
     assert Ann.build(items).search(queries[:0], 3).rows.shape == (0, 3)
     with pytest.raises(ConfigError, match="k must be at least 1"):
         Ann.build(items[:4]).search(queries, 0)
+
+
+def biased(world):
+    items, users = world
+    draw = torch.Generator().manual_seed(1)
+    return TableScorer(items, lambda q: users[torch.as_tensor(q.users)], torch.randn(len(items), generator=draw))
+
+
+def test_over_a_scorer_it_is_one_and_finds_its_best(world):
+    scorer = biased(world)
+    index = Ann.of(scorer)
+    queries = Queries.of([[]] * 60, np.arange(60))
+    queries = Queries.of(list(best(scorer, queries, 4).rows), np.arange(60))
+    few = np.array([[3, 1]] * 60)
+    np.testing.assert_array_equal(index.score(queries, few), scorer.score(queries, few))
+    exact, found = best(scorer, queries, 10), best(index, queries, 10)
+    assert recall(found.rows, exact.rows) > 0.9
+    np.testing.assert_allclose(
+        found.scores, np.take_along_axis(scorer.score(queries), found.rows, 1), rtol=1e-4, atol=1e-5
+    )
+    assert not any(np.isin(row, queries.history(at)).any() for at, row in enumerate(found.rows))
+    again = best(index, queries, 4, repeat=True)
+    assert recall(again.rows, queries.items.reshape(60, 4)) > 0.9
+
+
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9])
+def test_whatever_is_allowed_there_are_k_results(world, share):
+    scorer = biased(world)
+    allowed = np.random.default_rng(0).random(3000) < share
+    queries = Queries.of([np.flatnonzero(allowed)[:2]] * 60, np.arange(60))
+    exact, found = best(scorer, queries, 20, allowed=allowed), best(Ann.of(scorer), queries, 20, allowed=allowed)
+    np.testing.assert_array_equal(found.rows < 0, exact.rows < 0)
+    assert allowed[found.rows[found.rows >= 0]].all()
+    assert recall(found.rows, exact.rows) > (0.99 if share < 0.25 else 0.9)
+
+
+def test_what_the_graph_finds_too_few_for_is_searched_exactly(world):
+    """Only the worst tenth may come out... of the first query: no candidate of the graph is among them."""
+    scorer = biased(world)
+    queries = Queries.of([[]], np.array([0]))
+    allowed = np.ones(3000, bool)
+    allowed[best(scorer, queries, 1500).rows[0]] = False
+    found = best(Ann.of(scorer), queries, 10, allowed=allowed)
+    np.testing.assert_array_equal(found.rows, best(scorer, queries, 10, allowed=allowed).rows)
+
+
+def test_without_dot_products_there_is_nothing_to_index(world):
+    class Plain:
+        num_items = 3000
+
+        def score(self, queries, items=None):
+            return np.zeros((len(queries), 3000), np.float32)
+
+    with pytest.raises(ConfigError, match="Plain does not score by dot products"):
+        Ann.of(Plain())
+    with pytest.raises(ConfigError, match="made from plain vectors"):
+        Ann.build(world[0]).score(Queries.of([[1]]))

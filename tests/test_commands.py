@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -273,3 +274,14 @@ def test_the_next_command_can_be_pasted(tmp_path: Path, cli: Cli) -> None:
     command = shlex.split(line.removeprefix("next: "))
     assert Path(command[2]).parent == out
     assert cli(*command[1:3], "--history", "")[0] == 0
+
+
+def test_the_package_is_a_command() -> None:
+    asked = [sys.executable, "-m", "interlingua", "list", "backbones"]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "sasrec" in done.stdout
+    wrong = subprocess.run(
+        [*asked[:3], "recommend", "nowhere"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (wrong.returncode, "Traceback" in wrong.stderr) == (2, False)

@@ -21,7 +21,7 @@ FLOORS = (
 )  # fmt: skip
 """rooms from the front doors to the ground: a room imports from those below it; rooms of one floor do not meet"""
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor.split()}
-TOP_LEVEL = {"__init__", "config", "errors", "progress", "recommender", "registry"}
+TOP_LEVEL = {"__init__", "__main__", "config", "errors", "progress", "recommender", "registry"}
 COMPONENTS = {
     "backbones": "backbone", "text": "text", "align": "align", "rankers": "ranker", "data/sources": "data",
 }  # fmt: skip

@@ -27,7 +27,7 @@ from interlingua.runs.answers import (
     frame_of,
 )  # fmt: skip
 from interlingua.runs.opening import open_session
-from interlingua.runs.scorers import rerank_of, retriever_of
+from interlingua.runs.scorers import indexed, rerank_of, retriever_of
 from interlingua.runs.session import Session
 from interlingua.runtime import cancel
 
@@ -44,18 +44,26 @@ MOST_EXPLAINED = 1000
 
 
 class Recommender:
-    """Loads lazily: asking without re-ranking never opens the language model."""
+    """Loads lazily: asking without re-ranking never opens the language model.
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    With an ``index`` (see :func:`interlingua.runs.scorers.indexed`), which is made at once, the best items are found
+    approximately, fast in catalogues of millions.
+    """
+
+    def __init__(self, session: Session, index: Path | str | None = None) -> None:
+        self.session, self.index = session, index
         self.train = session.data.split.train
         self.titles: list[str] = session.data.catalogue.titles
         self._explained: dict[tuple[Any, ...], Explanation[tuple[int, float]]] = {}
+        if index is not None:
+            _ = self._by_reader if self.has_reader else self._by_retriever
 
     @classmethod
-    def load(cls, path: Path | str, device: str = "auto", *, trust: bool = False) -> Recommender:
+    def load(
+        cls, path: Path | str, device: str = "auto", *, trust: bool = False, index: Path | str | None = None
+    ) -> Recommender:
         """Opens the folder of a finished run (``runs/evaluate-...``)."""
-        return cls(open_session(path, device, trust=trust))
+        return cls(open_session(path, device, trust=trust), index)
 
     @property
     def version(self) -> str:
@@ -216,11 +224,17 @@ class Recommender:
 
     @cached_property
     def _by_retriever(self) -> RetrieveThenRerank:
-        return rerank_of(self.session, None, self._retriever[1])
+        return rerank_of(self.session, None, self._indexed(self._retriever[1]))
 
     @cached_property
     def _by_reader(self) -> RetrieveThenRerank:
-        return rerank_of(self.session, self.session.ranker)
+        ranker = self.session.ranker
+        if ranker.ranks_catalogue:
+            return rerank_of(self.session, None, self._indexed(ranker))
+        return rerank_of(self.session, ranker, self._by_retriever.retriever)
+
+    def _indexed(self, scorer: Scorer) -> Scorer:
+        return scorer if self.index is None else indexed(self.session, scorer, self.index)
 
     def _stage(self, kind: str) -> str:
         """Name of what answered; a backbone trained along with texts stands in the align stage's card."""
@@ -321,6 +335,10 @@ class Recommender:
         return load(DEFAULT_MODEL) if own is None else own
 
 
-def load(run: Path | str | Session, device: str = "auto", *, trust: bool = False) -> Recommender:
+def load(
+    run: Path | str | Session, device: str = "auto", *, trust: bool = False, index: Path | str | None = None
+) -> Recommender:
     """Opens a finished run as a recommender (``interlingua.load``): its folder, or what ``interlingua.run`` gave."""
-    return Recommender(run) if isinstance(run, Session) else Recommender.load(run, device, trust=trust)
+    return (
+        Recommender(run, index) if isinstance(run, Session) else Recommender.load(run, device, trust=trust, index=index)
+    )

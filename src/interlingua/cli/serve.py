@@ -17,6 +17,10 @@ def serve(
     deadline: Annotated[float, typer.Option(min=0.01, help="Seconds until an unanswered request gets 503.")] = 30.0,
     drain: Annotated[float, typer.Option(min=0, help="Seconds for the request in work after SIGTERM.")] = 10.0,
     max_body: Annotated[int, typer.Option(min=1, help="Largest body of a request in bytes; more gets 413.")] = 1 << 20,
+    index: Annotated[
+        str | None,
+        typer.Option(help="Approximate search: usearch (built now), or a folder of embed --index usearch."),
+    ] = None,
     device: Device = "auto",
     trust: Trust = False,
 ) -> None:
@@ -34,4 +38,4 @@ def serve(
 
     limits = ServeLimits(queue=queue, deadline_s=deadline, drain_s=drain, max_body=max_body)
     line = WorkQueue(limits.queue, limits.deadline_s)
-    server.run(create_app(load(run, device, trust=trust), limits, line), line, limits, host, port)
+    server.run(create_app(load(run, device, trust=trust, index=index), limits, line), line, limits, host, port)

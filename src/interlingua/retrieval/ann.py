@@ -9,6 +9,7 @@ Shape key: B queries, I items, D width, k results.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,16 @@ from pydantic import Field
 from torch import Tensor
 
 from interlingua.config import Config
-from interlingua.data.queries import Queries
+from interlingua.contracts.batch import FloatArray
+from interlingua.contracts.scorer import Scorer, Towers, towers_of
+from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ArtifactError, ConfigError, MissingExtraError
+from interlingua.retrieval.best import FEW, BoolArray, by_products, scored
 from interlingua.retrieval.topk import TopK
 
 FILE = "items.usearch"
+MARGIN = 1.5
+"""where some items are hidden from everybody, so many times the expected number of candidates is fetched"""
 
 
 class AnnConfig(Config):
@@ -39,10 +45,16 @@ class AnnConfig(Config):
 
 
 class Ann:
-    """A graph index with the vectors that it was made from."""
+    """A graph index with the vectors that it was made from; over a scorer it is a scorer itself, and can serve.
 
-    def __init__(self, index: Any, items: Tensor, config: AnnConfig) -> None:
-        self.index, self.items, self.config = index, items, config
+    It is a :class:`interlingua.retrieval.best.Searcher`: :func:`interlingua.retrieval.best.best` asks it for lists.
+    """
+
+    ranks_catalogue = True
+
+    def __init__(self, index: Any, items: Tensor, config: AnnConfig, scorer: Scorer | None = None) -> None:
+        self.index, self.items, self.config, self._scorer = index, items, config, scorer
+        self.num_items = len(items)
 
     @classmethod
     def build(cls, items: Tensor, config: AnnConfig | None = None) -> Ann:
@@ -58,29 +70,96 @@ class Ann:
             index.add(np.arange(len(vectors), dtype=np.uint64), vectors.numpy(), threads=config.threads)
         return cls(index, vectors, config)
 
-    def search(self, queries: Tensor, k: int, *, seen: Queries | None = None) -> TopK:
+    @classmethod
+    def of(cls, scorer: Scorer, config: AnnConfig | None = None, folder: Path | None = None) -> Ann:
+        """An index over what a scorer ranks by, built now or read from a folder (see :meth:`load`).
+
+        Raises:
+            ConfigError: the scorer ranks by something else than dot products.
+        """
+        towers = towers_of(scorer)
+        if towers is None:
+            raise ConfigError(
+                f"{type(scorer).__name__} does not score by dot products of vectors, so nothing can be indexed; "
+                "leave the index out, and the search is exact, in bounded memory"
+            )
+        items = with_bias(towers)
+        made = cls.build(items, config) if folder is None else cls.load(folder, items, config)
+        made._scorer = scorer
+        return made
+
+    @property
+    def scorer(self) -> Scorer:
+        """What was indexed.
+
+        Raises:
+            ConfigError: plain vectors were.
+        """
+        if self._scorer is None:
+            raise ConfigError("this index was made from plain vectors; make one that can score with Ann.of(scorer)")
+        return self._scorer
+
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """The indexed scorer's own scores."""
+        return self.scorer.score(queries, items)
+
+    def towers(self) -> Towers | None:
+        """Those of the indexed scorer."""
+        return towers_of(self.scorer)
+
+    def best(self, queries: Queries, k: int, *, allowed: BoolArray | None = None, repeat: bool = False) -> TopK:
+        """The k best that the graph finds, with the scorer's scores (see :func:`interlingua.retrieval.best.best`)."""
+        towers = self.towers()
+        assert towers is not None
+        with torch.no_grad():
+            users = towers.users(queries).detach().float().cpu()
+        if towers.bias is not None:
+            users = torch.cat([users, users.new_ones(len(users), 1)], dim=1)
+        found = self.search(users, k, seen=None if repeat else queries, allowed=allowed)
+        return found if towers.exact else scored(self.scorer, queries, found)
+
+    def search(self, queries: Tensor, k: int, *, seen: Queries | None = None, allowed: BoolArray | None = None) -> TopK:
         """The k best that the graph finds for each of (B, D) queries, scored exactly.
+
+        Queries that the graph finds too few for, and all queries where few items are allowed, are searched exactly.
 
         Args:
             queries: (B, D)
             k: results per query, at most I are given.
             seen: B queries whose own history must not come out: so many more candidates are fetched.
+            allowed: (I,) items that may come out; None: all.
 
         Returns:
-            As :func:`interlingua.retrieval.topk.top_k`; -1 where the graph found too few.
+            As :func:`interlingua.retrieval.topk.top_k`.
         """
         if k < 1:
             raise ConfigError(f"k must be at least 1, got {k}")
-        k = min(k, len(self.items))
+        k, vectors = min(k, len(self.items)), queries.detach().float().cpu()
         if not len(queries) or not k:
             return TopK(np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf, np.float32))
-        vectors = queries.detach().float().cpu()
+        share = 1.0 if allowed is None else float(allowed.mean())
         more = 0 if seen is None else int(seen.lengths().max(initial=0))
-        found = self.index.search(vectors.numpy(), min(k + more, len(self.items)), threads=1)
-        keys, counts = found.keys.reshape(len(vectors), -1).astype(np.int64), np.atleast_1d(found.counts)
+        fetched = len(self.items) if share <= FEW else math.ceil((k + more) / share * (1.0 if share == 1 else MARGIN))
+        if 2 * fetched > len(self.items):
+            return by_products(vectors, self.items, k, seen=seen, allowed=allowed)
+        out = self._in_graph(vectors, k, fetched, seen, allowed)
+        short = np.flatnonzero((out.rows < 0).any(axis=1))
+        if len(short):
+            rest = None if seen is None else seen.take(short)
+            exact = by_products(vectors[torch.from_numpy(short)], self.items, k, seen=rest, allowed=allowed)
+            out.rows[short], out.scores[short] = exact.rows, exact.scores
+        return out
+
+    def _in_graph(self, vectors: Tensor, k: int, fetched: int, seen: Queries | None, allowed: BoolArray | None) -> TopK:
+        """The k best of ``fetched`` candidates of the graph that may come out; -1 where there are fewer."""
+        found = self.index.search(vectors.numpy(), fetched, threads=1)
+        keys = found.keys.reshape(len(vectors), -1).astype(np.int64)
+        counts = np.array([keys.shape[1]]) if len(vectors) == 1 else found.counts  # of one query there is no table
         real = np.arange(keys.shape[1])[None, :] < counts[:, None]
-        rows = torch.from_numpy(np.where(real, keys, 0))
-        scores = torch.einsum("bd,bkd->bk", vectors, self.items[rows]).numpy()
+        keys = np.where(real, keys, 0)
+        scores = torch.einsum("bd,bkd->bk", vectors, self.items[torch.from_numpy(keys)]).numpy()
+        if allowed is not None:
+            real &= allowed[keys]
         for row in range(len(vectors)) if seen is not None else ():
             real[row] &= ~np.isin(keys[row], seen.history(row))  # type: ignore[union-attr]
         scores = np.where(real, scores, -np.inf).astype(np.float32)
@@ -113,6 +192,13 @@ class Ann:
             )
         index.expansion_search = config.expansion_search
         return cls(index, items.detach().float().cpu(), config)
+
+
+def with_bias(towers: Towers) -> Tensor:
+    """(I, D) float32 item vectors on the CPU; a bias is one more column, which meets a 1 in the users."""
+    items = towers.items.detach().float().cpu()
+    bias = None if towers.bias is None else towers.bias.detach().float().cpu()
+    return items if bias is None else torch.cat([items, bias[:, None]], dim=1)
 
 
 def _empty(width: int, config: AnnConfig) -> Any:

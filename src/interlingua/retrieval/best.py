@@ -74,7 +74,7 @@ def best(scorer: Scorer, queries: Queries, k: int, *, allowed: BoolArray | None 
             parts.append(_by_scores(scorer, block, k, allowed, repeat))
         else:
             found = by_vectors(towers, block, k, allowed=allowed, repeat=repeat)
-            parts.append(found if towers.exact else _scored(scorer, block, found))
+            parts.append(found if towers.exact else scored(scorer, block, found))
     return TopK(np.concatenate([p.rows for p in parts]), np.concatenate([p.scores for p in parts]))
 
 
@@ -88,11 +88,19 @@ def block_size(num_items: int, wanted: int | None = None) -> int:
 def by_vectors(
     towers: Towers, queries: Queries, k: int, *, allowed: BoolArray | None = None, repeat: bool = False
 ) -> TopK:
-    """:func:`best` by dot products; where few items are allowed, only theirs are computed."""
+    """:func:`best` by the vectors of a scorer."""
     with torch.no_grad():
         users, items = towers.users(queries).detach(), towers.items.detach()
     bias = None if towers.bias is None else towers.bias.detach()
-    seen, width = None if repeat else queries, min(k, len(items))
+    return by_products(users, items, k, bias=bias, seen=None if repeat else queries, allowed=allowed)
+
+
+def by_products(
+    users: Tensor, items: Tensor, k: int, *, bias: Tensor | None = None, seen: Queries | None = None,
+    allowed: BoolArray | None = None,
+) -> TopK:  # fmt: skip
+    """:func:`best` by dot products of (B, D) and (I, D); where few items are allowed, only theirs are computed."""
+    width = min(k, len(items))
     if allowed is None or allowed.mean() > FEW:
         hidden = None if allowed is None else torch.from_numpy(~allowed).to(items.device)
         return _search(users, items, k, bias, seen, hidden)
@@ -160,7 +168,7 @@ def _by_scores(scorer: Scorer, queries: Queries, k: int, allowed: BoolArray | No
     return best_of_scores(scores, queries, k, allowed=allowed, repeat=repeat)
 
 
-def _scored(scorer: Scorer, queries: Queries, found: TopK) -> TopK:
+def scored(scorer: Scorer, queries: Queries, found: TopK) -> TopK:
     """The same items with the scorer's own scores, in their order: of towers that rank in another unit."""
     if not found.rows.size:
         return found

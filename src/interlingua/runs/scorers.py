@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from interlingua.contracts.ranker import Ranker
 from interlingua.contracts.scorer import Scorer, TableScorer
-from interlingua.errors import ConfigError
+from interlingua.errors import ArtifactError, ConfigError
+from interlingua.retrieval.ann import Ann
 from interlingua.retrieval.cascade import RetrieveThenRerank
 from interlingua.runs.session import Session, known_items
+from interlingua.storage import artifact
 
 
 def scorer_of(session: Session) -> Scorer:
@@ -58,6 +62,30 @@ def aligned_scorer(session: Session) -> TableScorer:
     if bias is not None and bool(cold.any()) and not bool(cold.all()):
         bias = torch.where(cold, bias[~cold].mean(), bias)  # an item that was not learned has none
     return TableScorer(torch.where(cold[:, None], decoded, table), session.backbone.user_embeddings, bias)
+
+
+def indexed(session: Session, scorer: Scorer, index: Path | str) -> Ann:
+    """A scorer behind an approximate index.
+
+    Args:
+        session: the run that it belongs to.
+        scorer: one that ranks by dot products.
+        index: ``usearch`` builds it now; a folder of ``interlingua embed RUN --index usearch`` has it.
+
+    Raises:
+        ConfigError: there are no dot products, or neither an index's name nor a folder is given.
+        ArtifactError: the folder holds no index, or one of another run.
+    """
+    if str(index) == "usearch":
+        return Ann.of(scorer)
+    if not Path(index).is_dir():
+        raise ConfigError(
+            f"unknown index {str(index)!r}: use usearch, or a folder made by: interlingua embed RUN --index usearch"
+        )
+    made, own = artifact.load(Path(index)), session.done["evaluate"].path.name
+    if made.card.get("run") != own:
+        raise ArtifactError(f"{index} indexes the run {made.card.get('run')!r}, and this one is {own!r}")
+    return Ann.of(scorer, folder=made.path)
 
 
 def rerank_of(session: Session, ranker: Ranker | None, retriever: Scorer | None = None) -> RetrieveThenRerank:

@@ -78,6 +78,7 @@ def create_app(recommender: Recommender, limits: ServeLimits | None = None, queu
             "users": recommender.train.num_users,
             "items": recommender.train.num_items,
             "reranks": recommender.has_reader,
+            "index": "exact" if recommender.index is None else "approximate",
             "waiting": line.waiting,
         }
 
