@@ -277,8 +277,12 @@ def test_the_next_command_can_be_pasted(tmp_path: Path, cli: Cli) -> None:
 
 
 def test_the_package_is_a_command() -> None:
-    asked = [sys.executable, "-m", "interlingua", "list", "backbones"]
-    done = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=False)
+    def called(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "interlingua", *words], capture_output=True, text=True, check=False
+        )
+
+    done = called("list", "backbones")
     assert done.returncode == 0, done.stderr
     assert "sasrec" in done.stdout
     wrong = subprocess.run(
