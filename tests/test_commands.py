@@ -278,14 +278,10 @@ def test_the_next_command_can_be_pasted(tmp_path: Path, cli: Cli) -> None:
 
 def test_the_package_is_a_command() -> None:
     def called(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "interlingua", *words], capture_output=True, text=True, check=False
-        )
+        command = [sys.executable, "-m", "interlingua", *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
-    done = called("list", "backbones")
+    done, wrong = called("list", "backbones"), called("recommend", "nowhere")
     assert done.returncode == 0, done.stderr
     assert "sasrec" in done.stdout
-    wrong = subprocess.run(
-        [*asked[:3], "recommend", "nowhere"], capture_output=True, text=True, timeout=60, check=False
-    )
     assert (wrong.returncode, "Traceback" in wrong.stderr) == (2, False)
