@@ -17,9 +17,23 @@ from interlingua.errors import ConfigError, unknown
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 IMPORT = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
-FOLDERS = {"backbone": "backbones", "text": "text", "align": "align", "ranker": "rankers", "data": "data.sources"}
+FOLDERS = {
+    "backbone": "backbones",
+    "text": "text",
+    "align": "align",
+    "ranker": "rankers",
+    "fuse": "fuse",
+    "data": "data.sources",
+}
 """kind -> subpackage that holds one file per component"""
-LISTED = {"backbone": "backbones", "text": "encoders", "align": "aligners", "ranker": "rankers", "data": "sources"}
+LISTED = {
+    "backbone": "backbones",
+    "text": "encoders",
+    "align": "aligners",
+    "ranker": "rankers",
+    "fuse": "fusions",
+    "data": "sources",
+}
 """kind -> what ``interlingua list`` calls it"""
 
 

@@ -20,10 +20,18 @@ class Kind(StrEnum):
     encoders = "encoders"
     aligners = "aligners"
     rankers = "rankers"
+    fusions = "fusions"
     sources = "sources"
 
 
-_REGISTRY = {"backbones": "backbone", "encoders": "text", "aligners": "align", "rankers": "ranker", "sources": "data"}
+_REGISTRY = {
+    "backbones": "backbone",
+    "encoders": "text",
+    "aligners": "align",
+    "rankers": "ranker",
+    "fusions": "fuse",
+    "sources": "data",
+}
 
 
 def listing(

@@ -9,7 +9,7 @@ from typing import Any
 Resolved = Mapping[str, Any]
 """a recipe's sections with every option, as a run's card holds them"""
 
-COMPONENTS = ("backbone", "text", "align", "ranker")
+COMPONENTS = ("backbone", "text", "align", "ranker", "fuse")
 """sections whose ``name`` says what the other options mean"""
 LONGEST = 40
 """characters of a value in a name"""

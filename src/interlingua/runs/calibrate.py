@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from interlingua.contracts.ranker import Ranker
+from interlingua.contracts.component import Component
 from interlingua.data.split import Split
 from interlingua.progress import say
 from interlingua.training.checkpoint import trainable_state
 
 
-def kept_where_it_fails(ranker: Ranker, split: Split) -> dict[str, str]:
+def kept_where_it_fails(ranker: Component, split: Split, stage: str = "rank") -> dict[str, str]:
     """Calibrates on the validation part; where that fails, the numbers of before stay and the card says why."""
     valid, before = split.valid, trainable_state(ranker, copy=True)
     rows_of = np.repeat(np.arange(len(valid)), np.diff(valid.offsets))  # one question per held-out item
@@ -20,6 +20,6 @@ def kept_where_it_fails(ranker: Ranker, split: Split) -> dict[str, str]:
     except (ArithmeticError, RuntimeError, ValueError) as error:
         ranker.load_state_dict(before, strict=False)
         why = f"{type(error).__name__}: {error}"
-        say(f"rank: the calibration failed and its starting numbers are kept ({why})")
+        say(f"{stage}: the calibration failed and its starting numbers are kept ({why})")
         return {"calibration": f"failed, starting numbers kept: {why}"}
     return {}

@@ -75,7 +75,7 @@ class Estimator:
         out: dict[str, Estimate] = {}
         of_stage = {
             "prepare": self._prepare, "embed": self._embed, "train": self._train, "align": self._align,
-            "rank": self._rank, "evaluate": self._evaluate,
+            "rank": self._rank, "fuse": self._fuse, "evaluate": self._evaluate,
         }  # fmt: skip
         for kind in self.session.plan:
             before = torch.get_rng_state()
@@ -198,6 +198,9 @@ class Estimator:
 
     def _make_reader(self, part: Any, inputs: Any) -> None:
         self.ranker = part.cls(part.config, inputs)
+
+    def _fuse(self) -> Estimate:
+        return _fixed(math.nan, note="not estimated: scores need what the members make")
 
     def _evaluate(self) -> Estimate:
         """Some users, then more of them: what the difference costs is the rate of a user."""

@@ -95,7 +95,7 @@ def towers(session: Session) -> Towers:
 
 def _why_none(session: Session, scorer: Scorer, stage: str, where: str) -> str:
     """What a score is that is no dot product of vectors."""
-    part = session.recipe.ranker if stage == "rank" else session.recipe.backbone
+    part = session.recipe.ranker if stage == "rank" else session.recipe.fuse or session.recipe.backbone
     problem = f"{where} has no vectors to write: {'' if part is None else part.name!r} scores by"
     if isinstance(scorer, Backbone) and {"items", "users"} <= scorer.makes(scorer.config):
         return (
@@ -103,6 +103,7 @@ def _why_none(session: Session, scorer: Scorer, stage: str, where: str) -> str:
             "vectors would rank differently; choose a run whose backbone scores by a dot product"
         )
     what = "more than two vectors" if stage == "rank" else "neighbours, counts or words"
+    what = what if session.recipe.fuse is None else "the joined scores of its members"
     return (
         f"{problem} {what}, not by their dot product; choose a run whose backbone has vectors (sequence models, "
         "factorisation, graphs)"

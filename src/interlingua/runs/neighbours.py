@@ -33,12 +33,16 @@ def item_vectors(session: Session) -> Tensor | None:
     """(I, D), or None where the run has no item vectors."""
     if "align" in session.done:
         return known_items(session).detach().float()
+    if "train" not in session.done:  # a fusion has no vectors of its own
+        return None
     made = session.done["train"]
     return load_tables(made.path).items.float() if SHAPES in made.card else None
 
 
 def user_vectors(session: Session) -> Tensor | None:
     """(U, D) from all events on record, or None where the run has no user vectors."""
+    if "fuse" in session.done:
+        return None
     made = session.done["train"] if "train" in session.done else session.done["align"]
     if SHAPES not in made.card:
         return None

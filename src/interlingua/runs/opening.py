@@ -42,16 +42,27 @@ def open_session(path: Path | str, device: str = "auto", *, trust: bool = False)
         refuse(str(path), of_run(values))
     recipe = resolve(values, found.entry("name", str), str(path), stored=True)
     done = {stage: found.parent(stage) for stage in found.parents}
+    if recipe.fuse is not None:
+        done |= {parent: done["fuse"].parent(parent) for parent in done["fuse"].parents}
     for stage in done.values():
         for parent in stage.parents:
             stage.check_parent(parent, done.get(parent) or stage.parent(parent))
     recipe = _pinned(recipe, done)
+    own = [(each, _of_member(done, number)) for number, each in enumerate(recipe.members, 1)]
+    recipe = replace(recipe, members=tuple(_pinned(each, stages) for each, stages in own))
     if not trust:
-        refuse(str(path), of_models(_models(recipe, done)))
-    _check_unchanged(recipe, done)
+        refuse(str(path), of_models([m for each, stages in [(recipe, done), *own] for m in _models(each, stages)]))
+    for each, stages in [(recipe, done), *own]:
+        _check_unchanged(each, stages)
     session = Session(recipe, found.path.parent, found.entry("seed", int), device)
     session.done = done | {"evaluate": found}
     return session
+
+
+def _of_member(done: dict[str, Artifact], number: int) -> dict[str, Artifact]:
+    """Stages of a member of ``[fuse]``, which stand beside the run's own under ``NUMBER.STAGE``."""
+    prefix = f"{number}."
+    return {name.removeprefix(prefix): stage for name, stage in done.items() if name.startswith(prefix)}
 
 
 def _stored(stage: Artifact, section: str) -> dict[str, str]:

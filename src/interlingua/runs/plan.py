@@ -16,7 +16,7 @@ from interlingua.runs.section import Section
 from interlingua.storage import artifact
 from interlingua.storage.contents import MISSING, hash_file, hash_path
 
-VERSIONS = {"prepare": 1, "embed": 1, "train": 1, "align": 1, "rank": 1, "evaluate": 1}
+VERSIONS = {"prepare": 1, "embed": 1, "train": 1, "align": 1, "rank": 1, "fuse": 1, "evaluate": 1}
 """stage -> raised when the same inputs give another result because of what stands in ``stages``, ``data`` or
 ``evaluate``; of a component itself speaks its own ``version``"""
 
@@ -69,6 +69,17 @@ def make_plan(recipe: Recipe, seed: int) -> dict[str, Planned]:
     data = recipe.data.model_dump(mode="json")
     source = source_fingerprint(recipe.data.name, recipe.data.options, recipe.data.reader)
     add("prepare", Path(str(recipe.data.name)).stem, data, (), source)
+    if recipe.fuse is not None:
+        parents = {
+            f"{number}.{kind}": stage.key
+            for number, member in enumerate(recipe.members, 1)
+            for kind, stage in make_plan(member, seed).items()
+            if kind != "evaluate"
+        }
+        found = stage_fingerprint(recipe, "fuse")
+        made["fuse"] = planned("fuse", recipe.fuse.name, seed, recipe.fuse.options(), parents, found)
+        add("evaluate", recipe.name, recipe.evaluate.model_dump(mode="json"), ("prepare", "fuse"))
+        return made
     if recipe.text is not None and not is_trainable(recipe.text):
         add("embed", recipe.text.name, recipe.text.options(), ("prepare",))
     backbone = recipe.backbone
@@ -100,6 +111,7 @@ def parts_of(recipe: Recipe, kind: str) -> dict[str, Section]:
         "train": (recipe.backbone,),
         "align": (recipe.align, recipe.backbone if joint else None, recipe.text if trains_text else None),
         "rank": (recipe.ranker,),
+        "fuse": (recipe.fuse,),
     }
     return {part.kind: part for part in found.get(kind, ()) if part is not None}
 

@@ -17,11 +17,14 @@ from interlingua.storage import artifact
 
 
 def describe(session: Session) -> list[dict[str, Any]]:
-    """One row per stage: stage, name, key, cached, parameters, memory, time, seconds, note."""
+    """One row per stage: stage, name, key, cached, parameters, memory, time, seconds, note; first those of members."""
+    rows = []
+    for number, member in enumerate(session.members, 1):
+        own = [row for row in describe(member) if row["stage"] not in ("prepare", "evaluate")]
+        rows += [row | {"stage": f"{number}.{row['stage']}"} for row in own]
     cached = {kind: artifact.find(session.root, kind, stage.name, stage.key) for kind, stage in session.plan.items()}
     missing = [kind for kind, found in cached.items() if found is None]
     estimates = Estimator(session).all() if missing else {}
-    rows = []
     for kind, stage in session.plan.items():
         found = cached[kind]
         row = {"stage": kind, "name": stage.name, "key": stage.key, "cached": found is not None}

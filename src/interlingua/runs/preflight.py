@@ -28,7 +28,8 @@ def check(sessions: Sequence[Session]) -> None:
     Raises:
         ConfigError: something is missing, or a model cannot be used as its options ask.
     """
-    found = [lack for session in sessions for lack in lacking(session)]
+    sessions = [each for session in sessions for each in (session, *session.members)]
+    found = list(dict.fromkeys(lack for session in sessions for lack in lacking(session)))
     if found:
         raise ConfigError(sentence(found))
     for session in sessions:

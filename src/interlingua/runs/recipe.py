@@ -14,6 +14,7 @@ from interlingua import registry
 from interlingua.config import Config, build, merge, parse_sets, read_toml
 from interlingua.errors import ConfigError, shown, unknown
 from interlingua.progress import say
+from interlingua.runs.members import members_of, stored_member, with_members
 from interlingua.runs.old_words import parted, translated
 from interlingua.runs.pairs import misfits
 from interlingua.runs.section import Section
@@ -25,7 +26,7 @@ RENAMED = {
     "paper/a-llmrec/small": "a-llmrec",
 }
 """old name of a shipped recipe -> today's"""
-SECTIONS = ("data", "backbone", "text", "align", "ranker", "evaluate")
+SECTIONS = ("data", "backbone", "text", "align", "ranker", "fuse", "evaluate")
 
 
 class EvaluateConfig(Config):
@@ -63,6 +64,10 @@ class Recipe:
     evaluate: EvaluateConfig
     frozen_backbone: bool = True
     """[align].frozen names the backbone: it is trained before, and stays as it is"""
+    fuse: Section | None = None
+    """joins the scores of the members: a recipe has either it or a backbone"""
+    members: tuple[Recipe, ...] = ()
+    """recipes on the same data, whose last stages are joined"""
     notes: tuple[str, ...] = ()
     """what whoever runs it should know, one line each"""
 
@@ -74,6 +79,10 @@ class Recipe:
                 out[part.kind] = part.options()
         if self.align is not None:
             out["align"]["frozen"] = ["backbone"] if self.frozen_backbone else []
+        if self.fuse is not None:
+            out["fuse"] = self.fuse.options() | {
+                "members": [stored_member(each.name, each.resolved()) for each in self.members]
+            }
         out["evaluate"] = self.evaluate.model_dump(mode="json")
         return out
 
@@ -160,7 +169,7 @@ def load(name: str | Path, sets: Sequence[str] = (), data: str | None = None, *,
     file, said = read_toml(path, translated), translated(parse_sets(sets), "--set")
     agree_on_data(said, data)
     _check_sections(file, said, str(path))
-    values = merge(file, said)
+    values = with_members(merge(file, said), lambda each: read_toml(find(each), translated))
     if not trust:
         refuse(str(path), of_recipe(values, said))
     own: Any = values.get("data", {})
@@ -185,6 +194,8 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
 
     values = parted(translated(values, where, stored), where, stored)
     problems = [unknown("section", s, SECTIONS, where) for s in values if s not in SECTIONS]
+    if isinstance(values.get("fuse"), Mapping):
+        return _fused(values, name, where, stored, problems)
     problems += [_no_table(s, values[s], where) for s in SECTIONS if not isinstance(values.get(s), Mapping | None)]
     given = values.keys()  # --set ranker=null takes the ranker away, and leaves what was frozen for it as it was
     values = {section: table for section, table in values.items() if isinstance(table, Mapping)}
@@ -226,6 +237,28 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
         raise ConfigError("\n".join(problems))
     backbone, text, aligner, ranker = (parts.get(kind) for kind in ("backbone", "text", "align", "ranker"))
     return Recipe(name, parts["data"], backbone, text, aligner, ranker, parts["evaluate"], "backbone" in frozen)
+
+
+def _fused(values: Mapping[str, Any], name: str, where: str, stored: bool, problems: list[str]) -> Recipe:
+    """A recipe of recipes (see :mod:`interlingua.runs.members`)."""
+    from interlingua.data.prepare import DataConfig
+
+    values = with_members(values, lambda each: read_toml(find(each), translated))
+    table, members, more = members_of(values, where, lambda own, called, at: resolve(own, called, at, stored=stored))
+    problems, parts = problems + more, dict[str, Any]()
+    for section, make in (
+        ("data", lambda: build(DataConfig, values.get("data", {}), f"{where} [data]")),
+        ("evaluate", lambda: build(EvaluateConfig, values.get("evaluate", {}), f"{where} [evaluate]")),
+        ("fuse", lambda: _component("fuse", table, where)),
+    ):
+        try:
+            parts[section] = make()
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(dict.fromkeys(problems)))
+    data, measured = parts["data"], parts["evaluate"]
+    return Recipe(name, data, None, None, None, None, measured, fuse=parts["fuse"], members=tuple(members))
 
 
 def _trained(parts: Mapping[str, Any], frozen: Any, has_ranker: bool, where: str) -> tuple[Any, list[str]]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 
+from interlingua.contracts.fusion import Fusion
 from interlingua.contracts.ranker import Ranker
 from interlingua.contracts.scorer import Scorer, TableScorer
 from interlingua.errors import ArtifactError, ConfigError
@@ -13,10 +15,14 @@ from interlingua.retrieval.ann import Ann
 from interlingua.retrieval.cascade import RetrieveThenRerank
 from interlingua.runs.session import Session, known_items
 from interlingua.storage import artifact
+from interlingua.training.checkpoint import load_trained
+from interlingua.training.loop import derive_seed, seed_all
 
 
 def scorer_of(session: Session) -> Scorer:
     """What is measured, served and exported: the last stage that can score."""
+    if session.recipe.fuse is not None:
+        return fusion_of(session)
     if "rank" in session.done:
         ranker = session.ranker
         return ranker if ranker.ranks_catalogue else rerank_of(session, ranker)
@@ -29,6 +35,8 @@ def retriever_of(session: Session) -> tuple[str, Scorer]:
     The aligned vectors, where ``evaluate.candidate_source`` asks for them or a run without a ranker ends with an
     alignment into the space of a frozen backbone; else the backbone.
     """
+    if session.recipe.fuse is not None:
+        return "fuse", fusion_of(session)
     recipe, part = session.recipe, session.recipe.align
     last = "rank" not in session.done and recipe.frozen_backbone
     if part is not None and (recipe.evaluate.candidate_source == "aligned" or (last and part.cls.keeps_space)):
@@ -102,3 +110,23 @@ def rerank_of(session: Session, ranker: Ranker | None, retriever: Scorer | None 
     else:
         first = retriever or retriever_of(session)[1]
     return RetrieveThenRerank(first, ranker, session.recipe.evaluate.retrieve)
+
+
+def make_fusion(session: Session) -> Fusion:
+    """A fusion of the members' scorers, nothing learned yet."""
+    part = session.recipe.fuse
+    assert part is not None
+    members = [scorer_of(member) for member in session.members]
+    seed_all(derive_seed(session.seed, "fuse"))
+    fusion: Fusion = part.cls(part.config, members, session.data.split.train)
+    return fusion
+
+
+def fusion_of(session: Session) -> Fusion:
+    """The finished fusion of a run."""
+    if "fusion" not in session.loaded:
+        fusion, path = make_fusion(session), session.done["fuse"].path / "weights.safetensors"
+        load_trained(fusion, load_file(path), str(path))
+        session.loaded["fusion"] = fusion.eval()
+    found: Fusion = session.loaded["fusion"]
+    return found

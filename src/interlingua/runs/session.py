@@ -46,6 +46,8 @@ class Session(Measured):
     device: str = "auto"
     done: dict[str, Artifact] = field(default_factory=dict)
     reused: set[str] = field(default_factory=set)
+    loaded: dict[str, Any] = field(default_factory=dict)
+    """what others made of this run and keep here"""
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -57,6 +59,15 @@ class Session(Measured):
     def plan(self) -> dict[str, Planned]:
         """The stages this recipe needs, in order, with their keys. Reads the source data's hash, runs nothing."""
         return make_plan(self.recipe, self.seed)
+
+    @cached_property
+    def members(self) -> list[Session]:
+        """A session for each member of ``[fuse]``; what of them is finished stands here under ``NUMBER.STAGE``."""
+        found = [Session(each, self.root, self.seed, self.device) for each in self.recipe.members]
+        for number, member in enumerate(found, 1):
+            prefix = f"{number}."
+            member.done = {n.removeprefix(prefix): self.done[n] for n in self.done if n.startswith(prefix)}
+        return found
 
     @cached_property
     def data(self) -> Any:

@@ -29,7 +29,7 @@ from interlingua.runs.calibrate import kept_where_it_fails
 from interlingua.runs.plan import check_present
 from interlingua.runs.preflight import check
 from interlingua.runs.recipe import EvaluateConfig, Recipe
-from interlingua.runs.scorers import scorer_of
+from interlingua.runs.scorers import make_fusion, scorer_of
 from interlingua.runs.session import Session, make_text, remeasured
 from interlingua.storage.artifact import Artifact
 from interlingua.training.checkpoint import trainable_state
@@ -84,12 +84,20 @@ def run(
     session = Session(recipe, Path(out), seed, device)
     check([session])
     check_present(session.plan)
-    functions = {"prepare": prepare, "embed": embed, "train": train, "align": align, "rank": rank}
+    run_stages(session)
+    evaluate(session)
+    return session
+
+
+def run_stages(session: Session) -> None:
+    """All stages but the measurement; the members of ``[fuse]`` first, one after the other."""
+    functions = {"prepare": prepare, "embed": embed, "train": train, "align": align, "rank": rank, "fuse": fuse}
+    for number, member in enumerate(session.members, 1):
+        run_stages(member)
+        session.done |= {f"{number}.{kind}": stage for kind, stage in member.done.items()}
     for kind in session.plan:
         if kind != "evaluate":
             functions[kind](session)
-    evaluate(session)
-    return session
 
 
 def prepare(session: Session) -> Artifact:
@@ -229,6 +237,21 @@ def rank(session: Session) -> Artifact:
         return entries | {"parameters": sum(p.numel() for p in ranker.parameters() if p.requires_grad)}
 
     return session.run_stage("rank", make)
+
+
+def fuse(session: Session) -> Artifact:
+    """Joins the members' scores; what the fusion learns, it learns on the validation part."""
+
+    def make(folder: Path, partial: Path) -> dict[str, Any]:
+        fusion = make_fusion(session)
+        entries = _fitted(session, "fuse", fusion, fusion, folder, partial)
+        if len(session.data.split.valid):
+            entries |= kept_where_it_fails(fusion, session.data.split, "fuse")
+        entries |= fusion.write_extras(folder)
+        save_tensors(trainable_state(fusion), folder / "weights.safetensors")
+        return entries | {"parameters": sum(buffer.numel() for buffer in fusion.buffers())}
+
+    return session.run_stage("fuse", make)
 
 
 def evaluate(session: Session) -> Artifact:

@@ -16,7 +16,7 @@ from interlingua.storage.contents import hub_folder, hub_name_and_commit
 KEY_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY")
 """environment variables that exist to be sent to a server"""
 LOCAL = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
-NAMED = {"backbone": "name", "text": "name", "align": "name", "ranker": "name", "data": "reader"}
+NAMED = {"backbone": "name", "text": "name", "align": "name", "ranker": "name", "fuse": "name", "data": "reader"}
 """section -> option that names a class"""
 
 
@@ -68,7 +68,16 @@ def of_models(identities: Iterable[str]) -> list[str]:
     return [f"downloads the model {name!r}, commit {commit[:12]}, from the hub" for name, commit in gone]
 
 
+def _members(values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The recipes that ``[fuse]`` joins, as tables."""
+    table = values.get("fuse")
+    given = table.get("members") if isinstance(table, Mapping) else None
+    return [each for each in given if isinstance(each, Mapping)] if isinstance(given, list) else []
+
+
 def _code(values: Mapping[str, Any], said: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for member in _members(values):
+        yield from _code(member, {})
     for section, option in NAMED.items():
         table, own = values.get(section), said.get(section)
         name = table.get(option) if isinstance(table, Mapping) else None

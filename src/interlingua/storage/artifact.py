@@ -102,7 +102,8 @@ class Artifact:
             ArtifactError: another kind of stage, another key, or other contents under the same key.
         """
         made = self.card["parents"].get(stage, {})
-        if (found.kind, found.key, found.contents) == (stage, made.get("key"), made.get("contents")):
+        kind = stage.rsplit(".", 1)[-1]  # a member's stage stands under NUMBER.STAGE
+        if (found.kind, found.key, found.contents) == (kind, made.get("key"), made.get("contents")):
             return
         what = f"{found.kind} {found.card['name']} with the key {found.key[:8]}"
         why = "it was made anew with other contents" if found.key == made.get("key") else f"it holds {what}"

@@ -1,0 +1,46 @@
+"""Several scorers as one: what joins the members of ``[fuse]``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from interlingua.contracts.batch import FloatArray
+from interlingua.contracts.component import Component
+from interlingua.contracts.scorer import Scorer
+from interlingua.data.queries import IntArray, Queries
+
+if TYPE_CHECKING:
+    from interlingua.data.interactions import Interactions
+
+
+class Fusion(Component):
+    """Joins the scores of M members over one catalogue. A new one is one file in ``fuse/``.
+
+    Members are finished runs' scorers, and stay as they are: only :meth:`join` and what :meth:`calibrate` learns belong
+    to the fusion.
+    """
+
+    kind: ClassVar[str] = "fuse"
+    ranks_catalogue: ClassVar[bool] = True
+
+    def __init__(self, config: Any, members: Sequence[Scorer], train: Interactions) -> None:
+        super().__init__()
+        self.config = config
+        self.members = tuple(members)  # not registered: their weights are stored with them
+        self.num_items = train.num_items
+
+    def member_scores(self, queries: Queries) -> FloatArray:
+        """(M, B, I) float32."""
+        return np.stack([np.asarray(member.score(queries, None), np.float32) for member in self.members])
+
+    def join(self, scores: FloatArray) -> FloatArray:
+        """(B, I) of the members' scores (M, B, I)."""
+        raise NotImplementedError
+
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """See :class:`Scorer`. Candidates get the scores that they have in the whole catalogue."""
+        joined = np.asarray(self.join(self.member_scores(queries)), np.float32)
+        return joined if items is None else np.take_along_axis(joined, np.asarray(items, np.int64), axis=1)

@@ -1,0 +1,58 @@
+"""A recipe of recipes: ``[fuse]`` joins members that share its data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from interlingua.errors import ConfigError, shown
+
+OWN = ("data", "evaluate")
+"""sections that the members share with the recipe that joins them"""
+OF_MEMBERS = ("backbone", "text", "align", "ranker")
+
+
+def with_members(values: Mapping[str, Any], read: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """The recipe with its members' files read in: each member is a table with a ``name``."""
+    table = values.get("fuse")
+    if not isinstance(table, Mapping) or not isinstance(table.get("members"), list):
+        return dict(values)
+    members = [{"name": each, **read(each)} if isinstance(each, str) else each for each in table["members"]]
+    return {**values, "fuse": {**table, "members": members}}
+
+
+def members_of(
+    values: Mapping[str, Any], where: str, resolve: Callable[[dict[str, Any], str, str], Any]
+) -> tuple[dict[str, Any], list[Any], list[str]]:
+    """The options of ``[fuse]`` itself, its resolved members, and what is wrong.
+
+    Args:
+        values: section -> options.
+        where: for errors.
+        resolve: (sections, name, where) -> recipe.
+    """
+    beside = [section for section in OF_MEMBERS if values.get(section)]
+    problems = [f"{where} has [fuse] and [{each}]: that is a section of a member" for each in beside]
+    table = dict(values["fuse"])
+    given = table.pop("members", None)
+    if not isinstance(given, list) or len(given) < 2:
+        asked = "members = ['itemknn', 'textknn']"
+        return table, [], [*problems, f"{where} [fuse] joins two or more members, e.g. {asked}; got {shown(given)}"]
+    members = []
+    for number, each in enumerate(given, 1):
+        at = f"{where} [fuse] member {number}"
+        if not isinstance(each, Mapping):
+            problems.append(f"{at} is {shown(each)}: give a recipe's name, a path, or a table of its sections")
+            continue
+        own = {section: each[section] for section in each if section not in (*OWN, "name")}
+        try:
+            shared = {"data": values.get("data", {}), "evaluate": {}}
+            members.append(resolve({**own, **shared}, str(each.get("name", f"member-{number}")), at))
+        except ConfigError as error:
+            problems.append(str(error))
+    return table, members, problems
+
+
+def stored_member(name: str, resolved: Mapping[str, Any]) -> dict[str, Any]:
+    """A member as a table: its sections, and its name."""
+    return {"name": name, **{section: table for section, table in resolved.items() if section not in OWN}}

@@ -1,0 +1,155 @@
+"""``[fuse]``: recipes joined to one: run, measured, stored, opened, refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from interlingua.contracts.scorer import TableScorer
+from interlingua.data.prepared import Dataset
+from interlingua.data.queries import Queries
+from interlingua.data.sources.planted import generate
+from interlingua.errors import ArtifactError, ConfigError
+from interlingua.fuse.rrf import Rrf, RrfConfig
+from interlingua.fuse.sum import SumConfig, WeightedSum, standardised
+from interlingua.recommender import Recommender
+from interlingua.runs import recipe as recipes
+from interlingua.runs import scorers, stages
+from interlingua.runs.opening import open_session
+from interlingua.runs.session import Session
+
+WORLD = {"name": "planted", "options": {"num_users": 120, "num_items": 60}}
+MEMBERS: list[Any] = ["itemknn", {"name": "words", "backbone": {"name": "textknn"}, "text": {"name": "lsa", "dim": 16}}]
+EVALUATE = {"protocols": ["full"]}
+
+
+def run(out: Path, members: list[Any] | None = None, **fuse: Any) -> Session:
+    values = {"data": WORLD, "fuse": {"name": "sum", "members": members or MEMBERS} | fuse, "evaluate": EVALUATE}
+    return stages.run(recipes.resolve(values, "joined"), out=out, seed=3, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def joined(tmp_path_factory: pytest.TempPathFactory) -> Session:
+    return run(tmp_path_factory.mktemp("runs"))
+
+
+@pytest.fixture(scope="module")
+def world() -> Dataset:
+    return generate(num_users=40, num_items=12, seed=1)
+
+
+def constant(rows: list[float], world: Dataset) -> TableScorer:
+    table = torch.zeros(world.split.train.num_items)
+    table[: len(rows)] = torch.tensor(rows)
+    return TableScorer(table[:, None], lambda queries: torch.ones(len(queries), 1))
+
+
+def test_reciprocal_ranks_by_hand(world: Dataset) -> None:
+    one, other = constant([3.0, 2.0, 1.0], world), constant([1.0, 3.0, 2.0], world)
+    fused = Rrf(RrfConfig(k=10.0), [one, other], world.split.train)
+    got = fused.score(Queries.of([[0]]), np.array([[0, 1, 2]]))
+    expected = [1 / 11 + 1 / 13, 1 / 12 + 1 / 11, 1 / 13 + 1 / 12]
+    np.testing.assert_allclose(got[0], expected, rtol=1e-6)
+
+
+def test_a_sum_by_hand_and_a_member_that_says_nothing(world: Dataset) -> None:
+    scores = np.array([[[1.0, 2.0, 3.0]], [[5.0, 5.0, 5.0]]], np.float32)
+    np.testing.assert_allclose(standardised(scores)[0, 0], [-(1.5**0.5), 0, 1.5**0.5], rtol=1e-6)
+    assert not standardised(scores)[1].any()
+    fused = WeightedSum(SumConfig(weights=[2.0, 1.0]), [constant([1.0], world)] * 2, world.split.train)
+    np.testing.assert_allclose(fused.join(scores)[0], 2 * standardised(scores)[0, 0], rtol=1e-6)
+
+
+def test_the_weights_are_learned_from_validation_answers(world: Dataset) -> None:
+    split = world.split
+    right = np.zeros((split.train.num_users, split.train.num_items), np.float32)
+    right[split.valid.users, split.valid.items[split.valid.offsets[:-1]]] = 1.0
+
+    class Knows:
+        num_items = split.train.num_items
+
+        def __init__(self, table: np.ndarray) -> None:
+            self.table = table
+
+        def score(self, queries: Queries, items: Any = None) -> np.ndarray:
+            return self.table[queries.users]
+
+    noise = np.random.default_rng(0).normal(size=right.shape).astype(np.float32)
+    fused = WeightedSum(SumConfig(), [Knows(noise), Knows(right)], split.train)
+    asked = split.queries("valid").take(np.repeat(np.arange(len(split.valid)), np.diff(split.valid.offsets)))
+    fused.calibrate(asked, split.valid.items)
+    noisy, knowing = fused.log_weights.exp().tolist()
+    assert knowing > 5 * noisy
+
+
+def test_it_is_no_worse_than_its_members(joined: Session, tmp_path: Path) -> None:
+    own = joined.metrics["full"]["ndcg@10"]
+    for member in joined.recipe.members:
+        values = member.resolved() | {"data": WORLD, "evaluate": EVALUATE}
+        alone = stages.run(recipes.resolve(values, member.name), out=joined.root, seed=3, device="cpu")
+        assert set(alone.reused) >= {"prepare", "train"}  # the same stages, not trained again
+        assert own >= alone.metrics["full"]["ndcg@10"] - 0.005
+
+
+def test_an_opened_run_scores_as_the_one_that_was_measured(joined: Session) -> None:
+    opened = open_session(joined.path, "cpu")
+    queries = joined.data.split.queries("test").slice(0, 20)
+    expected = scorers.scorer_of(joined).score(queries)
+    np.testing.assert_array_equal(scorers.scorer_of(opened).score(queries), expected)
+    answers = Recommender(opened).recommend(str(joined.data.split.train.user_ids[0]), k=3)
+    assert [each.stage for each in answers] == ["sum"] * 3
+    assert Recommender(opened).similar_items(str(joined.data.split.train.item_ids[0]), k=2)
+
+
+def test_a_second_run_makes_nothing_anew_and_a_changed_member_changes_the_key(joined: Session) -> None:
+    again = run(joined.root)
+    assert again.path == joined.path
+    assert again.reused == {"prepare", "fuse", "evaluate"}
+    other = run(joined.root, ["pop", MEMBERS[1]])
+    assert other.done["fuse"].key != joined.done["fuse"].key
+
+
+def test_a_swapped_member_is_refused(tmp_path: Path) -> None:
+    made = run(tmp_path)
+    card = made.done["1.train"].path / "card.json"
+    stored = json.loads(card.read_text(encoding="utf-8"))
+    card.write_text(json.dumps(stored | {"key": "0" * 64}), encoding="utf-8")
+    with pytest.raises(ArtifactError):
+        open_session(made.path, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"fuse": {"name": "sum", "members": ["itemknn"]}}, "two or more members"),
+        ({"fuse": {"name": "sum"}}, "two or more members"),
+        ({"fuse": {"name": "sum", "members": ["itemknn", "nothing"]}}, "nothing"),
+        ({"fuse": {"name": "sum", "members": ["itemknn", 7]}}, "give a recipe's name"),
+        ({"fuse": {"name": "summ", "members": ["itemknn", "pop"]}}, "sum"),
+        ({"fuse": {"name": "sum", "members": ["itemknn", "pop"]}, "backbone": {"name": "pop"}}, "section of a member"),
+        ({"fuse": {"name": "sum", "members": ["pop", "itemknn"], "weights": [-1.0, 1.0]}}, "at least 0"),
+        ({"fuse": {"name": "sum", "members": ["pop", {"backbone": {"name": "mf", "wide": 3}}]}}, "wide"),
+    ],
+)
+def test_what_cannot_be_joined_is_refused_in_words(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        recipes.resolve({"data": WORLD} | values)
+
+
+def test_a_members_file_may_not_import_code_untrusted(tmp_path: Path) -> None:
+    (tmp_path / "evil.toml").write_text('[backbone]\nname = "os:Evil"\n', encoding="utf-8")
+    file = tmp_path / "joined.toml"
+    members = f'["pop", "{tmp_path / "evil.toml"}"]'
+    file.write_text(f'[data]\nname = "planted"\n[fuse]\nname = "sum"\nmembers = {members}\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match="--trust"):
+        recipes.load(file)
+
+
+def test_the_number_of_weights_is_that_of_the_members(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="3 numbers for 2 members"):
+        run(tmp_path, weights=[1.0, 1.0, 1.0])
