@@ -40,6 +40,7 @@ SMALL = {
     "num_layers": 2,
     "num_candidates": 6,
     "history_length": 5,
+    "max_title_chars": 12,
     "reduce": 36,
 }
 """options that are set where a recipe has them"""
@@ -74,7 +75,7 @@ def small(name: str, models: dict[str, str]) -> recipes.Recipe:
         if "model" in section:
             section["model"] = models[section["model"]]
         section.update({key: value for key, value in SMALL.items() if key in section})
-        if section.get("template") == "next-item":
+        if section.get("template") in ("next-item", "next-item-titles"):
             section["max_title_tokens"] = 8  # the tiny tokenizer makes many tokens
         if "fit" in section:
             section["fit"] = section["fit"] | FIT | {"batch_size": min(section["fit"].get("batch_size", 64), 64)}

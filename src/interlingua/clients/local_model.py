@@ -127,7 +127,9 @@ class LocalModel:
     def _room(self, length: int, sampling: Sampling) -> int:
         most = int(getattr(self._model.config, "max_position_embeddings", None) or 1 << 30)
         if length + 16 > most:
-            raise ValueError(f"the prompt has {length} tokens, the model reads {most}; lower sample_items or reviews")
+            raise ValueError(
+                f"the prompt has {length} tokens, the model reads {most}: show it less (fewer or shorter texts)"
+            )
         return min(sampling.max_tokens, most - length - 8, MOST_TOKENS)
 
     def _prompt(self, request: Request) -> list[int]:

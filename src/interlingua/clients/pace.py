@@ -95,6 +95,11 @@ class Pace:
         self._fruitless_since: float | None = None
         self._turn = asyncio.Lock()
 
+    def in_another_loop(self) -> Pace:
+        """The same minute for the questions of a further event loop: a lock belongs to the loop that waited for it."""
+        self._turn = asyncio.Lock()
+        return self
+
     async def begin(self, tokens: float) -> list[float]:
         """Waits for a place and takes it; the entry's second number may be set to the true tokens afterwards."""
         async with self._turn:  # first come, first served

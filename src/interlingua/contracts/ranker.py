@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +15,7 @@ from interlingua.contracts.component import Component
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.scorer import Towers
+from interlingua.contracts.slots import Slot
 from interlingua.data.domain import Domain
 from interlingua.data.queries import IntArray, Queries
 
@@ -52,7 +53,7 @@ class RankerInputs:
 
 
 class Ranker(Component):
-    """A frozen language model that reads vectors: trained on :meth:`batches`, afterwards a :class:`Scorer`."""
+    """Orders items with a language model: fitted (or nothing to learn), afterwards a :class:`Scorer`."""
 
     kind: ClassVar[str] = "ranker"
 
@@ -79,6 +80,10 @@ class Ranker(Component):
     def fit(self, job: Fitting) -> FitLog:
         """By gradient on :meth:`batches`; a ranker without parameters overrides this with nothing."""
         return job.by_gradient(self.batches, self.config.fit)
+
+    def slots(self) -> Mapping[str, Slot]:
+        """Name -> what this ranker puts into that slot of its template, whatever the name is."""
+        return {}
 
     def towers(self) -> Towers | None:
         """See :class:`Scorer`."""

@@ -19,7 +19,7 @@ from interlingua.errors import ConfigError, unknown
 
 FOLDER = Path(__file__).parent / "templates"
 BODY_SLOTS = ("user", "history", "candidates", "target", "noun", "verb", "past")
-ENTRY_SLOTS = ("title", "item", "about", "noun", "verb", "past")
+ENTRY_SLOTS = ("title", "item", "about", "number", "noun", "verb", "past")
 ENTRIES = {"history": "history", "candidate": "candidates", "target": "target"}
 """key of the header line -> slot in the body"""
 KEYS = (*ENTRIES, "separator", "nothing", "system", "chat", "answer")
@@ -57,8 +57,12 @@ class Template:
     head: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, name_or_path: str) -> Template:
+    def load(cls, name_or_path: str, more: Collection[str] = ()) -> Template:
         """A template by its name (``next-item``) or by a path to a file.
+
+        Args:
+            name_or_path: which.
+            more: names of slots that whoever fills it has beside the usual ones.
 
         Raises:
             ConfigError: no such template, or one with an unknown key or slot.
@@ -72,11 +76,11 @@ class Template:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"cannot read the template {path}: {error}") from None
-        return cls.parse(path.stem, text)
+        return cls.parse(path.stem, text, more)
 
     @classmethod
-    def parse(cls, name: str, text: str) -> Template:
-        """A template from its text."""
+    def parse(cls, name: str, text: str, more: Collection[str] = ()) -> Template:
+        """A template from its text (see :meth:`load`)."""
         before, sign, body = text.partition("\n---\n")
         if not sign:
             raise ConfigError(f"template {name}: no line '---' between the settings and the body")
@@ -89,17 +93,17 @@ class Template:
                 raise ConfigError(unknown("key", key.strip(), KEYS, f"template {name}"))
             head[key.strip()] = value.strip().replace("\\n", "\n")
         template = cls(name, body.rstrip("\n"), head)
-        template._check()
+        template._check(tuple(more))
         return template
 
-    def _check(self) -> None:
+    def _check(self, more: tuple[str, ...]) -> None:
         for slot in _SLOT.findall(self.body):
-            if slot not in BODY_SLOTS:
-                raise ConfigError(unknown("slot", slot, BODY_SLOTS, f"template {self.name}"))
+            if slot not in BODY_SLOTS + more:
+                raise ConfigError(unknown("slot", slot, BODY_SLOTS + more, f"template {self.name}"))
         for key in ENTRIES:
             for slot in _SLOT.findall(self.head.get(key, "")):
-                if slot not in ENTRY_SLOTS:
-                    raise ConfigError(unknown("slot", slot, ENTRY_SLOTS, f"template {self.name}, entry {key!r}"))
+                if slot not in ENTRY_SLOTS + more:
+                    raise ConfigError(unknown("slot", slot, ENTRY_SLOTS + more, f"template {self.name}, entry {key!r}"))
         for key, slot in ENTRIES.items():
             if f"{{{slot}}}" in self.body and key not in self.head:
                 raise ConfigError(
@@ -162,6 +166,10 @@ class Template:
         if self.head.get("chat") == "yes" and chat is not None:
             return _as_chat(body, _fill(self.head.get("system", ""), words), chat)
         return body
+
+    def system(self, domain: Domain) -> str:
+        """The line ``system:`` in the domain's words."""
+        return _fill(self.head.get("system", ""), {"noun": domain.noun, "verb": domain.verb, "past": domain.past})
 
     def opening(self, domain: Domain, lists: Mapping[str, Sequence[Mapping[str, str]]]) -> str:
         """The words with which the answer is made to begin (line ``answer:``), or nothing."""

@@ -188,7 +188,9 @@ class Estimator:
         latent = None if self.joint is None else self.joint.aligner.width(self._fresh().item_embeddings().shape[1])
         inputs = probes.ranker_inputs(self.data, self._fresh(), self.text, latent)
         load = probes.timed(lambda: self._make_reader(part, inputs))
-        ranker, config = self.ranker, part.config.fit
+        ranker, config = self.ranker, part.config.training()
+        if config is None:
+            return _fixed(load, note="nothing to learn")
         parameters = sum(p.numel() for p in ranker.parameters() if p.requires_grad)
         seconds, steps, once = probes.step_seconds(ranker, ranker.batches, config, self.session.device)
         ranker.cpu().eval()

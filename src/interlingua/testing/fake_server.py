@@ -55,6 +55,8 @@ class FakeServer:
         self.times: list[float] = []
         self.sent = 0
         self.refused_formats: tuple[str, ...] = ()
+        self.answer: Callable[[str], str] = lambda asked: json.dumps(profile_for(asked))
+        """what a good answer to a question says"""
         self.prompt_tokens, self.completion_tokens = 100, 50
         self.lock = threading.Lock()
         self._asked: Counter[str] = Counter()
@@ -118,7 +120,7 @@ def handler_of(server: FakeServer) -> type[BaseHTTPRequestHandler]:
             time.sleep(server.delay)
             if self.trouble(manner):
                 return
-            text = json.dumps(profile_for(asked.split("\n\nAnswer with the JSON")[0]))
+            text = server.answer(asked.split("\n\nAnswer with the JSON")[0])
             finish = "stop"
             if manner == "prose":
                 text = "Sure! People who like this will enjoy it very much."

@@ -1,0 +1,232 @@
+"""Asks a chat model, on any OpenAI-compatible server or on this machine, to order candidates. Nothing is trained.
+
+The list-wise question of Hou et al. (ECIR 2024, arXiv 2305.08845): the history's titles, numbered candidates, an order
+back. Questions go through :mod:`interlingua.clients`: each answer is kept in a ledger and bought once, a killed run
+goes on, a budget is kept. An answer counts by numbers or by whole titles, never by parts of them; what is not answered
+keeps the backbone's order behind what is.
+
+Shape key: B queries, C candidates.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from interlingua.clients.answers import UnusableAnswerError, object_in
+from interlingua.clients.asking import Asked, Asker, ServerError, Wallet, run
+from interlingua.clients.completion import Answer, Completer, Request
+from interlingua.clients.endpoint import LOCAL
+from interlingua.clients.ledger import opened
+from interlingua.clients.pace import Pace
+from interlingua.contracts.batch import FloatArray
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Fitting
+from interlingua.contracts.ranker import Ranker, RankerInputs
+from interlingua.data.queries import IntArray, Queries
+from interlingua.errors import ConfigError
+from interlingua.injection.chat_config import ChatConfig
+from interlingua.injection.title_scoring import presented
+from interlingua.lm.template import Template
+from interlingua.progress import say
+from interlingua.storage.artifact import content_key
+from interlingua.vectors.cache import user_cache
+
+FIELD = "ranking"
+SEPARATOR = "|"
+"""between titles of an answer; a title that holds it is shown with a stroke instead"""
+HOW = {
+    "indices": f'Answer with a JSON object {{"{FIELD}": "..."}} that lists the numbers of the candidates, the most '
+    "likely first, separated by commas. Numbers only, each once.",
+    "titles": f'Answer with a JSON object {{"{FIELD}": "..."}} that lists the titles of the candidates exactly as they '
+    f"are written above, the most likely first, separated by {SEPARATOR}.",
+}
+
+
+class Chat(Ranker):
+    """One question a query, one order back."""
+
+    Config = ChatConfig
+    version = 1
+
+    def __init__(self, config: ChatConfig, inputs: RankerInputs) -> None:
+        super().__init__(config, inputs)
+        self.template = Template.load(config.template)
+        self.shown = [shortened(title, config.max_title_chars) for title in inputs.titles]
+        self.unanswered = 0
+        """questions without a usable answer so far"""
+        self._pace = Pace(config.limits)
+
+    @classmethod
+    def needs(cls, config: ChatConfig) -> frozenset[str]:
+        """Something that retrieves; no vectors."""
+        return frozenset({"scores"})
+
+    @classmethod
+    def fingerprint(cls, config: ChatConfig) -> dict[str, str]:
+        """A server's model is known by its name alone, which the options hold."""
+        remote = ("model",) if config.base_url is not None else ()
+        return {name: found for name, found in super().fingerprint(config).items() if name not in remote}
+
+    @classmethod
+    def caveats(cls, config: ChatConfig) -> list[str]:
+        """What leaves this machine, and what a name does not promise."""
+        if config.base_url is None or urlsplit(config.base_url).hostname in LOCAL:
+            return []
+        return [
+            f"the ranker 'chat' sends titles of users' histories to {config.base_url}; a server may change what it "
+            f"means by {config.model!r}, so that only answers in the ledger can be had again"
+        ]
+
+    def fit(self, job: Fitting) -> FitLog:
+        """Nothing is learned."""
+        return FitLog.untrained()
+
+    @cached_property
+    def completer(self) -> Completer:
+        """The server, or the model on this machine."""
+        config: ChatConfig = self.config
+        return config.completer()
+
+    @cached_property
+    def ledger(self) -> Path:
+        """Where answers are kept: the named file, or one of the cache folder for this model and way of asking."""
+        config: ChatConfig = self.config
+        if config.ledger is not None:
+            return Path(config.ledger).expanduser()
+        sampling = config.sampling.model_dump()
+        key = content_key({"ledger": "chat", "model": self.completer.identity, "sampling": sampling})
+        return user_cache() / "chat" / f"{key[:16]}.sqlite"
+
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """(B, C) in (0, 1]: 1 for the first of the order, evenly down to the last.
+
+        Raises:
+            ConfigError: ``items`` is None.
+            ServerError: the server refuses every call or is down; answers so far are kept.
+        """
+        if items is None:
+            raise ConfigError("the ranker 'chat' orders given candidates; retrieve some first (evaluate.retrieve)")
+        rows = np.asarray(items, np.int64)
+        if not rows.size:
+            return np.zeros(rows.shape, np.float32)
+        shuffled = [list(dict.fromkeys(row)) for row in presented(rows, queries).tolist()]
+        fallback = self._retrieved(queries, rows, shuffled)
+        config: ChatConfig = self.config
+        asked = shuffled if config.order == "shuffled" else fallback
+        answers = self._answers([self._request(queries.history(at), each) for at, each in enumerate(asked)])
+        out = np.zeros(rows.shape, np.float32)
+        for at, (answer, shown, rest) in enumerate(zip(answers, asked, fallback, strict=True)):
+            first = [] if answer is None else self._chosen(answer, shown)
+            self.unanswered += not first
+            place = {item: number for number, item in enumerate(dict.fromkeys([*first, *rest]))}
+            out[at] = [1 - place[item] / len(place) for item in rows[at].tolist()]
+        return out
+
+    def _retrieved(self, queries: Queries, rows: IntArray, shuffled: list[list[int]]) -> list[list[int]]:
+        """Candidates in the backbone's order; ties as they are shuffled, since callers may put the answer first."""
+        if self.inputs.base_score is None:
+            return shuffled
+        scores = self.inputs.base_score(queries, rows)
+        out = []
+        for each, items, values in zip(shuffled, rows.tolist(), scores.tolist(), strict=True):
+            of = dict(zip(items, values, strict=True))
+            out.append(sorted(each, key=lambda item, of=of: -of[item]))  # type: ignore[misc]
+        return out
+
+    def _request(self, history: IntArray, candidates: Sequence[int]) -> Request:
+        config: ChatConfig = self.config
+        read = [{"title": self.shown[item]} for item in history[-config.history_length :].tolist()]
+        told = [{"title": self.shown[item], "number": str(n)} for n, item in enumerate(candidates, 1)]
+        text = self.template.render(self.inputs.domain, {"history": read, "candidates": told})
+        return Request(self.template.system(self.inputs.domain), f"{text.strip()}\n\n{HOW[config.answers]}", (FIELD,))
+
+    def _answers(self, requests: Sequence[Request]) -> list[list[str] | None]:
+        """The checked parts of each answer; None where there is none."""
+        config: ChatConfig = self.config
+        with opened(self.ledger) as ledger:
+            wallet = Wallet(config.price(), config.budget, ledger.spent().money)
+            asker = Asker(
+                self.completer, ledger, config.sampling, config.limits, wallet, self._pace.in_another_loop()
+            )  # fmt: skip
+            asked = run(self._round(asker, requests))
+            entries = [asked.entries.get(asker.key(request)) for request in requests]
+        if asked.stopped and asked.stopped != "budget":
+            raise ServerError(
+                f"ranker 'chat' stopped: {asked.stopped}; answers so far are kept in {self.ledger}: "
+                "run again to continue"
+            )
+        found = [json.loads(e.value) if e is not None and e.state == "done" else None for e in entries]
+        lacking = sum(answer is None for answer in found)
+        if lacking:
+            why = "the budget is spent" if asked.stopped else "no usable answer"
+            say(f"ranker chat: {lacking} of {len(found)} questions keep the backbone's order ({why})")
+        return found
+
+    async def _round(self, asker: Asker, requests: Sequence[Request]) -> Asked:
+        config: ChatConfig = self.config
+        try:
+            return await asker.ask(
+                requests, lambda answer: checked(answer, config.answers), "chat", retry_failed=config.retry_failed
+            )
+        finally:
+            await self.completer.close()
+
+    def _chosen(self, answer: Sequence[str], shown: Sequence[int]) -> list[int]:
+        """Candidates in the answer's order: each once, those that were shown."""
+        config: ChatConfig = self.config
+        if config.answers == "indices":
+            numbers = [int(part) for part in answer]
+            return list(dict.fromkeys(shown[n - 1] for n in numbers if 1 <= n <= len(shown)))
+        places: dict[str, list[int]] = {}
+        for item in shown:
+            places.setdefault(plain(self.shown[item]), []).append(item)
+        out = []
+        for part in answer:
+            equal = places.get(plain(part))
+            if equal:  # equal titles: the next of them
+                out.append(equal.pop(0))
+        return out
+
+
+def checked(answer: Answer, answers: str) -> bytes:
+    """What the ledger keeps of an answer: its parts, as JSON.
+
+    Raises:
+        UnusableAnswerError: no object with a ranking, or not the numbers alone.
+    """
+    found: dict[str, Any] = object_in(answer.text) or {}
+    value = next((v for k, v in found.items() if str(k).strip().lower() == FIELD), None)
+    if isinstance(value, str):
+        text = value if answers == "titles" else value.strip().strip("[]").replace(",", SEPARATOR)
+        parts = text.replace("\n", SEPARATOR).split(SEPARATOR)
+    elif isinstance(value, list):
+        parts = [str(part) for part in value]
+    else:
+        raise UnusableAnswerError(f"no JSON object with {FIELD!r} in the answer: {answer.text[:80]!r}")
+    parts = [part.strip() for part in parts if part.strip()]
+    if answers == "indices":
+        parts = [part.rstrip(".").lstrip("#") for part in parts]
+        strange = next((part for part in parts if not (part.isascii() and part.isdigit() and len(part) < 10)), None)
+        if strange is not None:
+            raise UnusableAnswerError(f"{strange!r} in {FIELD!r} is no number")
+    if not parts:
+        raise UnusableAnswerError(f"{FIELD!r} is empty")
+    return json.dumps(parts).encode()
+
+
+def plain(title: str) -> str:
+    """A title as it is compared: without case, quotes around it, and runs of spaces."""
+    return " ".join(title.strip().strip("\"'“”").casefold().split())
+
+
+def shortened(title: str, limit: int) -> str:
+    """One line without the separator of answers; what is longer is cut."""
+    line = " ".join(title.replace(SEPARATOR, "/").split())
+    return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"

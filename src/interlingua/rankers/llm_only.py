@@ -1,0 +1,131 @@
+"""A frozen language model that reads titles alone, without any vector and without training: LLM-Only.
+
+The comparison of A-LLMRec (Kim et al., KDD 2024, arXiv 2404.11343, section 4.1): its prompt without soft tokens. What
+the language model knows of the titles is all there is; candidates are ranked by the exact likelihood of theirs.
+
+Shape key: B rows, C candidates, I items, H input width, T prompt tokens.
+
+**Deviation:** the authors let the model write and look for the title in what it wrote; that orders one candidate.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from interlingua.config import Config
+from interlingua.contracts.batch import FloatArray
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Fitting
+from interlingua.contracts.ranker import Ranker, RankerInputs
+from interlingua.data.queries import IntArray, Queries
+from interlingua.errors import ConfigError
+from interlingua.injection.loading import language_model, whole_model
+from interlingua.injection.title_scoring import presented
+from interlingua.lm.here import missing
+from interlingua.lm.likelihood import title_log_likelihood
+from interlingua.lm.locate import identity
+from interlingua.lm.models import LanguageModel, Precision
+from interlingua.lm.prompt import compile_template, embed_prompts
+from interlingua.lm.template import FOLDER
+from interlingua.runtime.missing import Missing
+
+ROWS = 16
+"""queries that the language model reads at once"""
+
+
+class LlmOnlyConfig(Config):
+    """Options of :class:`LlmOnly`."""
+
+    named_models = {"model": identity}
+    named_templates = {"template": FOLDER}
+
+    model: str = "smollm2-135m"
+    """name, folder or GGUF of a causal language model (paper: facebook/opt-6.7b)"""
+    revision: str | None = None
+    """commit or tag of a hub model; None: what the hub calls main, by its commit in key and card"""
+    precision: Precision = "fp32"
+    """fp32, bf16 or 4bit"""
+    num_layers: int | None = Field(default=None, ge=1)
+    """only the first layers of the language model (None: all)"""
+    lm_weights: Literal["pretrained", "shuffled"] = "pretrained"
+    """control: ``shuffled`` weights"""
+    template: str = "next-item-titles"
+    """a template's name or path, without slots for vectors"""
+    history_length: int = Field(default=10, ge=1)
+    """items of the history in the prompt (paper: 10)"""
+    max_title_tokens: int | None = Field(default=None, ge=1)
+    """longer titles are cut in prompts and answers"""
+    length_normalisation: bool = False
+    """divide a title's log-likelihood by its number of tokens"""
+
+    def lacks(self) -> list[Missing]:
+        """Packages and the language model."""
+        return super().lacks() + missing(self.model, self.precision, self.lm_weights)
+
+    def check_models(self) -> None:
+        """A family that cannot be read is refused when it is loaded."""
+        whole_model(self)
+
+
+class LlmOnly(Ranker):
+    """Titles in, likelihoods of titles out."""
+
+    Config = LlmOnlyConfig
+    version = 1
+    lm: LanguageModel
+    device_of: torch.Tensor
+
+    def __init__(self, config: LlmOnlyConfig, inputs: RankerInputs) -> None:
+        super().__init__(config, inputs)
+        found = language_model(config)
+        assert found is not None
+        self.lm = found
+        self.register_buffer("device_of", torch.zeros(()), persistent=False)  # no parameter says where it lives
+        self.prompts = compile_template(
+            config.template, self.lm, inputs.titles, inputs.domain, slots=(), max_title_tokens=config.max_title_tokens
+        )
+
+    @classmethod
+    def needs(cls, config: LlmOnlyConfig) -> frozenset[str]:
+        """Something that retrieves; no vectors."""
+        return frozenset({"scores"})
+
+    def fit(self, job: Fitting) -> FitLog:
+        """Nothing is learned."""
+        return FitLog.untrained()
+
+    def writer(self) -> LanguageModel:
+        """See :class:`Ranker`."""
+        return whole_model(self.config)
+
+    @torch.no_grad()
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """(B, C) log-probability of each candidate's title (see :class:`interlingua.contracts.scorer.Scorer`).
+
+        Raises:
+            ConfigError: ``items`` is None.
+        """
+        if items is None:
+            raise ConfigError("the ranker 'llm-only' orders given candidates; retrieve some first (evaluate.retrieve)")
+        if self.lm.device != self.device_of.device and self.lm.precision != "4bit":
+            self.lm.to(self.device_of.device)
+        rows, steps = np.asarray(items, np.int64), range(0, len(queries), ROWS)
+        scores = [self._some(queries.slice(at, at + ROWS), rows[at : at + ROWS]) for at in steps]
+        return np.concatenate(scores) if scores else np.zeros(rows.shape, np.float32)
+
+    def _some(self, queries: Queries, items: IntArray) -> FloatArray:
+        config: LlmOnlyConfig = self.config
+        shown = presented(items, queries) if "candidates" in self.prompts.needs else None
+        history = queries.padded(config.history_length)
+        prompts = self.prompts.assemble(history, shown, max_length=self.lm.max_positions)
+        embeds = embed_prompts(self.lm, prompts)
+        mask = torch.as_tensor(prompts.attention_mask, device=embeds.device)
+        ids, lengths = self.prompts.target_ids(items.ravel())
+        ids, lengths = ids.reshape(*items.shape, -1), lengths.reshape(items.shape)
+        return title_log_likelihood(
+            self.lm, embeds, mask, ids, lengths, normalize=config.length_normalisation
+        ).numpy()  # fmt: skip
