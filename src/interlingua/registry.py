@@ -1,7 +1,7 @@
 """kind/name -> class. The file name is the name: ``backbones/sasrec.py`` is the backbone ``sasrec``.
 
 Outsiders need no registration: ``name = "my_package.my_module:MyBackbone"`` in a recipe, or an entry point in the group
-``interlingua.backbone`` (``.text``, ``.align``, ``.ranker``, ``.data``).
+``interlingua.backbone`` (``.text``, ``.align``, ``.ranker``, ``.data``, ``.protocol``, ``.metric``).
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ FOLDERS = {
     "ranker": "rankers",
     "fuse": "fuse",
     "data": "data.sources",
+    "protocol": "evaluate.protocols",
+    "metric": "evaluate.metrics",
 }
 """kind -> subpackage that holds one file per component"""
 LISTED = {
@@ -33,6 +35,8 @@ LISTED = {
     "ranker": "rankers",
     "fuse": "fusions",
     "data": "sources",
+    "protocol": "protocols",
+    "metric": "metrics",
 }
 """kind -> what ``interlingua list`` calls it"""
 

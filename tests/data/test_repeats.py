@@ -20,7 +20,7 @@ from interlingua.data.queries import Queries
 from interlingua.data.repeats import MANY, repeat_share
 from interlingua.data.sources.planted import generate
 from interlingua.evaluate.protocol import evaluate, validation_metrics
-from interlingua.evaluate.protocols import asked_by
+from interlingua.evaluate.rules import asked_by
 from interlingua.retrieval.cascade import RetrieveThenRerank
 
 WORLD = generate(num_users=60, num_items=40, seed=5).interactions

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from interlingua.evaluate.metrics import METRICS, parse
-from interlingua.evaluate.protocols import parse_protocol
+from interlingua import registry
+from interlingua.evaluate.named import parse
+from interlingua.evaluate.rules import parse_protocol
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "evaluation.md").read_text(encoding="utf-8")
@@ -25,9 +26,12 @@ def test_snippets_run(tmp_path, monkeypatch, capsys):
 
 
 def test_tables_name_what_exists():
-    for name in re.findall(r"^\| `(\w+)@k` \|", TEXT, re.M):
-        assert name in METRICS
-    for name in re.findall(r"^\| `(full|rlmrec|hr-100)` \|", TEXT, re.M):
-        for metric in parse_protocol(name).metrics:
-            parse(metric)
-    assert len(re.findall(r"^\| `\w+@k` \|", TEXT, re.M)) == len(METRICS)
+    table = TEXT[TEXT.index("## Protocols") : TEXT.index("The id says every choice")]
+    metrics = re.findall(r"^\| `([a-z-]+)(?:@k)?` \| [^|]+ \|$", TEXT, re.M)
+    assert sorted(metrics) == registry.names("metric")
+    protocols = [name.removesuffix("-N") for name in re.findall(r"^\| `([a-zN0-9-]+)` \|", table, re.M)]
+    assert sorted(protocols) == registry.names("protocol")
+    for name in registry.names("protocol"):
+        if name != "sampled":
+            for metric in parse_protocol(name).metrics:
+                parse(metric)

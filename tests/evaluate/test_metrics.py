@@ -10,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interlingua.errors import ConfigError
-from interlingua.evaluate.metrics import METRICS, Ranks, compute, parse
+from interlingua.evaluate.accuracy import Ranks
+from interlingua.evaluate.named import compute, parse
 from interlingua.retrieval.positions import NEVER
 
 # one user: two targets at ranks 1 and 4; another: one at rank 3; a third: one that is never recommended
+ACCURACY = ("recall", "precision", "hit", "mrr", "ndcg", "map")
+
 HAND = Ranks.of([[1, 4], [3], [NEVER]])
 
 
@@ -38,13 +41,13 @@ def test_hand_worked_values():
 
 def test_users_without_targets_are_undefined_not_zero():
     ranks = Ranks.of([[], [1], []])
-    for name, values in compute(ranks, [f"{m}@5" for m in METRICS]).items():
+    for name, values in compute(ranks, [f"{m}@5" for m in ACCURACY]).items():
         assert np.isnan(values[[0, 2]]).all(), name
         assert values[1] == (0.2 if name == "precision@5" else 1.0), name
 
 
 def test_no_users_at_all():
-    assert all(len(v) == 0 for v in compute(Ranks.of([]), [f"{m}@5" for m in METRICS]).values())
+    assert all(len(v) == 0 for v in compute(Ranks.of([]), [f"{m}@5" for m in ACCURACY]).values())
 
 
 @pytest.mark.parametrize("name", ["ndcg", "ndcg@0", "ndcg@-1", "ndgc@10", "@10", "ndcg@ten"])
@@ -90,7 +93,7 @@ def plain(row, k, name):
 @settings(max_examples=100, deadline=None)
 @given(case=lists(), k=st.integers(1, 60))
 def test_equal_to_the_textbook(case, k):
-    for name in METRICS:
+    for name in ACCURACY:
         got = compute(Ranks.of(case[1]), [f"{name}@{k}"])[f"{name}@{k}"]
         np.testing.assert_allclose(got, [plain(set(row), k, name) for row in case[1]], atol=1e-12, err_msg=name)
 
@@ -131,7 +134,7 @@ def test_expected_ties_equal_the_mean_over_all_orders(before, group, data, k):
     front = data.draw(st.lists(st.integers(1, before), max_size=1)) if before else []
     first = np.array([*front, *[before + 1] * tied_targets])
     last = np.array([*front, *[before + group] * tied_targets])
-    ours = compute(Ranks(first, last, np.array([0, len(first)])), [f"{m}@{k}" for m in METRICS if m != "map"])
+    ours = compute(Ranks(first, last, np.array([0, len(first)])), [f"{m}@{k}" for m in ACCURACY if m != "map"])
     orders = {tuple(sorted(p[:tied_targets])) for p in permutations(range(before + 1, before + group + 1))}
     brute = compute(Ranks.of([[*front, *order] for order in orders]), list(ours))
     for name in ours:

@@ -15,7 +15,8 @@ from interlingua.data.interactions import Interactions
 from interlingua.data.queries import Queries
 from interlingua.data.split import GroundTruth, Split
 from interlingua.errors import ConfigError, DataError
-from interlingua.evaluate.protocol import evaluate, parse_protocol, validation_metrics
+from interlingua.evaluate.protocol import evaluate, validation_metrics
+from interlingua.evaluate.rules import parse_protocol
 from interlingua.retrieval.positions import BEYOND, NEVER
 
 

@@ -30,11 +30,11 @@ DataSets = Annotated[
 def listing(as_json: AsJson = False) -> None:
     """List the datasets known by name, where each is found, and the readers."""
     from interlingua import registry
-    from interlingua.data.datasets import KNOWN
+    from interlingua.data.datasets import named
     from interlingua.data.source import present
 
     rows = []
-    for known in KNOWN.values():
+    for known in named().values():
         folder = present(known)
         state = (
             "generated" if known.generated else str(folder) if folder else "download" if known.download else "by hand"

@@ -54,7 +54,7 @@ def facts(out: Path) -> dict[str, Any]:
     import torch
 
     from interlingua import __version__
-    from interlingua.data.datasets import KNOWN
+    from interlingua.data.datasets import named
     from interlingua.data.source import cache_folder, present
     from interlingua.errors import install_command
     from interlingua.lm.encoder_here import missing as no_encoder
@@ -79,7 +79,7 @@ def facts(out: Path) -> dict[str, Any]:
         "models": {name: sentence(lacks) if lacks else "found" for name, lacks in wanted.items()},
         "datasets": {
             name: "generated" if known.generated else str(present(known) or ("download" if known.download else absent))
-            for name, known in KNOWN.items()
+            for name, known in named().items()
         },
         "cache": str(cache_folder()),
         "disk_free_bytes": shutil.disk_usage(place).free,

@@ -22,7 +22,11 @@ def evaluate(
     run: RunPath,
     protocols: Annotated[
         list[str] | None,
-        typer.Option("--protocol", help="full, full-repeat, sampled-N, cold, rlmrec or hr-100. Repeatable."),
+        typer.Option("--protocol", help="full, sampled-20, ... (interlingua list protocols). Repeatable."),
+    ] = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option("--metric", help="Beside the protocol's own: coverage@10, ... (interlingua list metrics)."),
     ] = None,
     part: Annotated[
         MeasuredPart | None, typer.Option(help="test (default), or valid while options are being chosen.")
@@ -43,18 +47,17 @@ def evaluate(
     """Measure a finished run; the new numbers are stored beside the old ones."""
     from interlingua.cli.plans import plan_table
     from interlingua.cli.run import print_metrics, summary
-    from interlingua.config import build
     from interlingua.runs import stages
     from interlingua.runs.opening import open_session
-    from interlingua.runs.recipe import EvaluateConfig
+    from interlingua.runs.recipe import evaluate_options
 
     changed = changes(sets or [])
     chosen = None if part is None else part.value  # older pydantic takes no member of an enumeration for its text
-    given = {"protocols": protocols, "part": chosen, "max_users": max_users, "negatives_seed": seed}
+    given = {"protocols": protocols, "metrics": metrics, "part": chosen, "max_users": max_users, "negatives_seed": seed}
     changed |= {key: value for key, value in given.items() if value not in (None, [])}
     session = open_session(run, device, trust=trust)
     old = session.recipe.evaluate.model_dump() | {"part": "test", "max_users": None}
-    options = build(EvaluateConfig, old | changed, "interlingua evaluate")
+    options = evaluate_options(old | changed, "interlingua evaluate")
     if dry_run:
         from interlingua.runs.planner import describe
         from interlingua.runs.session import remeasured

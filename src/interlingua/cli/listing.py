@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -22,36 +22,44 @@ class Kind(StrEnum):
     rankers = "rankers"
     fusions = "fusions"
     sources = "sources"
-
-
-_REGISTRY = {
-    "backbones": "backbone",
-    "encoders": "text",
-    "aligners": "align",
-    "rankers": "ranker",
-    "fusions": "fuse",
-    "sources": "data",
-}
+    datasets = "datasets"
+    protocols = "protocols"
+    metrics = "metrics"
 
 
 def listing(
     kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.recipes,
     as_json: AsJson = False,
 ) -> None:
-    """List recipes or components, each with its first line of documentation."""
+    """List recipes, components, datasets, protocols or metrics, each with its first line of documentation."""
     from interlingua import registry
     from interlingua.runs import recipe
 
+    written: dict[str, str] = {}
     if kind is Kind.recipes:
         rows = {name: _first_comment(recipe.folder() / f"{name}.toml") for name in recipe.shipped()}
+    elif kind is Kind.datasets:
+        from interlingua.data.datasets import named
+
+        rows = {name: dataset.about or dataset.licence for name, dataset in named().items()}
     else:
-        known = _REGISTRY[kind.value]
-        rows = {name: _first_line(registry.find(known, name)) for name in registry.names(known)}
+        known = next(each for each, listed in registry.LISTED.items() if listed == kind.value)
+        classes = {name: registry.find(known, name) for name in registry.names(known)}
+        rows = {name: _first_line(each) for name, each in classes.items()}
+        written = {name: _written(kind, name, each) for name, each in classes.items()}
     if as_json:
         print(json.dumps(rows))
         return
-    width = max((len(name) for name in rows), default=0) + 2
-    print("\n".join(f"{name:<{width}}{text}" for name, text in rows.items()))
+    shown = {written.get(name, name): text for name, text in rows.items()}
+    width = max((len(name) for name in shown), default=0) + 2
+    print("\n".join(f"{name:<{width}}{text}" for name, text in shown.items()))
+
+
+def _written(kind: Kind, name: str, component: Any) -> str:
+    """``sampled-N``, ``ndcg@k``: as a recipe writes it."""
+    if kind is Kind.metrics:
+        return f"{name}@k" if component.cut else name
+    return f"{name}-N" if kind is Kind.protocols and component.numbered else name
 
 
 def _first_line(component: type) -> str:

@@ -103,8 +103,8 @@ def print_metrics(result: dict[str, Any]) -> None:
         table.add_column("value", justify="right")
         table.add_column("95 % interval", justify="right")
         for metric, value in metrics.items():
-            low, high = result["intervals"][name].get(metric, (float("nan"), float("nan")))
-            table.add_row(metric, f"{value:.4f}", f"{low:.4f} to {high:.4f}")
+            known = result["intervals"][name].get(metric)
+            table.add_row(metric, f"{value:.4f}", f"{known[0]:.4f} to {known[1]:.4f}" if known else "")
         console.print(table)
 
 

@@ -38,6 +38,12 @@ class Batch:
     """(B,), (B, L) or (B, L, N)"""
     histories: Tensor | None = None
     """(B, L) item rows before the targets, oldest first, left-padded with PAD"""
+    labels: Tensor | None = None
+    """(B,) float, 1 where the user liked the positive and 0 where not, of labelled events; None: all were chosen"""
+    times: Tensor | None = None
+    """shaped as ``positives``: when each event was, in the interactions' unit; 0 where there is no target"""
+    history_times: Tensor | None = None
+    """(B, L) the same of ``histories``"""
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""

@@ -49,7 +49,7 @@ class CleanConfig(Config):
 
 
 def clean_events(raw: SourceTables, config: CleanConfig, log: Log) -> tuple[pl.DataFrame, Literal["seconds", "order"]]:
-    """Events with user_id, item_id (String), timestamp (Int64); rating (Float32) and part (Int8) where there are any.
+    """Events with user_id, item_id (String), timestamp (Int64); rating (Float32), part (Int8), label, if any.
 
     Where times were no whole numbers, a column ``fraction`` holds what was above them.
 

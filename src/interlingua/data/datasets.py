@@ -1,10 +1,17 @@
-"""Datasets that are known by name: what they are called in prompts, whose they are, and where they come from."""
+"""Datasets that are known by name: what they are called in prompts, whose they are, and where they come from.
+
+One entry adds one. Outside this repository: an entry point in the group ``interlingua.dataset`` that names a
+:class:`NamedDataset`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
 
 from interlingua.data.domain import Domain
+from interlingua.errors import ConfigError, shown
 
 MOVIE = Domain("movie", "watch", "watched")
 PRODUCT = Domain("product", "buy", "bought")
@@ -140,4 +147,26 @@ _ALL = (
     ),
 )
 KNOWN: dict[str, NamedDataset] = {dataset.name: dataset for dataset in _ALL}
-"""Named datasets by name"""
+"""Named datasets of this repository, by name"""
+
+
+@cache
+def named() -> dict[str, NamedDataset]:
+    """All named datasets, plug-ins included.
+
+    Raises:
+        ConfigError: an entry point that names something else, or a dataset that has another name or one that is taken.
+    """
+    found = dict(KNOWN)
+    for point in entry_points(group="interlingua.dataset"):
+        dataset = point.load()
+        if not isinstance(dataset, NamedDataset):
+            raise ConfigError(
+                f"the entry point interlingua.dataset {point.name!r} ({point.value}) names {shown(dataset)}, which is "
+                "no interlingua.data.datasets.NamedDataset"
+            )
+        if dataset.name != point.name or point.name in found:
+            said = "is taken already" if point.name in found else f"names a dataset called {dataset.name!r}"
+            raise ConfigError(f"the entry point interlingua.dataset {point.name!r} ({point.value}) {said}; rename it")
+        found[point.name] = dataset
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,11 @@ def encode(events: pl.DataFrame, ties: TieRule, log: Log) -> tuple[Interactions,
         codes = events[column].cast(pl.Enum(names)).to_physical()
         rows[column], ids[column] = codes.cast(pl.Int32).to_numpy(), id_array(names)
     times = events["timestamp"].to_numpy()
-    more = {column: events[column].to_numpy() for column in ("rating", "part", FRACTION) if column in events.columns}
+    more = {
+        column: events[column].to_numpy()
+        for column in ("rating", "part", "label", FRACTION)
+        if column in events.columns
+    }
     order, decided = settle(
         order_by_time(rows["user_id"], times),
         rows["user_id"],
@@ -41,9 +46,9 @@ def encode(events: pl.DataFrame, ties: TieRule, log: Log) -> tuple[Interactions,
             decided,
             'clean.ties = "file"',
         )
-    ratings, given = (more[column][order] if column in more else None for column in ("rating", "part"))
+    ratings, given, labels = (more[c][order] if c in more else None for c in ("rating", "part", "label"))
     users, items = rows["user_id"][order], rows["item_id"][order]
-    return Interactions(ids["user_id"], ids["item_id"], users, items, times[order], ratings), given
+    return Interactions(ids["user_id"], ids["item_id"], users, items, times[order], ratings, labels), given
 
 
 def sampled(
@@ -76,5 +81,5 @@ def compact(
         items = np.array([row_of[str(i)] for i in item_ids], np.int32)[items]
         item_ids = id_array(everything)
     users = user_row[kept.users].astype(np.int32)
-    out = Interactions(interactions.user_ids[has_user], item_ids, users, items, kept.times, kept.ratings)
+    out = replace(kept, user_ids=interactions.user_ids[has_user], item_ids=item_ids, users=users, items=items)
     return out, None if given is None else given[mask]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -34,6 +34,10 @@ class Interactions:
     """(N,) seconds, or the order within the user"""
     ratings: npt.NDArray[np.float32] | None = None
     """(N,) where there are any"""
+    labels: npt.NDArray[np.bool_] | None = None
+    """(N,) whether the user liked the item, where events are labelled (``[data] label``)"""
+    labelled: Interactions | None = None
+    """of the training part of labelled data: its events with their labels, of which these are the liked ones"""
 
     @classmethod
     def of(
@@ -92,7 +96,7 @@ class Interactions:
 
     def queries(self, users: IntArray | None = None) -> Queries:
         """Queries for the given user rows (default: all) with these events as their histories."""
-        everyone = Queries(np.arange(self.num_users), self.items, self.offsets, self.ratings)
+        everyone = Queries(np.arange(self.num_users), self.items, self.offsets, self.ratings, self.times)
         return everyone if users is None else everyone.take(np.asarray(users))
 
     @cached_property
@@ -121,5 +125,15 @@ class Interactions:
 
     def only(self, keep: npt.NDArray[np.bool_]) -> Interactions:
         """The events where ``keep`` holds; ids and rows stay."""
-        ratings = None if self.ratings is None else self.ratings[keep]
-        return Interactions(self.user_ids, self.item_ids, self.users[keep], self.items[keep], self.times[keep], ratings)
+        return Interactions(
+            self.user_ids, self.item_ids, self.users[keep], self.items[keep], self.times[keep],
+            None if self.ratings is None else self.ratings[keep],
+            None if self.labels is None else self.labels[keep],
+            self.labelled,
+        )  # fmt: skip
+
+    def liked(self) -> Interactions:
+        """Labelled events without those that the user did not like; the whole is kept as ``labelled``."""
+        if self.labels is None:
+            return self
+        return replace(self.only(self.labels), labels=None, labelled=self)

@@ -16,6 +16,7 @@ from interlingua.data.domain import Domain
 from interlingua.data.encode import compact, encode, sampled
 from interlingua.data.filter import FilterConfig, keep_mask
 from interlingua.data.interactions import Interactions
+from interlingua.data.label import LabelConfig, label_events
 from interlingua.data.meeting import check_meeting
 from interlingua.data.positions import what_times
 from interlingua.data.prepared import Dataset, fingerprint, is_prepared, load, save
@@ -60,6 +61,8 @@ class DataConfig(Config):
     """the reader's name (``interlingua data list``); None: the one that recognises the source"""
     max_users: int | None = Field(None, ge=1)
     """a random sample of so many users, drawn before filtering"""
+    label: LabelConfig | None = None
+    """which events a user liked, e.g. ``{at_least = 4}``; None: all were chosen, and there is nothing else to tell"""
     as_prepared: bool = False
     """``name`` is a prepared folder that is used as it is; ``split`` and ``filter`` say how it was made"""
 
@@ -88,6 +91,7 @@ def prepare(
     options: Mapping[str, Any] | None = None,
     reader: str | None = None,
     max_users: int | None = None,
+    label: LabelConfig | Mapping[str, Any] | None = None,
     quiet: bool = False,
 ) -> Dataset:
     """Reads a source, checks, filters and splits it.
@@ -105,6 +109,7 @@ def prepare(
         options: the reader's own options.
         reader: name of the reader; None: the one that recognises the source.
         max_users: sample so many users before filtering.
+        label: see :class:`LabelConfig`; a mapping will do. ``columns`` that name a label ask for it, too.
         quiet: record steps and decisions without printing them.
 
     Raises:
@@ -114,14 +119,18 @@ def prepare(
     log = Log(quiet)
     filter = _options(FilterConfig, filter, "filter")
     clean = _options(CleanConfig, clean, "clean")
+    label = _options(LabelConfig, label, "label")
+    if label is None and "label" in (columns or {}):
+        label = LabelConfig()
     split = _options(SplitConfig, {"name": split} if isinstance(split, str) else split, "split")
-    if not any((filter, split, clean, columns, domain, options, reader, max_users)) and _is_prepared(source):
+    if not any((filter, split, clean, columns, domain, options, reader, max_users, label)) and _is_prepared(source):
         log.note(f"{source} is a prepared dataset; it is used as it is")
         return load(_folder(source))
     raw = read(source, columns=columns or {}, options=options or {}, reader=reader, seed=seed, log=log)
     return prepare_raw(
-        raw, filter=filter, split=split, seed=seed, clean=clean, domain=domain, max_users=max_users, log=log
-    )
+        raw, filter=filter, split=split, seed=seed, clean=clean, domain=domain, max_users=max_users, label=label,
+        log=log,
+    )  # fmt: skip
 
 
 def _options(model: type[C], given: C | Mapping[str, Any] | None, name: str) -> C | None:
@@ -142,12 +151,14 @@ def prepare_raw(
     clean: CleanConfig | None = None,
     domain: Mapping[str, str] | None = None,
     max_users: int | None = None,
+    label: LabelConfig | None = None,
     log: Log,
 ) -> Dataset:
     """:func:`prepare` for rows that a reader has found."""
     filter, split, clean = filter or FilterConfig(), split or SplitConfig(), clean or CleanConfig()
     ties = tie_rule(raw, clean)
     events, kind = clean_events(raw, clean, log)
+    events = label_events(events, label, raw.where or raw.name, log)
     texts = clean_texts(raw.items, "item_id", "item", clean, log, raw.items_where or raw.where)
     has_user_texts = raw.users is not None and raw.users.width > 1
     user_texts = None
@@ -183,6 +194,7 @@ def prepare_raw(
         "filter": filter.model_dump(),
         "split": split.model_dump() | _divided_how(divided, seed),
         "clean": clean.model_dump(),
+        **({} if label is None else {"label": label.model_dump()}),
         "counts": _counts(interactions, divided),
         "steps": log.steps,
         "decisions": log.decisions,
@@ -250,6 +262,7 @@ def prepare_config(config: DataConfig, seed: int, source: Any = None) -> Dataset
         options=config.options,
         reader=config.reader,
         max_users=config.max_users,
+        label=config.label,
     )
 
 

@@ -69,8 +69,9 @@ def fingerprint(interactions: Interactions, catalogue: Catalogue, parts: Parts, 
     text(interactions.item_ids.tolist())
     for array in (interactions.users, interactions.items, interactions.times, parts):
         digest.update(np.ascontiguousarray(array).data)
-    if interactions.ratings is not None:
-        digest.update(np.ascontiguousarray(interactions.ratings).data)
+    for known in (interactions.ratings, interactions.labels):
+        if known is not None:
+            digest.update(np.ascontiguousarray(known).data)
     for frame in (catalogue.items, catalogue.users):
         for column in [] if frame is None else frame.columns:
             digest.update(column.encode())
@@ -112,6 +113,8 @@ def save(prepared: Dataset, folder: Path | str) -> Path:
     )
     if events.ratings is not None:
         frame.insert_column(3, pl.Series("rating", events.ratings))
+    if events.labels is not None:
+        frame = frame.with_columns(pl.Series("label", events.labels))
     users = pl.DataFrame({"user_id": user_ids}) if catalogue.users is None else catalogue.users
     card = {"schema": SCHEMA, **prepared.card}
     try:
@@ -248,5 +251,6 @@ def _decode(frame: pl.DataFrame, item_ids: pl.Series, user_ids: pl.Series) -> tu
     ratings = frame["rating"].to_numpy() if "rating" in frame.columns else None
     parts = frame["part"].cast(pl.Enum(PARTS)).to_physical().cast(pl.Int8).to_numpy()
     times = frame["timestamp"].to_numpy()
-    events = Interactions(id_array(user_ids), id_array(item_ids), rows["user_id"], rows["item_id"], times, ratings)
-    return events, parts
+    labels = frame["label"].to_numpy() if "label" in frame.columns else None
+    ids = id_array(user_ids), id_array(item_ids)
+    return Interactions(*ids, rows["user_id"], rows["item_id"], times, ratings, labels), parts

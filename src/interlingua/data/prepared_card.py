@@ -38,13 +38,14 @@ def with_card(
     """
     split = SplitConfig.read_part({k: v for k, v in card["split"].items() if k in SplitConfig.model_fields})
     made = {k: v for k, v in card.get("filter", {}).items() if k in FilterConfig.model_fields}
+    label = {"label": card["label"]} if card.get("label") else {}
     unused = sorted(k for k in file if k != "name" and k not in said)
     rest = f"; [data] {', '.join(unused)} of the recipe: not used (--set data.{unused[0]}=... is)" if unused else ""
     protocol = card["split"].get("protocol", split.get("name"))
     if not said:
         note = f"{name} is a prepared dataset: its own split ({protocol}) and filter are used{rest}"
-        return {"name": name, "split": split, "filter": made, "as_prepared": True}, (note,)
-    again = {"split": split, "filter": {k: v for k, v in made.items() if k in HOLDS_STILL}}
+        return {"name": name, "split": split, "filter": made, "as_prepared": True, **label}, (note,)
+    again = {"split": split, "filter": {k: v for k, v in made.items() if k in HOLDS_STILL}, **label}
     note = (
         f"{name} is a prepared dataset, split as {protocol}: --set changes its {', '.join(sorted(said))}; split anew, "
         "by its own rule where that is not among them (a random one follows this command's --seed), and what its "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ class Queries:
     """(B + 1,)"""
     ratings: npt.NDArray[np.float32] | None = None
     """(N,) what each user said of each item, NaN where nothing; None: nothing is known; for reasons, not for models"""
+    times: npt.NDArray[np.int64] | None = None
+    """(N,) when, in the interactions' unit (seconds, or the order within the user); None: not known"""
 
     @classmethod
     def of(cls, histories: list[list[int]] | list[IntArray], users: IntArray | None = None) -> Queries:
@@ -47,6 +49,18 @@ class Queries:
         """The same users with nothing in their histories."""
         return Queries(self.users, self.items[:0], np.zeros(len(self) + 1, np.int64))
 
+    def at(self, places: Any, users: IntArray, offsets: IntArray) -> Queries:
+        """The events at some places of the flat arrays, as histories of the given users; all that is known goes along.
+
+        Args:
+            places: (N',) indices, marks or a slice.
+            users: (B',)
+            offsets: (B' + 1,)
+        """
+        ratings = None if self.ratings is None else self.ratings[places]
+        times = None if self.times is None else self.times[places]
+        return replace(self, users=users, items=self.items[places], offsets=offsets, ratings=ratings, times=times)
+
     def history(self, row: int) -> IntArray:
         """Item rows of one query, oldest first (a view)."""
         return self.items[self.offsets[row] : self.offsets[row + 1]]
@@ -56,6 +70,10 @@ class Queries:
         if self.ratings is None:
             return np.full(len(self.history(row)), np.nan, np.float32)
         return self.ratings[self.offsets[row] : self.offsets[row + 1]]
+
+    def history_times(self, row: int) -> npt.NDArray[np.int64] | None:
+        """When each event of :meth:`history` was; None where no times are known."""
+        return None if self.times is None else self.times[self.offsets[row] : self.offsets[row + 1]]
 
     def lengths(self) -> IntArray:
         """(B,) number of items in each history."""
@@ -68,16 +86,13 @@ class Queries:
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         inner = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
         places = np.repeat(self.offsets[rows], lengths) + inner
-        ratings = None if self.ratings is None else self.ratings[places]
-        return Queries(self.users[rows], self.items[places], offsets, ratings)
+        return self.at(places, self.users[rows], offsets)
 
     def slice(self, start: int, stop: int) -> Queries:
         """Queries ``start`` to ``stop`` (views, no copy of the items)."""
         stop = min(stop, len(self))
         offsets = self.offsets[start : stop + 1]
-        there = slice(offsets[0], offsets[-1])
-        ratings = None if self.ratings is None else self.ratings[there]
-        return Queries(self.users[start:stop], self.items[there], offsets - offsets[0], ratings)
+        return self.at(slice(offsets[0], offsets[-1]), self.users[start:stop], offsets - offsets[0])
 
     def padded(self, length: int) -> npt.NDArray[np.int64]:
         """(B, length) the last ``length`` items of each history, left-padded with PAD."""

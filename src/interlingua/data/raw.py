@@ -12,7 +12,7 @@ import polars as pl
 from interlingua.data.domain import Domain
 from interlingua.progress import say
 
-EVENT_COLUMNS = ("user_id", "item_id", "timestamp", "rating", "part")
+EVENT_COLUMNS = ("user_id", "item_id", "timestamp", "rating", "part", "label")
 """Roles of an event's columns; the first two are required"""
 ITEM_COLUMNS = ("item_id", "title", "description", "categories")
 """String columns that every catalogue has; further ones are kept"""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from interlingua import registry
-from interlingua.data.datasets import KNOWN, NamedDataset
+from interlingua.data.datasets import NamedDataset, named
 from interlingua.data.files.columns import TIME_FORMAT, check_roles
 from interlingua.data.files.frames import is_frame, read_frames
 from interlingua.data.files.guard import guarded, refuse_unused
@@ -56,7 +56,7 @@ def _read(
             f"cannot read a {type(source).__module__}.{type(source).__name__}; give a dataset's name, a path, a frame "
             "(pandas, Polars, Arrow) of events, or a mapping with the frames interactions, items, users"
         )
-    known = KNOWN.get(str(source))
+    known = named().get(str(source))
     if known and known.generated:
         path, name = Path(known.name), reader or known.reader or known.name
     else:
@@ -103,7 +103,7 @@ def locate(source: str, log: Log) -> Path:
     path = Path(source).expanduser()
     if path.exists():
         return path
-    known = KNOWN.get(source)
+    known = named().get(source)
     if known is None:
         if os.sep in source or path.suffix:
             raise DataError(f"there is no file or folder {source} (in {Path.cwd()})")
@@ -111,7 +111,7 @@ def locate(source: str, log: Log) -> Path:
         if in_data is not None:
             return in_data
         raise DataError(
-            f"{unknown('dataset', source, KNOWN, see='interlingua data list')}; and no such file in {Path.cwd()}"
+            f"{unknown('dataset', source, named(), see='interlingua data list')}; and no such file in {Path.cwd()}"
         )
     folder = present(known)
     if folder is not None:
@@ -128,7 +128,7 @@ def here(source: str) -> Path | None:
     path = Path(source).expanduser()
     if path.exists():
         return path
-    known = KNOWN.get(source)
+    known = named().get(source)
     return _in_data(source) if known is None else None if known.generated else present(known)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
+from interlingua.errors import DataError
 
 Part = Literal["valid", "test"]
 
@@ -24,14 +25,29 @@ class GroundTruth:
     """(T,) target item rows"""
     offsets: npt.NDArray[np.int64]
     """(M + 1,)"""
+    times: npt.NDArray[np.int64] | None = None
+    """(T,) when each was, in the interactions' unit; None: not known"""
+    labels: npt.NDArray[np.bool_] | None = None
+    """(T,) whether the user liked the item; None: every target is one that the user chose"""
 
     @classmethod
-    def of(cls, users: IntArray, items: IntArray) -> GroundTruth:
+    def of(
+        cls,
+        users: IntArray,
+        items: IntArray,
+        times: IntArray | None = None,
+        labels: npt.NDArray[np.bool_] | None = None,
+    ) -> GroundTruth:
         """From (user, item) pairs in any order; the order of a user's items is kept."""
         order = np.argsort(users, kind="stable")
         who, counts = np.unique(np.asarray(users)[order], return_counts=True)
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        return cls(who.astype(np.int64), np.asarray(items)[order].astype(np.int32), offsets)
+        found = cls(who.astype(np.int64), np.asarray(items)[order].astype(np.int32), offsets)
+        return replace(
+            found,
+            times=None if times is None else np.asarray(times)[order].astype(np.int64),
+            labels=None if labels is None else np.asarray(labels)[order].astype(bool),
+        )
 
     def __len__(self) -> int:
         return len(self.users)
@@ -43,7 +59,13 @@ class GroundTruth:
     def only(self, keep: npt.NDArray[np.bool_]) -> GroundTruth:
         """The same users with the targets where ``keep`` (T,) holds."""
         counts = np.bincount(self.owners[keep], minlength=len(self))
-        return GroundTruth(self.users, self.items[keep], np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+        return self._at(keep, self.users, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+
+    def _at(self, places: Any, users: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> GroundTruth:
+        """Targets at some places of the flat arrays, of the given users."""
+        times = None if self.times is None else self.times[places]
+        labels = None if self.labels is None else self.labels[places]
+        return GroundTruth(users, self.items[places], offsets, times, labels)
 
     @property
     def owners(self) -> npt.NDArray[np.int64]:
@@ -60,10 +82,9 @@ class GroundTruth:
 
     def take(self, rows: IntArray) -> GroundTruth:
         """The users at the given positions, in that order."""
-        q = Queries(self.users, self.items, self.offsets).take(rows)
-        return GroundTruth(
-            np.asarray(q.users, np.int64), np.asarray(q.items, np.int32), np.asarray(q.offsets, np.int64)
-        )
+        rows = np.asarray(rows, np.int64)
+        places = Queries(self.users, np.arange(len(self.items)), self.offsets).take(rows)
+        return self._at(places.items, self.users[rows], np.asarray(places.offsets, np.int64))
 
 
 @dataclass(frozen=True)
@@ -81,6 +102,24 @@ class Split:
     """time of the last training event (None: order only)"""
     notes: tuple[str, ...] = ()
     """what a reader of results should know of how the events were divided"""
+    valid_pairs: GroundTruth | None = None
+    """validation events with their labels, where the data are labelled (``[data] label``); ``valid`` has the liked"""
+    test_pairs: GroundTruth | None = None
+    """the same of the test part"""
+
+    def pairs(self, part: Part) -> GroundTruth:
+        """Held-out events of a part with the labels that say whether the user liked the item.
+
+        Raises:
+            DataError: the data have no labels.
+        """
+        found = self.valid_pairs if part == "valid" else self.test_pairs
+        if found is None:
+            raise DataError(
+                "the data have no labels, so nothing says which held-out items a user did not like; give a rating from "
+                "which on an item is liked (--set data.label.at_least=4), or a column (--set data.columns.label=NAME)"
+            )
+        return found
 
     def targets(self, part: Part) -> GroundTruth:
         """Held-out items of a part. Only evaluation opens ``test``."""
@@ -88,8 +127,11 @@ class Split:
 
     def queries(self, part: Part) -> Queries:
         """One query per user of the part, with the history that may be read at that moment."""
-        targets = self.targets(part)
-        base = self.train.queries(targets.users)
+        return self.queries_of(self.targets(part).users, part)
+
+    def queries_of(self, users: IntArray, part: Part) -> Queries:
+        """The same for any users."""
+        base = self.train.queries(users)
         if part == "valid" or not self.valid_in_test_history or not len(self.valid):
             return base
         return _appended(base, self.valid, self.train.num_users)
@@ -112,8 +154,13 @@ def _appended(base: Queries, more: GroundTruth, num_users: int) -> Queries:
     if base.ratings is not None:  # a target's rating is not kept: it is unknown
         ratings = np.full(len(items), np.nan, np.float32)
         ratings[places] = base.ratings
+    times = None
+    if base.times is not None and picked.times is not None:
+        times = np.empty(len(items), np.int64)
+        times[places] = base.times
     starts = (offsets[:-1] + own)[rows >= 0]
-    items[np.arange(len(picked.items)) + np.repeat(starts - picked.offsets[:-1], np.diff(picked.offsets))] = (
-        picked.items
-    )
-    return Queries(base.users, items, offsets, ratings)
+    behind = np.arange(len(picked.items)) + np.repeat(starts - picked.offsets[:-1], np.diff(picked.offsets))
+    items[behind] = picked.items
+    if times is not None and picked.times is not None:
+        times[behind] = picked.times
+    return Queries(base.users, items, offsets, ratings, times)

@@ -192,13 +192,15 @@ def of_parts(
     notes: tuple[str, ...] = (),
 ) -> Split:
     """The :class:`Split` that the codes describe."""
-    train = interactions.only(parts == TRAIN)
-    held = {}
+    train = interactions.only(parts == TRAIN).liked()
+    held, pairs = {}, {}
     for part in (VALID, TEST):
-        rows = parts == part
-        held[part] = GroundTruth.of(interactions.users[rows], interactions.items[rows])
+        rows = interactions.only(parts == part)
+        pairs[part] = None if rows.labels is None else GroundTruth.of(rows.users, rows.items, rows.times, rows.labels)
+        liked = rows.liked()
+        held[part] = GroundTruth.of(liked.users, liked.items, liked.times)
     horizon = int(train.times.max()) if kind == "seconds" and len(train) else None
-    return Split(train, held[VALID], held[TEST], protocol, valid_known, horizon, notes)
+    return Split(train, held[VALID], held[TEST], protocol, valid_known, horizon, notes, pairs[VALID], pairs[TEST])
 
 
 def divide(

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from interlingua.errors import ArtifactError, ConfigError, unknown
+from interlingua.evaluate.accuracy import Values
 from interlingua.evaluate.intervals import bootstrap_means, intervals, seed_deviations
-from interlingua.evaluate.metrics import Values
+from interlingua.evaluate.named import lower_is_better, mean
 from interlingua.evaluate.naming import by_path
 from interlingua.evaluate.result import Report
 from interlingua.progress import track
@@ -49,7 +50,7 @@ class PairedTest:
         """The better run at the 5 % level after correction, or None."""
         if self.p_holm >= 0.05:
             return None
-        return self.first if self.difference > 0 else self.second
+        return self.first if (self.difference > 0) != lower_is_better(self.metric) else self.second
 
     @property
     def verdict(self) -> str:
@@ -142,7 +143,7 @@ def compare(
         raise ConfigError(unknown("reference run", reference, runs))
     seeds = {name: (given,) if isinstance(given, Report) else tuple(given) for name, given in runs.items()}
     _check_comparable(seeds, data or {})
-    names = _shared_metrics(seeds, metrics)
+    names = _per_user(seeds, _shared_metrics(seeds, metrics))
     values = {run: {m: np.stack([r.per_user[m] for r in reports]) for m in names} for run, reports in seeds.items()}
     pairs = [(run, reference) for run in runs if run != reference] if reference else list(combinations(runs, 2))
     asked = [(metric, a, b) for metric in names for a, b in pairs]
@@ -156,7 +157,7 @@ def compare(
         first.protocol,
         first.n_users,
         test,
-        tuple(_row(run, reports, values[run]) for run, reports in seeds.items()),
+        tuple(_row(run, reports, values[run], _together(seeds, metrics)) for run, reports in seeds.items()),
         tuple(PairedTest(**{**each.__dict__, "p_holm": p}) for each, p in zip(found, corrected, strict=True)),
         (*_unseen_seeds(seeds, test), *dict.fromkeys(w for each in seeds.values() for r in each for w in r.warnings)),
     )
@@ -177,8 +178,9 @@ def _unseen_seeds(seeds: Mapping[str, Sequence[Report]], test: str) -> tuple[str
 def row_of(name: str, reports: Sequence[Report], metrics: Sequence[str] | None = None) -> Row:
     """One method of any number of training seeds, as it stands in a table."""
     seeds = {name: tuple(reports)}
-    names = _shared_metrics(seeds, metrics)
-    return _row(name, seeds[name], {m: np.stack([r.per_user[m] for r in reports]) for m in names})
+    names = _per_user(seeds, _shared_metrics(seeds, metrics))
+    values = {m: np.stack([r.per_user[m] for r in reports]) for m in names}
+    return _row(name, seeds[name], values, _together(seeds, metrics))
 
 
 def _check_comparable(seeds: Mapping[str, Sequence[Report]], data: Mapping[str, Mapping[str, Any]]) -> None:
@@ -214,43 +216,64 @@ def _how_to_agree(one: str, other: str, data: Mapping[str, Mapping[str, Any]]) -
 
 def _shared_metrics(seeds: Mapping[str, Sequence[Report]], wanted: Sequence[str] | None) -> list[str]:
     reports = [report for each in seeds.values() for report in each]
-    shared = [m for m in reports[0].per_user if all(m in r.per_user for r in reports)]
+    shared = [m for m in reports[0].metrics if all(m in r.metrics for r in reports)]
     for name in wanted or ():
         if name not in shared:
             raise ConfigError(unknown("metric", name, shared, "the runs' reports"))
     if not shared:
-        raise ArtifactError("the runs share no metric with per-user values; evaluate them again")
+        raise ArtifactError("the runs share no metric; evaluate them again")
     return list(wanted or shared)
 
 
-def _row(name: str, reports: Sequence[Report], values: Mapping[str, Values]) -> Row:
-    means = {metric: [float(r.metrics[metric]) for r in reports] for metric in values}
+def _per_user(seeds: Mapping[str, Sequence[Report]], names: Sequence[str]) -> list[str]:
+    """Those with a value per user, which tests pair."""
+    return [m for m in names if all(m in r.per_user for each in seeds.values() for r in each)]
+
+
+def _together(seeds: Mapping[str, Sequence[Report]], wanted: Sequence[str] | None) -> list[str]:
+    """Those that are one number of all users together: they stand in tables, without intervals and tests."""
+    shared = _shared_metrics(seeds, wanted)
+    return [m for m in shared if m not in _per_user(seeds, shared)]
+
+
+def _row(name: str, reports: Sequence[Report], values: Mapping[str, Values], together: Sequence[str]) -> Row:
+    means = {metric: [float(r.metrics[metric]) for r in reports] for metric in (*values, *together)}
     stored = reports[0].intervals if len(reports) == 1 else {}  # the same figures as the run itself shows
     by_user = {metric: v.mean(axis=0) for metric, v in values.items()}
-    by_seed = {metric: v.mean(axis=1) for metric, v in values.items()}
+    by_seed = {metric: np.array([mean(each) for each in v]) for metric, v in values.items()}
     return Row(
         name,
-        {metric: float(v.mean()) for metric, v in values.items()},
+        {
+            metric: float(values[metric].mean()) if _whole(values.get(metric)) else float(np.mean(each))
+            for metric, each in means.items()
+        },
         {m: stored[m] for m in values} if all(m in stored for m in values) else intervals(by_user, seeds=by_seed),
         len(reports),
         {metric: float(np.std(m, ddof=1)) if len(m) > 1 else 0.0 for metric, m in means.items()},
     )
 
 
+def _whole(values: Values | None) -> bool:
+    """Whether there is a value of every user."""
+    return values is not None and not np.isnan(values).any()
+
+
 def _paired(
     metric: str, names: tuple[str, str], values: tuple[Values, Values], test: str, resamples: int, seed: int
 ) -> PairedTest:
     """One metric of two runs whose ``values`` are (S, M): a row per seed, a column per user."""
-    first, second = values
+    defined = ~np.isnan(values[0]).any(axis=0) & ~np.isnan(values[1]).any(axis=0)
+    first, second = values if defined.all() else (values[0][:, defined], values[1][:, defined])
     difference = first.mean(axis=0) - second.mean(axis=0)
     means = bootstrap_means(difference[:, None], resamples=resamples, seed=seed)[:, 0]
     means += seed_deviations([first.mean(axis=1), -second.mean(axis=1)], resamples=resamples, seed=seed)
     low, high = np.quantile(means, [0.025, 0.975])
     observed = float(difference.mean())
     p = bootstrap_p(means, observed) if test == "bootstrap" else _classical_p(difference, test)
+    gain = -difference if lower_is_better(metric) else difference
     return PairedTest(
         metric, names[0], names[1], observed, (float(low), float(high)), p, p,
-        int((difference > 0).sum()), int((difference < 0).sum()), int((difference == 0).sum()),
+        int((gain > 0).sum()), int((gain < 0).sum()), int((gain == 0).sum()),
     )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -82,7 +83,7 @@ def intervals(
     """Percentile bootstrap interval of each metric's mean over users, and over training seeds where there are several.
 
     Args:
-        values: metric -> (M,) values without NaN.
+        values: metric -> (M,) values; users for whom one is not defined (NaN) are left out of it.
         level: coverage.
         resamples: number of resamples.
         seed: of the resampling.
@@ -90,6 +91,15 @@ def intervals(
     """
     if not values:
         return {}
+    gaps = [name for name, each in values.items() if np.isnan(each).any()]
+    if gaps and len(values) > 1:  # each over its own users
+        whole = {name: each for name, each in values.items() if name not in gaps}
+        options: dict[str, Any] = {"level": level, "resamples": resamples, "seed": seed, "seeds": seeds}
+        found = intervals(whole, **options)
+        for name in gaps:
+            found |= intervals({name: values[name]}, **options)
+        return {name: found[name] for name in values}
+    values = {name: each[~np.isnan(each)] for name, each in values.items()} if gaps else values
     tail = (1 - level) / 2
     means = bootstrap_means(np.stack(list(values.values()), axis=1), resamples=resamples, seed=seed)
     for column, name in enumerate(values if seeds else ()):

@@ -1,6 +1,6 @@
 """Measuring a scorer: :func:`evaluate` is the only place where the test part is opened.
 
-What is ranked against what is the protocol's matter (:mod:`interlingua.evaluate.protocols`).
+What is ranked against what is the protocol's matter (:mod:`interlingua.evaluate.rules`).
 """
 
 from __future__ import annotations
@@ -21,20 +21,18 @@ from interlingua.data.queries import IntArray, Queries
 from interlingua.data.repeats import MANY, in_history, repeat_share
 from interlingua.data.split import GroundTruth, Part, Split
 from interlingua.errors import ConfigError, DataError, unknown
-from interlingua.evaluate import metrics as ranking_metrics
-from interlingua.evaluate.candidates import Keys, assemble, negatives, subset, user_keys
-from interlingua.evaluate.cold import cold_targets, in_cold
+from interlingua.evaluate.accuracy import Ranks
+from interlingua.evaluate.candidates import subset
+from interlingua.evaluate.cold import cold_targets
 from interlingua.evaluate.intervals import RESAMPLES, intervals
-from interlingua.evaluate.metrics import Ranks
-from interlingua.evaluate.protocols import Protocol, parse_protocol
-from interlingua.evaluate.ranking import checked, distinct, in_candidates, in_full
+from interlingua.evaluate.judged import ItemFacts, Judged
+from interlingua.evaluate.judging import judge_pairs, judge_ranks
+from interlingua.evaluate.named import check_facts, compute, mean, measure, parse, reads
 from interlingua.evaluate.result import Report, SliceResult
+from interlingua.evaluate.rules import Protocol, parse_protocol
 from interlingua.evaluate.slices import Slice, SliceOptions, make_slices, repeat_slices
-from interlingua.progress import say, task
-from interlingua.retrieval.best import block_size
-from interlingua.retrieval.positions import BEYOND, NEVER, Positions
-from interlingua.retrieval.tiles import in_tiles, vectors_of
-from interlingua.runtime.sorted_sets import among
+from interlingua.progress import say
+from interlingua.retrieval.positions import NEVER
 
 SAMPLED_WARNING = (
     "sampled candidates: such numbers can order methods differently from a full ranking, even in expectation "
@@ -54,6 +52,7 @@ def evaluate(
     depth: int | None = None,
     seed: int = 0,
     slices: SliceOptions | Literal[False] | None = None,
+    facts: ItemFacts | None = None,
     resamples: int = RESAMPLES,
     label: str | None = None,
 ) -> Report:
@@ -64,13 +63,14 @@ def evaluate(
         split: train, valid and test parts.
         part: ``test`` opens the sealed part; everything that makes decisions uses ``valid``.
         protocol: a name (:func:`parse_protocol`) or a protocol.
-        metrics: ``name@k``, instead of the protocol's own.
+        metrics: ``name@k``, instead of the protocol's own (``interlingua list metrics``).
         max_users: a random subset by (seed, user id); part of the protocol id.
         batch_users: users per block.
         depth: last position that the report's ranks tell apart, deeper ones are :data:`metrics.BEYOND`; at least and by
             default the largest k of the metrics, which is several times faster than all (``scorer.num_items``).
         seed: of sampled candidates and user subsets (not of training: methods that are compared share it).
-        slices: borders of slices; False: no slices.
+        slices: borders of slices; False: no slices. Only metrics of ranks are measured on them.
+        facts: categories and vectors of items, for the metrics that need them.
         resamples: of the bootstrap; 0: no intervals.
         label: of the progress.
 
@@ -81,29 +81,46 @@ def evaluate(
         ConfigError: unknown protocol or metric.
         DataError: no user to evaluate, or scores that cannot be ranked.
     """
-    chosen = parse_protocol(protocol)
+    chosen, facts = parse_protocol(protocol), facts or ItemFacts()
     names = tuple(metrics or chosen.metrics)
-    _check(scorer, split, names)
+    _check(scorer, split, names, chosen, facts)
     targets, queries, note = _population(split, part, max_users, seed, chosen)
     started, opened = time.perf_counter(), datetime.now(UTC)
-    deepest = max(depth or 0, *(ranking_metrics.parse(name)[1] for name in names))  # shallower ones would cut metrics
     label = label or f"evaluate {chosen.name}"
-    ranks = _ranks(scorer, split, targets, queries, chosen, batch_users, deepest, seed, label)
+    judged = Judged(candidates=chosen.candidates, targets=targets, queries=queries, train=split.train, facts=facts)
+    if "labels" in chosen.judges:
+        judged = replace(judged, labels=judge_pairs(scorer, split, targets, queries, batch_users, label))
+    else:
+        deepest = max([depth or 0, *(parse(name)[1] for name in names)])  # shallower ones would cut metrics
+        length = max([0, *(parse(name)[1] for name in names if reads(name) == "lists")])
+        ranks, lists = judge_ranks(scorer, split, targets, queries, chosen, batch_users, deepest, length, seed, label)
+        judged = replace(judged, ranks=ranks, lists=lists)
     seconds = time.perf_counter() - started
-    lengths = queries.lengths()[ranks.owners]
-    marked = {} if slices is False else make_slices(targets.items, lengths, split.train.item_counts, slices)
-    if marked and chosen.masked == "nothing":
-        marked |= repeat_slices(in_history(targets, queries, split.train.num_items))
-    per_user = ranking_metrics.compute(ranks, names)
+    marked = {} if slices is False or "ranks" not in chosen.judges else _marked(judged, split, chosen, slices)
+    per_user, together = measure(judged, names)
+    values = {name: mean(per_user[name]) if name in per_user else together[name] for name in names}
     return Report(
         protocol=chosen.id(split, part, seed, note), part=part, population=_population_hash(split, targets),
-        metrics={name: float(values.mean()) for name, values in per_user.items()},
-        intervals=intervals(per_user, resamples=resamples) if resamples else {},
+        metrics=values, intervals=intervals(per_user, resamples=resamples) if resamples else {},
         n_users=len(targets), n_targets=len(targets.items), seconds=seconds,
-        slices=_slices(ranks, marked, names, resamples), warnings=(*_warnings(chosen, ranks), *split.notes),
-        opened=opened.isoformat(timespec="seconds"), users=targets.users, per_user=per_user, ranks=ranks,
+        slices=_slices(judged.ranks, marked, names, resamples),
+        warnings=(*_warnings(chosen, judged, names), *split.notes),
+        opened=opened.isoformat(timespec="seconds"), users=targets.users, per_user=per_user,
+        ranks=None if judged.labels is not None else judged.ranks,
         target_items=targets.items, masks={name: each.targets for name, each in marked.items()},
     )  # fmt: skip
+
+
+def _marked(judged: Judged, split: Split, chosen: Protocol, slices: SliceOptions | None) -> dict[str, Slice]:
+    """The slices of the targets."""
+    targets, queries = judged.targets, judged.queries
+    assert targets is not None
+    assert queries is not None
+    lengths = queries.lengths()[judged.ranks.owners]
+    marked = make_slices(targets.items, lengths, split.train.item_counts, slices)
+    if marked and chosen.masked == "nothing":
+        marked |= repeat_slices(in_history(targets, queries, split.train.num_items))
+    return marked
 
 
 def validation_metrics(scorer: Scorer, split: Split, *, max_users: int | None = None) -> dict[str, float]:
@@ -119,10 +136,16 @@ def validation_metrics(scorer: Scorer, split: Split, *, max_users: int | None = 
     return report.metrics
 
 
-def _check(scorer: Scorer, split: Split, names: Sequence[str]) -> None:
+def _check(scorer: Scorer, split: Split, names: Sequence[str], protocol: Protocol, facts: ItemFacts) -> None:
     """Errors that need no scores."""
     for name in names:
-        ranking_metrics.parse(name)
+        metric, _ = parse(name)
+        if metric.reads not in protocol.judges:
+            raise ConfigError(
+                f"metric {name!r} reads {metric.reads}, and the protocol {protocol.name!r} judges "
+                f"{' and '.join(sorted(protocol.judges))} only"
+            )
+    check_facts(names, facts)
     if scorer.num_items != split.train.num_items:
         raise DataError(
             f"{type(scorer).__name__} scores {scorer.num_items} items, the split has {split.train.num_items}: "
@@ -136,7 +159,11 @@ def _population(
     """Users with at least one target (each counted once), their queries, and the note for the protocol id."""
     if part not in ("valid", "test"):
         raise ConfigError(unknown("part", part, ["valid", "test"]))
-    targets, queries = split.targets(part).distinct(), split.queries(part)
+    if "labels" in protocol.judges:
+        targets = split.pairs(part)
+        queries = split.queries_of(targets.users, part)
+    else:
+        targets, queries = split.targets(part).distinct(), split.queries(part)
     if protocol.among == "cold":
         targets = cold_targets(targets, split.train.item_counts, part)
     rows = np.flatnonzero(np.diff(targets.offsets))
@@ -168,106 +195,27 @@ def _population_hash(split: Split, targets: GroundTruth) -> str:
     return digest.hexdigest()
 
 
-def _ranks(
-    scorer: Scorer,
-    split: Split,
-    targets: GroundTruth,
-    queries: Queries,
-    protocol: Protocol,
-    batch_users: int | None,
-    depth: int,
-    seed: int,
-    label: str,
-) -> Ranks:
-    """Positions of all targets, block by block; those deeper than ``depth`` are not told apart."""
-    items = split.train.num_items
-    size = block_size(items if protocol.candidates is None else min(protocol.candidates, items), batch_users)
-    keys = None if protocol.candidates is None else user_keys(_ids(split, targets.users), seed, "negatives")
-    found: list[tuple[Positions, Positions]] = []
-    with task(label, len(targets)) as shown:
-        for start in range(0, len(targets), size):
-            rows = np.arange(start, min(start + size, len(targets)))
-            block, asked = targets.take(rows), queries.slice(start, start + size)
-            masked = _masked(protocol, split, block, asked)
-            if keys is None:
-                found.append(_full_block(scorer, split, block, asked, masked, protocol, depth))
-            else:
-                found.append(_sampled_block(scorer, block, asked, distinct(masked), protocol, keys[rows]))
-            shown.advance(len(block))
-    first, last = (np.concatenate([pair[n] for pair in found]) for n in (0, 1))
-    deep = (first > depth) & (first < NEVER)
-    return Ranks(np.where(deep, BEYOND, first), np.where(deep, BEYOND, last), targets.offsets)
-
-
-def _masked(protocol: Protocol, split: Split, block: GroundTruth, asked: Queries) -> Queries:
-    """The items that cannot be recommended, as histories of the block's users."""
-    if protocol.masked == "history":
-        return asked
-    return split.train.queries(block.users) if protocol.masked == "train" else asked.without_histories()
-
-
-def _flat(block: GroundTruth) -> tuple[Positions, Positions]:
-    """(T,) target items and (T,) their users' positions in the block."""
-    return block.items.astype(np.int64), np.repeat(np.arange(len(block)), np.diff(block.offsets))
-
-
-def _full_block(
-    scorer: Scorer, split: Split, block: GroundTruth, asked: Queries, masked: Queries, protocol: Protocol, depth: int
-) -> tuple[Positions, Positions]:
-    """Positions of one block's targets in the whole catalogue."""
-    single = len(block.items) == len(block)  # every user has a target
-    if (
-        single
-        and protocol.among == "all"
-        and protocol.ties == "row"
-        and (given := vectors_of(scorer, asked)) is not None
-    ):
-        positions = in_tiles(*given, block.items, masked, depth)
-        if positions is not None:
-            return positions, positions
-    scores = checked(scorer.score(asked), (len(block), scorer.num_items), scorer)
-    seen, expected = distinct(masked), protocol.ties == "expected"
-    if protocol.among == "cold":
-        return in_cold(scores, *_flat(block), seen, split.train.item_counts, expected=expected)
-    return in_full(scores, *_flat(block), seen, expected=expected)
-
-
-def _sampled_block(
-    scorer: Scorer, block: GroundTruth, asked: Queries, masked: Queries, protocol: Protocol, keys: Keys
-) -> tuple[Positions, Positions]:
-    """Positions of one block's targets among their candidates."""
-    assert protocol.candidates is not None
-    own = [block.of_row(b) for b in range(len(block))]
-    banned = Queries.of([np.concatenate([masked.history(b), t]) for b, t in enumerate(own)])
-    drawn = negatives(keys, banned.items, banned.offsets, scorer.num_items, protocol.candidates - 1)
-    candidates = assemble(keys, own, drawn)
-    scores = checked(scorer.score(asked, candidates.items), candidates.items.shape, scorer)
-    hidden = np.repeat(np.arange(len(block)), masked.lengths()) * scorer.num_items + masked.items
-    real = candidates.real & ~among(np.arange(len(block))[:, None] * scorer.num_items + candidates.items, hidden)
-    wanted, owners = _flat(block)
-    usable = replace(candidates, real=real)  # a target that is masked as seen competes with no one
-    first, last = in_candidates(scores, usable, wanted, owners, expected=protocol.ties == "expected")
-    seen = among(owners * scorer.num_items + wanted, hidden)
-    return np.where(seen, NEVER, first), np.where(seen, NEVER, last)
-
-
 def _slices(ranks: Ranks, marked: Mapping[str, Slice], names: Sequence[str], resamples: int) -> dict[str, SliceResult]:
     out = {}
     for name, each in marked.items():
         kept, _ = ranks.keep(each.targets)
-        values = ranking_metrics.compute(kept, names)
+        values = compute(kept, names)
         out[name] = SliceResult(
             each.definition,
             len(kept),
             int(each.targets.sum()),
-            {metric: float(v.mean()) for metric, v in values.items()},
+            {metric: mean(v) for metric, v in values.items()},
             intervals(values, resamples=resamples) if resamples else {},
         )
     return out
 
 
-def _warnings(protocol: Protocol, ranks: Ranks) -> tuple[str, ...]:
-    found = []
+def _warnings(protocol: Protocol, judged: Judged, names: Sequence[str]) -> tuple[str, ...]:
+    found, ranks = [], judged.ranks
+    for name in names:
+        if "vectors" in parse(name)[0].needs:
+            whose = judged.facts.vectors_of or "the vectors that were given"
+            found.append(f"{name} is measured in {whose}: compare it only where those are the same")
     if protocol.candidates is not None:
         found.append(SAMPLED_WARNING)
         _say_once(f"warning: {protocol.name}: {SAMPLED_WARNING}")

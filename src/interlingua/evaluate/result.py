@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from interlingua.errors import ArtifactError, ConfigError, unknown
-from interlingua.evaluate.metrics import Ranks, Values, compute
+from interlingua.evaluate.accuracy import Ranks, Values
+from interlingua.evaluate.named import compute, mean
 
 METRICS_FILE = "metrics.json"
 USERS_FILE = "per_user.npz"
@@ -42,9 +43,9 @@ class Report:
     population: str
     """hash of the users and targets: two reports compare only if it is equal"""
     metrics: dict[str, float]
-    """means over users"""
+    """means over users, or one number of all of them together (``coverage@10``)"""
     intervals: dict[str, tuple[float, float]]
-    """95 % bootstrap intervals over users"""
+    """95 % bootstrap intervals over users; what has no value per user has none"""
     n_users: int
     n_targets: int
     seconds: float
@@ -56,7 +57,7 @@ class Report:
     users: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
     """(M,) user rows"""
     per_user: dict[str, Values] = field(default_factory=dict, repr=False)
-    """metric -> (M,)"""
+    """metric -> (M,), NaN where it is not defined for a user; not of metrics that have no value per user"""
     ranks: Ranks | None = field(default=None, repr=False)
     """(T,) position of every target"""
     target_items: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32), repr=False)
@@ -149,10 +150,10 @@ def load_report(folder: Path | str) -> Report:
     except (ValueError, KeyError, TypeError, AttributeError, OSError, zipfile.BadZipFile) as error:
         raise ArtifactError(f"the report in {folder} is damaged ({error!r}); evaluate the run again") from None
     for name, each in report.per_user.items():
-        mean = float(each.mean()) if len(each) else float("nan")
-        if len(each) != report.n_users or not _same(mean, report.metrics.get(name, math.inf)):
+        found = mean(each)
+        if len(each) != report.n_users or not _same(found, report.metrics.get(name, math.inf)):
             raise ArtifactError(
-                f"{folder}: {USERS_FILE} gives {name} = {mean:.6f} over {len(each)} users, {METRICS_FILE} says "
+                f"{folder}: {USERS_FILE} gives {name} = {found:.6f} over {len(each)} users, {METRICS_FILE} says "
                 f"{report.metrics.get(name)} over {report.n_users}; one of them was changed: evaluate the run again"
             )
     return report

@@ -73,6 +73,7 @@ def _templates() -> Environment:
         "label": label,
         "where_measured": _where,
         "heads": leaderboard_table.heads,
+        "best_of": leaderboard_table.best_of,
         "order_words": leaderboard_table.order_words,
         "cost": leaderboard_table.cost,
         "options": leaderboard_table.options,

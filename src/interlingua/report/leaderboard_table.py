@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from interlingua.evaluate.named import best
 from interlingua.progress import duration
-from interlingua.report.table import pipes, short
+from interlingua.report.table import between, pipes, short
 from interlingua.runs.leaderboard import Entry, Leaderboard
 
 if TYPE_CHECKING:
@@ -17,9 +18,8 @@ MOST_WORDS = 6
 
 def value(entry: Entry, metric: str) -> str:
     """``.0712 [.0688, .0737]``, with the spread over seeds where there are several."""
-    low, high = entry.intervals[metric]
     spread = f" ±{short(entry.spread[metric])}" if entry.seeds > 1 else ""
-    return f"{short(entry.metrics[metric])}{spread} [{short(low)}, {short(high)}]"
+    return f"{short(entry.metrics[metric])}{spread}{between(entry.intervals.get(metric))}"
 
 
 def cost(entry: Entry) -> str:
@@ -41,6 +41,11 @@ def options(entry: Entry, most: int | None = None) -> str:
     if most is None or len(entry.differs) <= most:
         return ", ".join(entry.differs)
     return f"{', '.join(entry.differs[:most])} and {len(entry.differs) - most} more"
+
+
+def best_of(board: Leaderboard, metric: str) -> float:
+    """The best value of a column."""
+    return best(metric, (entry.metrics[metric] for entry in board.entries))
 
 
 def heads(board: Leaderboard) -> list[str]:

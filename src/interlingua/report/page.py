@@ -203,8 +203,8 @@ def from_reports(
 
 def label(metric: str) -> str:
     """``ndcg@10`` -> ``NDCG@10``, ``hit@1`` -> ``Hit@1``."""
-    name, _, k = metric.partition("@")
-    return f"{name.upper() if name in ('ndcg', 'mrr', 'map') else name.capitalize()}@{k}"
+    name, at, k = metric.partition("@")
+    return f"{name.upper() if name in ('ndcg', 'mrr', 'map', 'auc', 'uauc') else name.capitalize()}{at}{k}"
 
 
 def _ranking(protocol: str) -> str:
@@ -254,7 +254,7 @@ def _sentence(test: PairedTest, where: str) -> str:
     change = f"{test.difference:+.4f} (95 % interval {low:+.4f} to {high:+.4f})"
     if test.p_holm >= 0.05:
         return f"{where}: {test.first} shows no difference to {test.second}: {change}."
-    word = "better" if test.difference > 0 else "worse"
+    word = "better" if test.winner == test.first else "worse"
     return f"{where}: {test.first} is {word} than {test.second}: {change}."
 
 

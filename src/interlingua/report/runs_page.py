@@ -8,6 +8,7 @@ from pathlib import Path
 
 from interlingua.errors import ConfigError
 from interlingua.evaluate.compare import Comparison, compare
+from interlingua.evaluate.named import lower_is_better
 from interlingua.evaluate.result import Report
 from interlingua.report.page import ReportPage, label
 from interlingua.report.table import short
@@ -85,10 +86,11 @@ def _tests(board: Leaderboard, reference: str | None) -> Comparison | None:
 def _sentence(board: Leaderboard, tests: Sequence[Comparison]) -> str:
     """Which row is highest, and from which of the others the tests tell it."""
     best, metric = board.entries[0], board.metrics[0]
-    low, high = best.intervals[metric]
+    word = "lowest" if lower_is_better(metric) else "highest"
     where = f"{board.data}, {board.protocol.split('; ')[0]}"
-    text = f"{where}: {best.name} has the highest {label(metric)}, {short(best.metrics[metric])}"
-    text += f" (95 % interval {short(low)} to {short(high)})"
+    text = f"{where}: {best.name} has the {word} {label(metric)}, {short(best.metrics[metric])}"
+    if metric in best.intervals:
+        text += " (95 % interval {} to {})".format(*map(short, best.intervals[metric]))
     if len(board.entries) == 1:
         return f"{text}; nothing else was measured so."
     own = [t for c in tests if c.protocol == board.protocol for t in c.tests if best.name in (t.first, t.second)]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from interlingua.evaluate.compare import Comparison, PairedTest, Row
+from interlingua.evaluate.named import best
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -13,9 +14,13 @@ if TYPE_CHECKING:
 
 def cell(row: Row, metric: str) -> str:
     """``.0712 [.0688, .0737]``, with the spread over seeds where there are several."""
-    low, high = row.intervals[metric]
     spread = f" ±{short(row.spread[metric])}" if row.seeds > 1 else ""
-    return f"{short(row.metrics[metric])}{spread} [{short(low)}, {short(high)}]"
+    return f"{short(row.metrics[metric])}{spread}{between(row.intervals.get(metric))}"
+
+
+def between(interval: tuple[float, float] | None) -> str:
+    """`` [.0688, .0737]``; empty where a metric has no interval."""
+    return "" if interval is None else f" [{short(interval[0])}, {short(interval[1])}]"
 
 
 def short(value: float) -> str:
@@ -83,10 +88,8 @@ def to_rich(comparison: Comparison) -> Group:
     for row in comparison.rows:
         scores.add_column(Text(row.name))
     for metric in comparison.rows[0].metrics:
-        best = max(row.metrics[metric] for row in comparison.rows)
-        cells = [
-            Text(cell(row, metric), style="bold" if row.metrics[metric] == best else "") for row in comparison.rows
-        ]
+        top = best(metric, (row.metrics[metric] for row in comparison.rows))
+        cells = [Text(cell(row, metric), style="bold" if row.metrics[metric] == top else "") for row in comparison.rows]
         scores.add_row(metric, *cells)
     tests = Table(title=f"paired {comparison.test} tests, Holm-corrected over all", title_justify="left")
     tests.add_column("metric", no_wrap=True)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf, isnan
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from interlingua.errors import ArtifactError, ConfigError, unknown
 from interlingua.evaluate.compare import row_of
+from interlingua.evaluate.named import lower_is_better, reads
 from interlingua.evaluate.naming import differences, value_words
 from interlingua.evaluate.result import Report, at_slice
 from interlingua.runs.reports import Run, grouped, load_run
@@ -145,6 +147,8 @@ def _board(
     shared = [m for m in first.metrics if all(m in r.metrics for _, _, r in found)]
     usual = MAIN_SAMPLED if "negatives=" in first.protocol else MAIN
     shown = tuple(m for m in metrics if m in shared) or tuple(m for m in (*usual, *shared) if m in shared)[:1]
+    if not metrics:  # whoever had lists or labels measured wants to see it
+        shown += tuple(m for m in shared if reads(m) in ("lists", "labels") and m not in shown)
     if not shown or (metrics and metrics[0] not in shared):
         return None
     reports = {id(run): report for run, _, report in found}
@@ -158,8 +162,13 @@ def _board(
     warnings = dict.fromkeys(w for run in only for w in run.reports[name].warnings)
     return Leaderboard(
         " = ".join(data), first.protocol, first.n_users, shown,
-        tuple(sorted(entries, key=lambda entry: (-entry.metrics[shown[0]], entry.name))), (*lost, *warnings),
+        tuple(sorted(entries, key=lambda entry: (_order(shown[0], entry), entry.name))), (*lost, *warnings),
     )  # fmt: skip
+
+
+def _order(metric: str, entry: Entry) -> float:
+    value = entry.metrics[metric]
+    return inf if isnan(value) else value if lower_is_better(metric) else -value
 
 
 def _entry(label: str, group: Sequence[Run], name: str, differs: tuple[str, ...]) -> Entry:

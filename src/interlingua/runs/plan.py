@@ -161,19 +161,19 @@ def source_fingerprint(name: str, options: Mapping[str, Any], reader: str | None
     Folders count with all that is below them. Files and folders that the reader's options name (``items =
     "catalogue.csv"``, also inside tables and lists) stand under ``options.items`` and so on.
     """
-    from interlingua.data.datasets import KNOWN
+    from interlingua.data.datasets import named
     from interlingua.data.raw import Log
     from interlingua.data.source import locate, recognise
 
-    known = KNOWN.get(name)
+    known = named().get(name)
     if known is not None and known.generated:
         chosen = reader or known.reader or name
         return {"reader": _version(registry.find("data", chosen))}
     path = locate(name, Log(quiet=True))
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if _counts(p, path))
     out = {p.name if p == path else p.relative_to(path).as_posix(): hash_file(p) for p in files}
-    named = {f"options.{key}": hash_path(Path(value)) for key, value in _texts(options, "")}
-    out |= {key: found for key, found in named.items() if found is not None}
+    files_named = {f"options.{key}": hash_path(Path(value)) for key, value in _texts(options, "")}
+    out |= {key: found for key, found in files_named.items() if found is not None}
     try:
         chosen = reader or (known.reader if known else None) or recognise(path)
     except Exception:  # the stage itself says what is wrong with the source

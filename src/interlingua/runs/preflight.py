@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from interlingua.data.datasets import KNOWN
+from interlingua.data.datasets import named
 from interlingua.data.raw import Log
 from interlingua.data.source import here, locate
 from interlingua.errors import ConfigError, DataError
@@ -50,7 +50,7 @@ def lacking(session: Session) -> list[Missing]:
 
 def of_data(name: str) -> list[Missing]:
     """A dataset that is not here and that nothing fetches."""
-    known = KNOWN.get(name)
+    known = named().get(name)
     if known is not None and (known.generated or known.download is not None):
         return []
     try:

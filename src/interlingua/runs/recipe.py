@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from interlingua import registry
 from interlingua.config import Config, build, merge, parse_sets, read_toml
 from interlingua.errors import ConfigError, shown, unknown
+from interlingua.evaluate.rules import check_metrics
 from interlingua.progress import say
 from interlingua.runs.members import members_of, stored_member, with_members
 from interlingua.runs.old_words import parted, translated
@@ -33,7 +34,10 @@ class EvaluateConfig(Config):
     """How a run is measured."""
 
     protocols: list[str] = ["full", "sampled-20"]
-    """protocol names: ``full``, ``full-repeat``, ``sampled-N``, ``cold``, ``rlmrec``, ``hr-100``; repeats count once"""
+    """protocol names (``interlingua list protocols``), e.g. ``full``, ``sampled-20``, ``labelled``; each once"""
+    metrics: list[str] = []
+    """measured beside each protocol's own where it judges what they read (``interlingua list metrics``), e.g.
+    ``["coverage@10", "novelty@10"]``"""
     part: Literal["valid", "test"] = "test"
     """``valid`` while options are being chosen; ``test`` once, for the numbers that are reported"""
     max_users: int | None = Field(default=None, ge=1)
@@ -45,10 +49,22 @@ class EvaluateConfig(Config):
     negatives_seed: int = Field(default=7, ge=0)
     """seed of sampled candidates and of the user sample: the same for every method that is compared"""
 
-    @field_validator("protocols")
+    @field_validator("protocols", "metrics")
     @classmethod
-    def _each_once(cls, protocols: list[str]) -> list[str]:
-        return list(dict.fromkeys(protocols))
+    def _each_once(cls, names: list[str]) -> list[str]:
+        return list(dict.fromkeys(names))
+
+
+def evaluate_options(values: Mapping[str, Any], where: str, *, stored: bool = False) -> EvaluateConfig:
+    """Checked options of [evaluate]; a stored run opens also where a metric's plug-in is gone.
+
+    Raises:
+        ConfigError: options that cannot be used, or metrics that no protocol of theirs can judge.
+    """
+    options = build(EvaluateConfig, values, where)
+    if options.metrics and not stored:
+        check_metrics(options.protocols, options.metrics)
+    return options
 
 
 @dataclass(frozen=True)
@@ -210,7 +226,7 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
             problems.append(str(error))
 
     attempt("data", lambda: build(DataConfig, values.get("data", {}), f"{where} [data]"))
-    attempt("evaluate", lambda: build(EvaluateConfig, values.get("evaluate", {}), f"{where} [evaluate]"))
+    attempt("evaluate", lambda: evaluate_options(values.get("evaluate", {}), f"{where} [evaluate]", stored=stored))
     align = dict(values.get("align", {}))
     frozen = align.pop("frozen", None)
     if frozen not in (None, ["backbone"], [], "backbone"):

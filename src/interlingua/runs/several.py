@@ -166,10 +166,10 @@ def run_several(
 
 def _check(resolved: Sequence[Recipe], metrics: Sequence[str]) -> None:
     """Metrics that no protocol of the recipes measures would be missed only after hours."""
-    from interlingua.evaluate.protocols import parse_protocol
+    from interlingua.evaluate.rules import measured_under
 
-    protocols = [parse_protocol(name) for name in resolved[0].evaluate.protocols]
-    measured = {metric for protocol in protocols for metric in protocol.metrics}
+    options = resolved[0].evaluate
+    measured = {name for protocol in options.protocols for name in measured_under(protocol, options.metrics)[0]}
     for metric in metrics:
         if metric not in measured:
             raise ConfigError(unknown("metric", metric, measured, "the runs' protocols"))

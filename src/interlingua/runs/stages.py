@@ -23,9 +23,10 @@ from interlingua.contracts.fitting import Batches, Fitting
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError, shown
 from interlingua.evaluate.protocol import validation_metrics
-from interlingua.evaluate.protocols import asked_by
+from interlingua.evaluate.rules import asked_by, measured_under
 from interlingua.progress import say, track
 from interlingua.runs.calibrate import kept_where_it_fails
+from interlingua.runs.facts import facts_of
 from interlingua.runs.plan import check_present
 from interlingua.runs.preflight import check
 from interlingua.runs.recipe import EvaluateConfig, Recipe
@@ -270,10 +271,14 @@ def evaluate(session: Session) -> Artifact:
         for caveat in session.recipe.ranker.cls.caveats(session.recipe.ranker.config) if session.recipe.ranker else ():
             say(f"warning: {caveat}")
         summary: dict[str, Any] = {}
+        facts = facts_of(session, options)
         for protocol in options.protocols:
+            names, unread = measured_under(protocol, options.metrics)
+            if unread:
+                say(f"note: the protocol {protocol} judges nothing that {', '.join(unread)} could read")
             report = measure(
-                asked_by(scorer, protocol), session.data.split, options.part, protocol=protocol,
-                seed=options.negatives_seed, max_users=options.max_users,
+                asked_by(scorer, protocol), session.data.split, options.part, protocol=protocol, metrics=names,
+                seed=options.negatives_seed, max_users=options.max_users, facts=facts,
             )  # fmt: skip
             target = folder / "protocols" / protocol
             target.mkdir(parents=True)

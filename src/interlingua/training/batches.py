@@ -164,7 +164,9 @@ def pair_batches(
         rows = order[start : start + config.batch_size]
         users = train.users[rows].astype(np.int64)
         drawn = source.draw(users, generator, None if num_negatives == 1 else num_negatives)
-        yield Batch(_tensor(users), _tensor(train.items[rows]), _tensor(drawn))
+        yield Batch(
+            as_tensor(users), as_tensor(train.items[rows]), as_tensor(drawn), times=as_tensor(train.times[rows])
+        )
 
 
 def sequence_batches(
@@ -200,7 +202,7 @@ def sequence_batches(
     )
     rows = _able(rows, source)
     for part in _bucketed(rows, batch_size, generator, batch_by):
-        block = _left_padded(train.items, part)
+        block = left_padded(train.items, part)
         histories, targets = block[:, :-1], block[:, 1:]
         targets = np.where(histories == PAD, PAD, targets)  # a row's first event is nobody's target
         drawn = None
@@ -211,9 +213,12 @@ def sequence_batches(
             shape = targets.shape if num is None else (*targets.shape, num)
             drawn = np.full(shape, PAD, np.int64)
             drawn[mask] = source.draw(owners, generator, num)
+        times = left_padded(train.times, part, empty=0)
         yield Batch(
-            _tensor(part.users), _tensor(targets), None if drawn is None else _tensor(drawn), _tensor(histories)
-        )
+            as_tensor(part.users), as_tensor(targets), None if drawn is None else as_tensor(drawn),
+            as_tensor(histories),
+            times=as_tensor(np.where(targets == PAD, 0, times[:, 1:])), history_times=as_tensor(times[:, :-1]),
+        )  # fmt: skip
 
 
 def last_position_batches(
@@ -252,11 +257,15 @@ def last_position_batches(
     lengths = np.minimum(stops - train.offsets[users], max_history)
     rows = _able(Windows(users, stops - lengths, lengths + 1), source)
     for part in _bucketed(rows, batch_size, generator):
-        block = _left_padded(train.items, part)
+        block = left_padded(train.items, part)
         drawn = None
         if source is not None:
-            drawn = _tensor(source.draw(part.users, generator, None if num_negatives == 1 else num_negatives))
-        yield Batch(_tensor(part.users), _tensor(block[:, -1]), drawn, _tensor(block[:, :-1]))
+            drawn = as_tensor(source.draw(part.users, generator, None if num_negatives == 1 else num_negatives))
+        times = as_tensor(left_padded(train.times, part, empty=0))
+        yield Batch(
+            as_tensor(part.users), as_tensor(block[:, -1]), drawn, as_tensor(block[:, :-1]),
+            times=times[:, -1], history_times=times[:, :-1],
+        )  # fmt: skip
 
 
 def _able(rows: Windows, negatives: Negatives | None) -> Windows:
@@ -297,13 +306,15 @@ def _bucketed(
         yield rows.take(batches[at])
 
 
-def _left_padded(items: IntArray, rows: Windows) -> Int64:
-    """(B, longest) the rows' items, oldest first."""
+def left_padded(values: IntArray, rows: Windows, empty: int = PAD) -> Int64:
+    """(B, longest) the rows' items or times, oldest first; ``empty`` before them."""
     width = int(rows.lengths.max())
     columns = np.arange(width)[None, :] - (width - rows.lengths)[:, None]
     where = columns >= 0
-    return np.where(where, items[rows.starts[:, None] + np.where(where, columns, 0)], PAD).astype(np.int64)
+    places = np.where(where, rows.starts[:, None] + np.where(where, columns, 0), 0)
+    return np.where(where, values[places] if len(values) else empty, empty).astype(np.int64)
 
 
-def _tensor(values: IntArray) -> torch.Tensor:
+def as_tensor(values: IntArray) -> torch.Tensor:
+    """Whole numbers as int64."""
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.int64))

@@ -28,6 +28,7 @@ EVENT_ROLES: Roles = {
     ),
     "rating": ("rating", "overall", "stars", "score", "ratings", "rate", "label", "weight"),
     "part": ("part", "split", "fold", "subset", "set"),
+    "label": ("label", "liked", "clicked"),
 }  # fmt: skip
 """Names under which sources keep an event's roles, best first (compared in lower case, without ``:type`` suffixes)"""
 ITEM_ROLES: Roles = {

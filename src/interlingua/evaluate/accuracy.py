@@ -1,6 +1,6 @@
-"""Ranking metrics as pure functions of the targets' ranks: exact definitions, checked against ranx.
+"""Accuracy as pure functions of the targets' ranks: exact definitions, checked against ranx.
 
-A metric needs no list of recommendations: where each held-out item landed says everything. Every function takes
+Accuracy needs no list of recommendations: where each held-out item landed says everything. Every function takes
 :class:`Ranks` and a cut-off ``k`` and returns one value per user, float64; a user without targets gets NaN (undefined,
 not a zero that would pull the mean down). Relevance is binary.
 
@@ -11,8 +11,7 @@ expectation over these orders.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln
 
-from interlingua.errors import ConfigError, unknown
+from interlingua.errors import ConfigError
 from interlingua.retrieval.positions import NEVER, Positions
 
 Values = npt.NDArray[np.float64]
@@ -193,36 +192,3 @@ def average_precision(ranks: Ranks, k: int) -> Values:
     gains = np.zeros(len(order))
     gains[order] = np.where(sorted_ranks <= k, place / sorted_ranks, 0.0)
     return _divide(_per_user(ranks, gains), counts)
-
-
-Metric = Callable[[Ranks, int], Values]
-
-METRICS: dict[str, Metric] = {
-    "recall": recall,
-    "precision": precision,
-    "hit": hit,
-    "mrr": mrr,
-    "ndcg": ndcg,
-    "map": average_precision,
-}
-"""name -> function; a metric is written ``name@k``"""
-
-
-def parse(name: str) -> tuple[Metric, int]:
-    """``"ndcg@10"`` as its function and cut-off.
-
-    Raises:
-        ConfigError: not of that form, an unknown metric, or a cut-off below 1.
-    """
-    found = re.fullmatch(r"([a-z]+)@(\d+)", name)
-    if found is None or int(found[2]) < 1:
-        raise ConfigError(f"metric {name!r} is not of the form name@k with k >= 1, e.g. ndcg@10")
-    if found[1] not in METRICS:
-        raise ConfigError(unknown("metric", found[1], METRICS, f"{name!r}"))
-    return METRICS[found[1]], int(found[2])
-
-
-def compute(ranks: Ranks, names: Sequence[str]) -> dict[str, Values]:
-    """(M,) values of each named metric."""
-    parsed = {name: parse(name) for name in names}
-    return {name: function(ranks, k) for name, (function, k) in parsed.items()}

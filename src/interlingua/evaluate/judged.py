@@ -1,0 +1,102 @@
+"""What a metric reads, and what a metric is.
+
+Shape key: M users, T targets, K places of a list, P labelled pairs, I items, G categories, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from interlingua.contracts.batch import FloatArray
+from interlingua.data.interactions import Interactions
+from interlingua.data.queries import Queries
+from interlingua.data.split import GroundTruth
+from interlingua.evaluate.accuracy import Ranks, Values
+
+Reads = Literal["ranks", "lists", "labels"]
+
+
+@dataclass(frozen=True)
+class ItemFacts:
+    """What is known of items beside their events; a metric that needs what is missing is refused in words."""
+
+    categories: sp.csr_matrix | None = None
+    """(I, G) 1 where an item has a category"""
+    vectors: FloatArray | None = None
+    """(I, D)"""
+    vectors_of: str = ""
+    """whose vectors these are, for the report"""
+
+
+@dataclass(frozen=True)
+class LabelledScores:
+    """Scores of P pairs of a user and an item of which it is known whether the user liked the item."""
+
+    owners: npt.NDArray[np.int64]
+    """(P,) position of each pair's user"""
+    labels: npt.NDArray[np.bool_]
+    """(P,) liked"""
+    scores: npt.NDArray[np.float64]
+    """(P,) higher: liked more likely; read as logits where a probability is asked for"""
+    num_users: int
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One evaluation as metrics see it. What a protocol does not judge is None, or empty for ranks."""
+
+    ranks: Ranks = field(default_factory=lambda: Ranks.of([]))
+    """positions of the targets of M users"""
+    lists: npt.NDArray[np.int64] | None = None
+    """(M, K) the best items that may be recommended, best first; -1 where there are fewer"""
+    labels: LabelledScores | None = None
+    candidates: int | None = None
+    """how many items a target was ranked among; None: the whole catalogue"""
+    targets: GroundTruth | None = None
+    """of the same M users"""
+    queries: Queries | None = None
+    """(M,) what they were asked with"""
+    train: Interactions | None = None
+    facts: ItemFacts = ItemFacts()
+
+    def top(self, k: int) -> npt.NDArray[np.int64]:
+        """(M, k) the first k places of the lists; a catalogue of fewer items gives fewer columns."""
+        assert self.lists is not None
+        return self.lists[:, :k]
+
+    def known(self) -> Interactions:
+        """The training events."""
+        assert self.train is not None
+        return self.train
+
+    @cached_property
+    def having(self) -> npt.NDArray[np.int64]:
+        """(I,) users with a training event of each item."""
+        return np.asarray(self.known().matrix().sum(axis=0)).ravel().astype(np.int64)
+
+
+class Metric:
+    """One metric. Its file's name is its name, written ``name@k``, or without ``@k`` where ``cut`` is False."""
+
+    kind: ClassVar[str] = "metric"
+    reads: ClassVar[Reads] = "ranks"
+    """what must have been judged. A metric of ``ranks`` reads nothing else: slices are measured with it, too"""
+    cut: ClassVar[bool] = True
+    better: ClassVar[Literal["higher", "lower"]] = "higher"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    """of ``categories`` and ``vectors``: facts of items without which it cannot be measured"""
+
+    def measure(self, judged: Judged, k: int) -> Values | float:
+        """(M,) one value per user, NaN where it is not defined; or one number of all users together.
+
+        Args:
+            judged: what the protocol found.
+            k: the cut-off; 0 where the name has none.
+        """
+        raise NotImplementedError

@@ -1,0 +1,155 @@
+"""What a protocol judges of a scorer, block by block of users: ranks of targets, lists, scores of labelled pairs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from interlingua.contracts.batch import FloatArray
+from interlingua.contracts.scorer import Scorer
+from interlingua.data.queries import Queries
+from interlingua.data.split import GroundTruth, Split
+from interlingua.evaluate.accuracy import Ranks
+from interlingua.evaluate.candidates import Keys, assemble, negatives, user_keys
+from interlingua.evaluate.cold import in_cold
+from interlingua.evaluate.judged import LabelledScores
+from interlingua.evaluate.ranking import checked, distinct, in_candidates, in_full
+from interlingua.evaluate.rules import Protocol
+from interlingua.progress import task
+from interlingua.retrieval.best import best_of_scores, block_size
+from interlingua.retrieval.positions import BEYOND, NEVER, Positions
+from interlingua.retrieval.tiles import in_tiles, vectors_of
+from interlingua.runtime.sorted_sets import among
+
+Lists = npt.NDArray[np.int64]
+"""(M, K) item rows, best first, -1 for an empty place"""
+
+
+def judge_ranks(
+    scorer: Scorer,
+    split: Split,
+    targets: GroundTruth,
+    queries: Queries,
+    protocol: Protocol,
+    batch_users: int | None,
+    depth: int,
+    length: int,
+    seed: int,
+    label: str,
+) -> tuple[Ranks, Lists | None]:
+    """Positions of all targets, those deeper than ``depth`` not told apart; lists of ``length`` places, 0 for none."""
+    items = split.train.num_items
+    size = block_size(items if protocol.candidates is None else min(protocol.candidates, items), batch_users)
+    ids = split.train.user_ids[targets.users]
+    keys = None if protocol.candidates is None else user_keys(ids, seed, "negatives")
+    found: list[tuple[Positions, Positions]] = []
+    lists: list[Lists] = []
+    with task(label, len(targets)) as shown:
+        for start in range(0, len(targets), size):
+            rows = np.arange(start, min(start + size, len(targets)))
+            block, asked = targets.take(rows), queries.slice(start, start + size)
+            masked = _masked(protocol, split, block, asked)
+            if keys is not None:
+                found.append(_sampled_block(scorer, block, asked, distinct(masked), protocol, keys[rows]))
+            elif length:
+                positions, listed = _listed_block(scorer, split, block, asked, masked, protocol, length)
+                found.append(positions)
+                lists.append(listed)
+            else:
+                found.append(_full_block(scorer, split, block, asked, masked, protocol, depth))
+            shown.advance(len(block))
+    first, last = (np.concatenate([pair[n] for pair in found]) for n in (0, 1))
+    deep = (first > depth) & (first < NEVER)
+    ranks = Ranks(np.where(deep, BEYOND, first), np.where(deep, BEYOND, last), targets.offsets)
+    return ranks, np.concatenate(lists) if lists else None
+
+
+def judge_pairs(
+    scorer: Scorer, split: Split, pairs: GroundTruth, queries: Queries, batch_users: int | None, label: str
+) -> LabelledScores:
+    """Scores of every labelled pair; a user's pairs are asked together, whatever their number."""
+    assert pairs.labels is not None
+    size = block_size(int(np.diff(pairs.offsets).max()), batch_users)
+    found = []
+    with task(label, len(pairs)) as shown:
+        for start in range(0, len(pairs), size):
+            block = pairs.take(np.arange(start, min(start + size, len(pairs))))
+            counts = np.diff(block.offsets)
+            places = np.arange(counts.max())[None, :]
+            real = places < counts[:, None]
+            items = block.items[block.offsets[:-1, None] + np.where(real, places, 0)].astype(np.int64)
+            scores = checked(scorer.score(queries.slice(start, start + size), items), items.shape, scorer)
+            found.append(scores[real].astype(np.float64))
+            shown.advance(len(block))
+    return LabelledScores(pairs.owners, pairs.labels, np.concatenate(found), len(pairs))
+
+
+def _listed_block(
+    scorer: Scorer, split: Split, block: GroundTruth, asked: Queries, masked: Queries, protocol: Protocol, length: int
+) -> tuple[tuple[Positions, Positions], Lists]:
+    """Positions of one block's targets and the lists in which they stand, from the same scores."""
+    scores = checked(scorer.score(asked), (len(block), scorer.num_items), scorer)
+    positions = _positions(scores, split, block, masked, protocol)
+    allowed = split.train.item_counts == 0 if protocol.among == "cold" else None
+    return positions, best_of_scores(np.array(scores, np.float32), masked, length, allowed=allowed).rows
+
+
+def _masked(protocol: Protocol, split: Split, block: GroundTruth, asked: Queries) -> Queries:
+    """The items that cannot be recommended, as histories of the block's users."""
+    if protocol.masked == "history":
+        return asked
+    return split.train.queries(block.users) if protocol.masked == "train" else asked.without_histories()
+
+
+def _flat(block: GroundTruth) -> tuple[Positions, Positions]:
+    """(T,) target items and (T,) their users' positions in the block."""
+    return block.items.astype(np.int64), np.repeat(np.arange(len(block)), np.diff(block.offsets))
+
+
+def _full_block(
+    scorer: Scorer, split: Split, block: GroundTruth, asked: Queries, masked: Queries, protocol: Protocol, depth: int
+) -> tuple[Positions, Positions]:
+    """Positions of one block's targets in the whole catalogue."""
+    single = len(block.items) == len(block)  # every user has a target
+    if (
+        single
+        and protocol.among == "all"
+        and protocol.ties == "row"
+        and (given := vectors_of(scorer, asked)) is not None
+    ):
+        positions = in_tiles(*given, block.items, masked, depth)
+        if positions is not None:
+            return positions, positions
+    scores = checked(scorer.score(asked), (len(block), scorer.num_items), scorer)
+    return _positions(scores, split, block, masked, protocol)
+
+
+def _positions(
+    scores: FloatArray, split: Split, block: GroundTruth, masked: Queries, protocol: Protocol
+) -> tuple[Positions, Positions]:
+    """Positions of targets from scores of the whole catalogue (B, I)."""
+    seen, expected = distinct(masked), protocol.ties == "expected"
+    if protocol.among == "cold":
+        return in_cold(scores, *_flat(block), seen, split.train.item_counts, expected=expected)
+    return in_full(scores, *_flat(block), seen, expected=expected)
+
+
+def _sampled_block(
+    scorer: Scorer, block: GroundTruth, asked: Queries, masked: Queries, protocol: Protocol, keys: Keys
+) -> tuple[Positions, Positions]:
+    """Positions of one block's targets among their candidates."""
+    assert protocol.candidates is not None
+    own = [block.of_row(b) for b in range(len(block))]
+    banned = Queries.of([np.concatenate([masked.history(b), t]) for b, t in enumerate(own)])
+    drawn = negatives(keys, banned.items, banned.offsets, scorer.num_items, protocol.candidates - 1)
+    candidates = assemble(keys, own, drawn)
+    scores = checked(scorer.score(asked, candidates.items), candidates.items.shape, scorer)
+    hidden = np.repeat(np.arange(len(block)), masked.lengths()) * scorer.num_items + masked.items
+    real = candidates.real & ~among(np.arange(len(block))[:, None] * scorer.num_items + candidates.items, hidden)
+    wanted, owners = _flat(block)
+    usable = replace(candidates, real=real)  # a target that is masked as seen competes with no one
+    first, last = in_candidates(scores, usable, wanted, owners, expected=protocol.ties == "expected")
+    seen = among(owners * scorer.num_items + wanted, hidden)
+    return np.where(seen, NEVER, first), np.where(seen, NEVER, last)

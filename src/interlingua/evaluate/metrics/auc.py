@@ -1,0 +1,34 @@
+"""Area under the ROC curve over all labelled pairs of all users together (TALLRec, CoLLM: AUC)."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+from interlingua.evaluate.judged import Judged, Metric
+
+
+def auc(labels: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> float:
+    """Probability that a liked pair has the higher score than one that is not, ties counting half (Mann & Whitney).
+
+    NaN where all pairs have one label.
+    """
+    liked = int(labels.sum())
+    others = len(labels) - liked
+    if not liked or not others:
+        return float("nan")
+    return float((rankdata(scores)[labels].sum() - liked * (liked + 1) / 2) / (liked * others))
+
+
+class AUC(Metric):
+    """Probability that a liked pair is scored above one that is not, over the pairs of all users together."""
+
+    kind = "metric"
+    reads = "labels"
+    cut = False
+
+    def measure(self, judged: Judged, k: int) -> float:
+        """One number of all users together."""
+        assert judged.labels is not None
+        return auc(judged.labels.labels, judged.labels.scores)

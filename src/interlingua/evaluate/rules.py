@@ -1,0 +1,130 @@
+"""What a protocol is (who is ranked against what), and protocols by name.
+
+``full`` is exact and the default. Others repeat what papers did and are named after it, or ask a question of their own;
+every choice is part of the protocol id, and tables refuse to mix ids (:mod:`interlingua.evaluate.compare`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+from interlingua import registry
+from interlingua.contracts.scorer import Scorer
+from interlingua.data.split import Part, Split
+from interlingua.errors import ConfigError, shown, unknown
+from interlingua.evaluate.named import parse
+from interlingua.retrieval.cascade import RetrieveThenRerank
+
+STANDARD = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20", "hit@1", "hit@10", "mrr@10")
+
+
+Masked = Literal["history", "train", "nothing"]
+Among = Literal["all", "cold"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How targets are ranked; :func:`parse_protocol` makes one from its name, a file in ``protocols/`` is one."""
+
+    kind: ClassVar[str] = "protocol"
+    numbered: ClassVar[bool] = False
+    """its name ends in a number: ``sampled-20``; :meth:`of_number` makes it"""
+
+    name: str
+    metrics: tuple[str, ...] = STANDARD
+    candidates: int | None = None
+    """None: the whole catalogue; N: the user's targets and N - 1 uniform items that the user has not seen"""
+    masked: Masked = "history"
+    """items that cannot be recommended: all that the query shows, the training items only, or none"""
+    ties: Literal["row", "expected"] = "row"
+    """equal scores: the lower item row first, or the expectation over all orders"""
+    among: Among = "all"
+    """``cold``: only items without a training event are targets and rivals"""
+    judges: frozenset[str] = frozenset({"ranks", "lists"})
+    """what metrics may read: ranks of targets, lists of the whole catalogue, labels of held-out pairs"""
+
+    @classmethod
+    def of_number(cls, number: int) -> Protocol:
+        """The protocol of that number, where ``numbered`` holds."""
+        raise NotImplementedError
+
+    def id(self, split: Split, part: Part, seed: int, users: str = "") -> str:
+        """The string that goes with every number."""
+        parts = [
+            self.name.removesuffix("+expected"),
+            f"split={split.protocol}",
+            f"part={part}",
+            f"masked={self.masked}",
+        ]
+        if self.candidates is not None:
+            parts += [f"negatives={self.candidates - 1}-uniform-unseen", f"seed={seed}"]
+        if self.among == "cold":
+            parts.append("among=items-without-training-events")
+        parts.append(f"ties={self.ties}")
+        return "; ".join([*parts, users] if users else parts)
+
+
+def parse_protocol(name: str | Protocol) -> Protocol:
+    """A protocol by its name (``interlingua list protocols``), e.g. ``full``, or ``sampled-N`` (N candidates).
+
+    ``+expected`` at the end (``full+expected``) asks for the expectation over ties.
+
+    Raises:
+        ConfigError: no such protocol.
+    """
+    if isinstance(name, Protocol):
+        return name
+    if not isinstance(name, str):
+        raise ConfigError(f"a protocol is a name or a Protocol, got {shown(name)}")
+    plain = name.removesuffix("+expected")
+    found = _named(plain, name)
+    return replace(found, name=name, ties="expected") if name != plain else found
+
+
+def _named(plain: str, name: str) -> Protocol:
+    known = registry.names("protocol")
+    found: type[Protocol]
+    if plain in known:
+        found = registry.find("protocol", plain)
+        if not found.numbered:
+            return found()  # type: ignore[call-arg]  # a named protocol has a name
+    number = re.fullmatch(r"(.+)-(\d+)", plain)
+    if number is not None and number[1] in known:
+        found = registry.find("protocol", number[1])
+        if found.numbered:
+            return found.of_number(int(number[2]))
+    written = [f"{each}-N" if registry.find("protocol", each).numbered else each for each in known]
+    raise ConfigError(unknown("protocol", name, [*written, "sampled-20"], "", ", ".join(written)))
+
+
+def measured_under(protocol: str | Protocol, more: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The protocol's own metrics and those of ``more`` that it can judge, and those that it cannot."""
+    chosen = parse_protocol(protocol)
+    can = [name for name in more if parse(name)[0].reads in chosen.judges]
+    return tuple(dict.fromkeys([*chosen.metrics, *can])), tuple(name for name in more if name not in can)
+
+
+def check_metrics(protocols: Sequence[str], more: Sequence[str]) -> None:
+    """Refuses metrics that none of the protocols can judge.
+
+    Raises:
+        ConfigError: with the protocol that could.
+    """
+    for name in more:
+        reads = parse(name)[0].reads
+        if not any(reads in parse_protocol(protocol).judges for protocol in protocols):
+            add = "labelled" if reads == "labels" else "full"
+            raise ConfigError(
+                f"evaluate.metrics: {name!r} reads {reads}, which none of the protocols {', '.join(protocols)} "
+                f"judges; add {add!r} to evaluate.protocols"
+            )
+
+
+def asked_by(scorer: Scorer, protocol: str) -> Scorer:
+    """The scorer as a protocol asks it: what retrieves for a ranker must not leave out what is to be ranked."""
+    if isinstance(scorer, RetrieveThenRerank) and parse_protocol(protocol).masked == "nothing":
+        return scorer.with_repeats()
+    return scorer

@@ -1,0 +1,59 @@
+"""Batches of labelled events: what a binary loss (liked or not) is trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from interlingua.config import FitConfig
+from interlingua.contracts.batch import Batch
+from interlingua.data.interactions import Interactions
+from interlingua.errors import DataError
+from interlingua.training.batches import Windows, as_tensor, left_padded
+
+
+def labelled_batches(
+    train: Interactions, config: FitConfig, generator: np.random.Generator, max_history: int = 0
+) -> Iterator[Batch]:
+    """Every labelled training event once, in random order, with its label: what a binary loss is trained on.
+
+    Args:
+        train: the training part of labelled data; its ``labelled`` events are read.
+        config: ``batch_size`` is read.
+        generator: source of randomness.
+        max_history: L at most; the items that the user liked *before* the event. 0: no histories.
+
+    Raises:
+        DataError: the data have no labels.
+    """
+    events = train.labelled
+    if events is None or events.labels is None:
+        raise DataError(
+            "the training events have no labels; give a rating from which on an item is liked "
+            "(--set data.label.at_least=4), or a column (--set data.columns.label=NAME)"
+        )
+    own = events.liked()
+    before: npt.NDArray[np.int64] = (
+        np.cumsum(events.labels) - events.labels
+    )  # place in ``own`` of the first that is not earlier
+    order = generator.permutation(len(events))
+    for start in range(0, len(order), config.batch_size):
+        rows = order[start : start + config.batch_size]
+        users = events.users[rows].astype(np.int64)
+        batch = Batch(
+            as_tensor(users), as_tensor(events.items[rows]), times=as_tensor(events.times[rows]),
+            labels=torch.from_numpy(events.labels[rows].astype(np.float32)),
+        )  # fmt: skip
+        if max_history:
+            stops = before[rows]
+            begins = np.maximum(own.offsets[users], stops - max_history)
+            windows = Windows(users, begins, stops - begins)
+            batch = replace(
+                batch, histories=as_tensor(left_padded(own.items, windows)),
+                history_times=as_tensor(left_padded(own.times, windows, empty=0)),
+            )  # fmt: skip
+        yield batch
