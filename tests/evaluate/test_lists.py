@@ -81,14 +81,14 @@ def test_popularity_and_tail_by_hand():
 
 
 def test_serendipity_by_hand_and_as_in_rectools():
-    # place by popularity: 0, 1, 2, 3, 4. A hit at place 1 on item 2 (popularity place 3): 1 - 3/5 = 2/5
+    # places by popularity: 0, 1, 2. A hit at place 1 on item 2: 1 - 3/5
     found = judged([[2, 0, 1], [0, 1, 2]], TRAIN, [[2, 0], [0, 1]])
     assert value(found, "serendipity@1") == pytest.approx([0.4, 0.0])
     assert value(found, "serendipity@3") == pytest.approx([0.4 / 3, 0.0])  # item 0 at place 2 is no surprise
-    # RecTools' docstring: i1 has 3 users, i2 two, i3 one (popularity 2, 1, 3 there is i2 first)
-    train = events([1, 0], [1, 2], [1], num_items=3)
+    train = events([0, 1], [0, 1], [0], [], num_items=4)  # RecTools' docstring
     found = judged([[0, 1], [1, 2], [2, -1], [1, 2]], train, [[0, 1], [1, 2], [1], [1]])
-    assert value(found, "serendipity@1") == pytest.approx([1 / 3, 0.0, 0.0, 0.0])
+    assert value(found, "serendipity@1") == pytest.approx([0.0, 0.25, 0.0, 0.25])
+    assert value(found, "serendipity@2") == pytest.approx([0.0, 0.5, 0.0, 0.125])
 
 
 def category_matrix(*own):

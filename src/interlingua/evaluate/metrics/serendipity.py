@@ -1,8 +1,9 @@
 """Serendipity: items that are relevant and that popularity alone would not have found (RecTools' definition).
 
 ``sum_i max(P(i) - P_u(i), 0) rel(i) / k`` over the places i of a list, with ``P(i) = (I + 1 - i) / I`` and ``P_u(i)``
-the same of the item's place by popularity. **Deviation:** of items equally popular the lower row comes first (RecTools
-follows the order in which it was given them). k is the divisor also where a list is shorter.
+the same of the item's place by popularity, 0 for an item that nobody has. k divides shorter lists, too.
+**Deviation:** items are placed one after the other, equally popular ones by row; RecTools numbers the *different*
+counts, so that with a few hundred of those nearly every item stands near the top. Where all counts differ both agree.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def serendipity(
     place = np.empty(size, np.int64)
     place[np.argsort(-having, kind="stable")] = np.arange(1, size + 1)
     own = (size + 1 - np.arange(1, lists.shape[1] + 1)) / size
-    surprise = np.maximum(own[None, :] - (size + 1 - place[lists]) / size, 0.0)
+    usual = np.where(having > 0, (size + 1 - place) / size, 0.0)
+    surprise = np.maximum(own[None, :] - usual[lists], 0.0)
     return np.where(relevant & (lists >= 0), surprise, 0.0).sum(axis=1) / k
 
 
