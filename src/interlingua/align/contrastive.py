@@ -97,9 +97,9 @@ class Contrastive(Aligner):
             return infonce(anchors, gather(mapped, nodes), mapped, **options)
         if self.config.contrast_anchors is None:  # anchors and candidates are the same rows
             return infonce(anchors, self.map(text.rows(side, nodes)), counts=weights, **options)
-        others, counts = distinct(rows)
-        mapped = self.map(text.rows(side, others))
-        own = gather(mapped, torch.searchsorted(others, nodes))  # both are sorted, and every anchor is a candidate
+        candidates, counts = distinct(rows)
+        mapped = self.map(text.rows(side, candidates))
+        own = gather(mapped, torch.searchsorted(candidates, nodes))  # both are sorted, and every anchor is a candidate
         return infonce(anchors, own, mapped, counts=counts, **options)
 
     @torch.no_grad()

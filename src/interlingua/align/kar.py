@@ -76,9 +76,9 @@ class Kar(Aligner):
         """(n, D) texts (n, T) through the experts, mixed by the side's gate."""
         own = self.own[side.removesuffix("s")]
         assert isinstance(own, nn.ModuleList)
-        said = torch.stack([expert(rows) for expert in (*self.shared, *own)], dim=1)
+        outputs = torch.stack([expert(rows) for expert in (*self.shared, *own)], dim=1)
         gate = torch.softmax(self.gates[side.removesuffix("s")](rows), dim=1)
-        return (gate[..., None] * said).sum(1)
+        return (gate[..., None] * outputs).sum(1)
 
     def inputs(self, inputs: Embeddings, text: Text | None) -> Embeddings:
         """ID vectors plus adapted texts, on both sides where the backbone has users."""

@@ -86,8 +86,8 @@ def _side_loss(first: Tensor, second: Tensor, rows: Tensor, config: ViewsConfig)
     if config.contrast == "batch" and config.contrast_anchors is None:
         candidates, counted = None, weights  # the positives themselves
     elif config.contrast == "batch":
-        others, counts = distinct(rows)
-        candidates, counted = gather(second, others), counts if config.repeats else None
+        distinct_rows, counts = distinct(rows)
+        candidates, counted = gather(second, distinct_rows), counts if config.repeats else None
     elif config.contrast != "all":
         drawn = torch.randint(len(second), (int(config.contrast),), device=second.device)
         # a sample stands for the whole side; the anchor's own other view is always among the candidates

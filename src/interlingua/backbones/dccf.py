@@ -158,7 +158,7 @@ class Dccf(LightGcn):
                 some = chosen(len(rows), self.config.contrast_anchors, rows.device)
                 anchors = gather(layer.gnn, rows[some])
                 for view in (layer.intents, layer.by_gnn, layer.by_intents):
-                    others = gather(view, rows)
-                    loss = infonce(anchors, gather(others, some), others, temperature=self.config.temperature)
+                    candidates = gather(view, rows)
+                    loss = infonce(anchors, gather(candidates, some), candidates, temperature=self.config.temperature)
                     total = total + weight * loss
         return total

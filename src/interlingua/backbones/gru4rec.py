@@ -100,13 +100,13 @@ class Gru4Rec(Backbone):
         states, lengths = encoded.private
         table = encoded.tables.items
         real = torch.arange(states.shape[1], device=states.device)[None, :] < lengths[:, None]
-        flat, goals, others = with_targets(encoded, batch, real)
+        flat, targets, negatives = with_targets(encoded, batch, real)
         loss = self.config.loss
         if loss == "ce":
-            return {"ce": losses.full_softmax(flat, table, goals)}
-        if others is None:
+            return {"ce": losses.full_softmax(flat, table, targets)}
+        if negatives is None:
             raise ConfigError(f"gru4rec with loss {loss!r} needs negatives in its batches")
-        positive, negative = pair_scores(flat, table, goals, others)
+        positive, negative = pair_scores(flat, table, targets, negatives)
         if loss == "bce":
             return {"bce": losses.bce(positive, negative)}
         if loss == "sampled-ce":

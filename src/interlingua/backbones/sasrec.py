@@ -117,14 +117,14 @@ class SasRec(Backbone):
         """The configured loss over all positions with a target, or over the last one for (B,) positives."""
         states, lengths = encoded.private
         table = encoded.tables.items
-        flat, goals, others = with_targets(encoded, batch, positions_mask(lengths, states.shape[1]))
+        flat, targets, negatives = with_targets(encoded, batch, positions_mask(lengths, states.shape[1]))
         if self.config.loss == "ce":
-            return {"ce": losses.full_softmax(flat, table, goals)}
+            return {"ce": losses.full_softmax(flat, table, targets)}
         if self.config.loss == "shared-ce":
-            return {"shared_ce": losses.shared_softmax(flat, table, goals, self.config.num_negatives)}
-        if others is None:
+            return {"shared_ce": losses.shared_softmax(flat, table, targets, self.config.num_negatives)}
+        if negatives is None:
             raise ConfigError(f"sasrec with loss {self.config.loss!r} needs negatives in its batches")
-        positive, negative = pair_scores(flat, table, goals, others)
+        positive, negative = pair_scores(flat, table, targets, negatives)
         if self.config.loss == "bce":
             return {"bce": losses.bce(positive, negative)}
         return {"sampled_ce": losses.sampled_softmax(positive, negative, self.num_items)}
@@ -230,9 +230,9 @@ class Block(nn.Module):
         query = functional.linear(asking, to_key.T @ self.query.weight, self.query.bias @ to_key)
         bias = torch.addmv(self.out.bias, self.out.weight, self.key_value.bias.chunk(2)[1])
         value = functional.linear(x, self.out.weight @ to_value, bias)
-        asked, keys, values = (each[:, None] for each in (query, x, value))  # of three dimensions: PyTorch's slow way
+        queries, keys, values = (each[:, None] for each in (query, x, value))  # of three dimensions: PyTorch's slow way
         scale = x.shape[-1] ** -0.5
-        return functional.scaled_dot_product_attention(asked, keys, values, is_causal=True, scale=scale)[:, 0]
+        return functional.scaled_dot_product_attention(queries, keys, values, is_causal=True, scale=scale)[:, 0]
 
     def _attend_once(self, asking: Tensor, x: Tensor, at: Tensor) -> Tensor:
         """One question per row, (B, 1, D), to its positions up to ``at``, without dropout.
@@ -244,8 +244,8 @@ class Block(nn.Module):
         size = dim // self.heads
         query = self.query(asking).view(rows, self.heads, size)
         to_key, to_value = self.key_value.weight.view(2, self.heads, size, dim)
-        asked = torch.einsum("bhs,hsd->bhd", query, to_key)
-        logits = (asked @ x.transpose(1, 2)) / math.sqrt(size)
+        folded = torch.einsum("bhs,hsd->bhd", query, to_key)
+        logits = (folded @ x.transpose(1, 2)) / math.sqrt(size)
         weights = logits.masked_fill(~positions_mask(at + 1, width)[:, None], -math.inf).softmax(-1)
         mixed = torch.einsum("bhd,hsd->bhs", weights @ x, to_value).reshape(rows, 1, dim)
         return self.out(mixed + self.key_value.bias[dim:])

@@ -55,7 +55,7 @@ class Backbone(Component):
     def makes(cls, config: Any) -> frozenset[str]:
         """Scores, and what the subclass defines of vectors and training."""
         trained = cls.sampling != "none"
-        said = {
+        conditions = {
             "scores": True,
             "items": cls.item_embeddings is not Backbone.item_embeddings,
             "users": cls.user_embeddings is not Backbone.user_embeddings,
@@ -64,7 +64,7 @@ class Backbone(Component):
             "user_table": cls.sampling == "pairs",
             "dot_product": cls.dot_product,
         }
-        return frozenset(word for word, holds in said.items() if holds)
+        return frozenset(word for word, holds in conditions.items() if holds)
 
     @classmethod
     def width(cls, config: Any) -> int | None:

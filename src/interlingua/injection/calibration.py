@@ -94,8 +94,8 @@ def calibrate(
     Returns:
         Mean negative log-likelihood after it, weighted.
     """
-    asked = questions(queries, np.asarray(targets, np.int64), counts.cpu().numpy())
-    blocks = [_block(each, features, counts) for each in track(asked, "calibrate: questions")]
+    batches = questions(queries, np.asarray(targets, np.int64), counts.cpu().numpy())
+    blocks = [_block(each, features, counts) for each in track(batches, "calibrate: questions")]
     reached = fit(mixture, blocks, cold_weight=cold_weight)
     if floor:
         raise_unseen(mixture, blocks)
@@ -237,13 +237,13 @@ def _gain(scores: Tensor, block: Block, rows: Tensor) -> float:
     return float((1 / torch.log2(above.sum(1) + 2.0)).sum())
 
 
-def _block(asked: Questions, features: Ask, counts: Tensor) -> Block:
-    hidden = torch.as_tensor(asked.hidden, device=counts.device)
+def _block(batch: Questions, features: Ask, counts: Tensor) -> Block:
+    hidden = torch.as_tensor(batch.hidden, device=counts.device)
     return Block(
-        features(asked.queries, hidden),
+        features(batch.queries, hidden),
         torch.where(hidden, 0.0, counts),
-        torch.as_tensor(asked.targets, device=counts.device),
-        seen_mask(asked.queries, len(counts)).to(counts.device),
+        torch.as_tensor(batch.targets, device=counts.device),
+        seen_mask(batch.queries, len(counts)).to(counts.device),
     )
 
 

@@ -77,13 +77,13 @@ class IdVectors(nn.Module):
     def users(self, queries: Queries) -> Tensor:
         """(B, D) vectors of users as of their histories; zero for an empty history."""
         device = self.items.device
-        there = torch.as_tensor(queries.lengths() > 0, device=device)
+        known = torch.as_tensor(queries.lengths() > 0, device=device)
         if self.noise is not None:
             rows = torch.as_tensor(np.asarray(queries.users, np.int64), device=device)
             found = self.noise[rows.clamp_min(0)]
-            there = rows >= 0
+            known = rows >= 0
         elif self._represent is None:
             return torch.zeros(len(queries), self.user_dim, device=device)
         else:
             found = self._represent(queries).detach().float().to(device) / self.scale
-        return torch.where(there[:, None], found, 0.0)
+        return torch.where(known[:, None], found, 0.0)

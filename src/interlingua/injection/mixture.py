@@ -118,8 +118,8 @@ class TextSimilarity(nn.Module):
     def users(self, queries: Queries) -> Tensor:
         """(B, T) whose dot products with the table are the likeness."""
         rows = torch.as_tensor(queries.padded(TEXT_HISTORY), device=self.table.device)
-        there = (rows >= 0).float()[..., None]
-        mean = (self.table[rows.clamp_min(0)] * there).sum(1) / there.sum(1).clamp_min(1.0)
+        mask = (rows >= 0).float()[..., None]
+        mean = (self.table[rows.clamp_min(0)] * mask).sum(1) / mask.sum(1).clamp_min(1.0)
         return SHARPNESS * mean
 
 

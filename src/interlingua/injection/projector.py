@@ -55,29 +55,29 @@ class Projector(nn.Module):
             self.last.bias.mul_(norm / got)
 
     @torch.no_grad()
-    def fit_to(self, vectors: Tensor, wanted: Tensor, ridge: float = RIDGE) -> float:
-        """Solves the last layer by ridge regression (the first stays random), so that soft tokens land on ``wanted``.
+    def fit_to(self, vectors: Tensor, targets: Tensor, ridge: float = RIDGE) -> float:
+        """Solves the last layer by ridge regression (the first stays random), so that soft tokens land on ``targets``.
 
         Args:
             vectors: (N, D).
-            wanted: (N, H), e.g. the language model's own embeddings of the items' titles.
+            targets: (N, H), e.g. the language model's own embeddings of the items' titles.
             ridge: see :data:`RIDGE`.
 
         Returns:
-            R², the share of the variance of ``wanted`` that is reached on these vectors.
+            R², the share of the variance of ``targets`` that is reached on these vectors.
         """
         features = self.features(vectors).double()
-        wanted = wanted.to(features)
-        middle, mean = features.mean(0), wanted.mean(0)
+        targets = targets.to(features)
+        middle, mean = features.mean(0), targets.mean(0)
         centred = features - middle
         gram = centred.T @ centred
         penalty = ridge * float(gram.diagonal().mean().clamp_min(1e-12))
         gram.diagonal().add_(penalty)
-        weight = torch.linalg.solve(gram, centred.T @ (wanted - mean))
+        weight = torch.linalg.solve(gram, centred.T @ (targets - mean))
         self.last.weight.copy_(weight.T)
         self.last.bias.copy_(mean - middle @ weight)
-        left = (self(vectors).double() - wanted).pow(2).sum()
-        return float(1 - left / (wanted - mean).pow(2).sum().clamp_min(1e-12))
+        left = (self(vectors).double() - targets).pow(2).sum()
+        return float(1 - left / (targets - mean).pow(2).sum().clamp_min(1e-12))
 
 
 def standardise(vectors: Tensor) -> tuple[Tensor, Tensor]:

@@ -149,12 +149,14 @@ class VectorRanker(Ranker):
         assert self.head is not None
         config: VectorRankerConfig = self.config
         queries = self.head.queries(functional.dropout(states.float(), config.dropout, self.training))
-        items, goals = choices(self.num_items, targets, config.head_items)
+        items, labels = choices(self.num_items, targets, config.head_items)
         logits = queries @ self.head.table(vectors[items]).T
-        out = {"head": config.head_weight * functional.cross_entropy(logits, goals)}
+        out = {"head": config.head_weight * functional.cross_entropy(logits, labels)}
         if config.distill_weight > 0 and self.inputs.base_score is not None:
-            asked = sequence.queries_of(histories) if keep is None else sequence.prefix_queries(histories, keep)
-            teacher = torch.as_tensor(self.inputs.base_score(asked, None), device=logits.device)[:, items]
+            teacher_queries = (
+                sequence.queries_of(histories) if keep is None else sequence.prefix_queries(histories, keep)
+            )
+            teacher = torch.as_tensor(self.inputs.base_score(teacher_queries, None), device=logits.device)[:, items]
             soft = torch.softmax(teacher / config.distill_temperature, dim=-1)
             out["distill"] = config.distill_weight * functional.cross_entropy(logits, soft)
         return out

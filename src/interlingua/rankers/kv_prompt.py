@@ -184,8 +184,8 @@ class KvPrompt(Ranker):
         out = {"rank": in_batch_bpr(scores, ~had) if bpr else in_batch_softmax(scores, ~had, chance)}
         if config.distill_weight > 0:
             assert self.inputs.base_score is not None
-            asked = np.tile(positives.numpy(), (len(users), 1))
-            taught = torch.as_tensor(self.inputs.base_score(queries, asked), device=scores.device)
+            candidates = np.tile(positives.numpy(), (len(users), 1))
+            taught = torch.as_tensor(self.inputs.base_score(queries, candidates), device=scores.device)
             out["distill"] = config.distill_weight * in_batch_distillation(scores, taught, ~had, chance)
         if config.align_weight > 0 and not self._softly and self.injection is not None and self.injection.aligned:
             same = (positives[:, None] == positives[None]).to(scores.device)
@@ -311,9 +311,9 @@ class KvPrompt(Ranker):
             self._users_known.clear()
             fresh = list(range(len(keys)))
         if fresh:
-            asked = queries.take(np.asarray(fresh))
-            vectors = self.ids.users(asked)
-            ids = self._tokens(self.words.users(asked.padded(self.config.history_length)))
+            new_queries = queries.take(np.asarray(fresh))
+            vectors = self.ids.users(new_queries)
+            ids = self._tokens(self.words.users(new_queries.padded(self.config.history_length)))
 
             def run(rows: np.ndarray, each: Tensor, mask: Tensor) -> Tensor:
                 states = self._states("user", [ids[row] for row in rows], vectors[torch.as_tensor(rows)])

@@ -88,7 +88,7 @@ def check_processes() -> None:
         )
 
 
-_asked_before: list[tuple[bool, str]] = []
+_requested_before: list[tuple[bool, str]] = []
 """(whether the CPU was asked for, precision) of the last call"""
 
 
@@ -104,11 +104,11 @@ def accelerator(device: str = "auto", precision: str = "no") -> Any:
 
     check_processes()
     check_device(device)
-    asked = (device == "cpu", precision)
-    if _asked_before not in ([], [asked]):  # Accelerate keeps the first answer of a process for all others
+    requested = (device == "cpu", precision)
+    if _requested_before not in ([], [requested]):  # Accelerate keeps the first answer of a process for all others
         AcceleratorState._reset_state(reset_partial_state=True)
-    _asked_before[:] = [asked]
-    return Accelerator(cpu=asked[0], mixed_precision=asked[1])
+    _requested_before[:] = [requested]
+    return Accelerator(cpu=requested[0], mixed_precision=requested[1])
 
 
 def fit(

@@ -53,12 +53,12 @@ def with_targets(encoded: Encoded, batch: Batch, real: Tensor) -> tuple[Tensor, 
     if batch.positives.dim() == 1:
         return encoded.query, batch.positives, batch.negatives
     valid = batch.positives != PAD  # left-padded, while the states are shifted to the front: same order, row by row
-    others = None if batch.negatives is None else batch.negatives[valid]
-    return encoded.private[0][real], batch.positives[valid], others
+    negatives = None if batch.negatives is None else batch.negatives[valid]
+    return encoded.private[0][real], batch.positives[valid], negatives
 
 
-def pair_scores(states: Tensor, table: Tensor, goals: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+def pair_scores(states: Tensor, table: Tensor, targets: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
     """(n,) scores of the targets and (n, N) of the negatives, given states (n, D) and items (I, D)."""
-    positive = (states * functional.embedding(goals, table)).sum(-1)
-    rows = others.reshape(len(goals), -1)
+    positive = (states * functional.embedding(targets, table)).sum(-1)
+    rows = negatives.reshape(len(targets), -1)
     return positive, torch.einsum("nd,nkd->nk", states, functional.embedding(rows, table))

@@ -129,9 +129,9 @@ def allocate(sizes: Int64, total: int) -> Int64:
         each, rest = divmod(left, len(open_cells))
         # in the last round fewer are left than cells: the largest cells give one more each
         ordered = open_cells[np.argsort(-(sizes - out)[open_cells], kind="stable")]
-        wanted = np.full(len(ordered), each, np.int64)
-        wanted[:rest] += 1
-        given = np.minimum(wanted, (sizes - out)[ordered])
+        shares = np.full(len(ordered), each, np.int64)
+        shares[:rest] += 1
+        given = np.minimum(shares, (sizes - out)[ordered])
         out[ordered] += given
         left -= int(given.sum())
     return out
@@ -169,7 +169,7 @@ def choose(
     """
     stops = answers(train)
     counts: dict[str, Any] = {"events with a history": len(stops), "filter": filter, "fraction": fraction}
-    wanted = max(1, round(fraction * len(stops)))
+    size = max(1, round(fraction * len(stops)))
     if filter == "words":
         stops = stops[shares_a_word(train, stops, titles, length)]
     elif filter == "similarity":
@@ -183,7 +183,7 @@ def choose(
     by_item = buckets(train.item_counts[train.items[stops]], item_buckets)
     cells = by_user * item_buckets + by_item
     sizes = np.bincount(cells, minlength=user_buckets * item_buckets)
-    quotas = allocate(sizes, wanted)
+    quotas = allocate(sizes, size)
     order = np.random.default_rng(seed).permutation(len(stops))
     order = order[np.argsort(cells[order], kind="stable")]
     rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
