@@ -60,7 +60,7 @@ def test_half_precision_reaches_the_steps() -> None:
 def test_the_cpu_is_taken_where_it_is_asked_for_whatever_else_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(accelerate, "Accelerator", lambda **options: asked.append(options))
-    monkeypatch.setattr(fitting, "_asked_before", [])
+    monkeypatch.setattr(fitting, "_requested_before", [])
     for device in ("cpu", "auto"):
         accelerator(device, "bf16")
     assert [each["cpu"] for each in asked] == [True, False]

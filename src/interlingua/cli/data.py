@@ -128,9 +128,9 @@ def _prepared(source: str, sets: list[str] | None, seed: int) -> Dataset:
     from interlingua.progress import say
     from interlingua.runs.recipe import agree_on_data, own_words
 
-    said = parse_sets([f"data.{text.removeprefix('data.')}" for text in sets or []])
-    agree_on_data(said, source, "the dataset")
-    values, notes = own_words({**said.get("data", {}), "name": source}, None, said.get("data"))
+    overrides = parse_sets([f"data.{text.removeprefix('data.')}" for text in sets or []])
+    agree_on_data(overrides, source, "the dataset")
+    values, notes = own_words({**overrides.get("data", {}), "name": source}, None, overrides.get("data"))
     for note in notes:
         say(note)
     # "--set columns.user_id=7" names the column "7", and ids of columns are text whatever TOML makes of them

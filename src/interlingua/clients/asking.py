@@ -105,16 +105,16 @@ class Asker:
             Counts, and the ledger's entry of each question that has one.
         """
         out = self._out = Asked()
-        wanted = {self.key(request): request for request in requests}
-        known = self.ledger.found(list(wanted))
-        missing = {k: r for k, r in wanted.items() if k not in known or (retry_failed and known[k].state == "failed")}
-        out.found = len(wanted) - len(missing)
-        with task(label, len(wanted)) as shown:
+        by_key = {self.key(request): request for request in requests}
+        known = self.ledger.found(list(by_key))
+        missing = {k: r for k, r in by_key.items() if k not in known or (retry_failed and known[k].state == "failed")}
+        out.found = len(by_key) - len(missing)
+        with task(label, len(by_key)) as shown:
             shown.start_at(out.found)
             queue = iter(missing.items())
             workers = [self._work(queue, check, shown) for _ in range(min(self.limits.concurrency, len(missing)))]
             await asyncio.gather(*workers)
-        out.entries = self.ledger.found(list(wanted))
+        out.entries = self.ledger.found(list(by_key))
         return out
 
     async def _work(self, queue: Iterator[tuple[str, Request]], check: Check, shown: Task) -> None:

@@ -128,11 +128,11 @@ class _Cached:
 
     def logits(self) -> Tensor:
         """(B, V) of the next token; asked once after every :meth:`add`."""
-        told = {} if self._cache is None else {str(self._name): self._cache}
+        options = {} if self._cache is None else {str(self._name): self._cache}
         positions = (self._mask.cumsum(1) - 1).clamp_min(0)[:, -self._ids.shape[1] :]
         places = {"position_ids": positions} if takes(self._model, "position_ids") else {}
         out = self._model(
-            input_ids=self._ids, attention_mask=self._mask, use_cache=True, logits_to_keep=1, **places, **told
+            input_ids=self._ids, attention_mask=self._mask, use_cache=True, logits_to_keep=1, **places, **options
         )
         self._cache = cache_of(out)
         logits: Tensor = out.logits[:, -1]

@@ -39,17 +39,17 @@ def are_positions(interactions: Interactions) -> bool:
     return bool(((above == above[0]) & ((above == 0) | (above == 1))).all())
 
 
-def what_times(interactions: Interactions, kind: TimeKind, said: str | None, ties: str) -> Times:
+def what_times(interactions: Interactions, kind: TimeKind, stated: str | None, ties: str) -> Times:
     """See :data:`Times`.
 
     Args:
         interactions: all events of the source, before filters make gaps.
         kind: what the values were read as.
-        said: what the source says of them.
+        stated: what the source says of them.
         ties: ``rows`` where there are no times.
     """
     if ties == "rows":
         return "rows"
-    if (said == "order" and kind == "order") or are_positions(interactions):
+    if (stated == "order" and kind == "order") or are_positions(interactions):
         return "positions"
     return kind

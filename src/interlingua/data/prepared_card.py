@@ -26,34 +26,34 @@ def card_of(name: Any) -> dict[str, Any] | None:
 
 
 def with_card(
-    name: str, card: Mapping[str, Any], file: Mapping[str, Any], said: Mapping[str, Any]
+    name: str, card: Mapping[str, Any], file: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """[data] for a prepared folder, and the line that says what decided.
 
     Args:
         name: the folder, as the user wrote it.
         card: of the folder.
-        file: [data] of the recipe's file: only what ``said`` repeats of it is used.
-        said: [data] of the command line, without the name.
+        file: [data] of the recipe's file: only what ``overrides`` repeats of it is used.
+        overrides: [data] of the command line, without the name.
     """
     split = SplitConfig.read_part({k: v for k, v in card["split"].items() if k in SplitConfig.model_fields})
     made = {k: v for k, v in card.get("filter", {}).items() if k in FilterConfig.model_fields}
     label = {"label": card["label"]} if card.get("label") else {}
-    unused = sorted(k for k in file if k != "name" and k not in said)
+    unused = sorted(k for k in file if k != "name" and k not in overrides)
     rest = f"; [data] {', '.join(unused)} of the recipe: not used (--set data.{unused[0]}=... is)" if unused else ""
     protocol = card["split"].get("protocol", split.get("name"))
-    if not said:
+    if not overrides:
         note = f"{name} is a prepared dataset: its own split ({protocol}) and filter are used{rest}"
         return {"name": name, "split": split, "filter": made, "as_prepared": True, **label}, (note,)
     again = {"split": split, "filter": {k: v for k, v in made.items() if k in HOLDS_STILL}, **label}
     note = (
-        f"{name} is a prepared dataset, split as {protocol}: --set changes its {', '.join(sorted(said))}; split anew, "
-        "by its own rule where that is not among them (a random one follows this command's --seed), and what its "
+        f"{name} is a prepared dataset, split as {protocol}: --set changes its {', '.join(sorted(overrides))}; split "
+        "anew, by its own rule where that is not among them (a random one follows this command's --seed), and what its "
         f"filter left out stays out{rest}"
     )
-    return {"name": name, **merge(again, _tables(said))}, (note,)
+    return {"name": name, **merge(again, _tables(overrides))}, (note,)
 
 
-def _tables(said: Mapping[str, Any]) -> dict[str, Any]:
+def _tables(overrides: Mapping[str, Any]) -> dict[str, Any]:
     """``split = "ratio"`` as the table that it stands for, so that it meets the card's."""
-    return {k: {"name": v} if k == "split" and isinstance(v, str) else v for k, v in said.items()}
+    return {k: {"name": v} if k == "split" and isinstance(v, str) else v for k, v in overrides.items()}

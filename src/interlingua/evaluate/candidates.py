@@ -103,12 +103,12 @@ def _exact(key: np.uint64, forbidden: IntArray, num_items: int, count: int) -> n
     return items[order[:count]]
 
 
-def assemble(keys: Keys, targets: Sequence[IntArray], others: Sequence[npt.NDArray[np.int64]]) -> SampledCandidates:
+def assemble(keys: Keys, targets: Sequence[IntArray], negatives: Sequence[npt.NDArray[np.int64]]) -> SampledCandidates:
     """Targets and negatives of each user in one shuffled row (position must tell a ranker nothing)."""
-    width = max((len(t) + len(o) for t, o in zip(targets, others, strict=True)), default=0)
+    width = max((len(t) + len(o) for t, o in zip(targets, negatives, strict=True)), default=0)
     items = np.zeros((len(keys), width), np.int64)
     real = np.zeros((len(keys), width), bool)
-    for b, (target, other) in enumerate(zip(targets, others, strict=True)):
+    for b, (target, other) in enumerate(zip(targets, negatives, strict=True)):
         row = np.concatenate([np.asarray(target, np.int64), other])
         row = row[np.argsort(mix(~keys[b] + row.astype(np.uint64) * _GOLDEN), kind="stable")]
         items[b, : len(row)], items[b, len(row) :] = row, row[:1]

@@ -146,10 +146,10 @@ def compare(
     names = _per_user(seeds, _shared_metrics(seeds, metrics))
     values = {run: {m: np.stack([r.per_user[m] for r in reports]) for m in names} for run, reports in seeds.items()}
     pairs = [(run, reference) for run in runs if run != reference] if reference else list(combinations(runs, 2))
-    asked = [(metric, a, b) for metric in names for a, b in pairs]
+    planned = [(metric, a, b) for metric in names for a, b in pairs]
     found = [
         _paired(metric, (a, b), (values[a][metric], values[b][metric]), test, resamples, seed)
-        for metric, a, b in track(asked, "paired tests")
+        for metric, a, b in track(planned, "paired tests")
     ]
     corrected = holm([each.p for each in found])
     first = next(iter(seeds.values()))[0]
@@ -184,8 +184,8 @@ def row_of(name: str, reports: Sequence[Report], metrics: Sequence[str] | None =
 
 
 def _check_comparable(seeds: Mapping[str, Sequence[Report]], data: Mapping[str, Mapping[str, Any]]) -> None:
-    (name, first), *others = [(name, report) for name, reports in seeds.items() for report in reports]
-    for other, report in others:
+    (name, first), *rest = [(name, report) for name, reports in seeds.items() for report in reports]
+    for other, report in rest:
         if report.protocol != first.protocol:
             raise ConfigError(
                 f"{name} and {other} were measured under different protocols and cannot stand in one table:\n"
@@ -214,15 +214,15 @@ def _how_to_agree(one: str, other: str, data: Mapping[str, Mapping[str, Any]]) -
     )
 
 
-def _shared_metrics(seeds: Mapping[str, Sequence[Report]], wanted: Sequence[str] | None) -> list[str]:
+def _shared_metrics(seeds: Mapping[str, Sequence[Report]], requested: Sequence[str] | None) -> list[str]:
     reports = [report for each in seeds.values() for report in each]
     shared = [m for m in reports[0].metrics if all(m in r.metrics for r in reports)]
-    for name in wanted or ():
+    for name in requested or ():
         if name not in shared:
             raise ConfigError(unknown("metric", name, shared, "the runs' reports"))
     if not shared:
         raise ArtifactError("the runs share no metric; evaluate them again")
-    return list(wanted or shared)
+    return list(requested or shared)
 
 
 def _per_user(seeds: Mapping[str, Sequence[Report]], names: Sequence[str]) -> list[str]:
@@ -230,9 +230,9 @@ def _per_user(seeds: Mapping[str, Sequence[Report]], names: Sequence[str]) -> li
     return [m for m in names if all(m in r.per_user for each in seeds.values() for r in each)]
 
 
-def _together(seeds: Mapping[str, Sequence[Report]], wanted: Sequence[str] | None) -> list[str]:
+def _together(seeds: Mapping[str, Sequence[Report]], requested: Sequence[str] | None) -> list[str]:
     """Those that are one number of all users together: they stand in tables, without intervals and tests."""
-    shared = _shared_metrics(seeds, wanted)
+    shared = _shared_metrics(seeds, requested)
     return [m for m in shared if m not in _per_user(seeds, shared)]
 
 

@@ -43,9 +43,9 @@ _WANTED: ContextVar[Attending | None] = ContextVar("what is done in place of att
 
 
 @contextmanager
-def attending(wanted: Attending) -> Iterator[None]:
-    """While open, attention of this thread is what ``wanted`` makes of it."""
-    token = _WANTED.set(wanted)
+def attending(attention: Attending) -> Iterator[None]:
+    """While open, attention of this thread is what ``attention`` makes of it."""
+    token = _WANTED.set(attention)
     try:
         yield
     finally:
@@ -136,10 +136,10 @@ def _dispatch(known: Any, kind: str) -> Attend:
     ) -> tuple[Tensor, Any]:
         if "attention_mask" in options:
             mask = options.pop("attention_mask")
-        plain, wanted = _plain(known, kind, module), _WANTED.get()
-        if wanted is None:
+        plain, attention = _plain(known, kind, module), _WANTED.get()
+        if attention is None:
             return plain(module, query, key, value, mask, **options)
-        return wanted(plain, module, query, key, value, mask, options)
+        return attention(plain, module, query, key, value, mask, options)
 
     return attend
 
@@ -152,7 +152,7 @@ def _plain(known: Any, kind: str, module: nn.Module) -> Attend:
 
 def _masks(inner: Callable[..., Any]) -> Callable[..., Any]:
     def make(*args: Any, **kwargs: Any) -> Any:
-        wanted = _WANTED.get()
-        return inner(*args, **kwargs) if wanted is None or wanted.masked else None
+        attention = _WANTED.get()
+        return inner(*args, **kwargs) if attention is None or attention.masked else None
 
     return make

@@ -218,17 +218,17 @@ def _row_scores(lm: LanguageModel, prefix: Prefix, first: Tensor, ids: IntArray,
     batch, count, depth = ids.shape
     device = prefix.mask.device
     tokens = torch.as_tensor(ids, device=device).reshape(batch * count, depth)
-    there = torch.arange(depth, device=device)[None, :] < torch.as_tensor(lengths, device=device).reshape(-1, 1)
+    real = torch.arange(depth, device=device)[None, :] < torch.as_tensor(lengths, device=device).reshape(-1, 1)
     cache = prefix.fresh_cache()
     cache.batch_repeat_interleave(count)
-    mask = torch.cat([prefix.mask.repeat_interleave(count, 0), there.long()], dim=1)
+    mask = torch.cat([prefix.mask.repeat_interleave(count, 0), real.long()], dim=1)
     states = lm.forward(lm.embed(tokens), mask, cache=cache).states[:, :-1]
-    total = first.repeat_interleave(count, 0).gather(1, tokens[:, :1])[:, 0] * there[:, 0]
+    total = first.repeat_interleave(count, 0).gather(1, tokens[:, :1])[:, 0] * real[:, 0]
     for at in _chunks(np.arange(batch * count)[: batch * count], max(1, LOGIT_ROWS // max(depth, 1))):
         rows = torch.as_tensor(at)
         logits = torch.log_softmax(lm.logits(states[rows]), dim=-1)
         chosen = logits.gather(2, tokens[rows, 1:, None])[..., 0]
-        total[rows] += (chosen * there[rows, 1:]).sum(1)
+        total[rows] += (chosen * real[rows, 1:]).sum(1)
     return total.reshape(batch, count).float().cpu()
 
 
@@ -254,10 +254,10 @@ def target_log_likelihood(lm: LanguageModel, embeds: Tensor, mask: Tensor, ids: 
     device = embeds.device
     tokens = torch.as_tensor(np.asarray(ids), device=device)
     width = tokens.shape[1]
-    there = torch.arange(width, device=device)[None, :] < torch.as_tensor(np.asarray(lengths), device=device)[:, None]
+    real = torch.arange(width, device=device)[None, :] < torch.as_tensor(np.asarray(lengths), device=device)[:, None]
     joined = torch.cat([embeds, lm.embed(tokens[:, :-1]).to(embeds.dtype)], dim=1)
-    full = torch.cat([mask.to(device).long(), there[:, :-1].long()], dim=1)
-    rows, answer = torch.nonzero(there, as_tuple=True)
+    full = torch.cat([mask.to(device).long(), real[:, :-1].long()], dim=1)
+    rows, answer = torch.nonzero(real, as_tuple=True)
     places = mask.to(device).sum(1)[rows] - 1 + answer
     if can_pack(lm, joined):
         packed, starts = packed_states(lm, joined, full)
@@ -266,7 +266,7 @@ def target_log_likelihood(lm: LanguageModel, embeds: Tensor, mask: Tensor, ids: 
         joined, full = to_front(joined, full)
         states = lm.forward(joined[:, : int(full.sum(1).max())]).states[rows, places]
     logits = lm.logits(states)
-    chosen = logits.gather(1, tokens[there][:, None])[:, 0] - logits.logsumexp(-1)
+    chosen = logits.gather(1, tokens[real][:, None])[:, 0] - logits.logsumexp(-1)
     return torch.zeros(len(embeds), device=device).index_add(0, rows, chosen)
 
 

@@ -164,17 +164,17 @@ class LanguageModel:
         alone = cache is None and not use_cache and positions is None
         if alone and mask is not None and mask.dim() == 2 and self.abilities.padding < embeds.shape[1]:
             return self._from_the_front(embeds, mask, layers)
-        told: dict[str, Any] = {"use_cache": use_cache or cache is not None, "output_hidden_states": layers}
+        options: dict[str, Any] = {"use_cache": use_cache or cache is not None, "output_hidden_states": layers}
         if mask is not None and mask.dim() == 4 and is_eager(self.config):
             least = torch.finfo(self.dtype).min  # eager attention adds the mask
             mask = torch.zeros_like(mask, dtype=self.dtype).masked_fill(~mask.bool(), least)
         if "attention_mask" in self._takes:
-            told["attention_mask"] = mask
+            options["attention_mask"] = mask
         if "position_ids" in self._takes:
-            told["position_ids"] = self._positions(embeds, mask, cache) if positions is None else positions
+            options["position_ids"] = self._positions(embeds, mask, cache) if positions is None else positions
         if cache is not None:
-            told[str(cache_name(self.decoder))] = cache
-        out = self.decoder(inputs_embeds=embeds.to(self.dtype), **told)
+            options[str(cache_name(self.decoder))] = cache
+        out = self.decoder(inputs_embeds=embeds.to(self.dtype), **options)
         kept = cache_of(out) if use_cache or cache is not None else None
         return ModelOutput(out.last_hidden_state, kept, tuple(out.hidden_states) if layers else ())
 

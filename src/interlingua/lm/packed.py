@@ -52,13 +52,13 @@ def packed_states(lm: LanguageModel, embeds: Tensor, mask: Tensor) -> tuple[Tens
     """
     if not attached(lm.config):
         raise ConfigError(f"{lm.name}: its attention cannot be exchanged, so prompts are not packed")
-    there = mask.to(embeds.device).bool()
-    sizes = there.sum(1)
+    tokens = mask.to(embeds.device).bool()
+    sizes = tokens.sum(1)
     starts = sizes.cumsum(0) - sizes
     lengths = tuple(int(size) for size in sizes)
     positions = torch.arange(sum(lengths), device=embeds.device) - starts.repeat_interleave(sizes)
     with attending(_Packed(lm, lengths)):
-        states = lm.forward(embeds[there][None], positions=positions[None]).states[0]
+        states = lm.forward(embeds[tokens][None], positions=positions[None]).states[0]
     return states, starts
 
 
@@ -105,37 +105,37 @@ class CausalBlocks(torch.autograd.Function):
         """(A, N, E) of queries (A, N, E), keys and values (G, N, E); A is a multiple of G."""
         heads, total, width = query.shape
         groups = key.shape[0]
-        asked = (query * scale).view(groups, heads // groups, total, width)
+        queries = (query * scale).view(groups, heads // groups, total, width)
         key, value = key.contiguous(), value.contiguous()
         out = query.new_empty(groups, heads // groups, total, width)
         weights: list[Tensor] = []
         for start, low, high in blocks(lengths):
-            part = _weights(asked, key, start, low, high)
+            part = _weights(queries, key, start, low, high)
             mixed = torch.bmm(part, value[:, start:high])
             out[:, :, low:high] = mixed.view(groups, -1, high - low, width)
             if keep:
                 weights.append(part)
-        ctx.save_for_backward(asked, key, value, out, *weights)
+        ctx.save_for_backward(queries, key, value, out, *weights)
         ctx.lengths, ctx.scale = tuple(lengths), scale
         return out.view(heads, total, width)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of queries, keys and values."""
-        asked, key, value, out, *weights = ctx.saved_tensors
-        groups, repeats, total, width = asked.shape
+        queries, key, value, out, *weights = ctx.saved_tensors
+        groups, repeats, total, width = queries.shape
         grad = grads[0].reshape(groups, repeats, total, width)
         share = (grad * out).sum(-1, keepdim=True)
-        to_query = torch.empty_like(asked)
+        to_query = torch.empty_like(queries)
         to_key, to_value = torch.zeros_like(key), torch.zeros_like(value)
         for number, (start, low, high) in enumerate(blocks(ctx.lengths)):
-            part = weights[number] if weights else _weights(asked, key, start, low, high)
+            part = weights[number] if weights else _weights(queries, key, start, low, high)
             rows = grad[:, :, low:high].reshape(groups, -1, width)
             to_value[:, start:high].baddbmm_(part.transpose(1, 2), rows)
             slope = torch.bmm(rows, value[:, start:high].transpose(1, 2))
             slope.sub_(share[:, :, low:high].reshape(groups, -1, 1)).mul_(part)
             to_query[:, :, low:high] = torch.bmm(slope, key[:, start:high]).view(groups, repeats, -1, width)
-            to_key[:, start:high].baddbmm_(slope.transpose(1, 2), asked[:, :, low:high].reshape(groups, -1, width))
+            to_key[:, start:high].baddbmm_(slope.transpose(1, 2), queries[:, :, low:high].reshape(groups, -1, width))
         return to_query.mul_(ctx.scale).view(-1, total, width), to_key, to_value, None, None, None
 
 
@@ -148,10 +148,10 @@ def blocks(lengths: Sequence[int]) -> Iterator[tuple[int, int, int]]:
         start += length
 
 
-def _weights(asked: Tensor, key: Tensor, start: int, low: int, high: int) -> Tensor:
+def _weights(queries: Tensor, key: Tensor, start: int, low: int, high: int) -> Tensor:
     """(G, A / G * queries, high - start) softmax over the keys up to each query's own."""
-    groups, size = asked.shape[0], high - low
-    rows = asked[:, :, low:high].reshape(groups, -1, asked.shape[-1])
+    groups, size = queries.shape[0], high - low
+    rows = queries[:, :, low:high].reshape(groups, -1, queries.shape[-1])
     logits = torch.bmm(rows, key[:, start:high].transpose(1, 2))
     ahead = torch.ones(size, size, dtype=torch.bool, device=key.device).triu(1)
     logits.view(groups, -1, size, high - start)[..., low - start :].masked_fill_(ahead, -torch.inf)

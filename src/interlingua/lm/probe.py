@@ -226,8 +226,8 @@ def _few_layers(lm: LanguageModel) -> LanguageModel:
 
 def _kind(layer: nn.Module) -> tuple[Any, ...]:
     """What tells layers apart that are not alike: their modules, and the words, switches and windows in them."""
-    told = []
+    kinds = []
     for name, module in layer.named_modules():
         facts = {k: v for k, v in vars(module).items() if isinstance(v, (str, bool)) or v is None or "window" in k}
-        told.append((name, type(module).__name__, tuple(sorted((k, str(v)) for k, v in facts.items()))))
-    return tuple(told)
+        kinds.append((name, type(module).__name__, tuple(sorted((k, str(v)) for k, v in facts.items()))))
+    return tuple(kinds)

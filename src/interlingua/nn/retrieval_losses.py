@@ -76,8 +76,8 @@ def layer_alignment(prompts: Tensor, texts: Tensor, temperature: float, same: Te
     if same is not None:
         own = torch.eye(len(prompts), dtype=torch.bool, device=prompts.device)
         logits = logits.masked_fill(same & ~own, -torch.inf)
-    goals = torch.arange(len(prompts), device=prompts.device).expand(len(logits), -1)
-    return functional.cross_entropy(logits.transpose(1, 2), goals, reduction="none").mean(1).sum()
+    targets = torch.arange(len(prompts), device=prompts.device).expand(len(logits), -1)
+    return functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none").mean(1).sum()
 
 
 def tower_scores(users: Tensor, items: Tensor, *, normalised: bool = False, temperature: float = 1.0) -> Tensor:

@@ -49,8 +49,8 @@ def estimate(job: Job, completer: Completer) -> dict[str, Any]:
     texts = {row: found.fallback for row, found in inputs.items()}
     texts |= {row: _text(keys[row], entries.get(keys[row]), job, texts[row]) for row in asked}
     users = (job.inputs.user(row, texts).payload for row in job.user_rows)
-    wanted = [job.request("user", payload) for payload in users if payload]
-    user_keys = {request.key(completer.identity, job.config.sampling): request for request in wanted}
+    requests = [job.request("user", payload) for payload in users if payload]
+    user_keys = {request.key(completer.identity, job.config.sampling): request for request in requests}
     sides = {
         "items": _side(job, completer, {keys[row]: request for row, request in asked.items()}, entries),
         "users": _side(job, completer, user_keys, known(job.ledger_path, list(user_keys))),
@@ -67,14 +67,14 @@ def _text(key: str, entry: Entry | None, job: Job, fallback: str) -> str:
     return key + "x" * max(job.config.answer_tokens * CHARS_PER_TOKEN - len(key), 0)
 
 
-def _side(job: Job, completer: Completer, wanted: Mapping[str, Request], entries: Mapping[str, Entry]) -> Estimate:
+def _side(job: Job, completer: Completer, requests: Mapping[str, Request], entries: Mapping[str, Entry]) -> Estimate:
     answered = {k for k, e in entries.items() if e.state == "done" or not job.retry_failed}
-    left = [request for key, request in wanted.items() if key not in answered]
+    left = [request for key, request in requests.items() if key not in answered]
     systems = {request.system: completer.tokens(request.system) for request in left}
     prompts = sum(systems[r.system] + completer.tokens(r.user) + 2 * PER_MESSAGE for r in left)
     expected = min(job.config.answer_tokens, job.config.sampling.max_tokens)
     most = job.config.sampling.max_tokens
-    return Estimate(len(wanted), len(wanted) - len(left), prompts, expected * len(left), most * len(left))
+    return Estimate(len(requests), len(requests) - len(left), prompts, expected * len(left), most * len(left))
 
 
 def _report(job: Job, completer: Completer, sides: Mapping[str, Estimate]) -> dict[str, Any]:

@@ -71,9 +71,9 @@ def parse(text: str, name: str, domain: Domain) -> Prompts:
     parts = {pieces[i]: pieces[i + 1].strip() for i in range(1, len(pieces) - 1, 2)}
     missing = [part for part in PARTS if not parts.get(part)]
     if missing:
-        wanted = " and ".join(f"'== {part} =='" for part in missing)
+        absent = " and ".join(f"'== {part} =='" for part in missing)
         raise ConfigError(
-            f"the prompt file {name} has no part {wanted}; see profiles/instructions/generic.txt for the form"
+            f"the prompt file {name} has no part {absent}; see profiles/instructions/generic.txt for the form"
         )
     for word in ("noun", "verb", "past"):
         parts = {key: value.replace(f"{{{word}}}", getattr(domain, word)) for key, value in parts.items()}

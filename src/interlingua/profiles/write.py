@@ -101,12 +101,12 @@ def write(job: Job, completer: Completer) -> ProfileSet:
             completer, ledger, job.config.sampling, job.config.limits,
             Wallet(job.price(completer), job.budget, before.money),
         )  # fmt: skip
-        items, users, wanted, rounds = run(_both_sides(job, asker))
+        items, users, counts, rounds = run(_both_sides(job, asker))
         spent = ledger.spent()
     stopped = next((r.stopped for r in rounds.values() if r.stopped), "")
     card = _card(job, completer, rounds, before, spent, stopped)
     card["coverage"] = {"items": coverage(items), "users": coverage(users)}
-    card["wanted"] = wanted
+    card["wanted"] = counts
     card["failures"] = {"items": failures(items), "users": failures(users)}
     made = profile_set.save(job.out, items, users, card)
     if any(r.fatal for r in rounds.values()):
@@ -126,20 +126,22 @@ async def _both_sides(job: Job, asker: Asker) -> tuple[list[Row], list[Row], dic
         rows = _rows(items, requests, asker, asked, train.item_ids)
         texts = {row: made.profile for row, made in enumerate(rows)}
         users = {row: inputs.user(row, texts) for row in range(train.num_users)}
-        wanted = _requests(job, "user", {row: users[row] for row in job.user_rows})
+        user_requests = _requests(job, "user", {row: users[row] for row in job.user_rows})
         if asked.stopped:  # asking for users now would write their profiles from fallback texts of items
-            then = Asked(stopped=asked.stopped, entries=asker.ledger.found([asker.key(r) for r in wanted.values()]))
+            then = Asked(
+                stopped=asked.stopped, entries=asker.ledger.found([asker.key(r) for r in user_requests.values()])
+            )
         else:
-            then = await _ask(job, asker, wanted, "user profiles")
+            then = await _ask(job, asker, user_requests, "user profiles")
     finally:
         await asker.completer.close()
-    counts = {"items": len(requests), "users": len(wanted)}
-    return rows, _rows(users, wanted, asker, then, train.user_ids), counts, {"items": asked, "users": then}
+    counts = {"items": len(requests), "users": len(user_requests)}
+    return rows, _rows(users, user_requests, asker, then, train.user_ids), counts, {"items": asked, "users": then}
 
 
 async def _ask(job: Job, asker: Asker, requests: Mapping[int, Request], label: str) -> Asked:
-    wanted: Check = check
-    return await asker.ask(list(requests.values()), wanted, label, retry_failed=job.retry_failed)
+    checked: Check = check
+    return await asker.ask(list(requests.values()), checked, label, retry_failed=job.retry_failed)
 
 
 def _requests(job: Job, side: Literal["item", "user"], inputs: Mapping[int, Input]) -> dict[int, Request]:

@@ -165,7 +165,7 @@ def from_reports(
     for name in (main, reference):
         if name not in reports:
             raise ConfigError(f"method {name!r} has no report; there are: {', '.join(reports)}")
-    wanted = [
+    measured = [
         (protocol, metric, part)
         for protocol, metric in (full, sampled)
         for part in (None, "warm items", "cold items")
@@ -175,7 +175,7 @@ def from_reports(
     methods = tuple(
         Method(
             name,
-            tuple(value_of(each.get(protocol), metric, part) for protocol, metric, part in wanted),
+            tuple(value_of(each.get(protocol), metric, part) for protocol, metric, part in measured),
             (notes or {}).get(name, ""),
         )
         for name, each in reports.items()
@@ -190,7 +190,7 @@ def from_reports(
         title,
         summary,
         main=main,
-        columns=tuple(Column(label(m), f"{_ranking(p)}, {part or 'all items'}", ids[p]) for p, m, part in wanted),
+        columns=tuple(Column(label(m), f"{_ranking(p)}, {part or 'all items'}", ids[p]) for p, m, part in measured),
         methods=methods,
         cold_start=chart,
         cold_start_title=name,

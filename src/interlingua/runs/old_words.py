@@ -63,8 +63,8 @@ def parted(values: Mapping[str, Any], where: str, quiet: bool = False) -> dict[s
     """The ranker ``soft-prompt`` had two methods in it: without words it is ``sequence-head`` now."""
     table = values.get("ranker")
     if isinstance(table, Mapping) and table.get("name") == "sequence-head":
-        said = {"template": "sequence", "scoring": "head"}  # of a recipe that extends ours
-        same = {key: value for key, value in table.items() if key not in said or value != said[key]}
+        ours = {"template": "sequence", "scoring": "head"}  # of a recipe that extends ours
+        same = {key: value for key, value in table.items() if key not in ours or value != ours[key]}
         return {**values, "ranker": same}
     if not isinstance(table, Mapping) or table.get("name") != "soft-prompt":
         return dict(values)

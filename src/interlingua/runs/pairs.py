@@ -41,32 +41,32 @@ def misfits(
     made = own | (text.cls.makes(text.config) if text else frozenset())
     if "text.users" in made or "user_table" not in own:
         made |= {"text.user_table"}
-    said = []
+    problems = []
     for part in (backbone, align, ranker):
         if part is None:
             continue
         lacks = part.cls.needs(part.config) - made
-        said += [_of_texts(part, word, backbone, align) for word in sorted(lacks & TEXTS)]
+        problems += [_of_texts(part, word, backbone, align) for word in sorted(lacks & TEXTS)]
         if lacks - TEXTS:
-            said.append(_of_backbone(part, lacks - TEXTS, backbone))
+            problems.append(_of_backbone(part, lacks - TEXTS, backbone))
         if part is align:
             made |= part.cls.makes(part.config)
-    if align is None or said:
-        return said
+    if align is None or problems:
+        return problems
     if align.cls.picks_dimensions and text is not None:
-        said += _too_few_dimensions(align, text, backbone)
+        problems += _too_few_dimensions(align, text, backbone)
     aligned = candidate_source == "aligned"
     if (aligned or (ranker is None and frozen and align.cls.keeps_space)) and "dot_product" not in own:
-        said.append(
+        problems.append(
             f"with the aligner {align.name!r} items made from texts stand beside the backbone's own, which needs "
             f"{WORDS['dot_product']}; {_instead('backbone', frozenset({'items', 'dot_product'}), backbone.name)}"
         )
     if aligned and "items_from_text" not in made:
-        said.append(
+        problems.append(
             f"evaluate.candidate_source = 'aligned' needs {WORDS['items_from_text']}, which the aligner {align.name!r} "
             "does not make; leave the option out, or choose the aligner autoencoder, contrastive or ridge"
         )
-    return said
+    return problems
 
 
 def _too_few_dimensions(align: Section, text: Section, backbone: Section) -> list[str]:

@@ -130,23 +130,23 @@ def find(name: str | Path) -> Path:
     )
 
 
-def agree_on_data(said: Mapping[str, Any], data: str | None, option: str = "--data") -> None:
+def agree_on_data(overrides: Mapping[str, Any], data: str | None, option: str = "--data") -> None:
     """Refuses overrides that name another dataset than the one that was given.
 
     Args:
-        said: parsed overrides.
+        overrides: parsed.
         data: what replaces ``[data].name``; None: nothing does.
         option: how it was given.
     """
-    table = said.get("data")
+    table = overrides.get("data")
     name = table.get("name") if isinstance(table, Mapping) else None
     if data is not None and name is not None and name != data:
         raise ConfigError(f"--set data.name={name} contradicts {option} {data}; leave one of the two out")
 
 
-def _check_sections(file: Mapping[str, Any], said: Mapping[str, Any], where: str) -> None:
+def _check_sections(file: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> None:
     """An option of a section that the recipe has not, and that the overrides do not begin with a name either."""
-    for section, table in said.items():
+    for section, table in overrides.items():
         begins = not isinstance(table, Mapping) or "name" in table or not table
         if section not in ("backbone", "text", "align", "ranker") or file.get(section) or begins:
             continue
@@ -156,15 +156,15 @@ def _check_sections(file: Mapping[str, Any], said: Mapping[str, Any], where: str
         )
 
 
-def own_words(values: Mapping[str, Any], file: Any, said: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+def own_words(values: Mapping[str, Any], file: Any, overrides: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     """[data] of a recipe, and notes; for a prepared folder its card, changed by the command line (see :func:`load`)."""
     from interlingua.data.prepared_card import card_of, with_card
 
     card = card_of(values.get("name"))
     if card is None:
         return dict(values), ()
-    said = {k: v for k, v in (said or {}).items() if k != "name"}
-    return with_card(str(values["name"]), card, file or {}, said)
+    overrides = {k: v for k, v in (overrides or {}).items() if k != "name"}
+    return with_card(str(values["name"]), card, file or {}, overrides)
 
 
 def load(name: str | Path, sets: Sequence[str] = (), data: str | None = None, *, trust: bool = False) -> Recipe:
@@ -182,17 +182,17 @@ def load(name: str | Path, sets: Sequence[str] = (), data: str | None = None, *,
         ConfigError: every problem of the recipe in one message, or one that is not trusted.
     """
     path = find(name)
-    file, said = read_toml(path, translated), translated(parse_sets(sets), "--set")
-    agree_on_data(said, data)
-    _check_sections(file, said, str(path))
-    values = with_members(merge(file, said), lambda each: read_toml(find(each), translated))
+    file, overrides = read_toml(path, translated), translated(parse_sets(sets), "--set")
+    agree_on_data(overrides, data)
+    _check_sections(file, overrides, str(path))
+    values = with_members(merge(file, overrides), lambda each: read_toml(find(each), translated))
     if not trust:
-        refuse(str(path), of_recipe(values, said))
+        refuse(str(path), of_recipe(values, overrides))
     own: Any = values.get("data", {})
     notes: tuple[str, ...] = ()
     if isinstance(own, Mapping):  # anything else is resolve's to refuse
         own = {**own, **({} if data is None else {"name": data})}
-        values["data"], notes = own_words(own, file.get("data"), said.get("data"))
+        values["data"], notes = own_words(own, file.get("data"), overrides.get("data"))
     return replace(resolve(values, path.stem, str(path)), notes=notes)
 
 
@@ -246,7 +246,9 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
     if not problems:
         chosen = {kind: parts.get(kind) for kind in ("backbone", "text", "align", "ranker")}
         by = parts["evaluate"].candidate_source
-        problems += [f"{where}: {said}" for said in misfits(**chosen, frozen="backbone" in frozen, candidate_source=by)]
+        problems += [
+            f"{where}: {problem}" for problem in misfits(**chosen, frozen="backbone" in frozen, candidate_source=by)
+        ]
     if stored:
         del problems[joined:]
     if problems:
@@ -287,8 +289,8 @@ def _trained(parts: Mapping[str, Any], frozen: Any, has_ranker: bool, where: str
     if "backbone" in frozen and parts.get("align") is not None and parts["align"].cls.trains_backbone:
         why = needs or "align.frozen names it; with [ranker] that is the default, and frozen = [] trains it"
         other = "choose the aligner ridge or autoencoder, or a backbone that is trained by gradient" if needs else ""
-        said = f"{where}: the aligner {parts['align'].name!r} trains the backbone, but {why}"
-        problems.append(f"{said}; {other}" if other else said)
+        problem = f"{where}: the aligner {parts['align'].name!r} trains the backbone, but {why}"
+        problems.append(f"{problem}; {other}" if other else problem)
     if "align" in parts and "backbone" in frozen and _patience(parts["align"]):
         problems.append(
             f"{where} [align].fit.patience: early stopping looks at the backbone's ranking, which a frozen one keeps; "

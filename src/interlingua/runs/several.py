@@ -52,22 +52,22 @@ def on_one_dataset(
     Raises:
         ConfigError: every recipe that cannot be resolved, in one message.
     """
-    said = translated(parse_sets(sets), "--set")
-    recipes.agree_on_data(said, data, "--on")
+    overrides = translated(parse_sets(sets), "--set")
+    recipes.agree_on_data(overrides, data, "--on")
     files = {str(name): read_toml(recipes.find(name), translated) for name in names}
     if len(files) < len(names):
         raise ConfigError(f"a recipe is named twice: {', '.join(map(str, names))}")
-    own = {name: _fitting(file, said) for name, file in files.items()}
-    for part, key in ((s, k) for s in said if s not in SHARED for k in said[s]):
+    own = {name: _fitting(file, overrides) for name, file in files.items()}
+    for part, key in ((s, k) for s in overrides if s not in SHARED for k in overrides[s]):
         _check_reached(part, key, files, own)
-    section, notes = recipes.own_words({**said.get("data", {}), "name": data}, None, said.get("data"))
+    section, notes = recipes.own_words({**overrides.get("data", {}), "name": data}, None, overrides.get("data"))
     found, problems = [], []
     for name, file in files.items():
         kept = {key: value for key, value in (file.get("evaluate") or {}).items() if key in METHOD_OPTIONS}
-        values = merge(file, own[name]) | {"data": section, "evaluate": kept | dict(said.get("evaluate", {}))}
+        values = merge(file, own[name]) | {"data": section, "evaluate": kept | dict(overrides.get("evaluate", {}))}
         try:
             if not trust:
-                refuse(name, of_recipe(values, said))
+                refuse(name, of_recipe(values, overrides))
             found.append(replace(recipes.resolve(values, Path(name).stem, name), notes=notes))
         except ConfigError as error:
             problems.append(str(error))
@@ -97,10 +97,10 @@ def _check_reached(part: str, key: str, files: Mapping[str, Any], own: Mapping[s
         say(f"note: --set {part}.{key} changes {', '.join(reached)}; {', '.join(left)} has {why} and stays as it is")
 
 
-def _fitting(file: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
+def _fitting(file: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """What of the overrides a recipe has: options that its components know."""
     out: dict[str, Any] = {}
-    for section, table in said.items():
+    for section, table in overrides.items():
         if section in SHARED or not isinstance(file.get(section), Mapping):
             continue
         if not isinstance(table, Mapping):

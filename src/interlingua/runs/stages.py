@@ -298,6 +298,6 @@ def reevaluate(session: Session, options: EvaluateConfig) -> Artifact:
 @torch.no_grad()
 def _vectors(rows: Interactions, backbone: Backbone) -> Embeddings:
     """Every user's and item's vector."""
-    told = track(np.array_split(np.arange(rows.num_users), max(1, rows.num_users // 2048)), "user vectors")
+    blocks = track(np.array_split(np.arange(rows.num_users), max(1, rows.num_users // 2048)), "user vectors")
     items = backbone.item_embeddings().detach()
-    return Embeddings(torch.cat([backbone.user_embeddings(rows.queries(block)) for block in told]), items)
+    return Embeddings(torch.cat([backbone.user_embeddings(rows.queries(block)) for block in blocks]), items)

@@ -34,15 +34,15 @@ def refuse(where: str, demands: list[str]) -> None:
         )
 
 
-def of_recipe(values: Mapping[str, Any], said: Mapping[str, Any]) -> list[str]:
+def of_recipe(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> list[str]:
     """What a recipe's file asks for; what the user said on the command line is the user's own.
 
     Args:
         values: sections as they will be resolved.
-        said: overrides of the user, in the same form.
+        overrides: of the user, in the same form.
     """
-    found = [f"imports {name!r} ([{section}])" for section, name in _code(values, said)]
-    for path, value in _options(values, said):
+    found = [f"imports {name!r} ([{section}])" for section, name in _code(values, overrides)]
+    for path, value in _options(values, overrides):
         if path[-1] == "base_url" and urlsplit(str(value)).hostname not in LOCAL:
             found.append(f"sends texts and a key to {value!r} ({'.'.join(path)})")
         elif path[-1] == "key_variable" and not KEY_VARIABLE.fullmatch(str(value)):
@@ -75,23 +75,23 @@ def _members(values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [each for each in given if isinstance(each, Mapping)] if isinstance(given, list) else []
 
 
-def _code(values: Mapping[str, Any], said: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _code(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for member in _members(values):
         yield from _code(member, {})
     for section, option in NAMED.items():
-        table, own = values.get(section), said.get(section)
+        table, own = values.get(section), overrides.get(section)
         name = table.get(option) if isinstance(table, Mapping) else None
         if isinstance(name, str) and ":" in name and not (isinstance(own, Mapping) and option in own):
             yield section, name
 
 
 def _options(
-    values: Mapping[str, Any], said: Mapping[str, Any], before: tuple[str, ...] = ()
+    values: Mapping[str, Any], overrides: Mapping[str, Any], before: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
     """(path, value) of every option that has a value and was not said by the user."""
     for key, value in values.items():
-        own = said.get(key) if isinstance(said, Mapping) else None
+        own = overrides.get(key) if isinstance(overrides, Mapping) else None
         if isinstance(value, Mapping):
             yield from _options(value, own if isinstance(own, Mapping) else {}, (*before, str(key)))
-        elif value is not None and (not isinstance(said, Mapping) or key not in said):
+        elif value is not None and (not isinstance(overrides, Mapping) or key not in overrides):
             yield (*before, str(key)), value

@@ -16,16 +16,16 @@ from interlingua.vectors.vector_columns import VECTOR, matrix_of
 
 
 def read_vectors(
-    path: str | Path, ids_path: str | Path | None, tensor: str, wanted: npt.NDArray[Any]
+    path: str | Path, ids_path: str | Path | None, tensor: str, expected_ids: npt.NDArray[Any]
 ) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
-    """Vectors in the order of ``wanted``.
+    """Vectors in the order of ``expected_ids``.
 
     Args:
         path: ``.npy``, ``.parquet`` or ``.safetensors``.
         ids_path: external ids of the rows, in any form that :func:`interlingua.vectors.id_files.read_ids` reads; None:
             the file names them (parquet) or has the dataset's own row order.
         tensor: name of the tensor in a safetensors file: ``users`` or ``items``.
-        wanted: (n,) external ids of the dataset.
+        expected_ids: (n,) external ids of the dataset.
 
     Returns:
         (n, D) vectors, zero where the file has none, and (n,) which rows it has.
@@ -42,25 +42,25 @@ def read_vectors(
             f"{path} has {int((~np.isfinite(matrix)).sum()):,} values that are not finite; clean them first"
         )
     if ids is None:
-        if len(matrix) != len(wanted):
+        if len(matrix) != len(expected_ids):
             raise DataError(
-                f"{path} has {len(matrix):,} rows but the dataset has {len(wanted):,} {tensor}, and no ids were given; "
-                f"name a file with one external id per row (backbone.{tensor[:-1]}_ids)"
+                f"{path} has {len(matrix):,} rows but the dataset has {len(expected_ids):,} {tensor}, and no ids were "
+                f"given; name a file with one external id per row (backbone.{tensor[:-1]}_ids)"
             )
-        return matrix, np.ones(len(wanted), bool)
+        return matrix, np.ones(len(expected_ids), bool)
     if len(ids) != len(matrix):
         raise DataError(f"{ids_path or path} names {len(ids):,} ids for the {len(matrix):,} rows of {path}")
     row_of = {name: row for row, name in enumerate(ids)}
     if len(row_of) != len(ids):
         raise DataError(f"{ids_path or path} repeats {len(ids) - len(row_of):,} ids; each may stand once")
-    rows = np.array([row_of.get(str(name), -1) for name in wanted], np.int64)
+    rows = np.array([row_of.get(str(name), -1) for name in expected_ids], np.int64)
     known = rows >= 0
-    if len(wanted) and not known.any():
+    if len(expected_ids) and not known.any():
         raise DataError(
             f"none of the {len(ids):,} ids of {ids_path or path} is in the dataset "
-            f"(there e.g. {ids[0]!r}, here e.g. {str(wanted[0])!r}); are they ids of another system?"
+            f"(there e.g. {ids[0]!r}, here e.g. {str(expected_ids[0])!r}); are they ids of another system?"
         )
-    out = np.zeros((len(wanted), matrix.shape[1]), np.float32)
+    out = np.zeros((len(expected_ids), matrix.shape[1]), np.float32)
     out[known] = matrix[rows[known]]
     return out, known
 
