@@ -16,6 +16,7 @@ _HOME = {
     "InterlinguaError": "interlingua.errors",
     "prepare": "interlingua.data.prepare",
     "load": "interlingua.recommender",
+    "align": "interlingua.align:",
     "run": "interlingua.runs.stages",
     "measure": "interlingua.evaluate.protocol:evaluate",
 }
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from interlingua.data.prepare import prepare as prepare
     from interlingua.errors import InterlinguaError as InterlinguaError
     from interlingua.evaluate.protocol import evaluate as measure  # noqa: F401
+    from interlingua.recommender import align as align
     from interlingua.recommender import load as load
     from interlingua.runs.stages import run as run
     from interlingua.storage.artifact import Artifact as Artifact
@@ -37,8 +39,9 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'interlingua' has no attribute {name!r}")
     from importlib import import_module
 
-    module, _, called = _HOME[name].partition(":")  # a name of its own where a subpackage has the function's
-    return getattr(import_module(module), called or name)
+    module, colon, called = _HOME[name].partition(":")  # a name of its own where a subpackage has the function's
+    found = import_module(module)
+    return found if colon and not called else getattr(found, called or name)  # a room that can be called
 
 
 def __dir__() -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -25,22 +25,21 @@ from interlingua.runs.answers import (
     SimilarUser,
     Support,
     frame_of,
+    names_of,
 )  # fmt: skip
 from interlingua.runs.opening import open_session
 from interlingua.runs.scorers import indexed, rerank_of, retriever_of
 from interlingua.runs.session import Session
-from interlingua.runtime import cancel
 
 if TYPE_CHECKING:
     from interlingua.explain.explain import Explanation
+    from interlingua.runs.reasons import Reasons
 
 
-__all__ = ["Recommendation", "Recommender", "SimilarItem", "SimilarUser", "Support", "load"]
+__all__ = ["Recommendation", "Recommender", "SimilarItem", "SimilarUser", "Support", "align", "load"]
 
 DEFAULT_MODEL = "smollm2-135m"
 """says the reasons of runs without a language model of their own"""
-MOST_EXPLAINED = 1000
-"""reasons that are remembered"""
 
 
 class Recommender:
@@ -54,7 +53,6 @@ class Recommender:
         self.session, self.index = session, index
         self.train = session.data.split.train
         self.titles: list[str] = session.data.catalogue.titles
-        self._explained: dict[tuple[Any, ...], Explanation[tuple[int, float]]] = {}
         if index is not None:
             _ = self._by_reader if self.has_reader else self._by_retriever
 
@@ -156,10 +154,10 @@ class Recommender:
             return None
         out = np.full(self.train.num_items, asked.items is None)
         if asked.items is not None:
-            out[[self.item_row(item) for item in self._names(asked.items, "items")]] = True
+            out[[self.item_row(item) for item in names_of(asked.items, "items")]] = True
         if asked.filters:
             out &= allowed_by(self.session.data.catalogue, asked.filters)
-        out[[self.item_row(item) for item in self._names(asked.exclude, "exclude")]] = False
+        out[[self.item_row(item) for item in names_of(asked.exclude, "exclude")]] = False
         return out
 
     def _listed(self, queries: Queries, asked: Asked, allowed: BoolArray | None) -> tuple[Candidates, str]:
@@ -175,20 +173,13 @@ class Recommender:
     def _many(self, users: Sequence[str] | None, histories: Histories | None) -> tuple[list[str], Queries]:
         """Names and queries of many users or histories."""
         if users is not None:
-            names = self._names(users, "users")
+            names = names_of(users, "users")
             rows = np.array([self._user_row(name) for name in names], np.int64)
             return names, self.session.data.interactions.queries(rows)
         assert histories is not None
         given = histories if isinstance(histories, Mapping) else dict(enumerate(histories))
-        named = {str(name): self._names(history, f"history {name!r}") for name, history in given.items()}
+        named = {str(name): names_of(history, f"history {name!r}") for name, history in given.items()}
         return list(named), Queries.of([[self.item_row(item) for item in history] for history in named.values()])
-
-    @staticmethod
-    def _names(ids: Any, what: str) -> list[str]:
-        """Ids as texts; one text alone would be taken apart into letters."""
-        if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
-            raise ConfigError(f"{what} is {shown(ids)}; give a list of ids")
-        return [str(each) for each in ids]
 
     def _frame(self, names: list[str], queries: Queries, asked: Asked) -> pl.DataFrame:
         """The lists of many users, by blocks of some 64 MB of scores."""
@@ -261,20 +252,9 @@ class Recommender:
         rerank: bool = True,
     ) -> list[Explanation[Support]]:
         """:meth:`explain` for several items of one answer: their influences are measured in one go."""
-        from interlingua.explain.explain import Explanation
-
-        query, ids = self.query(user, history), self.train.item_ids
-        said = dict(zip(query.history(0).tolist(), query.history_ratings(0).tolist(), strict=True))
-        out = []
-        for found in self.explain_rows(query, [self.item_row(item) for item in items], rerank=rerank):
-            support = [
-                Support(
-                    str(ids[row]), self.titles[row], float(influence), said[row] if said[row] == said[row] else None
-                )
-                for row, influence in found.support
-            ]
-            out.append(Explanation(**{**vars(found), "support": support}))
-        return out
+        query = self.query(user, history)
+        found = self.explain_rows(query, [self.item_row(item) for item in items], rerank=rerank)
+        return [self._reasons.with_ids(each, query) for each in found]
 
     def explain_query(self, query: Queries, item: int) -> Explanation[tuple[int, float]]:
         """:meth:`explain` by rows."""
@@ -284,23 +264,14 @@ class Recommender:
         self, query: Queries, items: Sequence[int], *, rerank: bool = True
     ) -> list[Explanation[tuple[int, float]]]:
         """:meth:`explain_items` by rows; what was explained lately is not explained anew."""
-        from interlingua.explain.explain import Catalogue, explain_items
+        scorer = self.session.ranker if rerank and self.has_reader else self._retriever[1]
+        return self._reasons.of(scorer, lambda: self.language_model, query, items, rerank)
 
-        asked = (rerank, tuple(query.users.tolist()), query.items.tobytes())
-        found = {item: self._explained[key] for item in items if (key := (*asked, item)) in self._explained}
-        new = [item for item in dict.fromkeys(items) if item not in found]
-        if new:
-            catalogue = self.session.data.catalogue
-            categories, middle = catalogue.items["categories"].to_list(), self.session.data.interactions.middle_rating
-            known = Catalogue(self.titles, catalogue.domain, categories, middle)
-            scorer = self.session.ranker if rerank and self.has_reader else self._retriever[1]
-            made = explain_items(scorer, lambda: self.language_model, query, new, known)
-            found |= dict(zip(new, made, strict=True))
-            if not cancel.pressed():  # what was made in a hurry is made better next time
-                while self._explained and len(self._explained) + len(made) > MOST_EXPLAINED:
-                    del self._explained[next(iter(self._explained))]
-                self._explained |= {(*asked, item): found[item] for item in new}
-        return [found[item] for item in items]
+    @cached_property
+    def _reasons(self) -> Reasons:
+        from interlingua.runs.reasons import Reasons
+
+        return Reasons(self.session.data)
 
     def query(self, user: str | None = None, history: Sequence[str] | None = None) -> Queries:
         """One query from a known user (all events on record) or from a history of item ids."""
@@ -342,3 +313,15 @@ def load(
     return (
         Recommender(run, index) if isinstance(run, Session) else Recommender.load(run, device, trust=trust, index=index)
     )
+
+
+def align(
+    items: Any, users: Any = None, catalogue: Any = None, interactions: Any = None, method: str = "auto", **options: Any
+) -> Recommender:
+    """Vectors of another system and texts of a catalogue as a recommender (``interlingua.align``).
+
+    Every argument is explained at :func:`interlingua.runs.bring.align`.
+    """
+    from interlingua.runs.bring import align as aligned
+
+    return Recommender(aligned(items, users, catalogue, interactions, method, **options))

@@ -127,10 +127,11 @@ class Pretrained(Backbone):
     def user_embeddings(self, queries: Queries) -> Tensor:
         """(B, D) the user's own vector where there is one, else the mean of the history's item vectors."""
         out = self._means(queries)
+        if not len(self.users):
+            return out
         who = torch.as_tensor(np.asarray(queries.users, np.int64), device=out.device)
         own = (who >= 0) & self.known_users[who.clamp(min=0)]
-        if len(self.users):
-            out[own] = self.users[who[own]]
+        out[own] = self.users[who[own]]
         return out
 
     def _means(self, queries: Queries) -> Tensor:

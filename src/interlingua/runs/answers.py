@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -12,6 +12,7 @@ import polars as pl
 from interlingua.contracts.batch import FloatArray
 from interlingua.data.allowed import Filters
 from interlingua.data.queries import IntArray
+from interlingua.errors import ConfigError, shown
 
 Histories = Sequence[Sequence[str]] | Mapping[str, Sequence[str]]
 
@@ -67,6 +68,17 @@ class Asked:
     filters: Filters | None = None
     diversity: float = 0.0
     repeat: bool = False
+
+
+def names_of(ids: Any, what: str) -> list[str]:
+    """Ids as texts; one text alone would be taken apart into letters.
+
+    Raises:
+        ConfigError: no list.
+    """
+    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+        raise ConfigError(f"{what} is {shown(ids)}; give a list of ids")
+    return [str(each) for each in ids]
 
 
 def frame_of(names: Sequence[str], item_ids: Sequence[str], items: IntArray, scores: FloatArray) -> pl.DataFrame:

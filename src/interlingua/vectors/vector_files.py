@@ -34,7 +34,7 @@ def read_vectors(
         DataError: unreadable file, ids that do not match, repeated ids, or values that are not finite.
     """
     path = Path(path)
-    matrix, ids = _matrix(path, tensor)
+    matrix, ids = matrix_and_ids(path, tensor)
     if ids_path is not None:
         ids = read_ids(ids_path, tensor, f"backbone.{tensor[:-1]}_ids")
     if not np.isfinite(matrix).all():
@@ -65,7 +65,8 @@ def read_vectors(
     return out, known
 
 
-def _matrix(path: Path, tensor: str) -> tuple[FloatArray, list[str] | None]:
+def matrix_and_ids(path: Path, tensor: str) -> tuple[FloatArray, list[str] | None]:
+    """(n, D) vectors of a file, and their ids where it has them (see :func:`read_vectors`)."""
     if not path.is_file():
         raise DataError(f"no file of vectors at {path}")
     ids: list[str] | None = None

@@ -1,0 +1,56 @@
+"""Reasons that a run gives: what was explained lately is remembered, and rows become external ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from interlingua.contracts.scorer import Scorer
+from interlingua.data.queries import Queries
+from interlingua.explain.explain import Catalogue, Explanation, explain_items
+from interlingua.runs.answers import Support
+from interlingua.runtime import cancel
+
+if TYPE_CHECKING:
+    from interlingua.data.prepared import Dataset
+
+Found = Explanation[tuple[int, float]]
+MOST = 1000
+"""reasons that are remembered"""
+
+
+class Reasons:
+    """Of one run."""
+
+    def __init__(self, data: Dataset) -> None:
+        self.data = data
+        self._known: dict[tuple[Any, ...], Found] = {}
+
+    def of(
+        self, scorer: Scorer, language_model: Callable[[], Any], query: Queries, items: Sequence[int], by: bool
+    ) -> list[Found]:
+        """Why these item rows; ``by`` tells the scorers of one run apart (see :func:`explain_items`)."""
+        asked = (by, tuple(query.users.tolist()), query.items.tobytes())
+        found = {item: self._known[key] for item in items if (key := (*asked, item)) in self._known}
+        new = [item for item in dict.fromkeys(items) if item not in found]
+        if new:
+            catalogue = self.data.catalogue
+            categories, middle = catalogue.items["categories"].to_list(), self.data.interactions.middle_rating
+            known = Catalogue(catalogue.titles, catalogue.domain, categories, middle)
+            made = explain_items(scorer, language_model, query, new, known)
+            found |= dict(zip(new, made, strict=True))
+            if not cancel.pressed():  # what was made in a hurry is made better next time
+                while self._known and len(self._known) + len(made) > MOST:
+                    del self._known[next(iter(self._known))]
+                self._known |= {(*asked, item): found[item] for item in new}
+        return [found[item] for item in items]
+
+    def with_ids(self, found: Found, query: Queries) -> Explanation[Support]:
+        """The same reason with external ids, titles and ratings of its support."""
+        ids, titles = self.data.split.train.item_ids, self.data.catalogue.titles
+        said = dict(zip(query.history(0).tolist(), query.history_ratings(0).tolist(), strict=True))
+        support = [
+            Support(str(ids[row]), titles[row], float(influence), said[row] if said[row] == said[row] else None)
+            for row, influence in found.support
+        ]
+        return Explanation(**{**vars(found), "support": support})

@@ -1,0 +1,163 @@
+"""Vectors from anywhere become a recommender in one call: the forms they come in, what is chosen, what is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+import interlingua
+from interlingua.data.sources.planted import generate
+from interlingua.errors import ConfigError, DataError, InterlinguaError
+from interlingua.vectors.brought import read_brought
+
+WORLD = generate(num_users=60, num_items=40, seed=5)
+IDS = [f"i{i}" for i in range(40)]
+EVENTS = pl.DataFrame(
+    {
+        "user_id": [f"u{u}" for u in WORLD.interactions.users],
+        "item_id": [f"i{i}" for i in WORLD.interactions.items],
+        "timestamp": WORLD.interactions.times,
+    }
+)
+ITEMS = pl.DataFrame({"item_id": IDS, "title": WORLD.catalogue.titles})
+VECTORS = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+TEXT = {"name": "lsa", "dim": 8}
+
+
+def files(folder: Path) -> dict[str, Any]:
+    np.save(folder / "v.npy", VECTORS)
+    np.savez(folder / "v.npz", item_factors=VECTORS, user_factors=VECTORS[:3], item_ids=np.array(IDS))
+    save_file({"items": VECTORS}, folder / "v.safetensors")
+    pl.DataFrame({"item_id": IDS, "vector": VECTORS.tolist()}).write_parquet(folder / "v.parquet")
+    (folder / "ids.txt").write_text("\n".join(IDS), encoding="utf-8")
+    implicit = SimpleNamespace(item_factors=VECTORS, user_factors=VECTORS[:3])
+    rectools = SimpleNamespace(get_vectors=lambda: (VECTORS[:3], VECTORS))
+    return {
+        "npy": (folder / "v.npy", folder / "ids.txt"),
+        "npz": (str(folder / "v.npz"), None),
+        "safetensors": (folder / "v.safetensors", IDS),
+        "parquet": (folder / "v.parquet", None),
+        "array": (VECTORS, np.array(IDS)),
+        "tensor": (torch.from_numpy(VECTORS).double(), IDS),
+        "lists": (VECTORS.tolist(), IDS),
+        "pair": ((VECTORS, IDS), None),
+        "by id": (dict(zip(IDS, VECTORS, strict=True)), None),
+        "named": ({"vectors": VECTORS, "ids": IDS}, None),
+        "frame": (pl.DataFrame({"id": IDS, "vector": VECTORS.tolist()}), None),
+        "pandas": (pl.DataFrame({"id": IDS, **{f"d{n}": VECTORS[:, n] for n in range(6)}}).to_pandas(), None),
+        "implicit": (implicit, IDS),
+        "rectools": (rectools, IDS),
+    }
+
+
+@pytest.mark.parametrize("form", [
+    "npy", "npz", "safetensors", "parquet", "array", "tensor", "lists", "pair", "by id", "named", "frame", "pandas",
+    "implicit", "rectools",
+])  # fmt: skip
+def test_vectors_come_in_every_form(form: str, tmp_path: Path) -> None:
+    source, ids = files(tmp_path)[form]
+    vectors, names = read_brought(source, "items", ids)
+    np.testing.assert_array_equal(vectors, VECTORS)
+    assert names == IDS
+
+
+@pytest.mark.parametrize(
+    ("source", "ids", "words"),
+    [
+        (np.array([[1.0, np.nan]]), ["a"], "1 rows with values that are not finite"),
+        (np.zeros(3), None, "a matrix, one row each"),
+        (VECTORS, IDS[:3], "40 rows and 3 ids"),
+        (VECTORS[:2], ["a", "a"], "repeats 1 ids"),
+        ("nowhere.npz", None, "no file of vectors at nowhere.npz"),
+        ({"a": [1.0], "b": [1.0, 2.0]}, None, "no vectors of one length"),
+        (pl.DataFrame({"x": [1.0]}), None, "no column of ids"),
+        (object(), None, "holds no numbers|shape"),
+    ],
+)
+def test_what_holds_no_vectors_is_said(source: Any, ids: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        read_brought(source, "items", ids)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("brought")
+
+
+def test_with_events_the_alignment_is_chosen_on_the_validation_part(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = interlingua.align(
+        VECTORS[:35], catalogue=ITEMS, interactions=EVENTS, item_ids=IDS[:35], text=TEXT, out=out, device="cpu"
+    )
+    said = capsys.readouterr().err
+    assert "similarity: " in said
+    assert "alignment: " in said
+    assert "35 items of width 6, compared by" in said
+    assert "5 items without a vector (5 reached by their texts), 0 vectors of items" in said
+    run = made.session
+    assert run.recipe.evaluate.part == "test"
+    assert run.metrics.keys() == {"full", "sampled-20"}
+    valid = {}
+    for kind in ("dot", "cosine"):  # the same measurement, made here
+        sets = [f"backbone.similarity={kind}", "evaluate.part=valid", 'evaluate.protocols=["full"]']
+        found = interlingua.run(_alone(run, out), out=out, sets=sets, device="cpu")
+        valid[kind] = found.metrics["full"]["ndcg@10"]
+    assert run.recipe.backbone.config.similarity == max(valid, key=lambda kind: valid[kind])
+    assert len(made.recommend("u3", k=3)) == 3
+    assert len(made.recommend(history=["i39"], k=3, items=["i36", "i37", "i38"])) == 3  # all three without a vector
+
+
+def _alone(run: Any, out: Path) -> Path:
+    from interlingua.config import to_toml
+
+    values = run.recipe.resolved()
+    path = out / "alone.toml"
+    path.write_text(to_toml({name: values[name] for name in ("data", "backbone", "evaluate")}), encoding="utf-8")
+    values["evaluate"].pop("candidate_source")
+    path.write_text(to_toml({name: values[name] for name in ("data", "backbone", "evaluate")}), encoding="utf-8")
+    return path
+
+
+def test_without_events_histories_come_with_the_question(out: Path) -> None:
+    model = SimpleNamespace(item_factors=VECTORS, user_factors=VECTORS[:3])
+    made = interlingua.align(model, catalogue=ITEMS, user_ids=["a", "b", "c"], text=TEXT, out=out, device="cpu")
+    best = (VECTORS @ VECTORS[1]).argsort()[::-1][:4]  # rows without ids are those of the catalogue, in order
+    assert [each.item_id for each in made.recommend("b", k=4)] == [IDS[row] for row in best]
+    by_history = [row for row in (VECTORS @ VECTORS[7]).argsort()[::-1] if row != 7][:4]
+    assert [each.item_id for each in made.recommend(history=["i7"], k=4)] == [IDS[row] for row in by_history]
+    assert made.session.data.interactions.num_users == 3
+    assert not len(made.session.data.interactions)
+    again = interlingua.load(made.session.path)
+    assert again.recommend("b", k=4) == made.recommend("b", k=4)
+
+
+def test_vectors_alone_are_served_as_they_are(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = interlingua.align((VECTORS, IDS), out=out, similarity="cosine", device="cpu")
+    assert "no catalogue" in capsys.readouterr().err
+    unit = VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)
+    best = [row for row in (unit @ unit[7]).argsort()[::-1] if row != 7][:4]
+    assert [each.item_id for each in made.recommend(history=["i7"], k=4)] == [IDS[row] for row in best]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"method": "rige"}, r"unknown method 'rige'; did you mean 'ridge'\?"),
+        ({"method": "ridge"}, "give a catalogue"),
+        ({"method": "contrastive", "catalogue": ITEMS, "text": TEXT}, "trained by gradient"),
+        ({"similarity": "l2"}, "unknown similarity 'l2'"),
+        ({"item_ids": None}, "has no ids; give one per row: item_ids="),
+    ],
+)
+def test_what_cannot_be_aligned_is_said(out: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InterlinguaError, match=words) as caught:
+        interlingua.align(VECTORS[:30], out=out, device="cpu", **{"item_ids": IDS[:30], **options})
+    assert isinstance(caught.value, ConfigError | DataError)
