@@ -42,3 +42,6 @@ def compare(
     console = Console()
     for each in found:
         console.print(to_rich(each))
+
+
+COMMANDS = {"compare": compare}

@@ -138,3 +138,6 @@ def _prepared(source: str, sets: list[str] | None, seed: int) -> Dataset:
         if isinstance(values.get(table), dict):
             values[table] = {key: str(value) for key, value in values[table].items()}
     return prepare_config(build(DataConfig, {**values, "name": source}, "[data]"), seed)
+
+
+COMMANDS = {"data": app}

@@ -193,3 +193,6 @@ def _json(results: list[Result], shown: list[Shown], findings: Sequence[str], re
         "users": [asdict(one) for one in shown],
         "report": str(report),
     }
+
+
+COMMANDS = {"demo": demo}

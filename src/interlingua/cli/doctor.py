@@ -124,3 +124,6 @@ def _extras() -> dict[str, tuple[str, ...]]:
         if package and extra and extra[1] in out:
             out[extra[1]].append(package[0])
     return {name: tuple(packages) or EXTRAS[name] for name, packages in out.items()}
+
+
+COMMANDS = {"doctor": doctor}

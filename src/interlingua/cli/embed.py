@@ -73,3 +73,6 @@ def embed(
             f"index {found['file']}: recall@10 {found['recall@10']:.4f} against exact, {found['users']:,} users, "
             f"{found['index_ms_per_user']:.3f} ms per user (exact {found['exact_ms_per_user']:.3f} ms)"
         )
+
+
+COMMANDS = {"embed": embed}

@@ -92,3 +92,6 @@ def changes(sets: list[str]) -> dict[str, Any]:
             )
     found: dict[str, Any] = values.get("evaluate", {})
     return found
+
+
+COMMANDS = {"evaluate": evaluate}

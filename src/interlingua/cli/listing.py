@@ -133,3 +133,6 @@ def _stages(out: Path, as_json: bool) -> None:
         print(f"no finished stages in {out}")
     for row in rows:
         print(f"{row['path']}  seed {row['seed']}  {row['seconds']} s")
+
+
+COMMANDS = {"list": listing, "runs": runs}

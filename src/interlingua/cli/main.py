@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import entry_points
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
-from interlingua.cli import (
-    compare,
-    data,
-    demo,
-    doctor,
-    embed,
-    evaluate,
-    listing,
-    profiles,
-    recommend,
-    report,
-    run,
-    serve,
-)
-from interlingua.errors import InterlinguaError
+from interlingua import cli
+from interlingua.errors import ConfigError, InterlinguaError, first_line
 
 app = typer.Typer(
     name="interlingua",
@@ -36,20 +26,45 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.add_typer(data.app, name="data")
-app.command("run")(run.run)
-app.command("demo")(demo.demo)
-app.command("doctor")(doctor.doctor)
-app.command("evaluate")(evaluate.evaluate)
-app.command("compare")(compare.compare)
-app.command("report")(report.report)
-app.command("profiles")(profiles.profiles)
-app.command("recommend")(recommend.recommend)
-app.command("explain")(recommend.explain)
-app.command("embed")(embed.embed)
-app.command("serve")(serve.serve)
-app.command("list")(listing.listing)
-app.command("runs")(listing.runs)
+
+
+def mount(commands: Mapping[str, Any]) -> None:
+    """Adds commands: name -> a function, or a group (``typer.Typer``)."""
+    for name, command in commands.items():
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
+
+
+def own_commands() -> dict[str, Any]:
+    """``COMMANDS`` of every file in this folder: a file adds a command."""
+    found: dict[str, Any] = {}
+    for each in pkgutil.iter_modules(cli.__path__):
+        if each.name != "main":
+            found |= vars(importlib.import_module(f"interlingua.cli.{each.name}")).get("COMMANDS", {})
+    return dict(sorted(found.items()))
+
+
+def installed_commands(taken: Container[str]) -> dict[str, Any]:
+    """Commands of other packages: entry points in the group ``interlingua.command``; a broken one is left out and said.
+
+    Args:
+        taken: names that they cannot have.
+    """
+    found = {}
+    for point in entry_points(group="interlingua.command"):
+        try:
+            if point.name in taken:
+                raise ConfigError("a command of that name exists")
+            found[point.name] = point.load()
+        except Exception as error:
+            print(f"command {point.name!r} of {point.value} is left out: {first_line(error)}", file=sys.stderr)
+    return found
+
+
+OWN = own_commands()
+mount(OWN)
 
 
 @app.callback(invoke_without_command=True)
@@ -96,6 +111,7 @@ def main() -> None:
     given = [a for a in sys.argv[1:] if a != "--debug"]
     try:
         with terminable(next(iter(given), "")):
+            mount(installed_commands(OWN))
             code = app(args=given, standalone_mode=False)
         if code == INTERRUPTED:  # what typer makes of a KeyboardInterrupt
             raise KeyboardInterrupt

@@ -187,3 +187,6 @@ def result_text(made: ProfileSet) -> str:
     if any(found["failed"] for found in card["coverage"].values()):
         lines.append("ask again for what failed: the same command with --retry-failed")
     return "\n".join([*lines, f"written to {made.path}"])
+
+
+COMMANDS = {"profiles": profiles}

@@ -118,3 +118,6 @@ def ids(text: str | None, option: str) -> list[str] | None:
             """quote in it twice: '"i,1",i2,"5"" disc"'"""
         ) from None
     return [part.strip() for row in rows for part in row if part.strip()]
+
+
+COMMANDS = {"recommend": recommend, "explain": explain}

@@ -35,3 +35,6 @@ def report(
         return
     print("\n".join(page.summary))
     print(f"report: {written}")
+
+
+COMMANDS = {"report": report}

@@ -121,3 +121,6 @@ def planned(session: Session, as_json: bool) -> str:
 
     rows = describe(session)
     return json.dumps(rows, indent=1) if as_json else plan_table(rows)
+
+
+COMMANDS = {"run": run}

@@ -39,3 +39,6 @@ def serve(
     limits = ServeLimits(queue=queue, deadline_s=deadline, drain_s=drain, max_body=max_body)
     line = WorkQueue(limits.queue, limits.deadline_s)
     server.run(create_app(load(run, device, trust=trust, index=index), limits, line), line, limits, host, port)
+
+
+COMMANDS = {"serve": serve}
