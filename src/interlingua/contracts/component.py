@@ -7,6 +7,7 @@ Before anything runs each says what it needs from the others and what it makes f
 - ``training``: learns by gradient, with batches of its own. ``dot_product``: scores are products of these vectors.
 - ``user_table``: one trained row per user (sequence models have none).
 - ``text.items``, ``text.users``: vectors of texts. ``text.table``: the same, frozen and made once.
+- ``texts``: further texts by name, the sections ``[texts.NAME]``.
 - ``text.user_table`` (a need only): ``text.users`` where the backbone has a ``user_table``.
 - ``items_from_text``: item vectors made from texts alone, in the space of ``items``.
 """

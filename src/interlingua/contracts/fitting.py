@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +28,8 @@ class Fitting:
     train: Interactions
     text: Text | None = None
     """vectors of texts, where the recipe has a source of them"""
+    texts: Mapping[str, Text] = field(default_factory=dict)
+    """vectors of the sections ``[texts.NAME]``, by name"""
     backbone: Any = None
     """the :class:`interlingua.contracts.backbone.Backbone` that an aligner joins with the texts"""
     loop: Loop | None = None

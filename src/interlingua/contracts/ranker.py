@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -48,6 +48,8 @@ class RankerInputs:
     """(I,) items that the backbone has not learned: without a training event, or without a vector"""
     texts: Tensor | None = None
     """(I, T) the text encoder's own vectors, where they are frozen"""
+    named_texts: Mapping[str, Tensor] = field(default_factory=dict)
+    """name -> (I, T) item vectors of the sections ``[texts.NAME]``"""
     categories: list[str | None] | None = None
     """(I,) each item's categories (``A|B`` or ``A, B``), where the catalogue has them"""
 

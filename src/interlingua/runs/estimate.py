@@ -80,7 +80,7 @@ class Estimator:
         for kind in self.session.plan:
             before = torch.get_rng_state()
             try:
-                out[kind] = of_stage[kind]()
+                out[kind] = self._named() if "." in kind else of_stage[kind]()
             except InterlinguaError as error:
                 if kind == "prepare":
                     raise
@@ -200,6 +200,9 @@ class Estimator:
 
     def _make_reader(self, part: Any, inputs: Any) -> None:
         self.ranker = part.cls(part.config, inputs)
+
+    def _named(self) -> Estimate:
+        return _fixed(math.nan, note="not estimated: a further text")
 
     def _fuse(self) -> Estimate:
         return _fixed(math.nan, note="not estimated: scores need what the members make")

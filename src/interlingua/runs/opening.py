@@ -79,9 +79,15 @@ def _pinned(recipe: Recipe, done: dict[str, Artifact]) -> Recipe:
                 hub = hub_name_and_commit(value) if option in type(part.config).named_models else None
                 if hub is not None:
                     config = part.config.model_copy(update={"revision": hub[1]})
-                    changed: dict[str, Any] = {section: replace(part, config=config)}
-                    recipe = replace(recipe, **changed)
+                    recipe = _with(recipe, section, replace(part, config=config))
     return recipe
+
+
+def _with(recipe: Recipe, section: str, part: Section) -> Recipe:
+    """The recipe with another component in a section, or in ``texts.NAME``."""
+    table, _, name = section.partition(".")
+    changed: dict[str, Any] = {table: {**recipe.texts, name: part} if name else part}
+    return replace(recipe, **changed)
 
 
 def _models(recipe: Recipe, done: dict[str, Artifact]) -> list[str]:

@@ -19,10 +19,11 @@ WORDS = {
     "text.items": "item texts",
     "text.table": "a frozen table of item texts",
     "text.users": "user vectors made from texts",
+    "texts": "further texts by name ([texts.NAME])",
     "items_from_text": "item vectors made from texts alone",
 }
 """word of :mod:`interlingua.contracts.component` -> what a person reads"""
-TEXTS = frozenset({"text.items", "text.table", "text.users", "text.user_table", "items_from_text"})
+TEXTS = frozenset({"texts", "text.items", "text.table", "text.users", "text.user_table", "items_from_text"})
 
 
 def misfits(
@@ -31,6 +32,7 @@ def misfits(
     align: Section | None,
     ranker: Section | None,
     *,
+    texts: bool = False,
     frozen: bool,
     candidate_source: str,
 ) -> list[str]:
@@ -39,6 +41,8 @@ def misfits(
         return []
     own = backbone.cls.makes(backbone.config)
     made = own | (text.cls.makes(text.config) if text else frozenset())
+    if texts:
+        made |= {"texts"}
     if "text.users" in made or "user_table" not in own:
         made |= {"text.user_table"}
     problems = []
@@ -89,6 +93,8 @@ def _of_texts(part: Section, word: str, backbone: Section, align: Section | None
     if word == "items_from_text":
         given = f"the aligner {align.name!r} makes none" if align else "there is no [align] section"
         return f"{_start(part, WORDS[word])}, and {given}; choose the aligner autoencoder, contrastive or ridge"
+    if word == "texts":
+        return f"{_start(part, WORDS[word])}: add one, e.g. --set texts.title.name=lsa"
     if word in ("text.users", "text.user_table"):
         return (
             f"{_start(part, WORDS['text.users'])} with the backbone {backbone.name!r}: set text.users = 'items' (the "

@@ -82,6 +82,11 @@ def make_plan(recipe: Recipe, seed: int) -> dict[str, Planned]:
         return made
     if recipe.text is not None and not is_trainable(recipe.text):
         add("embed", recipe.text.name, recipe.text.options(), ("prepare",))
+    for name, part in recipe.texts.items():
+        found = stage_fingerprint(recipe, f"{name}.embed")
+        parents = {"prepare": made["prepare"].key}
+        made[f"{name}.embed"] = planned("embed", part.name, seed, part.options(), parents, found)
+    named = tuple(f"{name}.embed" for name in recipe.texts)
     backbone = recipe.backbone
     assert backbone is not None
     joint = recipe.align is not None and not recipe.frozen_backbone
@@ -89,13 +94,14 @@ def make_plan(recipe: Recipe, seed: int) -> dict[str, Planned]:
         needs = ("prepare", "embed") if backbone.cls.needs_text else ("prepare",)
         if backbone.cls.needs_text and "embed" not in made:
             raise ConfigError(f"backbone {backbone.name!r} needs a frozen text table: add a [text] section")
-        add("train", backbone.name, backbone.options(), needs)
+        reads = named if "texts" in backbone.cls.needs(backbone.config) else ()
+        add("train", backbone.name, backbone.options(), (*needs, *reads))
     if recipe.align is not None:
         options = recipe.align.options() | {"frozen_backbone": recipe.frozen_backbone}
         options["text"] = None if recipe.text is None else recipe.text.options()
         if joint:
             options["backbone"] = backbone.options()
-        add("align", recipe.align.name, options, ("prepare", *(p for p in ("embed", "train") if p in made)))
+        add("align", recipe.align.name, options, ("prepare", *(p for p in ("embed", *named, "train") if p in made)))
     if recipe.ranker is not None:
         add("rank", recipe.ranker.name, recipe.ranker.options(), tuple(made))
     add("evaluate", recipe.name, recipe.evaluate.model_dump(mode="json"), tuple(made))
@@ -113,6 +119,9 @@ def parts_of(recipe: Recipe, kind: str) -> dict[str, Section]:
         "rank": (recipe.ranker,),
         "fuse": (recipe.fuse,),
     }
+    named, _, stage = kind.rpartition(".")
+    if stage == "embed" and named in recipe.texts:
+        return {f"texts.{named}": recipe.texts[named]}
     return {part.kind: part for part in found.get(kind, ()) if part is not None}
 
 

@@ -22,7 +22,9 @@ def describe(session: Session) -> list[dict[str, Any]]:
     for number, member in enumerate(session.members, 1):
         own = [row for row in describe(member) if row["stage"] not in ("prepare", "evaluate")]
         rows += [row | {"stage": f"{number}.{row['stage']}"} for row in own]
-    cached = {kind: artifact.find(session.root, kind, stage.name, stage.key) for kind, stage in session.plan.items()}
+    cached = {
+        kind: artifact.find(session.root, stage.kind, stage.name, stage.key) for kind, stage in session.plan.items()
+    }
     missing = [kind for kind, found in cached.items() if found is None]
     estimates = Estimator(session).all() if missing else {}
     for kind, stage in session.plan.items():

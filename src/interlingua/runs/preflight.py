@@ -88,9 +88,10 @@ def _used(session: Session) -> list[Any]:
     """Options of the parts that an unfinished stage builds."""
     recipe, plan = session.recipe, session.plan
     open_stages = {
-        kind for kind, stage in plan.items() if artifact.find(session.root, kind, stage.name, stage.key) is None
+        kind for kind, stage in plan.items() if artifact.find(session.root, stage.kind, stage.name, stage.key) is None
     }
     parts = {"embed": recipe.text, "train": recipe.backbone, "align": recipe.align, "rank": recipe.ranker}
+    parts |= {f"{name}.embed": part for name, part in recipe.texts.items()}
     used = [part for kind, part in parts.items() if part is not None and kind in open_stages]
     if "evaluate" in open_stages and recipe.ranker is not None and recipe.ranker not in used:
         used.append(recipe.ranker)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from interlingua.errors import ConfigError, shown, unknown
 from interlingua.evaluate.rules import check_metrics
 from interlingua.progress import say
 from interlingua.runs.members import members_of, stored_member, with_members
+from interlingua.runs.named_texts import named_texts
 from interlingua.runs.old_words import parted, translated
 from interlingua.runs.pairs import misfits
 from interlingua.runs.section import Section
@@ -27,7 +28,7 @@ RENAMED = {
     "paper/a-llmrec/small": "a-llmrec",
 }
 """old name of a shipped recipe -> today's"""
-SECTIONS = ("data", "backbone", "text", "align", "ranker", "fuse", "evaluate")
+SECTIONS = ("data", "backbone", "text", "align", "ranker", "texts", "fuse", "evaluate")
 
 
 class EvaluateConfig(Config):
@@ -80,6 +81,8 @@ class Recipe:
     evaluate: EvaluateConfig
     frozen_backbone: bool = True
     """[align].frozen names the backbone: it is trained before, and stays as it is"""
+    texts: dict[str, Section] = field(default_factory=dict)
+    """further texts by name, each with an encoder of its own"""
     fuse: Section | None = None
     """joins the scores of the members: a recipe has either it or a backbone"""
     members: tuple[Recipe, ...] = ()
@@ -95,6 +98,8 @@ class Recipe:
                 out[part.kind] = part.options()
         if self.align is not None:
             out["align"]["frozen"] = ["backbone"] if self.frozen_backbone else []
+        if self.texts:
+            out["texts"] = {name: part.options() for name, part in self.texts.items()}
         if self.fuse is not None:
             out["fuse"] = self.fuse.options() | {
                 "members": [stored_member(each.name, each.resolved()) for each in self.members]
@@ -236,6 +241,8 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
         table = align if kind == "align" else values.get(kind)
         if table:
             attempt(kind, lambda kind=kind, table=table: _component(kind, table, where))
+    texts, more = named_texts(values.get("texts", {}), where, _component)
+    problems += more
     if not values.get("backbone") and not problems:
         problems.append(f"{where} has no [backbone] section; interlingua list backbones shows what there is")
     joined = len(problems)
@@ -247,14 +254,16 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
         chosen = {kind: parts.get(kind) for kind in ("backbone", "text", "align", "ranker")}
         by = parts["evaluate"].candidate_source
         problems += [
-            f"{where}: {problem}" for problem in misfits(**chosen, frozen="backbone" in frozen, candidate_source=by)
+            f"{where}: {said}"
+            for said in misfits(**chosen, texts=bool(texts), frozen="backbone" in frozen, candidate_source=by)
         ]
     if stored:
         del problems[joined:]
     if problems:
         raise ConfigError("\n".join(problems))
     backbone, text, aligner, ranker = (parts.get(kind) for kind in ("backbone", "text", "align", "ranker"))
-    return Recipe(name, parts["data"], backbone, text, aligner, ranker, parts["evaluate"], "backbone" in frozen)
+    measured, fixed = parts["evaluate"], "backbone" in frozen
+    return Recipe(name, parts["data"], backbone, text, aligner, ranker, measured, fixed, texts=texts)
 
 
 def _fused(values: Mapping[str, Any], name: str, where: str, stored: bool, problems: list[str]) -> Recipe:

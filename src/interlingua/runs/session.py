@@ -88,6 +88,18 @@ class Session(Measured):
             return FrozenRows(tables.items, tables.users)
         return make_text(self.recipe.text, self.data)
 
+    @property
+    def texts(self) -> dict[str, Text]:
+        """Name -> vectors of the section ``[texts.NAME]``, where its stage is finished."""
+        from interlingua.vectors.frozen import FrozenRows
+
+        found: dict[str, Text] = self.loaded.setdefault("texts", {})
+        for name in self.recipe.texts:
+            if name not in found and f"{name}.embed" in self.done:
+                table = load_tables(self.done[f"{name}.embed"].path)
+                found[name] = FrozenRows(table.items, table.users)
+        return found
+
     @cached_property
     def backbone(self) -> Backbone:
         """The trained backbone."""
@@ -143,8 +155,8 @@ class Session(Measured):
         """Reuses or makes one stage; ``make(folder, partial)`` fills the folder and returns entries for the card."""
         stage = self.plan[kind]
         parents = {p: self.done[p] for p in stage.parents}
-        with artifact.locked(self.root, kind, stage.name, stage.key):
-            found = artifact.find(self.root, kind, stage.name, stage.key)
+        with artifact.locked(self.root, stage.kind, stage.name, stage.key):
+            found = artifact.find(self.root, stage.kind, stage.name, stage.key)
             if found is not None:
                 for parent, made in parents.items():
                     found.check_parent(parent, made)
@@ -152,16 +164,18 @@ class Session(Measured):
                 self.reused.add(kind)
             else:
                 say(f"{kind} {stage.name}: running")
-                partial = artifact.partial(self.root, kind, stage.name, stage.key)
+                partial = artifact.partial(self.root, stage.kind, stage.name, stage.key)
                 fields: dict[str, Any] = {"seed": self.seed, "device": self.device, "config": stage.options}
                 fields["fingerprint"] = stage.fingerprint
                 started = time.perf_counter()
-                with artifact.writing(self.root, kind, stage.name, stage.key, parents=parents, fields=fields) as folder:
+                with artifact.writing(
+                    self.root, stage.kind, stage.name, stage.key, parents=parents, fields=fields
+                ) as folder:
                     with repeatable(accelerator(self.device).device.type == "cpu"):
                         fields |= make(folder, partial)
                     (folder / "config.toml").write_text(to_toml(self.recipe.resolved()), encoding="utf-8")
                 say(f"{kind} {stage.name}: done in {duration(time.perf_counter() - started)}")
-                found = artifact.find(self.root, kind, stage.name, stage.key)
+                found = artifact.find(self.root, stage.kind, stage.name, stage.key)
                 assert found is not None
         self.done[kind] = found
         return found
@@ -233,6 +247,7 @@ def ranker_inputs(session: Session) -> RankerInputs:
         base_items=base_items,
         cold_items=~backbone.learned_items(train_events).numpy(),
         texts=load_tables(session.done["embed"].path).items if "embed" in session.done else None,
+        named_texts={name: text.rows("items") for name, text in session.texts.items()},
         categories=session.data.catalogue.items["categories"].to_list(),
     )
 

@@ -18,6 +18,7 @@ from interlingua.config import FitConfig
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Embeddings
+from interlingua.contracts.component import Component
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Batches, Fitting
 from interlingua.data.interactions import Interactions
@@ -27,7 +28,7 @@ from interlingua.evaluate.rules import asked_by, measured_under
 from interlingua.progress import say, track
 from interlingua.runs.calibrate import kept_where_it_fails
 from interlingua.runs.facts import facts_of
-from interlingua.runs.plan import check_present
+from interlingua.runs.plan import check_present, parts_of
 from interlingua.runs.preflight import check
 from interlingua.runs.recipe import EvaluateConfig, Recipe
 from interlingua.runs.scorers import make_fusion, scorer_of
@@ -92,12 +93,14 @@ def run(
 
 def run_stages(session: Session) -> None:
     """All stages but the measurement; the members of ``[fuse]`` first, one after the other."""
-    functions = {"prepare": prepare, "embed": embed, "train": train, "align": align, "rank": rank, "fuse": fuse}
+    functions = {"prepare": prepare, "train": train, "align": align, "rank": rank, "fuse": fuse}
     for number, member in enumerate(session.members, 1):
         run_stages(member)
         session.done |= {f"{number}.{kind}": stage for kind, stage in member.done.items()}
     for kind in session.plan:
-        if kind != "evaluate":
+        if kind.rsplit(".", 1)[-1] == "embed":
+            embed(session, kind)
+        elif kind != "evaluate":
             functions[kind](session)
 
 
@@ -116,22 +119,29 @@ def prepare(session: Session) -> Artifact:
     return session.run_stage("prepare", make)
 
 
-def embed(session: Session) -> Artifact:
-    """Encodes every item's (and user's) text once."""
+def embed(session: Session, kind: str = "embed") -> Artifact:
+    """Fits a text encoder, where it learns, and encodes every item's (and user's) text once.
+
+    ``kind``: ``NAME.embed`` for the section ``[texts.NAME]``.
+    """
     from interlingua.vectors.health import notes_of
 
     def make(folder: Path, partial: Path) -> dict[str, Any]:
-        assert session.recipe.text is not None
-        config, train_events = session.recipe.text.config, session.data.split.train
-        seed_all(derive_seed(session.seed, "embed"))
-        encoder = make_text(session.recipe.text, session.data)
+        (part,) = parts_of(session.recipe, kind).values()
+        config, train_events = part.config, session.data.split.train
+        seed_all(derive_seed(session.seed, kind))
+        encoder = make_text(part, session.data)
+        entries = _fitted(session, kind, encoder, encoder, folder, partial) if isinstance(encoder, Component) else {}
+        if entries:
+            encoder.cpu().eval()
+            save_tensors(trainable_state(encoder), folder / "weights.safetensors")
         users = encoder.rows("users").detach().float().cpu() if config.users == "texts" else None
         vectors = Embeddings(users, encoder.rows("items").detach().float().cpu())
-        vectors = finish_rows(vectors, train_events, config, derive_seed(session.seed, "embed"))
+        vectors = finish_rows(vectors, train_events, config, derive_seed(session.seed, kind))
         save_tables(folder, vectors, train_events)
-        return {"shapes": shapes(vectors), "texts": notes_of(encoder)}
+        return entries | {"shapes": shapes(vectors), "texts": notes_of(encoder)}
 
-    return session.run_stage("embed", make)
+    return session.run_stage(kind, make)
 
 
 def train(session: Session) -> Artifact:
@@ -175,11 +185,11 @@ def _fitted(
 
     def loop(batches: Batches, config: FitConfig) -> FitLog:
         check = None
-        if config.patience is not None and not len(split.valid):
+        if config.patience is not None and isinstance(module, Joint) and not len(split.valid):
             say(
                 f"{stage}: the validation part is empty, so patience has no say: all {config.epochs} epochs are trained"
             )
-        elif config.patience is not None:
+        elif config.patience is not None and isinstance(module, Joint):
 
             def check() -> dict[str, float]:
                 with deployed(module) as backbone:
@@ -193,7 +203,7 @@ def _fitted(
             say(f"{stage}: {log.in_words(config)}")
         return log
 
-    log: FitLog = component.fit(Fitting(split.train, loop=loop, **given))
+    log: FitLog = component.fit(Fitting(split.train, loop=loop, texts=session.texts, **given))
     return log.save(folder) | ({"samples": log.rows} if log.trained else {})
 
 

@@ -78,6 +78,9 @@ def _members(values: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def _code(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for member in _members(values):
         yield from _code(member, {})
+    texts = values.get("texts")
+    for name, table in texts.items() if isinstance(texts, Mapping) else ():
+        yield from (("texts." + str(name), found) for _, found in _code({"text": table}, {}))
     for section, option in NAMED.items():
         table, own = values.get(section), overrides.get(section)
         name = table.get(option) if isinstance(table, Mapping) else None
