@@ -24,6 +24,8 @@ class Embeddings:
     """(I, D)"""
     items_from_text: Tensor | None = None
     """(I, D) the same space reached from the item's text alone: what an item unseen in training uses."""
+    item_codes: Tensor | None = None
+    """(I, K) integers: each item as K codes, for rankers that print them (semantic ids)"""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ Before anything runs each says what it needs from the others and what it makes f
 - ``text.items``, ``text.users``: vectors of texts. ``text.table``: the same, frozen and made once.
 - ``texts``: further texts by name, the sections ``[texts.NAME]``.
 - ``text.user_table`` (a need only): ``text.users`` where the backbone has a ``user_table``.
+- ``item_codes``: every item as a few integers (semantic ids).
 - ``items_from_text``: item vectors made from texts alone, in the space of ``items``.
 """
 

@@ -52,6 +52,8 @@ class RankerInputs:
     """name -> (I, T) item vectors of the sections ``[texts.NAME]``"""
     categories: list[str | None] | None = None
     """(I,) each item's categories (``A|B`` or ``A, B``), where the catalogue has them"""
+    item_codes: Tensor | None = None
+    """(I, K) integers of each item, where the aligner makes them"""
 
 
 class Ranker(Component):

@@ -5,13 +5,14 @@ Shape key: B prompts, T tokens, C candidates, H input width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from torch import Tensor
 
 from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.ranker import RankerInputs
+from interlingua.contracts.slots import Slot
 from interlingua.data.queries import PAD, IntArray, Queries
 from interlingua.injection.soft_prompt_config import SoftPromptConfig
 from interlingua.lm.constrain import constrained_search
@@ -24,12 +25,18 @@ NOT_GENERATED = -1e4
 """score of a candidate that no beam has reached: below every log-probability of a title"""
 
 
-def compiled(config: SoftPromptConfig, lm: LanguageModel, inputs: RankerInputs) -> CompiledTemplate:
+def compiled(
+    config: SoftPromptConfig, lm: LanguageModel, inputs: RankerInputs, slots: Mapping[str, Slot]
+) -> CompiledTemplate:
     """The configured template over the catalogue's titles, with the slots that will be filled."""
-    slots = {name for name, source in (("user", config.slots.user), ("item", config.slots.item)) if source != "none"}
     return compile_template(
         config.template, lm, inputs.titles, inputs.domain, slots=slots, max_title_tokens=config.max_title_tokens
     )
+
+
+def code_texts(codes: Tensor) -> list[str]:
+    """(I, K) integer codes as they are printed: ``12-3-7``."""
+    return ["-".join(str(code) for code in row) for row in codes.tolist()]
 
 
 def score_titles(

@@ -7,7 +7,7 @@ S vector places, P pieces.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,18 +15,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from interlingua.contracts.slots import Slot
 from interlingua.data.domain import Domain
 from interlingua.data.queries import PAD, IntArray
 from interlingua.errors import ConfigError
 from interlingua.lm.models import LanguageModel
-from interlingua.lm.template import Piece, Template
+from interlingua.lm.template import Piece, Template, given_slots
+from interlingua.lm.token_pool import Ids, Pool, Tokens
 
 USER, HISTORY, CANDIDATE, TARGET = 0, 1, 2, 3
 """what a vector place is for: the numbers in :attr:`PromptBatch.slot_kinds`"""
 LISTS = {"history": HISTORY, "candidates": CANDIDATE, "target": TARGET}
-_VECTOR = -1
-"""stands in the pool of ids where a vector will be"""
-Ids = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -47,11 +46,25 @@ class PromptBatch:
     """(S,) USER, HISTORY, CANDIDATE or TARGET"""
     slot_rows: Ids
     """(S,) item row of each vector place; the prompt's number for USER"""
+    slot_numbers: Ids
+    """(S,) which of :attr:`slot_names` each vector place is"""
+    slot_names: tuple[str, ...]
+    """names of the slots for vectors"""
 
     @property
     def item_rows(self) -> Ids:
         """Item rows of all item places, in order: what ``items`` of :func:`embed_prompts` must follow."""
-        return self.slot_rows[self.slot_kinds != USER]
+        return self.rows_of("item")
+
+    def chosen(self, name: str) -> npt.NDArray[np.bool_]:
+        """(S,) the places of one slot."""
+        if name not in self.slot_names:
+            return np.zeros(len(self.slot_numbers), bool)
+        return self.slot_numbers == self.slot_names.index(name)
+
+    def rows_of(self, name: str) -> Ids:
+        """(S_name,) item row (or the prompt's number) of each place of one slot, in order."""
+        return self.slot_rows[self.chosen(name)]
 
     def places(self, kind: int) -> Ids:
         """(S_kind, 2) prompt and column of the places of one kind."""
@@ -60,22 +73,28 @@ class PromptBatch:
 
 
 def embed_prompts(
-    lm: LanguageModel, prompts: PromptBatch, users: Tensor | None = None, items: Tensor | None = None
+    lm: LanguageModel,
+    prompts: PromptBatch,
+    users: Tensor | None = None,
+    items: Tensor | None = None,
+    others: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
-    """(B, T, H) input embeddings with the vectors in their places; gradients flow to ``users`` and ``items``.
+    """(B, T, H) input embeddings with the vectors in their places; gradients flow to the vectors.
 
     Args:
         lm: whose embedding table is used.
         prompts: assembled prompts.
         users: (B, H) one vector per prompt, where the prompts have a ``user`` slot.
         items: (S, H) one vector per item place, in the order of :attr:`PromptBatch.item_rows`.
+        others: the same for every further slot, in the order of :meth:`PromptBatch.rows_of`.
 
     Raises:
         ConfigError: vectors without places, or places without vectors.
     """
     embeds = lm.embed(torch.as_tensor(prompts.input_ids))
-    is_user = prompts.slot_kinds == USER
-    for name, vectors, chosen in (("user", users, is_user), ("item", items, ~is_user)):
+    given: dict[str, Tensor | None] = {"user": users, "item": items, **(others or {})}
+    for name in dict.fromkeys((*given, *prompts.slot_names)):
+        vectors, chosen = given.get(name), prompts.chosen(name)
         count = int(chosen.sum())
         got = 0 if vectors is None else len(vectors)
         if got != count:
@@ -91,15 +110,20 @@ class CompiledTemplate:
     """A template whose words, titles and target answers are token ids. Made by :func:`compile_template`."""
 
     def __init__(
-        self, template: Template, lm: LanguageModel, titles: Sequence[str], domain: Domain, slots: Collection[str],
+        self, template: Template, lm: LanguageModel, titles: Sequence[str], domain: Domain, slots: Mapping[str, Slot],
         max_title_tokens: int | None,
     ) -> None:  # fmt: skip
         self.template, self.num_items = template, len(titles)
         self.slots = frozenset(slots)
+        self.vectors = tuple(name for name, slot in slots.items() if slot.texts is None)
+        texts = {name: slot.texts for name, slot in slots.items() if slot.texts is not None}
+        marks = {name: [-1 - number] * slots[name].length for number, name in enumerate(self.vectors)}
+        self._texts = {name: text for name, text in texts.items() if slots[name].of == "query"}
+        self._marks = marks
         self._pad_id, self._eos_id = lm.pad_token_id, lm.eos_token_id
-        self._tokens = _Tokens(lm, titles, max_title_tokens)
-        layout = template.resolve(self.slots, domain, getattr(lm.tokenizer, "apply_chat_template", None))
-        pool = _Pool()
+        self._tokens = Tokens(lm, titles, max_title_tokens, texts, marks)
+        layout = template.resolve(slots, domain, getattr(lm.tokenizer, "apply_chat_template", None))
+        pool = Pool()
         self._empty = pool.add([])
         self._separator = pool.add(self._tokens.literal(layout.separator))
         self._nothing = pool.add(self._tokens.literal(layout.nothing))
@@ -112,12 +136,16 @@ class CompiledTemplate:
         self._flat, self._starts, self._sizes = pool.arrays()
         self._targets = [self._tokens.entry(layout.entries["target"], row) for row in range(self.num_items)]
 
-    def _column(self, pool: _Pool, piece: Piece, entries: dict[str, list[Piece]]) -> tuple[str, int]:
+    def _column(self, pool: Pool, piece: Piece, entries: dict[str, list[Piece]]) -> tuple[str, int]:
         if piece.kind == "text":
             return "literal", pool.add(self._tokens.literal(piece.text, special=True))
-        if piece.kind == "user":
-            return "user", pool.add([_VECTOR])
+        if piece.kind in self._marks:
+            return piece.kind, pool.add(self._marks[piece.kind])
         first = len(pool.sizes)
+        if piece.kind.strip() in self._texts:
+            for row in range(len(self._texts[piece.kind.strip()])):
+                pool.add(self._tokens.entry([piece], row))
+            return piece.kind.strip(), first
         for row in range(self.num_items):
             pool.add(self._tokens.entry(entries[piece.kind], row))
         return piece.kind, first
@@ -143,9 +171,12 @@ class CompiledTemplate:
         )
         return out, lengths
 
-    def lengths(self, history: IntArray, candidates: IntArray | None = None, target: IntArray | None = None) -> Ids:
+    def lengths(
+        self, history: IntArray, candidates: IntArray | None = None, target: IntArray | None = None,
+        rows: Mapping[str, IntArray] | None = None,
+    ) -> Ids:  # fmt: skip
         """(B,) length of each prompt, without assembling it: for bucketing."""
-        pieces, _, _ = self._pieces(history, candidates, target)
+        pieces, _, _ = self._pieces(history, candidates, target, rows or {})
         return self._sizes[pieces].sum(1)
 
     def assemble(
@@ -154,6 +185,7 @@ class CompiledTemplate:
         candidates: IntArray | None = None,
         target: IntArray | None = None,
         *,
+        rows: Mapping[str, IntArray] | None = None,
         has_user: bool | None = None,
         side: str = "left",
         max_length: int | None = None,
@@ -164,6 +196,7 @@ class CompiledTemplate:
             history: (B, L) item rows, oldest first, PAD anywhere for "no item".
             candidates: (B, C) item rows in the order shown; PAD for "no item".
             target: (B,) the one item of a ``{target}`` slot.
+            rows: of each slot with texts of queries: (B,) which of its texts, PAD for none.
             has_user: whether user vectors will be given; checked against the template. None: no check.
             side: padding side, ``left`` or ``right``.
             max_length: the model's limit.
@@ -175,7 +208,7 @@ class CompiledTemplate:
         if has_user is not None and has_user != ("user" in self.slots):
             given, wants = ("given", "no") if has_user else ("missing", "a")
             raise ConfigError(f"user vectors are {given}, but the template {self.template.name} has {wants} user slot")
-        pieces, rows, kinds = self._pieces(history, candidates, target)
+        pieces, of, kinds = self._pieces(history, candidates, target, rows or {})
         sizes = self._sizes[pieces]
         lengths = sizes.sum(1)
         longest = int(lengths.max(initial=0))
@@ -190,16 +223,18 @@ class CompiledTemplate:
         places = np.arange(longest)[None, :]
         where = places >= longest - lengths[:, None] if side == "left" else places < lengths[:, None]
         ids = np.full((batch, longest), self._pad_id, np.int64)
-        ids[where] = np.where(tokens == _VECTOR, self._pad_id, tokens)
-        is_slot = tokens == _VECTOR
+        is_slot = tokens < 0
+        ids[where] = np.where(is_slot, self._pad_id, tokens)
         at_batch, at_column = np.nonzero(where)
         return PromptBatch(
             ids, where.astype(np.int64), lengths, at_batch[is_slot], at_column[is_slot],
             np.repeat(np.broadcast_to(kinds, pieces.shape).ravel(), sizes.ravel())[is_slot],
-            np.repeat(rows.ravel(), sizes.ravel())[is_slot],
+            np.repeat(of.ravel(), sizes.ravel())[is_slot], -1 - tokens[is_slot], self.vectors,
         )  # fmt: skip
 
-    def _pieces(self, history: IntArray, candidates: IntArray | None, target: IntArray | None) -> tuple[Ids, Ids, Ids]:
+    def _pieces(
+        self, history: IntArray, candidates: IntArray | None, target: IntArray | None, texts: Mapping[str, IntArray]
+    ) -> tuple[Ids, Ids, Ids]:
         """(B, P) pool numbers, (B, P) row that each piece speaks of, (P,) kind of each piece."""
         history = np.asarray(history, np.int64)
         given = {"history": history, "candidates": candidates, "target": target}
@@ -209,7 +244,7 @@ class CompiledTemplate:
         kinds: list[int] = []
         for kind, number in self._columns:
             if kind not in LISTS:
-                pieces.append(np.full((batch, 1), number))
+                pieces.append(self._chosen_text(kind, number, texts, batch))
                 rows.append(np.arange(batch)[:, None])
                 kinds.append(USER)
                 continue
@@ -225,6 +260,15 @@ class CompiledTemplate:
             if values is not None and kind not in self.needs and np.size(values):
                 raise ConfigError(f"{kind} was given, but the template {self.template.name} has no slot {{{kind}}}")
         return np.concatenate(pieces, 1), np.concatenate(rows, 1), np.asarray(kinds)
+
+    def _chosen_text(self, kind: str, number: int, texts: Mapping[str, IntArray], batch: int) -> Ids:
+        """(B, 1) pool numbers of a literal, a vector, or each query's own text."""
+        if kind not in self._texts:
+            return np.full((batch, 1), number)
+        if kind not in texts:
+            raise ConfigError(f"the template {self.template.name} has a slot {{{kind}}}, but no rows of it were given")
+        rows = np.asarray(texts[kind], np.int64).reshape(batch, 1)
+        return np.where(rows == PAD, self._empty, number + rows)
 
     def _list(self, items: Ids, first: int) -> tuple[Ids, Ids]:
         """Separator and entry alternate; an empty list says so in words."""
@@ -244,7 +288,7 @@ def compile_template(
     titles: Sequence[str],
     domain: Domain | None = None,
     *,
-    slots: Collection[str],
+    slots: Collection[str] | Mapping[str, Slot],
     max_title_tokens: int | None = None,
 ) -> CompiledTemplate:
     """Tokenises a template and all titles once.
@@ -254,14 +298,16 @@ def compile_template(
         lm: the model that reads the prompts.
         titles: (I,) printable titles.
         domain: words for the catalogue's things.
-        slots: the vectors that the ranker will fill: of ``user``, ``item``.
+        slots: what the ranker fills (:meth:`interlingua.contracts.ranker.Ranker.slots`), or the names of the usual
+            vectors, ``user`` and ``item``.
         max_title_tokens: longer titles are cut (None: never).
 
     Raises:
         ConfigError: the template has a slot outside ``[[ ]]`` that is not among ``slots``, or lacks one that is.
     """
-    found = Template.load(template) if isinstance(template, str) else template
-    return CompiledTemplate(found, lm, titles, domain or Domain(), slots, max_title_tokens)
+    filled = given_slots(slots)
+    found = Template.load(template, more=filled) if isinstance(template, str) else template
+    return CompiledTemplate(found, lm, titles, domain or Domain(), filled, max_title_tokens)
 
 
 def buckets(lengths: IntArray, batch_size: int, generator: np.random.Generator) -> list[Ids]:
@@ -274,60 +320,3 @@ def buckets(lengths: IntArray, batch_size: int, generator: np.random.Generator) 
         part = part[np.argsort(np.asarray(lengths)[part], kind="stable")]
         batches += [part[at : at + batch_size] for at in range(0, len(part), batch_size)]
     return [batches[i] for i in generator.permutation(len(batches))]
-
-
-class _Pool:
-    """Grows the flat pool of ids."""
-
-    def __init__(self) -> None:
-        self.flat: list[int] = []
-        self.sizes: list[int] = []
-
-    def add(self, ids: Sequence[int]) -> int:
-        self.flat.extend(ids)
-        self.sizes.append(len(ids))
-        return len(self.sizes) - 1
-
-    def arrays(self) -> tuple[Ids, Ids, Ids]:
-        sizes = np.asarray(self.sizes, np.int64)
-        return np.asarray(self.flat, np.int64), np.cumsum(sizes) - sizes, sizes
-
-
-class _Tokens:
-    """Token ids of literals and titles, each text tokenised once."""
-
-    def __init__(self, lm: LanguageModel, titles: Sequence[str], max_title_tokens: int | None) -> None:
-        self._lm, self._titles, self._limit = lm, titles, max_title_tokens
-        self._literals: dict[tuple[str, bool], list[int]] = {}
-        self._title_ids: dict[bool, list[list[int]]] = {}
-
-    def literal(self, text: str, *, special: bool = False) -> list[int]:
-        """A piece of the template; only there may the markers of a chat be written."""
-        key = (text, special)
-        if key not in self._literals:
-            self._literals[key] = self._plain([text], special=special)[0] if text else []
-        return self._literals[key]
-
-    def entry(self, pieces: Sequence[Piece], row: int) -> list[int]:
-        """One item as the entry's pieces say it."""
-        out: list[int] = []
-        for piece in pieces:
-            if piece.kind == "text":
-                out += self.literal(piece.text)
-            elif piece.kind == "item":
-                out.append(_VECTOR)
-            else:
-                out += self._title(row, spaced=piece.kind == " title")
-        return out
-
-    def _title(self, row: int, *, spaced: bool) -> list[int]:
-        if spaced not in self._title_ids:
-            texts = [f" {title}" if spaced else title for title in self._titles]
-            self._title_ids[spaced] = [ids[: self._limit] for ids in self._plain(texts)]
-        return self._title_ids[spaced][row]
-
-    def _plain(self, texts: list[str], *, special: bool = False) -> list[list[int]]:
-        """Titles are other people's text: ``<|im_end|>`` in one is ten characters, not the end of the turn."""
-        if not texts:
-            return []
-        return list(self._lm.tokenizer(texts, add_special_tokens=False, split_special_tokens=not special)["input_ids"])

@@ -3,7 +3,8 @@
 A file has ``key: value`` lines, a line ``---`` and the body. In the body stand words of the domain (``{noun}``,
 ``{verb}``, ``{past}``), the vector ``{user}`` and lists (``{history}``, ``{candidates}``, ``{target}``). The entry of a
 list is written in a line of its own (``history: "{title}"{item}``): ``{title}`` is text, ``{item}`` a vector.
-What stands in ``[[...]]`` is left out where the vector named in it is not used.
+What stands in ``[[...]]`` is left out where the vector named in it is not used. A ranker may fill slots of any other
+name too (:meth:`interlingua.contracts.ranker.Ranker.slots`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from interlingua.contracts.slots import Slot
 from interlingua.data.domain import Domain
 from interlingua.errors import ConfigError, unknown
 
@@ -23,14 +25,17 @@ ENTRY_SLOTS = ("title", "item", "about", "number", "noun", "verb", "past")
 ENTRIES = {"history": "history", "candidate": "candidates", "target": "target"}
 """key of the header line -> slot in the body"""
 KEYS = (*ENTRIES, "separator", "nothing", "system", "chat", "answer")
-VECTORS = ("user", "item")
+USUAL: Mapping[str, Slot] = {"user": Slot("query"), "item": Slot("item")}
+"""slots that a ranker may name without saying what they are"""
+CLOSED = ("history", "candidates", "target", "noun", "verb", "past", "title")
+"""slots that the template, the catalogue and the domain fill; all others are open: the ranker fills them"""
 _SLOT = re.compile(r"\{([a-z_]+)\}")
 _GROUP = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A literal or a slot. The kind ``" title"`` is a title with a space before it."""
+    """A literal or a slot. A text slot whose kind begins with a space (``" title"``) has one before it."""
 
     kind: str
     text: str = ""
@@ -38,7 +43,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Layout:
-    """A template for one set of vectors and one domain."""
+    """A template for one set of slots and one domain."""
 
     body: list[Piece]
     entries: dict[str, list[Piece]]
@@ -113,43 +118,56 @@ class Template:
             if self.body.count(f"{{{slot}}}") > 1:
                 raise ConfigError(f"template {self.name} has the slot {{{slot}}} more than once")
 
-    def resolve(self, slots: Collection[str], domain: Domain, chat: Callable[..., Any] | None = None) -> Layout:
-        """The pieces for the vectors that will be filled.
+    def resolve(
+        self, slots: Collection[str] | Mapping[str, Slot], domain: Domain, chat: Callable[..., Any] | None = None
+    ) -> Layout:
+        """The pieces for the slots that will be filled.
 
         Args:
-            slots: of ``user``, ``item``.
+            slots: what the ranker fills: slots by name, or names of the usual ones (``user``, ``item``).
             domain: the words.
             chat: the tokenizer's ``apply_chat_template``, used where the template says ``chat: yes``.
 
         Raises:
-            ConfigError: slots and vectors do not match.
+            ConfigError: slots and what fills them do not match.
         """
-        for slot in slots:
-            if slot not in VECTORS:
-                raise ConfigError(unknown("vector slot", slot, VECTORS))
+        filled = given_slots(slots)
         words = {"noun": domain.noun, "verb": domain.verb, "past": domain.past}
-        body = _fill(_groups(self.body, slots), words)
+        body = _fill(_groups(self.body, filled), words)
         if self.head.get("chat") == "yes" and chat is not None:
             body = _as_chat(body, _fill(self.head.get("system", ""), words), chat)
-        shown = [key for key, slot in ENTRIES.items() if f"{{{slot}}}" in body]
-        raw = {key: _fill(_groups(self.head.get(key, '"{title}"'), slots), words) for key in ENTRIES}
-        used = {v for v in VECTORS if f"{{{v}}}" in "".join([body, *(raw[key] for key in shown)])}
-        if used - set(slots):
-            missing = ", ".join(sorted(used - set(slots)))
-            raise ConfigError(
-                f"template {self.name} needs vectors for the slot {missing}, which the recipe does not give"
-            )
-        if set(slots) - used:
-            extra = ", ".join(sorted(set(slots) - used))
-            raise ConfigError(f"the recipe gives vectors for {extra}, but template {self.name} has no such slot")
+        raw = {key: _fill(_groups(self.head.get(key, '"{title}"'), filled), words) for key in ENTRIES}
+        self._check_filled(body, raw, filled)
+        texts = {name for name, slot in filled.items() if slot.texts is not None} | {"title"}
         separator = self.head.get("separator", ",")
         joined = separator if separator.endswith("\n") else f"{separator} "
         return Layout(
-            _split(body, leading=False),
-            {ENTRIES[key]: _split(raw[key], leading=self._spaced(key, body, joined)) for key in ENTRIES},
+            _split(body, texts, leading=False),
+            {ENTRIES[key]: _split(raw[key], texts, leading=self._spaced(key, body, joined)) for key in ENTRIES},
             joined.removesuffix(" "),
             f" {self.head.get('nothing', 'nothing yet')}",
         )
+
+    def _check_filled(self, body: str, entries: Mapping[str, str], filled: Mapping[str, Slot]) -> None:
+        """Open slots and what fills them: every one that is shown is given, every vector that is given is shown."""
+        shown = [key for key, slot in ENTRIES.items() if f"{{{slot}}}" in body]
+        used = {name for name in _SLOT.findall(body) if name not in CLOSED}
+        inside = {name for key in (*shown, "target") for name in _SLOT.findall(entries[key]) if name not in CLOSED}
+        lacking = sorted((used | inside) - set(filled))
+        if lacking:
+            raise ConfigError(
+                f"template {self.name} needs {'vectors' if set(lacking) <= set(USUAL) else 'something'} for the slot "
+                f"{', '.join(lacking)}, which the recipe does not give"
+            )
+        for name in sorted(used | inside):
+            if (filled[name].of == "query") != (name in used) or (name in used and name in inside):
+                where = "the body" if filled[name].of == "query" else "the entries of lists"
+                raise ConfigError(f"template {self.name}: the slot {{{name}}} belongs into {where}")
+        extra = sorted(n for n, slot in filled.items() if slot.texts is None and n not in used | inside)
+        if extra:
+            raise ConfigError(
+                f"the recipe gives vectors for {', '.join(extra)}, but template {self.name} has no such slot"
+            )
 
     def render(
         self, domain: Domain, lists: Mapping[str, Sequence[Mapping[str, str]]], chat: Callable[..., Any] | None = None
@@ -207,9 +225,23 @@ def names() -> list[str]:
     return sorted(path.stem for path in FOLDER.glob("*.txt"))
 
 
+def given_slots(slots: Collection[str] | Mapping[str, Slot]) -> Mapping[str, Slot]:
+    """Slots by name; names alone mean the usual ones.
+
+    Raises:
+        ConfigError: a name alone that is none of them.
+    """
+    if isinstance(slots, Mapping):
+        return slots
+    for name in slots:
+        if name not in USUAL:
+            raise ConfigError(unknown("vector slot", name, tuple(USUAL)))
+    return {name: USUAL[name] for name in USUAL if name in slots}
+
+
 def _groups(text: str, slots: Collection[str]) -> str:
     def keep(match: re.Match[str]) -> str:
-        wanted = [slot for slot in _SLOT.findall(match[1]) if slot in VECTORS]
+        wanted = [slot for slot in _SLOT.findall(match[1]) if slot not in CLOSED]
         return match[1] if all(slot in slots for slot in wanted) else ""
 
     return _GROUP.sub(keep, text)
@@ -233,7 +265,7 @@ def _as_chat(body: str, system: str, chat: Callable[..., Any]) -> str:
         return f"{system} {body}".strip()
 
 
-def _split(text: str, *, leading: bool) -> list[Piece]:
+def _split(text: str, texts: Collection[str], *, leading: bool) -> list[Piece]:
     """Literals and slots. A space before a slot goes to the text that follows it, or is dropped before a vector."""
     parts = _SLOT.split(text)
     pieces: list[Piece] = []
@@ -248,8 +280,8 @@ def _split(text: str, *, leading: bool) -> list[Piece]:
                 literal, space = literal[:-1], True
             if literal:
                 pieces.append(Piece("text", literal))
-        elif part == "title":
-            pieces.append(Piece(" title" if space else "title"))
+        elif part in texts:
+            pieces.append(Piece(f" {part}" if space else part))
             space = False
         else:
             pieces.append(Piece(part))

@@ -15,7 +15,7 @@ Shape key: B rows, L history, C candidates, I items, D item vectors, U user vect
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from interlingua.contracts.batch import Batch, FloatArray
 from interlingua.contracts.ranker import RankerInputs
+from interlingua.contracts.slots import Slot
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
 from interlingua.injection import title_scoring as titles
@@ -32,6 +33,7 @@ from interlingua.lm import history as sequence
 from interlingua.lm import likelihood, packed, padding
 from interlingua.lm.models import LanguageModel
 from interlingua.lm.prompt import PromptBatch, embed_prompts
+from interlingua.lm.template import Template
 from interlingua.rankers._parts import ROWS, VectorRanker
 from interlingua.training.batches import Negatives, last_position_batches
 
@@ -47,8 +49,28 @@ class SoftPrompt(VectorRanker):
         check(config)
         super().__init__(config, inputs)
         self.ranks_catalogue = config.scoring == "head"  # at once: no other method need retrieve candidates first
-        self.prompts = titles.compiled(config, self.lm, inputs)
+        self.prompts = titles.compiled(config, self.lm, inputs, self.slots())
         self._negatives: Negatives | None = None
+
+    @classmethod
+    def needs(cls, config: SoftPromptConfig) -> frozenset[str]:
+        """Codes of items where the template prints them."""
+        text = Template.load(config.template, more=("codes",))
+        printed = any("{codes}" in part for part in (text.body, *text.head.values()))
+        return super().needs(config) | (frozenset({"item_codes"}) if printed else frozenset())
+
+    def slots(self) -> dict[str, Slot]:
+        """``{user}`` and ``{item}`` as the options say, and ``{codes}`` where the aligner makes some."""
+        config: SoftPromptConfig = self.config
+        found = {"user": Slot("query")} if config.slots.user != "none" else {}
+        found |= {"item": Slot("item")} if config.slots.item != "none" else {}
+        if self.inputs.item_codes is not None:
+            found["codes"] = Slot("item", titles.code_texts(self.inputs.item_codes))
+        return found
+
+    def slot_vectors(self, prompts: PromptBatch, queries: Queries) -> Mapping[str, Tensor]:
+        """(S, H) vectors of each further slot that a subclass names in :meth:`slots`."""
+        return {}
 
     @classmethod
     def caveats(cls, config: SoftPromptConfig) -> list[str]:
@@ -106,7 +128,8 @@ class SoftPrompt(VectorRanker):
             rows, back = np.unique(prompts.item_rows, return_inverse=True)  # each item is projected once
             items = self.item_projector(vectors[torch.as_tensor(rows)])[torch.as_tensor(back)]
             items = functional.dropout(items, self.config.dropout, self.training)
-        return prompts, embed_prompts(self.lm, prompts, self._users(queries), items)
+        others = self.slot_vectors(prompts, queries)
+        return prompts, embed_prompts(self.lm, prompts, self._users(queries), items, others)
 
     def states(self, queries: Queries, vectors: Tensor) -> Tensor:
         """(B, H') states after the prompts."""

@@ -21,9 +21,12 @@ WORDS = {
     "text.users": "user vectors made from texts",
     "texts": "further texts by name ([texts.NAME])",
     "items_from_text": "item vectors made from texts alone",
+    "item_codes": "integer codes of items",
 }
 """word of :mod:`interlingua.contracts.component` -> what a person reads"""
-TEXTS = frozenset({"texts", "text.items", "text.table", "text.users", "text.user_table", "items_from_text"})
+OF_ALIGNERS = {"items_from_text": "autoencoder, contrastive or ridge", "item_codes": "that makes them"}
+"""word that only aligners make -> which one to choose"""
+TEXTS = frozenset({"texts", "text.items", "text.table", "text.users", "text.user_table", *OF_ALIGNERS})
 
 
 def misfits(
@@ -90,9 +93,9 @@ def _start(part: Section, words: str) -> str:
 
 
 def _of_texts(part: Section, word: str, backbone: Section, align: Section | None) -> str:
-    if word == "items_from_text":
+    if word in OF_ALIGNERS:
         given = f"the aligner {align.name!r} makes none" if align else "there is no [align] section"
-        return f"{_start(part, WORDS[word])}, and {given}; choose the aligner autoencoder, contrastive or ridge"
+        return f"{_start(part, WORDS[word])}, and {given}; choose the aligner {OF_ALIGNERS[word]}"
     if word == "texts":
         return f"{_start(part, WORDS[word])}: add one, e.g. --set texts.title.name=lsa"
     if word in ("text.users", "text.user_table"):

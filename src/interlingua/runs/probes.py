@@ -127,4 +127,5 @@ def ranker_inputs(data: Dataset, backbone: Backbone, text: Text | None, latent: 
         cold_items=train.item_counts == 0,
         texts=text.items if isinstance(text, FrozenRows) else None,
         categories=data.catalogue.items["categories"].to_list(),
+        item_codes=None if latent is None else torch.arange(len(own))[:, None],
     )

@@ -249,6 +249,7 @@ def ranker_inputs(session: Session) -> RankerInputs:
         texts=load_tables(session.done["embed"].path).items if "embed" in session.done else None,
         named_texts={name: text.rows("items") for name, text in session.texts.items()},
         categories=session.data.catalogue.items["categories"].to_list(),
+        item_codes=tables.item_codes,
     )
 
 

@@ -1,0 +1,86 @@
+"""Ids of all pieces that prompts are made of: tokenised once, kept in one flat pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from interlingua.lm.models import LanguageModel
+from interlingua.lm.template import Piece
+
+Ids = npt.NDArray[np.int64]
+
+
+class Pool:
+    """Grows the flat pool of ids."""
+
+    def __init__(self) -> None:
+        self.flat: list[int] = []
+        self.sizes: list[int] = []
+
+    def add(self, ids: Sequence[int]) -> int:
+        """One more piece; returns its number."""
+        self.flat.extend(ids)
+        self.sizes.append(len(ids))
+        return len(self.sizes) - 1
+
+    def arrays(self) -> tuple[Ids, Ids, Ids]:
+        """All ids, and where each piece starts and how long it is."""
+        sizes = np.asarray(self.sizes, np.int64)
+        return np.asarray(self.flat, np.int64), np.cumsum(sizes) - sizes, sizes
+
+
+class Tokens:
+    """Token ids of literals, titles and a ranker's own texts, each tokenised once.
+
+    Args:
+        lm: whose tokenizer.
+        titles: (I,) titles.
+        limit: longer titles are cut.
+        texts: slot -> (I,) texts.
+        vectors: slot -> what stands for its vectors in place of ids.
+    """
+
+    def __init__(
+        self, lm: LanguageModel, titles: Sequence[str], limit: int | None, texts: Mapping[str, Sequence[str]],
+        vectors: Mapping[str, list[int]],
+    ) -> None:  # fmt: skip
+        self._lm, self._limit, self._vectors = lm, limit, vectors
+        self._texts = {"title": titles, **texts}
+        self._literals: dict[tuple[str, bool], list[int]] = {}
+        self._ids: dict[str, list[list[int]]] = {}
+
+    def literal(self, text: str, *, special: bool = False) -> list[int]:
+        """A piece of the template; only there may the markers of a chat be written."""
+        key = (text, special)
+        if key not in self._literals:
+            self._literals[key] = self._plain([text], special=special)[0] if text else []
+        return self._literals[key]
+
+    def entry(self, pieces: Sequence[Piece], row: int) -> list[int]:
+        """One item as the entry's pieces say it."""
+        out: list[int] = []
+        for piece in pieces:
+            if piece.kind == "text":
+                out += self.literal(piece.text)
+            elif piece.kind in self._vectors:
+                out += self._vectors[piece.kind]
+            else:
+                out += self._text(piece.kind)[row]
+        return out
+
+    def _text(self, kind: str) -> list[list[int]]:
+        """Ids of a slot's texts; a kind that begins with a space has one before each text."""
+        if kind not in self._ids:
+            name = kind.strip()
+            made = self._plain([f" {text}" if kind != name else text for text in self._texts[name]])
+            self._ids[kind] = [ids[: self._limit] for ids in made] if name == "title" else made
+        return self._ids[kind]
+
+    def _plain(self, texts: list[str], *, special: bool = False) -> list[list[int]]:
+        """Titles are other people's text: ``<|im_end|>`` in one is ten characters, not the end of the turn."""
+        if not texts:
+            return []
+        return list(self._lm.tokenizer(texts, add_special_tokens=False, split_special_tokens=not special)["input_ids"])
