@@ -47,14 +47,12 @@ def test_every_kind_of_slot_stands_in_its_place() -> None:
     mood, image = torch.randn(4, lm.hidden_size), torch.randn(3, lm.hidden_size)
     embeds = embed_prompts(lm, prompts, others={"mood": mood, "image": image})
     first = embeds[0][torch.as_tensor(prompts.attention_mask[0]).bool()]
-    words = [
-        lm.tokenize(text) for text in (" Liked", ' "', "Heat", '"', ",", ' "', "Toy Story", '"', ". Of", " a parent")
-    ]
-    flat = [token for part in words for token in part]
+    words = (" Liked", ' "', "Heat", '"', ",", ' "', "Toy Story", '"', ". Of", " a parent", ". Next")
+    flat = [token for text in words for token in lm.tokenize(text)]
     assert torch.equal(first[:2], mood[:2])
     text = lm.tokenizer.decode(prompts.input_ids[0][prompts.attention_mask[0] == 1])
     assert text.replace("<pad>", "") == ' Liked "Heat", "Toy Story". Of a parent. Next'
-    assert len(flat) == len(first) - 2 - 2 - len(lm.tokenize(". Next"))
+    assert len(flat) == len(first) - 2 - 2  # two vectors of the mood, two of images
     assert "parent" not in lm.tokenizer.decode(prompts.input_ids[1])
     places = np.nonzero(prompts.chosen("image"))[0]
     for number, place in enumerate(places):
@@ -85,9 +83,9 @@ def test_vectors_and_rows_that_lack_are_named() -> None:
     prompts = compiled.assemble(np.array([[0]]), rows={"profile": np.array([0])})
     with pytest.raises(ConfigError, match="2 places for mood vectors, but 0 vectors"):
         embed_prompts(lm, prompts, others={"image": torch.zeros(1, lm.hidden_size)})
+    vectors = {name: torch.zeros(n, lm.hidden_size) for name, n in (("sound", 1), ("image", 1), ("mood", 2))}
     with pytest.raises(ConfigError, match="0 places for sound vectors, but 1 vectors"):
-        vectors = {"sound": torch.zeros(1, lm.hidden_size), "image": torch.zeros(1, lm.hidden_size)}
-        embed_prompts(lm, prompts, others=vectors | {"mood": torch.zeros(2, lm.hidden_size)})
+        embed_prompts(lm, prompts, others=vectors)
 
 
 class Parity(Aligner):
