@@ -142,6 +142,10 @@ def test_exported_tables_fit_the_items_and_each_other(
     assert bool(torch.isfinite(first.items).all())
     assert torch.equal(first.items, again.items)
     assert not first.items.requires_grad
+    if first.item_codes is not None:
+        assert first.item_codes.shape[:1] == first.items.shape[:1]
+        assert not first.item_codes.is_floating_point()
+        assert torch.equal(first.item_codes, again.item_codes)
     if first.items_from_text is not None:
         assert first.items_from_text.shape == first.items.shape
         assert bool(torch.isfinite(first.items_from_text).all())
