@@ -120,7 +120,6 @@ def _alone(run: Any, out: Path) -> Path:
 
     values = run.recipe.resolved()
     path = out / "alone.toml"
-    path.write_text(to_toml({name: values[name] for name in ("data", "backbone", "evaluate")}), encoding="utf-8")
     values["evaluate"].pop("candidate_source")
     path.write_text(to_toml({name: values[name] for name in ("data", "backbone", "evaluate")}), encoding="utf-8")
     return path
