@@ -158,12 +158,12 @@ def test_a_model_that_reads_both_ways_is_refused():
     for module in model.modules():
         if hasattr(module, "is_causal"):
             module.is_causal = False
-    with pytest.raises(ConfigError, match=r"from left to right.*docs/language-models\.md"):
+    with pytest.raises(ConfigError, match=r"from left to right.*docs/results/language-models\.md"):
         hold(model, bench.Tokenizer(), name="both-ways")
 
 
 def test_a_family_that_needs_tokens_is_refused_in_words_when_it_is_loaded():
-    with pytest.raises(ConfigError, match=r"Gemma 3n .*vectors in place of tokens.*docs/language-models\.md"):
+    with pytest.raises(ConfigError, match=r"Gemma 3n .*vectors in place of tokens.*docs/results/language-models\.md"):
         hold(bench.build("Gemma 3n"), bench.Tokenizer(), name="Gemma 3n")
 
 

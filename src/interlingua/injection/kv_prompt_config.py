@@ -151,7 +151,7 @@ def of_model(config: KvPromptConfig, causal: bool, layers: int, abilities: Abili
         problems.append(
             f"ranker.injection = {config.injection!r} puts keys and values into every layer of ranker.model = "
             f"{config.model!r}, which has none to put them into ({abilities.reasons.get('prompts', 'not exact')}); use "
-            "ranker.injection = 'input', or a model with a yes under 'prompts' in docs/language-models.md"
+            "ranker.injection = 'input', or a model with a yes under 'prompts' in docs/results/language-models.md"
         )
     if config.pooling == "cls" and causal:
         problems.append(

@@ -115,7 +115,7 @@ def modules_of(run: Callable[[], object], name: str, layers: int) -> list[nn.Mod
         raise ConfigError(
             f"{name}: only {len(seen.modules)} of {layers} layers have an attention that takes keys and values from "
             "outside; use ranker.injection = 'input', or a model with a yes in the column 'prompts' of the table in "
-            "docs/language-models.md"
+            "docs/results/language-models.md"
         )
     return seen.modules
 
