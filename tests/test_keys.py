@@ -15,6 +15,7 @@ from interlingua import registry
 from interlingua.config import Config
 from interlingua.contracts.component import Component
 from interlingua.errors import ArtifactError, ConfigError
+from interlingua.lm.template import FOLDER
 from interlingua.runs import recipe as recipes
 from interlingua.runs.opening import open_session
 from interlingua.runs.plan import check_present, make_plan, part_fingerprint
@@ -31,6 +32,8 @@ NO_FILE = {
     ("*", "lm_weights"): "a choice of controls",
     ("*", "lm_weight"): "a number",
     ("kv-prompt", "id_vectors"): "a choice",
+    ("chat", "base_url"): "a server, which a stage's card names",
+    ("chat", "ledger"): "where answers are kept; which answers they are follows from model and prompt",
 }
 
 
@@ -63,6 +66,9 @@ def recipe(kind: str, name: str, options: dict[str, Any]) -> recipes.Recipe:
     required = {"npy": {"path": "vectors.npy"}, "http": {"base_url": "http://localhost:1"}}
     if kind == "ranker":
         options = {"model": "MODEL", **options}
+    for option, (by, read_with) in registry.find(kind, name).Config.only_with.items():
+        if option in options:
+            options = {by: read_with[0], **options}
     if name == "textknn" or (kind == "align" and name != "none"):
         values["text"] = {"name": "lsa", "users": "items"}
     values[kind] = {"name": name, **required.get(name, {}), **options}
@@ -79,6 +85,8 @@ def write(how: str, path: Path, text: str) -> None:
         (path / "config.json").write_text("{}")
         (path / "model.safetensors").write_text("weights")
         (path / "1_Pooling" / "config.json").write_text(text)
+    elif how == "template":
+        path.write_text((FOLDER / "next-item.txt").read_text(encoding="utf-8") + text, encoding="utf-8")
     else:
         path.write_text(text)
 
@@ -133,7 +141,6 @@ def test_no_option_names_something_on_disk_without_saying_so(kind: str, name: st
 
 def test_the_text_of_a_shipped_template_is_in_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from interlingua.injection import soft_prompt_config as ranker_config
-    from interlingua.lm.template import FOLDER
 
     write("model", tmp_path / "MODEL", "x")
     options = {"model": str(tmp_path / "MODEL"), "template": "next-item"}
@@ -217,7 +224,6 @@ def test_the_source_of_a_class_from_outside_is_in_the_key(tmp_path: Path, monkey
 
 def test_a_run_over_another_model_or_template_is_refused_in_words(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    from interlingua.lm.template import FOLDER
     from interlingua.runs import stages
     from interlingua.testing.tiny_models import build, tokenizer_of
 

@@ -131,7 +131,7 @@ def test_doctor_says_what_is_here(capsys: pytest.CaptureFixture[str]) -> None:
     assert interlingua(["doctor", "--json"]) == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert found["packages"]["torch"]
-    assert set(found["extras"]) == {"text", "llm", "api", "serve", "ann", "report"}
+    assert set(found["extras"]) == {"text", "llm", "api", "serve", "ann"}
     assert found["datasets"]["planted"] == "generated"
     assert interlingua(["doctor"]) == 0
     assert "cores" in capsys.readouterr().out

@@ -22,6 +22,7 @@ from interlingua.config import Config, FitConfig, build
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Embeddings
+from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.ranker import RankerInputs
 from interlingua.data.prepared import Dataset
@@ -50,7 +51,7 @@ OTHER: dict[str, Any] = {
     5, "num_layers": 1, "fields": ["title"], "num_interests": 2, "reduce": 4, "min_texts":
     4, "max_share": 0.2, "min_similarity": 0.9, "sgl.contrast": "batch", "simgcl.contrast": "all", "dim": 4,
     "soft_epochs": 1, "pooling": "mean", "kv-prompt.user_template": "none", "kv-prompt.item_template": "none",
-    "soft-prompt.template": "next-item-vectors", "slots": {"user": "none"}, "sample_rate": 0.9, "keep": 0.5,
+    "soft-prompt.template": "next-item-vectors",  "slots": {"user": "none"}, "sample_rate": 0.9, "keep": 0.5,
 }  # fmt: skip
 """by option, or component.option: another value than one that follows from the type"""
 HEAD: dict[str, Any] = {"head_weight": 1.0, "scoring": "head", "template": "next-item-vectors"}
@@ -84,12 +85,15 @@ BESIDE: dict[str, dict[str, Any]] = {
     "node_drop": {"augmentation": "node-drop"},
 }  # fmt: skip
 """by option, or component.option: what else must be set for the option to show"""
+MODELS = ("revision", "precision")
 ELSEWHERE: dict[str, str] = {
     **{f"pretrained.{name}": "backbones/test_pretrained.py" for name in ("items", "item_ids", "users", "user_ids")},
     "precision": "llm/test_language_models.py", "revision": "test_keys.py",
-    "characters": "text/test_health.py",
+    "llm-only.template": "llm/test_chat.py", "characters": "text/test_health.py",
     "user_fields": "test_joint_runs.py", "profiles": "text/test_profiles_in_recipes.py",
-    **{f"{name}.model": "llm/test_language_models.py" for name in ("kv-prompt", "soft-prompt", "sequence-head")},
+    **{f"{n}.{o}": "llm/test_adapters.py" for n in ("soft-prompt", "sequence-head") for o in ("lora", "adapters")},
+    **{f"{n}.model": "llm/test_language_models.py" for n in ("kv-prompt", "soft-prompt", "sequence-head", "llm-only")},
+    **{f"chat.{o}": "llm/test_chat.py" for o in registry.find("ranker", "chat").Config.model_fields if o not in MODELS},
 }  # fmt: skip
 """options that need other files or models than are at hand here: the tests that hold them"""
 
@@ -196,7 +200,7 @@ def test_options_of_aligners(name: str, option: str, world: Dataset, table: Any,
             aligner.start(backbone, table)
             batches = aligner.batches(backbone, world.split.train, options)
             losses = [list(e.losses.values()) for e in fit(joint, batches, options, seed=1, device="cpu")]
-        elif name != "none":
+        elif cls.closed_form:
             aligner.fit(Fitting(world.split.train, table, backbone))
         joint.eval()
         deploy(joint)
@@ -233,8 +237,14 @@ def test_options_of_readers(
     def made(config: Any) -> list[Any]:
         seed_all(5)
         ranker = cls(config, inputs)
-        epochs = fit(ranker, ranker.batches, config.fit, seed=1, device="cpu")
-        losses = [value for epoch in epochs for value in epoch.losses.values()]
+        losses: list[float] = []
+
+        def loop(batches: Any, options: FitConfig) -> FitLog:
+            epochs = fit(ranker, batches, options, seed=1, device="cpu")
+            losses.extend(value for epoch in epochs for value in epoch.losses.values())
+            return FitLog()
+
+        ranker.fit(Fitting(world.split.train, loop=loop))
         ranker.calibrate(valid, world.split.valid.items[:40])
         candidates = np.random.default_rng(0).integers(0, world.split.train.num_items, (len(queries), 4))
         return [np.array(losses), ranker.eval().score(queries, candidates)]

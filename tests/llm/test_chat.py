@@ -185,3 +185,41 @@ def test_a_recipe_asks_a_server_and_its_run_opens_where_it_is_trusted(tmp_path: 
         queries = opened.data.split.queries("test").slice(0, 2)
         items = np.tile(np.arange(6), (2, 1))
         assert np.array_equal(opened.ranker.score(queries, items), run.ranker.score(queries, items))
+
+
+def test_options_of_the_question_are_seen_by_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """template, history_length and max_title_chars change the question; key_variable and structured how it is sent."""
+    server = FakeServer()
+    server.answer = lambda asked: json.dumps({"ranking": "1"})
+    monkeypatch.setenv("MY_API_KEY", "secret-of-mine")
+    template = tmp_path / "short.txt"
+    template.write_text(
+        "history: {title}\ncandidate: {number}={title}\nseparator: ;\n---\n"
+        "Seen {history}. Which of the following? {candidates}",
+        encoding="utf-8",
+    )
+    cases: list[dict[str, Any]] = [
+        {}, {"history_length": 1}, {"max_title_chars": 8}, {"template": str(template)},
+        {"key_variable": "MY_API_KEY", "structured": "none"},
+    ]  # fmt: skip
+    with serving(server) as url:
+        for number, options in enumerate(cases):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            chat(url, folder, **options).score(Queries.of([[1, 2, 4]]), np.array([[0, 3, 5]]))
+    asked = [body["messages"][-1]["content"] for body in server.bodies]
+    assert "Heat 2" in asked[0]
+    assert "Heat 2" not in asked[1]
+    assert "Director's Cut" in asked[0]
+    assert "Director's Cut" not in asked[2]
+    assert asked[3].startswith("Seen ")
+    assert "response_format" in server.bodies[0]
+    assert "response_format" not in server.bodies[4]
+
+
+def test_a_batch_size_of_questions_is_the_local_models(tmp_path: Path) -> None:
+    assert ChatConfig(batch_size=3).batch_size == 3
+    with pytest.raises(ConfigError, match="batch_size"):
+        recipes.resolve(
+            {"data": {"name": "planted"}, "backbone": {"name": "pop"}, "ranker": {"name": "chat", "batch_size": 0}}
+        )

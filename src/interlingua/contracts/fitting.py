@@ -28,12 +28,12 @@ class Fitting:
     train: Interactions
     text: Text | None = None
     """vectors of texts, where the recipe has a source of them"""
-    texts: Mapping[str, Text] = field(default_factory=dict)
-    """vectors of the sections ``[texts.NAME]``, by name"""
     backbone: Any = None
     """the :class:`interlingua.contracts.backbone.Backbone` that an aligner joins with the texts"""
     loop: Loop | None = None
     """trains what the stage has put together, by gradient: it resumes, shows progress, stops early, keeps the best"""
+    texts: Mapping[str, Text] = field(default_factory=dict)
+    """vectors of the sections ``[texts.NAME]``, by name"""
 
     def by_gradient(self, batches: Batches, config: FitConfig) -> FitLog:
         """Runs the loop.
