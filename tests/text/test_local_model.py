@@ -89,7 +89,7 @@ def test_free_text_and_sampling() -> None:
 
 
 def test_a_prompt_that_does_not_fit_is_a_failure_that_says_what_to_do() -> None:
-    with pytest.raises(CallError, match="sample_items"):
+    with pytest.raises(CallError, match="fewer or shorter texts"):
         answers(tiny_model(), [Request("x", "y" * 5000, FIELDS)], Sampling())
 
 
