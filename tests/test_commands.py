@@ -18,8 +18,8 @@ from interlingua.config import Config, FitConfig, build
 from interlingua.errors import ArtifactError, ConfigError
 from interlingua.runs import recipe as recipes
 from interlingua.runs import stages
+from interlingua.runs.measuring import EvaluateConfig
 from interlingua.runs.opening import open_session
-from interlingua.runs.recipe import EvaluateConfig
 from interlingua.storage import artifact
 
 Answer = tuple[int, str, str]

@@ -153,3 +153,59 @@ def test_a_members_file_may_not_import_code_untrusted(tmp_path: Path) -> None:
 def test_the_number_of_weights_is_that_of_the_members(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="3 numbers for 2 members"):
         run(tmp_path, weights=[1.0, 1.0, 1.0])
+
+
+def test_a_fused_run_is_measured_again(joined: Session) -> None:
+    opened = open_session(joined.path, "cpu")
+    options = opened.recipe.evaluate.model_copy(update={"protocols": ["sampled-20"], "part": "valid"})
+    stage = stages.reevaluate(opened, options)
+    assert "sampled-20" in json.loads((stage.path / "metrics.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"evaluate": {"protocols": ["full"], "metrics": ["auc"]}}, "auc"),
+        ({"evaluate": {"protocols": ["full"], "metrics": ["diversity-vectors@5"]}}, "no \\[text\\]"),
+        ({"evaluate": {"candidate_source": "aligned"}}, "leave it out"),
+        ({"texts": {"x": {"name": "lsa"}}}, "section of a member"),
+    ],
+)
+def test_what_a_plain_recipe_refuses_a_fused_one_refuses_too(more: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        recipes.resolve({"data": WORLD, "fuse": {"name": "rrf", "members": ["pop", "itemknn"]}} | more)
+
+
+def test_members_that_rerank_see_repeats_where_the_protocol_has_them(world: Dataset) -> None:
+    from interlingua.evaluate.rules import asked_by
+    from interlingua.retrieval.cascade import RetrieveThenRerank
+
+    inner = constant([1.0, 2.0], world)
+    fused = Rrf(RrfConfig(), [RetrieveThenRerank(inner, None, 5), inner], world.split.train)
+    found: Any = asked_by(fused, "full-repeat")
+    assert found.members[0].repeat
+    assert found.members[1] is inner
+    assert asked_by(fused, "full") is fused
+
+
+def test_equal_members_share_the_weight(world: Dataset) -> None:
+    split = world.split
+    one = constant(list(range(12)), world)
+    fused = WeightedSum(SumConfig(), [one, one], split.train)
+    fused.calibrate(split.queries("valid"), split.valid.items[split.valid.offsets[:-1]])
+    first, second = fused.log_weights.tolist()
+    assert first == pytest.approx(second, abs=1e-3)
+    assert abs(first) < 20
+
+
+def test_a_recipe_among_its_own_members_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "round.toml"
+    members = f'["pop", "{file}"]'
+    file.write_text(f'[data]\nname = "planted"\n[fuse]\nname = "rrf"\nmembers = {members}\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match="has itself among its members"):
+        recipes.load(file)
+
+
+def test_weights_that_do_not_fit_are_refused_before_anything_runs() -> None:
+    with pytest.raises(ConfigError, match="3 numbers for 2 members"):
+        recipes.resolve({"data": WORLD, "fuse": {"name": "sum", "members": MEMBERS, "weights": [1.0, 1.0, 1.0]}})

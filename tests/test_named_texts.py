@@ -19,7 +19,7 @@ from interlingua.contracts.batch import Batch, FloatArray
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.data.queries import IntArray, Queries
-from interlingua.errors import ArtifactError, ConfigError
+from interlingua.errors import ConfigError
 from interlingua.runs import recipe as recipes
 from interlingua.runs import stages
 from interlingua.runs.opening import open_session
@@ -133,11 +133,36 @@ def test_named_texts_are_stages_of_their_own_and_reach_who_asks(tmp_path: Path) 
     assert changed.done["long_one.embed"].key == made.done["long_one.embed"].key
 
 
-def test_a_changed_encoder_behind_a_name_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = run(tmp_path, texts={"short": {"name": "lsa", "dim": 6}}, backbone={"name": f"{__name__}:Reads"})
+def test_a_changed_encoder_behind_a_name_is_said_and_not_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with [text]: its vectors lie in its stage, and the encoder is not read again."""
+    sections = {"texts": {"short": {"name": "lsa", "dim": 6}}, "backbone": {"name": f"{__name__}:Reads"}}
+    made = run(tmp_path, **sections)
     monkeypatch.setattr(registry.find("text", "lsa"), "version", 99)
-    with pytest.raises(ArtifactError, match="version"):
-        open_session(made.path, "cpu", trust=True)
+    opened = open_session(made.path, "cpu", trust=True)
+    assert torch.equal(opened.texts["short"].rows("items"), made.texts["short"].rows("items"))
+    again = run(tmp_path, **sections)
+    assert again.done["short.embed"].key != made.done["short.embed"].key
+
+
+def test_a_fit_sees_no_text_that_its_key_does_not_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[set[str]] = []
+    original = Squeezed.fit
+    monkeypatch.setattr(Squeezed, "fit", lambda self, job: seen.append(set(job.texts)) or original(self, job))
+    run(tmp_path, texts={"first": {"name": "lsa", "dim": 6}, "second": {"name": OWN}})
+    assert seen == [set()]
+
+
+def test_a_dry_run_of_who_reads_named_texts(tmp_path: Path) -> None:
+    from interlingua.runs.planner import describe
+
+    values = {
+        "data": WORLD, "backbone": {"name": f"{__name__}:Reads"}, "texts": {"short": {"name": "lsa"}},
+        "evaluate": EVALUATE,
+    }  # fmt: skip
+    rows = describe(Session(recipes.resolve(values), tmp_path, 3, "cpu"))
+    assert [row["stage"] for row in rows] == ["prepare", "short.embed", "train", "evaluate"]
 
 
 @pytest.mark.parametrize(

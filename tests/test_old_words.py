@@ -10,6 +10,7 @@ from interlingua import registry
 from interlingua.errors import ConfigError
 from interlingua.runs import old_words
 from interlingua.runs import recipe as recipes
+from interlingua.runs.measuring import EvaluateConfig
 
 pytest.importorskip("transformers")
 
@@ -75,7 +76,7 @@ def test_both_words_at_once_are_refused() -> None:
 def test_what_an_old_word_points_to_exists() -> None:
     for (section, _), (new, values) in old_words.OPTIONS.items():
         if section == "evaluate":
-            owners = [recipes.EvaluateConfig]
+            owners = [EvaluateConfig]
         else:
             owners = [registry.find(section, name).Config for name in registry.names(section)]
         fields = [each.model_fields[new] for each in owners if new in each.model_fields]

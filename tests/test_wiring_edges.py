@@ -22,7 +22,7 @@ from interlingua.recommender import Recommender
 from interlingua.retrieval.best import mask_seen, top_items
 from interlingua.runs import export, stages
 from interlingua.runs import recipe as recipes
-from interlingua.runs.recipe import EvaluateConfig
+from interlingua.runs.measuring import EvaluateConfig
 from interlingua.runs.session import Session
 from interlingua.storage.contents import MISSING
 from interlingua.text.lsa import Lsa

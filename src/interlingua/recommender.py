@@ -175,7 +175,7 @@ class Recommender:
         if users is not None:
             names = names_of(users, "users")
             rows = np.array([self._user_row(name) for name in names], np.int64)
-            return names, self.session.data.interactions.queries(rows)
+            return names, self.session.data.on_record.queries(rows)
         assert histories is not None
         given = histories if isinstance(histories, Mapping) else dict(enumerate(histories))
         named = {str(name): names_of(history, f"history {name!r}") for name, history in given.items()}
@@ -279,7 +279,7 @@ class Recommender:
             raise ConfigError("give either a user or a history")
         if history is not None:
             return Queries.of([[self.item_row(i) for i in history]])
-        return self.session.data.interactions.queries(np.array([self._user_row(str(user))]))
+        return self.session.data.on_record.queries(np.array([self._user_row(str(user))]))
 
     def _user_row(self, user: str) -> int:
         """Row of an external user id."""

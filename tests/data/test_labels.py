@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
@@ -15,6 +17,7 @@ from interlingua.errors import DataError
 from interlingua.evaluate.metrics.auc import auc
 from interlingua.evaluate.metrics.uauc import user_auc
 from interlingua.evaluate.protocol import evaluate
+from interlingua.recommender import Recommender
 from interlingua.runs import stages
 from interlingua.training.batches import last_position_batches, pair_batches, sequence_batches
 from interlingua.training.labelled import labelled_batches
@@ -212,3 +215,16 @@ def test_a_run_measures_labels_and_lists_and_its_leaderboard_and_page_show_them(
     write_report(page, page_of(paths, metrics=["gini@3"]))
     text = page.read_text(encoding="utf-8")
     assert "lowest Gini@3" in text
+
+
+def test_answers_read_what_was_liked_as_history_and_nothing_else(tmp_path: Path) -> None:
+    sets = ["data.label.at_least=4", "data.filter={min_user=0, min_item=0}", "data.split=global-time"]
+    sets.append('evaluate.protocols=["full"]')
+    session = stages.run("itemknn", data=frame(), out=tmp_path, sets=sets, device="cpu")
+    recommender = Recommender(session)
+    kept = session.data.interactions
+    assert kept.labels is not None
+    for row, user in enumerate(kept.user_ids.tolist()):
+        mine = kept.users == row
+        liked = [str(kept.item_ids[item]) for item in kept.items[mine][kept.labels[mine]]]
+        assert recommender.recommend(user, k=5) == recommender.recommend(history=liked, k=5)

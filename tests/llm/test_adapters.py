@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -207,6 +208,17 @@ def test_a_run_with_adapters_resumes_opens_and_scores_the_same(tmp_path: Path) -
     want = {k.removeprefix("tuned."): v for k, v in stored[0].items() if k.startswith("tuned.")}
     assert want
     assert all(torch.equal(p, want[name]) for name, p in ups.named_parameters() if name in want)
+    # a run that began there needs the folder no more once it is finished
+    begin = tmp_path / "begin"
+    shutil.copytree(straight.done["rank"].path / "adapters", begin)
+    values["ranker"] |= {"adapters": str(begin), "fit": values["ranker"]["fit"] | {"epochs": 1}}
+    begun = stages.run(recipes.resolve(values, "begun"), out=tmp_path / "begun", seed=3, device="cpu")
+    begun_from = {name: p for name, p in begun.ranker.named_parameters() if name.startswith("tuned.")}
+    assert any(not torch.equal(p, stored[0][name]) for name, p in begun_from.items() if name in stored[0])
+    expected = begun.ranker.score(queries)
+    shutil.rmtree(begin)
+    reopened = open_session(begun.done["evaluate"].path, "cpu")
+    np.testing.assert_allclose(reopened.ranker.score(queries), expected, rtol=1e-4, atol=1e-5)
 
 
 class Interrupted:

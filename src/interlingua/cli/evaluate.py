@@ -48,8 +48,8 @@ def evaluate(
     from interlingua.cli.plans import plan_table
     from interlingua.cli.run import print_metrics, summary
     from interlingua.runs import stages
+    from interlingua.runs.measuring import evaluate_options
     from interlingua.runs.opening import open_session
-    from interlingua.runs.recipe import evaluate_options
 
     changed = changes(sets or [])
     chosen = None if part is None else part.value  # older pydantic takes no member of an enumeration for its text

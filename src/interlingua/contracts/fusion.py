@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -31,6 +32,12 @@ class Fusion(Component):
         self.config = config
         self.members = tuple(members)  # not registered: their weights are stored with them
         self.num_items = train.num_items
+
+    def of(self, members: Sequence[Scorer]) -> Fusion:
+        """The same fusion, with what it learned, of other members."""
+        other = copy.copy(self)
+        other.members = tuple(members)
+        return other
 
     def member_scores(self, queries: Queries) -> FloatArray:
         """(M, B, I) float32."""

@@ -124,12 +124,11 @@ class Interactions:
         return {str(user): row for row, user in enumerate(self.user_ids)}
 
     def only(self, keep: npt.NDArray[np.bool_]) -> Interactions:
-        """The events where ``keep`` holds; ids and rows stay."""
+        """The events where ``keep`` holds; ids and rows stay. Of labelled events of a whole nothing is kept beside."""
         return Interactions(
             self.user_ids, self.item_ids, self.users[keep], self.items[keep], self.times[keep],
             None if self.ratings is None else self.ratings[keep],
             None if self.labels is None else self.labels[keep],
-            self.labelled,
         )  # fmt: skip
 
     def liked(self) -> Interactions:

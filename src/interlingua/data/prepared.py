@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,11 @@ class Dataset:
     """(N,) 0 train, 1 valid, 2 test, 3 unused, for each event of ``interactions``"""
     source: Path | None = None
     """file or folder that it was read from, which :func:`save` never overwrites; None: it came from memory"""
+
+    @cached_property
+    def on_record(self) -> Interactions:
+        """All events that a recommendation may read as history: of labelled ones those that were liked."""
+        return self.interactions.liked()
 
     @property
     def fingerprint(self) -> str:

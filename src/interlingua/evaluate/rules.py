@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from interlingua import registry
+from interlingua.contracts.fusion import Fusion
 from interlingua.contracts.scorer import Scorer
 from interlingua.data.split import Part, Split
 from interlingua.errors import ConfigError, shown, unknown
@@ -125,6 +126,8 @@ def check_metrics(protocols: Sequence[str], more: Sequence[str]) -> None:
 
 def asked_by(scorer: Scorer, protocol: str) -> Scorer:
     """The scorer as a protocol asks it: what retrieves for a ranker must not leave out what is to be ranked."""
-    if isinstance(scorer, RetrieveThenRerank) and parse_protocol(protocol).masked == "nothing":
+    if parse_protocol(protocol).masked != "nothing":
+        return scorer
+    if isinstance(scorer, RetrieveThenRerank):
         return scorer.with_repeats()
-    return scorer
+    return scorer.of([asked_by(each, protocol) for each in scorer.members]) if isinstance(scorer, Fusion) else scorer

@@ -21,7 +21,7 @@ class RrfConfig(Config):
 
 
 class Rrf(Fusion):
-    """Nothing is learned. Of equal scores the lower row has the better rank, as everywhere."""
+    """Sums 1 / (k + rank) over the members; nothing is learned. Of equal scores the lower row has the better rank."""
 
     Config = RrfConfig
 

@@ -26,7 +26,13 @@ if TYPE_CHECKING:
     from interlingua.data.interactions import Interactions
 
 BLOCK = 256
-"""queries whose scores are held at once"""
+"""queries whose scores are made at once"""
+CELLS = 20_000_000
+"""numbers (members x questions x items) that the weights are learned from, at most: 80 MB, and thrice that in steps"""
+LEAST = 50
+"""questions, whatever the catalogue"""
+PRIOR_WEIGHT = 1e-6
+"""pull of a log-weight to 0: of two members that say the same neither is driven off"""
 
 
 class SumConfig(Config):
@@ -46,7 +52,7 @@ class SumConfig(Config):
 
 
 class WeightedSum(Fusion):
-    """M numbers."""
+    """Each member's standardised scores times a weight that validation answers decide."""
 
     Config = SumConfig
     log_weights: Tensor
@@ -67,7 +73,8 @@ class WeightedSum(Fusion):
         """Learns the weights by Newton-like steps (L-BFGS); ``fuse.weights`` leaves nothing to learn."""
         if self.config.weights is not None or not len(queries):
             return
-        chosen = np.unique(np.linspace(0, len(queries) - 1, self.config.max_questions).astype(np.int64))
+        most = min(self.config.max_questions, max(LEAST, CELLS // (len(self.members) * self.num_items)))
+        chosen = np.unique(np.linspace(0, len(queries) - 1, most).astype(np.int64))
         queries, targets = queries.take(chosen), np.asarray(targets)[chosen]
         found = [self._of(queries.slice(at, at + BLOCK)) for at in range(0, len(queries), BLOCK)]
         scores = torch.as_tensor(np.concatenate(found, axis=1))
@@ -81,11 +88,13 @@ class WeightedSum(Fusion):
         def loss() -> Tensor:
             optimizer.zero_grad()
             joined = torch.einsum("m,mbi->bi", learned.exp(), scores)
-            value = torch.nn.functional.cross_entropy(joined, rows)
+            value = torch.nn.functional.cross_entropy(joined, rows) + PRIOR_WEIGHT * learned.square().sum()
             value.backward()
             return value
 
         optimizer.step(loss)
+        if not bool(torch.isfinite(learned).all()):
+            raise ArithmeticError("the weights of the members ran off to infinity")
         self.log_weights.copy_(learned.detach())
 
     def _of(self, queries: Queries) -> FloatArray:

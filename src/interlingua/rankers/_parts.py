@@ -93,11 +93,15 @@ class VectorRanker(Ranker):
     def _tuned(self, config: VectorRankerConfig) -> Tuned | None:
         if self.lm is None:
             return None
-        start = None if config.adapters is None else Path(config.adapters).expanduser()
-        return tuned(self.lm, config.tune, config.lora, words=self.words, start=start)
+        return tuned(self.lm, config.tune, config.lora, words=self.words)
 
     def fit(self, job: Fitting) -> FitLog:
-        """See :class:`Ranker`; a language model that was to learn and did not is an error."""
+        """See :class:`Ranker`; adapters to begin with are read here alone: what was trained from them is stored.
+
+        A language model that was to learn and did not is an error.
+        """
+        if self.tuned is not None and self.config.adapters is not None:
+            self.tuned.load(Path(self.config.adapters).expanduser())
         log = super().fit(job)
         if self.tuned is not None:
             self.tuned.check_it_changes_something(f"this {type(self).__name__}")

@@ -18,6 +18,7 @@ import torch
 
 from interlingua.config import FitConfig
 from interlingua.contracts.fitting import Fitting
+from interlingua.contracts.text import Text
 from interlingua.data.prepared import Dataset
 from interlingua.errors import InterlinguaError
 from interlingua.evaluate.protocol import evaluate as measure
@@ -131,6 +132,13 @@ class Estimator:
                 part.config, [texts[i] for i in order], item_ids=[ids[i] for i in order], cache=Path(folder)
             )
 
+    def _texts(self) -> dict[str, Text]:
+        """The sections ``[texts.NAME]`` with random vectors."""
+        return {
+            name: probes.table_of(self.data, part.config.reduce or probes.WIDTH, part.config.users != "none")
+            for name, part in self.recipe.texts.items()
+        }
+
     def _fresh(self) -> Any:
         part = self.recipe.backbone
         assert part is not None
@@ -143,7 +151,7 @@ class Estimator:
         assert part is not None
         parameters = sum(p.numel() for p in backbone.parameters())
         if backbone.sampling == "none":
-            seconds = probes.solve_seconds(backbone, self.data, self.text)
+            seconds = probes.solve_seconds(backbone, self.data, self.text, self._texts())
             return _fixed(seconds, parameters=parameters, note="closed form")
         batches = backbone.batches(self.data.split.train, part.config.fit)
         return self._trained(probes.alone(backbone), batches, part.config.fit, parameters)
@@ -175,7 +183,7 @@ class Estimator:
         joint = self.joint = probes.joined(part, backbone, self.text, frozen=self.recipe.frozen_backbone)
         aligner = joint.aligner
         if part.cls.closed_form:
-            job = Fitting(self.data.split.train, self.text, backbone)
+            job = Fitting(self.data.split.train, self.text, backbone, texts=self._texts())
             return _fixed(probes.timed(lambda: aligner.fit(job)))
         options = part.config.fit or source.config.fit
         parameters = sum(p.numel() for p in joint.parameters() if p.requires_grad)
@@ -186,7 +194,7 @@ class Estimator:
         part = self.recipe.ranker
         assert part is not None
         latent = None if self.joint is None else self.joint.aligner.width(self._fresh().item_embeddings().shape[1])
-        inputs = probes.ranker_inputs(self.data, self._fresh(), self.text, latent)
+        inputs = probes.ranker_inputs(self.data, self._fresh(), self.text, latent, self._texts())
         load = probes.timed(lambda: self._make_reader(part, inputs))
         ranker, config = self.ranker, part.config.training()
         if config is None:

@@ -148,7 +148,7 @@ def embed(
     _check(format, events, index, folder)
     made = towers(session)
     train = session.data.split.train
-    queries = (session.data.interactions if events == "all" else train).queries(np.arange(train.num_users))
+    queries = (session.data.on_record if events == "all" else train).queries(np.arange(train.num_users))
     users = made.users(queries)
     run = session.done["evaluate"]
     options = {"format": format, "events": events, "index": index, "ann": (ann or AnnConfig()).model_dump()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from interlingua.data.categories import category_matrix
 from interlingua.evaluate.judged import ItemFacts
 from interlingua.evaluate.named import check_facts, parse
-from interlingua.runs.recipe import EvaluateConfig
+from interlingua.runs.measuring import EvaluateConfig
 from interlingua.runs.session import Session
 
 

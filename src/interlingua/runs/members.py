@@ -9,7 +9,7 @@ from interlingua.errors import ConfigError, shown
 
 OWN = ("data", "evaluate")
 """sections that the members share with the recipe that joins them"""
-OF_MEMBERS = ("backbone", "text", "align", "ranker")
+OF_MEMBERS = ("backbone", "text", "texts", "align", "ranker")
 
 
 def with_members(values: Mapping[str, Any], read: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
@@ -37,7 +37,8 @@ def members_of(
     given = table.pop("members", None)
     if not isinstance(given, list) or len(given) < 2:
         asked = "members = ['itemknn', 'textknn']"
-        return table, [], [*problems, f"{where} [fuse] joins two or more members, e.g. {asked}; got {shown(given)}"]
+        got = "no members" if given is None else f"{len(given)}" if isinstance(given, list) else shown(given)
+        return table, [], [*problems, f"{where} [fuse] joins two or more members, e.g. {asked}; got {got}"]
     members = []
     for number, each in enumerate(given, 1):
         at = f"{where} [fuse] member {number}"
@@ -50,6 +51,11 @@ def members_of(
             members.append(resolve({**own, **shared}, str(each.get("name", f"member-{number}")), at))
         except ConfigError as error:
             problems.append(str(error))
+        except RecursionError:
+            raise ConfigError(f"{where} [fuse] has itself among its members, or among theirs") from None
+    weights = table.get("weights")
+    if isinstance(weights, list) and not problems and len(weights) != len(members):
+        problems.append(f"{where} [fuse].weights has {len(weights)} numbers for {len(members)} members")
     return table, members, problems
 
 

@@ -24,6 +24,8 @@ def named_texts(
                 raise ConfigError(f"{at}: a text's name has small letters, digits and underscores, and no digit first")
             if not isinstance(table, Mapping):
                 raise ConfigError(f"{at} is a table with a name, e.g. --set texts.{name}.name=lsa; got {shown(table)}")
+            if "name" not in table:
+                raise ConfigError(f"{at} has no name; interlingua list encoders shows what there is")
             found[name] = component("text", table, at)
             if "text.table" not in found[name].cls.makes(found[name].config):
                 raise ConfigError(f"{at}: only [text] can be trained along; set texts.{name}.trainable = false")

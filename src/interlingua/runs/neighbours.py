@@ -46,7 +46,7 @@ def user_vectors(session: Session) -> Tensor | None:
     made = session.done["train"] if "train" in session.done else session.done["align"]
     if SHAPES not in made.card:
         return None
-    queries = session.data.interactions.queries()
+    queries = session.data.on_record.queries()
     with torch.no_grad():
         parts = [
             session.backbone.user_embeddings(queries.slice(at, at + BLOCK)).float().cpu()
@@ -60,7 +60,7 @@ def similar(session: Session, side: str, row: int) -> FloatArray:
     vectors = item_vectors(session) if side == "items" else user_vectors(session)
     if vectors is not None:
         return cosines(vectors, row)
-    matrix = session.data.interactions.matrix()
+    matrix = session.data.on_record.matrix()
     table = matrix.T.tocsr() if side == "items" else matrix
     lengths = np.sqrt(np.asarray(table.sum(axis=1)).ravel())  # entries are 1, so the sum is the squared length
     common = (table @ table[row].T).toarray().ravel()

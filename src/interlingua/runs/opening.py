@@ -95,7 +95,7 @@ def _models(recipe: Recipe, done: dict[str, Artifact]) -> list[str]:
     return [
         value
         for kind, stage in done.items()
-        if kind != READ_ONCE
+        if kind.rsplit(".", 1)[-1] != READ_ONCE
         for section, part in parts_of(recipe, kind).items()
         for option, value in _stored(stage, section).items()
         if option in type(part.config).named_models
@@ -116,7 +116,7 @@ def _check_unchanged(recipe: Recipe, done: dict[str, Artifact]) -> None:
                 before, today = then.get(option), now.get(option)
                 if before == today:
                     continue
-                if kind != READ_ONCE and option not in type(part.config).all_files():
+                if kind.rsplit(".", 1)[-1] != READ_ONCE and option not in type(part.config).all_files():
                     problems.append(_words(section, option, part, before, today))
                 elif today is not None and option != "version":
                     say(f"note: {section}.{option} has changed since {stage.path.name} was made; the run is as it was")

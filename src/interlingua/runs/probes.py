@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -77,19 +77,21 @@ def table_of(data: Dataset, width: int, users: bool) -> FrozenRows:
     return FrozenRows(rows[0], rows[1] if users else None)
 
 
-def solve_seconds(backbone: Backbone, data: Dataset, text: Text | None, most_users: int = 2000) -> float:
+def solve_seconds(
+    backbone: Backbone, data: Dataset, text: Text | None, texts: Mapping[str, Text], most_users: int = 2000
+) -> float:
     """Seconds of a closed-form fit: its own estimate, else measured on some users and scaled by pairs of events."""
     train = data.split.train
     own = backbone.expected_seconds(train)
     if own is not None:
         return own
     if train.num_users <= most_users:
-        return timed(lambda: backbone.fit(Fitting(train, text)))
+        return timed(lambda: backbone.fit(Fitting(train, text, texts=texts)))
     drawn = np.zeros(train.num_users, bool)
     drawn[np.random.default_rng(0).permutation(train.num_users)[:most_users]] = True
     counts = train.user_counts.astype(float)
     scale = float((counts**2).sum() / max((counts[drawn] ** 2).sum(), 1.0))
-    return timed(lambda: backbone.fit(Fitting(train.only(drawn[train.users]), text))) * scale
+    return timed(lambda: backbone.fit(Fitting(train.only(drawn[train.users]), text, texts=texts))) * scale
 
 
 def joined(part: Any, backbone: Backbone, text: Text | None, *, frozen: bool) -> Joint:
@@ -106,7 +108,9 @@ def alone(backbone: Backbone) -> Joint:
     return Joint(backbone, Aligner(Aligner.Config(), 0, 0))
 
 
-def ranker_inputs(data: Dataset, backbone: Backbone, text: Text | None, latent: int | None) -> RankerInputs:
+def ranker_inputs(
+    data: Dataset, backbone: Backbone, text: Text | None, latent: int | None, texts: Mapping[str, Text]
+) -> RankerInputs:
     """What a ranker sees, with vectors that say nothing: random ones of the right shapes."""
     train = data.split.train
     own = own_items(backbone)
@@ -127,5 +131,6 @@ def ranker_inputs(data: Dataset, backbone: Backbone, text: Text | None, latent: 
         cold_items=train.item_counts == 0,
         texts=text.items if isinstance(text, FrozenRows) else None,
         categories=data.catalogue.items["categories"].to_list(),
+        named_texts={name: each.rows("items") for name, each in texts.items()},
         item_codes=None if latent is None else torch.arange(len(own))[:, None],
     )

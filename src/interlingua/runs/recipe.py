@@ -6,15 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import Field, field_validator
+from typing import Any
 
 from interlingua import registry
-from interlingua.config import Config, build, merge, parse_sets, read_toml
+from interlingua.config import build, merge, parse_sets, read_toml
 from interlingua.errors import ConfigError, shown, unknown
-from interlingua.evaluate.rules import check_metrics
 from interlingua.progress import say
+from interlingua.runs.measuring import EvaluateConfig, evaluate_options, unread_metrics
 from interlingua.runs.members import members_of, stored_member, with_members
 from interlingua.runs.named_texts import named_texts
 from interlingua.runs.old_words import parted, translated
@@ -29,43 +27,6 @@ RENAMED = {
 }
 """old name of a shipped recipe -> today's"""
 SECTIONS = ("data", "backbone", "text", "align", "ranker", "texts", "fuse", "evaluate")
-
-
-class EvaluateConfig(Config):
-    """How a run is measured."""
-
-    protocols: list[str] = ["full", "sampled-20"]
-    """protocol names (``interlingua list protocols``), e.g. ``full``, ``sampled-20``, ``labelled``; each once"""
-    metrics: list[str] = []
-    """measured beside each protocol's own where it judges what they read (``interlingua list metrics``), e.g.
-    ``["coverage@10", "novelty@10"]``"""
-    part: Literal["valid", "test"] = "test"
-    """``valid`` while options are being chosen; ``test`` once, for the numbers that are reported"""
-    max_users: int | None = Field(default=None, ge=1)
-    """measure a deterministic random sample of the users (for slow rankers; part of the protocol id)"""
-    retrieve: int = Field(default=50, ge=1)
-    """full ranking with a language model: the backbone retrieves so many items, the model orders them"""
-    candidate_source: Literal["backbone", "aligned"] = "backbone"
-    """``aligned``: items without a training event are retrieved through their texts, in the backbone's space"""
-    negatives_seed: int = Field(default=7, ge=0)
-    """seed of sampled candidates and of the user sample: the same for every method that is compared"""
-
-    @field_validator("protocols", "metrics")
-    @classmethod
-    def _each_once(cls, names: list[str]) -> list[str]:
-        return list(dict.fromkeys(names))
-
-
-def evaluate_options(values: Mapping[str, Any], where: str, *, stored: bool = False) -> EvaluateConfig:
-    """Checked options of [evaluate]; a stored run opens also where a metric's plug-in is gone.
-
-    Raises:
-        ConfigError: options that cannot be used, or metrics that no protocol of theirs can judge.
-    """
-    options = build(EvaluateConfig, values, where)
-    if options.metrics and not stored:
-        check_metrics(options.protocols, options.metrics)
-    return options
 
 
 @dataclass(frozen=True)
@@ -245,6 +206,8 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
     problems += more
     if not values.get("backbone") and not problems:
         problems.append(f"{where} has no [backbone] section; interlingua list backbones shows what there is")
+    if "evaluate" in parts and not stored and not problems:
+        problems += unread_metrics(parts["evaluate"], has_text=parts.get("text") is not None, where=where)
     joined = len(problems)
     frozen, more = _trained(parts, frozen, "ranker" in given, where)
     problems += more
@@ -275,13 +238,17 @@ def _fused(values: Mapping[str, Any], name: str, where: str, stored: bool, probl
     problems, parts = problems + more, dict[str, Any]()
     for section, make in (
         ("data", lambda: build(DataConfig, values.get("data", {}), f"{where} [data]")),
-        ("evaluate", lambda: build(EvaluateConfig, values.get("evaluate", {}), f"{where} [evaluate]")),
+        ("evaluate", lambda: evaluate_options(values.get("evaluate", {}), f"{where} [evaluate]", stored=stored)),
         ("fuse", lambda: _component("fuse", table, where)),
     ):
         try:
             parts[section] = make()
         except ConfigError as error:
             problems.append(str(error))
+    if "evaluate" in parts and parts["evaluate"].candidate_source == "aligned":
+        problems.append(f"{where} [evaluate].candidate_source = 'aligned' is for recipes with [align]: leave it out")
+    if "evaluate" in parts and not stored:
+        problems += unread_metrics(parts["evaluate"], has_text=False, where=where)
     if problems:
         raise ConfigError("\n".join(dict.fromkeys(problems)))
     data, measured = parts["data"], parts["evaluate"]

@@ -23,8 +23,9 @@ from interlingua.contracts.text import Text
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
 from interlingua.progress import duration, say
+from interlingua.runs.measuring import EvaluateConfig
 from interlingua.runs.plan import Planned, is_trainable, make_plan, planned
-from interlingua.runs.recipe import EvaluateConfig, Recipe
+from interlingua.runs.recipe import Recipe
 from interlingua.runs.results import Measured
 from interlingua.runs.section import Section
 from interlingua.runtime.repeatable import repeatable
@@ -187,7 +188,7 @@ def remeasured(session: Session, options: EvaluateConfig) -> Session:
         raise ConfigError("evaluate.candidate_source = 'aligned' needs an [align] section, and this run has none")
     parents = {stage: session.done[stage] for stage in session.done["evaluate"].parents}
     again = Session(replace(session.recipe, evaluate=options), session.root, session.seed, session.device)
-    again.done = dict(parents)
+    again.done = {stage: found for stage, found in session.done.items() if stage != "evaluate"}  # members' stages too
     plan = {p: Planned(p, str(d.card["name"]), d.key, tuple(d.parents), {}) for p, d in parents.items()}
     keys = {stage: found.key for stage, found in parents.items()}
     dumped = options.model_dump(mode="json")

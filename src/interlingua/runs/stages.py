@@ -28,9 +28,10 @@ from interlingua.evaluate.rules import asked_by, measured_under
 from interlingua.progress import say, track
 from interlingua.runs.calibrate import kept_where_it_fails
 from interlingua.runs.facts import facts_of
+from interlingua.runs.measuring import EvaluateConfig
 from interlingua.runs.plan import check_present, parts_of
 from interlingua.runs.preflight import check
-from interlingua.runs.recipe import EvaluateConfig, Recipe
+from interlingua.runs.recipe import Recipe
 from interlingua.runs.scorers import make_fusion, scorer_of
 from interlingua.runs.session import Session, make_text, remeasured
 from interlingua.storage.artifact import Artifact
@@ -203,7 +204,8 @@ def _fitted(
             say(f"{stage}: {log.in_words(config)}")
         return log
 
-    log: FitLog = component.fit(Fitting(split.train, loop=loop, texts=session.texts, **given))
+    held = {name: text for name, text in session.texts.items() if f"{name}.embed" in session.plan[stage].parents}
+    log: FitLog = component.fit(Fitting(split.train, loop=loop, texts=held, **given))  # no more than its key holds
     return log.save(folder) | ({"samples": log.rows} if log.trained else {})
 
 
