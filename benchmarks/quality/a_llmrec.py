@@ -127,9 +127,9 @@ def measure(label: str, seed: int, options: argparse.Namespace) -> list[dict[str
     run = session.done["evaluate"].path
     common: dict[str, Any] = {"method": label, "seed": seed, "run": run.name, "path": str(run)}
     common["seconds"] = {kind: round(float(done.card["seconds"]), 1) for kind, done in session.done.items()}
-    if "read" not in session.done:
+    if "rank" not in session.done:
         return [common | cells(run)]
-    card = session.done["read"].card
+    card = session.done["rank"].card
     common |= {"rows": card.get("samples"), "parameters": card.get("parameters")}
     mixture = getattr(session.ranker, "mixture", None)
     if mixture is None:
@@ -181,7 +181,7 @@ def cells(run: Path) -> dict[str, float]:
 def _shared(recipe: str, options: argparse.Namespace) -> list[str]:
     """Overrides given on the command line, as far as the recipe has their section."""
     whole = recipe.startswith((OURS, "a-llmrec"))
-    sections = ("backbone.", "text.", "align.", "llm.") if whole else ("backbone.",) if recipe == "sasrec" else ()
+    sections = ("backbone.", "text.", "align.", "ranker.") if whole else ("backbone.",) if recipe == "sasrec" else ()
     return [s for s in options.set if s.startswith(sections)] if sections else []
 
 

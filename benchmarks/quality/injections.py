@@ -127,7 +127,7 @@ def one(session: Session, options: argparse.Namespace, seed: int, place: Path) -
     started = time.process_time()
     ranker: Any = session.make_ranker()
     if config.fit.epochs:
-        fit = fit_best(ranker, ranker.batches, config.fit, seed=derive_seed(seed, "read"), label="read", device="cpu")
+        fit = fit_best(ranker, ranker.batches, config.fit, seed=derive_seed(seed, "read"), label="rank", device="cpu")
         samples = sum(int(epoch["rows"]) for epoch in fit.epochs)
         loss = fit.epochs[-1]["losses"]["rank"]
     else:

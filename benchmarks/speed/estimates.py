@@ -30,7 +30,7 @@ from typing import Any
 
 RECIPES = ("pop", "itemknn", "ease", "mf", "sasrec", "lightgcn", "rlmrec-con", "a-llmrec")
 DATA = ("movielens-small", "amazon-beauty-2014", "ml-1m")
-TRAINED = {"train": "backbone", "align": "align", "read": "ranker"}
+TRAINED = {"train": "backbone", "align": "align", "rank": "ranker"}
 """stages with a training loop -> the recipe's section whose ``fit`` it follows"""
 STEPS, ROUNDS, USERS = 40, 3, 200
 """of a run by rates: steps of a round, rounds, users that are measured; with a language model a tenth of both"""
@@ -174,7 +174,7 @@ def fits(name: str, data: str) -> dict[str, Any]:
     if recipe.align is not None and "fit" in type(recipe.align.config).model_fields:
         found["align"] = recipe.align.config.fit or recipe.backbone.config.fit
     if recipe.ranker is not None:
-        found["read"] = recipe.ranker.config.fit
+        found["rank"] = recipe.ranker.config.fit
     return found
 
 
