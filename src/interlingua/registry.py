@@ -1,7 +1,8 @@
 """kind/name -> class. The file name is the name: ``backbones/sasrec.py`` is the backbone ``sasrec``.
 
 Outsiders need no registration: ``name = "my_package.my_module:MyBackbone"`` in a recipe, or an entry point in the group
-``interlingua.backbone`` (``.text``, ``.align``, ``.ranker``, ``.data``, ``.protocol``, ``.metric``).
+``interlingua.backbone`` (``.text``, ``.align``, ``.ranker``, ``.fuse``, ``.data``, ``.protocol``, ``.metric``;
+``.dataset`` and ``.command`` are read by :mod:`interlingua.data.datasets` and :mod:`interlingua.cli.main`).
 """
 
 from __future__ import annotations

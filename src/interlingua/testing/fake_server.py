@@ -10,7 +10,7 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -89,6 +89,17 @@ def profile_for(asked: str) -> dict[str, str]:
     return {"summarization": f"People who like number {number}.", "reasoning": "It says so."}
 
 
+def filled(text: str, wanted: Collection[str]) -> str:
+    """An answer of the usual fields, made one of those that the schema asks for: each holds a number below 100."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    if not isinstance(found, dict) or set(found) & set(wanted):
+        return text
+    return json.dumps({name: str(zlib.crc32(f"{name} {text}".encode()) % 100) for name in wanted})
+
+
 @cache
 def bomb() -> bytes:
     """200 MB in less than one."""
@@ -121,6 +132,8 @@ def handler_of(server: FakeServer) -> type[BaseHTTPRequestHandler]:
             if self.trouble(manner):
                 return
             text = server.answer(asked.split("\n\nAnswer with the JSON")[0])
+            if wanted := body.get("response_format", {}).get("json_schema", {}).get("schema", {}).get("properties"):
+                text = filled(text, wanted)
             finish = "stop"
             if manner == "prose":
                 text = "Sure! People who like this will enjoy it very much."
