@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, requires
 
@@ -25,6 +25,10 @@ class ConfigError(InterlinguaError):
 
 class DataError(InterlinguaError):
     """Interactions, item texts or vectors that cannot be read or do not fit together."""
+
+
+class UnknownIdError(DataError):
+    """A user or an item that is asked about and that the run does not know."""
 
 
 class ArtifactError(InterlinguaError):
@@ -105,6 +109,13 @@ def _inside(value: object) -> Iterable[object]:
     return value.values() if isinstance(value, dict) else value  # type: ignore[return-value]
 
 
+def near(got: object, known: Collection[str]) -> str:
+    """The known name that is most like this one; empty where none is, or too many are known."""
+    if not isinstance(got, str | int) or len(known) > MOST_NAMES:
+        return ""
+    return next(iter(get_close_matches(str(got), known, n=1)), "")
+
+
 def unknown(what: str, got: object, known: Iterable[str], where: str = "", see: str = "") -> str:
     """The message for a name that is not among the known ones, with the nearest known name.
 
@@ -116,8 +127,8 @@ def unknown(what: str, got: object, known: Iterable[str], where: str = "", see: 
         see: a command that lists the known names.
     """
     names = sorted(known)
-    near = get_close_matches(str(got), names, n=1) if isinstance(got, str | int) and len(names) <= MOST_NAMES else []
-    hint = f"; did you mean {near[0]!r}?" if near else ";"
+    close = near(got, names)
+    hint = f"; did you mean {close!r}?" if close else ";"
     place = f" in {where}" if where else ""
     known_ones = see if see else ", ".join(names)
     return f"unknown {what} {shown(got)}{place}{hint} ({len(names)} known: {known_ones})"

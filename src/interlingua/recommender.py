@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -11,13 +11,14 @@ import numpy as np
 import polars as pl
 
 from interlingua.contracts.scorer import Scorer
-from interlingua.data.allowed import Filters, allowed_by
-from interlingua.data.queries import Queries
-from interlingua.errors import ConfigError, DataError, shown, unknown
-from interlingua.progress import track
+from interlingua.data.allowed import Filters
+from interlingua.data.queries import IntArray, Queries
+from interlingua.errors import ConfigError
+from interlingua.progress import say, track
 from interlingua.retrieval.best import BoolArray, block_size
 from interlingua.retrieval.cascade import Candidates, RetrieveThenRerank, diversified
 from interlingua.runs.answers import (
+    Answer,
     Asked,
     Histories,
     Recommendation,
@@ -25,9 +26,10 @@ from interlingua.runs.answers import (
     SimilarUser,
     Support,
     frame_of,
-    names_of,
-)  # fmt: skip
+)
+from interlingua.runs.newcomers import STAGE, Newcomers, of_both
 from interlingua.runs.opening import open_session
+from interlingua.runs.questions import Question, Questions, empty_note
 from interlingua.runs.scorers import indexed, rerank_of, retriever_of
 from interlingua.runs.session import Session
 
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from interlingua.runs.reasons import Reasons
 
 
-__all__ = ["Recommendation", "Recommender", "SimilarItem", "SimilarUser", "Support", "align", "load"]
+__all__ = ["Answer", "Recommendation", "Recommender", "SimilarItem", "SimilarUser", "Support", "align", "load"]
 
 DEFAULT_MODEL = "smollm2-135m"
 """says the reasons of runs without a language model of their own"""
@@ -124,71 +126,85 @@ class Recommender:
                 ``max(5 k, evaluate.retrieve)`` (see :func:`interlingua.retrieval.cascade.diversified`).
             repeat: items that the user has had may come out too (groceries, music).
 
+        Item ids that the run does not know are left out and said. Who is new to the run (no history, or one that says
+        nothing to it) gets what is popular in training.
+
         Returns:
             For ``users`` and ``histories`` a Polars frame with ``user_id``, ``item_id``, ``score``, ``rank``.
 
         Raises:
-            DataError: an id or a column that the run does not know.
+            DataError: a user or a column that the run does not know.
             ConfigError: not exactly one of ``user``, ``history``, ``users``, ``histories``, ``k`` < 1, a negative
                 ``diversity``, or a filter that cannot be read.
         """
-        if sum(given is not None for given in (user, history, users, histories)) != 1:
-            raise ConfigError("give either a user or a history, or many as users or histories")
-        if k < 1:
-            raise ConfigError(f"k must be at least 1, got {k}")
-        if not diversity >= 0:
-            raise ConfigError(f"diversity must be at least 0, got {diversity}")
         asked = Asked(k, rerank, exclude, items, filters, diversity, repeat)
         if users is not None or histories is not None:
-            return self._frame(*self._many(users, histories), asked)
-        listed, stage = self._listed(self.query(user, history), asked, self._allowed(asked))
-        return [
+            asked.check(user, history, users, histories)
+            return self._frame(*self._questions.of_many(users, histories), asked)
+        found = self._answer(asked, user, history)
+        for note in found.notes:
+            say(f"note: {note}")
+        return found.items
+
+    def answer(
+        self, user: str | None = None, history: Sequence[str] | None = None, k: int = 10, **options: Any
+    ) -> Answer:
+        """:meth:`recommend` for one user, with its notes in the answer instead of on stderr; the same options."""
+        return self._answer(Asked(k, **{"rerank": True, **options}), user, history)
+
+    def _answer(self, asked: Asked, user: str | None, history: Sequence[str] | None) -> Answer:
+        asked.check(user, history)
+        question, allowed = self._questions.of_one(user, history), self._questions.allowed(asked)
+        unknown = question.unknown | allowed.unknown
+        notes = self._questions.notes(unknown)
+        listed, new, stage = self._listed(question, asked, allowed.mask)
+        found = [
             Recommendation(str(self.train.item_ids[row]), self.titles[row], float(score), stage)
             for row, score in zip(listed.items[0], listed.scores[0], strict=True)
             if row >= 0
         ]
+        if not found:
+            had = 0 if asked.repeat else len(np.unique(question.seen.items))
+            notes.append(empty_note(allowed, had, self.train.num_items))
+        elif new.any():
+            notes.append(self._newcomers.note(1, 1))
+        return Answer(found, tuple(notes), tuple(dict.fromkeys(id for ids in unknown.values() for id in ids)))
 
-    def _allowed(self, asked: Asked) -> BoolArray | None:
-        """(I,) items that may come out for anybody; None: all."""
-        if asked.items is None and not len(asked.exclude) and not asked.filters:
-            return None
-        out = np.full(self.train.num_items, asked.items is None)
-        if asked.items is not None:
-            out[[self.item_row(item) for item in names_of(asked.items, "items")]] = True
-        if asked.filters:
-            out &= allowed_by(self.session.data.catalogue, asked.filters)
-        out[[self.item_row(item) for item in names_of(asked.exclude, "exclude")]] = False
-        return out
-
-    def _listed(self, queries: Queries, asked: Asked, allowed: BoolArray | None) -> tuple[Candidates, str]:
-        """The lists of some queries, and the name of the stage that decided."""
+    def _listed(self, question: Question, asked: Asked, allowed: BoolArray | None) -> tuple[Candidates, BoolArray, str]:
+        """The lists of some queries, which of them popularity decided, and the stage that decided the last."""
         k, use_reader = asked.k, asked.rerank and self.has_reader
         cascade = self._by_reader if use_reader else self._by_retriever
         wide = max(5 * k, self.session.recipe.evaluate.retrieve) if asked.diversity else k
-        listed = cascade.shortlist(queries, wide, allowed, repeat=asked.repeat)
+        new = self._newcomers.among(question.queries)
+
+        def of(rows: IntArray, known: bool) -> Candidates:
+            queries, seen = question.queries.take(rows), question.seen.take(rows)
+            if known:
+                return cascade.shortlist(queries, wide, allowed, repeat=asked.repeat, seen=seen)
+            return self._newcomers.answered(
+                self._retriever[1], queries, wide, allowed=allowed, repeat=asked.repeat, seen=seen
+            )
+
+        listed = of_both(new, of)
         if asked.diversity:
             listed = diversified(listed, self.session.data.catalogue.categories, k, asked.diversity)
-        return listed, self._stage("rank" if use_reader else self._retriever[0])
+        return listed, new, STAGE if new.any() else self._stage("rank" if use_reader else self._retriever[0])
 
-    def _many(self, users: Sequence[str] | None, histories: Histories | None) -> tuple[list[str], Queries]:
-        """Names and queries of many users or histories."""
-        if users is not None:
-            names = names_of(users, "users")
-            rows = np.array([self._user_row(name) for name in names], np.int64)
-            return names, self.session.data.on_record.queries(rows)
-        assert histories is not None
-        given = histories if isinstance(histories, Mapping) else dict(enumerate(histories))
-        named = {str(name): names_of(history, f"history {name!r}") for name, history in given.items()}
-        return list(named), Queries.of([[self.item_row(item) for item in history] for history in named.values()])
-
-    def _frame(self, names: list[str], queries: Queries, asked: Asked) -> pl.DataFrame:
+    def _frame(self, names: list[str], question: Question, asked: Asked) -> pl.DataFrame:
         """The lists of many users, by blocks of some 64 MB of scores."""
         size = block_size(self.train.num_items)
-        starts = range(0, len(names), size)
-        allowed = self._allowed(asked)
-        found = [self._listed(queries.slice(at, at + size), asked, allowed)[0] for at in track(starts, "recommend")]
-        items = np.concatenate([part.items for part in found]) if found else np.zeros((0, 0), np.int64)
-        scores = np.concatenate([part.scores for part in found]) if found else np.zeros((0, 0), np.float32)
+        allowed = self._questions.allowed(asked)
+        blocks = [question.slice(at, at + size) for at in range(0, len(names), size)]
+        found = [self._listed(block, asked, allowed.mask)[:2] for block in track(blocks, "recommend")]
+        items = np.concatenate([part.items for part, _ in found]) if found else np.zeros((0, 0), np.int64)
+        scores = np.concatenate([part.scores for part, _ in found]) if found else np.zeros((0, 0), np.float32)
+        new, none = sum(int(part.sum()) for _, part in found), int((items < 0).all(axis=1).sum())
+        for note in self._questions.notes(question.unknown | allowed.unknown):
+            say(f"note: {note}")
+        if new:
+            say(f"note: {self._newcomers.note(new, len(names))}")
+        if none:
+            say(f"note: {none:,} of {len(names):,} lists are empty: {empty_note(allowed, 0, self.train.num_items)}")
         return frame_of(names, self.train.item_ids.tolist(), items, scores)
 
     def similar_items(self, item: str, k: int = 10) -> list[SimilarItem]:
@@ -199,7 +215,7 @@ class Recommender:
     def similar_users(self, user: str, k: int = 10) -> list[SimilarUser]:
         """The ``k`` users most like this one, best first (see :mod:`interlingua.runs.neighbours`)."""
         ids = self.train.user_ids
-        return [SimilarUser(str(ids[row]), score) for row, score in self._nearest("users", self._user_row(user), k)]
+        return [SimilarUser(str(ids[row]), score) for row, score in self._nearest("users", self.user_row(user), k)]
 
     def _nearest(self, side: str, row: int, k: int) -> list[tuple[int, float]]:
         from interlingua.runs.neighbours import nearest, similar
@@ -274,28 +290,29 @@ class Recommender:
         return Reasons(self.session.data)
 
     def query(self, user: str | None = None, history: Sequence[str] | None = None) -> Queries:
-        """One query from a known user (all events on record) or from a history of item ids."""
+        """One query from a known user (all events on record) or from a history of item ids; unknown ones are said."""
         if (user is None) == (history is None):
             raise ConfigError("give either a user or a history")
-        if history is not None:
-            return Queries.of([[self.item_row(i) for i in history]])
-        return self.session.data.on_record.queries(np.array([self._user_row(str(user))]))
+        question = self._questions.of_one(user, history)
+        for note in self._questions.notes(question.unknown):
+            say(f"note: {note}")
+        return question.queries
 
-    def _user_row(self, user: str) -> int:
+    def user_row(self, user: str) -> int:
         """Row of an external user id."""
-        if str(user) not in self.train.user_rows:
-            raise DataError(
-                f"unknown user {shown(user)}: the run knows {self.train.num_users} users; give a history of item ids "
-                "instead"
-            )
-        return self.train.user_rows[str(user)]
+        return self._questions.user_row(user)
 
     def item_row(self, item: str) -> int:
         """Row of an external item id."""
-        rows = self.train.item_rows
-        if str(item) not in rows:
-            raise DataError(unknown("item id", str(item), rows, see="items.parquet of the run's prepare stage"))
-        return rows[str(item)]
+        return self._questions.item_row(item)
+
+    @cached_property
+    def _questions(self) -> Questions:
+        return Questions(self.session.data)
+
+    @cached_property
+    def _newcomers(self) -> Newcomers:
+        return Newcomers(self.session)
 
     @cached_property
     def language_model(self) -> Any:

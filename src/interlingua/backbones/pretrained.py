@@ -159,6 +159,10 @@ class Pretrained(Backbone):
         """(I,) items with a vector in the file, whether or not they have events here."""
         return self.known_items.cpu()
 
+    def learned_users(self, train: Interactions) -> Tensor:
+        """(U,) users with a vector in the file."""
+        return self.known_users.cpu()
+
 
 def _made_from_all_events(vectors: Path) -> bool:
     """Whether ``interlingua embed`` says so in the card beside a file of user vectors."""

@@ -111,6 +111,10 @@ class Backbone(Component):
         """(I,) bool: items whose vector says something; others are reached by their texts, where that is possible."""
         return torch.as_tensor(train.item_counts > 0)
 
+    def learned_users(self, train: Interactions) -> Tensor:
+        """(U,) bool: users of whom something is known beside the history that a question brings."""
+        return torch.as_tensor(train.user_counts > 0)
+
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         """Buffers take the stored shape: what :meth:`fit` filled is restored into a freshly made object."""
         for name, buffer in self._buffers.items():

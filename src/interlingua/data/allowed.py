@@ -9,7 +9,8 @@ A filter is ``{column: condition}``; an item passes if it meets every condition:
 
 Operators: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=`` and ``contains`` (a part of the text, in any case). Values that
 can be read as numbers are compared as numbers, others as texts (dates as ``2020-12-31`` have their right order). An
-item without a value passes ``!=`` only; ``None`` as a value means just that: ``{"brand": None}`` has no brand.
+item without a value passes ``!=`` only; ``None`` (or an empty text) as a value means just that: ``{"brand": None}`` has
+no brand. Where most cells of a column are numbers, what is no number cannot be more or less than they are: refused.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from interlingua.errors import ConfigError, DataError, shown, unknown
 Filters = Mapping[str, Any]
 BoolArray = npt.NDArray[np.bool_]
 ORDERED = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
-OPERATORS = ("=", "!=", *ORDERED, "contains")
+EQUAL = ("=", "!=")
+OPERATORS = (*EQUAL, *ORDERED, "contains")
 IN_KEY = re.compile(r"(?P<column>.+?)\s*(?P<operator>!=|<=|>=|=|<|>|\scontains)\s*", re.S)
 SEVERAL = "categories"
 """column whose cells hold several values: ``Comedy|Drama``"""
@@ -42,12 +44,20 @@ def allowed_by(catalogue: Catalogue, filters: Filters) -> BoolArray:
         ConfigError: filters that are no mapping, an unknown operator, or a value that cannot be compared.
         DataError: a column that the catalogue has not.
     """
+    out = np.ones(len(catalogue), np.bool_)
+    for _, mask in passing(catalogue, filters):
+        out &= mask
+    return out
+
+
+def passing(catalogue: Catalogue, filters: Filters) -> list[tuple[str, BoolArray]]:
+    """Each condition in words, and the (I,) items that meet it (see :func:`allowed_by`)."""
     if not isinstance(filters, Mapping):
         raise ConfigError(f"filters is {shown(filters)}; give a mapping, e.g. {{'categories': 'Comedy'}}")
-    out = np.ones(len(catalogue), np.bool_)
+    out = []
     for key, condition in filters.items():
         column, sign, value = _condition(catalogue.items.columns, key, condition)
-        out &= _meets(catalogue, column, sign, value)
+        out.append((f"{column} {sign} {shown(value)}", _meets(catalogue, column, sign, value)))
     return out
 
 
@@ -55,7 +65,7 @@ def split_filter(text: str) -> tuple[str, str]:
     """``year>=1990`` as (``year>=``, ``1990``): a condition in one text, as the command line takes it.
 
     Raises:
-        ConfigError: there is no operator in it.
+        ConfigError: there is no operator in it, or nothing behind one that needs a value.
     """
     found = IN_KEY.match(text)
     if found is None:
@@ -63,7 +73,10 @@ def split_filter(text: str) -> tuple[str, str]:
             f"the filter {text!r} has no operator; write e.g. categories=Comedy, year>=1990, title contains star "
             f"(operators: {', '.join(OPERATORS)})"
         )
-    return found[0].strip(), text[found.end() :].strip()
+    value, sign = text[found.end() :].strip(), found["operator"].strip()
+    if not value and sign not in EQUAL:
+        raise ConfigError(_no_value(repr(text), sign))
+    return found[0].strip(), value
 
 
 def _condition(columns: list[str], key: Any, condition: Any) -> tuple[str, str, Any]:
@@ -90,13 +103,15 @@ def _meets(catalogue: Catalogue, column: str, sign: str, value: Any) -> BoolArra
     wrong = [each for each in values if not isinstance(each, str | int | float | np.generic | type(None))]
     if wrong:
         raise ConfigError(f"filters: {column!r} has the value {shown(wrong[0])}; give a text or a number")
-    if sign in ("=", "!="):
+    if sign in EQUAL:
         same = np.zeros(len(catalogue), np.bool_)
         for each in values:
             same |= _equal(catalogue, column, each)
         return same if sign == "=" else ~same
     if several or value is None:
         raise ConfigError(f"filters: {column!r} {sign} takes one value, got {shown(value)}")
+    if not _text(value).strip():
+        raise ConfigError(_no_value(repr(column), sign))
     if sign == "contains":
         found = (
             catalogue.items[column].cast(pl.String).str.to_lowercase().str.contains(_text(value).lower(), literal=True)
@@ -107,7 +122,7 @@ def _meets(catalogue: Catalogue, column: str, sign: str, value: Any) -> BoolArra
 
 def _equal(catalogue: Catalogue, column: str, value: Any) -> BoolArray:
     cells = catalogue.items[column]
-    if value is None:
+    if value is None or value == "":
         return (cells.is_null() | (cells.cast(pl.String) == "").fill_null(False)).to_numpy()
     if column == SEVERAL:
         return np.fromiter((_text(value) in own for own in catalogue.categories), np.bool_, len(catalogue))
@@ -120,15 +135,25 @@ def _equal(catalogue: Catalogue, column: str, value: Any) -> BoolArray:
 
 def _ordered(cells: pl.Series, column: str, sign: str, value: Any) -> BoolArray:
     number = _number(value)
-    if number is None:
-        return ORDERED[sign](cells.cast(pl.String), _text(value)).fill_null(False).to_numpy()
     numbers = cells.cast(pl.Float64, strict=False)
+    if number is None:
+        known = numbers.drop_nulls()
+        if cells.dtype != pl.Boolean and len(known) > len(cells.drop_nulls()) / 2:
+            raise ConfigError(
+                f"filters: {column!r} {sign} {shown(value)}: the column holds numbers (e.g. {known[0]:g}), and "
+                f"{shown(value)} is none; give a number"
+            )
+        return ORDERED[sign](cells.cast(pl.String), _text(value)).fill_null(False).to_numpy()
     if numbers.null_count() == len(numbers) > cells.null_count():
         raise DataError(
             f"filters: {column!r} {sign} {shown(value)} compares numbers, and no cell of the column is one "
             f"(e.g. {shown(cells.drop_nulls()[0])})"
         )
     return ORDERED[sign](numbers, number).fill_null(False).to_numpy()
+
+
+def _no_value(what: str, sign: str) -> str:
+    return f"filters: {what} has no value behind {sign}; write e.g. year>=1990, title contains star"
 
 
 def _text(value: Any) -> str:

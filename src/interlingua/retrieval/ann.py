@@ -107,7 +107,10 @@ class Ann:
         """Those of the indexed scorer."""
         return towers_of(self.scorer)
 
-    def best(self, queries: Queries, k: int, *, allowed: BoolArray | None = None, repeat: bool = False) -> TopK:
+    def best(
+        self, queries: Queries, k: int, *, allowed: BoolArray | None = None, repeat: bool = False,
+        seen: Queries | None = None,
+    ) -> TopK:  # fmt: skip
         """The k best that the graph finds, with the scorer's scores (see :func:`interlingua.retrieval.best.best`)."""
         towers = self.towers()
         assert towers is not None
@@ -115,7 +118,8 @@ class Ann:
             users = towers.users(queries).detach().float().cpu()
         if towers.bias is not None:
             users = torch.cat([users, users.new_ones(len(users), 1)], dim=1)
-        found = self.search(users, k, seen=None if repeat else queries, allowed=allowed)
+        seen = queries if seen is None else seen
+        found = self.search(users, k, seen=None if repeat else seen, allowed=allowed)
         return found if towers.exact else scored(self.scorer, queries, found)
 
     def search(self, queries: Tensor, k: int, *, seen: Queries | None = None, allowed: BoolArray | None = None) -> TopK:

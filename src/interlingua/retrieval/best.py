@@ -36,12 +36,18 @@ FEW = 0.25
 class Searcher(Scorer, Protocol):
     """A scorer that finds its best items without scoring all of them."""
 
-    def best(self, queries: Queries, k: int, *, allowed: BoolArray | None = None, repeat: bool = False) -> TopK:
+    def best(
+        self, queries: Queries, k: int, *, allowed: BoolArray | None = None, repeat: bool = False,
+        seen: Queries | None = None,
+    ) -> TopK:  # fmt: skip
         """See :func:`best`."""
         ...
 
 
-def best(scorer: Scorer, queries: Queries, k: int, *, allowed: BoolArray | None = None, repeat: bool = False) -> TopK:
+def best(
+    scorer: Scorer, queries: Queries, k: int, *, allowed: BoolArray | None = None, repeat: bool = False,
+    seen: Queries | None = None,
+) -> TopK:  # fmt: skip
     """The k items with the highest scores among those that may come out.
 
     Args:
@@ -50,6 +56,7 @@ def best(scorer: Scorer, queries: Queries, k: int, *, allowed: BoolArray | None 
         k: how many.
         allowed: (I,) items that may come out for anybody; None: all.
         repeat: items of a query's own history may come out too.
+        seen: B users with what may not come out for each; None: their own histories.
 
     Returns:
         ``min(k, I)`` columns; -1, with a score of minus infinity, where a query has fewer items that may come out.
@@ -62,18 +69,19 @@ def best(scorer: Scorer, queries: Queries, k: int, *, allowed: BoolArray | None 
         raise ConfigError(f"k must be at least 1, got {k}")
     if allowed is not None and allowed.shape != (scorer.num_items,):
         raise ConfigError(f"allowed has shape {allowed.shape}, expected ({scorer.num_items},): one flag per item")
+    seen = queries if seen is None else seen
     if isinstance(scorer, Searcher):
-        return scorer.best(queries, k, allowed=allowed, repeat=repeat)
+        return scorer.best(queries, k, allowed=allowed, repeat=repeat, seen=seen)
     size, towers = MOST_USERS, towers_of(scorer)
     if towers is None:
         size = block_size(scorer.num_items)
     starts = range(0, max(len(queries), 1), size)
     parts = []
-    for block in (queries.slice(at, at + size) for at in starts):
+    for block, hidden in ((queries.slice(at, at + size), seen.slice(at, at + size)) for at in starts):
         if towers is None:
-            parts.append(_by_scores(scorer, block, k, allowed, repeat))
+            parts.append(_by_scores(scorer, block, k, allowed, repeat, hidden))
         else:
-            found = by_vectors(towers, block, k, allowed=allowed, repeat=repeat)
+            found = by_vectors(towers, block, k, allowed=allowed, repeat=repeat, seen=hidden)
             parts.append(found if towers.exact else scored(scorer, block, found))
     return TopK(np.concatenate([p.rows for p in parts]), np.concatenate([p.scores for p in parts]))
 
@@ -86,13 +94,15 @@ def block_size(num_items: int, wanted: int | None = None) -> int:
 
 
 def by_vectors(
-    towers: Towers, queries: Queries, k: int, *, allowed: BoolArray | None = None, repeat: bool = False
-) -> TopK:
+    towers: Towers, queries: Queries, k: int, *, allowed: BoolArray | None = None, repeat: bool = False,
+    seen: Queries | None = None,
+) -> TopK:  # fmt: skip
     """:func:`best` by the vectors of a scorer."""
     with torch.no_grad():
         users, items = towers.users(queries).detach(), towers.items.detach()
     bias = None if towers.bias is None else towers.bias.detach()
-    return by_products(users, items, k, bias=bias, seen=None if repeat else queries, allowed=allowed)
+    seen = queries if seen is None else seen
+    return by_products(users, items, k, bias=bias, seen=None if repeat else seen, allowed=allowed)
 
 
 def by_products(
@@ -157,7 +167,9 @@ def top_items(scores: FloatArray, n: int) -> npt.NDArray[np.int64]:
     return out
 
 
-def _by_scores(scorer: Scorer, queries: Queries, k: int, allowed: BoolArray | None, repeat: bool) -> TopK:
+def _by_scores(
+    scorer: Scorer, queries: Queries, k: int, allowed: BoolArray | None, repeat: bool, seen: Queries
+) -> TopK:
     """:func:`best` of one block of users."""
     scores = np.array(scorer.score(queries), np.float32)
     name, shape = type(scorer).__name__, (len(queries), scorer.num_items)
@@ -165,7 +177,7 @@ def _by_scores(scorer: Scorer, queries: Queries, k: int, allowed: BoolArray | No
         raise DataError(f"{name}.score returned shape {scores.shape}; expected (queries, items) = {shape}")
     if np.isnan(scores).any():
         raise DataError(f"{name}.score returned NaN for some of {shape[0]} queries: nothing to rank by")
-    return best_of_scores(scores, queries, k, allowed=allowed, repeat=repeat)
+    return best_of_scores(scores, seen, k, allowed=allowed, repeat=repeat)
 
 
 def scored(scorer: Scorer, queries: Queries, found: TopK) -> TopK:

@@ -53,8 +53,9 @@ class RetrieveThenRerank:
         return RetrieveThenRerank(self.retriever, self.ranker, self.n, repeat=True)
 
     def shortlist(
-        self, queries: Queries, n: int | None = None, allowed: BoolArray | None = None, *, repeat: bool | None = None
-    ) -> Candidates:
+        self, queries: Queries, n: int | None = None, allowed: BoolArray | None = None, *,
+        repeat: bool | None = None, seen: Queries | None = None,
+    ) -> Candidates:  # fmt: skip
         """The best ``n`` items that are not in the query's own history (with ``repeat``: the best of all).
 
         Args:
@@ -62,10 +63,12 @@ class RetrieveThenRerank:
             n: how many; default: all that the ranker sees. The ranker sees more where more are asked for.
             allowed: (I,) items that may come out; None: all.
             repeat: items of the history may come out too; default: as the cascade was made.
+            seen: B users with what may not come out for each; None: their own histories.
         """
         wide = (n or self.n) if self.ranker is None else max(self.n, n or 0)
         again = self.repeat if repeat is None else repeat
-        return self._ordered(queries, best(self.retriever, queries, wide, allowed=allowed, repeat=again), n or self.n)
+        found = best(self.retriever, queries, wide, allowed=allowed, repeat=again, seen=seen)
+        return self._ordered(queries, found, n or self.n)
 
     def _ordered(self, queries: Queries, top: TopK, n: int) -> Candidates:
         """The first ``n`` of what was retrieved, in the ranker's order."""

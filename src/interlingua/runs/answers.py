@@ -11,6 +11,7 @@ import polars as pl
 
 from interlingua.contracts.batch import FloatArray
 from interlingua.data.allowed import Filters
+from interlingua.data.files.frames import is_frame
 from interlingua.data.queries import IntArray
 from interlingua.errors import ConfigError, shown
 
@@ -26,7 +27,18 @@ class Recommendation:
     score: float
     """the deciding stage's score: comparable within one answer only"""
     stage: str
-    """which stage decided the place: the backbone's name, or the ranker's"""
+    """which stage decided the place: the backbone's name, the ranker's, or ``popularity`` for a newcomer"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The list for one user, and what whoever asked should know of it."""
+
+    items: list[Recommendation]
+    notes: tuple[str, ...] = ()
+    """ids that were left out, why the list is empty, that popularity decided"""
+    unknown_items: tuple[str, ...] = ()
+    """ids of ``history``, ``items`` and ``exclude`` that the run does not know"""
 
 
 class Support(NamedTuple):
@@ -69,16 +81,38 @@ class Asked:
     diversity: float = 0.0
     repeat: bool = False
 
+    def check(self, *who: Any) -> None:
+        """Refuses numbers out of range, and questions that not exactly one of ``who`` asks.
+
+        Raises:
+            ConfigError: which one.
+        """
+        if sum(given is not None for given in who) != 1:
+            raise ConfigError("give either a user or a history, or many as users or histories")
+        if self.k < 1:
+            raise ConfigError(f"k must be at least 1, got {self.k}")
+        if not self.diversity >= 0:
+            raise ConfigError(f"diversity must be at least 0, got {self.diversity}")
+
 
 def names_of(ids: Any, what: str) -> list[str]:
-    """Ids as texts; one text alone would be taken apart into letters.
+    """Ids as texts; one text alone would be taken apart into letters, a frame into its columns.
 
     Raises:
-        ConfigError: no list.
+        ConfigError: no list, or something in it that is neither a text nor a number.
     """
-    if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+    if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable) or _is_table(ids):
         raise ConfigError(f"{what} is {shown(ids)}; give a list of ids")
-    return [str(each) for each in ids]
+    names = list(ids)
+    wrong = next((each for each in names if not isinstance(each, str | int | float | np.generic)), None)
+    if wrong is not None:
+        raise ConfigError(f"{what} holds {shown(wrong)}; an id is a text or a number")
+    return [str(each) for each in names]
+
+
+def _is_table(ids: Any) -> bool:
+    """A frame of several columns; one column is a list like any other."""
+    return is_frame(ids) and not (isinstance(ids, pl.Series) or np.ndim(ids) == 1)
 
 
 def frame_of(names: Sequence[str], item_ids: Sequence[str], items: IntArray, scores: FloatArray) -> pl.DataFrame:

@@ -12,12 +12,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from interlingua import __version__
-from interlingua.errors import InterlinguaError
+from interlingua.errors import InterlinguaError, UnknownIdError
 from interlingua.serve.counts import CONTENT_TYPE, Counts
 from interlingua.serve.guard import KEY, Guard
 from interlingua.serve.limits import ServeLimits
@@ -59,8 +59,8 @@ def create_app(recommender: Recommender, limits: ServeLimits | None = None, queu
     async def recommend(request: RecommendRequest, http: Request) -> RecommendResponse:
         """The best items for a known user or for a history, with reasons if asked."""
         started = time.perf_counter()
-        if request.user_id is not None and request.user_id not in recommender.train.user_rows:
-            raise HTTPException(404, f"unknown user {request.user_id!r}: give a history of item ids instead")
+        if request.user_id is not None:
+            recommender.user_row(request.user_id)  # an unknown one does not wait for the model
         return await line.do(lambda: answer(recommender, request, started), http.scope[KEY])
 
     @app.get("/health/live")
@@ -92,18 +92,19 @@ def create_app(recommender: Recommender, limits: ServeLimits | None = None, queu
 
 def answer(recommender: Recommender, request: RecommendRequest, started: float) -> RecommendResponse:
     """One answer; unknown item ids are left out and named."""
-    rows = recommender.train.item_rows
-    history = None if request.history is None else [i for i in request.history if i in rows]
-    asked = [*(request.history or []), *(request.items or []), *request.exclude]
-    found = recommender.recommend(
-        user=request.user_id,
-        history=history,
-        k=request.k,
+    made = recommender.answer(
+        request.user_id,
+        request.history,
+        request.k,
         rerank=request.rerank,
-        items=None if request.items is None else [i for i in request.items if i in rows],
-        exclude=[i for i in request.exclude if i in rows],
+        items=request.items,
+        exclude=request.exclude,
         filters=request.filters,
+        diversity=request.diversity,
+        repeat=request.repeat,
     )
+    found, known = made.items, recommender.train.item_rows
+    history = None if request.history is None else [item for item in request.history if item in known]
     explained = [one.item_id for one in found[: request.explain]]
     reasons = recommender.explain_items(explained, request.user_id, history, rerank=request.rerank)
     items = [
@@ -119,7 +120,8 @@ def answer(recommender: Recommender, request: RecommendRequest, started: float) 
     return RecommendResponse(
         items=items,
         stages_used=list(dict.fromkeys(one.stage for one in found)),
-        unknown_items=[i for i in dict.fromkeys(asked) if i not in rows],
+        unknown_items=list(made.unknown_items),
+        notes=list(made.notes),
         model_version=recommender.version,
         latency_ms=round((time.perf_counter() - started) * 1000, 3),
     )
@@ -137,7 +139,7 @@ def reason(why: Explanation[Evidence]) -> Reason:
 
 
 def _add_refusals(app: FastAPI) -> None:
-    """Turns refused requests into 422, and those that find no place or no time into 429 and 503."""
+    """Turns refused requests into 422, unknown users into 404; those without a place or time into 429 and 503."""
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
@@ -149,6 +151,10 @@ def _add_refusals(app: FastAPI) -> None:
     @app.exception_handler(InterlinguaError)
     async def refused(request: Request, error: InterlinguaError) -> JSONResponse:
         return JSONResponse({"detail": str(error)}, status_code=422)
+
+    @app.exception_handler(UnknownIdError)
+    async def not_found(request: Request, error: UnknownIdError) -> JSONResponse:
+        return JSONResponse({"detail": str(error)}, status_code=404)
 
     @app.exception_handler(BusyError)
     async def busy(request: Request, error: BusyError) -> JSONResponse:

@@ -33,10 +33,15 @@ class RecommendRequest(Strict):
     filters: dict[Id, Value | Annotated[list[Value], Field(max_length=1000)]] = Field(
         default_factory=dict, max_length=20
     )
-    """conditions on columns of the catalogue, the operator in the key: ``{"categories": "Comedy", "year>=": 1990}``;
-    a list is any of its values"""
+    """conditions on columns of the catalogue, all of which must hold, the operator (``=``, ``!=``, ``<``, ``<=``,
+    ``>``, ``>=``, ``contains``) in the key: ``{"categories": "Comedy", "year>=": 1990}``; a list is any of its values;
+    null: no value"""
     rerank: bool = True
     """let the language model order what the backbone retrieved, where the run has one"""
+    diversity: float = Field(0.0, ge=0, allow_inf_nan=False)
+    """0: by score alone; more: rather items of different categories"""
+    repeat: bool = False
+    """items that the user has had may come out too"""
     explain: int = Field(0, ge=0, le=MAX_REASONS)
     """give a reason for so many of the first items; true: for all, up to 20"""
 
@@ -94,9 +99,12 @@ class RecommendResponse(Strict):
 
     items: list[Item]
     stages_used: list[str]
-    """the stages that decided a place: the backbone, or the ranker that re-ranked"""
+    """the stages that decided a place: the backbone, the ranker that re-ranked, or ``popularity`` for a user of whom
+    nothing is known"""
     unknown_items: list[str]
     """ids of ``history``, ``items`` and ``exclude`` that the run does not know; they were left out"""
+    notes: list[str]
+    """what was left out, why the list is empty, that popularity decided; in words"""
     model_version: str
     """key of the run: changes with data, options and seed"""
     latency_ms: float

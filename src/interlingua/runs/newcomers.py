@@ -1,0 +1,92 @@
+"""Questions that tell a run nothing: nobody whom it has learned, and no item in the history that says anything to it.
+
+They are answered by popularity (training events of an item), whatever the recipe: by itself a model would give every
+item the same score, and the first rows of the catalogue would come out. Where there are no events at all (vectors of
+another system without interactions), a newcomer stands for somebody who has had the whole catalogue.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from interlingua.contracts.scorer import Scorer, TableScorer
+from interlingua.data.queries import IntArray, Queries
+from interlingua.retrieval.best import BoolArray, best
+from interlingua.retrieval.cascade import Candidates
+
+if TYPE_CHECKING:
+    from interlingua.runs.session import Session
+
+STAGE = "popularity"
+"""named as the stage that decided"""
+
+
+class Newcomers:
+    """Who is new to a run, and what they are answered."""
+
+    def __init__(self, session: Session) -> None:
+        self.train = session.data.split.train
+        self.users, self.items = learned_users(session), telling_items(session)
+
+    def among(self, queries: Queries) -> BoolArray:
+        """(B,) questions that tell the run nothing."""
+        owner = np.repeat(np.arange(len(queries)), queries.lengths())
+        told = np.bincount(owner[self.items[queries.items]], minlength=len(queries)) > 0
+        users = np.asarray(queries.users, np.int64)
+        known = np.zeros(len(queries), np.bool_)
+        known[users >= 0] = self.users[users[users >= 0]]
+        return ~told & ~known
+
+    def answered(
+        self, scorer: Scorer, queries: Queries, k: int, *, allowed: BoolArray | None, repeat: bool, seen: Queries
+    ) -> Candidates:
+        """The most popular items; ``scorer`` stands in where nobody has had anything (see the module)."""
+        counts = self.train.item_counts
+        if counts.any():
+            scores = torch.as_tensor(counts, dtype=torch.float32)
+        else:
+            everything = Queries.of([list(map(int, np.flatnonzero(self.items)))])
+            scores = torch.as_tensor(np.array(scorer.score(everything)[0], np.float32))
+        table = TableScorer(scores[:, None], lambda asked: torch.ones(len(asked), 1))
+        found = best(table, queries, k, allowed=allowed, repeat=repeat, seen=seen)
+        return Candidates(found.rows.astype(np.int64), found.scores, found.scores)
+
+    def note(self, count: int, total: int) -> str:
+        """What whoever asked should know."""
+        by = "popularity" if self.train.item_counts.any() else "likeness to the whole catalogue: there are no events"
+        who = "no history" if total == 1 else f"{count:,} of {total:,} without a history"
+        return f"{who} that tells the run anything; ranked by {by}"
+
+
+def of_both(new: BoolArray, answered: Callable[[IntArray, bool], Candidates]) -> Candidates:
+    """Lists of (B,) questions, those of newcomers by themselves; ``answered``: (places, known?) -> their lists."""
+    groups = [(np.flatnonzero(new == is_new), not is_new) for is_new in (False, True)]
+    parts = [(rows, answered(rows, known)) for rows, known in groups if len(rows)]
+    if len(parts) < 2:
+        return parts[0][1] if parts else answered(np.zeros(0, np.int64), True)
+    order = np.argsort(np.concatenate([rows for rows, _ in parts]))
+    joined = [
+        np.concatenate([vars(found)[name] for _, found in parts])[order] for name in ("items", "scores", "retrieved")
+    ]
+    return Candidates(*joined)
+
+
+def learned_users(session: Session) -> BoolArray:
+    """(U,) users of whom a model knows more than their history; of ``[fuse]``: one of its members does."""
+    if session.recipe.fuse is not None:
+        return np.logical_or.reduce([learned_users(member) for member in session.members])
+    return session.backbone.learned_users(session.data.split.train).numpy()
+
+
+def telling_items(session: Session) -> BoolArray:
+    """(I,) items that say something when they stand in a history: learned ones, or all where texts are read."""
+    if session.recipe.fuse is not None:
+        return np.logical_or.reduce([telling_items(member) for member in session.members])
+    backbone, train = session.backbone, session.data.split.train
+    if backbone.needs_text or "rank" in session.done:
+        return np.ones(train.num_items, np.bool_)
+    return np.asarray(backbone.learned_items(train).numpy(), np.bool_)

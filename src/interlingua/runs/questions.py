@@ -1,0 +1,162 @@
+"""External ids as questions to a run: which rows are asked about, what may come out, and what was left out.
+
+One rule for Python, the command line and the service: an unknown user is an error; item ids that the run does not know
+are left out and named, wherever they stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from interlingua.data.allowed import passing
+from interlingua.data.prepared import Dataset
+from interlingua.data.queries import Queries
+from interlingua.errors import UnknownIdError, near, shown, unknown
+from interlingua.retrieval.best import BoolArray
+from interlingua.runs.answers import Asked, Histories, names_of
+
+MOST_NAMED = 5
+"""ids that a note lists"""
+
+
+@dataclass(frozen=True)
+class Question:
+    """Who is asked about."""
+
+    queries: Queries
+    """(B,) users with the events that a model reads: of labelled data what they liked"""
+    seen: Queries
+    """(B,) the same users with all that they had, liked or not: what does not come out again"""
+    unknown: dict[str, list[str]] = field(default_factory=dict)
+    """argument -> ids of it that the run does not know"""
+
+    def slice(self, start: int, stop: int) -> Question:
+        """Users ``start`` to ``stop``."""
+        return Question(self.queries.slice(start, stop), self.seen.slice(start, stop))
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What may come out for anybody."""
+
+    mask: BoolArray | None = None
+    """(I,); None: all"""
+    steps: tuple[str, ...] = ()
+    """how many items each condition leaves, in words"""
+    unknown: dict[str, list[str]] = field(default_factory=dict)
+    """argument -> ids of it that the run does not know"""
+
+
+class Questions:
+    """Of one prepared dataset."""
+
+    def __init__(self, data: Dataset) -> None:
+        self.train, self.catalogue = data.split.train, data.catalogue
+        self.had, self.liked = data.interactions, data.on_record
+
+    def user_row(self, user: str) -> int:
+        """Row of an external user id.
+
+        Raises:
+            UnknownIdError: the run does not know it.
+        """
+        if str(user) not in self.train.user_rows:
+            raise UnknownIdError(
+                f"unknown user {shown(user)}: the run knows {self.train.num_users} users; give a history of item ids "
+                "instead"
+            )
+        return self.train.user_rows[str(user)]
+
+    def item_row(self, item: str) -> int:
+        """Row of an external item id.
+
+        Raises:
+            UnknownIdError: the run does not know it.
+        """
+        rows = self.train.item_rows
+        if str(item) not in rows:
+            raise UnknownIdError(unknown("item id", str(item), rows, see="items.parquet of the run's prepare stage"))
+        return rows[str(item)]
+
+    def known(self, items: Any, what: str) -> tuple[list[int], list[str]]:
+        """Rows of the item ids that the run knows, and the other ids, each once."""
+        rows = self.train.item_rows
+        names = names_of(items, what)
+        return [rows[n] for n in names if n in rows], [n for n in dict.fromkeys(names) if n not in rows]
+
+    def of_users(self, users: Iterable[str]) -> Question:
+        """Known users, with all events on record."""
+        rows = np.array([self.user_row(user) for user in users], np.int64)
+        return Question(self.liked.queries(rows), self.had.queries(rows))
+
+    def of_histories(self, histories: Mapping[str, Sequence[str]]) -> Question:
+        """Anybody, by what they had; ``histories``: how each is called in a message -> item ids."""
+        found = {name: self.known(history, name) for name, history in histories.items()}
+        queries = Queries.of([rows for rows, _ in found.values()])
+        return Question(queries, queries, {name: left for name, (_, left) in found.items() if left})
+
+    def of_one(self, user: str | None, history: Sequence[str] | None) -> Question:
+        """A known user, or a history."""
+        return self.of_users([str(user)]) if history is None else self.of_histories({"history": history})
+
+    def of_many(self, users: Sequence[str] | None, histories: Histories | None) -> tuple[list[str], Question]:
+        """Names and questions of many users or histories."""
+        if users is not None:
+            names = names_of(users, "users")
+            return names, self.of_users(names)
+        assert histories is not None
+        given = histories if isinstance(histories, Mapping) else dict(enumerate(histories))
+        named = {str(name): names_of(history, f"history {name!r}") for name, history in given.items()}
+        found = self.of_histories({f"history {name!r}": history for name, history in named.items()})
+        return list(named), found
+
+    def allowed(self, asked: Asked) -> Allowed:
+        """What ``items``, ``filters`` and ``exclude`` leave."""
+        if asked.items is None and not len(asked.exclude) and not asked.filters:
+            return Allowed()
+        out, steps, left = np.ones(self.train.num_items, np.bool_), list[str](), dict[str, list[str]]()
+        if asked.items is not None:
+            rows, left["items"] = self.known(asked.items, "items")
+            out[:] = False
+            out[rows] = True
+            steps.append(f"the list items leaves {int(out.sum()):,} of {len(out):,} items")
+        if asked.filters is not None:
+            for condition, mask in passing(self.catalogue, asked.filters):
+                steps.append(f"the filter {condition} leaves {int((out & mask).sum()):,} of {int(out.sum()):,} items")
+                out &= mask
+        rows, left["exclude"] = self.known(asked.exclude, "exclude")
+        before = int(out.sum())
+        out[rows] = False
+        if rows:
+            steps.append(f"the list exclude leaves {int(out.sum()):,} of {before:,} items")
+        return Allowed(out, tuple(steps), {what: ids for what, ids in left.items() if ids})
+
+    def notes(self, left_out: Mapping[str, list[str]]) -> list[str]:
+        """A line for each argument that named items which the run does not know."""
+        return [
+            f"{what}: {len(ids):,} item {'id' if len(ids) == 1 else 'ids'} that the run does not know, left out: "
+            f"{', '.join(map(self._hinted, ids[:MOST_NAMED]))}{', ...' if len(ids) > MOST_NAMED else ''}"
+            for what, ids in left_out.items()
+        ]
+
+    def _hinted(self, item: str) -> str:
+        close = near(item, self.train.item_rows)
+        return shown(item) + (f" (did you mean {close!r}?)" if close else "")
+
+
+def empty_note(allowed: Allowed, seen: int, num_items: int) -> str:
+    """Why a list has nothing in it.
+
+    Args:
+        allowed: what could come out for anybody.
+        seen: items that the user has had, which do not come out again.
+        num_items: of the catalogue.
+    """
+    said = "; ".join(allowed.steps) or f"the catalogue has {num_items:,} items"
+    some = allowed.mask is None or allowed.mask.any()
+    own = f"; the user has had {seen:,} items, which do not come out again" if seen and some else ""
+    return f"nothing may come out: {said}{own}"
