@@ -217,7 +217,7 @@ def test_a_run_measures_labels_and_lists_and_its_leaderboard_and_page_show_them(
     assert "lowest Gini@3" in text
 
 
-def test_answers_read_what_was_liked_as_history_and_nothing_else(tmp_path: Path) -> None:
+def test_answers_read_what_was_liked_as_history_and_leave_out_all_that_was_rated(tmp_path: Path) -> None:
     sets = ["data.label.at_least=4", "data.filter={min_user=0, min_item=0}", "data.split=global-time"]
     sets.append('evaluate.protocols=["full"]')
     session = stages.run("itemknn", data=frame(), out=tmp_path, sets=sets, device="cpu")
@@ -227,4 +227,6 @@ def test_answers_read_what_was_liked_as_history_and_nothing_else(tmp_path: Path)
     for row, user in enumerate(kept.user_ids.tolist()):
         mine = kept.users == row
         liked = [str(kept.item_ids[item]) for item in kept.items[mine][kept.labels[mine]]]
-        assert recommender.recommend(user, k=5) == recommender.recommend(history=liked, k=5)
+        rated = [str(kept.item_ids[item]) for item in kept.items[mine]]
+        expected = recommender.recommend(history=liked, k=5, exclude=rated)
+        assert recommender.recommend(user, k=5) == expected
