@@ -40,9 +40,12 @@ class Transposed:
     """EASE scored as RecTools does: with the transposed weights."""
 
     def __init__(self, split: Split, l2: float) -> None:
-        from interlingua.backbones.ease import ease_weights
+        from interlingua.nn.linear_autoencoders import ease_of_gram, gram_matrix
 
-        self.weights, self.num_items = ease_weights(split.train, l2).T.copy(), split.train.num_items
+        self.weights, self.num_items = (
+            ease_of_gram(gram_matrix(split.train.matrix()), l2, "ease").numpy().T.copy(),
+            split.train.num_items,
+        )
 
     def score(self, queries: Queries, items: Any = None) -> np.ndarray:
         from interlingua.nn.histories import history_matrix, pick

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -25,6 +24,7 @@ from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import DataError
 from interlingua.nn.blockwise import spd_inverse
 from interlingua.nn.histories import history_matrix, pick, weighted_sum
+from interlingua.nn.linear_autoencoders import ease_of_gram, gram_matrix
 
 MOST_ITEMS = 40_000
 """beyond this the (I, I) weights alone exceed 6 GB"""
@@ -57,13 +57,9 @@ class Ease(Backbone):
         Raises:
             DataError: too many items for a dense inverse.
         """
-        train = job.train
-        if train.num_items > MOST_ITEMS:
-            raise DataError(
-                f"ease keeps a dense {train.num_items:,} x {train.num_items:,} matrix, more than this machine should "
-                f"hold (limit {MOST_ITEMS:,} items); raise the minimum count per item or use itemknn"
-            )
-        self.weights = torch.from_numpy(ease_weights(train, self.config.l2)).to(self.weights.device)
+        check_size(job.train, "ease", MOST_ITEMS)
+        weights = ease_of_gram(gram_matrix(job.train.matrix()), self.config.l2, "ease")
+        self.weights = weights.to(self.weights.device)
         return FitLog.untrained()
 
     def expected_seconds(self, train: Interactions) -> float:
@@ -87,11 +83,14 @@ class Ease(Backbone):
         return pick(weighted_sum(history, self.weights).cpu().numpy(), items)
 
 
-def ease_weights(train: Interactions, l2: float) -> FloatArray:
-    """(I, I) ``B`` of the closed form, through a Cholesky factor (the Gram matrix is positive definite)."""
-    matrix = train.matrix()
-    gram = np.ascontiguousarray((matrix.T @ matrix).toarray(), np.float32)
-    np.fill_diagonal(gram, gram.diagonal() + l2)
-    weights = spd_inverse(torch.from_numpy(gram), "ease")
-    weights /= -weights.diagonal().clone()[None, :]
-    return weights.fill_diagonal_(0.0).numpy()
+def check_size(train: Interactions, name: str, most: int) -> None:
+    """Refuses more items than a dense (I, I) matrix can have.
+
+    Raises:
+        DataError: with the remedies.
+    """
+    if train.num_items > most:
+        raise DataError(
+            f"{name} keeps a dense {train.num_items:,} x {train.num_items:,} matrix, more than this machine should "
+            f"hold (limit {most:,} items); raise the minimum count per item or use itemknn"
+        )

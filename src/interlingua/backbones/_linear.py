@@ -1,0 +1,119 @@
+"""The thin parent of closed forms that read texts: item-item weights, and the part of them that texts alone give."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from interlingua.backbones.ease import TRIED, check_size
+from interlingua.config import Config
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import FloatArray
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Fitting
+from interlingua.data.interactions import Interactions
+from interlingua.data.queries import IntArray, Queries
+from interlingua.errors import ConfigError
+from interlingua.nn.blockwise import spd_inverse
+from interlingua.nn.histories import history_matrix, pick, weighted_sum
+from interlingua.nn.linear_autoencoders import stacked
+
+MOST_ITEMS = 30_000
+"""three to four (I, I) matrices of 3.6 GB each stand in memory while it is solved"""
+OWN = "text"
+"""name of the section [text] among the weights"""
+
+
+class TextWeights(Config):
+    """Options of every closed form that reads texts."""
+
+    centred: bool = True
+    """subtract the mean of each source of texts first"""
+    weights: dict[str, float] = Field(default_factory=dict)
+    """name -> how much a source of texts counts: ``text`` for [text], NAME for [texts.NAME], which is read only if it
+    is named here; [text] counts 1 where it is not named"""
+
+
+class WithTexts(Backbone):
+    """Item-item weights ``B`` (I, I), scores ``X B``; subclasses solve for them and for their part from texts."""
+
+    sampling = "none"
+    needs_text = True
+
+    weights: Tensor
+    by_texts: Tensor
+
+    def __init__(self, config: Any, train: Interactions) -> None:
+        super().__init__(config, train)
+        self.register_buffer("weights", torch.zeros(0, 0))
+        self.register_buffer("by_texts", torch.zeros(0, 0))
+
+    @classmethod
+    def needs(cls, config: Any) -> frozenset[str]:
+        """Further texts where a weight names one."""
+        return super().needs(config) | ({"texts"} if set(config.weights) - {OWN} else set())
+
+    def solve(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor]:
+        """(I, I) each: the weights, and their part from texts; ``texts``: (I, T)."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def fit(self, job: Fitting) -> FitLog:
+        """Solves for the weights.
+
+        Raises:
+            ConfigError: texts are missing.
+            DataError: too many items for dense matrices.
+        """
+        check_size(job.train, "a closed form with texts", MOST_ITEMS)
+        place = self.weights.device
+        self.weights, self.by_texts = (part.to(place) for part in self.solve(job, text_table(self.config, job)))
+        return FitLog.untrained()
+
+    def expected_seconds(self, train: Interactions) -> float:
+        """Two to three times the cube of the number of items, at the speed of a small inverse on this machine."""
+        small = min(train.num_items, TRIED)
+        matrix = torch.eye(small) * 2
+        started = time.perf_counter()
+        spd_inverse(matrix, "trying")
+        seconds = (time.perf_counter() - started) * (train.num_items / max(small, 1)) ** 3
+        if train.num_items <= MOST_ITEMS:
+            both = torch.ones(4, train.num_items, train.num_items)
+            self.weights, self.by_texts = both[0].clone(), both[1].clone()
+        return 2.5 * seconds
+
+    @torch.no_grad()
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """Rows of ``X B``."""
+        return pick(weighted_sum(history_matrix(queries, self.num_items), self.weights).cpu().numpy(), items)
+
+    @torch.no_grad()
+    def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """What each item would get if it had no events: exact, see ``drawn_to``."""
+        return pick(weighted_sum(history_matrix(queries, self.num_items), self.by_texts).cpu().numpy(), items)
+
+
+def text_table(config: TextWeights, job: Fitting) -> Tensor:
+    """(I, sum of T) the item texts that the options name, side by side.
+
+    Raises:
+        ConfigError: a weight names texts that are not there, or is below 0.
+    """
+    if job.text is None:
+        raise ConfigError("this backbone reads item texts: add a [text] section, e.g. name = 'lsa'")
+    there = {OWN: job.text, **job.texts}
+    for name, weight in config.weights.items():
+        if name not in there:
+            raise ConfigError(f"backbone.weights names the texts {name!r}; there are {', '.join(sorted(there))}")
+        if not 0 <= weight < float("inf"):
+            raise ConfigError(f"backbone.weights.{name} must be a number of at least 0, got {weight}")
+    used = {name: config.weights.get(name, 1.0 if name == OWN else 0.0) for name in there}
+    chosen = [name for name, weight in used.items() if weight > 0]
+    if not chosen:
+        raise ConfigError("backbone.weights leaves no source of texts: give one a weight above 0")
+    rows = [there[name].rows("items").detach().float().cpu() for name in chosen]
+    return stacked(rows, [used[name] for name in chosen], config.centred)

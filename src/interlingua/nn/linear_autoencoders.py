@@ -1,0 +1,141 @@
+"""Item-item weights in closed form, from interactions and from texts.
+
+Shape key: U users, I items, T text width. ``X`` (U, I) interactions, ``F`` (T, I) text vectors as columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from interlingua.nn.blockwise import spd_inverse
+from interlingua.progress import track
+
+COLUMNS = 1024
+"""columns of a product that are made at once"""
+
+
+def stacked(sources: Sequence[Tensor], weights: Sequence[float], centred: bool) -> Tensor:
+    """(I, sum of T) text vectors side by side, each source in its own units.
+
+    A source is divided by the root mean square length of its rows: its weight then says how
+    much it counts, whatever its scale. The inverse square of a weight is the source's own ridge (a group ridge).
+
+    Args:
+        sources: (I, T) each.
+        weights: one for each source; 0 leaves a source out.
+        centred: subtract each source's mean first.
+    """
+    parts = []
+    for source, weight in zip(sources, weights, strict=True):
+        rows = source.float() - source.float().mean(0) if centred and len(source) else source.float()
+        spread = rows.square().sum(1).mean().sqrt() if len(rows) else rows.new_ones(())
+        parts.append(weight * rows / spread.clamp(min=1e-12))
+    return torch.cat(parts, dim=1)
+
+
+def text_weights(texts: Tensor, ridge: float) -> Tensor:
+    """(I, I) EASE solved on texts instead of users: each text from the other texts, zero diagonal (L3AE, step 1).
+
+    ``P = inverse(F'F + ridge I)`` through a (T, T) matrix where there are more items than dimensions (Woodbury);
+    ``C = -P / diag(P)`` column by column.
+
+    Args:
+        texts: (I, T), the rows of F'.
+        ridge: above 0.
+    """
+    items, width = texts.shape
+    if width < items:
+        inner = texts.T @ texts
+        inner.diagonal().add_(ridge)
+        half = texts @ spd_inverse(inner, "item texts")  # (I, T)
+        weights = torch.empty(items, items)
+        for at in track(range(0, items, COLUMNS), "item texts: weights"):
+            weights[:, at : at + COLUMNS] = half @ texts[at : at + COLUMNS].T / ridge
+        diagonal = 1 / ridge - weights.diagonal().clone()
+    else:
+        gram = texts @ texts.T
+        gram.diagonal().add_(ridge)
+        weights = -spd_inverse(gram, "item texts")
+        diagonal = -weights.diagonal().clone()
+    weights /= diagonal[None, :]
+    return weights.fill_diagonal_(0.0)
+
+
+def gram_matrix(matrix: sp.csr_matrix) -> Tensor:
+    """(I, I) ``X'X`` in float32."""
+    return torch.from_numpy(np.ascontiguousarray((matrix.T @ matrix).toarray(), np.float32))
+
+
+def ease_of_gram(gram: Tensor, ridge: float, label: str) -> Tensor:
+    """(I, I) ``B`` of EASE (Steck 2019, eq. 8); ``gram`` (I, I) is overwritten."""
+    gram.diagonal().add_(ridge)
+    return _minus_over_diagonal(spd_inverse(gram, label))
+
+
+def drawn_to(inverse: Tensor, target: Tensor) -> Tensor:
+    """(I, I) ``P K - P diag(diag(P K) / diag P)``: what a target K, zero on its diagonal, gives to regression weights.
+
+    The weights with a zero diagonal for which ``P^-1`` is the whole matrix of products and K the part of it that comes
+    from texts part into ``-P / diag P`` and this. An item without interactions has only this; and any item would have
+    this if its own column of interactions were empty, since ``P`` of the other items enters in the same way. So it says
+    exactly what texts alone would do for an item.
+
+    Args:
+        inverse: (I, I) P, symmetric positive definite.
+        target: (I, I) K.
+    """
+    diagonal, out = inverse.diagonal(), torch.empty_like(inverse)
+    for at in track(range(0, len(inverse), COLUMNS), "items and texts"):
+        columns = slice(at, at + COLUMNS)
+        block = inverse @ target[:, columns]
+        out[:, columns] = block - inverse[:, columns] * (block.diagonal(-at) / diagonal[columns])[None, :]
+    return out.fill_diagonal_(0.0)
+
+
+def near_texts(gram: Tensor, texts: Tensor, ridge: float, pull: float) -> tuple[Tensor, Tensor]:
+    """The weights that explain X and lie near ``C`` (L3AE, step 2), and their part from texts.
+
+    ``min ||X - XB||^2 + (ridge - pull) ||B||^2 + pull ||B - C||^2`` with a zero diagonal has, with
+    ``P = inverse(X'X + ridge I)``, the solution ``B = pull P C - P diag((1 + pull diag(P C)) / diag P)``: EASE's
+    weights at the same ridge, and :func:`drawn_to` of ``pull C``.
+
+    Args:
+        gram: (I, I) X'X; overwritten.
+        texts: (I, I) C; overwritten.
+        ridge: both pulls together, above 0.
+        pull: strength of the pull towards C, at least 0.
+
+    Returns:
+        (I, I) each: B, and its part from texts.
+    """
+    gram.diagonal().add_(ridge)
+    inverse = spd_inverse(gram, "items and users")
+    by_texts = drawn_to(inverse, texts.mul_(pull))
+    return _minus_over_diagonal(inverse).add_(by_texts), by_texts
+
+
+def collective(gram: Tensor, texts: Tensor, ridge: float, weight: float) -> tuple[Tensor, Tensor]:
+    """EASE on users and texts as rows of one matrix (Gram ``X'X + weight^2 F'F``), and its part from texts.
+
+    Args:
+        gram: (I, I) X'X; overwritten.
+        texts: (I, T).
+        ridge: above 0.
+        weight: of a row of texts, beside a user's.
+    """
+    of_texts = weight**2 * (texts @ texts.T)
+    gram.add_(of_texts).diagonal().add_(ridge)
+    inverse = spd_inverse(gram, "items, users and texts")
+    by_texts = drawn_to(inverse, of_texts.fill_diagonal_(0.0))
+    return _minus_over_diagonal(inverse), by_texts
+
+
+def _minus_over_diagonal(inverse: Tensor) -> Tensor:
+    """(I, I) ``-P / diag P`` column by column, with a zero diagonal; ``inverse`` is overwritten."""
+    inverse /= -inverse.diagonal().clone()[None, :]
+    return inverse.fill_diagonal_(0.0)
