@@ -18,11 +18,11 @@ from torch.nn import functional
 
 from interlingua.config import Config
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Batch, Embeddings, Encoded
+from interlingua.contracts.batch import Batch, Embeddings, Encoded, FloatArray
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.data.interactions import Interactions
-from interlingua.data.queries import Queries
+from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError, DataError
 from interlingua.nn.histories import recency_weights
 from interlingua.progress import say
@@ -122,6 +122,10 @@ class Pretrained(Backbone):
             rows = batch.histories.cpu().numpy()
             histories = [row[row >= 0] for row in rows]
         return Encoded(inputs, self.user_embeddings(Queries.of(histories, batch.users.cpu().numpy())))
+
+    def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """The same scores: the vectors were made elsewhere, and no event of this dataset changes them."""
+        return self.score(queries, items)
 
     @torch.no_grad()
     def user_embeddings(self, queries: Queries) -> Tensor:

@@ -115,6 +115,10 @@ class TextKnn(Backbone):
         """(I, T) normalised text vectors."""
         return self.vectors
 
+    def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """The same scores: texts are all that is read."""
+        return self.score(queries, items)
+
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """Dot products (``user``) or summed similarities (``item``)."""

@@ -132,6 +132,10 @@ class Backbone(Component):
         self.eval()
         return Towers(self.user_embeddings, self.item_embeddings(), self.item_bias())
 
+    def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray | None:
+        """What items would get if they had no events (see ``UnseenScorer``); None: nothing can be said of them."""
+        return None
+
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """Dot product of :meth:`user_embeddings` with :meth:`item_embeddings` (see :class:`Scorer`)."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.component import Component
-from interlingua.contracts.scorer import Scorer
+from interlingua.contracts.scorer import Scorer, Towers
 from interlingua.data.queries import IntArray, Queries
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ class Fusion(Component):
     def join(self, scores: FloatArray) -> FloatArray:
         """(B, I) of the members' scores (M, B, I)."""
         raise NotImplementedError
+
+    def towers(self) -> Towers | None:
+        """The vectors whose products are the joined scores, where the members have such; None: there are none."""
+        return None
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """See :class:`Scorer`. Candidates get the scores that they have in the whole catalogue."""

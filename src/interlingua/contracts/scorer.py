@@ -61,13 +61,34 @@ def towers_of(scorer: Scorer) -> Towers | None:
     return scorer.towers() if isinstance(scorer, TowerScorer) else None
 
 
+@runtime_checkable
+class UnseenScorer(Scorer, Protocol):
+    """A scorer that may know what an item would get if it had no events."""
+
+    def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray | None:
+        """As ``score``, of items as if none had any event; None where events are all that a scorer knows of them."""
+        ...
+
+
+def unseen_scores(scorer: Scorer, queries: Queries) -> FloatArray | None:
+    """(B, I), see :meth:`UnseenScorer.score_unseen`; None for a scorer that says nothing of it."""
+    return scorer.score_unseen(queries, None) if isinstance(scorer, UnseenScorer) else None
+
+
 class TableScorer:
     """A scorer from plain vectors: what a user's own embeddings or an exported run become."""
 
     ranks_catalogue = True
 
-    def __init__(self, items: Tensor, user_embeddings: Callable[[Queries], Tensor], bias: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        items: Tensor,
+        user_embeddings: Callable[[Queries], Tensor],
+        bias: Tensor | None = None,
+        unseen: TableScorer | None = None,
+    ) -> None:
         self.items, self.user_embeddings, self.num_items = items, user_embeddings, int(items.shape[0])
+        self.unseen = unseen
         self.bias = items.new_zeros(()) if bias is None else bias
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
@@ -81,3 +102,7 @@ class TableScorer:
     def towers(self) -> Towers:
         """What it was made of."""
         return Towers(self.user_embeddings, self.items, self.bias if self.bias.dim() else None)
+
+    def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray | None:
+        """Dot products with the vectors that items have from their texts alone, where it was given such."""
+        return None if self.unseen is None else self.unseen.score(queries, items)

@@ -18,9 +18,10 @@ from torch import Tensor
 from interlingua.config import Config
 from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.fusion import Fusion
-from interlingua.contracts.scorer import Scorer
+from interlingua.contracts.scorer import Scorer, Towers
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
+from interlingua.fuse._parts import joined_towers
 
 if TYPE_CHECKING:
     from interlingua.data.interactions import Interactions
@@ -68,6 +69,10 @@ class WeightedSum(Fusion):
         """(B, I)."""
         weights = self.log_weights.exp().numpy()
         return np.asarray(np.tensordot(weights, standardised(scores), axes=1), np.float32)
+
+    def towers(self) -> Towers | None:
+        """The members' vectors side by side, each in its own units."""
+        return joined_towers(self.members, self.log_weights.exp()[:, None].expand(-1, self.num_items))
 
     def calibrate(self, queries: Queries, targets: IntArray) -> None:
         """Learns the weights by Newton-like steps (L-BFGS); ``fuse.weights`` leaves nothing to learn."""

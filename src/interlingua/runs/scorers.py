@@ -66,10 +66,14 @@ def aligned_scorer(session: Session) -> TableScorer:
     cold = ~session.backbone.learned_items(session.data.split.train)
     with torch.no_grad():
         table, decoded = session.backbone.item_embeddings().detach(), aligner.to_backbone(known)
+        by_texts = aligner.to_backbone(session.aligned.items_from_text)
     bias = session.backbone.item_bias()
     if bias is not None and bool(cold.any()) and not bool(cold.all()):
         bias = torch.where(cold, bias[~cold].mean(), bias)  # an item that was not learned has none
-    return TableScorer(torch.where(cold[:, None], decoded, table), session.backbone.user_embeddings, bias)
+    users = session.backbone.user_embeddings
+    average = None if bias is None else bias.mean().expand(len(by_texts))
+    unseen = TableScorer(by_texts, users, average)
+    return TableScorer(torch.where(cold[:, None], decoded, table), users, bias, unseen)
 
 
 def indexed(session: Session, scorer: Scorer, index: Path | str) -> Ann:

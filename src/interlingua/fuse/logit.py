@@ -1,0 +1,161 @@
+"""A sum of the members' scores whose weights depend on what is known of the item and of the user. Ours, not a paper's.
+
+``sum_m (a_m + b_m r_i + e_m [no events] + d_m h_u) z_m(u, i) + c r_i + c' [no events]``: z are standardised scores, r
+and h logs of the item's events and of the history's length. It is a conditional logit (McFadden 1974) fitted on
+validation answers, drawn to the plain sum.
+
+- **Simulated coldness**: in copies of the questions random items count as without events: their scores give way to what
+  a member knows of them without any (texts), else to that of an average item. So the weights learn what to do with new
+  items where validation has none.
+- **Floors**: what is most likely puts rare items behind all others. A constant for items without events, and one for
+  rare items, are raised until answers of their kind are placed, on average, no lower than by the best single member.
+
+Shape key: M members, B or N questions, I items, C rivals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from interlingua.config import Config
+from interlingua.contracts.batch import FloatArray
+from interlingua.contracts.fusion import Fusion
+from interlingua.contracts.scorer import Scorer, Towers, unseen_scores
+from interlingua.data.queries import IntArray, Queries
+from interlingua.fuse._parts import joined_towers
+from interlingua.injection.mixture import seen_mask
+from interlingua.nn import conditional_logit as logit
+from interlingua.nn.conditional_logit import Block
+from interlingua.progress import task
+
+if TYPE_CHECKING:
+    from interlingua.data.interactions import Interactions
+
+ROWS = 128
+"""questions whose scores are made at once"""
+CELLS = 40_000_000
+"""numbers (members x questions x rivals, over all copies) that are learned from at most: 160 MB"""
+
+
+class LogitConfig(Config):
+    """Options of ``logit``."""
+
+    max_questions: int = Field(default=2000, ge=1)
+    """validation questions that it is learned from, drawn evenly from all"""
+    hidden: list[float] = Field(default_factory=lambda: [0.2, 0.25, 0.3, 0.35])
+    """share of the items that count as without events in a copy of the questions, one copy each; empty: no copies"""
+    by_item: bool = True
+    """weights depend on the item's events"""
+    by_user: bool = False
+    """weights depend on the history's length"""
+    pull: float = Field(default=0.01, ge=0)
+    """towards the plain sum"""
+    floors: bool = True
+    """raise the constants of rare and of unseen items, see the module"""
+
+    @field_validator("hidden")
+    @classmethod
+    def _shares(cls, shares: list[float]) -> list[float]:
+        if any(not 0 < share < 1 for share in shares):
+            raise ValueError("shares of hidden items lie between 0 and 1")
+        return shares
+
+
+class Logit(Fusion):
+    """See the module."""
+
+    Config = LogitConfig
+    config: LogitConfig
+    numbers: Tensor
+    offsets: Tensor
+    scale: Tensor
+
+    def __init__(self, config: LogitConfig, members: Sequence[Scorer], train: Interactions) -> None:
+        super().__init__(config, members, train)
+        self.register_buffer("numbers", logit.plain(len(members)))
+        self.register_buffer("offsets", torch.zeros(3))
+        lengths = np.log1p(train.queries().lengths())
+        self.register_buffer("scale", torch.tensor([lengths.mean(), lengths.std() or 1.0], dtype=torch.float32))
+        self.counts = torch.as_tensor(train.item_counts, dtype=torch.float32)
+
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """See :class:`Scorer`."""
+        known = logit.known_of(self.counts)
+        (scores,) = self._scores(queries, logit.hidden_items(self.counts, []))
+        joined = (
+            logit.utilities(self.numbers, scores, known, self._users(queries)) + self.offsets[known.kinds]
+        ).numpy()
+        return joined if items is None else np.take_along_axis(joined, np.asarray(items, np.int64), axis=1)
+
+    def towers(self) -> Towers | None:
+        """The members' vectors side by side, times what is known of the items; twice where users count too."""
+        known, members = logit.known_of(self.counts), len(self.members)
+        a, b, e, d = (self.numbers[at * members : (at + 1) * members, None] for at in range(4))
+        unseen = (known.kinds == logit.UNSEEN).float()
+        constants = self.numbers[-2] * known.record + self.numbers[-1] * unseen + self.offsets[known.kinds]
+        nothing: list[list[int]] = [[]]
+        silent = torch.tensor([unseen_scores(member, Queries.of(nothing)) is None for member in self.members])
+        return joined_towers(
+            self.members, a + b * known.record + e * unseen, d[:, 0], self._users, constants,
+            silent[:, None] & (known.kinds == logit.UNSEEN)[None, :],
+        )  # fmt: skip
+
+    def calibrate(self, queries: Queries, targets: IntArray) -> None:
+        """Learns weights and floors; without a question it stays the plain sum."""
+        if not len(queries):
+            return
+        config, copies = self.config, 1 + len(self.config.hidden)
+        width = min(self.num_items, logit.UNIFORM + logit.HARD * len(self.members))
+        most = min(config.max_questions, max(50, CELLS // (len(self.members) * width * copies)))
+        chosen = np.unique(np.linspace(0, len(queries) - 1, most).astype(np.int64))
+        answers = torch.as_tensor(np.asarray(targets, np.int64)[chosen])
+        blocks = self._blocks(queries.take(chosen), answers, logit.hidden_items(self.counts, config.hidden))
+        with task("calibrate: weights, at most", logit.STEPS * 5 // 4 + 1) as shown:
+            self.numbers = logit.learn(
+                blocks, self._free(), config.pull, lambda: shown.advance(0 if shown.done == shown.total else 1)
+            )
+        if config.floors:
+            self.offsets = logit.floors(self.numbers, blocks)
+
+    def _free(self) -> Tensor:
+        """(4 M + 2,) bool: the numbers that are learned."""
+        members, config = len(self.members), self.config
+        parts = [True, config.by_item, config.by_item, config.by_user]
+        free = torch.tensor(parts).repeat_interleave(members)
+        return torch.cat([free, torch.tensor([config.by_item, config.by_item])])
+
+    def _users(self, queries: Queries) -> Tensor:
+        mean, spread = self.scale
+        return (torch.log1p(torch.as_tensor(queries.lengths(), dtype=torch.float32)) - mean) / spread
+
+    def _scores(self, queries: Queries, hidden: Sequence[Tensor]) -> list[Tensor]:
+        """For each set of hidden items (I,) the members' standardised scores (M, B, I)."""
+        own = [torch.as_tensor(np.asarray(member.score(queries, None), np.float32)) for member in self.members]
+        found = [unseen_scores(member, queries) for member in self.members]
+        unseen = [None if each is None else torch.as_tensor(np.asarray(each, np.float32)) for each in found]
+        pairs = list(zip(own, unseen, strict=True))
+        empty = self.counts == 0
+        return [torch.stack([logit.standardised(*pair, each | empty) for pair in pairs]) for each in hidden]
+
+    def _blocks(self, queries: Queries, targets: Tensor, hidden: Sequence[Tensor]) -> list[Block]:
+        """The questions as they are, and once more with each set of hidden items."""
+        generator = torch.Generator().manual_seed(0)
+        parts: list[list[Block]] = [[] for _ in hidden]
+        with task("calibrate: questions", len(queries)) as shown:
+            for at in range(0, len(queries), ROWS):
+                block, answers = queries.slice(at, at + ROWS), targets[at : at + ROWS]
+                seen = seen_mask(block, self.num_items)
+                for number, scores in enumerate(self._scores(block, hidden)):
+                    rivals = logit.choose_rivals(scores, answers, seen, generator)
+                    known = logit.known_of(self.counts, hidden[number])
+                    kept = torch.stack([member.gather(1, rivals.items) for member in scores])
+                    share = len(answers) * (1.0 if number == 0 else 1.0 / (len(hidden) - 1))
+                    parts[number].append(Block(kept, known.at(rivals.items), self._users(block), rivals, share))
+                shown.advance(len(answers))
+        return [each for part in parts for each in part]

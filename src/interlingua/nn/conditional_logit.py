@@ -1,0 +1,283 @@
+"""A conditional logit over a catalogue, learned on a sample of each question's rivals.
+
+Shape key: M members, N questions, I items, C rivals of a question (its answer among them).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+UNSEEN, RARE, OTHER = 0, 1, 2
+"""kinds of items: without events; the rarest of those that have some; all others"""
+RARE_SHARE = 0.35
+"""of the catalogue, by training events, as in the slices"""
+HARD, UNIFORM = 30, 300
+"""rivals of a question: the best of every member, and so many at random of all others"""
+STEPS = 80
+"""of L-BFGS"""
+HIGHEST, HALVINGS, ROUNDS = 8.0, 10, 2
+"""of :func:`floors`: a constant is looked for below it, in so many steps, one kind after the other so many times"""
+TOP = 10
+"""places of the second measure of :func:`floors`"""
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """For each question its answer and those that it is compared with."""
+
+    items: Tensor
+    """(N, C) rows"""
+    log_weights: Tensor
+    """(N, C) how many items each stands for, as a logarithm; -inf where a row of C is not filled"""
+    answer: Tensor
+    """(N,) column of the answer"""
+
+    def of(self, rows: Tensor) -> Rivals:
+        """Those of some questions."""
+        return Rivals(self.items[rows], self.log_weights[rows], self.answer[rows])
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of items, standardised: a logit's weights depend on it."""
+
+    record: Tensor
+    """(I,) or (N, C) log of one more than the number of events, mean 0 and spread 1 over the catalogue"""
+    kinds: Tensor
+    """(I,) or (N, C): :data:`UNSEEN`, :data:`RARE` or :data:`OTHER`"""
+
+    def at(self, items: Tensor) -> Known:
+        """The same of some items."""
+        return Known(self.record[items], self.kinds[items])
+
+
+@dataclass(frozen=True)
+class Block:
+    """Questions that are asked together."""
+
+    scores: Tensor
+    """(M, N, C) standardised scores of the members"""
+    known: Known
+    users: Tensor
+    """(N,) what is known of the user: standardised log of the history's length"""
+    rivals: Rivals
+    share: float
+    """how much the block counts beside the others"""
+
+
+def known_of(counts: Tensor, hidden: Tensor | None = None) -> Known:
+    """What the numbers of events say.
+
+    Args:
+        counts: (I,) training events; they set the scale.
+        hidden: (I,) bool: items that count as without events.
+    """
+    record = torch.log1p(counts)
+    spread = (record.std() if len(record) > 1 else record.new_ones(())).clamp(min=1e-6)
+    own = counts if hidden is None else torch.where(hidden, 0.0, counts)
+    kinds = torch.full((len(counts),), OTHER)
+    kinds[torch.argsort(counts, stable=True)[: int(round(RARE_SHARE * len(counts), 6))]] = RARE
+    kinds[own == 0] = UNSEEN
+    return Known((torch.log1p(own) - record.mean()) / spread, kinds)
+
+
+def hidden_items(counts: Tensor, shares: Sequence[float]) -> list[Tensor]:
+    """(I,) bool each: none, and for each share so many of the items with events; the same ones every time."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = [(torch.rand(len(counts), generator=generator) < share) & (counts > 0) for share in shares]
+    return [torch.zeros(len(counts), dtype=torch.bool), *drawn]
+
+
+def standardised(scores: Tensor, unseen: Tensor | None, neutral: Tensor) -> Tensor:
+    """(N, I) scores with mean 0 and spread 1 over the catalogue, question by question.
+
+    Args:
+        scores: (N, I).
+        unseen: (N, I) what the same member says of items without events, on the same scale; None: nothing, which
+            becomes 0, as it says of an average item.
+        neutral: (I,) items that count as without events.
+    """
+    mean, spread = scores.mean(1, keepdim=True), scores.std(1, keepdim=True, correction=0)
+    spread = torch.where(spread > 0, spread, 1.0)
+    own = (scores - mean) / spread
+    other = torch.zeros_like(own) if unseen is None else (unseen - mean) / spread
+    return torch.where(neutral[None, :], other, own)
+
+
+def choose_rivals(
+    scores: Tensor, answers: Tensor, seen: Tensor, generator: torch.Generator, hard: int = HARD, uniform: int = UNIFORM
+) -> Rivals:
+    """The answer, every member's best items, and some of the rest at random that stand for all of it.
+
+    The sum over rivals, each as often as its weight says, is an unbiased estimate of the sum over all items that the
+    user has not had, and exact where items are few.
+
+    Args:
+        scores: (M, N, I).
+        answers: (N,) rows.
+        seen: (N, I) items that cannot come out.
+        generator: of the random ones.
+        hard: best items of each member.
+        uniform: random items.
+    """
+    number, items = seen.shape
+    blocked = seen.clone()
+    blocked[torch.arange(number), answers] = False
+    chosen = torch.zeros_like(blocked)
+    for member in scores:
+        best = member.masked_fill(blocked, -torch.inf).topk(min(hard, items), dim=1).indices
+        chosen.scatter_(1, best, True)
+    chosen[torch.arange(number), answers] = True
+    chosen &= ~blocked
+    rest = ~(chosen | blocked)
+    drawn = torch.rand(number, items, generator=generator).masked_fill(~rest, 2.0)
+    values, at = drawn.topk(min(uniform, items), dim=1, largest=False)
+    filled = values < 2.0
+    weights = (rest.sum(1).float() / filled.sum(1).clamp(min=1)).log()
+    width = int(chosen.sum(1).max()) if number else 0
+    first = torch.argsort((~chosen).int(), dim=1, stable=True)[:, :width]
+    held = chosen.gather(1, first)
+    log_weights = torch.cat(
+        [
+            torch.where(held, 0.0, -torch.inf),
+            torch.where(filled, weights[:, None], -torch.inf),
+        ],
+        dim=1,
+    )
+    answer = (first == answers[:, None]).float().argmax(1)
+    return Rivals(torch.cat([first, at], 1), log_weights, answer)
+
+
+def utilities(numbers: Tensor, scores: Tensor, known: Known, users: Tensor) -> Tensor:
+    """(N, C) ``sum_m w_m s_m + c``; ``w_m = a_m + b_m record + e_m unseen + d_m user``, ``c`` of record and unseen.
+
+    Args:
+        numbers: (4 M + 2,) a, b, e, d, and two of c.
+        scores: (M, N, C).
+        known: of the items, (C,) or (N, C).
+        users: (N,).
+    """
+    members, unseen = len(scores), (known.kinds == UNSEEN).float()
+    a, b, e, d = (numbers[at * members : (at + 1) * members] for at in range(4))
+    out = torch.einsum("mnc,mn->nc", scores, a[:, None] + d[:, None] * users[None, :])
+    out = out + torch.einsum("mnc,m->nc", scores, b) * known.record
+    out = out + torch.einsum("mnc,m->nc", scores, e) * unseen
+    return out + numbers[4 * members] * known.record + numbers[4 * members + 1] * unseen
+
+
+def plain(members: int) -> Tensor:
+    """(4 M + 2,) the numbers of a plain sum: every member counts the same, whatever is known."""
+    numbers = torch.zeros(4 * members + 2)
+    numbers[:members] = 1.0 / members
+    return numbers
+
+
+def learn(
+    blocks: Sequence[Block], free: Tensor, pull: float, advance: Callable[[], None] = lambda: None, steps: int = STEPS
+) -> Tensor:
+    """(4 M + 2,) numbers that make the answers most likely, drawn to the plain sum.
+
+    Args:
+        blocks: questions.
+        free: (4 M + 2,) bool: which numbers are learned; the others stay those of the plain sum.
+        pull: of the squared distance from the plain sum, beside the mean negative log-likelihood.
+        advance: called after each evaluation.
+        steps: of L-BFGS at most.
+
+    Raises:
+        ArithmeticError: the search left the finite numbers.
+    """
+    start = plain((len(free) - 2) // 4)
+    numbers = start.clone().requires_grad_(True)
+    optimizer = torch.optim.LBFGS([numbers], max_iter=steps, line_search_fn="strong_wolfe")
+    total = sum(block.share for block in blocks)
+
+    def closure() -> float:
+        advance()
+        optimizer.zero_grad()
+        loss = pull * (numbers - start).square().sum()
+        loss.backward()
+        value = float(loss.detach())
+        for block in blocks:
+            utility = utilities(numbers, block.scores, block.known, block.users) + block.rivals.log_weights
+            part = block.share / total * functional.cross_entropy(utility, block.rivals.answer)
+            part.backward()
+            value += float(part.detach())
+        assert numbers.grad is not None
+        numbers.grad.masked_fill_(~free, 0.0)
+        return value
+
+    with torch.enable_grad():
+        optimizer.step(closure)
+    found = numbers.detach()
+    if not bool(torch.isfinite(found).all()):
+        raise ArithmeticError("the weights of the members ran off to infinity")
+    return found
+
+
+def ranks(utility: Tensor, rivals: Rivals) -> Tensor:
+    """(N,) ranks of the answers from 1 on, estimated from the rivals and what each stands for; of equals the middle."""
+    own = utility.gather(1, rivals.answer[:, None])
+    weights = rivals.log_weights.exp()
+    above = torch.where(utility > own, weights, 0.0).sum(1)
+    level = torch.where(utility == own, weights, 0.0).sum(1) - 1
+    return above + level.clamp(min=0) / 2 + 1
+
+
+@torch.no_grad()
+def floors(numbers: Tensor, blocks: Sequence[Block]) -> Tensor:
+    """(3,) a constant of at least 0 for each kind of item: rare and unseen answers come up to the best member's level.
+
+    Of each kind the mean of ``1 / log2(1 + rank)`` and of NDCG@10 over its answers shall be no lower than by the member
+    that places them best. Other items need none: they are what the weights are mainly learned from.
+
+    Args:
+        numbers: (4 M + 2,).
+        blocks: questions, with and without hidden items.
+    """
+    found = torch.zeros(3)
+    made = [utilities(numbers, block.scores, block.known, block.users) for block in blocks]
+    asked = {kind: [_kind_of_answer(block) == kind for block in blocks] for kind in (UNSEEN, RARE)}
+    goals = {kind: _best_member(blocks, chosen) for kind, chosen in asked.items()}
+    for kind in (UNSEEN, RARE) * ROUNDS:
+        if not any(bool(chosen.any()) for chosen in asked[kind]):
+            continue
+        low, high = 0.0, HIGHEST
+        for step in range(HALVINGS):
+            found[kind] = 0.0 if step == 0 else (low + high) / 2
+            raised = [utility + found[block.known.kinds] for utility, block in zip(made, blocks, strict=True)]
+            if bool((_placed(raised, blocks, asked[kind]) >= goals[kind]).all()):
+                high = float(found[kind])
+                if step == 0:
+                    break
+            else:
+                low = float(found[kind])
+        found[kind] = high
+    return found
+
+
+def _kind_of_answer(block: Block) -> Tensor:
+    """(N,) kinds."""
+    return block.known.kinds.gather(1, block.rivals.answer[:, None])[:, 0]
+
+
+def _best_member(blocks: Sequence[Block], chosen: Sequence[Tensor]) -> Tensor:
+    """(2,) of either measure, the sum by the member that places the chosen answers best."""
+    members = range(len(blocks[0].scores))
+    sums = [_placed([block.scores[member] for block in blocks], blocks, chosen) for member in members]
+    return torch.stack(sums).max(dim=0).values
+
+
+def _placed(utility: Sequence[Tensor], blocks: Sequence[Block], chosen: Sequence[Tensor]) -> Tensor:
+    """(2,) sums over the chosen answers of ``1 / log2(1 + rank)``, and of the same among the first ten."""
+    total = torch.zeros(2)
+    for made, block, rows in zip(utility, blocks, chosen, strict=True):
+        rank = ranks(made[rows], block.rivals.of(rows))
+        gain = 1 / torch.log2(rank + 1)
+        total += torch.stack([gain.sum(), gain[rank <= TOP].sum()])
+    return total

@@ -1,0 +1,212 @@
+"""The logit of what is known: its parts by hand, what it learns on made-up answers, and its vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from interlingua.contracts.scorer import TableScorer, Towers
+from interlingua.data.interactions import Interactions
+from interlingua.data.queries import Queries
+from interlingua.fuse.logit import Logit, LogitConfig
+from interlingua.fuse.sum import SumConfig, WeightedSum
+from interlingua.nn import conditional_logit as logit
+
+ITEMS, WIDTH = 80, 4
+
+
+def world(users: int = 300, seed: int = 0) -> Interactions:
+    """Popularity falls with the row; the last five items have no event."""
+    draw = np.random.default_rng(seed)
+    chance = np.r_[1 / np.arange(1, ITEMS - 4), np.zeros(5)]
+    items = [draw.choice(ITEMS, 6, replace=False, p=chance / chance.sum()) for _ in range(users)]
+    ids = [f"i{number}" for number in range(ITEMS)]
+    return Interactions.of(
+        np.array([f"u{number}" for number in range(users)]), np.array(ids), np.repeat(np.arange(users), 6),
+        np.concatenate(items), np.arange(6 * users),
+    )  # fmt: skip
+
+
+def table(seed: int, unseen: TableScorer | None = None, bias: bool = False) -> TableScorer:
+    draw = torch.Generator().manual_seed(seed)
+    rows, of_users = torch.randn(ITEMS, WIDTH, generator=draw), torch.randn(1000, WIDTH, generator=draw)
+    extra = torch.randn(ITEMS, generator=draw) if bias else None
+    return TableScorer(rows, lambda queries: of_users[torch.as_tensor(queries.users)], extra, unseen)
+
+
+def asked(train: Interactions, number: int = 300) -> Queries:
+    return train.queries(np.arange(number))
+
+
+def drawn(utility: torch.Tensor, queries: Queries, seed: int = 1) -> np.ndarray:
+    """An answer for each query, by a softmax over what the user has not had."""
+    utility = utility.clone()
+    for row in range(len(queries)):
+        utility[row, torch.as_tensor(queries.history(row).astype(np.int64))] = -torch.inf
+    return torch.multinomial(utility.softmax(1), 1, generator=torch.Generator().manual_seed(seed))[:, 0].numpy()
+
+
+def test_utilities_by_hand() -> None:
+    scores = torch.tensor([[[1.0, 2.0]], [[3.0, -1.0]]])  # two members, one question, two items
+    known = logit.Known(torch.tensor([0.5, -2.0]), torch.tensor([logit.OTHER, logit.UNSEEN]))
+    numbers = torch.tensor([1.0, 2.0, 0.1, 0.2, 10.0, 20.0, 0.3, 0.4, 5.0, 7.0])
+    first = (1 + 0.1 * 0.5 + 0.3 * 2) * 1 + (2 + 0.2 * 0.5 + 0.4 * 2) * 3 + 5 * 0.5
+    second = (1 - 0.1 * 2 + 10 + 0.3 * 2) * 2 - (2 - 0.2 * 2 + 20 + 0.4 * 2) * 1 - 5 * 2 + 7
+    found = logit.utilities(numbers, scores, known, torch.tensor([2.0]))
+    torch.testing.assert_close(found, torch.tensor([[first, second]]))
+
+
+def test_rivals_stand_for_the_whole_catalogue() -> None:
+    """The weighted sum over rivals is exact where all are drawn, and right on average where they are not."""
+    draw = torch.Generator().manual_seed(0)
+    scores = torch.randn(2, 40, ITEMS, generator=draw)
+    seen = torch.rand(40, ITEMS, generator=draw) < 0.1
+    answers = torch.randint(ITEMS, (40,), generator=draw)
+    free = ~seen
+    free[torch.arange(40), answers] = True
+    value = torch.randn(40, ITEMS, generator=draw)
+    expected = torch.where(free, value.exp(), 0.0).sum(1)
+
+    def estimate(uniform: int, seed: int) -> torch.Tensor:
+        rivals = logit.choose_rivals(scores, answers, seen, torch.Generator().manual_seed(seed), 5, uniform)
+        assert (rivals.items.gather(1, rivals.answer[:, None])[:, 0] == answers).all()
+        used = rivals.log_weights > -torch.inf
+        for row in range(40):
+            rows = rivals.items[row][used[row]].tolist()
+            assert len(rows) == len(set(rows))
+            assert all(free[row, item] for item in rows)
+        return (value.gather(1, rivals.items) + rivals.log_weights).exp().sum(1)
+
+    torch.testing.assert_close(estimate(ITEMS, 0), expected)
+    mean = torch.stack([estimate(12, seed) for seed in range(200)]).mean(0)
+    assert ((mean - expected).abs() / expected).max() < 0.15
+
+
+def test_ranks_are_exact_with_all_rivals() -> None:
+    utility = torch.tensor([[0.0, 3.0, 1.0, 1.0, 2.0]])
+    seen = torch.tensor([[False, True, False, False, False]])
+    rivals = logit.choose_rivals(utility[None], torch.tensor([2]), seen, torch.Generator(), 2, 10)
+    assert logit.ranks(utility.gather(1, rivals.items), rivals).tolist() == [2.5]  # behind 2.0, level with one other
+
+
+def test_standardised_by_hand_and_what_is_neutral() -> None:
+    scores, unseen = torch.tensor([[1.0, 2.0, 6.0]]), torch.tensor([[5.0, 5.0, 5.0]])
+    spread = np.std([1, 2, 6])
+    hidden = torch.tensor([False, True, False])
+    expected = torch.tensor([[(1 - 3) / spread, 0.0, (6 - 3) / spread]], dtype=torch.float32)
+    torch.testing.assert_close(logit.standardised(scores, None, hidden), expected)
+    expected[0, 1] = 2 / spread
+    torch.testing.assert_close(logit.standardised(scores, unseen, hidden), expected)
+
+
+def test_it_learns_which_member_to_trust_for_which_items() -> None:
+    """One member knows popular items, the other rare ones: a sum cannot follow, weights by the record can."""
+    train = world()
+    queries, members = asked(train), [table(1), table(2)]
+    record = logit.known_of(torch.as_tensor(train.item_counts, dtype=torch.float32)).record
+    own = [torch.as_tensor(member.score(queries)) for member in members]
+    z = [(each - each.mean(1, keepdim=True)) / each.std(1, keepdim=True) for each in own]
+    truth = (1.5 + 1.5 * record) * z[0] + (1.5 - 1.5 * record) * z[1]
+    answers = drawn(truth, queries)
+
+    def fitted(**options: bool) -> Logit:
+        made = Logit(LogitConfig(hidden=[], pull=1e-4, floors=False, **options), members, train)
+        made.calibrate(queries, answers)
+        return made
+
+    made = fitted()
+    a, b = made.numbers[:2], made.numbers[2:4]
+    assert a.min() > 0.8
+    assert b[0] > 0.7
+    assert b[1] < -0.7
+    held, more = asked(train), drawn(truth, queries, seed=9)
+
+    def gain(scorer: Logit) -> float:
+        scores = scorer.score(held)
+        ranks = (scores > scores[np.arange(len(more)), more][:, None]).sum(1)
+        return float((1 / np.log2(ranks + 2)).mean())
+
+    assert gain(made) > gain(fitted(by_item=False)) + 0.02
+
+
+@pytest.fixture(scope="module")
+def texts_and_ids() -> tuple[Interactions, Queries, Sequence[TableScorer], np.ndarray]:
+    """The id model is right for items with events; the text model is right for all, but noisier."""
+    train = world()
+    queries = asked(train)
+    true = table(5)
+    noise = table(6)
+    text = TableScorer(true.items + 0.8 * noise.items, true.user_embeddings)
+    text.unseen = text
+    ids = TableScorer(true.items + 0.1 * noise.items, true.user_embeddings)
+    utility = 2.0 * torch.as_tensor(true.score(queries))
+    utility[:, train.item_counts == 0] = -torch.inf  # validation answers have events
+    return train, queries, [ids, text], drawn(utility, queries)
+
+
+def test_simulated_coldness_teaches_what_validation_cannot_show(texts_and_ids) -> None:
+    train, queries, members, answers = texts_and_ids
+    made = Logit(LogitConfig(floors=False), members, train)
+    made.calibrate(queries, answers)
+    plain = Logit(LogitConfig(floors=False, hidden=[]), members, train)
+    plain.calibrate(queries, answers)
+    on_unseen = [each.numbers[1] + each.numbers[5] for each in (made, plain)]  # of the text member: a and e
+    assert on_unseen[0] > on_unseen[1] + 0.1
+    assert made.numbers[-1] > plain.numbers[-1] + 0.1  # items without events are never the answer there
+    scores = made.score(queries)
+    new = np.flatnonzero(train.item_counts == 0)
+    of_text = members[1].score(queries)[:, new]
+    same = [np.corrcoef(ours, theirs)[0, 1] for ours, theirs in zip(scores[:, new], of_text, strict=True)]
+    assert np.min(same) > 0.999  # new items are ordered by texts; what the id model says of them is no knowledge
+
+
+def test_floors_place_new_items_as_high_as_texts_do(texts_and_ids) -> None:
+    train, queries, members, answers = texts_and_ids
+    without = Logit(LogitConfig(floors=False), members, train)
+    without.calibrate(queries, answers)
+    made = Logit(LogitConfig(), members, train)
+    made.calibrate(queries, answers)
+    torch.testing.assert_close(made.numbers, without.numbers)
+    assert made.offsets[logit.UNSEEN] > 0
+    assert made.offsets[logit.OTHER] == 0
+    new = np.flatnonzero(train.item_counts == 0)
+    best = np.sort(made.score(queries), axis=1)[:, -10]
+    before = np.sort(without.score(queries), axis=1)[:, -10]
+    share = (made.score(queries)[:, new] >= best[:, None]).mean()
+    assert share > (without.score(queries)[:, new] >= before[:, None]).mean()
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("by_user", [False, True])
+def test_the_joined_vectors_give_the_same_scores(texts_and_ids, bias: bool, by_user: bool) -> None:
+    train, queries, members, answers = texts_and_ids
+    members = [*members, table(8, bias=bias)]
+    made = Logit(LogitConfig(by_user=by_user), members, train)
+    made.calibrate(queries, answers)
+    check(made.towers(), made.score(queries), queries)
+    joined = WeightedSum(SumConfig(weights=[1.0, 0.5, 2.0]), members, train)
+    check(joined.towers(), joined.score(queries), queries)
+
+
+def check(towers: Towers | None, expected: np.ndarray, queries: Queries) -> None:
+    assert towers is not None
+    found = towers.users(queries) @ towers.items.T
+    found = found if towers.bias is None else found + towers.bias
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_without_questions_it_is_the_plain_sum(texts_and_ids) -> None:
+    train, queries, members, _ = texts_and_ids
+    made = Logit(LogitConfig(), members, train)
+    made.calibrate(Queries.of([]), np.zeros(0, np.int64))
+    old = train.item_counts > 0
+    expected = WeightedSum(SumConfig(weights=[0.5, 0.5]), members, train).score(queries)
+    np.testing.assert_allclose(made.score(queries)[:, old], expected[:, old], atol=1e-5)
+
+
+def test_shares_of_hidden_items_lie_between_0_and_1() -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        LogitConfig(hidden=[0.5, 1.0])
