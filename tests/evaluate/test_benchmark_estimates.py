@@ -39,7 +39,7 @@ def test_users_are_scaled_and_what_has_no_rounds_is_not(bench: ModuleType) -> No
 def test_joint_trainings_follow_the_backbones_options(bench: ModuleType) -> None:
     assert set(bench.fits("rlmrec-con", "planted")) == {"align"}
     assert "backbone.fit.epochs=3" in bench.few_steps("rlmrec-con", "planted")
-    assert set(bench.fits("a-llmrec", "planted")) == {"train", "align", "read"}
+    assert set(bench.fits("a-llmrec", "planted")) == {"train", "align", "rank"}
     assert bench.fits("ease", "planted") == {}
 
 

@@ -303,7 +303,7 @@ def test_slices_are_the_targets_they_name():
     report = evaluate(Scores(np.zeros((10, 10))), make_split(histories, [[]] * 10, [[u] for u in range(10)], 10))
     sizes = {name: s.n_users for name, s in report.slices.items()}
     assert sizes == {
-        "cold items": 3, "warm items": 3, "unseen items": 1, "cold users": 4,
+        "cold items": 3, "warm items": 3, "middle items": 4, "unseen items": 1, "cold users": 4,
         "history 0": 1, "history 1-2": 2, "history 3-5": 3, "history 6-10": 4,
     }  # fmt: skip
     whole = sum(s.n_users * s.metrics["mrr@10"] for n, s in report.slices.items() if n.startswith("history")) / 10

@@ -83,10 +83,12 @@ def make_slices(
     few = histories == options.cold_user_history if options.exact else histories <= options.cold_user_history
     most = "exactly" if options.exact else "at most"
     bottom = f"targets among the bottom {share} of items: up to {low} training events"
+    between = f"targets among the {1 - 2 * options.item_share:.0%} of items between".replace("%", " %")
     top = f"targets among the top {share} of items: {high} or more training events"
     found = {
         "cold items": Slice(bottom, cold[target_items]),
         "warm items": Slice(top, warm[target_items]),
+        "middle items": Slice(between, ~(cold | warm)[target_items]),
         "unseen items": Slice("targets without any training event", events == 0),
         "cold users": Slice(f"users with {most} {options.cold_user_history} items in their history", few),
     }

@@ -1,0 +1,171 @@
+"""The all-round measure of one dataset: simple methods and others, several splits, every kind of item and user."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from interlingua.errors import ConfigError, InterlinguaError, unknown
+from interlingua.evaluate import all_round
+from interlingua.evaluate.all_round import METRICS, AllRound, Standing
+from interlingua.evaluate.result import Report, load_report
+from interlingua.progress import say
+from interlingua.report.side_by_side import Method
+from interlingua.report.table import pipes
+from interlingua.runs import stages
+
+SENTENCES = ("text.name=sbert", 'text.fields=["title", "categories"]')
+SIMPLE = (
+    Method("popularity", "pop"),
+    Method("item kNN (cosine)", "itemknn"),
+    Method("item kNN (BM25)", "bm25"),
+    Method("EASE", "ease"),
+    Method("text kNN (LSA)", "textknn"),
+    Method("text kNN (MiniLM)", "textknn", SENTENCES),
+    Method("MF (BPR)", "mf"),
+    Method("LightGCN", "lightgcn"),
+    Method("SASRec", "sasrec"),
+)
+"""What every other method is held against: no method here joins ids and texts"""
+OTHERS = (Method("L3AE", "l3ae"), Method("all-round", "all-round"))
+SPLITS: dict[str, tuple[str, ...]] = {
+    "leave-one-out": ("data.split=leave-one-out",),
+    "global-time": ("data.split=global-time",),
+    "item-cold": ("data.split=item-cold",),
+}
+FILTER = "data.filter={ min_user = 5, min_item = 5 }"
+"""the same for every method, as the shipped recipes have it; ``sets`` may say otherwise"""
+PROTOCOLS = {"item-cold": ("full", "cold")}
+"""of a split; the others are measured under ``full``"""
+
+
+@dataclass
+class Measured:
+    """What was measured."""
+
+    data: str
+    parts: dict[str, AllRound] = field(default_factory=dict)
+    """split, or split and protocol -> standings"""
+    failed: dict[str, str] = field(default_factory=dict)
+    """method -> why it is missing, e.g. texts that the data does not have"""
+
+    def overall(self) -> dict[str, tuple[str, Standing]]:
+        """Method -> the part in which it stands worst, and how; methods that are in every part, best first."""
+        names = [name for name in _names(self) if all(name in part.methods for part in self.parts.values())]
+        found = {}
+        for name in names:
+            where = min(self.parts, key=lambda part: self.parts[part].methods[name].ratio)
+            found[name] = (where, self.parts[where].methods[name])
+        return dict(sorted(found.items(), key=lambda each: -each[1][1].ratio))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        methods = {}
+        for name, (where, standing) in self.overall().items():
+            methods[name] = _standing(standing) | {
+                "part": where,
+                "slices": {part: _slices(made.methods[name], made) for part, made in self.parts.items()},
+            }
+        parts = {
+            name: {
+                "protocol": part.protocol,
+                "targets": part.targets,
+                "ratios": {n: s.ratio for n, s in part.methods.items()},
+            }
+            for name, part in self.parts.items()
+        }
+        return {"data": self.data, "methods": methods, "parts": parts, "failed": self.failed}
+
+    def markdown(self) -> str:
+        """One row for each method: its ratio overall, where, and in every part."""
+        rows = []
+        for name, (where, standing) in self.overall().items():
+            parts = [f"{part.methods[name].ratio:.2f}" for part in self.parts.values()]
+            low, high = standing.interval
+            place = f"{where}: {standing.worst[0]}, {standing.worst[1]}, against {standing.against}"
+            rows.append([name, f"{standing.ratio:.2f} [{low:.2f}, {high:.2f}]", *parts, place])
+        return pipes(["method", "all-round ratio", *self.parts, "worst"], rows)
+
+
+def measure(
+    data: str,
+    *,
+    methods: Sequence[Method] = (*SIMPLE, *OTHERS),
+    splits: Sequence[str] = tuple(SPLITS),
+    seeds: Sequence[int] = (7,),
+    out: Path | str = "runs",
+    sets: Sequence[str] = (),
+    max_users: int | None = None,
+    device: str = "auto",
+) -> Measured:
+    """Runs every method on every split and seed (what is finished is reused), and holds them against the simple ones.
+
+    Args:
+        data: a dataset's name, file or folder.
+        methods: the simple ones among them are those of :data:`SIMPLE`, by label.
+        splits: of :data:`SPLITS`.
+        seeds: of training.
+        out: the runs folder.
+        sets: overrides of ``[data]`` and ``[evaluate]`` for all.
+        max_users: evaluate a random subset of the users.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+    Raises:
+        ConfigError: an unknown split.
+    """
+    for split in splits:
+        if split not in SPLITS:
+            raise ConfigError(unknown("split", split, SPLITS))
+    made = Measured(str(data))
+    for split in splits:
+        protocols = PROTOCOLS.get(split, ("full",))
+        asked = [f"evaluate.protocols={_toml(protocols)}", f"evaluate.metrics={_toml(['recall@100'])}"]
+        asked += [f"evaluate.max_users={max_users}"] if max_users else []
+        reports: dict[str, dict[str, list[Report]]] = {protocol: {} for protocol in protocols}
+        for method in methods:
+            for seed in seeds:
+                say(f"== {split}, {method.label}, seed {seed}")
+                try:
+                    recipe = method.resolve([FILTER, *sets, *SPLITS[split], *asked], data)
+                    path = stages.run(recipe, out=out, seed=seed, device=device).path
+                except InterlinguaError as error:
+                    say(f"{method.label} is left out: {error}")
+                    made.failed[f"{split}: {method.label}"] = str(error)
+                    break
+                for protocol in protocols:
+                    found = load_report(path / "protocols" / protocol)
+                    reports[protocol].setdefault(method.label, []).append(found)
+        simple = {each.label for each in SIMPLE}
+        for protocol, each in reports.items():
+            name = split if len(protocols) == 1 else f"{split}, {protocol}"
+            made.parts[name] = all_round.all_round(each, simple, metrics=METRICS)
+    return made
+
+
+def _names(made: Measured) -> list[str]:
+    return list(dict.fromkeys(name for part in made.parts.values() for name in part.methods))
+
+
+def _standing(standing: Standing) -> dict[str, Any]:
+    return {
+        "all_round": round(standing.ratio, 4),
+        "interval": [round(value, 4) for value in standing.interval],
+        "worst": {"slice": standing.worst[0], "metric": standing.worst[1], "against": standing.against},
+    }
+
+
+def _slices(standing: Standing, part: AllRound) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for (name, metric), value in standing.values.items():
+        found.setdefault(name, {})[metric] = {
+            "value": round(value, 5),
+            "ratio": round(standing.ratios[name, metric], 4),
+            "against": part.best[name, metric],
+        }
+    return found
+
+
+def _toml(names: Sequence[str]) -> str:
+    return "[" + ", ".join(f'"{name}"' for name in names) + "]"

@@ -1,0 +1,111 @@
+"""The all-round ratio by hand, its interval, and the command on a small world."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from test_protocol import Scores, random_split
+from typer.testing import CliRunner
+
+from interlingua.cli.main import app
+from interlingua.errors import ConfigError
+from interlingua.evaluate.all_round import ALL, all_round
+from interlingua.evaluate.protocol import evaluate
+
+METRICS = ("ndcg@10", "recall@100")
+
+
+def report(table: np.ndarray, seed: int = 4):
+    return evaluate(Scores(table), random_split(seed, users=200, items=120), metrics=METRICS, resamples=0)
+
+
+@pytest.fixture(scope="module")
+def world():
+    split = random_split(4, users=200, items=120)
+    truth = np.zeros((200, 120))
+    truth[np.repeat(split.test.users, np.diff(split.test.offsets)), split.test.items] = 1
+    cold = np.argsort(split.train.item_counts, kind="stable")[:42]
+    noise = np.random.default_rng(0).normal(0, 1, (3, 200, 120))
+    head, tail = truth * 2.0, truth * 2.0
+    head[:, cold] = -5  # knows nothing of rare items
+    tail[:, np.setdiff1d(np.arange(120), cold)] -= 1.9
+    return {"head": head + noise[0], "tail": tail + noise[1], "both": truth * 2.0 + noise[2]}
+
+
+def test_the_ratio_is_the_worst_slices(world):
+    reports = {name: [report(table)] for name, table in world.items()}
+    found = all_round(reports, {"head", "tail"}, metrics=METRICS, least=30)
+    for name, each in reports.items():
+        expected = {}
+        for (part, metric), best in found.best.items():
+            means = {
+                n: (r[0].metrics if part == ALL else r[0].slices[part].metrics)[metric] for n, r in reports.items()
+            }
+            assert means[best] == max(means["head"], means["tail"])
+            expected[part, metric] = means[name] / means[best]
+        standing = found.methods[name]
+        assert standing.ratios == pytest.approx(expected, rel=1e-5)
+        assert standing.ratio == pytest.approx(min(expected.values()), rel=1e-5)
+        assert standing.against == found.best[standing.worst]
+        assert each[0].n_targets == found.targets[ALL]
+    assert found.methods["head"].worst[0] == "cold items"
+    assert found.methods["head"].ratio < 0.2
+    assert found.methods["both"].ratio > 2 * max(found.methods[name].ratio for name in ("head", "tail"))
+    assert all(count >= 30 for count in found.targets.values())
+
+
+def test_the_interval_holds_the_ratio_and_grows_with_the_seeds_spread(world):
+    simple = {"head": [report(world["head"])]}
+    draw = np.random.default_rng(1)
+    near = [report(world["both"]) for _ in range(3)]
+    apart = [report(world["both"] + draw.normal(0, level, (200, 120))) for level in (0, 1.5, 3)]
+    found = [all_round(simple | {"m": seeds}, {"head"}, metrics=METRICS).methods["m"] for seeds in (near, apart)]
+    for each in found:
+        assert each.interval[0] <= each.ratio <= each.interval[1]
+    widths = [each.interval[1] - each.interval[0] for each in found]
+    assert widths[1] > 1.3 * widths[0]
+
+
+def test_small_slices_do_not_count(world):
+    reports = {name: [report(table)] for name, table in world.items()}
+    counts = {name: int(mask.sum()) for name, mask in reports["head"][0].masks.items()}
+    least = sorted(counts.values())[-2]
+    found = all_round(reports, {"head"}, metrics=METRICS, least=least)
+    assert set(found.targets) - {ALL} <= {name for name, count in counts.items() if count >= least}
+    with pytest.raises(ConfigError, match="fewer than the 10000"):
+        all_round(reports, {"head"}, metrics=METRICS, least=10_000)
+
+
+def test_what_cannot_be_compared_is_refused(world):
+    one, other = report(world["head"]), report(world["tail"], seed=5)
+    with pytest.raises(ConfigError, match="nothing to compare with"):
+        all_round({"a": [one]}, {"b"}, metrics=METRICS)
+    with pytest.raises(ConfigError, match="other users"):
+        all_round({"a": [one], "b": [other]}, {"a"}, metrics=METRICS)
+
+
+def test_the_command_measures_every_split(tmp_path, monkeypatch):
+    from interlingua.report import all_round as measures
+    from interlingua.report.side_by_side import Method
+
+    monkeypatch.setattr(measures, "SIMPLE", (Method("popularity", "pop"), Method("text kNN (LSA)", "textknn")))
+    fuse = tmp_path / "both.toml"
+    fuse.write_text(
+        '# both\n[data]\nname = "planted"\n[fuse]\nname = "logit"\nmembers = ["itemknn", "textknn"]\n', encoding="utf-8"
+    )
+    monkeypatch.setattr(measures, "OTHERS", ())
+    arguments = ["bench", "all-round", "--data", "planted", "--recipe", str(fuse), "--out", str(tmp_path / "runs")]
+    found = CliRunner().invoke(app, [*arguments, "--json"])
+    assert found.exit_code == 0, found.output
+    made = json.loads(found.stdout)
+    assert set(made["methods"]) == {"popularity", "text kNN (LSA)", "both"}
+    assert set(made["parts"]) == {"leave-one-out", "global-time", "item-cold, full", "item-cold, cold"}
+    both = made["methods"]["both"]
+    assert both["all_round"] == pytest.approx(min(part["ratios"]["both"] for part in made["parts"].values()), abs=1e-3)
+    assert both["interval"][0] <= both["interval"][1]
+    assert both["worst"]["against"] in ("popularity", "text kNN (LSA)")
+    assert both["slices"]["leave-one-out"]["all"]["ndcg@10"]["value"] > 0
+    shown = CliRunner().invoke(app, [*arguments, "--split", "leave-one-out"])
+    assert "| both |" in shown.stdout.replace("  ", " ")
