@@ -130,6 +130,15 @@ def test_a_swapped_member_is_refused(tmp_path: Path) -> None:
         ({"fuse": {"name": "sum"}}, "two or more members"),
         ({"fuse": {"name": "sum", "members": ["itemknn", "nothing"]}}, "nothing"),
         ({"fuse": {"name": "sum", "members": ["itemknn", 7]}}, "give a recipe's name"),
+        (
+            {"fuse": {"name": "sum", "members": ["pop", {"backbone": {"name": "ease"}, "data": {"name": "other"}}]}},
+            r"member 2 has its own \[data\]",
+        ),
+        ({"fuse": {"name": "sum", "members": ["itemknn", "pop", "itemknn"]}}, "member 3 .* the same as member 1"),
+        (
+            {"fuse": {"name": "rrf", "members": ["pop", {"name": "mine", "backbone": {"name": "pop"}}]}},
+            r"member 2 \(mine\) is the same as member 1",
+        ),
         ({"fuse": {"name": "summ", "members": ["itemknn", "pop"]}}, "sum"),
         ({"fuse": {"name": "sum", "members": ["itemknn", "pop"]}, "backbone": {"name": "pop"}}, "section of a member"),
         ({"fuse": {"name": "sum", "members": ["pop", "itemknn"], "weights": [-1.0, 1.0]}}, "at least 0"),
@@ -209,3 +218,44 @@ def test_a_recipe_among_its_own_members_is_refused(tmp_path: Path) -> None:
 def test_weights_that_do_not_fit_are_refused_before_anything_runs() -> None:
     with pytest.raises(ConfigError, match="3 numbers for 2 members"):
         recipes.resolve({"data": WORLD, "fuse": {"name": "sum", "members": MEMBERS, "weights": [1.0, 1.0, 1.0]}})
+
+
+def test_the_data_are_read_once_whatever_the_number_of_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from interlingua.data import prepare as preparing
+    from interlingua.runs import plan
+
+    counts = {"load": 0, "source_fingerprint": 0}
+    for module, name in ((preparing, "load"), (plan, "source_fingerprint")):
+        original = getattr(module, name)
+
+        def counted(*given: Any, name: str = name, original: Any = original, **more: Any) -> Any:
+            counts[name] += 1
+            return original(*given, **more)
+
+        monkeypatch.setattr(module, name, counted)
+    made = run(tmp_path, ["itemknn", "pop", "ease", MEMBERS[1]])
+    assert counts == {"load": 1, "source_fingerprint": 1}
+    opened = Recommender(open_session(made.path, "cpu"))
+    assert opened.recommend(str(made.data.split.train.user_ids[0]), k=3)
+    assert counts["load"] == 2  # by the opened run, whose stages have their keys already
+    assert counts["source_fingerprint"] == 1
+
+
+def test_a_dry_run_has_the_stages_in_their_order_and_prepares_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from interlingua.runs.planner import describe
+
+    values = {"data": WORLD, "fuse": {"name": "sum", "members": MEMBERS}, "evaluate": EVALUATE}
+    session = Session(recipes.resolve(values, "joined"), tmp_path, 3, "cpu")
+    assert [row["stage"] for row in describe(session)] == [
+        "prepare", "1.train", "2.embed", "2.train", "fuse", "evaluate",
+    ]  # fmt: skip
+    assert capsys.readouterr().err.count("data: check") == 1
+
+
+def test_a_members_file_says_that_its_data_are_not_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "own.toml").write_text('[data]\nname = "elsewhere"\n[backbone]\nname = "ease"\n', encoding="utf-8")
+    found = recipes.resolve({"data": WORLD, "fuse": {"name": "sum", "members": ["pop", str(tmp_path / "own.toml")]}})
+    assert [each.data.name for each in found.members] == ["planted", "planted"]
+    assert capsys.readouterr().err.count("own.toml: its [data] is not read") == 1

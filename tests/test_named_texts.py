@@ -150,7 +150,8 @@ def test_a_fit_sees_no_text_that_its_key_does_not_hold(tmp_path: Path, monkeypat
     seen: list[set[str]] = []
     original = Squeezed.fit
     monkeypatch.setattr(Squeezed, "fit", lambda self, job: seen.append(set(job.texts)) or original(self, job))
-    run(tmp_path, texts={"first": {"name": "lsa", "dim": 6}, "second": {"name": OWN}})
+    texts = {"short": {"name": "lsa", "dim": 6}, "second": {"name": OWN}}
+    run(tmp_path, backbone={"name": f"{__name__}:Reads"}, texts=texts)
     assert seen == [set()]
 
 
@@ -174,8 +175,26 @@ def test_a_dry_run_of_who_reads_named_texts(tmp_path: Path) -> None:
         ({"texts": {"short": {"name": "lsa", "dims": 3}}}, "dims"),
         ({"backbone": {"name": f"{__name__}:Reads"}}, "further texts by name"),
         ({"texts": {"short": {"name": "sbert", "trainable": True}}}, "trained along"),
+        ({"texts": {"short": {"name": "lsa"}}}, r"nothing here reads \[texts.NAME\] \('pop' read"),
+        (
+            {"texts": {"short": {"name": "lsa"}}, "backbone": {"name": "textknn"}, "text": {"name": "lsa"}},
+            r"nothing here reads \[texts.NAME\]",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_words(sections: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         recipes.resolve({"data": WORLD, "backbone": {"name": "pop"}} | sections)
+
+
+def test_an_error_names_the_section_that_holds_the_wrong_option(tmp_path: Path) -> None:
+    for wrong, words in (
+        ({"name": "lsa", "fields": ["titel"]}, r"unknown catalogue column 'titel' in texts\.short\.fields"),
+        ({"name": "lsa", "fields": []}, r"^texts\.short\.fields is empty"),
+        ({"name": "lsa", "users": "texts", "user_fields": ["bio"]}, r"'bio' in texts\.short\.user_fields"),
+        ({"name": "lsa", "dim": 4, "reduce": 400}, r"^texts\.short\.reduce = 400"),
+    ):
+        with pytest.raises(ConfigError, match=words):
+            run(tmp_path, backbone={"name": f"{__name__}:Reads"}, texts={"short": wrong})
+    with pytest.raises(ConfigError, match=r"in text\.fields"):
+        run(tmp_path, backbone={"name": "textknn"}, text={"name": "lsa", "fields": ["titel"]})

@@ -9,7 +9,7 @@ from interlingua.errors import ConfigError
 
 
 class BackboneAlone(Aligner):
-    """The aligner ``none``: what :class:`Aligner` does by itself; there is nothing to train."""
+    """No alignment: the backbone's vectors as they are; nothing is trained."""
 
     closed_form = True
 

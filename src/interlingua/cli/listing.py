@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,7 +42,7 @@ def listing(
     elif kind is Kind.datasets:
         from interlingua.data.datasets import named
 
-        rows = {name: dataset.about or dataset.licence for name, dataset in named().items()}
+        rows = {name: plain(dataset.about or dataset.licence) for name, dataset in named().items()}
     else:
         known = next(each for each, listed in registry.LISTED.items() if listed == kind.value)
         classes = {name: registry.find(known, name) for name in registry.names(known)}
@@ -63,7 +64,13 @@ def _written(kind: Kind, name: str, component: Any) -> str:
 
 
 def _first_line(component: type) -> str:
-    return (component.__doc__ or "").strip().split("\n")[0]
+    return plain((component.__doc__ or "").strip().split("\n")[0])
+
+
+def plain(text: str) -> str:
+    """Documentation as a person reads it: ``:class:`~a.b.C``` becomes C, and double backticks go."""
+    named = re.sub(r":[\w:]+:`~?([^`<]*?)(?:\s*<[^`]*>)?`", lambda found: found[1].rpartition(".")[2] or found[1], text)
+    return named.replace("``", "").replace("`", "")
 
 
 def _first_comment(path: Path) -> str:

@@ -8,6 +8,7 @@ what is expected (it is wrong by the square root of their ratio at most, and no 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -59,16 +60,26 @@ def epochs_of(config: FitConfig, steps: int) -> tuple[int, int, int]:
 class Estimator:
     """Estimates of one session's unfinished stages, in order; later stages get earlier ones' untrained parts."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, data: Dataset | None = None) -> None:
+        """``data``: prepared already; None: they are prepared when they are needed."""
         self.session, self.recipe = session, session.recipe
         self.text: Any = None
         self.backbone: Any = None
         self.ranker: Any = None
         self.joint: Joint | None = None
-        self.data: Dataset
+        self.prepared = data
 
-    def all(self) -> dict[str, Estimate]:
-        """Stage -> estimate. A stage that cannot be tried says why in its note.
+    @property
+    def data(self) -> Dataset:
+        """The recipe's data, prepared once."""
+        from interlingua.data.prepare import prepare_config
+
+        if self.prepared is None:
+            self.prepared = prepare_config(self.recipe.data, self.session.seed)
+        return self.prepared
+
+    def all(self, skip: Collection[str] = ()) -> dict[str, Estimate]:
+        """Stage -> estimate, but of stages to ``skip``. A stage that cannot be tried says why in its note.
 
         Raises:
             InterlinguaError: the data cannot be prepared: then nothing can run, and the run would say the same.
@@ -78,7 +89,7 @@ class Estimator:
             "prepare": self._prepare, "embed": self._embed, "train": self._train, "align": self._align,
             "rank": self._rank, "fuse": self._fuse, "evaluate": self._evaluate,
         }  # fmt: skip
-        for kind in self.session.plan:
+        for kind in (each for each in self.session.plan if each not in skip):
             before = torch.get_rng_state()
             try:
                 out[kind] = self._named() if "." in kind else of_stage[kind]()
@@ -92,11 +103,10 @@ class Estimator:
 
     def _prepare(self) -> Estimate:
         """Everything but the writing of a card; what the first stage of any run loads is part of it."""
-        from interlingua.data.prepare import prepare_config, save
+        from interlingua.data.prepare import save
 
         def make() -> None:
             accelerator(self.session.device)
-            self.data = prepare_config(self.recipe.data, self.session.seed)
             with TemporaryDirectory() as folder:
                 save(self.data, Path(folder) / "dataset")
 

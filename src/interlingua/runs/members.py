@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from interlingua.errors import ConfigError, shown
+from interlingua.progress import say
 
 OWN = ("data", "evaluate")
 """sections that the members share with the recipe that joins them"""
@@ -13,11 +14,22 @@ OF_MEMBERS = ("backbone", "text", "texts", "align", "ranker")
 
 
 def with_members(values: Mapping[str, Any], read: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
-    """The recipe with its members' files read in: each member is a table with a ``name``."""
+    """The recipe with its members' files read in: each member is a table with a ``name``.
+
+    The data and the evaluation of a file are those of the recipe that joins; of a file of one's own that is said.
+    """
     table = values.get("fuse")
     if not isinstance(table, Mapping) or not isinstance(table.get("members"), list):
         return dict(values)
-    members = [{"name": each, **read(each)} if isinstance(each, str) else each for each in table["members"]]
+
+    def member(each: str) -> dict[str, Any]:
+        found = read(each)
+        own = [f"[{section}]" for section in OWN if found.pop(section, None)]
+        if own and each.endswith(".toml"):
+            say(f"note: [fuse] member {each}: its {' and '.join(own)} is not read; members share the joint one")
+        return {"name": each, **found}
+
+    members = [member(each) if isinstance(each, str) else each for each in table["members"]]
     return {**values, "fuse": {**table, "members": members}}
 
 
@@ -45,6 +57,11 @@ def members_of(
         if not isinstance(each, Mapping):
             problems.append(f"{at} is {shown(each)}: give a recipe's name, a path, or a table of its sections")
             continue
+        problems += [
+            f"{at} has its own [{section}], and members share that of the recipe that joins them: set it there"
+            for section in OWN
+            if each.get(section)
+        ]
         own = {section: each[section] for section in each if section not in (*OWN, "name")}
         try:
             shared = {"data": values.get("data", {}), "evaluate": {}}
@@ -53,10 +70,22 @@ def members_of(
             problems.append(str(error))
         except RecursionError:
             raise ConfigError(f"{where} [fuse] has itself among its members, or among theirs") from None
+    problems += _twice(members, where)
     weights = table.get("weights")
     if isinstance(weights, list) and not problems and len(weights) != len(members):
         problems.append(f"{where} [fuse].weights has {len(weights)} numbers for {len(members)} members")
     return table, members, problems
+
+
+def _twice(members: Sequence[Any], where: str) -> list[str]:
+    """Members that are the same recipe: it would only weigh twice."""
+    resolved = [each.resolved() for each in members]
+    found = [(resolved.index(each) + 1, number) for number, each in enumerate(resolved, 1)]
+    return [
+        f"{where} [fuse] member {number} ({members[number - 1].name}) is the same as member {first}: name it once"
+        for first, number in found
+        if first != number
+    ]
 
 
 def stored_member(name: str, resolved: Mapping[str, Any]) -> dict[str, Any]:

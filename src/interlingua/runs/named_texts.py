@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from interlingua.errors import ConfigError, shown
+from interlingua.errors import ConfigError, DataError, shown
 from interlingua.runs.section import Section
 
 NAMED_TEXT = re.compile(r"[a-z][a-z0-9_]*")
@@ -32,3 +33,20 @@ def named_texts(
         except ConfigError as error:
             problems.append(str(error))
     return found, problems
+
+
+@contextmanager
+def own_words(section: str) -> Iterator[None]:
+    """Options that a text encoder's errors name are those of ``section``: ``text``, or ``texts.NAME``.
+
+    Raises:
+        ConfigError: as it was raised inside.
+        DataError: likewise.
+    """
+    try:
+        yield
+    except (ConfigError, DataError) as error:
+        words = re.sub(r"(?<![\w.])text\.(?=[a-z_]+\b)", f"{section}.", str(error))
+        if words == str(error):
+            raise
+        raise type(error)(words) from None

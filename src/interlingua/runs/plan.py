@@ -58,8 +58,11 @@ def planned(
     return Planned(kind, name, artifact.content_key(parts), tuple(parents), options, found)
 
 
-def make_plan(recipe: Recipe, seed: int) -> dict[str, Planned]:
-    """Stage -> plan, with every key, in the order in which they run."""
+def make_plan(recipe: Recipe, seed: int, source: Mapping[str, str] | None = None) -> dict[str, Planned]:
+    """Stage -> plan, with every key, in the order in which they run.
+
+    ``source``: what the plan of another recipe says of the same data; None: they are read to be hashed.
+    """
     made: dict[str, Planned] = {}
 
     def add(kind: str, name: str, options: dict[str, Any], parents: tuple[str, ...], contents: Any = None) -> None:
@@ -67,13 +70,14 @@ def make_plan(recipe: Recipe, seed: int) -> dict[str, Planned]:
         made[kind] = planned(kind, name, seed, options, {p: made[p].key for p in parents}, found)
 
     data = recipe.data.model_dump(mode="json")
-    source = source_fingerprint(recipe.data.name, recipe.data.options, recipe.data.reader)
+    if source is None:
+        source = source_fingerprint(recipe.data.name, recipe.data.options, recipe.data.reader)
     add("prepare", Path(str(recipe.data.name)).stem, data, (), source)
     if recipe.fuse is not None:
         parents = {
             f"{number}.{kind}": stage.key
             for number, member in enumerate(recipe.members, 1)
-            for kind, stage in make_plan(member, seed).items()
+            for kind, stage in make_plan(member, seed, source).items()
             if kind != "evaluate"
         }
         found = stage_fingerprint(recipe, "fuse")

@@ -7,30 +7,54 @@ A finished stage shows what it took; the others are estimated from this data and
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from interlingua.data.prepared import Dataset
 from interlingua.progress import duration
 from interlingua.runs.estimate import Estimate, Estimator
 from interlingua.runs.session import Session
 from interlingua.storage import artifact
 
+SHARED = ("prepare", "evaluate")
+"""stages that members of ``[fuse]`` have with the run that joins them, or not at all"""
+
 
 def describe(session: Session) -> list[dict[str, Any]]:
-    """One row per stage: stage, name, key, cached, parameters, memory, time, seconds, note; first those of members."""
-    rows = []
-    for number, member in enumerate(session.members, 1):
-        own = [row for row in describe(member) if row["stage"] not in ("prepare", "evaluate")]
-        rows += [row | {"stage": f"{number}.{row['stage']}"} for row in own]
+    """One row per stage, in the order in which they run; those of a member of ``[fuse]`` stand before what joins them.
+
+    Keys: stage, name, key, cached, parameters, memory, time, seconds, note.
+    """
+    return _rows(session)[0]
+
+
+def _rows(
+    session: Session, data: Dataset | None = None, skip: Sequence[str] = ()
+) -> tuple[list[dict[str, Any]], Dataset | None]:
+    """The rows but those of stages to ``skip``, and the data, where they were prepared; ``data``: they were before."""
     cached = {
-        kind: artifact.find(session.root, stage.kind, stage.name, stage.key) for kind, stage in session.plan.items()
+        kind: artifact.find(session.root, stage.kind, stage.name, stage.key)
+        for kind, stage in session.plan.items()
+        if kind not in skip
     }
-    missing = [kind for kind, found in cached.items() if found is None]
-    estimates = Estimator(session).all() if missing else {}
-    for kind, stage in session.plan.items():
-        found = cached[kind]
+    estimator, estimates = Estimator(session, data), dict[str, Estimate]()
+    if None in cached.values():
+        estimates = estimator.all(skip)
+    rows = []
+    for kind, found in cached.items():
+        if kind == "fuse":
+            rows += _of_members(session, estimator.prepared)
+        stage = session.plan[kind]
         row = {"stage": kind, "name": stage.name, "key": stage.key, "cached": found is not None}
         rows.append(row | (_known(found.card) if found is not None else _expected(estimates[kind])))
+    return rows, estimator.prepared
+
+
+def _of_members(session: Session, data: Dataset | None) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for number, member in enumerate(session.members, 1):
+        own, data = _rows(member, data, SHARED)
+        rows += [row | {"stage": f"{number}.{row['stage']}"} for row in own]
     return rows
 
 

@@ -49,6 +49,8 @@ class Session(Measured):
     reused: set[str] = field(default_factory=set)
     loaded: dict[str, Any] = field(default_factory=dict)
     """what others made of this run and keep here"""
+    whole: Session | None = None
+    """of a member of ``[fuse]``: the run that joins it, whose data are its own"""
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -59,12 +61,12 @@ class Session(Measured):
     @cached_property
     def plan(self) -> dict[str, Planned]:
         """The stages this recipe needs, in order, with their keys. Reads the source data's hash, runs nothing."""
-        return make_plan(self.recipe, self.seed)
+        return make_plan(self.recipe, self.seed, None if self.whole is None else self.whole.plan["prepare"].fingerprint)
 
     @cached_property
     def members(self) -> list[Session]:
         """A session for each member of ``[fuse]``; what of them is finished stands here under ``NUMBER.STAGE``."""
-        found = [Session(each, self.root, self.seed, self.device) for each in self.recipe.members]
+        found = [Session(each, self.root, self.seed, self.device, whole=self) for each in self.recipe.members]
         for number, member in enumerate(found, 1):
             prefix = f"{number}."
             member.done = {n.removeprefix(prefix): self.done[n] for n in self.done if n.startswith(prefix)}
@@ -73,6 +75,8 @@ class Session(Measured):
     @cached_property
     def data(self) -> Any:
         """The prepared dataset."""
+        if self.whole is not None:
+            return self.whole.data
         from interlingua.data.prepare import load
 
         return load(self.done["prepare"].path / "dataset")

@@ -29,10 +29,12 @@ from interlingua.progress import say, track
 from interlingua.runs.calibrate import kept_where_it_fails
 from interlingua.runs.facts import facts_of
 from interlingua.runs.measuring import EvaluateConfig
+from interlingua.runs.named_texts import own_words
 from interlingua.runs.plan import check_present, parts_of
 from interlingua.runs.preflight import check
 from interlingua.runs.recipe import Recipe
 from interlingua.runs.scorers import make_fusion, scorer_of
+from interlingua.runs.section import Section
 from interlingua.runs.session import Session, make_text, remeasured
 from interlingua.storage.artifact import Artifact
 from interlingua.training.checkpoint import trainable_state
@@ -93,13 +95,17 @@ def run(
 
 
 def run_stages(session: Session) -> None:
-    """All stages but the measurement; the members of ``[fuse]`` first, one after the other."""
-    functions = {"prepare": prepare, "train": train, "align": align, "rank": rank, "fuse": fuse}
-    for number, member in enumerate(session.members, 1):
-        run_stages(member)
-        session.done |= {f"{number}.{kind}": stage for kind, stage in member.done.items()}
+    """All stages but the measurement; the members of ``[fuse]``, one after the other, on the data prepared once."""
+    functions = {"prepare": prepare, "train": train, "align": align, "rank": rank}
     for kind in session.plan:
-        if kind.rsplit(".", 1)[-1] == "embed":
+        if kind == "prepare" and session.whole is not None:
+            session.done[kind] = session.whole.done[kind]
+        elif kind == "fuse":
+            for number, member in enumerate(session.members, 1):
+                run_stages(member)
+                session.done |= {f"{number}.{stage}": made for stage, made in member.done.items()}
+            fuse(session)
+        elif kind.rsplit(".", 1)[-1] == "embed":
             embed(session, kind)
         elif kind != "evaluate":
             functions[kind](session)
@@ -125,24 +131,30 @@ def embed(session: Session, kind: str = "embed") -> Artifact:
 
     ``kind``: ``NAME.embed`` for the section ``[texts.NAME]``.
     """
-    from interlingua.vectors.health import notes_of
+    ((section, part),) = parts_of(session.recipe, kind).items()
 
     def make(folder: Path, partial: Path) -> dict[str, Any]:
-        (part,) = parts_of(session.recipe, kind).values()
-        config, train_events = part.config, session.data.split.train
-        seed_all(derive_seed(session.seed, kind))
-        encoder = make_text(part, session.data)
-        entries = _fitted(session, kind, encoder, encoder, folder, partial) if isinstance(encoder, Component) else {}
-        if entries:
-            encoder.cpu().eval()
-            save_tensors(trainable_state(encoder), folder / "weights.safetensors")
-        users = encoder.rows("users").detach().float().cpu() if config.users == "texts" else None
-        vectors = Embeddings(users, encoder.rows("items").detach().float().cpu())
-        vectors = finish_rows(vectors, train_events, config, derive_seed(session.seed, kind))
-        save_tables(folder, vectors, train_events)
-        return entries | {"shapes": shapes(vectors), "texts": notes_of(encoder)}
+        with own_words(section):
+            return _embedded(session, kind, part, folder, partial)
 
     return session.run_stage(kind, make)
+
+
+def _embedded(session: Session, kind: str, part: Section, folder: Path, partial: Path) -> dict[str, Any]:
+    from interlingua.vectors.health import notes_of
+
+    config, train_events = part.config, session.data.split.train
+    seed_all(derive_seed(session.seed, kind))
+    encoder = make_text(part, session.data)
+    entries = _fitted(session, kind, encoder, encoder, folder, partial) if isinstance(encoder, Component) else {}
+    if entries:
+        encoder.cpu().eval()
+        save_tensors(trainable_state(encoder), folder / "weights.safetensors")
+    users = encoder.rows("users").detach().float().cpu() if config.users == "texts" else None
+    vectors = Embeddings(users, encoder.rows("items").detach().float().cpu())
+    vectors = finish_rows(vectors, train_events, config, derive_seed(session.seed, kind))
+    save_tables(folder, vectors, train_events)
+    return entries | {"shapes": shapes(vectors), "texts": notes_of(encoder)}
 
 
 def train(session: Session) -> Artifact:

@@ -12,10 +12,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from interlingua import registry
 from interlingua.config import Config, FitConfig, build
 from interlingua.data.prepared import Dataset
 from interlingua.data.queries import Queries
 from interlingua.data.sources.planted import generate
+from interlingua.errors import near
 from interlingua.testing.fake_server import FakeServer, serving
 from interlingua.vectors.frozen import FrozenRows
 from interlingua.vectors.rows import mean_of_items
@@ -33,6 +35,30 @@ SMALL: dict[str, Any] = {
 }
 """options by name: a component that has one of them gets this value"""
 SMALL_FIT: dict[str, Any] = {"epochs": 2, "steps_per_epoch": 4, "batch_size": 32, "patience": None}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Marks that the suite uses, also where another project's settings are in force."""
+    config.addinivalue_line("markers", "slow: takes more than a few seconds")
+
+
+def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
+    """Says what is missing where ``-k NAME`` chose nothing: most often the package with the component."""
+    wanted = str(config.getoption("keyword"))
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and wanted:
+        terminalreporter.write_line(no_such_component(wanted))
+
+
+def no_such_component(wanted: str) -> str:
+    """Why ``-k wanted`` chose no test, and what to do."""
+    known = {name: kind for kind in registry.LISTED for name in registry.names(kind)}
+    close = near(wanted, known)
+    hint = f"; did you mean {close!r}?" if close else "."
+    return (
+        f"no test is about {wanted!r}{hint} A component is tested under its name once its package is installed (pip "
+        "install -e .) and names it as an entry point in a group such as interlingua.backbone; interlingua list "
+        f"{'|'.join(registry.LISTED.values())} shows what is installed"
+    )
 
 
 @pytest.fixture(scope="session")
