@@ -16,6 +16,7 @@ _HOME = {
     "InterlinguaError": "interlingua.errors",
     "prepare": "interlingua.data.prepare",
     "load": "interlingua.recommender",
+    "from_pretrained": "interlingua.recommender",
     "align": "interlingua.align:",
     "run": "interlingua.runs.stages",
     "measure": "interlingua.evaluate.protocol:evaluate",
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from interlingua.errors import InterlinguaError as InterlinguaError
     from interlingua.evaluate.protocol import evaluate as measure  # noqa: F401
     from interlingua.recommender import align as align
+    from interlingua.recommender import from_pretrained as from_pretrained
     from interlingua.recommender import load as load
     from interlingua.runs.stages import run as run
     from interlingua.storage.artifact import Artifact as Artifact

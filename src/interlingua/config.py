@@ -35,6 +35,8 @@ class Config(BaseModel):
 
     files: ClassVar[tuple[str, ...]] = ()
     """options that name files or folders: what they hold belongs to a stage's key, not only where they lie"""
+    begins_with: ClassVar[tuple[str, ...]] = ()
+    """those of ``files`` that training began with: what was trained holds what came of them"""
     named_models: ClassVar[Mapping[str, Callable[[str, str | None], str]]] = {}
     """options that name models -> function of (name, revision) that says which one it is, by contents or commit"""
     named_templates: ClassVar[Mapping[str, Path]] = {}

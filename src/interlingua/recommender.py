@@ -32,19 +32,22 @@ from interlingua.runs.opening import open_session
 from interlingua.runs.questions import Question, Questions, empty_note
 from interlingua.runs.scorers import indexed, rerank_of, retriever_of
 from interlingua.runs.session import Session
+from interlingua.runs.sharing import Shared
 
 if TYPE_CHECKING:
     from interlingua.explain.explain import Explanation
     from interlingua.runs.reasons import Reasons
 
 
-__all__ = ["Answer", "Recommendation", "Recommender", "SimilarItem", "SimilarUser", "Support", "align", "load"]
+__all__ = [
+    "Answer", "Recommendation", "Recommender", "SimilarItem", "SimilarUser", "Support", "align", "from_pretrained", "load",
+]  # fmt: skip
 
 DEFAULT_MODEL = "smollm2-135m"
 """says the reasons of runs without a language model of their own"""
 
 
-class Recommender:
+class Recommender(Shared):
     """Loads lazily: asking without re-ranking never opens the language model.
 
     With an ``index`` (see :func:`interlingua.runs.scorers.indexed`), which is made at once, the best items are found
@@ -52,7 +55,7 @@ class Recommender:
     """
 
     def __init__(self, session: Session, index: Path | str | None = None) -> None:
-        self.session, self.index = session, index
+        super().__init__(session, index)
         self.train = session.data.split.train
         self.titles: list[str] = session.data.catalogue.titles
         if index is not None:
@@ -332,13 +335,15 @@ def load(
     )
 
 
+def from_pretrained(name: Path | str, revision: str | None = None, **options: Any) -> Recommender:
+    """Opens a saved model, ``interlingua.from_pretrained``: see :meth:`Recommender.from_pretrained`."""
+    return Recommender.from_pretrained(name, revision, **options)
+
+
 def align(
     items: Any, users: Any = None, catalogue: Any = None, interactions: Any = None, method: str = "auto", **options: Any
 ) -> Recommender:
-    """Vectors of another system and texts of a catalogue as a recommender (``interlingua.align``).
-
-    Every argument is explained at :func:`interlingua.runs.bring.align`.
-    """
+    """Vectors of another system and texts of a catalogue as a recommender: :func:`interlingua.runs.bring.align`."""
     from interlingua.runs.bring import align as aligned
 
     return Recommender(aligned(items, users, catalogue, interactions, method, **options))

@@ -15,7 +15,7 @@ Shape key: U users, I items, N = U + I nodes, B rows, D width, K layers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -77,7 +77,11 @@ class LightGcn(Backbone):
         self.items = nn.Parameter(nn.init.xavier_uniform_(torch.empty(train.num_items, config.embedding_dim)))
         loops = bool(getattr(config, "self_loops", False))
         self.graph = bipartite(train.users, train.items, train.num_users, train.num_items, self_loops=loops)
+        self.register_buffer("final_items", None)
         self._final: Embeddings | None = None
+
+    final_items: Tensor | None
+    """(I, D') item vectors of a model that was given away without its graph; else None, and nothing is stored"""
 
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
         """Every training pair once an epoch, with one uniform negative that the user has not."""
@@ -162,6 +166,8 @@ class LightGcn(Backbone):
     @torch.no_grad()
     def final(self) -> Embeddings:
         """All nodes propagated over the whole graph, made once for each state of the weights."""
+        if self.final_items is not None:
+            return Embeddings(self.final_items.new_zeros(self.num_users, self.final_items.shape[1]), self.final_items)
         if self._final is None or self.training:
             self._final = self.infer(self.input_embeddings())
         return self._final
@@ -174,9 +180,15 @@ class LightGcn(Backbone):
         assert tables.users is not None
         return Embeddings(unit(tables.users), unit(tables.items))
 
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+    def given_away(self) -> dict[str, Tensor]:
+        """The propagated item vectors go along: histories are folded in on them, and nothing reads the graph."""
+        return super().given_away() | {"final_items": self.final().items}
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         self._final = None  # new weights have new final vectors
-        super()._load_from_state_dict(*args, **kwargs)
+        given = state_dict.get(f"{prefix}final_items")
+        self.final_items = None if given is None else torch.empty_like(given, device=self.items.device)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @torch.no_grad()
     def user_embeddings(self, queries: Queries) -> Tensor:

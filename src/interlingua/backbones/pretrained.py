@@ -110,6 +110,10 @@ class Pretrained(Backbone):
         table = torch.from_numpy(vectors)
         return functional.normalize(table, dim=1) if self.config.similarity == "cosine" else table
 
+    def user_rows(self) -> frozenset[str]:
+        """The given users' vectors, and who has one."""
+        return frozenset({"users", "known_users"})
+
     def input_embeddings(self) -> Embeddings:
         """The given vectors; no user table where only items were given."""
         return Embeddings(self.users if len(self.users) else None, self.items)

@@ -115,6 +115,21 @@ class Backbone(Component):
         """(U,) bool: users of whom something is known beside the history that a question brings."""
         return torch.as_tensor(train.user_counts > 0)
 
+    def user_rows(self) -> frozenset[str]:
+        """Names of the state's tensors with one row per user: they stay at home where a model is given away."""
+        if "inputs" not in self.makes(self.config):
+            return frozenset()
+        users = self.input_embeddings().users
+        return frozenset(name for name, held in self.state_dict(keep_vars=True).items() if held is users)
+
+    def given_away(self) -> dict[str, Tensor]:
+        """The state by which the same class, made over items alone, scores histories as before: one row for all users.
+
+        What scores by more than its own numbers adds it here, or is saved with its users' events only.
+        """
+        rows, state = self.user_rows(), self.state_dict()
+        return {k: v.new_zeros(1, *v.shape[1:]) if k in rows and v.numel() else v for k, v in state.items()}
+
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         """Buffers take the stored shape: what :meth:`fit` filled is restored into a freshly made object."""
         for name, buffer in self._buffers.items():

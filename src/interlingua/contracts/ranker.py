@@ -54,6 +54,8 @@ class RankerInputs:
     """(I,) each item's categories (``A|B`` or ``A, B``), where the catalogue has them"""
     item_codes: Tensor | None = None
     """(I, K) integers of each item, where the aligner makes them"""
+    user_scale: float | None = None
+    """root mean square of the training users' vectors, where the users themselves are gone (a model given away)"""
 
 
 class Ranker(Component):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,37 @@ from interlingua.data.catalogue import Catalogue
 from interlingua.data.interactions import Interactions
 from interlingua.data.prepared import Dataset, fingerprint, id_array
 from interlingua.data.splitting import of_parts
+
+LEFT_OUT = "users_left_out"
+"""entry of a dataset's card: who had what, and who they are, was left out when a model was saved"""
+NOBODY = "nobody"
+"""external id of the one user of such a dataset, who has the training events of all"""
+KEPT = ("name", "domain", "licence", "url", "label")
+"""entries of a card that say nothing of anybody"""
+
+
+def has_users(dataset: Dataset) -> bool:
+    """Whether its events are those of users, rather than what :func:`to_give_away` left."""
+    return LEFT_OUT not in dataset.card
+
+
+def to_give_away(dataset: Dataset) -> Dataset:
+    """What a model needs that is given away: items, their texts, and how often each was had in training.
+
+    The card keeps how many users and events there were. No id of a user, no event and no time is left.
+    """
+    if not has_users(dataset):
+        return dataset
+    found = without_events(dataset, [NOBODY], dataset.split.train.item_counts)
+    card = {name: found.card[name] for name in KEPT if name in found.card}
+    card |= {name: found.card[name] for name in ("fingerprint", "filter") if name in found.card}
+    card |= {
+        "time": {"kind": "order", "first": 0, "last": 0},
+        "split": dataset.card["split"] | {"notes": []},
+        "counts": dataset.card.get("counts", {}),
+        LEFT_OUT: True,
+    }
+    return replace(found, card=card, split=replace(found.split, notes=()))
 
 
 def without_events(dataset: Dataset, user_ids: Sequence[str], counts: npt.NDArray[Any] | None = None) -> Dataset:

@@ -22,6 +22,17 @@ STANDARD_USERS = 1024
 """training users from whom the scale of user vectors is taken"""
 
 
+@torch.no_grad()
+def user_scale(inputs: RankerInputs) -> Tensor:
+    """() root mean square of the training users' vectors; 1 where there are none."""
+    if inputs.user_scale is not None:
+        return torch.tensor(inputs.user_scale)
+    if inputs.user_embeddings is None:
+        return torch.ones(())
+    some = inputs.train.queries(np.arange(min(STANDARD_USERS, inputs.train.num_users)))
+    return inputs.user_embeddings(some).detach().float().cpu().square().mean().sqrt().clamp_min(1e-8)
+
+
 class IdVectors(nn.Module):
     """Inputs, not parameters: nothing of them is saved with a ranker.
 
@@ -61,11 +72,7 @@ class IdVectors(nn.Module):
         self.register_buffer("noise", table, persistent=False)
         self.register_buffer("items", items, persistent=False)
         self.register_buffer("unseen", without, persistent=False)
-        scale = torch.ones(())
-        if inputs.user_embeddings is not None and not noise:
-            some = inputs.train.queries(np.arange(min(STANDARD_USERS, inputs.train.num_users)))
-            with torch.no_grad():
-                scale = inputs.user_embeddings(some).detach().float().cpu().square().mean().sqrt().clamp_min(1e-8)
+        scale = torch.ones(()) if noise else user_scale(inputs)
         self.register_buffer("scale", scale, persistent=False)
 
     @property

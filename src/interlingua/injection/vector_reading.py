@@ -31,6 +31,7 @@ class VectorRankerConfig(Config):
 
     named_models = {"model": identity}
     files = ("adapters",)
+    begins_with = ("adapters",)
     only_with = {"lora": ("tune", ("lora",)), "adapters": ("tune", ("lora",))}
 
     model: str = "smollm2-135m"

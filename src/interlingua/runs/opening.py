@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 from interlingua.errors import ArtifactError
 from interlingua.progress import say
 from interlingua.runs.plan import part_fingerprint, parts_of
+from interlingua.runs.portable import TEMPLATES
 from interlingua.runs.recipe import Recipe, resolve
+from interlingua.runs.saved import run_in
 from interlingua.runs.section import Section
 from interlingua.runs.session import Session
 from interlingua.runs.trust import of_models, of_run, refuse
@@ -21,19 +24,23 @@ READ_ONCE = "embed"
 """stage whose inputs a finished run does not read again: its vectors lie in its folder"""
 
 
-def open_session(path: Path | str, device: str = "auto", *, trust: bool = False) -> Session:
+def open_session(
+    path: Path | str, device: str = "auto", *, trust: bool = False, models: Mapping[str, str] | None = None
+) -> Session:
     """A finished run, from the folder of its evaluate stage, with all its parents verified.
 
     Args:
-        path: the folder.
+        path: the folder, or a saved model's (:mod:`interlingua.runs.pretrained`).
         device: where models go.
         trust: it may import code, read environment variables and use the network, as its recipe says.
+        models: name in the recipe -> where that language model lies here; its contents must be the same.
 
     Raises:
         ArtifactError: not a finished run; a parent is missing, damaged, edited or another; or a model, template or
             component is no longer what the run was made with.
         ConfigError: it asks for what only a trusted run may have.
     """
+    path = run_in(Path(path))
     found = artifact.load(path)
     if found.kind != "evaluate":
         raise ArtifactError(f"{path} is a {found.kind!r} stage; a run is the folder that starts with 'evaluate-'")
@@ -47,11 +54,12 @@ def open_session(path: Path | str, device: str = "auto", *, trust: bool = False)
     for stage in done.values():
         for parent in stage.parents:
             stage.check_parent(parent, done.get(parent) or stage.parent(parent))
-    recipe = _pinned(recipe, done)
+    recipe = _placed(_pinned(recipe, done), done, models or {})
     own = [(each, _of_member(done, number)) for number, each in enumerate(recipe.members, 1)]
-    recipe = replace(recipe, members=tuple(_pinned(each, stages) for each, stages in own))
+    own = [(_placed(_pinned(each, stages), stages, models or {}), stages) for each, stages in own]
+    recipe = replace(recipe, members=tuple(each for each, _ in own))
     if not trust:
-        refuse(str(path), of_models([m for each, stages in [(recipe, done), *own] for m in _models(each, stages)]))
+        refuse(str(path), of_models(m[2] for each, stages in [(recipe, done), *own] for m in models_of(each, stages)))
     for each, stages in [(recipe, done), *own]:
         _check_unchanged(each, stages)
     session = Session(recipe, found.path.parent, found.entry("seed", int), device)
@@ -83,6 +91,19 @@ def _pinned(recipe: Recipe, done: dict[str, Artifact]) -> Recipe:
     return recipe
 
 
+def _placed(recipe: Recipe, done: dict[str, Artifact], models: Mapping[str, str]) -> Recipe:
+    """The recipe with models where they lie here, and with the templates that a stage brought along."""
+    for kind, stage in done.items():
+        for section, part in parts_of(recipe, kind).items():
+            options, declared = part.options(), type(part.config)
+            here = {name: stage.path / TEMPLATES / f"{name}.txt" for name in declared.named_templates}
+            changed = {name: str(path) for name, path in here.items() if path.is_file()}
+            changed |= {n: models[options[n]] for n in declared.named_models if options.get(n) in models}
+            if changed:
+                recipe = _with(recipe, section, replace(part, config=part.config.model_copy(update=changed)))
+    return recipe
+
+
 def _with(recipe: Recipe, section: str, part: Section) -> Recipe:
     """The recipe with another component in a section, or in ``texts.NAME``."""
     table, _, name = section.partition(".")
@@ -90,10 +111,10 @@ def _with(recipe: Recipe, section: str, part: Section) -> Recipe:
     return replace(recipe, **changed)
 
 
-def _models(recipe: Recipe, done: dict[str, Artifact]) -> list[str]:
-    """Identities of the models that the run will read again."""
+def models_of(recipe: Recipe, done: Mapping[str, Artifact]) -> list[tuple[str, str, str]]:
+    """(option, name, identity) of the models that the run will read again."""
     return [
-        value
+        (f"{section}.{option}", str(part.options().get(option)), value)
         for kind, stage in done.items()
         if kind.rsplit(".", 1)[-1] != READ_ONCE
         for section, part in parts_of(recipe, kind).items()
@@ -133,4 +154,7 @@ def _words(section: str, option: str, part: Section, before: str | None, today: 
         return f"the source of {part.name!r} was edited"
     value = part.options().get(option, option)
     gone = today is None or today.startswith("missing")
-    return f"{section}.{option} = {value!r} {'is not here any more' if gone else 'holds something else now'}"
+    said = f"{section}.{option} = {value!r} {'is not here any more' if gone else 'holds something else now'}"
+    if option not in type(part.config).named_models:
+        return said
+    return f"{said} (needed: {before}; say where that model lies: models={{{value!r}: FOLDER}})"

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from interlingua.data.allowed import passing
+from interlingua.data.anonymous import has_users
 from interlingua.data.prepared import Dataset
 from interlingua.data.queries import Queries
 from interlingua.errors import UnknownIdError, near, shown, unknown
@@ -57,6 +58,7 @@ class Questions:
     def __init__(self, data: Dataset) -> None:
         self.train, self.catalogue = data.split.train, data.catalogue
         self.had, self.liked = data.interactions, data.on_record
+        self.has_users = has_users(data)
 
     def user_row(self, user: str) -> int:
         """Row of an external user id.
@@ -64,6 +66,8 @@ class Questions:
         Raises:
             UnknownIdError: the run does not know it.
         """
+        if not self.has_users:
+            raise UnknownIdError("this model was saved without its users: give a history of item ids instead")
         if str(user) not in self.train.user_rows:
             raise UnknownIdError(
                 f"unknown user {shown(user)}: the run knows {self.train.num_users} users; give a history of item ids "

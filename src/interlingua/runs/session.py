@@ -36,6 +36,9 @@ from interlingua.training.deploy import aligner_for
 from interlingua.training.loop import accelerator, check_device, check_processes, derive_seed, seed_all
 from interlingua.vectors.tables import load_tables
 
+USER_SCALE = "user_scale"
+"""entry of a rank stage that was saved without its users: see :class:`interlingua.contracts.ranker.RankerInputs`"""
+
 
 @dataclass
 class Session(Measured):
@@ -255,6 +258,7 @@ def ranker_inputs(session: Session) -> RankerInputs:
         named_texts={name: text.rows("items") for name, text in session.texts.items()},
         categories=session.data.catalogue.items["categories"].to_list(),
         item_codes=tables.item_codes,
+        user_scale=session.done["rank"].card.get(USER_SCALE) if "rank" in session.done else None,
     )
 
 

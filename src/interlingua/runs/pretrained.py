@@ -1,0 +1,188 @@
+"""A finished run as one folder that opens anywhere: its stages are copied in order, each with a card of its own.
+
+What is left out: logs, paths of this machine, every user's own numbers; and unless events are asked for who had what,
+who the users are, and what was learned of each (:mod:`interlingua.runs.left_out`). A stage's key is made anew from the
+old one and what was left out, so that a copy is never taken for the stage that it comes from.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from interlingua.contracts.batch import Embeddings
+from interlingua.data.anonymous import has_users, to_give_away
+from interlingua.data.prepared import Dataset
+from interlingua.data.prepared import save as save_dataset
+from interlingua.errors import ConfigError
+from interlingua.runs import left_out
+from interlingua.runs.model_card import front_page, needs_of
+from interlingua.runs.neighbours import write_nearest
+from interlingua.runs.plan import parts_of
+from interlingua.runs.portable import TEMPLATES, recipe_to_save, templates_of, without_places
+from interlingua.runs.saved import CONFIG, FORMAT, LIBRARY, README, check_target, put
+from interlingua.runs.session import USER_SCALE, Session
+from interlingua.storage import artifact
+from interlingua.storage.artifact import Artifact, content_key
+from interlingua.storage.durable import disk
+from interlingua.vectors.tables import load_tables, save_tables, save_tensors, shapes
+
+WEIGHTS, VECTORS, METRICS, ADAPTERS = "weights.safetensors", "vectors.safetensors", "metrics.json", "adapters"
+MADE_ANEW = ("schema", "kind", "name", "key", "parents", "files", artifact.CARD_HASH)
+"""entries of a card that the copy has of its own"""
+
+
+@dataclass
+class Saving:
+    """One run on its way into a folder."""
+
+    session: Session
+    root: Path
+    """where its stages are written"""
+    events: bool
+    """users and their events go along"""
+    made: dict[Path, Artifact] = field(default_factory=dict)
+    """stage's folder -> its copy"""
+
+    def copy(self, name: str) -> Artifact:
+        """A stage of the run, after its parents."""
+        stage = self.session.done[name]
+        if stage.path in self.made:
+            return self.made[stage.path]
+        owner, kind = self._owner(name)
+        before = name[: len(name) - len(kind)]
+        parents = {each: self.copy(before + each) for each in stage.parents}
+        key = content_key({"saved": stage.key, "events": self.events, "format": FORMAT})
+        fields = without_places({k: v for k, v in stage.card.items() if k not in MADE_ANEW}) | {"saved_from": stage.key}
+        writing = artifact.writing(
+            self.root, stage.kind, str(stage.card["name"]), key, parents=parents, fields=fields
+        )  # fmt: skip
+        with writing as folder:
+            fields |= self._fill(folder, stage, owner, kind)
+        found = artifact.find(self.root, stage.kind, str(stage.card["name"]), key)
+        assert found is not None
+        self.made[stage.path] = found
+        return found
+
+    def _owner(self, name: str) -> tuple[Session, str]:
+        """Whose stage it is, and its name there: ``2.train`` is the second member's."""
+        number, _, rest = name.partition(".")
+        members = self.session.members
+        return (members[int(number) - 1], rest) if number.isdigit() and members else (self.session, name)
+
+    def _fill(self, folder: Path, stage: Artifact, owner: Session, kind: str) -> dict[str, Any]:
+        """Writes what a later reader needs; returns entries for the card."""
+        if stage.kind == "prepare":
+            data = self._data(owner)
+            save_dataset(data, folder / "dataset")
+            return {
+                "data_fingerprint": data.fingerprint,
+                "fingerprint": {},
+                "config": recipe_to_save(owner.recipe)["data"],
+            }
+        if stage.kind == "evaluate":
+            shutil.copyfile(stage.path / METRICS, folder / METRICS)
+            if not self.events:
+                write_nearest(owner, folder)
+            return {"recipe": recipe_to_save(owner.recipe), "saved_with_events": self.events}
+        found: dict[str, Any] = {}
+        if (stage.path / WEIGHTS).is_file():
+            state = load_file(stage.path / WEIGHTS)
+            state = state if self.events else left_out.without_users(state, stage.kind, owner)
+            save_tensors(state, folder / WEIGHTS)
+        if (stage.path / VECTORS).is_file():
+            found |= self._vectors(folder, stage, owner)
+        for part in parts_of(owner.recipe, kind).values():
+            for option, path in templates_of(part).items():
+                (folder / TEMPLATES).mkdir(exist_ok=True)
+                shutil.copyfile(path, folder / TEMPLATES / f"{option}.txt")
+        if (stage.path / ADAPTERS).is_dir():
+            _adapters(stage.path / ADAPTERS, folder / ADAPTERS)
+        if stage.kind == "rank" and not self.events:
+            found |= {USER_SCALE: left_out.scale_of_users(owner)}
+        return found
+
+    def _data(self, owner: Session) -> Dataset:
+        data: Dataset = owner.data if self.events else to_give_away(owner.data)
+        return replace(data, card=without_places(data.card), source=None)
+
+    def _vectors(self, folder: Path, stage: Artifact, owner: Session) -> dict[str, Any]:
+        tables = load_tables(stage.path)
+        if not self.events:
+            tables = Embeddings(None, tables.items, tables.items_from_text, tables.item_codes)
+        save_tables(folder, tables, owner.data.split.train)
+        return {"shapes": shapes(tables)}
+
+
+def _adapters(source: Path, folder: Path) -> None:
+    """LoRA adapters in peft's layout, without the place of the model that they belong to."""
+    folder.mkdir()
+    for path in sorted(source.iterdir()):
+        if path.suffix == ".json":
+            values = without_places(json.loads(path.read_text(encoding="utf-8")))
+            (folder / path.name).write_text(json.dumps(values, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        elif path.suffix == ".safetensors":
+            shutil.copyfile(path, folder / path.name)
+
+
+def save(
+    session: Session,
+    folder: Path | str,
+    *,
+    events: bool = False,
+    overwrite: bool = False,
+    license: str | None = None,
+    name: str | None = None,
+) -> Path:
+    """Writes a finished run as a folder that opens without anything else; whole, or not at all.
+
+    Args:
+        session: the run.
+        folder: new, empty, or (``overwrite``) a saved model.
+        events: the users, their events and vectors go along; without them the model answers histories only.
+        overwrite: a saved model that is there may go.
+        license: of the model, for its page, e.g. ``mit``.
+        name: of the model, for its page; None: the folder's.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ConfigError: something else lies there, or the run cannot score without its users' events.
+        ArtifactError: a stage was changed, or the folder cannot be written.
+    """
+    folder = Path(folder)
+    check_target(folder, overwrite)
+    _check(session, events)
+    staging = folder.absolute().parent / f".{folder.absolute().name}.{os.getpid()}.tmp"
+    with disk(folder):
+        try:
+            staging.mkdir(parents=True)
+            made = Saving(session, staging, events).copy("evaluate")
+            config = {
+                "library_name": LIBRARY, "format": FORMAT, "run": made.path.name, "name": session.recipe.name,
+                "events": events, "needs": needs_of(session), "version": artifact.versions().get(LIBRARY),
+            }  # fmt: skip
+            (staging / CONFIG).write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            page = front_page(session, made, events=events, license=license, name=name or folder.absolute().name)
+            (staging / README).write_text(page, encoding="utf-8")
+            put(staging, folder)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    return folder
+
+
+def _check(session: Session, events: bool) -> None:
+    """Everything that speaks against saving, before a byte is written."""
+    if "evaluate" not in session.done:
+        raise ConfigError("only a finished run is saved: interlingua.run(...) runs all stages")
+    if not events:
+        left_out.check(session)
+    elif not has_users(session.data):
+        raise ConfigError("this model was saved without users and events, so it has none: leave out events=True")
