@@ -10,7 +10,7 @@ from typing import Any
 from interlingua.errors import ArtifactError
 from interlingua.progress import say
 from interlingua.runs.plan import part_fingerprint, parts_of
-from interlingua.runs.portable import TEMPLATES
+from interlingua.runs.portable import with_templates
 from interlingua.runs.recipe import Recipe, resolve
 from interlingua.runs.saved import run_in
 from interlingua.runs.section import Section
@@ -47,6 +47,7 @@ def open_session(
     values = found.entry("recipe", dict)
     if not trust:
         refuse(str(path), of_run(values))
+    values = with_templates(values, found.path.parent)
     recipe = resolve(values, found.entry("name", str), str(path), stored=True)
     done = {stage: found.parent(stage) for stage in found.parents}
     if recipe.fuse is not None:
@@ -92,13 +93,11 @@ def _pinned(recipe: Recipe, done: dict[str, Artifact]) -> Recipe:
 
 
 def _placed(recipe: Recipe, done: dict[str, Artifact], models: Mapping[str, str]) -> Recipe:
-    """The recipe with models where they lie here, and with the templates that a stage brought along."""
-    for kind, stage in done.items():
+    """The recipe with models where they lie here."""
+    for kind in done:
         for section, part in parts_of(recipe, kind).items():
-            options, declared = part.options(), type(part.config)
-            here = {name: stage.path / TEMPLATES / f"{name}.txt" for name in declared.named_templates}
-            changed = {name: str(path) for name, path in here.items() if path.is_file()}
-            changed |= {n: models[options[n]] for n in declared.named_models if options.get(n) in models}
+            options = part.options()
+            changed = {n: models[options[n]] for n in type(part.config).named_models if options.get(n) in models}
             if changed:
                 recipe = _with(recipe, section, replace(part, config=part.config.model_copy(update=changed)))
     return recipe

@@ -7,13 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from interlingua.errors import ArtifactError
 from interlingua.runs.recipe import Recipe
 from interlingua.runs.section import Section
+from interlingua.storage import artifact
 
 OF_THE_SOURCE = ("options", "columns", "reader", "clean")
 """options of [data] that say how a source was read, which a saved model does no more"""
 TEMPLATES = "templates"
 """folder in a stage for templates that do not ship with us: ``OPTION.txt``"""
+INSIDE = "inside:"
+"""before the place of a file in a saved model's own folder"""
 
 
 def is_place(text: str) -> bool:
@@ -38,24 +42,30 @@ def without_places(value: Any) -> Any:
     return [without_places(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def recipe_to_save(recipe: Recipe) -> dict[str, Any]:
-    """Every option of every section, as it is true on any machine."""
+def recipe_to_save(recipe: Recipe, inside: Mapping[Path, str] | None = None) -> dict[str, Any]:
+    """Every option of every section, as it is true on any machine.
+
+    Args:
+        recipe: as it was run.
+        inside: template -> where it lies in the saved model's folder.
+    """
+    inside = inside or {}
     out = recipe.resolved()
     out["data"] = without_places({k: v for k, v in out["data"].items() if k not in OF_THE_SOURCE})
     for part in (recipe.backbone, recipe.text, recipe.align, recipe.ranker):
         if part is not None:
-            out[part.kind] |= options_to_save(part)
+            out[part.kind] |= options_to_save(part, inside)
     for name, part in recipe.texts.items():
-        out["texts"][name] |= options_to_save(part)
+        out["texts"][name] |= options_to_save(part, inside)
     if recipe.fuse is not None:
-        out["fuse"] |= options_to_save(recipe.fuse)
+        out["fuse"] |= options_to_save(recipe.fuse, inside)
         for table, member in zip(out["fuse"]["members"], recipe.members, strict=True):
-            own = recipe_to_save(member)
+            own = recipe_to_save(member, inside)
             table |= {section: own[section] for section in table if section in own}
     return out
 
 
-def options_to_save(part: Section) -> dict[str, Any]:
+def options_to_save(part: Section, inside: Mapping[Path, str]) -> dict[str, Any]:
     """A component's options: what training began with is gone, a model in a folder is ``./NAME``, paths are names."""
     declared, options = type(part.config), part.options()
     for name, value in options.items():
@@ -64,6 +74,7 @@ def options_to_save(part: Section) -> dict[str, Any]:
         elif name in declared.named_models and isinstance(value, str) and is_model_here(value):
             options[name] = model_name(value)
     kept = {name: options[name] for name in declared.named_models if name in options}
+    kept |= {name: INSIDE + inside[path] for name, path in templates_of(part).items() if path in inside}
     return without_places(options) | kept
 
 
@@ -82,3 +93,21 @@ def templates_of(part: Section) -> dict[str, Path]:
     given = {name: part.options().get(name) for name in type(part.config).named_templates}
     paths = {name: Path(value).expanduser() for name, value in given.items() if isinstance(value, str)}
     return {name: path for name, path in paths.items() if path.suffix == ".txt"}
+
+
+def with_templates(values: Any, root: Path) -> Any:
+    """A stored recipe with the templates of a saved model where its folder ``root`` lies now.
+
+    Raises:
+        ArtifactError: a name that leads out of that folder.
+    """
+    if isinstance(values, Mapping):
+        return {key: with_templates(inner, root) for key, inner in values.items()}
+    if isinstance(values, list):
+        return [with_templates(inner, root) for inner in values]
+    if not isinstance(values, str) or not values.startswith(INSIDE):
+        return values
+    place = values.removeprefix(INSIDE)
+    if not artifact.inside(place):
+        raise ArtifactError(f"{root} names {place!r}, which is outside its folder; it was not written by interlingua")
+    return str(root / place)

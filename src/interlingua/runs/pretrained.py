@@ -27,6 +27,7 @@ from interlingua.runs.neighbours import write_nearest
 from interlingua.runs.plan import parts_of
 from interlingua.runs.portable import TEMPLATES, recipe_to_save, templates_of, without_places
 from interlingua.runs.saved import CONFIG, FORMAT, LIBRARY, README, check_target, put
+from interlingua.runs.section import Section
 from interlingua.runs.session import USER_SCALE, Session
 from interlingua.storage import artifact
 from interlingua.storage.artifact import Artifact, content_key
@@ -49,6 +50,8 @@ class Saving:
     """users and their events go along"""
     made: dict[Path, Artifact] = field(default_factory=dict)
     """stage's folder -> its copy"""
+    templates: dict[Path, str] = field(default_factory=dict)
+    """template that does not ship with us -> where it lies in the saved folder"""
 
     def copy(self, name: str) -> Artifact:
         """A stage of the run, after its parents."""
@@ -64,7 +67,8 @@ class Saving:
             self.root, stage.kind, str(stage.card["name"]), key, parents=parents, fields=fields
         )  # fmt: skip
         with writing as folder:
-            fields |= self._fill(folder, stage, owner, kind)
+            place = artifact.folder_name(stage.kind, str(stage.card["name"]), key)
+            fields |= self._fill(folder, stage, owner, kind, place)
         found = artifact.find(self.root, stage.kind, str(stage.card["name"]), key)
         assert found is not None
         self.made[stage.path] = found
@@ -76,7 +80,7 @@ class Saving:
         members = self.session.members
         return (members[int(number) - 1], rest) if number.isdigit() and members else (self.session, name)
 
-    def _fill(self, folder: Path, stage: Artifact, owner: Session, kind: str) -> dict[str, Any]:
+    def _fill(self, folder: Path, stage: Artifact, owner: Session, kind: str, place: str) -> dict[str, Any]:
         """Writes what a later reader needs; returns entries for the card."""
         if stage.kind == "prepare":
             data = self._data(owner)
@@ -90,7 +94,7 @@ class Saving:
             shutil.copyfile(stage.path / METRICS, folder / METRICS)
             if not self.events:
                 write_nearest(owner, folder)
-            return {"recipe": recipe_to_save(owner.recipe), "saved_with_events": self.events}
+            return {"recipe": recipe_to_save(owner.recipe, self.templates), "saved_with_events": self.events}
         found: dict[str, Any] = {}
         if (stage.path / WEIGHTS).is_file():
             state = load_file(stage.path / WEIGHTS)
@@ -99,14 +103,19 @@ class Saving:
         if (stage.path / VECTORS).is_file():
             found |= self._vectors(folder, stage, owner)
         for part in parts_of(owner.recipe, kind).values():
-            for option, path in templates_of(part).items():
-                (folder / TEMPLATES).mkdir(exist_ok=True)
-                shutil.copyfile(path, folder / TEMPLATES / f"{option}.txt")
+            self._templates(folder, part, place)
         if (stage.path / ADAPTERS).is_dir():
             _adapters(stage.path / ADAPTERS, folder / ADAPTERS)
         if stage.kind == "rank" and not self.events:
             found |= {USER_SCALE: left_out.scale_of_users(owner)}
         return found
+
+    def _templates(self, folder: Path, part: Section, place: str) -> None:
+        """Copies a component's own templates into its stage, which will be called ``place``."""
+        for option, path in templates_of(part).items():
+            (folder / TEMPLATES).mkdir(exist_ok=True)
+            shutil.copyfile(path, folder / TEMPLATES / f"{option}.txt")
+            self.templates[path] = f"{place}/{TEMPLATES}/{option}.txt"
 
     def _data(self, owner: Session) -> Dataset:
         data: Dataset = owner.data if self.events else to_give_away(owner.data)

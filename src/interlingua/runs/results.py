@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from interlingua.errors import ConfigError
+from interlingua.storage.artifact import load
 
 if TYPE_CHECKING:
     from interlingua.evaluate.result import Report
@@ -38,19 +40,29 @@ class Measured:
         return load_run(self.path).reports
 
     @property
+    def _summary(self) -> dict[str, Any]:
+        """Protocol name -> everything but the values of single users, which a saved model has not."""
+        run = load(self.path)
+        found: dict[str, Any] = json.loads((run.path / "metrics.json").read_text(encoding="utf-8"))
+        return found
+
+    @property
     def metrics(self) -> dict[str, dict[str, float]]:
         """Protocol name -> metric -> mean over users, e.g. ``session.metrics["full"]["ndcg@10"]``."""
-        return {name: dict(report.metrics) for name, report in self.reports.items()}
+        return {name: report["metrics"] for name, report in self._summary.items()}
 
     @property
     def intervals(self) -> dict[str, dict[str, tuple[float, float]]]:
         """Protocol name -> metric -> 95 % interval."""
-        return {name: dict(report.intervals) for name, report in self.reports.items()}
+        return {
+            name: {metric: (low, high) for metric, (low, high) in report["intervals"].items()}
+            for name, report in self._summary.items()
+        }
 
     @property
     def slices(self) -> dict[str, dict[str, dict[str, float]]]:
         """Protocol name -> slice -> metric -> mean, e.g. ``session.slices["full"]["cold items"]["hit@10"]``."""
         return {
-            name: {part: dict(found.metrics) for part, found in report.slices.items()}
-            for name, report in self.reports.items()
+            name: {part: found["metrics"] for part, found in report["slices"].items()}
+            for name, report in self._summary.items()
         }

@@ -291,14 +291,14 @@ def _check_names(card_path: Path, card: Mapping[str, Any]) -> None:
     """Refuses names that lead out of the folder (files) or are no folder beside it (parents)."""
     made = card["parents"]
     good = all(isinstance(p, dict) and isinstance(p.get("folder"), str) and p.get("key") for p in made.values())
-    bad = [name for name in card["files"] if not _inside(name)]
-    bad += [p["folder"] for p in made.values() if good and not (_inside(p["folder"]) and "/" not in p["folder"])]
+    bad = [name for name in card["files"] if not inside(name)]
+    bad += [p["folder"] for p in made.values() if good and not (inside(p["folder"]) and "/" not in p["folder"])]
     if bad or not good:
         what = f"names {bad[0]!r}, which is outside its folder" if bad else "has parents without folder or key"
         raise ArtifactError(f"{card_path} {what}; it was not written by interlingua, do not use it")
 
 
-def _inside(name: str) -> bool:
+def inside(name: str) -> bool:
     """Whether a relative path stays below its folder on every system."""
     parts = PureWindowsPath(name).parts
     whole = name and not PurePosixPath(name).is_absolute() and not PureWindowsPath(name).anchor and "\0" not in name
