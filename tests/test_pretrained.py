@@ -47,7 +47,6 @@ SOFT = {
     "max_title_tokens": 4,
     "fit": STEPS,
 }
-HEAD = {"name": "sequence-head", "model": "LM", "history_length": 3, "fit": STEPS}
 KV = {"name": "kv-prompt", "model": "LM", "history_length": 3, "fraction": 1.0, "fit": STEPS}
 RIDGE = {"text": LSA, "align": {"name": "ridge", "frozen": ["backbone"]}}
 METHODS: dict[str, dict[str, Any]] = {
@@ -65,7 +64,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "soft": {"backbone": MF, **RIDGE, "ranker": SOFT | {"template": "TEMPLATE"}},
     "lora": {"backbone": SASREC, **RIDGE, "ranker": SOFT | {"tune": "lora"}},
     "kv": {"backbone": MF, "ranker": KV},
-    "head": {"backbone": MF, "ranker": HEAD},
     "fused": {"fuse": {"name": "sum", "members": [{"backbone": {"name": "itemknn"}}, {"backbone": MF}]}},
 }
 HISTORY = ["i3", "i8", "i21"]

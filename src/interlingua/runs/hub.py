@@ -13,7 +13,7 @@ from typing import Any
 from interlingua.errors import ConfigError, MissingExtraError, first_line, shown
 from interlingua.progress import say
 from interlingua.runs.pretrained import save
-from interlingua.runs.saved import CONFIG, README, STAGES
+from interlingua.runs.saved import CONFIG, README, STAGES, read_config
 from interlingua.runs.session import Session
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -54,8 +54,10 @@ def fetch(name: Path | str, revision: str | None = None, **options: Any) -> Fetc
     hub = _hub("a model of the hub")
     with _words(f"{text}{'' if revision is None else '@' + revision}"):
         folder = Path(hub.snapshot_download(text, revision=revision, allow_patterns=FETCHED, **options))
-    if not (folder / CONFIG).is_file():
-        raise ConfigError(f"{text} on the hub holds no model that interlingua saved: it has no {CONFIG}")
+    if not (folder / CONFIG).is_file() or read_config(folder) is None:
+        raise ConfigError(
+            f"{text} on the hub holds no model that interlingua saved: its {CONFIG} says so, or is not there"
+        )
     source = f"{text}@{folder.name}"
     say(f"{text}: commit {folder.name}")
     return Fetched(folder, source)
@@ -124,8 +126,6 @@ def _words(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not type(error).__module__.startswith(("huggingface_hub", "httpx", "httpcore", "requests", "urllib")):
-            raise
         raise ConfigError(
             f"the hub and {what}: {first_line(error)} (a private or new repository wants a token: hf auth login, or "
             "token=...; offline only what was downloaded before opens)"
