@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "Answer", "Recommendation", "Recommender", "SimilarItem", "SimilarUser", "Support", "align", "from_pretrained", "load",
+    "Answer", "Recommendation", "Recommender", "SimilarItem", "SimilarUser", "Support", "align",
+    "from_pretrained", "load",
 ]  # fmt: skip
 
 DEFAULT_MODEL = "smollm2-135m"
