@@ -3,150 +3,55 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
+from tests.saved_models import (
+    FIT,
+    HISTORY,
+    METHODS,
+    TIME,
+    USER,
+    Saved,
+    answers,
+    contents,
+    made_at_home,
+    saving,
+    values_of,
+)
 
 import interlingua
+from interlingua import registry
+from interlingua.config import build
+from interlingua.contracts.fitting import Fitting
+from interlingua.data.anonymous import to_give_away
 from interlingua.data.sources.planted import generate
 from interlingua.errors import ArtifactError, ConfigError, DataError
-from interlingua.lm.template import FOLDER
-from interlingua.recommender import Recommender
-from interlingua.runs import pretrained, stages
+from interlingua.runs import left_out, stages
 from interlingua.runs import recipe as recipes
-from interlingua.storage import artifact
-
-WORLD = generate(num_users=50, num_items=40, seed=5)
-USER, TIME = "customer-{}-zebra", 987_650_000
-EVENTS = pl.DataFrame(
-    {
-        "user_id": [USER.format(u) for u in WORLD.interactions.users],
-        "item_id": [f"i{i}" for i in WORLD.interactions.items],
-        "timestamp": WORLD.interactions.times + TIME,
-    }
-)
-ITEMS = WORLD.catalogue.items.with_columns(pl.Series("item_id", [f"i{i}" for i in range(40)]))
-FIT = {"epochs": 1, "patience": None}
-MF = {"name": "mf", "embedding_dim": 6, "fit": FIT}
-LSA = {"name": "lsa", "dim": 8}
-SASREC = {"name": "sasrec", "embedding_dim": 8, "max_history": 6, "num_blocks": 1, "fit": FIT}
-STEPS = FIT | {"steps_per_epoch": 2, "batch_size": 8}
-SOFT = {
-    "name": "soft-prompt",
-    "model": "LM",
-    "history_length": 3,
-    "num_candidates": 4,
-    "max_title_tokens": 4,
-    "fit": STEPS,
-}
-KV = {"name": "kv-prompt", "model": "LM", "history_length": 3, "fraction": 1.0, "fit": STEPS}
-RIDGE = {"text": LSA, "align": {"name": "ridge", "frozen": ["backbone"]}}
-METHODS: dict[str, dict[str, Any]] = {
-    "pop": {"backbone": {"name": "pop"}},
-    "itemknn": {"backbone": {"name": "itemknn"}},
-    "ease": {"backbone": {"name": "ease"}},
-    "mf": {"backbone": MF},
-    "lightgcn": {"backbone": {"name": "lightgcn", "embedding_dim": 6, "fit": FIT}},
-    "sasrec": {"backbone": SASREC},
-    "textknn": {"backbone": {"name": "textknn"}, "text": LSA},
-    "given": {"backbone": {"name": "pretrained", "items": "VECTORS", "users": "USERS"}},
-    "aligned": {"backbone": MF, **RIDGE, "evaluate": {"candidate_source": "aligned", "protocols": ["full"]}},
-    "joint": {"backbone": MF, "text": LSA | {"users": "items"}, "align": {"name": "contrastive", "frozen": []}},
-    "texts": {"backbone": SASREC, "texts": {"more": LSA}},
-    "soft": {"backbone": MF, **RIDGE, "ranker": SOFT | {"template": "TEMPLATE"}},
-    "lora": {"backbone": SASREC, **RIDGE, "ranker": SOFT | {"tune": "lora"}},
-    "kv": {"backbone": MF, "ranker": KV},
-    "fused": {"fuse": {"name": "sum", "members": [{"backbone": {"name": "itemknn"}}, {"backbone": MF}]}},
-}
-HISTORY = ["i3", "i8", "i21"]
-
-
-@dataclass
-class Saved:
-    """A model away from home, and what the run answered at home."""
-
-    folder: Path
-    options: dict[str, Any]
-    answers: Any
-
-
-def answers(recommender: Recommender) -> Any:
-    return (
-        recommender.recommend(history=HISTORY, k=8),
-        recommender.recommend(histories={"a": HISTORY, "b": ["i1"]}, k=5).to_dicts(),
-        recommender.recommend(history=[], k=3),
-        recommender.similar_items("i3", k=12),
-        recommender.session.metrics,
-        recommender.session.intervals,
-    )
-
-
-def values_of(name: str, given: dict[str, str]) -> dict[str, Any]:
-    values = {"evaluate": {"protocols": ["full"], "retrieve": 8}, "data": {"name": given["DATA"]}} | METHODS[name]
-    text = json.dumps(values)
-    for word, place in given.items():
-        text = text.replace(f'"{word}"', json.dumps(place))
-    return json.loads(text)
+from interlingua.runs.export import embed
+from interlingua.runs.section import Section
+from interlingua.vectors.frozen import FrozenRows
 
 
 @pytest.fixture(scope="module")
 def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The raw data and everything else that lies on the customer's machine."""
-    from interlingua.data.memory import as_source
-    from interlingua.testing.tiny_models import build, tokenizer_of
-
-    home = tmp_path_factory.mktemp("secret-home")
-    build("smollm2").save_pretrained(home / "small-lm")
-    tokenizer_of(False).save_pretrained(home / "small-lm")
-    rows = np.random.default_rng(0)
-    for side, ids in (("items", ITEMS["item_id"]), ("users", EVENTS["user_id"].unique(maintain_order=True))):
-        vectors = rows.normal(size=(len(ids), 5)).astype(np.float32)
-        pl.DataFrame({"id": ids, "vector": vectors.tolist()}).write_parquet(home / f"{side}.parquet")
-    shutil.copyfile(FOLDER / "next-item.txt", home / "mine.txt")
-    with (home / "mine.txt").open("a", encoding="utf-8") as stream:
-        stream.write("Choose well. ")
-    data = as_source({"interactions": EVENTS, "items": ITEMS}, home / "frames")
-    places = {"LM": "small-lm", "TEMPLATE": "mine.txt", "VECTORS": "items.parquet", "USERS": "users.parquet"}
-    return {"DATA": str(data), **{word: str(home / name) for word, name in places.items()}}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tiny_reasons(given: dict[str, str]) -> Iterator[None]:
-    """Reasons of runs without a language model are said by the tiny one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("interlingua.recommender.DEFAULT_MODEL", given["LM"])
-        yield
+    return made_at_home(tmp_path_factory.mktemp("secret-home"))
 
 
 @pytest.fixture(scope="module")
-def saved(given: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Saved]:
-    """Runs a method, saves it, moves the folder away and deletes the runs."""
-    known: dict[str, Saved] = {}
-
-    def make(name: str) -> Saved:
-        if name not in known:
-            root = tmp_path_factory.mktemp("runs")
-            recipe = recipes.resolve(values_of(name, given), name)
-            recommender = interlingua.load(stages.run(recipe, out=root / "runs", seed=3, device="cpu"))
-            before = answers(recommender)
-            recommender.save_pretrained(root / "model")
-            away = tmp_path_factory.mktemp("away") / "model"
-            shutil.move(root / "model", away)
-            shutil.rmtree(root)
-            lm = tmp_path_factory.mktemp("other") / "small-lm"
-            shutil.copytree(given["LM"], lm)
-            known[name] = Saved(away, {"models": {"./small-lm": str(lm)}, "device": "cpu"}, before)
-        return known[name]
-
-    return make
+def saved(given: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Saved]]:
+    """Reasons of runs without a language model are said by the tiny one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("interlingua.recommender.DEFAULT_MODEL", given["LM"])
+        yield saving(given, tmp_path_factory)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -160,17 +65,6 @@ def test_it_answers_as_at_home(name: str, saved: Callable[[str], Saved]) -> None
         opened.recommend(user=USER.format(3))
     with pytest.raises(DataError, match="saved without its users"):
         opened.similar_users("nobody")
-
-
-def contents(folder: Path) -> str:
-    """All that can be read in a folder: bytes, and the cells of its tables."""
-    text = []
-    for path in folder.rglob("*"):
-        if path.is_file():
-            text.append(str(path) + path.read_bytes().decode("latin-1"))
-        if path.suffix == ".parquet":
-            text.append(pl.read_parquet(path).write_json())
-    return "\n".join(text)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -218,97 +112,33 @@ def test_a_model_that_reads_events_is_refused_before_anything_is_written(given: 
     assert opened.recommend(history=HISTORY) == home.recommend(history=HISTORY)
 
 
+def test_of_all_backbones_only_ncf_needs_the_events(given: dict[str, str]) -> None:
+    rows = torch.as_tensor(np.random.default_rng(0).normal(size=(40, 12)).astype(np.float32))
+    world = generate(num_users=50, num_items=40, seed=5, history=8)
+    train, away = world.split.train, to_give_away(world).split.train
+    train = replace(train, item_ids=np.array([f"i{row}" for row in range(40)]))  # of the given vectors
+    refused = {}
+    for name in registry.names("backbone"):
+        cls = registry.find("backbone", name)
+        options = {
+            k: v for k, v in {"items": given["VECTORS"], "max_history": 6}.items() if k in cls.Config.model_fields
+        }
+        section = Section("backbone", name, cls, build(cls.Config, options, name))
+        torch.manual_seed(3)
+        backbone = cls(section.config, train)
+        if cls.sampling == "none":
+            backbone.fit(Fitting(train, text=FrozenRows(rows)))
+        if why := left_out._differs(backbone.eval(), section, away):
+            refused[name] = why
+    assert list(refused) == ["ncf"], refused
+
+
 def test_saved_again_it_is_the_same(saved: Callable[[str], Saved], tmp_path: Path) -> None:
     for name in ("itemknn", "lightgcn", "kv"):
         made = saved(name)
         opened = interlingua.from_pretrained(made.folder, **made.options)
         again = interlingua.from_pretrained(opened.save_pretrained(tmp_path / name), **made.options)
         assert answers(again) == made.answers
-
-
-@pytest.mark.parametrize(
-    "victim", ["train-*/weights.safetensors", "prepare-*/dataset/items.parquet", "train-*/card.json"]
-)
-def test_a_tampered_folder_is_refused(saved: Callable[[str], Saved], tmp_path: Path, victim: str) -> None:
-    shutil.copytree(saved("mf").folder, tmp_path / "model")
-    path = next((tmp_path / "model").glob(victim))
-    found = bytearray(path.read_bytes())
-    found[len(found) // 2] ^= 1
-    path.write_bytes(bytes(found))
-    with pytest.raises(ArtifactError, match=r"changed after it was written|damaged"):
-        interlingua.from_pretrained(tmp_path / "model")
-
-
-def test_a_strangers_model_imports_nothing(saved: Callable[[str], Saved], tmp_path: Path) -> None:
-    shutil.copytree(saved("mf").folder, tmp_path / "model")
-    config = json.loads((tmp_path / "model" / "config.json").read_text())
-    card_path = tmp_path / "model" / config["run"] / artifact.CARD
-    card = json.loads(card_path.read_text())
-    card["recipe"]["backbone"]["name"] = "evil_module:Evil"
-    card[artifact.CARD_HASH] = artifact._card_hash(card)
-    card_path.write_text(json.dumps(card))
-    with pytest.raises(ConfigError, match=r"is not trusted: it imports 'evil_module:Evil'"):
-        interlingua.from_pretrained(tmp_path / "model")
-    for run in ("../elsewhere", "train-mf", 3, "/etc"):
-        (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"run": run}))
-        with pytest.raises(ArtifactError, match="no stage beside it"):
-            interlingua.from_pretrained(tmp_path / "model")
-    (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"format": 99}))
-    with pytest.raises(ArtifactError, match="has format 99"):
-        interlingua.from_pretrained(tmp_path / "model")
-
-
-def test_what_lies_there_is_not_overwritten(saved: Callable[[str], Saved], tmp_path: Path) -> None:
-    opened = interlingua.from_pretrained(saved("pop").folder)
-    folder = opened.save_pretrained(tmp_path / "model")
-    first = (folder / "config.json").read_bytes()
-    with pytest.raises(ConfigError, match=r"holds a saved model.*overwrite=True"):
-        interlingua.from_pretrained(saved("mf").folder).save_pretrained(folder)
-    assert (folder / "config.json").read_bytes() == first
-    interlingua.from_pretrained(saved("mf").folder).save_pretrained(folder, overwrite=True)
-    assert interlingua.from_pretrained(folder).recommend(history=HISTORY, k=8) == saved("mf").answers[0]
-    (folder / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match=r"holds something else than a saved model \(notes.txt\)"):
-        opened.save_pretrained(folder, overwrite=True)
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "config.json").write_text('{"library_name": "transformers"}')
-    with pytest.raises(ConfigError, match="holds something else than a saved model"):
-        opened.save_pretrained(tmp_path / "other", overwrite=True)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["model", "other"]
-
-
-def test_an_interrupted_save_leaves_nothing(
-    saved: Callable[[str], Saved], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened = interlingua.from_pretrained(saved("mf").folder)
-    folder = opened.save_pretrained(tmp_path / "model")
-    before = contents(folder)
-
-    def stop(*_: Any, **__: Any) -> str:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(pretrained, "front_page", stop)
-    for target in (folder, tmp_path / "new"):
-        with pytest.raises(KeyboardInterrupt):
-            opened.save_pretrained(target, overwrite=True)
-    assert [p.name for p in tmp_path.iterdir()] == ["model"]
-    assert contents(folder) == before
-
-
-def test_a_lacking_language_model_is_named(saved: Callable[[str], Saved], tmp_path: Path) -> None:
-    made = saved("kv")
-    with pytest.raises(
-        ArtifactError, match=r"ranker.model = './small-lm' is not here any more \(needed: sha256 .*models="
-    ):
-        interlingua.from_pretrained(made.folder, device="cpu")
-    other = tmp_path / "other"
-    shutil.copytree(made.options["models"]["./small-lm"], other)
-    (other / "config.json").write_text((other / "config.json").read_text() + " ")
-    with pytest.raises(ArtifactError, match="holds something else now"):
-        interlingua.from_pretrained(made.folder, models={"./small-lm": str(other)})
-    page = (made.folder / "README.md").read_text()
-    assert "| `ranker.model` | `./small-lm` | sha256 " in page
-    assert "pip install 'interlingua[llm]'" in page
 
 
 def test_adapters_travel_in_pefts_layout(saved: Callable[[str], Saved]) -> None:
@@ -339,6 +169,16 @@ def test_the_page_is_one_that_the_hub_reads(saved: Callable[[str], Saved]) -> No
     card = hub.ModelCard.load(saved("mf").folder / "README.md")
     assert card.data.library_name == "interlingua"
     assert any(result.metric_type == "ndcg@10" for result in card.data.eval_results)
+
+
+def test_without_users_there_is_nothing_to_measure_or_to_write_out(saved: Callable[[str], Saved]) -> None:
+    session = interlingua.from_pretrained(saved("mf").folder).session
+    with pytest.raises(ConfigError, match="nothing to measure it on"):
+        stages.reevaluate(session, session.recipe.evaluate)
+    with pytest.raises(ConfigError, match="no vectors of theirs"):
+        embed(session)
+    with pytest.raises(ArtifactError, match="holds no evaluation"):
+        _ = session.reports
 
 
 def test_commands_take_the_folder(saved: Callable[[str], Saved], tmp_path: Path) -> None:

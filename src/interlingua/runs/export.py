@@ -25,6 +25,7 @@ from torch import Tensor
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Embeddings
 from interlingua.contracts.scorer import Scorer, TableScorer, towers_of
+from interlingua.data.anonymous import has_users
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
@@ -146,6 +147,11 @@ def embed(
         ConfigError: the run has no vectors, an unknown option, or a folder that holds something else.
     """
     _check(format, events, index, folder)
+    if not has_users(session.data):
+        raise ConfigError(
+            "this model was saved without its users, so it has no vectors of theirs; its items' lie in the folder "
+            "itself (train-*/vectors.safetensors, ids.parquet), or save it with events=True"
+        )
     made = towers(session)
     train = session.data.split.train
     queries = (session.data.on_record if events == "all" else train).queries(np.arange(train.num_users))

@@ -20,6 +20,7 @@ from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Embeddings
 from interlingua.contracts.ranker import Ranker, RankerInputs
 from interlingua.contracts.text import Text
+from interlingua.data.anonymous import has_users
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
 from interlingua.progress import duration, say
@@ -191,6 +192,8 @@ class Session(Measured):
 
 def remeasured(session: Session, options: EvaluateConfig) -> Session:
     """A finished run with another evaluation planned: a new evaluate stage beside the old one."""
+    if not has_users(session.data):
+        raise ConfigError("this model was saved without users and events, so there is nothing to measure it on")
     if options.candidate_source == "aligned" and session.recipe.align is None:
         raise ConfigError("evaluate.candidate_source = 'aligned' needs an [align] section, and this run has none")
     parents = {stage: session.done[stage] for stage in session.done["evaluate"].parents}
