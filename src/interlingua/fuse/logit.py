@@ -7,8 +7,8 @@ validation answers, drawn to the plain sum.
 - **Simulated coldness**: in copies of the questions random items count as without events: their scores give way to what
   a member knows of them without any (texts), else to that of an average item. So the weights learn what to do with new
   items where validation has none.
-- **Floors**: what is most likely puts rare items behind all others. A constant for items without events, and one for
-  rare items, are raised until answers of their kind are placed, on average, no lower than by the best single member.
+- **Balance**: what is most likely puts rare items behind all others. Constants for unseen, rare and middling items are
+  chosen so that answers of no kind are placed worse than by the best single member, as far as that can be had.
 
 Shape key: M members, B or N questions, I items, C rivals.
 """
@@ -54,10 +54,10 @@ class LogitConfig(Config):
     """weights depend on the item's events"""
     by_user: bool = False
     """weights depend on the history's length"""
-    pull: float = Field(default=0.01, ge=0)
+    pull: float = Field(default=0.002, ge=0)
     """towards the plain sum"""
-    floors: bool = True
-    """raise the constants of rare and of unseen items, see the module"""
+    balance: bool = True
+    """constants for kinds of items, see the module"""
 
     @field_validator("hidden")
     @classmethod
@@ -79,7 +79,7 @@ class Logit(Fusion):
     def __init__(self, config: LogitConfig, members: Sequence[Scorer], train: Interactions) -> None:
         super().__init__(config, members, train)
         self.register_buffer("numbers", logit.plain(len(members)))
-        self.register_buffer("offsets", torch.zeros(3))
+        self.register_buffer("offsets", torch.zeros(4))
         lengths = np.log1p(train.queries().lengths())
         self.register_buffer("scale", torch.tensor([lengths.mean(), lengths.std() or 1.0], dtype=torch.float32))
         self.counts = torch.as_tensor(train.item_counts, dtype=torch.float32)
@@ -107,7 +107,7 @@ class Logit(Fusion):
         )  # fmt: skip
 
     def calibrate(self, queries: Queries, targets: IntArray) -> None:
-        """Learns weights and floors; without a question it stays the plain sum."""
+        """Learns weights and constants; without a question it stays the plain sum."""
         if not len(queries):
             return
         config, copies = self.config, 1 + len(self.config.hidden)
@@ -120,8 +120,8 @@ class Logit(Fusion):
             self.numbers = logit.learn(
                 blocks, self._free(), config.pull, lambda: shown.advance(0 if shown.done == shown.total else 1)
             )
-        if config.floors:
-            self.offsets = logit.floors(self.numbers, blocks)
+        if config.balance:
+            self.offsets = logit.balance(self.numbers, blocks)
 
     def _free(self) -> Tensor:
         """(4 M + 2,) bool: the numbers that are learned."""
@@ -156,6 +156,8 @@ class Logit(Fusion):
                     known = logit.known_of(self.counts, hidden[number])
                     kept = torch.stack([member.gather(1, rivals.items) for member in scores])
                     share = len(answers) * (1.0 if number == 0 else 1.0 / (len(hidden) - 1))
-                    parts[number].append(Block(kept, known.at(rivals.items), self._users(block), rivals, share))
+                    parts[number].append(
+                        Block(kept, known.at(rivals.items), self._users(block), rivals, share, number == 0)
+                    )
                 shown.advance(len(answers))
         return [each for part in parts for each in part]

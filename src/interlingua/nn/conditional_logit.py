@@ -12,18 +12,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-UNSEEN, RARE, OTHER = 0, 1, 2
-"""kinds of items: without events; the rarest of those that have some; all others"""
-RARE_SHARE = 0.35
+UNSEEN, RARE, MIDDLE, OTHER = 0, 1, 2, 3
+"""kinds of items: without events; the rarest of those that have some; those between; those with most events"""
+RARE_SHARE, WARM_SHARE = 0.35, 0.35
 """of the catalogue, by training events, as in the slices"""
 HARD, UNIFORM = 30, 300
 """rivals of a question: the best of every member, and so many at random of all others"""
 STEPS = 80
 """of L-BFGS"""
-HIGHEST, HALVINGS, ROUNDS = 8.0, 10, 2
-"""of :func:`floors`: a constant is looked for below it, in so many steps, one kind after the other so many times"""
-TOP = 10
-"""places of the second measure of :func:`floors`"""
+LEAST, ENOUGH, COST = 20, 1.05, 0.3
+"""of :func:`balance`: answers of a kind that counts; a ratio that suffices; what the questions as they are weigh"""
+FIRST_STEP, SHRINK, HALVINGS = 1.0, 0.6, 10
+"""of its search: how far a constant is moved at first, how the step shrinks, how often"""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Known:
     record: Tensor
     """(I,) or (N, C) log of one more than the number of events, mean 0 and spread 1 over the catalogue"""
     kinds: Tensor
-    """(I,) or (N, C): :data:`UNSEEN`, :data:`RARE` or :data:`OTHER`"""
+    """(I,) or (N, C): :data:`UNSEEN`, :data:`RARE`, :data:`MIDDLE` or :data:`OTHER`"""
 
     def at(self, items: Tensor) -> Known:
         """The same of some items."""
@@ -68,6 +68,8 @@ class Block:
     rivals: Rivals
     share: float
     """how much the block counts beside the others"""
+    plain: bool = True
+    """no item is hidden"""
 
 
 def known_of(counts: Tensor, hidden: Tensor | None = None) -> Known:
@@ -80,8 +82,9 @@ def known_of(counts: Tensor, hidden: Tensor | None = None) -> Known:
     record = torch.log1p(counts)
     spread = (record.std() if len(record) > 1 else record.new_ones(())).clamp(min=1e-6)
     own = counts if hidden is None else torch.where(hidden, 0.0, counts)
-    kinds = torch.full((len(counts),), OTHER)
-    kinds[torch.argsort(counts, stable=True)[: int(round(RARE_SHARE * len(counts), 6))]] = RARE
+    kinds, order = torch.full((len(counts),), MIDDLE), torch.argsort(counts, stable=True)
+    kinds[order[: int(round(RARE_SHARE * len(counts), 6))]] = RARE
+    kinds[order[len(counts) - int(round(WARM_SHARE * len(counts), 6)) :]] = OTHER
     kinds[own == 0] = UNSEEN
     return Known((torch.log1p(own) - record.mean()) / spread, kinds)
 
@@ -230,54 +233,55 @@ def ranks(utility: Tensor, rivals: Rivals) -> Tensor:
 
 
 @torch.no_grad()
-def floors(numbers: Tensor, blocks: Sequence[Block]) -> Tensor:
-    """(3,) a constant of at least 0 for each kind of item: rare and unseen answers come up to the best member's level.
+def balance(numbers: Tensor, blocks: Sequence[Block]) -> Tensor:
+    """(4,) a constant for each kind of item (0 for warm ones): answers of no kind are placed worse than need be.
 
-    Of each kind the mean of ``1 / log2(1 + rank)`` and of NDCG@10 over its answers shall be no lower than by the member
-    that places them best. Other items need none: they are what the weights are mainly learned from.
+    Of each kind, and by three measures (``1 / log2(1 + rank)``, NDCG@10, Recall@100), the answers' sum is divided by
+    that of the member that places them best. The smallest of these ratios is raised, up to :data:`ENOUGH`, at as
+    little cost as possible to the questions as they are.
 
     Args:
         numbers: (4 M + 2,).
         blocks: questions, with and without hidden items.
     """
-    found = torch.zeros(3)
     made = [utilities(numbers, block.scores, block.known, block.users) for block in blocks]
-    asked = {kind: [_kind_of_answer(block) == kind for block in blocks] for kind in (UNSEEN, RARE)}
-    goals = {kind: _best_member(blocks, chosen) for kind, chosen in asked.items()}
-    for kind in (UNSEEN, RARE) * ROUNDS:
-        if not any(bool(chosen.any()) for chosen in asked[kind]):
-            continue
-        low, high = 0.0, HIGHEST
-        for step in range(HALVINGS):
-            found[kind] = 0.0 if step == 0 else (low + high) / 2
-            raised = [utility + found[block.known.kinds] for utility, block in zip(made, blocks, strict=True)]
-            if bool((_placed(raised, blocks, asked[kind]) >= goals[kind]).all()):
-                high = float(found[kind])
-                if step == 0:
-                    break
-            else:
-                low = float(found[kind])
-        found[kind] = high
-    return found
-
-
-def _kind_of_answer(block: Block) -> Tensor:
-    """(N,) kinds."""
-    return block.known.kinds.gather(1, block.rivals.answer[:, None])[:, 0]
-
-
-def _best_member(blocks: Sequence[Block], chosen: Sequence[Tensor]) -> Tensor:
-    """(2,) of either measure, the sum by the member that places the chosen answers best."""
+    kinds = [block.known.kinds.gather(1, block.rivals.answer[:, None])[:, 0] for block in blocks]
     members = range(len(blocks[0].scores))
-    sums = [_placed([block.scores[member] for block in blocks], blocks, chosen) for member in members]
-    return torch.stack(sums).max(dim=0).values
+    goals = torch.stack([_placed([b.scores[m] for b in blocks], blocks, kinds)[0] for m in members]).max(dim=0).values
+    counts = torch.bincount(torch.cat(kinds), minlength=OTHER + 1)
+    counts_for = (counts >= LEAST)[:, None] & (goals > 0)
+    if not bool(counts_for.any()):
+        return torch.zeros(OTHER + 1)
+    before = _placed(made, blocks, kinds)[1]
+
+    def worth(offsets: Tensor) -> float:
+        raised = [utility + offsets[block.known.kinds] for utility, block in zip(made, blocks, strict=True)]
+        placed, whole = _placed(raised, blocks, kinds)
+        worst = float((placed / goals)[counts_for].min())
+        return min(worst, ENOUGH) + COST * float((whole / before)[:2].mean())
+
+    offsets, step = torch.zeros(OTHER + 1), FIRST_STEP
+    reached = worth(offsets)
+    for _ in range(HALVINGS):
+        for kind in (UNSEEN, RARE, MIDDLE):
+            for move in (-step, step):
+                tried = offsets.clone()
+                tried[kind] += move
+                value = worth(tried)
+                if value > reached:
+                    offsets, reached = tried, value
+        step *= SHRINK
+    return offsets
 
 
-def _placed(utility: Sequence[Tensor], blocks: Sequence[Block], chosen: Sequence[Tensor]) -> Tensor:
-    """(2,) sums over the chosen answers of ``1 / log2(1 + rank)``, and of the same among the first ten."""
-    total = torch.zeros(2)
-    for made, block, rows in zip(utility, blocks, chosen, strict=True):
-        rank = ranks(made[rows], block.rivals.of(rows))
+def _placed(utility: Sequence[Tensor], blocks: Sequence[Block], kinds: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """(4, 3) sums of the measures over the answers of each kind, and (3,) over the questions as they are."""
+    total, whole = torch.zeros(OTHER + 1, 3), torch.zeros(3)
+    for made, block, kind in zip(utility, blocks, kinds, strict=True):
+        rank = ranks(made, block.rivals)
         gain = 1 / torch.log2(rank + 1)
-        total += torch.stack([gain.sum(), gain[rank <= TOP].sum()])
-    return total
+        found = torch.stack([gain, gain * (rank <= 10), (rank <= 100).float()], dim=1)
+        total.index_add_(0, kind, found)
+        if block.plain:
+            whole += found.sum(0)
+    return total, whole
