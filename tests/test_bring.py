@@ -160,3 +160,51 @@ def test_what_cannot_be_aligned_is_said(out: Path, options: dict[str, Any], word
     with pytest.raises(InterlinguaError, match=words) as caught:
         interlingua.align(VECTORS[:30], out=out, device="cpu", **{"item_ids": IDS[:30], **options})
     assert isinstance(caught.value, ConfigError | DataError)
+
+
+def foreign(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(item_id=pl.lit("x-") + pl.col("item_id"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (
+            {"catalogue": ITEMS.rename({"title": "name_of_it"})},
+            r"catalogue has no texts: none of title, .* item_id, name",
+        ),
+        ({"catalogue": ITEMS.with_columns(title=pl.lit(None, pl.String))}, "catalogue has no texts"),
+        ({"catalogue": pl.concat([ITEMS, ITEMS[:3]])}, r"catalogue repeats 3 item ids \(e.g. 'i0'\)"),
+        ({"catalogue": ITEMS.rename({"item_id": "thing"})}, r"catalogue has no column of item ids"),
+        ({"catalogue": ["The tale"]}, r"catalogue is \['The tale'\]; give a frame"),
+        (
+            {"catalogue": foreign(ITEMS)},
+            r"in catalogue\['item_id'\].*item_ids=",
+        ),
+        (
+            {"interactions": foreign(EVENTS)},
+            r"in interactions\['item_id'\]",
+        ),
+        ({"items": np.zeros((40, 6), np.float32)}, "all 40 vectors are zero"),
+        ({"items": np.full((40, 6), np.nan)}, "40 rows with values that are not finite"),
+    ],
+)
+def test_wrong_arguments_are_named_as_they_were_given(changed: dict[str, Any], words: str, tmp_path: Path) -> None:
+    given = {"items": VECTORS, "item_ids": IDS, "catalogue": ITEMS, "text": TEXT} | changed
+    with pytest.raises(InterlinguaError, match=words) as caught:
+        interlingua.align(**given, out=tmp_path)
+    for word in ("--", ".parquet", "columns.", "filter.", "options."):
+        assert word not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_zero_vectors_are_said_and_nothing_is_measured_without_events(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    vectors = VECTORS.copy()
+    vectors[4:6] = 0
+    interlingua.align(vectors, item_ids=IDS, out=tmp_path, device="cpu")
+    said = capsys.readouterr().err
+    assert "2 of 40 vectors are zero (e.g. of 'i4')" in said
+    assert "evaluate brought-vectors: no protocols, so nothing is measured" in said
+    assert "evaluate brought-vectors: running" not in said

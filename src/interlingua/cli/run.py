@@ -85,6 +85,7 @@ def summary(session: Session) -> dict[str, Any]:
         "metrics": {name: report["metrics"] for name, report in reports.items()},
         "intervals": {name: report["intervals"] for name, report in reports.items()},
         "slices": {name: report["slices"] for name, report in reports.items()},
+        "undefined": {name: report.get("undefined", {}) for name, report in reports.items()},
         "protocols": {name: report["protocol"] for name, report in reports.items()},
         "seconds": {kind: done.card["seconds"] for kind, done in session.done.items()},
         "reused": sorted(session.reused),
@@ -104,7 +105,8 @@ def print_metrics(result: dict[str, Any]) -> None:
         table.add_column("95 % interval", justify="right")
         for metric, value in metrics.items():
             known = result["intervals"][name].get(metric)
-            table.add_row(metric, f"{value:.4f}", f"{known[0]:.4f} to {known[1]:.4f}" if known else "")
+            written = "not defined" if value is None or value != value else f"{value:.4f}"
+            table.add_row(metric, written, f"{known[0]:.4f} to {known[1]:.4f}" if known and None not in known else "")
         console.print(table)
 
 

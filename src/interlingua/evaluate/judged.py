@@ -100,3 +100,7 @@ class Metric:
             k: the cut-off; 0 where the name has none.
         """
         raise NotImplementedError
+
+    def note(self, judged: Judged, found: Values | float) -> str:
+        """What a reader of the number must know, above all why there is none; empty: nothing."""
+        return ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 import numpy as np
@@ -91,6 +91,19 @@ def measure(judged: Judged, names: Sequence[str]) -> tuple[dict[str, Values], di
         else:
             together[name] = float(found)
     return per_user, together
+
+
+def notes_of(judged: Judged, per_user: Mapping[str, Values], together: Mapping[str, float]) -> dict[str, str]:
+    """What a reader of each number must know; of one that is not defined always something."""
+    everything: dict[str, Values | float] = {**per_user, **together}
+    out = {}
+    for name, found in everything.items():
+        said = parse(name)[0].note(judged, found)
+        if not said and bool(np.isnan(np.asarray(found)).all()):
+            said = f"not defined for any of {np.size(found):,} users" if name in per_user else "not defined here"
+        if said:
+            out[name] = said
+    return out
 
 
 def mean(values: Values) -> float:

@@ -27,7 +27,7 @@ from interlingua.evaluate.cold import cold_targets
 from interlingua.evaluate.intervals import RESAMPLES, intervals
 from interlingua.evaluate.judged import ItemFacts, Judged
 from interlingua.evaluate.judging import judge_pairs, judge_ranks
-from interlingua.evaluate.named import check_facts, compute, mean, measure, parse, reads
+from interlingua.evaluate.named import check_facts, compute, mean, measure, notes_of, parse, reads
 from interlingua.evaluate.result import Report, SliceResult
 from interlingua.evaluate.rules import Protocol, parse_protocol
 from interlingua.evaluate.slices import Slice, SliceOptions, make_slices, repeat_slices
@@ -99,12 +99,16 @@ def evaluate(
     marked = {} if slices is False or "ranks" not in chosen.judges else _marked(judged, split, chosen, slices)
     per_user, together = measure(judged, names)
     values = {name: mean(per_user[name]) if name in per_user else together[name] for name in names}
+    notes = notes_of(judged, per_user, together)
+    undefined = {name: why for name, why in notes.items() if np.isnan(values[name])}
+    _say_notes(notes)
     return Report(
         protocol=chosen.id(split, part, seed, note), part=part, population=_population_hash(split, targets),
         metrics=values, intervals=intervals(per_user, resamples=resamples) if resamples else {},
         n_users=len(targets), n_targets=len(targets.items), seconds=seconds,
         slices=_slices(judged.ranks, marked, names, resamples),
-        warnings=(*_warnings(chosen, judged, names), *split.notes),
+        warnings=(*_warnings(chosen, judged, names), *(f"{k}: {v}" for k, v in notes.items()), *split.notes),
+        undefined=undefined,
         opened=opened.isoformat(timespec="seconds"), users=targets.users, per_user=per_user,
         ranks=None if judged.labels is not None else judged.ranks,
         target_items=targets.items, masks={name: each.targets for name, each in marked.items()},
@@ -226,6 +230,11 @@ def _warnings(protocol: Protocol, judged: Judged, names: Sequence[str]) -> tuple
             "as never recommended"
         )
     return tuple(found)
+
+
+def _say_notes(notes: Mapping[str, str]) -> None:
+    for name, text in notes.items():
+        say(f"note: {name}: {text}")
 
 
 @cache

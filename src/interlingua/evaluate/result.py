@@ -52,6 +52,8 @@ class Report:
     """of scoring and counting, without intervals"""
     slices: dict[str, SliceResult] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    undefined: dict[str, str] = field(default_factory=dict)
+    """metric without a number (NaN; null in JSON) -> why"""
     opened: str = ""
     """when the part was opened (UTC)"""
     users: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
@@ -66,8 +68,8 @@ class Report:
     """slice -> (T,) which targets it holds"""
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the per-user arrays, as plain values."""
-        return {
+        """Everything but the per-user arrays, as plain values; what is not defined is null."""
+        found = {
             "protocol": self.protocol,
             "part": self.part,
             "population": self.population,
@@ -86,9 +88,12 @@ class Report:
                 for name, s in self.slices.items()
             },
             "warnings": list(self.warnings),
+            "undefined": dict(self.undefined),
             "opened": self.opened,
             "seconds": round(self.seconds, 3),
         }
+        strict: dict[str, Any] = _null(found)
+        return strict
 
     def save(self, folder: Path | str) -> Path:
         """Writes ``metrics.json`` and ``per_user.npz`` into a folder (made if missing).
@@ -110,6 +115,23 @@ class Report:
         except OSError as error:
             raise ArtifactError(f"cannot write the report in {folder}: {error.strerror or error}") from error
         return folder
+
+
+def _null(value: Any) -> Any:
+    """Nested plain values with None for NaN, which is no JSON."""
+    if isinstance(value, dict):
+        return {key: _null(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_null(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    return {name: _number(value) for name, value in values.items()}
 
 
 def at_slice(report: Report, name: str) -> Report:
@@ -169,16 +191,19 @@ def _from(values: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> 
         protocol=str(values["protocol"]),
         part=str(values["part"]),
         population=str(values["population"]),
-        metrics=dict(values["metrics"]),
+        metrics=_numbers(values["metrics"]),
         intervals=_pairs(values["intervals"]),
         n_users=int(values["n_users"]),
         n_targets=int(values["n_targets"]),
         seconds=float(values["seconds"]),
         slices={
-            name: SliceResult(s["definition"], s["n_users"], s["n_targets"], dict(s["metrics"]), _pairs(s["intervals"]))
+            name: SliceResult(
+                s["definition"], s["n_users"], s["n_targets"], _numbers(s["metrics"]), _pairs(s["intervals"])
+            )
             for name, s in values["slices"].items()
         },
         warnings=tuple(values["warnings"]),
+        undefined=dict(values.get("undefined", {})),
         opened=str(values["opened"]),
         users=arrays["users"],
         per_user={n.removeprefix("metric/"): a for n, a in arrays.items() if n.startswith("metric/")},
@@ -189,4 +214,4 @@ def _from(values: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> 
 
 
 def _pairs(values: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    return {name: (float(low), float(high)) for name, (low, high) in values.items()}
+    return {name: (_number(low), _number(high)) for name, (low, high) in values.items()}

@@ -88,7 +88,7 @@ class Result:
         if report is None:
             return None
         whole = report if part is None else report["slices"].get(part)
-        if whole is None or metric not in whole["metrics"]:
+        if whole is None or whole["metrics"].get(metric) is None:
             return None
         low, high = whole["intervals"].get(metric, (float("nan"), float("nan")))
         return Cell(float(whole["metrics"][metric]), float(low), float(high), int(whole["n_users"]))

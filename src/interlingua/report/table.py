@@ -24,7 +24,9 @@ def between(interval: tuple[float, float] | None) -> str:
 
 
 def short(value: float) -> str:
-    """Four decimals without the leading zero: ``.0712``, ``-.0031``, ``1.0000``."""
+    """Four decimals without the leading zero: ``.0712``, ``-.0031``, ``1.0000``; a dash for NaN, which is no number."""
+    if value != value:
+        return "–"
     text = f"{value:.4f}"
     return text.replace("0.", ".", 1) if abs(value) < 1 and not text.lstrip("-").startswith("1") else text
 

@@ -24,6 +24,7 @@ from interlingua.data.prepared import Dataset
 from interlingua.errors import ConfigError, DataError, shown, unknown
 from interlingua.lm.encoder_here import missing
 from interlingua.progress import say
+from interlingua.runs.bring_checks import WORDS, check_catalogue, check_events, check_vectors
 from interlingua.runs.recipe import resolve
 from interlingua.runs.session import Session
 from interlingua.runs.stages import run
@@ -36,7 +37,6 @@ CANDIDATES = ("ridge", "autoencoder")
 ENCODER = "all-minilm-l6-v2"
 KEEP = {"min_user": 0, "min_item": 0, "items_without_events": "keep"}
 METRIC = "ndcg@10"
-WORDS = ("title", "description", "categories")
 
 
 def align(
@@ -86,13 +86,16 @@ def align(
     users = items if users is None and has_users(items) else users
     if users is not None:
         sides["users"] = _named(users, "users", user_ids, None)
+    methods = _methods(method, catalogue is not None)
+    check_vectors(sides)
+    check_catalogue(catalogue, sides, aligns=any(methods))
+    check_events(interactions, sides)
     data = _data(sides, catalogue, interactions, out / "frames")
     base: dict[str, Any] = {
         "data": data,
         "backbone": {"name": "pretrained"} | {side: str(_store(*sides[side], side, out / "frames")) for side in sides},
     }
     has_texts = catalogue is not None
-    methods = _methods(method, has_texts)
     kinds = _kinds(similarity, interactions is not None)
     if has_texts:
         base["text"] = _text(text)

@@ -172,7 +172,8 @@ class Session(Measured):
                 say(f"{kind} {stage.name}: reusing {found.path}")
                 self.reused.add(kind)
             else:
-                say(f"{kind} {stage.name}: running")
+                closing = kind == "evaluate" and not self.recipe.evaluate.protocols
+                say(f"{kind} {stage.name}: {'no protocols, so nothing is measured' if closing else 'running'}")
                 partial = artifact.partial(self.root, stage.kind, stage.name, stage.key)
                 fields: dict[str, Any] = {"seed": self.seed, "device": self.device, "config": stage.options}
                 fields["fingerprint"] = stage.fingerprint

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
+from interlingua.evaluate.accuracy import Values
 from interlingua.evaluate.judged import Judged, Metric
 
 
@@ -32,3 +33,12 @@ class AUC(Metric):
         """One number of all users together."""
         assert judged.labels is not None
         return auc(judged.labels.labels, judged.labels.scores)
+
+    def note(self, judged: Judged, found: Values | float) -> str:
+        """Why there is no number."""
+        labels = judged.labels
+        assert labels is not None
+        if not np.isnan(found):
+            return ""
+        which = "liked" if labels.labels.all() else "disliked"
+        return f"all {len(labels.labels):,} held-out events are {which}, so there is nothing to tell apart"

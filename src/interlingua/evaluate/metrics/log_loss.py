@@ -1,6 +1,7 @@
 """Log loss (cross-entropy) of labelled pairs: scores are read as logits, so a probability is ``sigmoid(score)``.
 
-It says something of models that were trained so (a binary loss, a yes/no question); a score that only ranks has none.
+It says something of models that were trained so (a binary loss, a yes/no question); a score that only ranks has none,
+which shows where the loss is above that of the labels' share alone: then a note says so.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from interlingua.evaluate.accuracy import Values
 from interlingua.evaluate.judged import Judged, Metric
 
 
@@ -28,3 +30,16 @@ class LogLoss(Metric):
         """One number of all users together."""
         assert judged.labels is not None
         return log_loss(judged.labels.labels, judged.labels.scores)
+
+    def note(self, judged: Judged, found: Values | float) -> str:
+        """Whether the scores say less than the share of liked events does by itself."""
+        assert judged.labels is not None
+        share = float(judged.labels.labels.mean())
+        alone = -sum(p * float(np.log(p)) for p in (share, 1 - share) if p)
+        if not found > alone:
+            return ""
+        return (
+            f"{found:.4f} is above {alone:.4f}, which the share of liked events ({share:.2f}) says by itself: these "
+            "scores are no logits (counts, sums of similarities and cosines only rank); read auc and uauc, or train a "
+            "model with a binary loss"
+        )

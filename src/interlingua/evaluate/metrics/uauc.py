@@ -46,3 +46,14 @@ class UAUC(Metric):
         found = judged.labels
         assert found is not None
         return user_auc(found.owners, found.labels, found.scores, found.num_users)
+
+    def note(self, judged: Judged, found: Values | float) -> str:
+        """For how many users it is defined, where not for all."""
+        defined, total = int((~np.isnan(found)).sum()), int(np.size(found))
+        needs = "it is defined for users with a liked and a disliked held-out event"
+        if not defined:
+            return (
+                f"{needs}, and none of {total:,} has both: hold out more events of each user "
+                "(data.split.name = 'ratio', data.split.test = 0.3), or read auc"
+            )
+        return f"over {defined:,} of {total:,} users: {needs}" if defined < total else ""

@@ -1,0 +1,87 @@
+"""What ``interlingua.align`` refuses or says of its arguments before anything is made, in the arguments' own words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from interlingua.contracts.batch import FloatArray
+from interlingua.data.files.frames import is_frame, to_polars
+from interlingua.errors import ConfigError, DataError, shown
+from interlingua.progress import say
+from interlingua.vectors.id_files import ID_NAMES, id_name
+
+WORDS = ("title", "description", "categories")
+"""columns of a catalogue that texts are made of"""
+Sides = Mapping[str, tuple[FloatArray, list[str]]]
+
+
+def check_vectors(sides: Sides) -> None:
+    """Rows of zeros point nowhere: all of them are refused, some are said.
+
+    Raises:
+        DataError: vectors of a side are all zero.
+    """
+    for side, (vectors, ids) in sides.items():
+        zero = np.flatnonzero(~vectors.any(axis=1))
+        if len(zero) == len(vectors):
+            raise DataError(f"{side}: all {len(vectors):,} vectors are zero, so nothing is like anything")
+        if len(zero):
+            say(
+                f"warning: {side}: {len(zero):,} of {len(vectors):,} vectors are zero (e.g. of {shown(ids[zero[0]])}): "
+                "every score of theirs is 0"
+            )
+
+
+def check_catalogue(catalogue: Any, sides: Sides, aligns: bool) -> None:
+    """A catalogue whose rows are items of the vectors, each once, with texts.
+
+    Raises:
+        ConfigError: it is no frame, or has no texts that could be aligned.
+        DataError: no column of ids, repeated ids, or ids that never meet those of the vectors.
+    """
+    if catalogue is None:
+        return
+    if not is_frame(catalogue):
+        raise ConfigError(f"catalogue is {shown(catalogue)}; give a frame with item_id and {', '.join(WORDS)}")
+    frame = to_polars(catalogue, "catalogue")
+    name = id_name(frame.columns, "items")
+    if name is None:
+        raise DataError(
+            f"catalogue has no column of item ids ({', '.join(ID_NAMES['items'])}); it has {', '.join(frame.columns)}"
+        )
+    ids = frame[name].cast(pl.String)
+    repeated = ids.filter(ids.is_duplicated())
+    if len(repeated):
+        count = len(repeated) - repeated.n_unique()
+        raise DataError(f"catalogue repeats {count:,} item ids (e.g. {repeated[0]!r}); give one row per item")
+    texts = [each for each in WORDS if each in frame.columns and frame[each].null_count() < frame.height]
+    if aligns and not texts:
+        raise ConfigError(
+            f"catalogue has no texts: none of {', '.join(WORDS)} is a column with values (it has "
+            f"{', '.join(frame.columns)}); rename the column with texts, or leave catalogue out"
+        )
+    meets(sides["items"][1], ids.to_list(), "items", f"catalogue[{name!r}]")
+
+
+def check_events(interactions: Any, sides: Sides) -> None:
+    """Raises: DataError: no event is of an item that has a vector."""
+    if not is_frame(interactions):
+        return
+    frame = to_polars(interactions, "interactions")
+    for side, (_, ids) in sides.items():
+        name = f"{side[:-1]}_id"
+        if name in frame.columns:
+            meets(ids, frame[name].cast(pl.String).to_list(), side, f"interactions[{name!r}]")
+
+
+def meets(ids: Sequence[str], others: Sequence[Any], side: str, where: str) -> None:
+    """Raises: DataError: ids of vectors and those of a table have none in common."""
+    if ids and others and not set(ids) & set(others):
+        raise DataError(
+            f"{side}: none of the {len(ids):,} ids of the vectors (e.g. {shown(ids[0])}) is in {where} (e.g. "
+            f"{shown(others[0])}); give the ids of the rows with {side[:-1]}_ids=, written as in that table"
+        )
