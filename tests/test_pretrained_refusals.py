@@ -18,8 +18,9 @@ from tests.saved_models import (
 )
 
 import interlingua
-from interlingua.errors import ArtifactError, ConfigError
+from interlingua.errors import ArtifactError, ConfigError, install_command
 from interlingua.runs import pretrained
+from interlingua.runs.portable import with_templates
 from interlingua.storage import artifact
 
 
@@ -66,6 +67,14 @@ def test_a_strangers_model_imports_nothing(saved: Callable[[str], Saved], tmp_pa
     (tmp_path / "model" / "config.json").write_text(json.dumps(config | {"format": 99}))
     with pytest.raises(ArtifactError, match="has format 99"):
         interlingua.from_pretrained(tmp_path / "model")
+
+
+def test_a_template_never_leads_out_of_the_folder(tmp_path: Path) -> None:
+    inside = with_templates({"ranker": {"template": "inside:rank-a/templates/template.txt", "n": 3}}, tmp_path)
+    assert inside == {"ranker": {"template": str(tmp_path / "rank-a/templates/template.txt"), "n": 3}}
+    for place in ("../secret.txt", "/etc/passwd", "a/../../b", "C:\\x.txt", ""):
+        with pytest.raises(ArtifactError, match="outside its folder"):
+            with_templates({"fuse": {"members": [{"ranker": {"template": f"inside:{place}"}}]}}, tmp_path)
 
 
 def test_what_lies_there_is_not_overwritten(saved: Callable[[str], Saved], tmp_path: Path) -> None:
@@ -118,4 +127,4 @@ def test_a_lacking_language_model_is_named(saved: Callable[[str], Saved], tmp_pa
         interlingua.from_pretrained(made.folder, models={"./small-lm": str(other)})
     page = (made.folder / "README.md").read_text()
     assert "| `ranker.model` | `./small-lm` | sha256 " in page
-    assert "pip install 'interlingua[llm]'" in page
+    assert install_command("llm") in page

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from interlingua.config import to_toml
+from interlingua.errors import install_command
 from interlingua.runs.neighbours import NEAREST_FILE
 from interlingua.runs.opening import models_of
 from interlingua.runs.portable import is_model_here, model_name, recipe_to_save, without_places
@@ -46,6 +47,7 @@ def front_page(session: Session, made: Artifact, *, events: bool, license: str |
     measured = json.loads((made.path / "metrics.json").read_text(encoding="utf-8"))
     card, ids = session.data.card, session.data.split.train.item_ids
     counts = {k: v for k, v in card.get("counts", {}).items() if k in ("users", "items", "events")}
+    needs = needs_of(session)
     page = _template().render(
         front=_front(session, measured, license, name),
         name=name,
@@ -53,7 +55,8 @@ def front_page(session: Session, made: Artifact, *, events: bool, license: str |
         history=[json.dumps(str(each), ensure_ascii=False)[1:-1] for each in ids[:2]],
         events=events,
         neighbours=(made.path / NEAREST_FILE).is_file(),
-        needs=needs_of(session),
+        needs=needs,
+        install=install_command(*needs["extras"]),
         recipe=session.recipe.name,
         seed=session.seed,
         stages=list(_stages(session)),
