@@ -14,7 +14,7 @@ import interlingua
 from interlingua.data.sources.planted import generate
 from interlingua.errors import ConfigError, InterlinguaError, shown
 from interlingua.recommender import Recommender
-from interlingua.runs.neighbours import cosines, nearest
+from interlingua.retrieval.alike import alike, alike_of_values
 from interlingua.runs.session import Session
 
 WORLD = generate(num_users=60, num_items=40, seed=5)
@@ -209,9 +209,13 @@ def test_the_nearest_by_hand() -> None:
     import torch
 
     vectors = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 0.0], [1.0, 1.0], [-1.0, 0.0]])
-    values = cosines(vectors, 0)
-    assert values.tolist() == pytest.approx([1, 1, 0, 2**-0.5, -1])
-    assert nearest(values, 0, 9).tolist() == [1, 3]
+    for size in (1, 2, 9):  # rows of a block
+        found = alike(vectors.split(size), vectors[0], 9, row=0)
+        assert found.rows.tolist() == [[1, 3]]
+        assert found.scores[0].tolist() == pytest.approx([1, 2**-0.5])
+    assert not alike(vectors.split(2), vectors[2], 9, row=2).rows.size  # a zero vector is like nothing
+    found = alike_of_values(np.array([1, 0.5, 0, -0.2, 0.5], np.float32), 9, row=0)
+    assert found.rows.tolist() == [[1, 4]]
 
 
 WRONG: list[Callable[[Any, Path], Any]] = [

@@ -16,8 +16,8 @@ import torch
 pytest.importorskip("transformers")
 pytest.importorskip("sentence_transformers")
 
+from interlingua.runs import building, session, stages
 from interlingua.runs import recipe as recipes
-from interlingua.runs import session, stages
 from interlingua.runs.opening import open_session
 from interlingua.storage import artifact
 from interlingua.testing.tiny_models import build, tokenizer_of
@@ -130,7 +130,7 @@ def test_a_stage_killed_in_the_middle_and_at_the_end_has_the_same_bits(
     if kind not in whole.plan:  # trained along in another stage, which has a case of its own
         return
     out = without(whole, tmp_path / "runs", kind, "evaluate")
-    monkeypatch.setattr(stages, "fit_best", functools.partial(fit.fit_best, checkpoint_every_s=0.0))
+    monkeypatch.setattr(building, "fit_best", functools.partial(fit.fit_best, checkpoint_every_s=0.0))
     if (whole.done[kind].path / "log.jsonl").exists():
         with monkeypatch.context() as inside:
             inside.setattr(fit, "_set_learning_rate", _killed_in_the_second_epoch)

@@ -20,7 +20,7 @@ from interlingua.evaluate.protocol import validation_metrics
 from interlingua.rankers.sequence_head import SequenceHead
 from interlingua.recommender import Recommender
 from interlingua.retrieval.best import mask_seen, top_items
-from interlingua.runs import export, stages
+from interlingua.runs import building, export, stages
 from interlingua.runs import recipe as recipes
 from interlingua.runs.measuring import EvaluateConfig
 from interlingua.runs.session import Session
@@ -239,14 +239,14 @@ def test_what_a_calibration_draws_depends_on_the_seed_alone(tmp_path: Path, monk
     """A resumed run may have trained no epoch in this process: what was drawn before is another thing then."""
     drawn: list[Tensor] = []
     monkeypatch.setattr(SequenceHead, "calibrate", lambda self, queries, targets: drawn.append(torch.rand(3)))
-    original, before = stages.fit_best, 0
+    original, before = building.fit_best, 0
 
     def after_other_draws(*arguments: Any, **options: Any) -> Any:
         log = original(*arguments, **options)
         torch.rand(before)
         return log
 
-    monkeypatch.setattr(stages, "fit_best", after_other_draws)
+    monkeypatch.setattr(building, "fit_best", after_other_draws)
     for before in (0, 5):
         ran(tmp_path / str(before), ranker=HEAD)
     assert torch.equal(drawn[0], drawn[1])

@@ -222,12 +222,12 @@ class Recommender(Shared):
         return [SimilarUser(str(ids[row]), score) for row, score in self._nearest("users", self.user_row(user), k)]
 
     def _nearest(self, side: str, row: int, k: int) -> list[tuple[int, float]]:
-        from interlingua.runs.neighbours import nearest, similar
+        from interlingua.runs.neighbours import similar
 
         if k < 1:
             raise ConfigError(f"k must be at least 1, got {k}")
-        values = similar(self.session, side, row)
-        return [(int(other), float(values[other])) for other in nearest(values, row, k)]
+        found = similar(self.session, side, row, k)
+        return [(int(other), float(score)) for other, score in zip(found.rows[0], found.scores[0], strict=True)]
 
     @cached_property
     def _retriever(self) -> tuple[str, Scorer]:

@@ -15,6 +15,7 @@ from interlingua.align.autoencoder import (
 from interlingua.config import FitConfig
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch, Embeddings, Encoded
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import PAD
 from interlingua.errors import ConfigError
@@ -124,7 +125,7 @@ def test_without_any_loss_or_text():
     with pytest.raises(ConfigError, match=r"needs a \[text\] section"):
         Joint(backbone, aligner)(BATCH)
     with pytest.raises(ConfigError, match=r"needs a \[text\] section"):
-        aligner.export(Embeddings(None, backbone.items), None)
+        aligner.export(Fitting(None, tables={"items": backbone.items}))
 
 
 def test_frozen_backbone_and_text_stay_bitwise_while_all_else_learns():
@@ -190,7 +191,7 @@ def test_train_layers_freezes_what_lies_below(encoder_folder):
 
 def test_export_shapes_and_values():
     backbone, aligner, text = made()
-    tables = aligner.export(Embeddings(None, backbone.items.detach()), text)
+    tables = Embeddings.of(aligner.export(Fitting(None, text, tables={"items": backbone.items.detach()})))
     assert tables.users is None
     assert tables.items.shape == tables.items_from_text.shape == (6, 3)
     assert ((tables.items > 0) & (tables.items < 1)).all()
@@ -281,7 +282,7 @@ def test_learns_the_planted_world(activation):
         backbone, text = Fixed(users, items, train), FrozenRows(rows)
         joint = Joint(backbone, aligner, text, frozen_backbone=True)
         log = fit_best(joint, aligner.batches(backbone, train, fit), fit, seed=0, device="cpu")
-        tables = aligner.export(Embeddings(None, items), text)
+        tables = Embeddings.of(aligner.export(Fitting(train, text, tables={"items": items})))
         reached.append(percentile(tables.items, tables.items_from_text, held))
         match.append(log.epochs[-1]["losses"]["match"])
     assert reached[0] > 0.8

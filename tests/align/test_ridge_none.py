@@ -98,13 +98,14 @@ def test_export_and_reload():
     text, items = FrozenRows(z.astype(np.float32)), torch.tensor(e).float()
     aligner = Ridge(RidgeConfig(norm="match"), 3, 5)
     aligner.fit(Fitting(world([3] * 40), text, Vectors(items)))
-    tables = aligner.export(Embeddings(None, items), text)
+    job = Fitting(world([3] * 40), text, tables={"items": items})
+    tables = Embeddings.of(aligner.export(job))
     assert torch.equal(tables.items, items)
     assert (tables.items_from_text - items).square().mean() < items.var(0).mean() / 2
     assert tables.items_from_text.norm(dim=1).mean() == pytest.approx(items.norm(dim=1).mean().item(), rel=1e-4)
     again = Ridge(RidgeConfig(norm="match"), 3, 5)
     again.load_state_dict(aligner.state_dict())
-    assert torch.equal(again.export(Embeddings(None, items), text).items_from_text, tables.items_from_text)
+    assert torch.equal(again.export(job)["items_from_text"], tables.items_from_text)
 
 
 def test_count_weighting_follows_popular_items():
@@ -125,8 +126,8 @@ def test_needs_text_and_two_items():
 
 def test_none_changes_nothing_and_refuses_to_train():
     aligner = BackboneAlone(Aligner.Config(), 3, 5)
-    tables = Embeddings(None, torch.randn(4, 3))
-    assert aligner.export(tables, None) is tables
+    items = torch.randn(4, 3)
+    assert aligner.export(Fitting(world([1] * 4), tables={"items": items}))["items"] is items
     backbone = torch.nn.Linear(2, 2)
     with pytest.raises(ConfigError, match="trains nothing"):
         aligner.fit(Fitting(world([1]), None, backbone))

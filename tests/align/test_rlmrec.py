@@ -17,6 +17,7 @@ from interlingua.align.replace import Replace, ReplaceConfig
 from interlingua.backbones.lightgcn import LightGcn, LightGcnConfig
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.batch import Batch, Embeddings, Encoded
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError
 from interlingua.training.deploy import deploy, deployed
@@ -131,7 +132,7 @@ def test_masked_with_drawn_anchors_is_told_from_all_masked_texts(
 def test_contrastive_exports_texts_in_the_backbones_space(backbone: LightGcn, text: FrozenRows) -> None:
     aligner = Contrastive(ContrastiveConfig(), WIDTH, TEXT)
     items = backbone.eval().item_embeddings().detach()
-    tables = aligner.export(Embeddings(None, items), text)
+    tables = Embeddings.of(aligner.export(Fitting(None, text, tables={"items": items})))
     assert tables.items_from_text is not None
     lengths = tables.items_from_text.norm(dim=1)
     assert torch.allclose(lengths, items.norm(dim=1).median().expand(ITEMS), atol=1e-5)

@@ -204,7 +204,8 @@ def test_options_of_aligners(name: str, option: str, world: Dataset, table: Any,
             aligner.fit(Fitting(world.split.train, table, backbone))
         joint.eval()
         deploy(joint)
-        vectors = aligner.export(Embeddings(None, backbone.item_embeddings().detach()), table)
+        tables = {"items": backbone.item_embeddings().detach()}
+        vectors = Embeddings.of(aligner.export(Fitting(world.split.train, table, tables=tables)))
         made = [np.array(losses), vectors.items.detach().numpy()]
         return made if vectors.items_from_text is None else [*made, vectors.items_from_text.detach().numpy()]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from interlingua.contracts.aligner import Aligner
-from interlingua.contracts.batch import Embeddings
+from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.slots import Slot
 from interlingua.data.queries import PAD
 from interlingua.errors import ConfigError
@@ -93,16 +93,16 @@ class Parity(Aligner):
 
     @classmethod
     def makes(cls, config: Any) -> frozenset[str]:
-        return frozenset({"item_codes"})
+        return super().makes(config) | {"item_codes"}
 
     def fit(self, job: Any) -> Any:
         from interlingua.contracts.fit_log import FitLog
 
         return FitLog.untrained()
 
-    def export(self, tables: Embeddings, text: Any) -> Embeddings:
-        rows = torch.arange(len(tables.items))
-        return Embeddings(tables.users, tables.items, None, torch.stack([rows // 3, rows % 3], 1))
+    def export(self, job: Fitting) -> dict[str, torch.Tensor]:
+        rows = torch.arange(len(job.tables["items"]))
+        return super().export(job) | {"item_codes": torch.stack([rows // 3, rows % 3], 1)}
 
 
 class Mood(SoftPrompt):

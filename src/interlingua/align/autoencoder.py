@@ -33,6 +33,7 @@ from interlingua.config import Config, FitConfig
 from interlingua.contracts.aligner import Aligner, Encode
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch, Embeddings, Encoded
+from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.text import Text
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import PAD
@@ -82,7 +83,7 @@ class Autoencoder(Aligner):
     @classmethod
     def makes(cls, config: Any) -> frozenset[str]:
         """See :class:`interlingua.contracts.component.Component`."""
-        return frozenset({"items_from_text"})
+        return super().makes(config) | {"items_from_text"}
 
     def __init__(self, config: AutoencoderConfig, backbone_dim: int, text_dim: int) -> None:
         super().__init__(config, backbone_dim, text_dim)
@@ -161,8 +162,9 @@ class Autoencoder(Aligner):
         return int(self.config.latent_dim)
 
     @torch.no_grad()
-    def export(self, tables: Embeddings, text: Text | None) -> Embeddings:
+    def export(self, job: Fitting) -> dict[str, Tensor]:
         """Joint vectors of all items: ``items`` (I, d') of the backbone, ``items_from_text`` (I, d') of the texts."""
+        text = job.text
         if text is None:
             raise ConfigError(
                 "the aligner 'autoencoder' joins a backbone with texts: the recipe needs a [text] section"
@@ -170,7 +172,7 @@ class Autoencoder(Aligner):
         self.eval()
         if isinstance(text, nn.Module):
             text.eval()
-        return Embeddings(tables.users, self.latent(tables.items), self.text_latent(text.rows("items")))
+        return {"items": self.latent(job.tables["items"]), "items_from_text": self.text_latent(text.rows("items"))}
 
 
 def trained_only(train: Interactions) -> tuple[Interactions, Tensor | None]:

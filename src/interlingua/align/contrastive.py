@@ -27,6 +27,7 @@ from interlingua.align._parts import has_users, need_users, needed, present, pro
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.aligner import Aligner, Encode
 from interlingua.contracts.batch import Batch, Embeddings, Encoded
+from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.text import Text
 from interlingua.nn.contrast import anchors_of, distinct, gather, infonce
 
@@ -63,7 +64,7 @@ class Contrastive(Aligner):
     @classmethod
     def makes(cls, config: Any) -> frozenset[str]:
         """See :class:`interlingua.contracts.component.Component`."""
-        return frozenset({"items_from_text"})
+        return super().makes(config) | {"items_from_text"}
 
     def __init__(self, config: ContrastiveConfig, backbone_dim: int, text_dim: int) -> None:
         super().__init__(config, backbone_dim, text_dim)
@@ -103,11 +104,10 @@ class Contrastive(Aligner):
         return infonce(anchors, own, mapped, counts=counts, **options)
 
     @torch.no_grad()
-    def export(self, tables: Embeddings, text: Text | None) -> Embeddings:
+    def export(self, job: Fitting) -> dict[str, Tensor]:
         """The backbone's vectors, and beside the items their mapped texts, stretched to the items' median length.
 
         The network only learns directions, so a length must be given to what stands in for a vector.
         """
-        mapped = self.map(needed(text, "contrastive").rows("items"))
-        length = typical_length(tables.items)
-        return Embeddings(tables.users, tables.items, torch.nn.functional.normalize(mapped, dim=1) * length)
+        own, mapped = super().export(job), self.map(needed(job.text, "contrastive").rows("items"))
+        return own | {"items_from_text": torch.nn.functional.normalize(mapped, dim=1) * typical_length(own["items"])}

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from interlingua.config import Config
 from interlingua.contracts.aligner import Aligner
-from interlingua.contracts.batch import Embeddings
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.text import Text
@@ -59,7 +58,7 @@ class Ridge(Aligner):
     @classmethod
     def makes(cls, config: Any) -> frozenset[str]:
         """See :class:`interlingua.contracts.component.Component`."""
-        return frozenset({"items_from_text"})
+        return super().makes(config) | {"items_from_text"}
 
     def __init__(self, config: RidgeConfig, backbone_dim: int, text_dim: int) -> None:
         super().__init__(config, backbone_dim, text_dim)
@@ -107,9 +106,9 @@ class Ridge(Aligner):
         return latents
 
     @torch.no_grad()
-    def export(self, tables: Embeddings, text: Text | None) -> Embeddings:
+    def export(self, job: Fitting) -> dict[str, Tensor]:
         """The backbone's item vectors, and beside them those that the texts predict."""
-        return Embeddings(tables.users, tables.items, self.text_latent(_needed(text).rows("items")))
+        return super().export(job) | {"items_from_text": self.text_latent(_needed(job.text).rows("items"))}
 
 
 def ridge(source: Tensor, target: Tensor, weights: Tensor, penalty: float | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -81,9 +81,14 @@ class Aligner(Component):
         """Di, the width of the exported item vectors, for a backbone of the given width."""
         return backbone_dim
 
-    def export(self, tables: Embeddings, text: Text | None) -> Embeddings:
-        """The vectors that later stages see."""
-        return tables
+    @classmethod
+    def makes(cls, config: Any) -> frozenset[str]:
+        """Item vectors, as later stages see them."""
+        return frozenset({"items"})
+
+    def export(self, job: Fitting) -> dict[str, Tensor]:
+        """The item vectors that later stages see: the backbone's, which lie in ``job.tables``, as they are."""
+        return {"items": job.tables["items"]}
 
     def to_backbone(self, latents: Tensor) -> Tensor:
         """(n, D) exported item vectors in the backbone's space, where its user vectors score them."""

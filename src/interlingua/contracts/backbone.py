@@ -16,9 +16,13 @@ from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.scorer import Towers
 from interlingua.data.queries import IntArray, Queries
+from interlingua.progress import track
 
 if TYPE_CHECKING:
     from interlingua.data.interactions import Interactions
+
+USER_ROWS = 2048
+"""users whose vectors are made at once"""
 
 
 class Backbone(Component):
@@ -129,6 +133,19 @@ class Backbone(Component):
         """
         rows, state = self.user_rows(), self.state_dict()
         return {k: v.new_zeros(1, *v.shape[1:]) if k in rows and v.numel() else v for k, v in state.items()}
+
+    @torch.no_grad()
+    def export(self, job: Fitting) -> dict[str, Tensor]:
+        """``items`` (I, D), and ``users`` (U, D) as their training events make them, where the backbone has vectors."""
+        made, out = self.makes(self.config), {}
+        if "items" in made:
+            out["items"] = self.item_embeddings().detach()
+        if "users" in made:
+            rows = job.train
+            blocks = np.array_split(np.arange(rows.num_users), max(1, rows.num_users // USER_ROWS))
+            users = [self.user_embeddings(rows.queries(block)) for block in track(blocks, "user vectors")]
+            out["users"] = torch.cat(users)
+        return out
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
         """Buffers take the stored shape: what :meth:`fit` filled is restored into a freshly made object."""

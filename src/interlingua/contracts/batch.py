@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,6 +27,15 @@ class Embeddings:
     """(I, D) the same space reached from the item's text alone: what an item unseen in training uses."""
     item_codes: Tensor | None = None
     """(I, K) integers: each item as K codes, for rankers that print them (semantic ids)"""
+
+    @classmethod
+    def of(cls, named: Mapping[str, Tensor]) -> Embeddings:
+        """Of tensors by name; names that are no field are left out."""
+        return cls(named.get("users"), named["items"], named.get("items_from_text"), named.get("item_codes"))
+
+    def named(self) -> dict[str, Tensor]:
+        """The tables that there are, by name."""
+        return {name: table for name, table in self.__dict__.items() if table is not None}
 
 
 @dataclass(frozen=True)

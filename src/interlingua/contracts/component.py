@@ -10,7 +10,7 @@ Before anything runs each says what it needs from the others and what it makes f
 - ``texts``: further texts by name, the sections ``[texts.NAME]``.
 - ``text.user_table`` (a need only): ``text.users`` where the backbone has a ``user_table``.
 - ``item_codes``: every item as a few integers (semantic ids).
-- ``items_from_text``: item vectors made from texts alone, in the space of ``items``.
+- ``items_from_text``: a table of item vectors made from texts alone, in the space of ``items``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from interlingua.config import Config
 from interlingua.contracts.fit_log import FitLog
@@ -55,6 +55,13 @@ class Component(nn.Module):
     def calibrate(self, queries: Queries, targets: IntArray) -> Any:
         """Learns a few numbers from B validation questions and their answers (B,), after :meth:`fit`; or nothing."""
         return None
+
+    def export(self, job: Fitting) -> dict[str, Tensor]:
+        """The tables that :meth:`makes` names, by these names, after :meth:`fit`: stages exchange nothing else.
+
+        ``job`` is what it was fitted on: whose rows there are, texts, and in ``job.tables`` what earlier stages export.
+        """
+        return {}
 
     def write_extras(self, folder: Path) -> dict[str, Any]:
         """Writes what else belongs to the run into a stage's folder; returns entries for its card."""

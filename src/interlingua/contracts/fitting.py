@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor
 
 from interlingua.config import FitConfig
 from interlingua.contracts.batch import Batch
@@ -34,6 +35,11 @@ class Fitting:
     """trains what the stage has put together, by gradient: it resumes, shows progress, stops early, keeps the best"""
     texts: Mapping[str, Text] = field(default_factory=dict)
     """vectors of the sections ``[texts.NAME]``, by name"""
+
+    tables: Mapping[str, Tensor] = field(default_factory=dict)
+    """what the stages before this one export, by name: an aligner finds the backbone's ``items`` here"""
+    seed: int = 0
+    """of whatever an export draws"""
 
     def by_gradient(self, batches: Batches, config: FitConfig) -> FitLog:
         """Runs the loop.

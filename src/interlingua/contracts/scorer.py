@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -26,6 +26,19 @@ class Towers:
     """(I,) added to every product, or None"""
     exact: bool = True
     """the products are the scores themselves; False: they only rank in the same order"""
+
+    def folded(self) -> Towers:
+        """Items as float32 on the CPU, a bias as their last column, which meets a 1 in the users."""
+        items = self.items.detach().float().cpu()
+        if self.bias is None:
+            return replace(self, items=items)
+        table = torch.cat([items, self.bias.detach().float().cpu()[:, None]], dim=1)
+        return replace(self, users=self.folded_users, items=table, bias=None)
+
+    def folded_users(self, queries: Queries) -> Tensor:
+        """(B, D) users of :meth:`folded`."""
+        made = self.users(queries)
+        return made if self.bias is None else torch.cat([made, made.new_ones(len(made), 1)], dim=1)
 
 
 @runtime_checkable

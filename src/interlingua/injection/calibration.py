@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -100,6 +101,25 @@ def calibrate(
     if floor:
         raise_unseen(mixture, blocks)
     return reached
+
+
+class FusionOptions(Protocol):
+    """Of every ranker that fuses its scores."""
+
+    cold_weight: float
+    unseen_floor: bool
+
+
+def learned(
+    mixture: ScoreFusion | None, features: Ask, counts: Tensor, queries: Queries, targets: IntArray,
+    options: FusionOptions,
+) -> float | None:  # fmt: skip
+    """:func:`calibrate` by a ranker's options; None where it has no mixture, or there is nobody to learn from."""
+    if mixture is None or not len(queries):
+        return None
+    return calibrate(
+        mixture, features, counts, queries, targets, cold_weight=options.cold_weight, floor=options.unseen_floor
+    )
 
 
 def questions(queries: Queries, targets: IntArray, counts: npt.NDArray[np.floating]) -> list[Questions]:

@@ -5,7 +5,7 @@ Its numbers are learned by :mod:`interlingua.injection.calibration`. Shape key: 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -15,6 +15,10 @@ from torch.nn import functional
 from interlingua.contracts.batch import FloatArray
 from interlingua.data.queries import IntArray, Queries
 
+Score = Callable[[Queries, IntArray | None], FloatArray]
+"""(queries, items) -> scores, as of a backbone"""
+BLOCK = 256
+"""queries whose scores of the whole catalogue by a head are made at once"""
 START = (-1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0)
 """of :attr:`ScoreFusion.numbers`"""
 TEXT_HISTORY = 10
@@ -144,6 +148,22 @@ def features(own: Tensor, base: FloatArray, likeness: TextSimilarity | None, que
     head = centred(torch.log_softmax(own, dim=-1))
     backbone = centred(torch.log_softmax(torch.as_tensor(base, device=own.device), dim=-1))
     return head, backbone, torch.zeros_like(head) if likeness is None else centred(likeness(queries))
+
+
+def asked(
+    own: Callable[[Queries], Tensor], base: Score | None, likeness: TextSimilarity | None, queries: Queries
+) -> Features:
+    """:func:`features` of any number of queries.
+
+    Args:
+        own: (b, I) scores of the head for a block of queries.
+        base: scores of the backbone.
+        likeness: of texts, where there are any.
+        queries: B queries.
+    """
+    assert base is not None, "there is nothing to fuse with"
+    parts = [own(queries.slice(at, at + BLOCK)) for at in range(0, len(queries), BLOCK)]
+    return features(torch.cat(parts), base(queries, None), likeness, queries)
 
 
 def seen_mask(queries: Queries, num_items: int) -> Tensor:

@@ -24,7 +24,7 @@ from interlingua.injection import calibration
 from interlingua.injection.head import Head, choices
 from interlingua.injection.item_vectors import ItemVectors, unlearned
 from interlingua.injection.loading import language_model, state_width, title_embeddings, whole_model
-from interlingua.injection.mixture import Features, ScoreFusion, TextSimilarity, features
+from interlingua.injection.mixture import BLOCK, Features, ScoreFusion, TextSimilarity, asked
 from interlingua.injection.projector import Projector
 from interlingua.injection.vector_reading import VectorRankerConfig, check
 from interlingua.lm import history as sequence
@@ -33,8 +33,6 @@ from interlingua.progress import track
 
 ROWS = 16
 """queries that the language model reads at once when scoring"""
-BLOCK = 256
-"""queries whose scores of the whole catalogue are held at once"""
 REMEMBERED = 20000
 """states of queries that are kept: 46 MB at a width of 576"""
 WIDTH_WITHOUT_MODEL = 576
@@ -226,20 +224,11 @@ class VectorRanker(Ranker):
     @torch.no_grad()
     def features(self, queries: Queries, hidden: Tensor | None = None) -> Features:
         """What :class:`ScoreFusion` joins; ``hidden`` (I,) items are read as if they had no events."""
-        assert self.inputs.base_score is not None
         self._place()
-        parts = [queries.slice(at, at + BLOCK) for at in range(0, len(queries), BLOCK)]
-        own = torch.cat([self._head_log_probs(part, hidden) for part in parts])
-        return features(own, self.inputs.base_score(queries, None), self.likeness, queries)
+        return asked(lambda part: self._head_log_probs(part, hidden), self.inputs.base_score, self.likeness, queries)
 
     @torch.no_grad()
     def calibrate(self, queries: Queries, targets: IntArray) -> float | None:
         """Learns the mixture from validation users: see :func:`calibration.calibrate`. None: there is none."""
-        if self.mixture is None or not len(queries):
-            return None
         self.eval()
-        options: VectorRankerConfig = self.config
-        return calibration.calibrate(
-            self.mixture, self.features, self.counts, queries, targets,
-            cold_weight=options.cold_weight, floor=options.unseen_floor,
-        )  # fmt: skip
+        return calibration.learned(self.mixture, self.features, self.counts, queries, targets, self.config)

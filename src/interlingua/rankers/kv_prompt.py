@@ -36,7 +36,7 @@ from interlingua.injection.hard_prompt import HardPrompts, padded, tokens
 from interlingua.injection.id_vectors import IdVectors
 from interlingua.injection.kv_prompt_config import KvPromptConfig, check
 from interlingua.injection.loading import whole_model
-from interlingua.injection.mixture import Features, ScoreFusion, TextSimilarity, features
+from interlingua.injection.mixture import BLOCK, Features, ScoreFusion, TextSimilarity, asked
 from interlingua.injection.prompt_injection import Injection
 from interlingua.injection.two_tower import ROWS, PlainStates, by_length, read
 from interlingua.lm.encoder import causal, frozen
@@ -51,8 +51,6 @@ from interlingua.nn.retrieval_losses import (
 from interlingua.training.batches import last_position_batches
 from interlingua.training.sample_choice import Sample, choose
 
-BLOCK = 256
-"""queries whose scores of the whole catalogue are held at once"""
 REMEMBERED = 20000
 """states that are kept of queries, and of texts without a prompt"""
 
@@ -326,20 +324,11 @@ class KvPrompt(Ranker):
     @torch.no_grad()
     def features(self, queries: Queries, hidden: Tensor | None = None) -> Features:
         """What :class:`ScoreFusion` joins; ``hidden`` (I,) items are read as if they had no events."""
-        assert self.inputs.base_score is not None
         self._place()
-        parts = [queries.slice(at, at + BLOCK) for at in range(0, len(queries), BLOCK)]
-        own = torch.cat([self._tower_block(part, hidden) for part in parts])
-        return features(own, self.inputs.base_score(queries, None), self.likeness, queries)
+        return asked(lambda part: self._tower_block(part, hidden), self.inputs.base_score, self.likeness, queries)
 
     @torch.no_grad()
     def calibrate(self, queries: Queries, targets: IntArray) -> float | None:
         """Learns the mixture from validation users: see :func:`calibration.calibrate`. None: there is none."""
-        if self.mixture is None or not len(queries):
-            return None
         self.eval()
-        options: KvPromptConfig = self.config
-        return calibration.calibrate(
-            self.mixture, self.features, self.counts, queries, targets,
-            cold_weight=options.cold_weight, floor=options.unseen_floor,
-        )  # fmt: skip
+        return calibration.learned(self.mixture, self.features, self.counts, queries, targets, self.config)

@@ -83,7 +83,7 @@ class Ann:
                 f"{type(scorer).__name__} does not score by dot products of vectors, so nothing can be indexed; "
                 "leave the index out, and the search is exact, in bounded memory"
             )
-        items = with_bias(towers)
+        items = towers.folded().items
         made = cls.build(items, config) if folder is None else cls.load(folder, items, config)
         made._scorer = scorer
         return made
@@ -115,9 +115,7 @@ class Ann:
         towers = self.towers()
         assert towers is not None
         with torch.no_grad():
-            users = towers.users(queries).detach().float().cpu()
-        if towers.bias is not None:
-            users = torch.cat([users, users.new_ones(len(users), 1)], dim=1)
+            users = towers.folded_users(queries).detach().float().cpu()
         seen = queries if seen is None else seen
         found = self.search(users, k, seen=None if repeat else seen, allowed=allowed)
         return found if towers.exact else scored(self.scorer, queries, found)
@@ -196,13 +194,6 @@ class Ann:
             )
         index.expansion_search = config.expansion_search
         return cls(index, items.detach().float().cpu(), config)
-
-
-def with_bias(towers: Towers) -> Tensor:
-    """(I, D) float32 item vectors on the CPU; a bias is one more column, which meets a 1 in the users."""
-    items = towers.items.detach().float().cpu()
-    bias = None if towers.bias is None else towers.bias.detach().float().cpu()
-    return items if bias is None else torch.cat([items, bias[:, None]], dim=1)
 
 
 def _empty(width: int, config: AnnConfig) -> Any:

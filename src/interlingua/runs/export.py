@@ -23,15 +23,15 @@ import torch
 from torch import Tensor
 
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Embeddings
-from interlingua.contracts.scorer import Scorer, TableScorer, towers_of
+from interlingua.contracts.scorer import Scorer, TableScorer, Towers, towers_of
 from interlingua.data.anonymous import has_users
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
-from interlingua.progress import task
+from interlingua.retrieval.alike import user_blocks
 from interlingua.retrieval.ann import Ann, AnnConfig
-from interlingua.retrieval.topk import recall, top_k
+from interlingua.retrieval.best import by_products
+from interlingua.retrieval.topk import recall
 from interlingua.runs.scorers import scorer_of
 from interlingua.runs.session import Session
 from interlingua.storage import artifact
@@ -49,30 +49,16 @@ K = 10
 
 
 @dataclass(frozen=True)
-class Towers:
-    """A run whose score is a dot product."""
+class RunTowers(Towers):
+    """The vectors by which a run scores, a bias folded in."""
 
-    user_embeddings: Callable[[Queries], Tensor]
-    """(B, D) vectors of queries, anybody's histories included"""
-    items: Tensor
-    """(I, D)"""
-    source: str
+    source: str = ""
     """which stage they come from"""
     biased: bool = False
     """whether the last column is the items' bias"""
 
-    def users(self, queries: Queries) -> Tensor:
-        """(B, D) float32 on the CPU, by blocks."""
-        starts = range(0, max(len(queries), 1), USER_ROWS)
-        made = []
-        with torch.no_grad(), task("user vectors", len(starts)) as shown:
-            for at in starts:
-                made.append(self.user_embeddings(queries.slice(at, at + USER_ROWS)).detach().float().cpu())
-                shown.advance()
-        return torch.cat(made)
 
-
-def towers(session: Session) -> Towers:
+def towers(session: Session) -> RunTowers:
     """The vectors by which a run scores.
 
     Raises:
@@ -91,7 +77,8 @@ def towers(session: Session) -> Towers:
     found = towers_of(scorer)
     if found is None:
         raise ConfigError(_why_none(session, scorer, stage, where))
-    return _with_bias(found.users, found.items, found.bias, stage)
+    folded = found.folded()
+    return RunTowers(folded.users, folded.items, None, found.exact, stage, biased=found.bias is not None)
 
 
 def _why_none(session: Session, scorer: Scorer, stage: str, where: str) -> str:
@@ -109,19 +96,6 @@ def _why_none(session: Session, scorer: Scorer, stage: str, where: str) -> str:
         f"{problem} {what}, not by their dot product; choose a run whose backbone has vectors (sequence models, "
         "factorisation, graphs)"
     )
-
-
-def _with_bias(user_embeddings: Callable[[Queries], Tensor], items: Tensor, bias: Tensor | None, stage: str) -> Towers:
-    """The bias as one more dimension of the items; users have 1 there."""
-    items = items.detach().float().cpu()
-    if bias is None:
-        return Towers(user_embeddings, items, stage)
-
-    def with_one(queries: Queries) -> Tensor:
-        users = user_embeddings(queries)
-        return torch.cat([users, users.new_ones(len(users), 1)], dim=1)
-
-    return Towers(with_one, torch.cat([items, bias.detach().float().cpu()[:, None]], dim=1), stage, biased=True)
 
 
 def embed(
@@ -155,7 +129,7 @@ def embed(
     made = towers(session)
     train = session.data.split.train
     queries = (session.data.on_record if events == "all" else train).queries(np.arange(train.num_users))
-    users = made.users(queries)
+    users = torch.cat(list(user_blocks(made.users, queries, USER_ROWS)))
     run = session.done["evaluate"]
     options = {"format": format, "events": events, "index": index, "ann": (ann or AnnConfig()).model_dump()}
     key = artifact.content_key({"kind": "vectors", "run": run.key, "options": options})
@@ -188,7 +162,7 @@ def _index(folder: Path, users: Tensor, items: Tensor, queries: Queries, config:
     some, seen = users[torch.from_numpy(rows)], queries.take(rows)
     times = []
     results = []
-    for search in (lambda: top_k(some, items, K, seen=seen), lambda: built.search(some, K, seen=seen)):
+    for search in (lambda: by_products(some, items, K, seen=seen), lambda: built.search(some, K, seen=seen)):
         started = time.perf_counter()
         results.append(search())
         times.append((time.perf_counter() - started) / max(len(rows), 1))
@@ -201,7 +175,7 @@ def _index(folder: Path, users: Tensor, items: Tensor, queries: Queries, config:
 
 
 def _safetensors(folder: Path, users: Tensor, items: Tensor, rows: Interactions) -> None:
-    save_tables(folder, Embeddings(users, items), rows)
+    save_tables(folder, {"users": users, "items": items}, rows)
 
 
 def _npy(folder: Path, users: Tensor, items: Tensor, rows: Interactions) -> None:

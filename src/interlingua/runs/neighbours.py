@@ -1,37 +1,39 @@
 """Items and users that are alike in a finished run, by the cosine of their vectors.
 
-Vectors are those of the last stage that has any: an alignment's (items without events through their texts), else the
-backbone's. A run without vectors (popularity, neighbourhoods, EASE) compares who had what: the cosine of the columns,
-or rows, of the user-item matrix. Where such a run is given away without its users, each item's nearest are written
-beside it.
+Vectors of users are those by which the run retrieves (:meth:`interlingua.contracts.scorer.TowerScorer.towers`); of
+items those of an alignment, where there is one (items without events through their texts), else those by which it
+retrieves. A run without vectors (popularity, neighbourhoods, EASE) compares who had what: the cosine of the columns,
+or rows, of the user-item matrix. Where such a run is given away
+without its users, each item's nearest are written beside it. The best are found block by block
+(:mod:`interlingua.retrieval.alike`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from interlingua.contracts.batch import FloatArray
+from interlingua.contracts.scorer import towers_of
 from interlingua.data.anonymous import has_users
-from interlingua.data.queries import IntArray
+from interlingua.data.queries import Queries
 from interlingua.progress import track
+from interlingua.retrieval.alike import ROWS, alike, alike_of_values, user_blocks
+from interlingua.retrieval.topk import TopK
+from interlingua.runs.scorers import retriever_of
 from interlingua.runs.session import known_items
-from interlingua.vectors.tables import load_tables, save_tensors
+from interlingua.vectors.tables import save_tensors
 
 if TYPE_CHECKING:
     from interlingua.runs.session import Session
 
-SHAPES = "shapes"
-"""entry of a stage's card: the shapes of its vectors; a stage without it has none"""
-BLOCK = 2048
-"""users represented at once"""
 ITEMS = 256
 """items compared with all others at once"""
 NEAREST_FILE = "nearest_items.safetensors"
@@ -44,35 +46,43 @@ def item_vectors(session: Session) -> Tensor | None:
     """(I, D), or None where the run has no item vectors."""
     if "align" in session.done:
         return known_items(session).detach().float()
-    if "train" not in session.done:  # a fusion has no vectors of its own
-        return None
-    made = session.done["train"]
-    return load_tables(made.path).items.float() if SHAPES in made.card else None
+    towers = towers_of(retriever_of(session)[1])
+    if towers is not None:
+        return towers.items.detach().float()
+    return session.exported("train").get("items") if "train" in session.done else None  # of a score that is no product
 
 
-def user_vectors(session: Session) -> Tensor | None:
-    """(U, D) from all events on record, or None where the run has no user vectors."""
-    if "fuse" in session.done:
-        return None
-    made = session.done["train"] if "train" in session.done else session.done["align"]
-    if SHAPES not in made.card:
-        return None
-    queries = session.data.on_record.queries()
-    with torch.no_grad():
-        parts = [
-            session.backbone.user_embeddings(queries.slice(at, at + BLOCK)).float().cpu()
-            for at in track(range(0, len(queries), BLOCK), "user vectors")
-        ]
-    return torch.cat(parts)
+def user_vectors(session: Session) -> Callable[[Queries], Tensor] | None:
+    """(B, D) of any queries, or None where the run has no user vectors."""
+    towers = towers_of(retriever_of(session)[1])
+    if towers is not None:
+        return towers.users
+    backbone = None if session.recipe.fuse is not None else session.backbone
+    has = backbone is not None and "users" in backbone.makes(backbone.config)
+    return backbone.user_embeddings if backbone is not None and has else None
 
 
-def similar(session: Session, side: str, row: int) -> FloatArray:
-    """(n,) cosine of every item (``items``) or user (``users``) with the one in ``row``; zero vectors have 0."""
-    vectors = item_vectors(session) if side == "items" else user_vectors(session)
-    if vectors is not None:
-        return cosines(vectors, row)
+def similar(session: Session, side: str, row: int, k: int) -> TopK:
+    """The ``k`` items (``items``) or users (``users``) most like the one in ``row``: (1, up to k) rows and cosines."""
+    if side == "items":
+        table = item_vectors(session)
+        if table is not None:
+            return alike(table.split(ROWS), table[row], k, row=row)
+    else:
+        users = user_vectors(session)
+        if users is not None:
+            queries = session.data.on_record.queries()
+            (own,) = user_blocks(users, queries.slice(row, row + 1))
+            return alike(user_blocks(users, queries), own[0], k, row=row)
     if not has_users(session.data):
-        return _stored_row(session.path / NEAREST_FILE, row, session.data.split.train.num_items)
+        return alike_of_values(
+            _stored_row(session.path / NEAREST_FILE, row, session.data.split.train.num_items), k, row=row
+        )
+    return alike_of_values(_by_events(session, side, row), k, row=row)
+
+
+def _by_events(session: Session, side: str, row: int) -> FloatArray:
+    """(n,) cosine of every column (items) or row (users) of the matrix of events with the one in ``row``."""
     matrix = session.data.on_record.matrix()
     table = matrix.T.tocsr() if side == "items" else matrix
     return _cosine_rows(table, slice(row, row + 1)).toarray().ravel()
@@ -104,7 +114,7 @@ def write_nearest(session: Session, folder: Path) -> None:
         for place in range(block.shape[0]):
             here = slice(block.indptr[place], block.indptr[place + 1])
             others, cosine = block.indices[here], block.data[here]
-            order = np.lexsort((others, -cosine))  # of equals the lower row, as :func:`nearest` has it
+            order = np.lexsort((others, -cosine))  # of equals the lower row, as :func:`alike_of_values` has it
             best = order[(others[order] != at + place) & (cosine[order] > 0)][:NEAREST]
             items[at + place, : len(best)], values[at + place, : len(best)] = others[best], cosine[best]
     save_tensors({"items": torch.from_numpy(items), "values": torch.from_numpy(values)}, folder / NEAREST_FILE)
@@ -117,16 +127,3 @@ def _stored_row(path: Path, row: int, num_items: int) -> FloatArray:
     out = np.zeros(num_items, np.float32)
     out[items[items >= 0]] = values[items >= 0]
     return out
-
-
-def cosines(vectors: Tensor, row: int) -> FloatArray:
-    """(n,) cosine of each of the vectors (n, D) with the one in ``row``."""
-    lengths = vectors.norm(dim=1).clamp(min=1e-12)
-    found: FloatArray = ((vectors @ vectors[row]) / (lengths * lengths[row])).numpy()
-    return found
-
-
-def nearest(values: FloatArray, row: int, k: int) -> npt.NDArray[np.int64]:
-    """Up to ``k`` positions of the largest values above 0, without ``row`` itself; of equals the lower comes first."""
-    order: IntArray = np.argsort(-values, kind="stable")
-    return order[(order != row) & (values[order] > 0)][:k].astype(np.int64)

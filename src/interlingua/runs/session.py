@@ -39,6 +39,8 @@ from interlingua.vectors.tables import load_tables
 
 USER_SCALE = "user_scale"
 """entry of a rank stage that was saved without its users: see :class:`interlingua.contracts.ranker.RankerInputs`"""
+SHAPES = "shapes"
+"""entry of a stage's card: the shapes of its tables; a stage without it has none"""
 
 
 @dataclass
@@ -93,8 +95,8 @@ class Session(Measured):
         if "embed" in self.done:
             from interlingua.vectors.frozen import FrozenRows
 
-            tables = load_tables(self.done["embed"].path)
-            return FrozenRows(tables.items, tables.users)
+            tables = self.exported("embed")
+            return FrozenRows(tables["items"], tables.get("users"))
         return make_text(self.recipe.text, self.data)
 
     @property
@@ -105,8 +107,8 @@ class Session(Measured):
         found: dict[str, Text] = self.loaded.setdefault("texts", {})
         for name in self.recipe.texts:
             if name not in found and f"{name}.embed" in self.done:
-                table = load_tables(self.done[f"{name}.embed"].path)
-                found[name] = FrozenRows(table.items, table.users)
+                tables = self.exported(f"{name}.embed")
+                found[name] = FrozenRows(tables["items"], tables.get("users"))
         return found
 
     @cached_property
@@ -127,7 +129,12 @@ class Session(Measured):
     @cached_property
     def aligned(self) -> Embeddings:
         """Vectors exported by the align stage."""
-        return load_tables(self.done["align"].path)
+        return Embeddings.of(self.exported("align"))
+
+    def exported(self, stage: str) -> dict[str, Tensor]:
+        """The tables of a finished stage, by name; empty where it made none. Stages read nothing else of each other."""
+        made = self.done[stage]
+        return load_tables(made.path).named() if SHAPES in made.card else {}
 
     @cached_property
     def aligner(self) -> Aligner:
@@ -238,7 +245,8 @@ def ranker_inputs(session: Session) -> RankerInputs:
     """The tables and functions that a language-model ranker sees."""
     train_events = session.data.split.train
     backbone = session.backbone
-    tables = session.aligned if "align" in session.done else Embeddings(None, own_items(backbone))
+    aligned = "align" in session.done
+    tables = session.aligned if aligned else Embeddings.of({"items": own_items(backbone)} | session.exported("train"))
     user_embeddings: Callable[[Queries], Tensor] | None = None
     base_items = None
     user_dim = 0
@@ -251,14 +259,14 @@ def ranker_inputs(session: Session) -> RankerInputs:
         titles=session.data.catalogue.titles,
         domain=session.data.catalogue.domain,
         train=train_events,
-        items=known_items(session) if "align" in session.done else tables.items,
+        items=known_items(session) if aligned else tables.items,
         items_from_text=tables.items_from_text,
         user_embeddings=user_embeddings,
         user_dim=user_dim,
         base_score=backbone.score,
         base_items=base_items,
         cold_items=~backbone.learned_items(train_events).numpy(),
-        texts=load_tables(session.done["embed"].path).items if "embed" in session.done else None,
+        texts=session.exported("embed")["items"] if "embed" in session.done else None,
         named_texts={name: text.rows("items") for name, text in session.texts.items()},
         categories=session.data.catalogue.items["categories"].to_list(),
         item_codes=tables.item_codes,

@@ -11,22 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
-from interlingua.config import FitConfig
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Embeddings
 from interlingua.contracts.component import Component
-from interlingua.contracts.fit_log import FitLog
-from interlingua.contracts.fitting import Batches, Fitting
-from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError, shown
-from interlingua.evaluate.protocol import validation_metrics
 from interlingua.evaluate.rules import asked_by, measured_under
-from interlingua.progress import say, track
-from interlingua.runs.calibrate import kept_where_it_fails
+from interlingua.progress import say
+from interlingua.runs.building import Built, job_of, stage_of
 from interlingua.runs.facts import facts_of
 from interlingua.runs.measuring import EvaluateConfig
 from interlingua.runs.named_texts import own_words
@@ -34,18 +25,11 @@ from interlingua.runs.plan import check_present, parts_of
 from interlingua.runs.preflight import check
 from interlingua.runs.recipe import Recipe
 from interlingua.runs.scorers import make_fusion, scorer_of
-from interlingua.runs.section import Section
 from interlingua.runs.session import Session, make_text, remeasured
 from interlingua.storage.artifact import Artifact
-from interlingua.training.checkpoint import trainable_state
-from interlingua.training.deploy import aligner_for, deploy, deployed
+from interlingua.training.deploy import aligner_for, deploy
 from interlingua.training.joint import Joint
-from interlingua.training.loop import derive_seed, fit_best, seed_all
-from interlingua.vectors.rows import finish_rows
-from interlingua.vectors.tables import save_tables, save_tensors, shapes
-
-SEEDS = {"rank": "read"}
-"""stage -> the word that its random numbers are drawn by, where the stage was once called otherwise"""
+from interlingua.training.loop import derive_seed, seed_all
 
 
 def run(
@@ -131,152 +115,92 @@ def embed(session: Session, kind: str = "embed") -> Artifact:
 
     ``kind``: ``NAME.embed`` for the section ``[texts.NAME]``.
     """
-    ((section, part),) = parts_of(session.recipe, kind).items()
-
-    def make(folder: Path, partial: Path) -> dict[str, Any]:
-        with own_words(section):
-            return _embedded(session, kind, part, folder, partial)
-
-    return session.run_stage(kind, make)
-
-
-def _embedded(session: Session, kind: str, part: Section, folder: Path, partial: Path) -> dict[str, Any]:
     from interlingua.vectors.health import notes_of
 
-    config, train_events = part.config, session.data.split.train
-    seed_all(derive_seed(session.seed, kind))
-    encoder = make_text(part, session.data)
-    entries = _fitted(session, kind, encoder, encoder, folder, partial) if isinstance(encoder, Component) else {}
-    if entries:
-        encoder.cpu().eval()
-        save_tensors(trainable_state(encoder), folder / "weights.safetensors")
-    users = encoder.rows("users").detach().float().cpu() if config.users == "texts" else None
-    vectors = Embeddings(users, encoder.rows("items").detach().float().cpu())
-    vectors = finish_rows(vectors, train_events, config, derive_seed(session.seed, kind))
-    save_tables(folder, vectors, train_events)
-    return entries | {"shapes": shapes(vectors), "texts": notes_of(encoder)}
+    ((section, part),) = parts_of(session.recipe, kind).items()
+
+    def build() -> Built:
+        seed_all(derive_seed(session.seed, kind))
+        encoder = make_text(part, session.data)
+        learns = type(encoder).fit is not Component.fit
+        return Built(
+            encoder, encoder, job_of(session, kind), encoder if learns else None, settle=lambda: encoder.cpu().eval(),
+            more=lambda: {"texts": notes_of(encoder)},
+        )  # fmt: skip
+
+    with own_words(section):
+        return stage_of(session, kind, build)
 
 
 def train(session: Session) -> Artifact:
     """Fits the backbone: in closed form, or by gradient with early stopping on the validation part."""
 
-    def make(folder: Path, partial: Path) -> dict[str, Any]:
+    def build() -> Built:
         part = session.recipe.backbone
         assert part is not None
-        split, text = session.data.split, session.text if part.cls.needs_text else None
+        train_events, text = session.data.split.train, session.text if part.cls.needs_text else None
         seed_all(derive_seed(session.seed, "train"))
-        backbone: Backbone = part.cls(part.config, split.train)
+        backbone: Backbone = part.cls(part.config, train_events)
         joint = Joint(backbone, Aligner(Aligner.Config(), 0, 0))
-        entries = _fitted(session, "train", backbone, joint, folder, partial, text=text)
-        backbone.cpu().eval()
-        entries["parameters"] = sum(p.numel() for p in backbone.parameters())
-        save_tensors(trainable_state(backbone), folder / "weights.safetensors")
-        if {"items", "users"} <= backbone.makes(part.config):  # neighbours and popularity have scores, but no vectors
-            tables = _vectors(split.train, backbone)
-            save_tables(folder, tables, split.train)
-            entries["shapes"] = shapes(tables)
-        return entries | backbone.write_extras(folder)
-
-    return session.run_stage("train", make)
-
-
-def _fitted(
-    session: Session, stage: str, component: Any, module: Any, folder: Path, partial: Path, **given: Any
-) -> dict[str, Any]:
-    """Fits a component; its record is written, its length is returned.
-
-    Args:
-        session: the run.
-        stage: its kind.
-        component: what is fitted.
-        module: what the loop trains: its ``forward(batch)`` gives the losses.
-        folder: the stage's.
-        partial: where an interrupted training goes on.
-        given: further parts of :class:`interlingua.contracts.fitting.Fitting`.
-    """
-    split = session.data.split
-
-    def loop(batches: Batches, config: FitConfig) -> FitLog:
-        check = None
-        if config.patience is not None and isinstance(module, Joint) and not len(split.valid):
-            say(
-                f"{stage}: the validation part is empty, so patience has no say: all {config.epochs} epochs are trained"
-            )
-        elif config.patience is not None and isinstance(module, Joint):
-
-            def check() -> dict[str, float]:
-                with deployed(module) as backbone:
-                    return validation_metrics(backbone, split)
-
-        log = fit_best(
-            module, batches, config, seed=derive_seed(session.seed, SEEDS.get(stage, stage)), label=stage,
-            validate=check, folder=partial, key=session.plan[stage].key, device=session.device,
+        return Built(
+            backbone, joint, job_of(session, "train", text=text), backbone, settle=lambda: backbone.cpu().eval(),
+            more=lambda: {"parameters": sum(p.numel() for p in backbone.parameters())},
         )  # fmt: skip
-        if check is not None:
-            say(f"{stage}: {log.in_words(config)}")
-        return log
 
-    held = {name: text for name, text in session.texts.items() if f"{name}.embed" in session.plan[stage].parents}
-    log: FitLog = component.fit(Fitting(split.train, loop=loop, texts=held, **given))  # no more than its key holds
-    return log.save(folder) | ({"samples": log.rows} if log.trained else {})
+    return stage_of(session, "train", build)
 
 
 def align(session: Session) -> Artifact:
     """Joins the ID space with the text space and exports the vectors that later stages read."""
 
-    def make(folder: Path, partial: Path) -> dict[str, Any]:
+    def build() -> Built:
         part, source = session.recipe.align, session.recipe.backbone
         assert part is not None
         assert source is not None
-        split, frozen = session.data.split, session.recipe.frozen_backbone
-        text, finished = session.text, session.backbone if frozen else None
+        frozen, text = session.recipe.frozen_backbone, session.text
+        finished, tables = (session.backbone, session.exported("train")) if frozen else (None, None)
         seed_all(derive_seed(session.seed, "align"))
-        backbone = source.cls(source.config, split.train) if finished is None else finished
+        backbone = source.cls(source.config, session.data.split.train) if finished is None else finished
         aligner = aligner_for(part.cls, part.config, backbone, text)
         joint = Joint(backbone, aligner, text, frozen_backbone=frozen)
-        entries = _fitted(session, "align", aligner, joint, folder, partial, text=text, backbone=backbone)
-        joint.cpu().eval()
-        deploy(joint)
-        save_tensors(trainable_state(joint), folder / "weights.safetensors")
-        with torch.no_grad():
-            own = Embeddings(None, backbone.item_embeddings().detach()) if frozen else _vectors(split.train, backbone)
-            tables = aligner.export(own, text)
-        save_tables(folder, tables, split.train)
-        parameters = sum(p.numel() for p in joint.parameters() if p.requires_grad)
-        return {"parameters": parameters, **entries, "shapes": shapes(tables)} | aligner.write_extras(folder)
 
-    return session.run_stage("align", make)
+        def settle() -> None:
+            joint.cpu().eval()
+            deploy(joint)
+
+        return Built(
+            aligner, joint, job_of(session, "align", text=text, backbone=backbone, tables=tables or {}), joint,
+            before=() if frozen else (backbone,), settle=settle,
+            more=lambda: {"parameters": sum(p.numel() for p in joint.parameters() if p.requires_grad)},
+        )  # fmt: skip
+
+    return stage_of(session, "align", build)
 
 
 def rank(session: Session) -> Artifact:
     """Fits the ranker: a language model, frozen or not, that reads vectors."""
 
-    def make(folder: Path, partial: Path) -> dict[str, Any]:
+    def build() -> Built:
         ranker = session.make_ranker()
-        entries = _fitted(session, "rank", ranker, ranker, folder, partial)
-        if len(session.data.split.valid):
-            seed_all(derive_seed(session.seed, SEEDS["rank"], "calibrate"))  # a resumed run may just now train no epoch
-            entries |= kept_where_it_fails(ranker, session.data.split)
-        entries |= ranker.write_extras(folder)
-        save_tensors(trainable_state(ranker), folder / "weights.safetensors")
-        return entries | {"parameters": sum(p.numel() for p in ranker.parameters() if p.requires_grad)}
+        return Built(
+            ranker, ranker, job_of(session, "rank"), ranker, calibrates=True,
+            more=lambda: {"parameters": sum(p.numel() for p in ranker.parameters() if p.requires_grad)},
+        )  # fmt: skip
 
-    return session.run_stage("rank", make)
+    return stage_of(session, "rank", build)
 
 
 def fuse(session: Session) -> Artifact:
     """Joins the members' scores; what the fusion learns, it learns on the validation part."""
 
-    def make(folder: Path, partial: Path) -> dict[str, Any]:
+    def build() -> Built:
         fusion = make_fusion(session)
-        entries = _fitted(session, "fuse", fusion, fusion, folder, partial)
-        if len(session.data.split.valid):
-            entries |= kept_where_it_fails(fusion, session.data.split, "fuse")
-        entries |= fusion.write_extras(folder)
-        save_tensors(trainable_state(fusion), folder / "weights.safetensors")
-        return entries | {"parameters": sum(buffer.numel() for buffer in fusion.buffers())}
+        return Built(
+            fusion, fusion, job_of(session, "fuse"), fusion, calibrates=True,
+            more=lambda: {"parameters": sum(buffer.numel() for buffer in fusion.buffers())},
+        )  # fmt: skip
 
-    return session.run_stage("fuse", make)
+    return stage_of(session, "fuse", build)
 
 
 def evaluate(session: Session) -> Artifact:
@@ -317,11 +241,3 @@ def evaluate(session: Session) -> Artifact:
 def reevaluate(session: Session, options: EvaluateConfig) -> Artifact:
     """Measures a finished run under other protocols: a new evaluate stage beside the old one."""
     return evaluate(remeasured(session, options))
-
-
-@torch.no_grad()
-def _vectors(rows: Interactions, backbone: Backbone) -> Embeddings:
-    """Every user's and item's vector."""
-    blocks = track(np.array_split(np.arange(rows.num_users), max(1, rows.num_users // 2048)), "user vectors")
-    items = backbone.item_embeddings().detach()
-    return Embeddings(torch.cat([backbone.user_embeddings(rows.queries(block)) for block in blocks]), items)

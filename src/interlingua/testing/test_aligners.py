@@ -17,6 +17,7 @@ from interlingua import registry
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Embeddings
+from interlingua.contracts.exported import exported
 from interlingua.contracts.fitting import Fitting
 from interlingua.data.prepared import Dataset
 from interlingua.errors import ConfigError
@@ -68,14 +69,16 @@ def ready(made: SimpleNamespace, backbone: Backbone, table: Any, world: Dataset)
     """The aligner after its own way of learning."""
     if made.batches is not None:
         fit_best(made.joint, made.batches, made.fit, seed=1, device="cpu")
-    elif hasattr(made.aligner, "solve"):
+    elif made.aligner.closed_form:
         made.aligner.fit(Fitting(world.split.train, table, backbone))
     aligner: Aligner = made.aligner
     return aligner.eval()
 
 
-def own_tables(backbone: Backbone) -> Embeddings:
-    return Embeddings(None, backbone.item_embeddings().detach())
+def tables_of(aligner: Aligner, backbone: Backbone, table: Any, world: Dataset) -> Embeddings:
+    """What the aligner exports, checked as its stage checks it."""
+    job = Fitting(world.split.train, table, tables={"items": backbone.item_embeddings().detach()})
+    return Embeddings.of(exported(aligner, aligner.config, job))
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -137,7 +140,7 @@ def test_exported_tables_fit_the_items_and_each_other(
     name: str, make: Any, backbone: Backbone, table: Any, world: Dataset
 ) -> None:
     aligner = ready(make(name), backbone, table, world)
-    first, again = (aligner.export(own_tables(backbone), table) for _ in range(2))
+    first, again = (tables_of(aligner, backbone, table, world) for _ in range(2))
     assert first.items.shape[0] == world.split.train.num_items
     assert bool(torch.isfinite(first.items).all())
     assert torch.equal(first.items, again.items)
@@ -161,7 +164,7 @@ def test_a_stored_aligner_exports_the_same(
     save_file(state, tmp_path / "weights.safetensors")
     fresh = make(name).aligner
     fresh.load_state_dict(load_file(tmp_path / "weights.safetensors"))
-    stored, kept = fresh.export(own_tables(backbone), table), aligner.export(own_tables(backbone), table)
+    stored, kept = (tables_of(each, backbone, table, world) for each in (fresh, aligner))
     assert torch.equal(stored.items, kept.items)
     assert (stored.items_from_text is None) == (kept.items_from_text is None)
     assert stored.items_from_text is None or torch.equal(stored.items_from_text, kept.items_from_text)
@@ -173,7 +176,7 @@ def test_an_item_unseen_in_training_is_reached_from_its_text(
 ) -> None:
     """The text's side of an item is nearer to the item's own than to other items', after training."""
     made = make(name, epochs=40, steps_per_epoch=None, learning_rate=3e-3) if name in TRAINED else make(name)
-    tables = ready(made, backbone, table, world).export(own_tables(backbone), table)
+    tables = tables_of(ready(made, backbone, table, world), backbone, table, world)
     if tables.items_from_text is None:
         pytest.skip(f"{name} keeps no text side")
     warm = torch.as_tensor(world.split.train.item_counts > 0)

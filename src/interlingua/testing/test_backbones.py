@@ -15,6 +15,7 @@ from interlingua import registry
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch
+from interlingua.contracts.exported import exported
 from interlingua.contracts.fitting import Fitting
 from interlingua.data.prepared import Dataset
 from interlingua.data.queries import Queries
@@ -234,3 +235,19 @@ def test_every_backbone_is_either_solved_or_trained() -> None:
         assert solved != (cls.losses is not Backbone.losses), name
         assert cls.__mro__.index(Backbone) <= 2, f"{name}: your class -> at most one thin parent -> Backbone"
         assert InterlinguaError not in cls.__mro__
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_exports_the_tables_that_it_says_it_makes_and_they_score_as_it_does(
+    name: str, fitted: Any, world: Dataset
+) -> None:
+    backbone, train = fitted(name), world.split.train
+    tables = exported(backbone, backbone.config, Fitting(train))  # names, rows and numbers are checked in there
+    assert set(tables) == backbone.makes(backbone.config) & {"items", "users"}
+    assert not any(table.requires_grad for table in tables.values())
+    towers = backbone.towers()
+    if towers is None:
+        return
+    scores = tables["users"] @ tables["items"].T + (0.0 if towers.bias is None else towers.bias)
+    own = backbone.score(train.queries(np.arange(train.num_users)))
+    np.testing.assert_allclose(scores.numpy(), own, rtol=1e-3, atol=1e-4)

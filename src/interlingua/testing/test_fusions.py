@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from interlingua import registry
+from interlingua.contracts.exported import exported
 from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.fusion import Fusion
 from interlingua.contracts.scorer import TableScorer
@@ -104,3 +105,9 @@ def test_a_stored_fusion_scores_the_same(
     fresh = make(name)
     fresh.load_state_dict(load_file(tmp_path / "weights.safetensors"), strict=False)
     assert np.array_equal(fresh.eval().score(queries), fusion.score(queries))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_exports_the_tables_that_it_says_it_makes(name: str, make: Any, world: Dataset) -> None:
+    fusion = make(name)
+    exported(fusion, fusion.config, Fitting(world.split.train))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from interlingua import registry
-from interlingua.contracts.batch import Embeddings
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.prepared import Dataset
 from interlingua.training.deploy import aligner_for, deployed
 from interlingua.training.joint import Joint
@@ -48,12 +48,14 @@ def test_every_backbone_learns_along_with_every_aligner(
     queries = world.split.queries("valid").slice(0, 5)
     with deployed(joint) as alone:
         scores = alone.score(queries)
-        tables = joint.aligner.export(Embeddings(None, alone.item_embeddings().detach()), table)
+        tables = joint.aligner.export(
+            Fitting(world.split.train, table, tables={"items": alone.item_embeddings().detach()})
+        )
     assert np.isfinite(scores).all()
     assert np.ptp(scores, axis=1).min() > 0
     after = [t for t in (own.input_embeddings().users, own.input_embeddings().items) if t is not None]
     assert all(torch.equal(a, b) for a, b in zip(inputs, after, strict=True)), "training goes on from other inputs"
-    assert tables.items.shape[0] == world.split.train.num_items
+    assert tables["items"].shape[0] == world.split.train.num_items
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)

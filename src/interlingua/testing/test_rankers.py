@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from safetensors.torch import load_file, save_file
 
 from interlingua import registry
+from interlingua.contracts.exported import exported
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.ranker import Ranker, RankerInputs
@@ -253,3 +254,9 @@ def test_a_tuned_model_leaves_the_one_it_was_made_of_bitwise(name: str, make: An
     assert moved == set(start)
     shared = {p.data_ptr() for p in base.values()} & {p.data_ptr() for p in ranker.tuned.parameters()}
     assert not shared
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_exports_the_tables_that_it_says_it_makes(name: str, make: Any) -> None:
+    ranker = make(name)
+    exported(ranker, ranker.config, Fitting(ranker.inputs.train))

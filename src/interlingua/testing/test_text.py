@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from interlingua import registry
+from interlingua.contracts.exported import exported
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.prepared import Dataset
 from interlingua.errors import DataError, InterlinguaError
 
@@ -122,3 +124,13 @@ def test_alike_texts_are_nearer_than_unlike_ones(name: str, make: Any, world: Da
     likeness = rows @ rows.T
     others = ~same & ~torch.eye(len(rows), dtype=torch.bool)
     assert float(likeness[same].mean()) > float(likeness[others].mean()) + 0.05
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("users", ["none", "items"])
+def test_it_exports_the_tables_that_it_says_it_makes(name: str, users: str, make: Any, world: Dataset) -> None:
+    source = make(name)
+    source.config = source.config.model_copy(update={"users": users})
+    tables = exported(source, source.config, Fitting(world.split.train))
+    assert set(tables) == {"text.items"} | ({"text.users"} if users == "items" else set())
+    assert tables["text.items"].shape[1] == source.dim

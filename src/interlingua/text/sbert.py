@@ -20,13 +20,14 @@ from torch import Tensor, nn
 
 from interlingua.contracts.batch import FloatArray, Side
 from interlingua.contracts.component import Component
+from interlingua.contracts.fitting import Fitting
 from interlingua.errors import ConfigError, DataError
 from interlingua.lm.encoder_here import missing
 from interlingua.lm.sentence_model import Cutter, SentenceModel, Tokens, identity, locate
 from interlingua.runtime.missing import Missing
 from interlingua.vectors.cache import EncodeChunk, cached_vectors
 from interlingua.vectors.fields import TextConfig
-from interlingua.vectors.frozen import FrozenRows
+from interlingua.vectors.frozen import FrozenRows, tables_of
 from interlingua.vectors.health import examine, remedy_for, same_vectors
 
 
@@ -132,6 +133,10 @@ class Sbert(Component):
         self._tokens: dict[str, Tokens] = {"items": self._tokenise(texts)}
         if user_texts is not None:
             self._tokens["users"] = self._tokenise(user_texts)
+
+    def export(self, job: Fitting) -> dict[str, Tensor]:
+        """See :func:`interlingua.vectors.frozen.tables_of`."""
+        return tables_of(self, self.config, job)
 
     def rows(self, side: Side, ids: Tensor | None = None) -> Tensor:
         """(n, T) vectors of the given rows, or of all; with gradients where the encoder is trainable.

@@ -7,9 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interlingua.contracts.batch import FloatArray, Side
+from interlingua.contracts.batch import Embeddings, FloatArray, Side
 from interlingua.contracts.component import Component
+from interlingua.contracts.fitting import Fitting
+from interlingua.contracts.text import Text
 from interlingua.errors import DataError
+from interlingua.vectors.fields import TextConfig
+from interlingua.vectors.rows import finish_rows
 
 
 class FrozenRows(Component):
@@ -22,6 +26,13 @@ class FrozenRows(Component):
 
     items: Tensor
     users: Tensor | None
+    config: Any = None
+    """options of the encoder; None: a table that nobody named in a recipe"""
+
+    def export(self, job: Fitting) -> dict[str, Tensor]:
+        """See :func:`tables_of`."""
+        assert self.config is not None, "a table in memory is nobody's encoder"
+        return tables_of(self, self.config, job)
 
     def __init__(self, items: Tensor | FloatArray, users: Tensor | FloatArray | None = None) -> None:
         super().__init__()
@@ -48,6 +59,20 @@ class FrozenRows(Component):
         if table is None:
             raise DataError("this text source has no user texts: give the catalogue a users table with texts")
         return table if ids is None else table[ids.to(table.device)]
+
+
+@torch.no_grad()
+def tables_of(text: Text, config: TextConfig, job: Fitting) -> dict[str, Tensor]:
+    """``text.items`` (I, T), and ``text.users`` (U, T) where the options ask for them, reduced and controlled.
+
+    Args:
+        text: fitted.
+        config: its options; see :func:`interlingua.vectors.rows.finish_rows`.
+        job: whose training events users are made of, and the seed of the control.
+    """
+    users = text.rows("users").detach().float().cpu() if config.users == "texts" else None
+    made = finish_rows(Embeddings(users, text.rows("items").detach().float().cpu()), job.train, config, job.seed)
+    return {f"text.{name}": table for name, table in made.named().items()}
 
 
 def _matrix(values: Tensor | FloatArray, side: str) -> Tensor:

@@ -12,9 +12,6 @@ from torch import Tensor
 
 from interlingua.contracts.batch import Embeddings
 from interlingua.data.interactions import Interactions
-from interlingua.errors import ConfigError
-
-CODES = "item_codes"
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -22,11 +19,11 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, path)
 
 
-def save_tables(folder: Path, tables: Embeddings, rows: Interactions) -> None:
-    """Writes ``vectors.safetensors`` and ``ids.parquet`` (side, row, id)."""
-    named = _named(tables)
-    save_tensors({k: v if k == CODES else v.float() for k, v in named.items()}, folder / "vectors.safetensors")
-    sides = {"items": rows.item_ids} | ({"users": rows.user_ids} if tables.users is not None else {})
+def save_tables(folder: Path, tables: Mapping[str, Tensor], rows: Interactions) -> None:
+    """Writes ``vectors.safetensors`` and ``ids.parquet`` (side, row, id); whole numbers stay whole."""
+    written = {name: v.float() if v.is_floating_point() else v for name, v in tables.items()}
+    save_tensors(written, folder / "vectors.safetensors")
+    sides = {"items": rows.item_ids} | ({"users": rows.user_ids} if "users" in tables else {})
     frames = [
         pl.DataFrame({"side": [side] * len(ids), "row": np.arange(len(ids)), "id": [str(i) for i in ids]})
         for side, ids in sides.items()
@@ -34,28 +31,14 @@ def save_tables(folder: Path, tables: Embeddings, rows: Interactions) -> None:
     pl.concat(frames).write_parquet(folder / "ids.parquet")
 
 
-def shapes(tables: Embeddings) -> dict[str, list[int]]:
-    """Name -> shape of the tables that there are, for cards."""
-    return {name: list(table.shape) for name, table in _named(tables).items()}
-
-
-def _named(tables: Embeddings) -> dict[str, Tensor]:
-    """The tables that there are.
-
-    Raises:
-        ConfigError: codes that are no integers.
-    """
-    codes = tables.item_codes
-    if codes is not None and (codes.is_floating_point() or codes.dim() != 2):
-        raise ConfigError(
-            f"item_codes must be a table of integers, one row per item; got {codes.dtype} of shape {tuple(codes.shape)}"
-        )
-    named = {"users": tables.users, "items": tables.items, "items_from_text": tables.items_from_text, CODES: codes}
-    return {name: table for name, table in named.items() if table is not None}
+def shapes(tables: Mapping[str, Tensor]) -> dict[str, list[int]]:
+    """Name -> shape, for cards."""
+    return {name: list(table.shape) for name, table in tables.items()}
 
 
 def load_tables(folder: Path) -> Embeddings:
     """The vectors of a stage's folder."""
     tensors = load_file(folder / "vectors.safetensors")
-    from_text = tensors.get("items_from_text", tensors.get("text_items"))  # the second: of older versions
-    return Embeddings(tensors.get("users"), tensors["items"], from_text, tensors.get(CODES))
+    if "text_items" in tensors:  # of older versions
+        tensors["items_from_text"] = tensors.pop("text_items")
+    return Embeddings.of(tensors)

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from interlingua.contracts.aligner import Aligner
-from interlingua.contracts.batch import Embeddings
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.text import Text
@@ -30,7 +29,7 @@ class Rotation(Aligner):
     @classmethod
     def makes(cls, config: Any) -> frozenset[str]:
         """Item vectors from texts alone."""
-        return frozenset({"items_from_text"})
+        return super().makes(config) | {"items_from_text"}
 
     def __init__(self, config: Any, backbone_dim: int, text_dim: int) -> None:
         super().__init__(config, backbone_dim, text_dim)
@@ -47,9 +46,9 @@ class Rotation(Aligner):
         return FitLog.untrained()
 
     @torch.no_grad()
-    def export(self, tables: Embeddings, text: Text | None) -> Embeddings:
+    def export(self, job: Fitting) -> dict[str, Tensor]:
         """The backbone's item vectors, and beside them those of the texts."""
-        return Embeddings(tables.users, tables.items, self._texts(text) @ self.turn)
+        return super().export(job) | {"items_from_text": self._texts(job.text) @ self.turn}
 
     @staticmethod
     def _texts(text: Text | None) -> Tensor:

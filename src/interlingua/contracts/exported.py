@@ -1,0 +1,63 @@
+"""Named tensors: all that one stage hands to the next. A component makes them, :func:`exported` checks them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from interlingua.contracts.component import Component
+from interlingua.contracts.fitting import Fitting
+from interlingua.errors import ConfigError
+
+ROWS = {
+    "users": "users",
+    "items": "items",
+    "items_from_text": "items",
+    "item_codes": "items",
+    "text.users": "users",
+    "text.items": "items",
+}
+"""word of :mod:`interlingua.contracts.component` that is a table -> what its rows are"""
+CODES = "item_codes"
+
+
+def exported(component: Component, config: Any, job: Fitting) -> dict[str, Tensor]:
+    """What a fitted component exports: the tables that it says it makes, and no others, each with a row for everybody.
+
+    Args:
+        component: fitted.
+        config: its options.
+        job: what it was fitted on, with the tables of the stages before it.
+
+    Raises:
+        ConfigError: names, shapes or numbers that are not what the component declared.
+    """
+    found, who = component.export(job), type(component).__name__
+    declared = component.makes(config) & ROWS.keys()
+    if set(found) != declared:
+        told = ", ".join(sorted(declared)) or "no table"
+        raise ConfigError(
+            f"{who} makes {told}, but exports {', '.join(sorted(found)) or 'nothing'}: its makes() and its export() "
+            "must name the same"
+        )
+    counts = {"users": job.train.num_users, "items": job.train.num_items}
+    for name, table in found.items():
+        _check(f"{who} exports {name}", name, table, counts[ROWS[name]])
+    return found
+
+
+def _check(where: str, name: str, table: Tensor, rows: int) -> None:
+    shape = tuple(table.shape)
+    if name == CODES and table.is_floating_point():
+        raise ConfigError(
+            f"{where}, which must be a table of integers, one row per item; got {table.dtype} of shape {shape}"
+        )
+    if table.dim() != 2 or shape[0] != rows:
+        raise ConfigError(f"{where} of shape {shape}; it must be a table of {rows} rows, one for each of {ROWS[name]}")
+    if table.is_floating_point() and not bool(torch.isfinite(table).all()):
+        bad = int((~torch.isfinite(table)).any(dim=1).sum())
+        raise ConfigError(
+            f"{where} with NaN or infinity in {bad} of {rows} rows: train at a lower rate, or check the inputs"
+        )

@@ -1,0 +1,70 @@
+"""Which rows of a table are most like one vector, by cosine, whatever the size of the table: block by block.
+
+Shape key: n rows, D width, k results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from interlingua.contracts.batch import FloatArray
+from interlingua.data.queries import Queries
+from interlingua.progress import track
+from interlingua.retrieval.best import MOST_USERS, by_products, top_items
+from interlingua.retrieval.topk import TopK
+
+ROWS = 65_536
+"""rows of a table that are looked at together"""
+
+
+def user_blocks(users: Callable[[Queries], Tensor], queries: Queries, size: int = MOST_USERS) -> Iterator[Tensor]:
+    """(b, D) float32 vectors of queries on the CPU, ``size`` at once; one block at least."""
+    for at in track(range(0, max(len(queries), 1), size), "user vectors"):
+        with torch.no_grad():
+            block = users(queries.slice(at, at + size)).detach().float().cpu()
+        yield block
+
+
+def alike(blocks: Iterable[Tensor], of: Tensor, k: int, *, row: int | None = None) -> TopK:
+    """The rows with the largest cosine above 0; of equal ones the lower comes first.
+
+    Args:
+        blocks: the table (n, D) in parts, in the order of its rows; only one part exists at a time.
+        of: (D,) what they are compared with; a zero vector is like nothing.
+        k: how many at most.
+        row: is left out (the row that ``of`` came from).
+
+    Returns:
+        (1, up to k) rows and cosines.
+    """
+    rows, cosines, start = np.zeros(0, np.int64), np.zeros(0, np.float32), 0
+    query = functional.normalize(of.detach().float().cpu()[None], dim=1, eps=1e-12)
+    for block in blocks:
+        table = functional.normalize(block.detach().float().cpu(), dim=1, eps=1e-12)
+        allowed = None
+        if row is not None and start <= row < start + len(table):
+            allowed = np.ones(len(table), bool)
+            allowed[row - start] = False
+        found = by_products(query, table, k, allowed=allowed)
+        kept = found.scores[0] > 0  # minus infinity beside -1
+        rows = np.concatenate([rows, found.rows[0][kept] + start])
+        cosines = np.concatenate([cosines, found.scores[0][kept]])
+        order = np.lexsort((rows, -cosines))[:k]
+        rows, cosines, start = rows[order], cosines[order], start + len(table)
+    return TopK(rows[None], cosines[None])
+
+
+def alike_of_values(values: FloatArray, k: int, *, row: int | None = None) -> TopK:
+    """:func:`alike` where the cosines (n,) with all rows exist already."""
+    masked: npt.NDArray[np.float32] = np.where(values > 0, values, -np.inf).astype(np.float32)[None]
+    if row is not None:
+        masked[0, row] = -np.inf
+    rows = top_items(masked, k)
+    rows = rows[:, rows[0] >= 0]
+    return TopK(rows, masked[:, rows[0]])

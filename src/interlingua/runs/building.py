@@ -1,0 +1,115 @@
+"""How a stage makes its component, the same for all kinds: fit, calibrate, store, export by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from interlingua.config import FitConfig
+from interlingua.contracts.component import Component
+from interlingua.contracts.exported import exported
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Batches, Fitting
+from interlingua.evaluate.protocol import validation_metrics
+from interlingua.progress import say
+from interlingua.runs.calibrate import kept_where_it_fails
+from interlingua.runs.session import Session
+from interlingua.storage.artifact import Artifact
+from interlingua.training.checkpoint import trainable_state
+from interlingua.training.deploy import deployed
+from interlingua.training.joint import Joint
+from interlingua.training.loop import derive_seed, fit_best, seed_all
+from interlingua.vectors.tables import save_tables, save_tensors, shapes
+
+SEEDS = {"rank": "read"}
+"""stage -> the word that its random numbers are drawn by, where the stage was once called otherwise"""
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a stage has put together, with its inputs loaded and its seed set."""
+
+    component: Any
+    """what is fitted, and exports"""
+    module: Any
+    """what the loop trains: its ``forward(batch)`` gives the losses"""
+    job: Fitting
+    stored: Any
+    """whose weights are written; None: its tables are all that is kept of it"""
+    before: tuple[Component, ...] = ()
+    """what was trained along and exports its own tables too, which the component then finds in ``job.tables``"""
+    calibrates: bool = False
+    """the validation part teaches it something after the fit"""
+    settle: Callable[[], Any] = lambda: None
+    """puts what was trained where it is stored from"""
+    more: Callable[[], dict[str, Any]] = dict
+    """further entries of the card"""
+
+
+def job_of(session: Session, stage: str, **parts: Any) -> Fitting:
+    """What a stage's component is fitted on: the training part, and of further texts no more than its key holds."""
+    held = {name: text for name, text in session.texts.items() if f"{name}.embed" in session.plan[stage].parents}
+    return Fitting(session.data.split.train, texts=held, seed=derive_seed(session.seed, stage), **parts)
+
+
+def stage_of(session: Session, stage: str, build: Callable[[], Built]) -> Artifact:
+    """Runs one stage, or reuses it."""
+
+    def make(folder: Path, partial: Path) -> dict[str, Any]:
+        built, split = build(), session.data.split
+        entries = _fitted(session, stage, built, folder, partial)
+        if built.calibrates and len(split.valid):
+            seed_all(derive_seed(session.seed, SEEDS.get(stage, stage), "calibrate"))  # a resumed run trains no epoch
+            entries |= kept_where_it_fails(built.component, split, stage)
+        built.settle()
+        entries |= built.component.write_extras(folder)
+        if built.stored is not None:
+            save_tensors(trainable_state(built.stored), folder / "weights.safetensors")
+        return built.more() | entries | _exported(built, folder)
+
+    return session.run_stage(stage, make)
+
+
+def _exported(built: Built, folder: Path) -> dict[str, Any]:
+    """Writes the tables of a stage, under their names; returns the card's entry."""
+    tables: dict[str, Tensor] = {}
+    for component in (*built.before, built.component):
+        job = replace(built.job, tables={**built.job.tables, **tables})
+        tables |= exported(component, component.config, job)
+    if not tables:  # neighbours and popularity have scores, but no vectors
+        return {}
+    tables = {name.removeprefix("text."): table for name, table in tables.items()}
+    save_tables(folder, tables, built.job.train)
+    return {"shapes": shapes(tables)}
+
+
+def _fitted(session: Session, stage: str, built: Built, folder: Path, partial: Path) -> dict[str, Any]:
+    """Fits the component; its record is written, its length is returned (``partial``: where it goes on)."""
+    split, module = session.data.split, built.module
+
+    def loop(batches: Batches, config: FitConfig) -> FitLog:
+        check = None
+        if config.patience is not None and isinstance(module, Joint) and not len(split.valid):
+            say(
+                f"{stage}: the validation part is empty, so patience has no say: all {config.epochs} epochs are trained"
+            )
+        elif config.patience is not None and isinstance(module, Joint):
+
+            def check() -> dict[str, float]:
+                with deployed(module) as backbone:
+                    return validation_metrics(backbone, split)
+
+        log = fit_best(
+            module, batches, config, seed=derive_seed(session.seed, SEEDS.get(stage, stage)), label=stage,
+            validate=check, folder=partial, key=session.plan[stage].key, device=session.device,
+        )  # fmt: skip
+        if check is not None:
+            say(f"{stage}: {log.in_words(config)}")
+        return log
+
+    log: FitLog = built.component.fit(replace(built.job, loop=loop))
+    return log.save(folder) | ({"samples": log.rows} if log.trained else {})
