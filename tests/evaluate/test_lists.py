@@ -193,7 +193,7 @@ def test_lists_are_masked_like_ranks_and_change_no_rank():
         shown |= set(np.argsort(-masked)[:2])
     assert report.metrics["coverage@2"] == len(shown) / 8
     assert "coverage@2" not in report.per_user
-    assert "coverage@2" not in report.intervals
+    assert report.intervals["coverage@2"][0] <= report.metrics["coverage@2"] <= report.intervals["coverage@2"][1]
     assert report.per_user["popularity@2"].shape == (4,)
     assert all("popularity@2" not in each.metrics for each in report.slices.values())  # a list belongs to no slice
 

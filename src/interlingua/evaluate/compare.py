@@ -231,7 +231,7 @@ def _per_user(seeds: Mapping[str, Sequence[Report]], names: Sequence[str]) -> li
 
 
 def _together(seeds: Mapping[str, Sequence[Report]], requested: Sequence[str] | None) -> list[str]:
-    """Those that are one number of all users together: they stand in tables, without intervals and tests."""
+    """Those that are one number of all users together: in tables without tests, of one run with intervals."""
     shared = _shared_metrics(seeds, requested)
     return [m for m in shared if m not in _per_user(seeds, shared)]
 
@@ -241,13 +241,14 @@ def _row(name: str, reports: Sequence[Report], values: Mapping[str, Values], tog
     stored = reports[0].intervals if len(reports) == 1 else {}  # the same figures as the run itself shows
     by_user = {metric: v.mean(axis=0) for metric, v in values.items()}
     by_seed = {metric: np.array([mean(each) for each in v]) for metric, v in values.items()}
+    around = {m: stored[m] for m in values} if all(m in stored for m in values) else intervals(by_user, seeds=by_seed)
     return Row(
         name,
         {
             metric: float(values[metric].mean()) if _whole(values.get(metric)) else float(np.mean(each))
             for metric, each in means.items()
         },
-        {m: stored[m] for m in values} if all(m in stored for m in values) else intervals(by_user, seeds=by_seed),
+        around | {metric: stored[metric] for metric in together if metric in stored},
         len(reports),
         {metric: float(np.std(m, ddof=1)) if len(m) > 1 else 0.0 for metric, m in means.items()},
     )

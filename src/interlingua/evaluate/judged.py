@@ -65,6 +65,23 @@ class Judged:
     train: Interactions | None = None
     facts: ItemFacts = ItemFacts()
 
+    @property
+    def num_users(self) -> int:
+        """M"""
+        return self.labels.num_users if self.labels is not None else 0 if self.lists is None else len(self.lists)
+
+    @property
+    def num_cells(self) -> int:
+        """Pairs, or items, that a number of all users together looks at."""
+        return len(self.labels.labels) if self.labels is not None else self.known().num_items
+
+    def shown(self, k: int) -> sp.csr_matrix:
+        """(M, I) 1 where an item stands among the first k of a user's list."""
+        top = self.top(k)
+        rows, places = np.nonzero(top >= 0)
+        shape = (len(top), self.known().num_items)
+        return sp.csr_matrix((np.ones(len(rows)), (rows, top[rows, places])), shape=shape)
+
     def top(self, k: int) -> npt.NDArray[np.int64]:
         """(M, k) the first k places of the lists; a catalogue of fewer items gives fewer columns."""
         assert self.lists is not None
@@ -91,6 +108,13 @@ class Metric:
     better: ClassVar[Literal["higher", "lower"]] = "higher"
     needs: ClassVar[frozenset[str]] = frozenset()
     """of ``categories`` and ``vectors``: facts of items without which it cannot be measured"""
+
+    weighs: ClassVar[bool] = False
+    """True: one number of all users together, which :meth:`weighed` gives for users that count several times"""
+
+    def weighed(self, judged: Judged, k: int, weights: Values) -> Values:
+        """(R,) the number, were each user there as often as the (R, M) weights say."""
+        raise NotImplementedError(f"{type(self).__name__} weighs no users")
 
     def measure(self, judged: Judged, k: int) -> Values | float:
         """(M,) one value per user, NaN where it is not defined; or one number of all users together.

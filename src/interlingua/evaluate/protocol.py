@@ -31,6 +31,7 @@ from interlingua.evaluate.named import check_facts, compute, mean, measure, note
 from interlingua.evaluate.result import Report, SliceResult
 from interlingua.evaluate.rules import Protocol, parse_protocol
 from interlingua.evaluate.slices import Slice, SliceOptions, make_slices, repeat_slices
+from interlingua.evaluate.together import intervals_together
 from interlingua.progress import say
 from interlingua.retrieval.positions import NEVER
 
@@ -98,13 +99,15 @@ def evaluate(
     seconds = time.perf_counter() - started
     marked = {} if slices is False or "ranks" not in chosen.judges else _marked(judged, split, chosen, slices)
     per_user, together = measure(judged, names)
+    around = intervals(per_user, resamples=resamples) if resamples else {}
+    around |= intervals_together(judged, together, resamples=resamples)
     values = {name: mean(per_user[name]) if name in per_user else together[name] for name in names}
     notes = notes_of(judged, per_user, together)
     undefined = {name: why for name, why in notes.items() if np.isnan(values[name])}
     _say_notes(notes)
     return Report(
         protocol=chosen.id(split, part, seed, note), part=part, population=_population_hash(split, targets),
-        metrics=values, intervals=intervals(per_user, resamples=resamples) if resamples else {},
+        metrics=values, intervals=around,
         n_users=len(targets), n_targets=len(targets.items), seconds=seconds,
         slices=_slices(judged.ranks, marked, names, resamples),
         warnings=(*_warnings(chosen, judged, names), *(f"{k}: {v}" for k, v in notes.items()), *split.notes),

@@ -45,7 +45,7 @@ class Report:
     metrics: dict[str, float]
     """means over users, or one number of all of them together (``coverage@10``)"""
     intervals: dict[str, tuple[float, float]]
-    """95 % bootstrap intervals over users; what has no value per user has none"""
+    """95 % bootstrap intervals over users"""
     n_users: int
     n_targets: int
     seconds: float

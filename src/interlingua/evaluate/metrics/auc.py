@@ -22,12 +22,35 @@ def auc(labels: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> float
     return float((rankdata(scores)[labels].sum() - liked * (liked + 1) / 2) / (liked * others))
 
 
+def weighted_auc(
+    labels: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64], weights: npt.NDArray[np.float64]
+) -> Values:
+    """(R,) :func:`auc` where each pair counts as often as the (R, P) weights say; NaN where one label has no weight."""
+    order = np.argsort(scores, kind="stable")
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(scores[order]) > 0]))  # of equal scores
+    liked = np.add.reduceat(weights[:, order] * labels[order], starts, axis=1)
+    others = np.add.reduceat(weights[:, order] * ~labels[order], starts, axis=1)
+    below = np.cumsum(others, axis=1) - others
+    pairs = liked.sum(axis=1) * others.sum(axis=1)
+    out = np.full(len(weights), np.nan)
+    np.divide((liked * (below + others / 2)).sum(axis=1), pairs, out=out, where=pairs > 0)
+    return out
+
+
 class AUC(Metric):
     """Probability that a liked pair is scored above one that is not, over the pairs of all users together."""
 
     kind = "metric"
     reads = "labels"
     cut = False
+
+    weighs = True
+
+    def weighed(self, judged: Judged, k: int, weights: Values) -> Values:
+        """(R,) over the pairs of the users that were drawn."""
+        found = judged.labels
+        assert found is not None
+        return weighted_auc(found.labels, found.scores, weights[:, found.owners])
 
     def measure(self, judged: Judged, k: int) -> float:
         """One number of all users together."""

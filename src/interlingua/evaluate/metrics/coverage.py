@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from interlingua.evaluate.accuracy import Values
 from interlingua.evaluate.judged import Judged, Metric
 
 
@@ -18,6 +19,12 @@ class Coverage(Metric):
 
     kind = "metric"
     reads = "lists"
+
+    weighs = True
+
+    def weighed(self, judged: Judged, k: int, weights: Values) -> Values:
+        """(R,) share of the items that stand in a list of a user who was drawn."""
+        return np.asarray(((judged.shown(k).T @ weights.T) > 0).mean(axis=0))
 
     def measure(self, judged: Judged, k: int) -> float:
         """One number of all users together."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from interlingua.evaluate.accuracy import Values
 from interlingua.evaluate.judged import Judged, Metric
 
 
@@ -26,6 +27,15 @@ class Gini(Metric):
     kind = "metric"
     reads = "lists"
     better = "lower"
+
+    weighs = True
+
+    def weighed(self, judged: Judged, k: int, weights: Values) -> Values:
+        """(R,) of the exposures by the users who were drawn."""
+        exposures = np.sort(judged.shown(k).T @ weights.T, axis=0)
+        size = len(exposures)
+        signs = 2 * np.arange(1, size + 1) - size - 1
+        return (signs @ exposures) / np.maximum(size * exposures.sum(axis=0), 1e-12)
 
     def measure(self, judged: Judged, k: int) -> float:
         """One number of all users together."""
