@@ -16,7 +16,6 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-from interlingua.contracts.batch import Embeddings
 from interlingua.data.anonymous import has_users, to_give_away
 from interlingua.data.prepared import Dataset
 from interlingua.data.prepared import save as save_dataset
@@ -122,9 +121,8 @@ class Saving:
         return replace(data, card=without_places(data.card), source=None)
 
     def _vectors(self, folder: Path, stage: Artifact, owner: Session) -> dict[str, Any]:
-        tables = load_tables(stage.path)
-        if not self.events:
-            tables = Embeddings(None, tables.items, tables.items_from_text, tables.item_codes)
+        found = load_tables(stage.path).named()
+        tables = {name: table for name, table in found.items() if self.events or name != "users"}
         save_tables(folder, tables, owner.data.split.train)
         return {"shapes": shapes(tables)}
 
