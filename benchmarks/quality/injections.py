@@ -141,7 +141,7 @@ def one(session: Session, options: argparse.Namespace, seed: int, place: Path) -
         "parameters": sum(p.numel() for p in ranker.parameters() if p.requires_grad), "samples": samples, "loss": loss,
         "train seconds": round(trained - started, 1),
         "mixture": ranker.mixture and [round(float(v), 3) for v in ranker.mixture.numbers],
-        "sample": None if ranker.sample is None else ranker.sample.story,
+        "sample": None if ranker.sample is None else ranker.sample.counts,
     }  # fmt: skip
     out |= measured(Towers(ranker), session, options, place / "alone", "")
     if ranker.mixture is not None:
