@@ -188,13 +188,14 @@ def align(cls: Any, config: Any, backbone: Any, text: Any, train: Interactions, 
     seed_all(derive_seed(seed, "align"))
     aligner = cls(config, int(backbone.item_embeddings().shape[1]), text.dim)
     joint = Joint(backbone, aligner, text, frozen_backbone=True)
-    if hasattr(aligner, "solve"):
+    if aligner.closed_form:
         aligner.fit(Fitting(train, text, backbone))
     else:
         batches = aligner.batches(backbone, train, config.fit)
         fit_best(joint, batches, config.fit, seed=seed, label="align", device="cpu")
     joint.eval()
-    return aligner, aligner.export(Embeddings(None, backbone.item_embeddings().detach()), text)
+    job = Fitting(train, text, tables={"items": backbone.item_embeddings().detach()})
+    return aligner, Embeddings.of(aligner.export(job))
 
 
 def baseline(world: World, text: Any, source: str, seed: int) -> list[dict[str, Any]]:
