@@ -57,7 +57,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "given": {"backbone": {"name": "pretrained", "items": "VECTORS", "users": "USERS"}},
     "aligned": {"backbone": MF, **RIDGE, "evaluate": {"candidate_source": "aligned", "protocols": ["full"]}},
     "joint": {"backbone": MF, "text": LSA | {"users": "items"}, "align": {"name": "contrastive", "frozen": []}},
-    "texts": {"backbone": SASREC, "texts": {"more": LSA}},
     "soft": {"backbone": MF, **RIDGE, "ranker": SOFT | {"template": "TEMPLATE"}},
     "lora": {"backbone": SASREC, **RIDGE, "ranker": SOFT | {"tune": "lora"}},
     "kv": {"backbone": MF, "ranker": KV},
