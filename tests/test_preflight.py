@@ -141,7 +141,7 @@ def test_data_that_cannot_be_read_end_a_dry_run_in_words(tmp_path: Path) -> None
     path = tmp_path / "events.csv"
     path.write_text("user,item,time\na,x,1\na,y,2\nb,x,3\n", encoding="utf-8")
     dry = Session(recipes.load("itemknn", ["data.filter.min_user=99"], data=str(path)), tmp_path / "runs", 7, "cpu")
-    with pytest.raises(DataError, match="no events are left"):
+    with pytest.raises(DataError, match="none is left after the filter"):
         planned(dry, as_json=False)
 
 

@@ -27,6 +27,12 @@ def test_missing_columns_are_named_with_what_is_there():
         cleaned(user_id=["a"], thing=["x"])
 
 
+def test_columns_are_named_as_the_file_has_them():
+    found = SourceTables(pl.DataFrame({"user_id": ["a"], "thing": ["x"]}), where="f.csv", columns={"user_id": "Kunde"})
+    with pytest.raises(DataError, match=r"no column for item_id; it has Kunde, thing; "):
+        clean_events(found, CleanConfig(), Log(quiet=True))
+
+
 def test_no_rows_is_an_error():
     with pytest.raises(DataError, match="holds no events"):
         cleaned(user_id=pl.Series([], dtype=pl.String), item_id=pl.Series([], dtype=pl.String))

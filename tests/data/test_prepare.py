@@ -82,7 +82,7 @@ def test_filters_renumber_users_and_items():
 
 
 def test_filtering_everything_away_is_an_error():
-    with pytest.raises(DataError, match="no events are left"):
+    with pytest.raises(DataError, match="none is left after the filter"):
         tiny(filter=FilterConfig(min_user=10))
 
 

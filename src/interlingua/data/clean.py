@@ -105,10 +105,11 @@ def _usable(where: str, role: str, source: Mapping[str, str] | None = None) -> A
 
 def _require(raw: SourceTables) -> None:
     missing = [c for c in EVENT_COLUMNS[:2] if c not in raw.events.columns]
+    own = [raw.columns.get(name, name) for name in raw.events.columns]  # as the file has them
     if missing:  # with "data." before it, every command takes the option: interlingua data could do without
         raise DataError(
             f"{raw.where or raw.name}: no column for {' and '.join(missing)}; "
-            f"it has {', '.join(raw.events.columns) or 'none'}; "
+            f"it has {', '.join(own) or 'none'}; "
             f"name it: --set data.columns.{missing[0]}=NAME (Python: columns={{{missing[0]!r}: 'NAME'}})"
         )
 

@@ -177,8 +177,13 @@ def prepare_raw(
     extra = texts["item_id"] if filter.items_without_events == "keep" or raw.keep_items else None
     interactions, given = compact(interactions, given, mask, extra)
     if not len(interactions):
+        had = f"{len(mask):,} events" if len(mask) else "no event"
+        used = ", ".join(
+            f"{name} = {value}" for name, value in filter if value != FilterConfig.model_fields[name].default
+        )
         raise DataError(
-            f"{raw.where or raw.name}: no events are left after filtering with {filter!r}; lower the thresholds"
+            f"{raw.where or raw.name}: of {had} none is left after the filter ({used or 'its defaults'}); "
+            "lower it, e.g. --set data.filter.min_user=1 --set data.filter.min_item=1"
         )
     catalogue = _catalogue(interactions, texts, user_texts, raw, domain or {}, log)
     parts, divided = divide(interactions, given, split, kind, seed, log, ties, times)

@@ -15,16 +15,19 @@ Roles = Mapping[str, tuple[str, ...]]
 EVENT_ROLES: Roles = {
     "user_id": (
         "user_id", "userid", "user", "uid", "u", "reviewerid", "reviewer_id", "customer_id", "customerid", "visitorid",
-        "member_id", "reader", "account_id", "session_id", "sessionid",
+        "member_id", "reader", "account_id", "session_id", "sessionid", "customer", "client_id", "buyer_id",
+        "visitor_id",
     ),
     "item_id": (
         "item_id", "itemid", "item", "iid", "i", "parent_asin", "asin", "movieid", "movie_id", "product_id",
         "productid", "book_id", "bookid", "isbn", "business_id", "game_id", "app_id", "song_id", "track_id",
         "artist_id", "article_id", "news_id", "video_id", "place_id", "venue_id", "sku", "anime_id", "recipe_id",
+        "product", "movie", "book", "song", "track", "game", "article",
     ),
     "timestamp": (
         "timestamp", "time", "unixreviewtime", "unix_time", "ts", "datetime", "date", "created_at", "event_time", "t",
-        "time_stamp", "unixtime", "order", "position",
+        "time_stamp", "unixtime", "order", "position", "when", "created", "ordered_at", "purchased_at", "order_date",
+        "purchase_date",
     ),
     "rating": ("rating", "overall", "stars", "score", "ratings", "rate", "label", "weight"),
     "part": ("part", "split", "fold", "subset", "set"),
