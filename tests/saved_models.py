@@ -57,6 +57,12 @@ METHODS: dict[str, dict[str, Any]] = {
     "given": {"backbone": {"name": "pretrained", "items": "VECTORS", "users": "USERS"}},
     "aligned": {"backbone": MF, **RIDGE, "evaluate": {"candidate_source": "aligned", "protocols": ["full"]}},
     "joint": {"backbone": MF, "text": LSA | {"users": "items"}, "align": {"name": "contrastive", "frozen": []}},
+    "texts": {
+        "backbone": {"name": "l3ae", "weights": {"more": 0.5}},
+        "text": LSA,
+        "texts": {"more": LSA | {"dim": 4}},
+    },
+    "logit": {"fuse": {"name": "logit", "members": [{"backbone": {"name": "itemknn"}}, {"backbone": MF}]}},
     "soft": {"backbone": MF, **RIDGE, "ranker": SOFT | {"template": "TEMPLATE"}},
     "lora": {"backbone": SASREC, **RIDGE, "ranker": SOFT | {"tune": "lora"}},
     "kv": {"backbone": MF, "ranker": KV},
