@@ -69,7 +69,8 @@ def recipe(kind: str, name: str, options: dict[str, Any]) -> recipes.Recipe:
     for option, (by, read_with) in registry.find(kind, name).Config.only_with.items():
         if option in options:
             options = {by: read_with[0], **options}
-    if name == "textknn" or (kind == "align" and name != "none"):
+    reads = kind == "backbone" and registry.find(kind, name).needs_text
+    if reads or (kind == "align" and name != "none"):
         values["text"] = {"name": "lsa", "users": "items"}
     values[kind] = {"name": name, **required.get(name, {}), **options}
     return recipes.resolve(values, "keys")

@@ -10,7 +10,7 @@ from interlingua.runs import recipe as recipes
 @pytest.mark.parametrize("name", recipes.shipped())
 def test_every_shipped_recipe_resolves_and_says_what_it_is(name):
     resolved = recipes.load(name)
-    assert resolved.backbone is not None
+    assert (resolved.backbone is not None) != (resolved.fuse is not None)
     first = recipes.find(name).read_text(encoding="utf-8").split("\n", 1)[0]
     assert first.startswith("# ")
     assert len(first) > 12

@@ -148,8 +148,9 @@ def test_a_diverse_list_is_chosen_from_far_more_items_than_it_has(
 
     monkeypatch.setattr(RetrieveThenRerank, "shortlist", counted)
     recommender, retrieve = Recommender(ridged), ridged.recipe.evaluate.retrieve
-    recommender.recommend(history=[], k=3, diversity=1.0)
-    recommender.recommend(history=[], k=retrieve, diversity=1.0)
+    known = [ridged.data.split.train.item_ids[0]]
+    recommender.recommend(history=known, k=3, diversity=1.0)
+    recommender.recommend(history=known, k=retrieve, diversity=1.0)
     assert widths == [max(15, retrieve), 5 * retrieve]
 
 

@@ -33,7 +33,10 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "interlingua"
-WIRING = ("stages.py", "session.py", "recommender.py", "cascade.py", "fit.py", "export.py")
+WIRING = (
+    "runs/stages.py", "runs/building.py", "runs/session.py", "runs/export.py", "recommender.py", "retrieval/cascade.py",
+    "training/loop.py",
+)  # fmt: skip
 SPOKEN = {"say", "duration"}
 """calls that only speak to people: their loss is not a fault of the wiring"""
 COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
