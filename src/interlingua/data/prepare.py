@@ -177,14 +177,7 @@ def prepare_raw(
     extra = texts["item_id"] if filter.items_without_events == "keep" or raw.keep_items else None
     interactions, given = compact(interactions, given, mask, extra)
     if not len(interactions):
-        had = f"{len(mask):,} events" if len(mask) else "no event"
-        used = ", ".join(
-            f"{name} = {value}" for name, value in filter if value != FilterConfig.model_fields[name].default
-        )
-        raise DataError(
-            f"{raw.where or raw.name}: of {had} none is left after the filter ({used or 'its defaults'}); "
-            "lower it, e.g. --set data.filter.min_user=1 --set data.filter.min_item=1"
-        )
+        raise _nothing_left(raw.where or raw.name, len(mask), filter)
     catalogue = _catalogue(interactions, texts, user_texts, raw, domain or {}, log)
     parts, divided = divide(interactions, given, split, kind, seed, log, ties, times)
     first, last = int(interactions.times.min()), int(interactions.times.max())
@@ -278,6 +271,15 @@ def _is_prepared(source: Any) -> bool:
 def _folder(source: Any) -> Any:
     """Where a named source lies, else what was given."""
     return here(str(source)) or source if isinstance(source, str | Path) else source
+
+
+def _nothing_left(where: str, had: int, config: FilterConfig) -> DataError:
+    fields = FilterConfig.model_fields
+    used = ", ".join(f"{name} = {value}" for name, value in config if value != fields[name].default)
+    return DataError(
+        f"{where}: of {had:,} events none is left after the filter ({used or 'its defaults'}); "
+        "lower it, e.g. --set data.filter.min_user=1 --set data.filter.min_item=1"
+    )
 
 
 def _catalogue(
