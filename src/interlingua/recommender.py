@@ -60,7 +60,7 @@ class Recommender(Shared):
         self.train = session.data.split.train
         self.titles: list[str] = session.data.catalogue.titles
         if index is not None:
-            _ = self._by_reader if self.has_reader else self._by_retriever
+            _ = self._by_ranker if self.has_ranker else self._by_retriever
 
     @classmethod
     def load(
@@ -75,7 +75,7 @@ class Recommender(Shared):
         return self.session.done["evaluate"].key[:12]
 
     @property
-    def has_reader(self) -> bool:
+    def has_ranker(self) -> bool:
         """Whether a language model can re-rank."""
         return "rank" in self.session.done
 
@@ -176,8 +176,8 @@ class Recommender(Shared):
 
     def _listed(self, question: Question, asked: Asked, allowed: BoolArray | None) -> tuple[Candidates, BoolArray, str]:
         """The lists of some queries, which of them popularity decided, and the stage that decided the last."""
-        k, use_reader = asked.k, asked.rerank and self.has_reader
-        cascade = self._by_reader if use_reader else self._by_retriever
+        k, use_ranker = asked.k, asked.rerank and self.has_ranker
+        cascade = self._by_ranker if use_ranker else self._by_retriever
         wide = max(5 * k, self.session.recipe.evaluate.retrieve) if asked.diversity else k
         new = self._newcomers.among(question.queries)
 
@@ -192,7 +192,7 @@ class Recommender(Shared):
         listed = of_both(new, of)
         if asked.diversity:
             listed = diversified(listed, self.session.data.catalogue.categories, k, asked.diversity)
-        return listed, new, STAGE if new.any() else self._stage("rank" if use_reader else self._retriever[0])
+        return listed, new, STAGE if new.any() else self._stage("rank" if use_ranker else self._retriever[0])
 
     def _frame(self, names: list[str], question: Question, asked: Asked) -> pl.DataFrame:
         """The lists of many users, by blocks of some 64 MB of scores."""
@@ -238,7 +238,7 @@ class Recommender(Shared):
         return rerank_of(self.session, None, self._indexed(self._retriever[1]))
 
     @cached_property
-    def _by_reader(self) -> RetrieveThenRerank:
+    def _by_ranker(self) -> RetrieveThenRerank:
         ranker = self.session.ranker
         if ranker.ranks_catalogue:
             return rerank_of(self.session, None, self._indexed(ranker))
@@ -284,7 +284,7 @@ class Recommender(Shared):
         self, query: Queries, items: Sequence[int], *, rerank: bool = True
     ) -> list[Explanation[tuple[int, float]]]:
         """:meth:`explain_items` by rows; what was explained lately is not explained anew."""
-        scorer = self.session.ranker if rerank and self.has_reader else self._retriever[1]
+        scorer = self.session.ranker if rerank and self.has_ranker else self._retriever[1]
         return self._reasons.of(scorer, lambda: self.language_model, query, items, rerank)
 
     @cached_property

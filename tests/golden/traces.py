@@ -44,7 +44,7 @@ SMALL = {
     "reduce": 36,
 }
 """options that are set where a recipe has them"""
-README = ("itemknn", "ease", "textknn", "sasrec", "lightgcn", "rlmrec-con", "rlmrec-gen", "alpharec",
+README = ("pop", "itemknn", "bm25", "ease", "textknn", "sasrec", "lightgcn", "rlmrec-con", "rlmrec-gen", "alpharec",
           "a-llmrec", "ra-rec", "aligned-mixture", "kv-mixture")  # fmt: skip
 SLOW = ("a-llmrec", "ra-rec")
 

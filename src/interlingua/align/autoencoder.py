@@ -100,7 +100,7 @@ class Autoencoder(Aligner):
         """Rows with one target and one random negative: each user's last training event, or every event."""
         known, rows = trained_only(train) if self.config.negatives == "trained" else (train, None)
         source, every = Negatives(known), self.config.positions == "all"
-        length = int(getattr(backbone.config, "max_history", MAX_HISTORY))
+        length = backbone.history_length(backbone.config) or MAX_HISTORY
 
         def make(epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
             drawn = last_position_batches(
@@ -222,12 +222,6 @@ def pair_mse(left: Tensor, right: Tensor) -> Tensor:
 
 def _activate(values: Tensor, activation: Activation) -> Tensor:
     return torch.sigmoid(values) if activation == "sigmoid" else values
-
-
-def _needed(text: Text | None) -> Text:
-    if text is None:
-        raise ConfigError("the aligner 'autoencoder' joins a backbone with texts: the recipe needs a [text] section")
-    return text
 
 
 def _last(rows: Tensor | None) -> Tensor:

@@ -15,12 +15,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from interlingua.align._parts import needed
 from interlingua.config import Config
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
-from interlingua.contracts.text import Text
-from interlingua.errors import ConfigError, DataError
+from interlingua.errors import DataError
 from interlingua.nn.decompose import eigh
 from interlingua.progress import track
 
@@ -78,7 +78,7 @@ class Ridge(Aligner):
         backbone, train = job.backbone, job.train
         assert backbone is not None
         counts = torch.as_tensor(train.item_counts).clamp(min=1) * backbone.learned_items(train)
-        self.fit_vectors(_needed(job.text).rows("items").detach(), backbone.item_embeddings().detach(), counts)
+        self.fit_vectors(needed(job.text, "ridge").rows("items").detach(), backbone.item_embeddings().detach(), counts)
         return FitLog.untrained()
 
     def fit_vectors(self, texts: Tensor, vectors: Tensor, counts: Tensor) -> None:
@@ -108,7 +108,7 @@ class Ridge(Aligner):
     @torch.no_grad()
     def export(self, job: Fitting) -> dict[str, Tensor]:
         """The backbone's item vectors, and beside them those that the texts predict."""
-        return super().export(job) | {"items_from_text": self.text_latent(_needed(job.text).rows("items"))}
+        return super().export(job) | {"items_from_text": self.text_latent(needed(job.text, "ridge").rows("items"))}
 
 
 def ridge(source: Tensor, target: Tensor, weights: Tensor, penalty: float | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -147,9 +147,3 @@ def _weights(counts: Tensor, weighting: str) -> Tensor:
     values = counts.double()
     values = {"none": torch.ones_like(values), "log": torch.log1p(values), "count": values}[weighting]
     return values / values.mean()
-
-
-def _needed(text: Text | None) -> Any:
-    if text is None:
-        raise ConfigError("the aligner 'ridge' maps texts into the backbone's space: the recipe needs a [text] section")
-    return text

@@ -184,6 +184,11 @@ class AutoCf(LightGcn):
 
     Config: ClassVar[type[Config]] = AutoCfConfig
 
+    @classmethod
+    def self_loops(cls, config: Any) -> bool:
+        """As the options say."""
+        return bool(config.self_loops)
+
     def __init__(self, config: Any, train: Interactions) -> None:
         super().__init__(config, train)
         count = config.num_attention_layers

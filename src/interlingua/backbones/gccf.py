@@ -46,6 +46,11 @@ class Gccf(LightGcn):
 
     Config = GccfConfig
 
+    @classmethod
+    def self_loops(cls, config: Any) -> bool:
+        """As the options say."""
+        return bool(config.self_loops)
+
     def __init__(self, config: Any, train: Interactions) -> None:
         super().__init__(config, train)
         width, count = config.embedding_dim, config.num_layers if config.transform else 0

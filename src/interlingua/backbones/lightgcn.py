@@ -68,14 +68,17 @@ class LightGcn(Backbone):
 
     Config: ClassVar[type[Config]] = LightGcnConfig
     sampling = "pairs"
-    self_loops = False
-    """whether the graph has an edge from every node to itself"""
+
+    @classmethod
+    def self_loops(cls, config: Any) -> bool:
+        """Whether the graph has an edge from every node to itself."""
+        return False
 
     def __init__(self, config: Any, train: Interactions) -> None:
         super().__init__(config, train)
         self.users = nn.Parameter(nn.init.xavier_uniform_(torch.empty(train.num_users, config.embedding_dim)))
         self.items = nn.Parameter(nn.init.xavier_uniform_(torch.empty(train.num_items, config.embedding_dim)))
-        loops = bool(getattr(config, "self_loops", False))
+        loops = self.self_loops(config)
         self.graph = bipartite(train.users, train.items, train.num_users, train.num_items, self_loops=loops)
         self.register_buffer("final_items", None)
         self._final: Embeddings | None = None

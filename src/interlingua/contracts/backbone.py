@@ -75,6 +75,11 @@ class Backbone(Component):
         """Columns of the tables of :meth:`input_embeddings`; None where only a made backbone says so."""
         return config.embedding_dim if "embedding_dim" in type(config).model_fields else None
 
+    @classmethod
+    def history_length(cls, config: Any) -> int | None:
+        """Last events of a history that are read; None: all, or no history."""
+        return config.max_history if config and "max_history" in type(config).model_fields else None
+
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterable[Batch]]:
         """What the loop (:mod:`interlingua.training.loop`) trains it on: (epoch, generator) -> the epoch's batches."""
         raise NotImplementedError(f"{type(self).__name__} is not trained by gradient")

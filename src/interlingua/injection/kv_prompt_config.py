@@ -137,7 +137,7 @@ def check(config: KvPromptConfig, inputs: RankerInputs, causal: bool, layers: in
     problems = of_model(config, causal, layers, abilities)
     uses_ids = config.injection != "none" and config.maps != "none"
     if uses_ids and inputs.user_embeddings is None:
-        problems.append("llm needs user vectors, which this backbone lacks; choose another, or ranker.maps = 'none'")
+        problems.append("ranker.maps needs user vectors: choose a backbone that has them, or ranker.maps = 'none'")
     for option, asked in (("fuse_scores", config.fuse_scores), ("distill_weight", config.distill_weight > 0)):
         if asked and inputs.base_score is None:
             problems.append(f"ranker.{option} needs a backbone that scores")

@@ -205,7 +205,7 @@ class Estimator:
         assert part is not None
         latent = None if self.joint is None else self.joint.aligner.width(self._fresh().item_embeddings().shape[1])
         inputs = probes.ranker_inputs(self.data, self._fresh(), self.text, latent, self._texts())
-        load = probes.timed(lambda: self._make_reader(part, inputs))
+        load = probes.timed(lambda: self._make_ranker(part, inputs))
         ranker, config = self.ranker, part.config.training()
         if config is None:
             return _fixed(load, note="nothing to learn")
@@ -216,7 +216,7 @@ class Estimator:
         note = f"{config.epochs} rounds of {steps:,} steps, {seconds * 1000:.0f} ms each; calibration not counted"
         return replace(_fixed(total, parameters=parameters, note=note), epochs=config.epochs, steps=steps)
 
-    def _make_reader(self, part: Any, inputs: Any) -> None:
+    def _make_ranker(self, part: Any, inputs: Any) -> None:
         self.ranker = part.cls(part.config, inputs)
 
     def _named(self) -> Estimate:

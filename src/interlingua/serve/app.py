@@ -77,7 +77,7 @@ def create_app(recommender: Recommender, limits: ServeLimits | None = None, queu
             "model_version": recommender.version,
             "users": recommender.train.num_users,
             "items": recommender.train.num_items,
-            "reranks": recommender.has_reader,
+            "reranks": recommender.has_ranker,
             "index": "exact" if recommender.index is None else "approximate",
             "waiting": line.waiting,
         }

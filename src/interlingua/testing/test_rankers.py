@@ -222,7 +222,7 @@ def test_the_order_of_answers_does_not_depend_on_how_many_are_scored(name: str, 
 
 
 @pytest.mark.parametrize("name", NAMES + TUNED)
-def test_a_stored_reader_scores_the_same(name: str, fitted: Any, make: Any, asked: Queries, tmp_path: Path) -> None:
+def test_a_stored_ranker_scores_the_same(name: str, fitted: Any, make: Any, asked: Queries, tmp_path: Path) -> None:
     ranker = fitted(name).eval()
     state = {k: v.contiguous().clone() for k, v in trainable_state(ranker).items()}
     save_file(state, tmp_path / "weights.safetensors")
