@@ -1,4 +1,4 @@
-"""Options of the soft-prompt scorer, and which of them fit together."""
+"""Options of the soft-prompt ranker, and which of them fit together."""
 
 from __future__ import annotations
 

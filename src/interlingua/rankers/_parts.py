@@ -1,4 +1,4 @@
-"""What the scorers share that read vectors with a language model: projectors into it, and a head over the items.
+"""What the rankers share that read vectors with a language model: projectors into it, and a head over the items.
 
 The model is frozen, or learns along (``tune``): then :attr:`VectorRanker.tuned` holds what learns of it.
 
