@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from interlingua.backbones.ease import TRIED, check_size
+from interlingua.backbones.ease import check_size
 from interlingua.config import Config
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import FloatArray
@@ -18,7 +17,7 @@ from interlingua.contracts.fitting import Fitting
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
-from interlingua.nn.blockwise import spd_inverse
+from interlingua.nn.blockwise import seconds_of_inverse
 from interlingua.nn.histories import history_matrix, pick, weighted_sum
 from interlingua.nn.linear_autoencoders import stacked
 
@@ -76,15 +75,11 @@ class WithTexts(Backbone):
 
     def expected_seconds(self, train: Interactions) -> float:
         """Two to three times the cube of the number of items, at the speed of a small inverse on this machine."""
-        small = min(train.num_items, TRIED)
-        matrix = torch.eye(small) * 2
-        started = time.perf_counter()
-        spd_inverse(matrix, "trying")
-        seconds = (time.perf_counter() - started) * (train.num_items / max(small, 1)) ** 3
+        seconds = 2.5 * seconds_of_inverse(train.num_items)
         if train.num_items <= MOST_ITEMS:
             both = torch.ones(4, train.num_items, train.num_items)
             self.weights, self.by_texts = both[0].clone(), both[1].clone()
-        return 2.5 * seconds
+        return seconds
 
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:

@@ -8,8 +8,6 @@ Autoencoders for Sparse Data", eq. 8).
 
 from __future__ import annotations
 
-import time
-
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -22,14 +20,12 @@ from interlingua.contracts.fitting import Fitting
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import DataError
-from interlingua.nn.blockwise import spd_inverse
+from interlingua.nn.blockwise import seconds_of_inverse
 from interlingua.nn.histories import history_matrix, pick, weighted_sum
 from interlingua.nn.linear_autoencoders import ease_of_gram, gram_matrix
 
 MOST_ITEMS = 40_000
 """beyond this the (I, I) weights alone exceed 6 GB"""
-TRIED = 1_500
-"""items of the inverse that is timed"""
 
 
 class EaseConfig(Config):
@@ -67,11 +63,7 @@ class Ease(Backbone):
 
         Weights of the right size are left behind that say nothing: so that scoring and memory can be measured.
         """
-        small = min(train.num_items, TRIED)
-        matrix = torch.eye(small) * 2
-        started = time.perf_counter()
-        spd_inverse(matrix, "ease: trying")
-        seconds = (time.perf_counter() - started) * (train.num_items / max(small, 1)) ** 3
+        seconds = seconds_of_inverse(train.num_items)
         if train.num_items <= MOST_ITEMS:
             self.weights = torch.ones(4, train.num_items, train.num_items)[0].clone()  # as much as the inverse holds
         return seconds

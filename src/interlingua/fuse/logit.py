@@ -83,28 +83,28 @@ class Logit(Fusion):
         lengths = np.log1p(train.queries().lengths())
         self.register_buffer("scale", torch.tensor([lengths.mean(), lengths.std() or 1.0], dtype=torch.float32))
         self.counts = torch.as_tensor(train.item_counts, dtype=torch.float32)
+        self.known = logit.known_of(self.counts)
+        nothing: list[list[int]] = [[]]
+        says = [unseen_scores(member, Queries.of(nothing)) is not None for member in self.members]
+        self.silent = ~torch.tensor(says)[:, None] & (self.counts == 0)[None, :]
+        """(M, I) items without events of which a member knows nothing; all others have the member's own score"""
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """See :class:`Scorer`."""
-        known = logit.known_of(self.counts)
-        (scores,) = self._scores(queries, logit.hidden_items(self.counts, []))
-        joined = (
-            logit.utilities(self.numbers, scores, known, self._users(queries)) + self.offsets[known.kinds]
-        ).numpy()
+        pairs = zip(torch.as_tensor(self.member_scores(queries)), self.silent, strict=True)
+        scores = torch.stack([logit.standardised(own, None, silent) for own, silent in pairs])
+        utility = logit.utilities(self.numbers, scores, self.known, self._users(queries))
+        joined = (utility + self.offsets[self.known.kinds]).numpy()
         return joined if items is None else np.take_along_axis(joined, np.asarray(items, np.int64), axis=1)
 
     def towers(self) -> Towers | None:
         """The members' vectors side by side, times what is known of the items; twice where users count too."""
-        known, members = logit.known_of(self.counts), len(self.members)
+        known, members = self.known, len(self.members)
         a, b, e, d = (self.numbers[at * members : (at + 1) * members, None] for at in range(4))
         unseen = (known.kinds == logit.UNSEEN).float()
         constants = self.numbers[-2] * known.record + self.numbers[-1] * unseen + self.offsets[known.kinds]
-        nothing: list[list[int]] = [[]]
-        silent = torch.tensor([unseen_scores(member, Queries.of(nothing)) is None for member in self.members])
-        return joined_towers(
-            self.members, a + b * known.record + e * unseen, d[:, 0], self._users, constants,
-            silent[:, None] & (known.kinds == logit.UNSEEN)[None, :],
-        )  # fmt: skip
+        factors = a + b * known.record + e * unseen
+        return joined_towers(self.members, factors, d[:, 0], self._users, constants, self.silent)
 
     def calibrate(self, queries: Queries, targets: IntArray) -> None:
         """Learns weights and constants; without a question it stays the plain sum."""
@@ -136,7 +136,7 @@ class Logit(Fusion):
 
     def _scores(self, queries: Queries, hidden: Sequence[Tensor]) -> list[Tensor]:
         """For each set of hidden items (I,) the members' standardised scores (M, B, I)."""
-        own = [torch.as_tensor(np.asarray(member.score(queries, None), np.float32)) for member in self.members]
+        own = torch.as_tensor(self.member_scores(queries))
         found = [unseen_scores(member, queries) for member in self.members]
         unseen = [None if each is None else torch.as_tensor(np.asarray(each, np.float32)) for each in found]
         pairs = list(zip(own, unseen, strict=True))

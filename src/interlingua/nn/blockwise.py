@@ -5,12 +5,16 @@ Same operations as LAPACK's ``potrf`` and ``potri`` (``n^3`` multiplications in 
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from interlingua.progress import task
 
+TRIED = 1_500
+"""rows of the inverse that is timed"""
 BLOCK = 512
 """columns at a time: matrix products large enough to run at full speed, steps short enough to be told apart"""
 
@@ -36,6 +40,15 @@ def spd_inverse(matrix: Tensor, label: str, block: int = BLOCK) -> Tensor:
             shown.advance(ends.pop(0) - shown.done)
     lower = torch.tril(inverse, -1)
     return torch.tril(inverse).add_(lower.T)
+
+
+def seconds_of_inverse(items: int) -> float:
+    """What :func:`spd_inverse` of an (items, items) matrix will take: the cube, at the speed of a small one here."""
+    small = min(items, TRIED)
+    matrix = torch.eye(small) * 2
+    started = time.perf_counter()
+    spd_inverse(matrix, "inverse: trying")
+    return (time.perf_counter() - started) * (items / max(small, 1)) ** 3
 
 
 def _factor_columns(matrix: Tensor, start: int, stop: int) -> None:
