@@ -259,3 +259,26 @@ def test_a_members_file_says_that_its_data_are_not_read(tmp_path: Path, capsys: 
     found = recipes.resolve({"data": WORLD, "fuse": {"name": "sum", "members": ["pop", str(tmp_path / "own.toml")]}})
     assert [each.data.name for each in found.members] == ["planted", "planted"]
     assert capsys.readouterr().err.count("own.toml: its [data] is not read") == 1
+
+
+def test_another_way_to_join_keeps_the_members(tmp_path: Path) -> None:
+    file = tmp_path / "joined.toml"
+    file.write_text(
+        '# x\n[data]\nname = "planted"\n[fuse]\nname = "sum"\nmembers = ["itemknn", "pop"]\nmax_questions = 5\n'
+    )
+    changed = recipes.load(str(file), ["fuse.name=rrf"])
+    assert changed.fuse is not None
+    assert changed.fuse.name == "rrf"
+    assert [member.name for member in changed.members] == ["itemknn", "pop"]
+
+
+def test_what_cannot_be_learned_and_where_it_was_learned_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    split = {"name": "ratio", "valid": 0.0, "test": 0.2}
+    values = {"data": WORLD | {"split": split}, "fuse": {"name": "sum", "members": MEMBERS}, "evaluate": EVALUATE}
+    stages.run(recipes.resolve(values, "joined"), out=tmp_path, seed=3, device="cpu")
+    assert "fuse: the validation part is empty" in capsys.readouterr().err
+    values = {"data": WORLD, "fuse": {"name": "sum", "members": MEMBERS}, "evaluate": EVALUATE | {"part": "valid"}}
+    stages.run(recipes.resolve(values, "joined"), out=tmp_path, seed=3, device="cpu")
+    assert "learned on the validation part, where it is measured now" in capsys.readouterr().err

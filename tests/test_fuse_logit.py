@@ -216,5 +216,5 @@ def test_without_questions_it_is_the_plain_sum(texts_and_ids) -> None:
 
 
 def test_shares_of_hidden_items_lie_between_0_and_1() -> None:
-    with pytest.raises(ValueError, match="between 0 and 1"):
+    with pytest.raises(ValueError, match="above 0 and below 1"):
         LogitConfig(hidden=[0.5, 1.0])

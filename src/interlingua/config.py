@@ -198,8 +198,12 @@ def _plain_toml(path: Path, why: str = "") -> dict[str, Any]:
         raise ConfigError(f"{path}{why} is not valid TOML: {error}") from None
 
 
+OF_SECTION = ("members",)
+"""options that belong to a section, whatever component it names"""
+
+
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """``over`` laid over ``base``, section by section. A table whose ``name`` changes starts anew.
+    """``over`` laid over ``base``, section by section. A table whose ``name`` changes starts anew, but for its members.
 
     Inside a section a word that meets a table is the table's name: ``split = "ratio"`` is ``split = {name = "ratio"}``.
     """
@@ -212,7 +216,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def _table_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     if "name" in over and "name" in base and over["name"] != base["name"]:
-        return dict(over)
+        return {**{key: base[key] for key in OF_SECTION if key in base}, **over}
     out = dict(base)
     for key, value in over.items():
         old, new = _named(out.get(key), value), _named(value, out.get(key))

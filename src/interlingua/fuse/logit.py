@@ -63,12 +63,12 @@ class LogitConfig(Config):
     @classmethod
     def _shares(cls, shares: list[float]) -> list[float]:
         if any(not 0 < share < 1 for share in shares):
-            raise ValueError("shares of hidden items lie between 0 and 1")
+            raise ValueError("shares of hidden items are above 0 and below 1; [] hides none")
         return shares
 
 
 class Logit(Fusion):
-    """See the module."""
+    """A weighted sum whose weights depend on the item's events and on the user's; new items are not left behind."""
 
     Config = LogitConfig
     config: LogitConfig

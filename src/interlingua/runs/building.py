@@ -65,6 +65,8 @@ def stage_of(session: Session, stage: str, build: Callable[[], Built]) -> Artifa
         if built.calibrates and len(split.valid):
             seed_all(derive_seed(session.seed, SEEDS.get(stage, stage), "calibrate"))  # a resumed run trains no epoch
             entries |= kept_where_it_fails(built.component, split, stage)
+        elif built.calibrates:
+            say(f"warning: {stage}: the validation part is empty, so nothing can be learned on it after the fit")
         built.settle()
         entries |= built.component.write_extras(folder)
         if built.stored is not None:

@@ -218,6 +218,8 @@ def evaluate(session: Session) -> Artifact:
             )
         for caveat in session.recipe.ranker.cls.caveats(session.recipe.ranker.config) if session.recipe.ranker else ():
             say(f"warning: {caveat}")
+        if options.part == "valid" and {"rank", "fuse"} & set(session.done):
+            say("note: what this run learns after its fit it learned on the validation part, where it is measured now")
         summary: dict[str, Any] = {}
         facts = facts_of(session, options)
         for protocol in options.protocols:
