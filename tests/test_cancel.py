@@ -113,13 +113,13 @@ def test_a_stopped_line_does_not_wait_for_the_step_in_work() -> None:
 
     def long_step() -> None:
         threading.Timer(0.1, queue.stop).start()
-        time.sleep(1.0)
+        time.sleep(5.0)
 
     started = time.monotonic()
     (found,) = asked(queue, long_step)
     assert (found.status, found.reason) == (503, "the service stops")
-    assert time.monotonic() - started < 0.8
-    assert queue.stop(3.0)
+    assert time.monotonic() - started < 4
+    assert queue.stop(20.0)
 
 
 def test_half_of_the_time_presses() -> None:

