@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,9 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def saved(given: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Saved]]:
-    """Reasons of runs without a language model are said by the tiny one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("interlingua.recommender.DEFAULT_MODEL", given["LM"])
-        yield saving(given, tmp_path_factory)
+def saved(given: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Saved]:
+    """Each method's saved model, made once."""
+    return saving(given, tmp_path_factory)
 
 
 @pytest.mark.parametrize(

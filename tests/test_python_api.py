@@ -142,7 +142,8 @@ def test_prepare_refuses_options_in_words(options: dict[str, Any], words: str) -
 def test_many_users_are_each_user_alone(recommender: Recommender) -> None:
     users = ["u3", "u0", "u7", "u3"]
     frame = recommender.recommend(users=users, k=4)
-    assert frame.schema == {"user_id": pl.String, "item_id": pl.String, "score": pl.Float32, "rank": pl.Int64}
+    assert frame.schema == {"user_id": pl.String, "item_id": pl.String, "score": pl.Float32, "rank": pl.Int64,
+                            "stage": pl.String}  # fmt: skip
     alone = [(user, r.item_id, place) for user in users for place, r in enumerate(recommender.recommend(user, k=4), 1)]
     assert frame.select("user_id", "item_id", "rank").rows() == alone
     scores = [r.score for user in users for r in recommender.recommend(user, k=4)]
@@ -163,6 +164,10 @@ def test_many_histories_have_names_or_numbers(recommender: Recommender) -> None:
     named = recommender.recommend(histories=dict(zip("abc", given, strict=True)), k=2)
     assert named["user_id"].unique(maintain_order=True).to_list() == ["a", "b", "c"]
     assert named.drop("user_id").equals(numbered.drop("user_id"))
+    stages = {each: recommender.recommend(history=given[place], k=2)[0].stage for place, each in enumerate("abc")}
+    assert (
+        dict(named.select("user_id", "stage").rows()) == stages == {"a": "itemknn", "b": "popularity", "c": "itemknn"}
+    )
     first = [r.item_id for r in recommender.recommend(history=["i1", "i2"], k=2)]
     assert named.filter(pl.col("user_id") == "a")["item_id"].to_list() == first
     assert recommender.recommend(users=[], k=2).is_empty()
@@ -303,3 +308,44 @@ def test_filters_are_conditions_on_columns(recommender: Recommender) -> None:
     ]
     with pytest.raises(InterlinguaError, match=r"unknown column 'titel' in filters; did you mean 'title'\?"):
         recommender.recommend("u3", filters={"titel": "Title 4"})
+
+
+def test_a_column_keeps_the_name_that_its_source_gave_it(root: Path) -> None:
+    shelves = [["Crime", "Sea"][n % 2] for n in range(40)]
+    items = ITEMS.rename({"title": "what"}).with_columns(pl.Series("genre", shelves))
+    given = {"interactions": EVENTS, "items": items}
+    made = interlingua.load(ran(root, "pop", given, sets=["data.columns.title=what"]).path)
+    expected = shown_ids(made.recommend(history=[], k=40, filters={"categories": "Sea"}))
+    assert len(expected) == 20
+    made.save_pretrained(root / "saved")
+    for each in (made, interlingua.from_pretrained(root / "saved")):
+        assert shown_ids(each.recommend(history=[], k=40, filters={"genre": "Sea"})) == expected
+        assert shown_ids(each.recommend(history=[], k=40, filters={"what": "Title 3"})) == ["i3"]
+        with pytest.raises(InterlinguaError, match=r"'gerne' in filters; did you mean 'genre'.*\(the source's genre\)"):
+            each.recommend(history=[], filters={"gerne": "Sea"})
+    again = interlingua.prepare(root / "saved" / next(p.name for p in (root / "saved").glob("prepare-*")) / "dataset")
+    assert again.catalogue.names == {"title": "what", "categories": "genre"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        (lambda r: r.recommend("u1", k=2.5), r"k must be at least 1, and a whole number, got 2\.5"),
+        (lambda r: r.recommend("u1", k=True), "k must be at least 1, and a whole number, got True"),
+        (lambda r: r.recommend(users=["u1"], k="3"), "k must be at least 1, and a whole number, got '3'"),
+        (lambda r: r.similar_items("i1", k=1.0), r"k must be at least 1, and a whole number, got 1\.0"),
+        (lambda r: r.recommend("u1", diversity="much"), "diversity must be a number of at least 0, got 'much'"),
+        (lambda r: r.recommend(["u1", "u2"]), r"user is \['u1', 'u2'\], .*; for several users write users=\[\.\.\.\]"),
+        (lambda r: r.explain("i1", ["u1"]), r"for several users write users="),
+        (lambda r: r.similar_items(["i1"]), r"item is \['i1'\], and an id is a text or a number$"),
+    ],
+)
+def test_a_question_of_the_wrong_form_is_refused_in_words(
+    asked: Callable[[Recommender], Any], words: str, recommender: Recommender
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        asked(recommender)
+
+
+def test_a_whole_number_of_numpy_is_one(recommender: Recommender) -> None:
+    assert recommender.recommend("u1", k=np.int64(3)) == recommender.recommend("u1", k=3)

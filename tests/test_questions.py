@@ -102,7 +102,7 @@ def test_what_is_left_out_and_why_nothing_comes_out_is_said(neighbours: Recommen
     assert f"the filter categories = {one!r} leaves {some} of 40 items" in why
     assert f"the filter title = 'no such' leaves 0 of {some} items" in why
     frame = neighbours.recommend(users=[str(neighbours.train.user_ids[0])], items=[], k=3)
-    assert frame.columns == ["user_id", "item_id", "score", "rank"]
+    assert frame.columns == ["user_id", "item_id", "score", "rank", "stage"]
     assert frame.height == 0
 
 

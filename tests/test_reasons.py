@@ -31,15 +31,11 @@ def recommender(data: Path | str, out: Path, recipe: str, *sets: str) -> Recomme
     options = ("data.filter={min_user = 3, min_item = 3}", 'evaluate.protocols=["full"]', *sets)
     session = run(recipe, out=out, data=str(data), sets=options, device="cpu")
     made = Recommender.load(session.done["evaluate"].path)
-    made.__dict__["language_model"] = None  # no sentence of a model may be needed
     return made
 
 
-def test_nothing_that_was_disliked_is_called_liked(
-    rated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_that_was_disliked_is_called_liked(rated: Path, tmp_path: Path) -> None:
     made = recommender(rated, tmp_path, "itemknn")
-    monkeypatch.setattr("interlingua.explain.explain._Said.attempt", lambda *_: "")
     events = made.session.data.interactions
     assert events.ratings is not None
     liked = disliked_first = 0
@@ -61,9 +57,8 @@ def test_nothing_that_was_disliked_is_called_liked(
     assert disliked_first > 5  # they would have been called liked
 
 
-def test_a_strangers_history_was_chosen_not_liked(rated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_strangers_history_was_chosen_not_liked(rated: Path, tmp_path: Path) -> None:
     made = recommender(rated, tmp_path, "itemknn")
-    monkeypatch.setattr("interlingua.explain.explain._Said.attempt", lambda *_: "")
     history = [str(item) for item in made.train.item_ids[:4]]
     (best,) = made.recommend(history=history, k=1)
     why = made.explain(best.item_id, history=history)
@@ -86,7 +81,6 @@ def test_fixed_user_vectors_have_no_because(rated: Path, tmp_path: Path) -> None
 
 def test_a_reason_is_made_once(rated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, asked = recommender(rated, tmp_path, "itemknn"), []
-    monkeypatch.setattr("interlingua.explain.explain._Said.attempt", lambda *_: "")
     scorer = made._retriever[1]
     score = scorer.score
     monkeypatch.setattr(scorer, "score", lambda *given: (asked.append(1), score(*given))[1])
@@ -99,3 +93,14 @@ def test_a_reason_is_made_once(rated: Path, tmp_path: Path, monkeypatch: pytest.
     assert len(asked) == 1
     made.explain(items[1], user="u4")
     assert len(asked) == 2
+
+
+def test_a_run_without_a_ranker_loads_no_language_model(
+    rated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("interlingua.lm.load.load", None)  # whoever loads one fails
+    made = recommender(rated, tmp_path, "itemknn")
+    found = made.explain_items([one.item_id for one in made.recommend(user="u3", k=3)], user="u3")
+    assert made.language_model is None
+    assert any(why.support and why.basis == Basis.SCORE for why in found)
+    assert all(why.from_template and why.sentence and not why.counted for why in found)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from interlingua import progress, recommender
+from interlingua import progress
 from interlingua.backbones.pop import Pop
 from interlingua.config import Config
 from interlingua.errors import ConfigError
@@ -104,22 +104,10 @@ def test_the_vectors_of_every_user_are_written_however_many_blocks_they_take(
     np.testing.assert_allclose(found, np.load(whole / "users.npy"), rtol=1e-6)
 
 
-def test_a_run_without_a_language_model_borrows_one_for_its_reasons(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("transformers")
-    from interlingua.testing.tiny_models import build, tokenizer_of
-
-    build("llama").save_pretrained(tmp_path / "lm")
-    tokenizer_of().save_pretrained(tmp_path / "lm")
-    monkeypatch.setattr(recommender, "DEFAULT_MODEL", str(tmp_path / "lm"))
-    assert Recommender(ran(tmp_path / "runs")).language_model.name == str(tmp_path / "lm")
-
-
 def test_nobody_asked_is_an_empty_frame(tmp_path: Path) -> None:
     found = Recommender(ran(tmp_path)).recommend(users=[])
-    assert found.shape == (0, 4)
-    assert found.columns == ["user_id", "item_id", "score", "rank"]
+    assert found.shape == (0, 5)
+    assert found.columns == ["user_id", "item_id", "score", "rank", "stage"]
 
 
 class Draws(Lsa):
@@ -174,7 +162,6 @@ def test_a_language_model_that_reads_with_few_layers_writes_with_all(
 
     build("llama", layers=3).save_pretrained(tmp_path / "lm")
     tokenizer_of().save_pretrained(tmp_path / "lm")
-    monkeypatch.setattr(recommender, "DEFAULT_MODEL", "not/asked-for")
     ranker: dict[str, Any] = {
         "name": "soft-prompt", "model": str(tmp_path / "lm"), "history_length": 3, "num_candidates": 3,
         "max_title_tokens": 3, "fit": {"epochs": 1, "steps_per_epoch": 1, "batch_size": 4},

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, requires
+from numbers import Integral
 
 LONGEST_VALUE = 120
 """characters of a value that an error repeats: enough to find it, too few for a whole table"""
@@ -105,6 +106,12 @@ def shown(value: object) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 4]} ..."
 
 
+def at_least_one(name: str, value: object) -> None:
+    """Raises: ConfigError: no whole number (NumPy's are whole numbers too), or below 1."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ConfigError(f"{name} must be at least 1, and a whole number, got {shown(value)}")
+
+
 def _inside(value: object) -> Iterable[object]:
     return value.values() if isinstance(value, dict) else value  # type: ignore[return-value]
 
@@ -128,7 +135,7 @@ def unknown(what: str, got: object, known: Iterable[str], where: str = "", see: 
     """
     names = sorted(known)
     close = near(got, names)
-    hint = f"; did you mean {close!r}?" if close else ";"
+    hint = f"; did you mean {close!r}?" if close else ""
     place = f" in {where}" if where else ""
     known_ones = see if see else ", ".join(names)
     return f"unknown {what} {shown(got)}{place}{hint} ({len(names)} known: {known_ones})"

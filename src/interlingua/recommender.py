@@ -44,9 +44,6 @@ __all__ = [
     "from_pretrained", "load",
 ]  # fmt: skip
 
-DEFAULT_MODEL = "smollm2-135m"
-"""says the reasons of runs without a language model of their own"""
-
 
 class Recommender(Shared):
     """Loads lazily: asking without re-ranking never opens the language model.
@@ -134,7 +131,8 @@ class Recommender(Shared):
         nothing to it) gets what is popular in training.
 
         Returns:
-            For ``users`` and ``histories`` a Polars frame with ``user_id``, ``item_id``, ``score``, ``rank``.
+            For ``users`` and ``histories`` a Polars frame with ``user_id``, ``item_id``, ``score``, ``rank`` and
+            ``stage``: what decided, as in :class:`Recommendation`.
 
         Raises:
             DataError: a user or a column that the run does not know.
@@ -161,9 +159,10 @@ class Recommender(Shared):
         question, allowed = self._questions.of_one(user, history), self._questions.allowed(asked)
         unknown = question.unknown | allowed.unknown
         notes = self._questions.notes(unknown)
-        listed, new, stage = self._listed(question, asked, allowed.mask)
+        listed, new = self._listed(question, asked, allowed.mask)
+        stages = self._stages(asked, new)
         found = [
-            Recommendation(str(self.train.item_ids[row]), self.titles[row], float(score), stage)
+            Recommendation(str(self.train.item_ids[row]), self.titles[row], float(score), stages[0])
             for row, score in zip(listed.items[0], listed.scores[0], strict=True)
             if row >= 0
         ]
@@ -174,8 +173,8 @@ class Recommender(Shared):
             notes.append(self._newcomers.note(1, 1))
         return Answer(found, tuple(notes), tuple(dict.fromkeys(id for ids in unknown.values() for id in ids)))
 
-    def _listed(self, question: Question, asked: Asked, allowed: BoolArray | None) -> tuple[Candidates, BoolArray, str]:
-        """The lists of some queries, which of them popularity decided, and the stage that decided the last."""
+    def _listed(self, question: Question, asked: Asked, allowed: BoolArray | None) -> tuple[Candidates, BoolArray]:
+        """The lists of some queries, and which of them popularity decided."""
         k, use_ranker = asked.k, asked.rerank and self.has_ranker
         cascade = self._by_ranker if use_ranker else self._by_retriever
         wide = max(5 * k, self.session.recipe.evaluate.retrieve) if asked.diversity else k
@@ -192,24 +191,32 @@ class Recommender(Shared):
         listed = of_both(new, of)
         if asked.diversity:
             listed = diversified(listed, self.session.data.catalogue.categories, k, asked.diversity)
-        return listed, new, STAGE if new.any() else self._stage("rank" if use_ranker else self._retriever[0])
+        return listed, new
+
+    def _stages(self, asked: Asked, new: BoolArray) -> list[str]:
+        """(B,) what decided each list; a backbone trained along with texts stands in the align stage's card."""
+        kind, done = "rank" if asked.rerank and self.has_ranker else self._retriever[0], self.session.done
+        known = str(done[kind].card["name"] if kind in done else done["align"].card["config"]["backbone"]["name"])
+        return [STAGE if is_new else known for is_new in new]
 
     def _frame(self, names: list[str], question: Question, asked: Asked) -> pl.DataFrame:
         """The lists of many users, by blocks of some 64 MB of scores."""
         size = block_size(self.train.num_items)
         allowed = self._questions.allowed(asked)
         blocks = [question.slice(at, at + size) for at in range(0, len(names), size)]
-        found = [self._listed(block, asked, allowed.mask)[:2] for block in track(blocks, "recommend")]
+        found = [self._listed(block, asked, allowed.mask) for block in track(blocks, "recommend")]
         items = np.concatenate([part.items for part, _ in found]) if found else np.zeros((0, 0), np.int64)
         scores = np.concatenate([part.scores for part, _ in found]) if found else np.zeros((0, 0), np.float32)
-        new, none = sum(int(part.sum()) for _, part in found), int((items < 0).all(axis=1).sum())
+        new = np.concatenate([part for _, part in found]) if found else np.zeros(0, np.bool_)
+        none = int((items < 0).all(axis=1).sum())
         for note in self._questions.notes(question.unknown | allowed.unknown):
             say(f"note: {note}")
-        if new:
-            say(f"note: {self._newcomers.note(new, len(names))}")
+        if new.any():
+            say(f"note: {self._newcomers.note(int(new.sum()), len(names))}")
         if none:
             say(f"note: {none:,} of {len(names):,} lists are empty: {empty_note(allowed, 0, self.train.num_items)}")
-        return frame_of(names, self.train.item_ids.tolist(), items, scores)
+        stages = self._stages(asked, new) if names else []
+        return frame_of(names, self.train.item_ids.tolist(), items, scores, stages)
 
     def similar_items(self, item: str, k: int = 10) -> list[SimilarItem]:
         """The ``k`` items most like this one, best first (see :mod:`interlingua.runs.neighbours`)."""
@@ -224,8 +231,6 @@ class Recommender(Shared):
     def _nearest(self, side: str, row: int, k: int) -> list[tuple[int, float]]:
         from interlingua.runs.neighbours import similar
 
-        if k < 1:
-            raise ConfigError(f"k must be at least 1, got {k}")
         found = similar(self.session, side, row, k)
         return [(int(other), float(score)) for other, score in zip(found.rows[0], found.scores[0], strict=True)]
 
@@ -247,17 +252,12 @@ class Recommender(Shared):
     def _indexed(self, scorer: Scorer) -> Scorer:
         return scorer if self.index is None else indexed(self.session, scorer, self.index)
 
-    def _stage(self, kind: str) -> str:
-        """Name of what answered; a backbone trained along with texts stands in the align stage's card."""
-        done = self.session.done
-        if kind == "align":
-            return str(done["align"].card["name"])
-        return str(done[kind].card["name"] if kind in done else done["align"].card["config"]["backbone"]["name"])
-
     def explain(
         self, item: str, user: str | None = None, history: Sequence[str] | None = None, *, rerank: bool = True
     ) -> Explanation[Support]:
         """Why this item: a sentence, and the history items that support it (by influence on the score).
+
+        The ranker's language model says it; a run without one answers at once by a rule (``from_template``).
 
         ``rerank``: as in :meth:`recommend`; False: the retriever's score is what is explained.
         """
@@ -320,11 +320,11 @@ class Recommender(Shared):
 
     @cached_property
     def language_model(self) -> Any:
-        """The language model that says reasons: the ranker's, whole (a ranker may score with its first layers only)."""
-        from interlingua.lm.load import load
+        """The language model that says reasons: the ranker's, whole (a ranker may score with its first layers only).
 
-        own = self.session.ranker.writer() if "rank" in self.session.done else None
-        return load(DEFAULT_MODEL) if own is None else own
+        None: there is no ranker, or it has no model that writes; a rule makes the sentence, and nothing is loaded.
+        """
+        return self.session.ranker.writer() if self.has_ranker else None
 
 
 def load(

@@ -48,7 +48,11 @@ def test_order_of_fields_is_kept():
 
 def test_unknown_field_names_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'categories'"):
-        texts(fields=["category"])
+        texts(fields=["categorys"])
+
+
+def test_a_field_goes_by_any_name_of_its_role():
+    assert texts(fields=["genres", "title"]) == texts(fields=["categories", "title"])
 
 
 def test_no_field_at_all():

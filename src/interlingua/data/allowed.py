@@ -1,6 +1,7 @@
 """Which items may come out: filters by any column of the catalogue.
 
-A filter is ``{column: condition}``; an item passes if it meets every condition::
+A filter is ``{column: condition}``, the column as the catalogue or as its source calls it; an item passes if it meets
+every condition::
 
     {"categories": "Comedy"}                     one of its categories is Comedy
     {"categories": ["Comedy", "Drama"]}          any of these
@@ -56,7 +57,7 @@ def passing(catalogue: Catalogue, filters: Filters) -> list[tuple[str, BoolArray
         raise ConfigError(f"filters is {shown(filters)}; give a mapping, e.g. {{'categories': 'Comedy'}}")
     out = []
     for key, condition in filters.items():
-        column, sign, value = _condition(catalogue.items.columns, key, condition)
+        column, sign, value = _condition(catalogue, key, condition)
         out.append((f"{column} {sign} {shown(value)}", _meets(catalogue, column, sign, value)))
     return out
 
@@ -79,14 +80,17 @@ def split_filter(text: str) -> tuple[str, str]:
     return found[0].strip(), value
 
 
-def _condition(columns: list[str], key: Any, condition: Any) -> tuple[str, str, Any]:
+def _condition(catalogue: Catalogue, key: Any, condition: Any) -> tuple[str, str, Any]:
     """(column, operator, value) of one entry; a column whose name ends like an operator is that column."""
-    name, sign = str(key), "="
-    found = IN_KEY.fullmatch(name)
-    if name not in columns and found is not None:
-        name, sign = found["column"].strip(), found["operator"].strip()
-    if name not in columns:
-        raise DataError(unknown("column", name, columns, "filters"))
+    given, sign = str(key), "="
+    found = IN_KEY.fullmatch(given)
+    name = catalogue.column(given)
+    if name is None and found is not None:
+        given, sign = found["column"].strip(), found["operator"].strip()
+        name = catalogue.column(given)
+    if name is None:
+        known = [*catalogue.items.columns, *catalogue.names.values()]
+        raise DataError(unknown("column", given, known, "filters", ", ".join(catalogue.named)))
     if isinstance(condition, tuple):
         if len(condition) != 2 or condition[0] not in OPERATORS or sign != "=":
             raise ConfigError(

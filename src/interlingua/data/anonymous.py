@@ -10,7 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from interlingua.data.catalogue import Catalogue
 from interlingua.data.interactions import Interactions
 from interlingua.data.prepared import Dataset, fingerprint, id_array
 from interlingua.data.splitting import of_parts
@@ -19,7 +18,7 @@ LEFT_OUT = "users_left_out"
 """entry of a dataset's card: who had what, and who they are, was left out when a model was saved"""
 NOBODY = "nobody"
 """external id of the one user of such a dataset, who has the training events of all"""
-KEPT = ("name", "domain", "licence", "url", "label")
+KEPT = ("name", "domain", "licence", "url", "label", "item_names")
 """entries of a card that say nothing of anybody"""
 
 
@@ -61,7 +60,7 @@ def without_events(dataset: Dataset, user_ids: Sequence[str], counts: npt.NDArra
     users = np.zeros(len(items), np.int32)
     ids = id_array(pl.Series(list(user_ids), dtype=pl.String))
     events = Interactions(ids, dataset.interactions.item_ids, users, items, times)
-    catalogue = Catalogue(dataset.catalogue.items, None, dataset.catalogue.domain)
+    catalogue = replace(dataset.catalogue, users=None)
     parts = np.zeros(len(items), np.int8)
     said = dataset.split
     split = of_parts(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import polars as pl
 
 from interlingua.data.domain import Domain
+from interlingua.data.files.columns import ITEM_ROLES
 
 TITLE_OF_UNTITLED = "untitled item {id}"
 """Shown, and read by encoders, where an item has no title: never an empty string"""
@@ -23,6 +25,20 @@ class Catalogue:
     users: pl.DataFrame | None = None
     domain: Domain = Domain()
     """words for prompts"""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """column -> what the source called it, where that was another word"""
+
+    def column(self, name: str) -> str | None:
+        """The column of that name: its own, the source's (``genre``), or any by which its role is found; or None."""
+        if name in self.items.columns:
+            return name
+        own = next((column for column, word in self.names.items() if word == name), None)
+        return own or next((role for role, words in ITEM_ROLES.items() if name.strip().lower() in words), None)
+
+    @property
+    def named(self) -> list[str]:
+        """The columns, those with another name in the source with both: ``categories (the source's genre)``."""
+        return [f"{c} (the source's {self.names[c]})" if c in self.names else c for c in self.items.columns]
 
     def __len__(self) -> int:
         return self.items.height

@@ -188,6 +188,7 @@ def prepare_raw(
         "licence": raw.licence,
         "url": raw.url,
         "columns": dict(raw.columns),
+        "item_names": log.item_names,
         "reading": log.reading,
         "filter": filter.model_dump(),
         "split": split.model_dump() | _divided_how(divided, seed),
@@ -306,4 +307,4 @@ def _catalogue(
     if user_texts is not None:
         users = align_texts(user_texts, "user_id", interactions.user_ids.tolist())
     words = {key: domain.get(key, value) for key, value in vars(raw.domain).items()}
-    return Catalogue(items, users, Domain(**words))
+    return Catalogue(items, users, Domain(**words), log.item_names)

@@ -239,7 +239,7 @@ def load(folder: Path | str, *, verify: bool = True) -> Dataset:
         events, parts = _decode(frame, items["item_id"], users["user_id"])
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{folder} is incomplete or damaged ({first_line(error)}); prepare the data again") from None
-    catalogue = Catalogue(items, users if users.width > 1 else None, domain)
+    catalogue = Catalogue(items, users if users.width > 1 else None, domain, card.get("item_names", {}))
     if verify and (got := fingerprint(events, catalogue, parts, protocol)) != expected:
         raise DataError(
             f"{folder} was changed after it was written: fingerprint {got[:12]} instead of {expected[:12]}; "

@@ -33,6 +33,8 @@ class Log:
     """what a reader of results should know"""
     reading: dict[str, str] = field(default_factory=dict)
     """how columns and files were read: ids, times, ratings, encoding, quotes"""
+    item_names: dict[str, str] = field(default_factory=dict)
+    """column of the catalogue -> what the source calls it, where that is another word"""
 
     def reads(self, what: str, how: str) -> None:
         """How something was read; the same thing of several files is listed."""

@@ -37,6 +37,8 @@ LEAST_WORDS = 4
 
 
 S = TypeVar("S")
+Writer = LanguageModel | Callable[[], LanguageModel | None] | None
+"""a model that says sentences, or a function that loads it where one is needed; None: a rule makes them"""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Catalogue:
 
 def explain(
     scorer: Scorer,
-    lm: LanguageModel | Callable[[], LanguageModel],
+    lm: Writer,
     query: Queries,
     item: int,
     titles: Sequence[str],
@@ -103,7 +105,7 @@ def explain(
 
 def explain_items(
     scorer: Scorer,
-    lm: LanguageModel | Callable[[], LanguageModel],
+    lm: Writer,
     query: Queries,
     items: Sequence[int],
     known: Catalogue,
@@ -116,7 +118,8 @@ def explain_items(
 
     Args:
         scorer: whose recommendations they are (ranker, backbone).
-        lm: says the sentences; an instruction-tuned model is best. A function loads it, if it is needed at all.
+        lm: says the sentences; an instruction-tuned model is best. A function loads it, if it is needed at all. None: a
+            rule makes them.
         query: exactly one query; its ratings, where there are any, say what may be called liked.
         items: rows of the recommended items.
         known: titles, words, categories.
@@ -142,7 +145,7 @@ def explain_items(
 
 
 def _one(
-    lm: LanguageModel | Callable[[], LanguageModel],
+    lm: Writer,
     query: Queries,
     item: int,
     influence: Influence,
@@ -161,13 +164,13 @@ def _one(
     if not rows or influence.basis == Basis.HISTORY:
         # nothing, or only a stand-in's reason: a model that is asked anyway makes up a "because"
         return Explanation(rule, support, from_template=True, liked=liked, basis=influence.basis)
+    speaker = None if cancel.pressed() else lm if lm is None or isinstance(lm, LanguageModel) else lm()
+    if speaker is None:
+        return Explanation(rule, support, from_template=True, liked=liked)
     allowed = [known.titles[row] for row in dict.fromkeys((*whole.tolist(), item))]
     # what the model adds is about the recommended item: only its own categories may be claimed
     every = _category_names(tuple(known.categories or ()))
     said = _Said(Evidence.of(allowed, [about[-1], words.noun], every), _matcher(tuple(known.titles)))
-    if cancel.pressed():
-        return Explanation(rule, support, from_template=True, liked=liked)
-    speaker = lm if isinstance(lm, LanguageModel) else lm()
     for order in _attempts(about)[:MOST_ATTEMPTS]:
         entries = [(names[i], about[i]) for i in (*order, len(rows))]
         kept = said.attempt(speaker, words, prompt, entries, max_new_tokens)

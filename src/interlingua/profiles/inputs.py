@@ -65,11 +65,12 @@ class Inputs:
         Raises:
             ConfigError: a chosen column that the catalogue does not have.
         """
-        columns = self.prepared.catalogue.items.columns
-        for name in self.config.fields:
-            if name not in columns and name not in FIELDS:
-                raise ConfigError(unknown("catalogue column", name, columns, "fields"))
-        return [name for name in self.config.fields if name in columns]
+        catalogue = self.prepared.catalogue
+        found = {name: catalogue.column(name) for name in self.config.fields}
+        for name, column in found.items():
+            if column is None and name not in FIELDS:
+                raise ConfigError(unknown("catalogue column", name, catalogue.items.columns, "fields"))
+        return list(dict.fromkeys(column for column in found.values() if column is not None))
 
     @cached_property
     def _columns(self) -> dict[str, list[Any]]:

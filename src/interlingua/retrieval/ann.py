@@ -22,7 +22,7 @@ from interlingua.config import Config
 from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.scorer import Scorer, Towers, towers_of
 from interlingua.data.queries import IntArray, Queries
-from interlingua.errors import ArtifactError, ConfigError, MissingExtraError
+from interlingua.errors import ArtifactError, ConfigError, MissingExtraError, at_least_one
 from interlingua.retrieval.best import FEW, BoolArray, by_products, scored
 from interlingua.retrieval.topk import TopK
 
@@ -134,8 +134,7 @@ class Ann:
         Returns:
             As :func:`interlingua.retrieval.topk.top_k`.
         """
-        if k < 1:
-            raise ConfigError(f"k must be at least 1, got {k}")
+        at_least_one("k", k)
         k, vectors = min(k, len(self.items)), queries.detach().float().cpu()
         if not len(queries) or not k:
             return TopK(np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf, np.float32))

@@ -19,7 +19,7 @@ from torch import Tensor
 from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.scorer import Scorer, Towers, towers_of
 from interlingua.data.queries import Queries
-from interlingua.errors import ConfigError, DataError
+from interlingua.errors import ConfigError, DataError, at_least_one
 from interlingua.retrieval.few import MOST, top_k_of_few
 from interlingua.retrieval.topk import TopK, top_k
 
@@ -65,8 +65,7 @@ def best(
         ConfigError: k < 1, or ``allowed`` of another length.
         DataError: scores that cannot be ranked (NaN, another shape).
     """
-    if k < 1:
-        raise ConfigError(f"k must be at least 1, got {k}")
+    at_least_one("k", k)
     if allowed is not None and allowed.shape != (scorer.num_items,):
         raise ConfigError(f"allowed has shape {allowed.shape}, expected ({scorer.num_items},): one flag per item")
     seen = queries if seen is None else seen

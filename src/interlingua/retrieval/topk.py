@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from interlingua.contracts.batch import FloatArray
 from interlingua.data.queries import Queries
-from interlingua.errors import ConfigError, DataError
+from interlingua.errors import ConfigError, DataError, at_least_one
 from interlingua.progress import task
 from interlingua.retrieval.screening import (
     GROUP,
@@ -295,8 +295,7 @@ def recall(found: npt.NDArray[np.int64], exact: npt.NDArray[np.int64]) -> float:
 def _check(
     queries: Tensor, items: Tensor, k: int, bias: Tensor | None, seen: Queries | None, hidden: Tensor | None, rows: int
 ) -> None:
-    if k < 1:
-        raise ConfigError(f"k must be at least 1, got {k}")
+    at_least_one("k", k)
     if rows < 1:
         raise ConfigError(f"query_rows and item_rows must be at least 1, got {rows}")
     if queries.dim() != 2 or items.dim() != 2 or queries.shape[1] != items.shape[1]:

@@ -13,7 +13,7 @@ from interlingua.contracts.batch import FloatArray
 from interlingua.data.allowed import Filters
 from interlingua.data.files.frames import is_frame
 from interlingua.data.queries import IntArray
-from interlingua.errors import ConfigError, shown
+from interlingua.errors import ConfigError, at_least_one, shown
 
 Histories = Sequence[Sequence[str]] | Mapping[str, Sequence[str]]
 
@@ -89,10 +89,24 @@ class Asked:
         """
         if sum(given is not None for given in who) != 1:
             raise ConfigError("give either a user or a history, or many as users or histories")
-        if self.k < 1:
-            raise ConfigError(f"k must be at least 1, got {self.k}")
-        if not self.diversity >= 0:
-            raise ConfigError(f"diversity must be at least 0, got {self.diversity}")
+        at_least_one("k", self.k)
+        if not _is_number(self.diversity) or not self.diversity >= 0:
+            raise ConfigError(f"diversity must be a number of at least 0, got {shown(self.diversity)}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def one_id(given: Any, what: str, many: str = "") -> str:
+    """One id as a text; ``many``: what to write for several.
+
+    Raises:
+        ConfigError: several, or something that is neither a text nor a number.
+    """
+    if isinstance(given, str | int | float | np.generic):
+        return str(given)
+    raise ConfigError(f"{what} is {shown(given)}, and an id is a text or a number{f'; {many}' if many else ''}")
 
 
 def names_of(ids: Any, what: str) -> list[str]:
@@ -115,14 +129,17 @@ def _is_table(ids: Any) -> bool:
     return is_frame(ids) and not (isinstance(ids, pl.Series) or np.ndim(ids) == 1)
 
 
-def frame_of(names: Sequence[str], item_ids: Sequence[str], items: IntArray, scores: FloatArray) -> pl.DataFrame:
-    """Lists of many users as ``user_id``, ``item_id``, ``score``, ``rank`` (from 1).
+def frame_of(
+    names: Sequence[str], item_ids: Sequence[str], items: IntArray, scores: FloatArray, stages: Sequence[str]
+) -> pl.DataFrame:
+    """Lists of many users as ``user_id``, ``item_id``, ``score``, ``rank`` (from 1), ``stage``.
 
     Args:
         names: (B,) users.
         item_ids: (I,) external ids.
         items: (B, k) item rows, -1 for none.
         scores: (B, k)
+        stages: (B,) what decided.
     """
     who, rank = np.nonzero(items >= 0)
     ids = pl.Series("user_id", names, dtype=pl.String), pl.Series(item_ids, dtype=pl.String)
@@ -132,5 +149,6 @@ def frame_of(names: Sequence[str], item_ids: Sequence[str], items: IntArray, sco
             "item_id": ids[1].gather(items[who, rank]),
             "score": pl.Series(scores[who, rank], dtype=pl.Float32),
             "rank": pl.Series(rank + 1, dtype=pl.Int64),
+            "stage": pl.Series(stages, dtype=pl.String).gather(who),
         }
     )

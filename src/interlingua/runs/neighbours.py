@@ -24,6 +24,7 @@ from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.scorer import towers_of
 from interlingua.data.anonymous import has_users
 from interlingua.data.queries import Queries
+from interlingua.errors import at_least_one
 from interlingua.progress import track
 from interlingua.retrieval.alike import ROWS, alike, alike_of_values, user_blocks
 from interlingua.retrieval.topk import TopK
@@ -64,6 +65,7 @@ def user_vectors(session: Session) -> Callable[[Queries], Tensor] | None:
 
 def similar(session: Session, side: str, row: int, k: int) -> TopK:
     """The ``k`` items (``items``) or users (``users``) most like the one in ``row``: (1, up to k) rows and cosines."""
+    at_least_one("k", k)
     if side == "items":
         table = item_vectors(session)
         if table is not None:

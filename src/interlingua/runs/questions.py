@@ -18,7 +18,7 @@ from interlingua.data.prepared import Dataset
 from interlingua.data.queries import Queries
 from interlingua.errors import UnknownIdError, near, shown, unknown
 from interlingua.retrieval.best import BoolArray
-from interlingua.runs.answers import Asked, Histories, names_of
+from interlingua.runs.answers import Asked, Histories, names_of, one_id
 
 MOST_NAMED = 5
 """ids that a note lists"""
@@ -65,26 +65,29 @@ class Questions:
 
         Raises:
             UnknownIdError: the run does not know it.
+            ConfigError: it is no id.
         """
+        user = one_id(user, "user", "for several users write users=[...]")
         if not self.has_users:
             raise UnknownIdError("this model was saved without its users: give a history of item ids instead")
-        if str(user) not in self.train.user_rows:
+        if user not in self.train.user_rows:
             raise UnknownIdError(
                 f"unknown user {shown(user)}: the run knows {self.train.num_users} users; give a history of item ids "
                 "instead"
             )
-        return self.train.user_rows[str(user)]
+        return self.train.user_rows[user]
 
     def item_row(self, item: str) -> int:
         """Row of an external item id.
 
         Raises:
             UnknownIdError: the run does not know it.
+            ConfigError: it is no id.
         """
-        rows = self.train.item_rows
-        if str(item) not in rows:
-            raise UnknownIdError(unknown("item id", str(item), rows, see="items.parquet of the run's prepare stage"))
-        return rows[str(item)]
+        item, rows = one_id(item, "item"), self.train.item_rows
+        if item not in rows:
+            raise UnknownIdError(unknown("item id", item, rows, see="items.parquet of the run's prepare stage"))
+        return rows[item]
 
     def known(self, items: Any, what: str) -> tuple[list[int], list[str]]:
         """Rows of the item ids that the run knows, and the other ids, each once."""
@@ -105,7 +108,9 @@ class Questions:
 
     def of_one(self, user: str | None, history: Sequence[str] | None) -> Question:
         """A known user, or a history."""
-        return self.of_users([str(user)]) if history is None else self.of_histories({"history": history})
+        if history is not None:
+            return self.of_histories({"history": history})
+        return self.of_users([] if user is None else [user])
 
     def of_many(self, users: Sequence[str] | None, histories: Histories | None) -> tuple[list[str], Question]:
         """Names and questions of many users or histories."""

@@ -63,10 +63,13 @@ def item_texts(catalogue: Catalogue, config: TextConfig) -> list[str]:
     items = catalogue.items
     if not config.fields:
         raise ConfigError("text.fields is empty: name at least one catalogue column, e.g. fields = ['title']")
+    columns: dict[str, list[str]] = {}
     for field in config.fields:
-        if field not in items.columns:
-            raise ConfigError(unknown("catalogue column", field, items.columns, "text.fields"))
-    columns = {field: _strings(items[field]) for field in config.fields}
+        name = catalogue.column(field)
+        if name is None:
+            known = [*items.columns, *catalogue.names.values()]
+            raise ConfigError(unknown("catalogue column", field, known, "text.fields", ", ".join(catalogue.named)))
+        columns[name] = _strings(items[name])
     ids = [str(item) for item in items["item_id"].to_list()]
     return [
         describe({field: column[row] for field, column in columns.items()}, config.style, fallback=ids[row])

@@ -94,6 +94,8 @@ def rename(
     used = guess(frame.columns, roles, {k: v for k, v in given.items() if k in roles}, where)
     log.note(f"columns of {where}: " + ", ".join(f"{role} = {column}" for role, column in used.items()))
     back = {column: role for role, column in used.items()}
+    if "title" in roles:
+        log.item_names |= {role: column for role, column in used.items() if role != column}
     # a column that is called like a role but does not play it steps aside
     aside = {c: f"{c}_" for c in frame.columns if c in roles and c not in back}
     return frame.rename(aside | back), used

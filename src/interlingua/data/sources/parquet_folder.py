@@ -73,6 +73,7 @@ def read_folder(path: Path, columns: dict[str, str], log: Log) -> SourceTables:
         raise DataError(f"{path} has no {EVENTS}")
     check_texts(columns, read)
     meta = _meta(path)
+    log.item_names = {str(k): str(v) for k, v in _table(meta, "item_names").items()} | log.item_names
     source = meta.get("source", "")
     words = _table(meta, "domain")
     domain = Domain(**{word: str(words[word]) for word in vars(Domain()) if word in words})

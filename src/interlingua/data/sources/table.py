@@ -116,6 +116,7 @@ class Table:
         if not used:
             return None
         log.note("item texts from the events: " + ", ".join(f"{role} = {column}" for role, column in used.items()))
+        log.item_names |= {role: column for role, column in used.items() if role != column}
         picked = events.select("item_id", *(pl.col(column).alias(role) for role, column in used.items()))
         once = picked.unique().sort(picked.columns, nulls_last=True)  # never by the order of the rows
         kept = once.unique("item_id", keep="first", maintain_order=True)
