@@ -6,7 +6,7 @@ import torch
 
 pytest.importorskip("usearch")
 
-from interlingua.contracts.scorer import TableScorer
+from interlingua.contracts.scorer import Scorer, TableScorer
 from interlingua.data.queries import Queries
 from interlingua.errors import ArtifactError, ConfigError
 from interlingua.retrieval.ann import Ann, AnnConfig
@@ -116,7 +116,7 @@ def test_what_the_graph_finds_too_few_for_is_searched_exactly(world):
 
 
 def test_without_dot_products_there_is_nothing_to_index(world):
-    class Plain:
+    class Plain(Scorer):
         num_items = 3000
 
         def score(self, queries, items=None):

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlingua.contracts.scorer import TableScorer, Towers
+from interlingua.contracts.scorer import Scorer, TableScorer, Towers
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError, DataError
 from interlingua.retrieval import best as room
@@ -16,7 +16,7 @@ from interlingua.retrieval.best import best
 from interlingua.retrieval.cascade import RetrieveThenRerank
 
 
-class Plain:
+class Plain(Scorer):
     """The same numbers as another scorer's, without its vectors."""
 
     ranks_catalogue = True

@@ -4,12 +4,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from interlingua.contracts.scorer import Scorer
 from interlingua.data.queries import Queries
 from interlingua.retrieval.best import mask_seen, top_items
 from interlingua.retrieval.cascade import Candidates, RetrieveThenRerank, diversified
 
 
-class Reverse:
+class Reverse(Scorer):
     """A ranker that prefers high row numbers."""
 
     def __init__(self, num_items: int) -> None:
@@ -21,7 +22,7 @@ class Reverse:
         return np.asarray(items, np.float32)
 
 
-class Same:
+class Same(Scorer):
     """The same scores for everybody."""
 
     def __init__(self, table):

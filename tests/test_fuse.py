@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from interlingua.contracts.scorer import TableScorer
+from interlingua.contracts.scorer import Scorer, TableScorer
 from interlingua.data.prepared import Dataset
 from interlingua.data.queries import Queries
 from interlingua.data.sources.planted import generate
@@ -70,7 +70,7 @@ def test_the_weights_are_learned_from_validation_answers(world: Dataset) -> None
     right = np.zeros((split.train.num_users, split.train.num_items), np.float32)
     right[split.valid.users, split.valid.items[split.valid.offsets[:-1]]] = 1.0
 
-    class Knows:
+    class Knows(Scorer):
         num_items = split.train.num_items
 
         def __init__(self, table: np.ndarray) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from interlingua import registry
 
 SOURCE = Path(__file__).parents[1] / "src" / "interlingua"
 FILES = sorted(SOURCE.rglob("*.py"))
@@ -23,15 +24,20 @@ FLOORS = (
 """rooms from the front doors to the ground: a room imports from those below it; rooms of one floor do not meet"""
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor.split()}
 TOP_LEVEL = {"__init__", "__main__", "config", "errors", "progress", "recommender", "registry"}
-COMPONENTS = {
-    "backbones": "backbone", "text": "text", "align": "align", "rankers": "ranker", "data/sources": "data",
-}  # fmt: skip
+COMPONENTS = {folder.replace(".", "/"): kind for kind, folder in registry.FOLDERS.items()}
 """rooms of components only -> their kind; a file whose name begins with ``_`` is shared by its neighbours"""
 
 
 def ident(path: Path) -> str:
     """The file's path below the package."""
     return str(path.relative_to(SOURCE))
+
+
+def dotted(node: ast.AST) -> str:
+    """``a.b.c`` of a name or attribute, ``""`` for anything else."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -68,16 +74,77 @@ def test_the_top_level_holds_what_everybody_names() -> None:
     assert {path.stem for path in SOURCE.glob("*.py")} == TOP_LEVEL
 
 
+def classes(source: str) -> dict[str, set[str]]:
+    """Class -> names of its parents, as they are written."""
+    found = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ClassDef))
+    return {node.name: {dotted(base).rpartition(".")[2] for base in node.bases} for node in found}
+
+
+def descendants(of: set[str], parents: dict[str, set[str]]) -> set[str]:
+    """``of`` and all classes below."""
+    found = set(of)
+    while more := {name for name, above in parents.items() if above & found} - found:
+        found |= more
+    return found
+
+
+KINDS = {
+    "backbone": "Backbone", "text": "Component", "align": "Aligner", "ranker": "Ranker", "fuse": "Fusion",
+    "data": "Source", "protocol": "Protocol", "metric": "Metric",
+}  # fmt: skip
+"""kind -> the parent of its components"""
+PARENTS: dict[str, set[str]] = {}
+for each in FILES:
+    PARENTS |= classes(each.read_text(encoding="utf-8"))
+
+
+def is_component(kind: str, source: str) -> bool:
+    """Whether a file defines a class of that kind."""
+    return bool(classes(source).keys() & (descendants({KINDS[kind]}, PARENTS | classes(source)) - {KINDS[kind]}))
+
+
 @pytest.mark.parametrize("room", sorted(COMPONENTS))
 def test_a_room_of_components_holds_nothing_else(room: str) -> None:
-    kind = re.compile(rf'kind(: ClassVar\[str\])? = "{COMPONENTS[room]}"')
-    base = re.compile(r"^class \w+\((Backbone|Aligner|Ranker|\w+)\):", re.M)
-    strays = [
-        path.name
-        for path in (SOURCE / room).glob("[a-z]*.py")
-        if not kind.search(path.read_text(encoding="utf-8")) and not base.search(path.read_text(encoding="utf-8"))
-    ]
-    assert not strays
+    kind = COMPONENTS[room]
+    files = list((SOURCE / room).glob("[!_]*.py"))
+    assert files
+    assert not [path.name for path in files if not is_component(kind, path.read_text(encoding="utf-8"))]
+    assert {path.stem.replace("_", "-") for path in files} <= set(registry.names(kind))  # one each, of that name
+
+
+@pytest.mark.parametrize(
+    ("kind", "source", "good"),
+    [
+        ("backbone", "class Mf(Backbone):\n    pass", True),
+        ("backbone", "class Sgl(LightGcn):\n    pass", True),
+        ("backbone", "class Helper(nn.Module):\n    pass", False),
+        ("backbone", "class MfConfig(Config):\n    pass", False),
+        ("backbone", "class Ridge(Aligner):\n    pass", False),
+        ("fuse", "def joined(scores): ...", False),
+        ("metric", "class Hit(Metric):\n    pass", True),
+        ("data", "kind = 'data'", False),
+    ],
+)
+def test_a_stray_file_among_components_is_seen(kind: str, source: str, good: bool) -> None:
+    assert is_component(kind, source) is good
+
+
+NAMED_BY_OTHERS = {"data/sources/table": "profiles/inputs.py reads a table of profiles as a dataset's is read"}
+"""components that a module outside their room imports, and why"""
+
+
+def test_components_are_found_by_name() -> None:
+    """Nobody outside a room of components imports one of them; what two rooms need lies below both."""
+    found = set()
+    for path in FILES:
+        name = ident(path)
+        for _, module in imports(ast.parse(path.read_text(encoding="utf-8"))):
+            place = module.removeprefix("interlingua.").replace(".", "/")
+            room = next((room for room in COMPONENTS if place.startswith(f"{room}/")), None)
+            if room is None or name.startswith((f"{room}/", "testing/")) or not (SOURCE / f"{place}.py").is_file():
+                continue
+            found.add(place)
+    assert found == set(NAMED_BY_OTHERS)
 
 
 def test_every_room_says_what_lives_there_and_what_does_not() -> None:
@@ -115,17 +182,17 @@ def test_imports_point_downward(path: Path) -> None:
         ("training/x.py", "from interlingua.contracts import Batch", False),
         ("evaluate/x.py", "from interlingua.cli.main import main", True),
         ("stray.py", "import numpy", True),
+        ("nn/x.py", "from interlingua.backbones.mf import Mf", True),
+        ("contracts/x.py", "from interlingua import fuse", True),
+        ("retrieval/x.py", "import interlingua.fuse.sum", True),
+        ("evaluate/x.py", "from interlingua.rankers import chat", True),
+        ("training/x.py", "if TYPE_CHECKING:\n    from interlingua.align.ridge import Ridge", True),
+        ("fuse/x.py", "from interlingua.rankers.chat import Chat", True),
+        ("fuse/x.py", "from interlingua.contracts.fusion import Fusion", False),
     ],
 )
 def test_the_check_itself_tells_good_from_bad(name: str, source: str, bad: bool) -> None:
     assert bool(violations(name, source)) is bad
-
-
-def dotted(node: ast.AST) -> str:
-    """``a.b.c`` of a name or attribute, ``""`` for anything else."""
-    if isinstance(node, ast.Attribute):
-        return f"{dotted(node.value)}.{node.attr}"
-    return node.id if isinstance(node, ast.Name) else ""
 
 
 def forbidden(name: str, source: str) -> list[str]:
@@ -184,7 +251,10 @@ def test_harmless_lines_pass(source: str) -> None:
     assert not forbidden("backbones/x.py", source)
 
 
-PROBING = ("runs/", "recommender.py", "serve/", "cli/")
+PROBING = (
+    "runs/", "recommender.py", "serve/", "cli/", "report/", "explain/", "align/", "fuse/", "evaluate/", "retrieval/",
+    "contracts/", "training/",
+)  # fmt: skip
 """who uses components: by what they declare, never by trying what they have"""
 
 
@@ -201,7 +271,16 @@ def probes(source: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if ident(p).startswith(PROBING)], ids=ident)
+OF_OTHER_THINGS = {
+    "explain/explain.py": "a tokenizer's template",
+    "evaluate/result.py": "a file of results that is no table",
+}
+"""files that ask what a library's object, or a file, holds: no component"""
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if ident(p).startswith(PROBING) and ident(p) not in OF_OTHER_THINGS], ids=ident
+)
 def test_components_are_not_probed(path: Path) -> None:
     assert not probes(path.read_text(encoding="utf-8"))
 
@@ -209,6 +288,66 @@ def test_components_are_not_probed(path: Path) -> None:
 def test_a_probe_is_seen() -> None:
     assert probes("x = getattr(reader, 'calibrate', None)")
     assert probes("try:\n    f()\nexcept (NotImplementedError, KeyError):\n    pass")
+
+
+TYPED = descendants({"Component", "Scorer", "Text", "Source", "Joint"}, PARENTS)
+"""classes that nobody asks an object about: every component, every scorer, what stands for a text encoder"""
+TYPE_TESTS = {"evaluate/protocol.py": "a stranger's object comes in here: what is no Scorer is refused in words"}
+"""the places that may ask"""
+
+
+def type_tests(source: str) -> list[str]:
+    """Lines that ask for the class of a component or scorer, or whether its class has a method of its own."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        asked: list[ast.AST] = []
+        if isinstance(node, ast.Call) and dotted(node.func) in ("isinstance", "issubclass"):
+            asked = [each for each in ast.walk(node.args[1]) if isinstance(each, ast.Name | ast.Attribute)]
+        if isinstance(node, ast.MatchClass):
+            asked = [node.cls]
+        if isinstance(node, ast.Compare) and any(isinstance(op, ast.Is | ast.IsNot) for op in node.ops):
+            sides = [node.left, *node.comparators]
+            own = [each for side in sides for each in ast.walk(side) if _of_class(each)]
+            asked = [side for side in sides if own and isinstance(side, ast.Name | ast.Attribute)]
+            if own and any(isinstance(side, ast.Attribute) and _of_class(side.value) for side in sides):
+                found.append(f"line {node.lineno}: {ast.unparse(node)}")
+        names = {dotted(each).rpartition(".")[2] for each in asked}
+        if names & TYPED:
+            found.append(f"line {getattr(node, 'lineno', 0)}: {', '.join(sorted(names & TYPED))}")
+    return found
+
+
+def _of_class(node: ast.AST) -> bool:
+    """``type(x)`` or ``x.__class__``."""
+    called = isinstance(node, ast.Call) and dotted(node.func) == "type" and len(node.args) == 1
+    return called or (isinstance(node, ast.Attribute) and node.attr == "__class__")
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if not ident(p).startswith("testing/")], ids=ident)
+def test_nobody_asks_what_class_a_component_has(path: Path) -> None:
+    assert bool(type_tests(path.read_text(encoding="utf-8"))) is (ident(path) in TYPE_TESTS)
+
+
+@pytest.mark.parametrize(
+    ("source", "bad"),
+    [
+        ("isinstance(scorer, TableScorer)", True),
+        ("isinstance(x, int | scorer.Ann)", True),
+        ("issubclass(cls, (str, Component))", True),
+        ("type(encoder).fit is not Component.fit", True),
+        ("x.__class__.fit is Aligner.fit", True),
+        ("type(encoder).fit is not base", True),
+        ("type(x) is RetrieveThenRerank", True),
+        ("match x:\n    case Fusion():\n        pass", True),
+        ("isinstance(values, Mapping)", False),
+        ("type(x) is int", False),
+        ("type(scorer).__name__", False),
+        ("name = type(x).makes(x.config)", False),
+        ("option in type(x.config).model_fields", False),
+    ],
+)
+def test_a_type_test_is_seen(source: str, bad: bool) -> None:
+    assert bool(type_tests(source)) is bad
 
 
 @pytest.mark.parametrize("path", FILES, ids=ident)

@@ -116,6 +116,8 @@ def test_an_encoder_that_learns_is_fitted_before_it_encodes(tmp_path: Path) -> N
     again = run(tmp_path / "two", **sections)
     assert torch.equal(load_tables(stage.path).items, load_tables(again.done["embed"].path).items)
     assert load_tables(stage.path).items.shape[1] == 4
+    frozen = run(tmp_path / "three", **sections | {"text": {"name": "lsa", "dim": 4}}).done["embed"]
+    assert not (frozen.path / "weights.safetensors").exists()  # it has none: its vectors are all that is read of it
 
 
 def test_named_texts_are_stages_of_their_own_and_reach_who_asks(tmp_path: Path) -> None:

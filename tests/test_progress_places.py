@@ -13,6 +13,7 @@ from interlingua import progress
 from interlingua.align.ridge import ridge
 from interlingua.backbones import itemknn, textknn
 from interlingua.contracts.batch import Embeddings
+from interlingua.contracts.scorer import Scorer
 from interlingua.data.interactions import Interactions
 from interlingua.data.sources.planted import generate
 from interlingua.evaluate.compare import compare
@@ -41,7 +42,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(itemknn, "BLOCK", 8)
 
 
-class Fixed:
+class Fixed(Scorer):
     """The same scores for everyone."""
 
     num_items = 40

@@ -23,6 +23,7 @@ import torch
 from ours import best, both, card, solve, split_of, train, write, write_data
 from venvs import run_worker
 
+from interlingua.contracts.scorer import Scorer
 from interlingua.data.queries import Queries
 from interlingua.data.split import Split
 from interlingua.runs.recipe import load
@@ -36,7 +37,7 @@ NOTE = (
 )
 
 
-class Transposed:
+class Transposed(Scorer):
     """EASE scored as RecTools does: with the transposed weights."""
 
     def __init__(self, split: Split, l2: float) -> None:

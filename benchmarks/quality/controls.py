@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from scipy import stats
 
+from interlingua.contracts.scorer import Scorer
 from interlingua.data.queries import Queries
 from interlingua.evaluate.compare import compare, holm
 from interlingua.evaluate.result import at_slice, load_report
@@ -26,7 +27,7 @@ Cell = tuple[str, str, str | None]
 """metric, protocol, slice"""
 
 
-class Sources:
+class Sources(Scorer):
     """Backbone and, unless the control is :data:`NO_TEXT`, likeness of texts, in a mixture without any head."""
 
     def __init__(self, ranker: Any, session: Session, control: str) -> None:

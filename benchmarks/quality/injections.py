@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from controls import NO_HEAD, NO_TEXT, Sources
 
+from interlingua.contracts.scorer import Scorer
 from interlingua.evaluate.compare import compare, holm
 from interlingua.evaluate.protocol import evaluate
 from interlingua.evaluate.result import load_report
@@ -89,7 +90,7 @@ PAPER = {
 }
 
 
-class Towers:
+class Towers(Scorer):
     """A ranker's dot products alone."""
 
     def __init__(self, ranker: Any) -> None:

@@ -39,6 +39,8 @@ class Config(BaseModel):
     """those of ``files`` that training began with: what was trained holds what came of them"""
     named_models: ClassVar[Mapping[str, Callable[[str, str | None], str]]] = {}
     """options that name models -> function of (name, revision) that says which one it is, by contents or commit"""
+    revision_option: ClassVar[str] = "revision"
+    """the option, where there is one, with the commit or tag of the models that ``named_models`` lists"""
     named_templates: ClassVar[Mapping[str, Path]] = {}
     """options that name templates (a path or a shipped one's name) -> folder of those that ship"""
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 import polars as pl
 
-from interlingua.contracts.scorer import Scorer
+from interlingua.contracts.scorer import BoolArray, Scorer
 from interlingua.data.allowed import Filters
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
 from interlingua.progress import say, track
-from interlingua.retrieval.best import BoolArray, block_size
+from interlingua.retrieval.best import block_size
 from interlingua.retrieval.cascade import Candidates, RetrieveThenRerank, diversified
 from interlingua.runs.answers import (
     Answer,

@@ -10,6 +10,7 @@ import pytest
 
 from interlingua.config import FitConfig
 from interlingua.contracts.batch import Batch
+from interlingua.contracts.scorer import Scorer
 from interlingua.data.interactions import Interactions
 from interlingua.data.prepare import load, prepare, save
 from interlingua.data.queries import PAD
@@ -168,7 +169,7 @@ def test_labelled_batches_hold_every_event_once_with_the_liked_ones_before_it() 
     assert sorted(seen) == sorted(events)
 
 
-class ByRow:
+class ByRow(Scorer):
     """Scores every item by its row, and tells users apart."""
 
     num_items = 15

@@ -14,6 +14,7 @@ import pytest
 import interlingua
 from interlingua import registry
 from interlingua.contracts.fitting import Fitting
+from interlingua.contracts.scorer import Scorer
 from interlingua.data.describe import describe, render
 from interlingua.data.prepare import Dataset
 from interlingua.data.queries import Queries
@@ -39,7 +40,7 @@ def frame(share: float = 1.0) -> pl.DataFrame:
 KEPT = interlingua.prepare(frame(), filter={"duplicates": "keep"}, quiet=True)
 
 
-class Scores:
+class Scores(Scorer):
     """The same scores for everybody."""
 
     def __init__(self, values: np.ndarray) -> None:

@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
+from interlingua.contracts.scorer import Scorer
 from interlingua.data.interactions import Interactions
 from interlingua.data.split import GroundTruth, Split
 from interlingua.errors import ConfigError
@@ -165,7 +166,7 @@ def test_uauc_is_the_plain_mean_over_users_who_have_both():
     assert mean(per_user["uauc"]) == 0.0  # user 0 alone: its liked item has the lowest score
 
 
-class Table:
+class Table(Scorer):
     """Scores from a table, one row per user."""
 
     def __init__(self, scores):

@@ -7,6 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from interlingua.contracts.scorer import Scorer
 from interlingua.data.interactions import Interactions
 from interlingua.data.split import GroundTruth, Split
 from interlingua.evaluate.protocol import evaluate
@@ -15,7 +16,7 @@ from interlingua.retrieval.best import BLOCK_BYTES
 USERS = ITEMS = 100_000
 
 
-class Vectors:
+class Vectors(Scorer):
     """Eight-dimensional dot products in numpy, whose allocations tracemalloc sees."""
 
     num_items = ITEMS

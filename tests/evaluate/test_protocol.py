@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interlingua.contracts.scorer import TableScorer
+from interlingua.contracts.scorer import Scorer, TableScorer
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import Queries
 from interlingua.data.split import GroundTruth, Split
@@ -20,7 +20,7 @@ from interlingua.evaluate.rules import parse_protocol
 from interlingua.retrieval.positions import BEYOND, NEVER
 
 
-class Scores:
+class Scores(Scorer):
     """A scorer that reads its scores from a matrix with one row per user, and remembers what it was asked."""
 
     def __init__(self, table):
@@ -341,7 +341,7 @@ def test_a_table_is_ranked_as_its_scores_are(several, depth):
     items = torch.randn(split.train.num_items, 16, generator=generator)
     table = TableScorer(items, lambda queries: users[torch.from_numpy(np.asarray(queries.users, np.int64))])
 
-    class Plain:
+    class Plain(Scorer):
         num_items = table.num_items
         score = staticmethod(table.score)
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from interlingua.contracts.scorer import Scorer
 from interlingua.data.domain import Domain
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
@@ -21,7 +22,7 @@ NAN = float("nan")
 CATEGORIES = ["Action|Sci-Fi", "Animation", "Animation|Comedy", "Crime", "Crime|Drama", *["Drama"] * 7]
 
 
-class Additive:
+class Additive(Scorer):
     """Each history item adds a known weight to each candidate's score; a constant per query must not matter."""
 
     num_items = len(TITLES)
@@ -37,7 +38,7 @@ class Additive:
         return full if items is None else np.take_along_axis(full, np.asarray(items), 1)
 
 
-class Fixed:
+class Fixed(Scorer):
     """A vector per known user, which no history changes; unknown users are the sum of their items."""
 
     num_items = len(TITLES)

@@ -34,19 +34,13 @@ def needed(text: Text | None, name: str) -> Text:
     return text
 
 
-def has_users(text: Text) -> bool:
-    """Whether the text source has user vectors."""
-    table = getattr(text, "users", None)
-    return isinstance(table, Tensor)
-
-
 def need_users(text: Text, name: str) -> None:
     """Raises unless the text source has user vectors.
 
     Raises:
         ConfigError: it has none.
     """
-    if not has_users(text):
+    if not text.has_users:
         raise ConfigError(
             f"the aligner {name!r} needs user vectors with this backbone: set text.users = 'items' (the mean of a "
             "user's training items) or 'texts' (the dataset's own user texts)"

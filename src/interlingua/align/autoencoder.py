@@ -170,8 +170,6 @@ class Autoencoder(Aligner):
                 "the aligner 'autoencoder' joins a backbone with texts: the recipe needs a [text] section"
             )
         self.eval()
-        if isinstance(text, nn.Module):
-            text.eval()
         return {"items": self.latent(job.tables["items"]), "items_from_text": self.text_latent(text.rows("items"))}
 
 

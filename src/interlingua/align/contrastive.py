@@ -23,7 +23,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from interlingua.align._parts import has_users, need_users, needed, present, profile_map, typical_length
+from interlingua.align._parts import need_users, needed, present, profile_map, typical_length
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.aligner import Aligner, Encode
 from interlingua.contracts.batch import Batch, Embeddings, Encoded
@@ -80,7 +80,7 @@ class Contrastive(Aligner):
         if encoded.tables.users is not None:
             need_users(source, "contrastive")
             losses.append(self._side(encoded.tables.users, source, "users", batch.users))
-        elif has_users(source) and encoded.query.ndim == 2:
+        elif source.has_users and encoded.query.ndim == 2:
             texts = self.map(source.rows("users", batch.users))
             losses.append(infonce(encoded.query, texts, temperature=self.config.temperature))
         losses.append(self._side(encoded.tables.items, source, "items", present(batch.positives)))

@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from interlingua.align._parts import has_users, needed
+from interlingua.align._parts import needed
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
@@ -65,7 +65,7 @@ class Init(Aligner):
         mean = items.mean(0)
         basis = directions(items, width, self.config.pick)
         pairs = [(inputs.items, items)]
-        if inputs.users is not None and has_users(source):
+        if inputs.users is not None and source.has_users:
             pairs.append((inputs.users, source.rows("users")))
         picked = (items - mean) @ basis
         factor = (

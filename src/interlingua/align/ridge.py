@@ -91,7 +91,7 @@ class Ridge(Aligner):
         weights = _weights(counts[warm].to(device), self.config.weighting)
         solution = ridge(source.double(), target.double(), weights, self.config.penalty)
         for name, value in zip(("weight", "offset", "penalty"), solution, strict=True):
-            getattr(self, name).copy_(value)
+            self.get_buffer(name).copy_(value)
         self.stretch.fill_(1.0)
         if self.config.norm == "match":
             mapped = self.text_latent(source).norm(dim=1).mean()

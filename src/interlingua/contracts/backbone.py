@@ -14,7 +14,7 @@ from interlingua.contracts.batch import Batch, Embeddings, Encoded, FloatArray
 from interlingua.contracts.component import Component
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
-from interlingua.contracts.scorer import Towers
+from interlingua.contracts.scorer import Scorer, Towers
 from interlingua.data.queries import IntArray, Queries
 from interlingua.progress import track
 
@@ -25,7 +25,7 @@ USER_ROWS = 2048
 """users whose vectors are made at once"""
 
 
-class Backbone(Component):
+class Backbone(Component, Scorer):
     """A collaborative-filtering model. A new one is one file in ``backbones/`` with a subclass and its ``Config``.
 
     Two families share the contract: trained by gradient (``input_embeddings``, ``encode``, ``losses``) and solved in
@@ -160,18 +160,12 @@ class Backbone(Component):
                 self._buffers[name] = buffer.new_empty(stored.shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    ranks_catalogue: ClassVar[bool] = True
-
     def towers(self) -> Towers | None:
         """The vectors whose products are the scores, where there are such."""
         if not {"items", "users", "dot_product"} <= self.makes(self.config):
             return None
         self.eval()
         return Towers(self.user_embeddings, self.item_embeddings(), self.item_bias())
-
-    def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray | None:
-        """What items would get if they had no events (see ``UnseenScorer``); None: nothing can be said of them."""
-        return None
 
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
@@ -29,6 +29,12 @@ from interlingua.storage.contents import hash_path, template_hash
 
 if TYPE_CHECKING:
     from interlingua.contracts.fitting import Fitting
+
+
+class Versioned(Protocol):
+    """A class whose numbers change with its version: components, and readers of files."""
+
+    version: ClassVar[int]
 
 
 class Component(nn.Module):
@@ -73,7 +79,7 @@ class Component(nn.Module):
         return fingerprint(cls, config)
 
 
-def fingerprint(cls: Any, config: Any) -> dict[str, str]:
+def fingerprint(cls: type[Versioned], config: Any) -> dict[str, str]:
     """Version of a component, and contents of everything that its options name.
 
     Args:
@@ -84,7 +90,7 @@ def fingerprint(cls: Any, config: Any) -> dict[str, str]:
         ``version`` (and ``code``), and option -> hash, commit of a hub model, or ``missing: why`` for a model that is
         not here. A file that is not there is left out: who reads it says so.
     """
-    out = {"version": str(getattr(cls, "version", 1))}  # a text source from outside need not be a Component
+    out = {"version": str(cls.version)}
     if not cls.__module__.startswith("interlingua."):
         source = inspect.getsourcefile(cls)
         out["code"] = (hash_path(Path(source)) if source else None) or "unknown"
@@ -96,24 +102,22 @@ def fingerprint(cls: Any, config: Any) -> dict[str, str]:
 def _nested(config: Any, prefix: str) -> Iterator[tuple[str, Any]]:
     """The options, and the tables inside them."""
     yield prefix, config
-    for name in type(config).model_fields:
-        value = getattr(config, name)
+    for name, value in config:
         if isinstance(value, Config):
             yield from _nested(value, f"{prefix}{name}.")
 
 
 def _declared(config: Any) -> Iterator[tuple[str, str]]:
-    declared = type(config)
-    revision = getattr(config, "revision", None)  # of configs with hub models
+    declared, values = type(config), dict(config)
     for name in declared.all_files():
-        value = getattr(config, name)
+        value = values[name]
         found = hash_path(Path(value).expanduser()) if value else None
         if found is not None:
             yield name, found
     for name, shipped in declared.named_templates.items():
-        found = template_hash(getattr(config, name), shipped)
+        found = template_hash(values[name], shipped)
         if found is not None:
             yield name, found
     for name, identity in declared.named_models.items():
-        if getattr(config, name):
-            yield name, identity(getattr(config, name), revision)
+        if values[name]:
+            yield name, identity(values[name], values.get(declared.revision_option))

@@ -10,14 +10,14 @@ import numpy as np
 
 from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.component import Component
-from interlingua.contracts.scorer import Scorer, Towers
+from interlingua.contracts.scorer import Scorer
 from interlingua.data.queries import IntArray, Queries
 
 if TYPE_CHECKING:
     from interlingua.data.interactions import Interactions
 
 
-class Fusion(Component):
+class Fusion(Component, Scorer):
     """Joins the scores of M members over one catalogue. A new one is one file in ``fuse/``.
 
     Members are finished runs' scorers, and stay as they are: only :meth:`join` and what :meth:`calibrate` learns belong
@@ -25,7 +25,6 @@ class Fusion(Component):
     """
 
     kind: ClassVar[str] = "fuse"
-    ranks_catalogue: ClassVar[bool] = True
 
     def __init__(self, config: Any, members: Sequence[Scorer], train: Interactions) -> None:
         super().__init__()
@@ -47,9 +46,9 @@ class Fusion(Component):
         """(B, I) of the members' scores (M, B, I)."""
         raise NotImplementedError
 
-    def towers(self) -> Towers | None:
-        """The vectors whose products are the joined scores, where the members have such; None: there are none."""
-        return None
+    def with_repeats(self) -> Fusion:
+        """Of members that are asked so too."""
+        return self.of([member.with_repeats() for member in self.members])
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """See :class:`Scorer`. Candidates get the scores that they have in the whole catalogue."""

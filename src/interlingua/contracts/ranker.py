@@ -14,7 +14,7 @@ from interlingua.contracts.batch import Batch, FloatArray
 from interlingua.contracts.component import Component
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
-from interlingua.contracts.scorer import Towers
+from interlingua.contracts.scorer import Scorer
 from interlingua.contracts.slots import Slot
 from interlingua.data.domain import Domain
 from interlingua.data.queries import IntArray, Queries
@@ -58,12 +58,10 @@ class RankerInputs:
     """root mean square of the training users' vectors, where the users themselves are gone (a model given away)"""
 
 
-class Ranker(Component):
+class Ranker(Component, Scorer):
     """Orders items with a language model: fitted (or nothing to learn), afterwards a :class:`Scorer`."""
 
     kind: ClassVar[str] = "ranker"
-
-    num_items: int
 
     def __init__(self, config: Any, inputs: RankerInputs) -> None:
         super().__init__()
@@ -80,7 +78,7 @@ class Ranker(Component):
         """Training batches of one epoch (a round): see :data:`interlingua.training.loop.Batches`."""
         raise NotImplementedError
 
-    ranks_catalogue: bool = False
+    ranks_catalogue = False
     """True: it ranks every item by itself (a head over the catalogue); else something must retrieve for it"""
 
     def fit(self, job: Fitting) -> FitLog:
@@ -91,10 +89,6 @@ class Ranker(Component):
         """Name -> what this ranker puts into that slot of its template, whatever the name is."""
         return {}
 
-    def towers(self) -> Towers | None:
-        """See :class:`Scorer`."""
-        return None
-
     @classmethod
     def caveats(cls, config: Any) -> list[str]:
         """What whoever reads its numbers must know, with these options."""
@@ -103,7 +97,3 @@ class Ranker(Component):
     def writer(self) -> Any:
         """The language model that can write reasons: this ranker's own, whole; None: it has none that writes."""
         return None
-
-    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """See :class:`Scorer`."""
-        raise NotImplementedError

@@ -7,11 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from interlingua.contracts.batch import FloatArray
 from interlingua.data.queries import IntArray, Queries
+
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,26 @@ class Towers:
         return made if self.bias is None else torch.cat([made, made.new_ones(len(made), 1)], dim=1)
 
 
+@dataclass(frozen=True)
+class TopK:
+    """The best items of B queries, best first; of equal scores the lower row comes first."""
+
+    rows: npt.NDArray[np.int64]
+    """(B, k) item rows; -1 where a query has fewer items that may come out"""
+    scores: FloatArray
+    """(B, k) their scores; minus infinity beside -1"""
+
+
 @runtime_checkable
 class Scorer(Protocol):
-    """Anything that scores items for queries: a table, an NCF, a language model. What evaluation and serving see."""
+    """Anything that scores items for queries: a table, an NCF, a language model. What evaluation and serving see.
+
+    Derive from it and write :meth:`score`: everything else has an answer already, and nobody asks for a class.
+    """
 
     num_items: int
+    ranks_catalogue: bool = True
+    """False: it must be given candidates, something else retrieves for it"""
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """Scores, higher is better.
@@ -57,41 +75,33 @@ class Scorer(Protocol):
         Returns:
             (B, C) or (B, I) float32. Seen items are *not* masked here; the caller does that.
         """
-        ...
-
-
-@runtime_checkable
-class TowerScorer(Scorer, Protocol):
-    """A scorer that says by which vectors it scores, where there are such."""
+        raise NotImplementedError(f"{type(self).__name__} has no method score(queries, items=None)")
 
     def towers(self) -> Towers | None:
         """The vectors whose dot products are the scores, or None where a score is anything else."""
-        ...
-
-
-def towers_of(scorer: Scorer) -> Towers | None:
-    """See :meth:`TowerScorer.towers`; None for a scorer that says nothing of it."""
-    return scorer.towers() if isinstance(scorer, TowerScorer) else None
-
-
-@runtime_checkable
-class UnseenScorer(Scorer, Protocol):
-    """A scorer that may know what an item would get if it had no events."""
+        return None
 
     def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray | None:
         """As ``score``, of items as if none had any event; None where events are all that a scorer knows of them."""
-        ...
+        return None
+
+    def best(
+        self, queries: Queries, k: int, *, allowed: BoolArray | None = None, repeat: bool = False,
+        seen: Queries | None = None,
+    ) -> TopK | None:  # fmt: skip
+        """The k best items, of a scorer that finds them by itself (an index); None: whoever asks looks for them.
+
+        Arguments and result are those of :func:`interlingua.retrieval.best.best`, which everybody asks.
+        """
+        return None
+
+    def with_repeats(self) -> Scorer:
+        """The scorer to be asked where items of the history may come out too: what retrieves must not hide them."""
+        return self
 
 
-def unseen_scores(scorer: Scorer, queries: Queries) -> FloatArray | None:
-    """(B, I), see :meth:`UnseenScorer.score_unseen`; None for a scorer that says nothing of it."""
-    return scorer.score_unseen(queries, None) if isinstance(scorer, UnseenScorer) else None
-
-
-class TableScorer:
+class TableScorer(Scorer):
     """A scorer from plain vectors: what a user's own embeddings or an exported run become."""
-
-    ranks_catalogue = True
 
     def __init__(
         self,

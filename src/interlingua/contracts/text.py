@@ -17,6 +17,16 @@ class Text(Protocol):
         """T"""
         ...
 
+    @property
+    def has_users(self) -> bool:
+        """Whether users have vectors too."""
+        ...
+
+    @property
+    def frozen(self) -> Tensor | None:
+        """(I, T) vectors of the items, where they stay as they are; None: they learn along with what reads them."""
+        ...
+
     def rows(self, side: Side, ids: Tensor | None = None) -> Tensor:
         """(n, T) vectors of the given rows, or of all."""
         ...

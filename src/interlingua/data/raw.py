@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import polars as pl
 
@@ -74,6 +74,25 @@ class Log:
     def _show(self, text: str) -> None:
         if not self.quiet:
             say(text)
+
+
+class Source:
+    """Reads files of one form. A new one is one file in ``data/sources/`` with a subclass."""
+
+    kind: ClassVar[str] = "data"
+    version: ClassVar[int] = 1
+    """raised when the same files give other rows: prepared data is then made anew"""
+
+    @staticmethod
+    def matches(path: Path) -> bool:
+        """Whether a file or folder is of that form."""
+        raise NotImplementedError
+
+    def read(
+        self, path: Path, *, columns: dict[str, str], options: dict[str, Any], seed: int, log: Log
+    ) -> SourceTables:
+        """The rows. See :func:`interlingua.data.source.read`."""
+        raise NotImplementedError
 
 
 @dataclass

@@ -145,6 +145,11 @@ def validation_metrics(scorer: Scorer, split: Split, *, max_users: int | None = 
 
 def _check(scorer: Scorer, split: Split, names: Sequence[str], protocol: Protocol, facts: ItemFacts) -> None:
     """Errors that need no scores."""
+    if not isinstance(scorer, Scorer):
+        raise ConfigError(
+            f"a {type(scorer).__name__} is no Scorer: derive its class from interlingua.contracts.scorer.Scorer, with "
+            "num_items and score(queries, items=None); the rest has answers there"
+        )
     for name in names:
         metric, _ = parse(name)
         if metric.reads not in protocol.judges:

@@ -12,12 +12,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from interlingua import registry
-from interlingua.contracts.fusion import Fusion
 from interlingua.contracts.scorer import Scorer
 from interlingua.data.split import Part, Split
 from interlingua.errors import ConfigError, shown, unknown
 from interlingua.evaluate.named import parse
-from interlingua.retrieval.cascade import RetrieveThenRerank
 
 STANDARD = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20", "hit@1", "hit@10", "mrr@10")
 
@@ -126,8 +124,4 @@ def check_metrics(protocols: Sequence[str], more: Sequence[str]) -> None:
 
 def asked_by(scorer: Scorer, protocol: str) -> Scorer:
     """The scorer as a protocol asks it: what retrieves for a ranker must not leave out what is to be ranked."""
-    if parse_protocol(protocol).masked != "nothing":
-        return scorer
-    if isinstance(scorer, RetrieveThenRerank):
-        return scorer.with_repeats()
-    return scorer.of([asked_by(each, protocol) for each in scorer.members]) if isinstance(scorer, Fusion) else scorer
+    return scorer.with_repeats() if parse_protocol(protocol).masked == "nothing" else scorer

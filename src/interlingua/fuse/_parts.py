@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from interlingua.contracts.scorer import Scorer, Towers, towers_of
+from interlingua.contracts.scorer import Scorer, Towers
 from interlingua.data.queries import Queries
 
 
@@ -38,7 +38,7 @@ def joined_towers(
     Returns:
         The vectors, or None where a member has none or only ranks in the order of its products.
     """
-    towers = [towers_of(member) for member in members]
+    towers = [member.towers() for member in members]
     if any(each is None or not each.exact for each in towers):
         return None
     tables, spreads = [], []

@@ -26,7 +26,7 @@ from torch import Tensor
 from interlingua.config import Config
 from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.fusion import Fusion
-from interlingua.contracts.scorer import Scorer, Towers, unseen_scores
+from interlingua.contracts.scorer import Scorer, Towers
 from interlingua.data.queries import IntArray, Queries
 from interlingua.fuse._parts import joined_towers
 from interlingua.injection.mixture import seen_mask
@@ -85,7 +85,7 @@ class Logit(Fusion):
         self.counts = torch.as_tensor(train.item_counts, dtype=torch.float32)
         self.known = logit.known_of(self.counts)
         nothing: list[list[int]] = [[]]
-        says = [unseen_scores(member, Queries.of(nothing)) is not None for member in self.members]
+        says = [member.score_unseen(Queries.of(nothing)) is not None for member in self.members]
         self.silent = ~torch.tensor(says)[:, None] & (self.counts == 0)[None, :]
         """(M, I) items without events of which a member knows nothing; all others have the member's own score"""
 
@@ -137,7 +137,7 @@ class Logit(Fusion):
     def _scores(self, queries: Queries, hidden: Sequence[Tensor]) -> list[Tensor]:
         """For each set of hidden items (I,) the members' standardised scores (M, B, I)."""
         own = torch.as_tensor(self.member_scores(queries))
-        found = [unseen_scores(member, queries) for member in self.members]
+        found = [member.score_unseen(queries) for member in self.members]
         unseen = [None if each is None else torch.as_tensor(np.asarray(each, np.float32)) for each in found]
         pairs = list(zip(own, unseen, strict=True))
         empty = self.counts == 0

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from interlingua.contracts.batch import FloatArray
+from interlingua.contracts.scorer import TopK
 from interlingua.data.queries import Queries
 from interlingua.progress import track
 from interlingua.retrieval.best import MOST_USERS, by_products, top_items
-from interlingua.retrieval.topk import TopK
 
 ROWS = 65_536
 """rows of a table that are looked at together"""

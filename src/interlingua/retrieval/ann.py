@@ -20,11 +20,10 @@ from torch import Tensor
 
 from interlingua.config import Config
 from interlingua.contracts.batch import FloatArray
-from interlingua.contracts.scorer import Scorer, Towers, towers_of
+from interlingua.contracts.scorer import BoolArray, Scorer, TopK, Towers
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ArtifactError, ConfigError, MissingExtraError, at_least_one
-from interlingua.retrieval.best import FEW, BoolArray, by_products, scored
-from interlingua.retrieval.topk import TopK
+from interlingua.retrieval.best import FEW, by_products, scored
 
 FILE = "items.usearch"
 MARGIN = 1.5
@@ -44,13 +43,11 @@ class AnnConfig(Config):
     """while building: 1 gives the same graph every time; 0 uses every core, and the graph depends on their timing"""
 
 
-class Ann:
+class Ann(Scorer):
     """A graph index with the vectors that it was made from; over a scorer it is a scorer itself, and can serve.
 
-    It is a :class:`interlingua.retrieval.best.Searcher`: :func:`interlingua.retrieval.best.best` asks it for lists.
+    :func:`interlingua.retrieval.best.best` asks it for lists.
     """
-
-    ranks_catalogue = True
 
     def __init__(self, index: Any, items: Tensor, config: AnnConfig, scorer: Scorer | None = None) -> None:
         self.index, self.items, self.config, self._scorer = index, items, config, scorer
@@ -77,7 +74,7 @@ class Ann:
         Raises:
             ConfigError: the scorer ranks by something else than dot products.
         """
-        towers = towers_of(scorer)
+        towers = scorer.towers()
         if towers is None:
             raise ConfigError(
                 f"{type(scorer).__name__} does not score by dot products of vectors, so nothing can be indexed; "
@@ -105,7 +102,15 @@ class Ann:
 
     def towers(self) -> Towers | None:
         """Those of the indexed scorer."""
-        return towers_of(self.scorer)
+        return self.scorer.towers()
+
+    def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray | None:
+        """What the indexed scorer says."""
+        return self.scorer.score_unseen(queries, items)
+
+    def with_repeats(self) -> Ann:
+        """The same graph over the scorer that is to be asked so."""
+        return Ann(self.index, self.items, self.config, self.scorer.with_repeats())
 
     def best(
         self, queries: Queries, k: int, *, allowed: BoolArray | None = None, repeat: bool = False,

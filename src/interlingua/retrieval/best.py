@@ -9,39 +9,24 @@ Of equal scores the lower item row comes first. Shape key: B queries, I items, k
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
-
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from interlingua.contracts.batch import FloatArray
-from interlingua.contracts.scorer import Scorer, Towers, towers_of
+from interlingua.contracts.scorer import BoolArray, Scorer, TopK, Towers
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError, DataError, at_least_one
 from interlingua.retrieval.few import MOST, top_k_of_few
-from interlingua.retrieval.topk import TopK, top_k
+from interlingua.retrieval.topk import top_k
 
-BoolArray = npt.NDArray[np.bool_]
 BLOCK_BYTES = 64 * 2**20
 """scores of one block of users"""
 MOST_USERS = 2048
 """of one block; so many histories are alike in length, and encoded with little padding"""
 FEW = 0.25
 """where no more than this share of the items is allowed, only their vectors are looked at"""
-
-
-@runtime_checkable
-class Searcher(Scorer, Protocol):
-    """A scorer that finds its best items without scoring all of them."""
-
-    def best(
-        self, queries: Queries, k: int, *, allowed: BoolArray | None = None, repeat: bool = False,
-        seen: Queries | None = None,
-    ) -> TopK:  # fmt: skip
-        """See :func:`best`."""
-        ...
 
 
 def best(
@@ -69,9 +54,10 @@ def best(
     if allowed is not None and allowed.shape != (scorer.num_items,):
         raise ConfigError(f"allowed has shape {allowed.shape}, expected ({scorer.num_items},): one flag per item")
     seen = queries if seen is None else seen
-    if isinstance(scorer, Searcher):
-        return scorer.best(queries, k, allowed=allowed, repeat=repeat, seen=seen)
-    size, towers = MOST_USERS, towers_of(scorer)
+    own = scorer.best(queries, k, allowed=allowed, repeat=repeat, seen=seen)
+    if own is not None:
+        return own
+    size, towers = MOST_USERS, scorer.towers()
     if towers is None:
         size = block_size(scorer.num_items)
     starts = range(0, max(len(queries), 1), size)

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from interlingua.contracts.batch import FloatArray
-from interlingua.contracts.scorer import Scorer
+from interlingua.contracts.scorer import BoolArray, Scorer, TopK, Towers
 from interlingua.data.queries import IntArray, Queries
-from interlingua.retrieval.best import BoolArray, best, best_of_scores
-from interlingua.retrieval.topk import TopK
+from interlingua.retrieval.best import best, best_of_scores
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,8 @@ class Candidates:
     """(B, n) the retriever's score of the same items"""
 
 
-class RetrieveThenRerank:
-    """A :class:`interlingua.contracts.scorer.Scorer` whose first ``n`` places are ordered by a second scorer.
+class RetrieveThenRerank(Scorer):
+    """A scorer whose first ``n`` places are ordered by a second scorer.
 
     Args:
         retriever: ranks the whole catalogue.
@@ -37,20 +36,22 @@ class RetrieveThenRerank:
         repeat: items of the query's own history are retrieved too.
     """
 
-    ranks_catalogue = True
-
     def __init__(self, retriever: Scorer, ranker: Scorer | None, n: int, *, repeat: bool = False) -> None:
         self.retriever, self.ranker, self.repeat = retriever, ranker, repeat
         self.num_items = retriever.num_items
         self.n = min(n, self.num_items)
 
-    def towers(self) -> None:
-        """None: what is reranked follows no vectors."""
-        return None
+    def towers(self) -> Towers | None:
+        """The retriever's, where nothing reranks; else None: what is reranked follows no vectors."""
+        return self.retriever.towers() if self.ranker is None else None
+
+    def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray | None:
+        """What the retriever says, where nothing reranks."""
+        return self.retriever.score_unseen(queries, items) if self.ranker is None else None
 
     def with_repeats(self) -> RetrieveThenRerank:
         """The same stages, with items of the history among what is retrieved."""
-        return RetrieveThenRerank(self.retriever, self.ranker, self.n, repeat=True)
+        return RetrieveThenRerank(self.retriever.with_repeats(), self.ranker, self.n, repeat=True)
 
     def shortlist(
         self, queries: Queries, n: int | None = None, allowed: BoolArray | None = None, *,

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from interlingua.contracts.scorer import TopK
 from interlingua.data.queries import Queries
 from interlingua.retrieval.screening import rounding
-from interlingua.retrieval.topk import LARGEST, NOTHING, TopK, exact_scores
+from interlingua.retrieval.topk import LARGEST, NOTHING, exact_scores
 
 MOST = 16
 """queries; from there on blocks are as fast"""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from interlingua.contracts.batch import FloatArray
-from interlingua.contracts.scorer import Scorer, towers_of
+from interlingua.contracts.scorer import Scorer
 from interlingua.data.queries import IntArray, Queries
 from interlingua.retrieval.positions import BEYOND, NEVER, Positions
 
@@ -37,7 +37,7 @@ def vectors_of(scorer: Scorer, queries: Queries) -> tuple[Tensor, Tensor, Tensor
     CPU in float32; None for any other.
     """
     with torch.no_grad():
-        towers = towers_of(scorer)
+        towers = scorer.towers()
         if towers is None or not towers.exact:
             return None
         table, bias = towers.items, towers.bias

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from interlingua.contracts.batch import FloatArray
+from interlingua.contracts.scorer import TopK
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError, DataError, at_least_one
 from interlingua.progress import task
@@ -49,16 +49,6 @@ PAIRS = 65_536
 LARGEST = 1e15
 """values whose products cannot overflow float32"""
 NOTHING = -torch.inf
-
-
-@dataclass(frozen=True)
-class TopK:
-    """The best items of B queries, best first; of equal scores the lower row comes first."""
-
-    rows: npt.NDArray[np.int64]
-    """(B, k) item rows; -1 where a query has fewer items that may come out"""
-    scores: FloatArray
-    """(B, k) their scores; minus infinity beside -1"""
 
 
 def top_k(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from interlingua.config import FitConfig
 from interlingua.contracts.component import Component
@@ -38,8 +38,12 @@ class Built:
     module: Any
     """what the loop trains: its ``forward(batch)`` gives the losses"""
     job: Fitting
-    stored: Any
-    """whose weights are written; None: its tables are all that is kept of it"""
+    stored: nn.Module
+    """whose weights are written"""
+    stored_empty: bool = True
+    """False: no file where it has none; the stage's tables are all that is read of it"""
+    judged: Joint | None = None
+    """what early stopping deploys and measures on the validation part; None: patience has no meaning"""
     before: tuple[Component, ...] = ()
     """what was trained along and exports its own tables too, which the component then finds in ``job.tables``"""
     calibrates: bool = False
@@ -69,8 +73,9 @@ def stage_of(session: Session, stage: str, build: Callable[[], Built]) -> Artifa
             say(f"warning: {stage}: the validation part is empty, so nothing can be learned on it after the fit")
         built.settle()
         entries |= built.component.write_extras(folder)
-        if built.stored is not None:
-            save_tensors(trainable_state(built.stored), folder / "weights.safetensors")
+        weights = trainable_state(built.stored)
+        if weights or built.stored_empty:
+            save_tensors(weights, folder / "weights.safetensors")
         return built.more() | entries | _exported(built, folder)
 
     return session.run_stage(stage, make)
@@ -91,22 +96,22 @@ def _exported(built: Built, folder: Path) -> dict[str, Any]:
 
 def _fitted(session: Session, stage: str, built: Built, folder: Path, partial: Path) -> dict[str, Any]:
     """Fits the component; its record is written, its length is returned (``partial``: where it goes on)."""
-    split, module = session.data.split, built.module
+    split, judged = session.data.split, built.judged
 
     def loop(batches: Batches, config: FitConfig) -> FitLog:
         check = None
-        if config.patience is not None and isinstance(module, Joint) and not len(split.valid):
+        if config.patience is not None and judged is not None and not len(split.valid):
             say(
                 f"{stage}: the validation part is empty, so patience has no say: all {config.epochs} epochs are trained"
             )
-        elif config.patience is not None and isinstance(module, Joint):
+        elif config.patience is not None and judged is not None:
 
             def check() -> dict[str, float]:
-                with deployed(module) as backbone:
+                with deployed(judged) as backbone:
                     return validation_metrics(backbone, split)
 
         log = fit_best(
-            module, batches, config, seed=derive_seed(session.seed, SEEDS.get(stage, stage)), label=stage,
+            built.module, batches, config, seed=derive_seed(session.seed, SEEDS.get(stage, stage)), label=stage,
             validate=check, folder=partial, key=session.plan[stage].key, device=session.device,
         )  # fmt: skip
         if check is not None:

@@ -22,8 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.scorer import Scorer, TableScorer, Towers, towers_of
+from interlingua.contracts.scorer import Towers
 from interlingua.data.anonymous import has_users
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
@@ -32,7 +31,7 @@ from interlingua.retrieval.alike import user_blocks
 from interlingua.retrieval.ann import Ann, AnnConfig
 from interlingua.retrieval.best import by_products
 from interlingua.retrieval.topk import recall
-from interlingua.runs.scorers import scorer_of
+from interlingua.runs.scorers import retriever_of, scorer_of
 from interlingua.runs.session import Session
 from interlingua.storage import artifact
 from interlingua.storage.artifact import Artifact
@@ -72,20 +71,20 @@ def towers(session: Session) -> RunTowers:
             f"{where} has no vectors to write: its ranker {name!r} orders what another stage retrieved, so its score "
             "is no dot product; write those of a run without [ranker] on the same backbone, which retrieves for it"
         )
-    stage = "rank" if "rank" in session.done else "align" if isinstance(scorer, TableScorer) else "train"
+    stage = "rank" if "rank" in session.done else retriever_of(session)[0]
     stage = "align" if stage == "train" and "train" not in session.done else stage
-    found = towers_of(scorer)
+    found = scorer.towers()
     if found is None:
-        raise ConfigError(_why_none(session, scorer, stage, where))
+        raise ConfigError(_why_none(session, stage, where))
     folded = found.folded()
     return RunTowers(folded.users, folded.items, None, found.exact, stage, biased=found.bias is not None)
 
 
-def _why_none(session: Session, scorer: Scorer, stage: str, where: str) -> str:
+def _why_none(session: Session, stage: str, where: str) -> str:
     """What a score is that is no dot product of vectors."""
     part = session.recipe.ranker if stage == "rank" else session.recipe.fuse or session.recipe.backbone
     problem = f"{where} has no vectors to write: {'' if part is None else part.name!r} scores by"
-    if isinstance(scorer, Backbone) and {"items", "users"} <= scorer.makes(scorer.config):
+    if part is not None and part is session.recipe.backbone and {"items", "users"} <= part.cls.makes(part.config):
         return (
             f"{problem} another function than one dot product of a user's and an item's vector, so an index over its "
             "vectors would rank differently; choose a run whose backbone scores by a dot product"

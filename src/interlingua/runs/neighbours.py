@@ -1,6 +1,6 @@
 """Items and users that are alike in a finished run, by the cosine of their vectors.
 
-Vectors of users are those by which the run retrieves (:meth:`interlingua.contracts.scorer.TowerScorer.towers`); of
+Vectors of users are those by which the run retrieves (:meth:`interlingua.contracts.scorer.Scorer.towers`); of
 items those of an alignment, where there is one (items without events through their texts), else those by which it
 retrieves. A run without vectors (popularity, neighbourhoods, EASE) compares who had what: the cosine of the columns,
 or rows, of the user-item matrix. Where such a run is given away
@@ -21,13 +21,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from interlingua.contracts.batch import FloatArray
-from interlingua.contracts.scorer import towers_of
+from interlingua.contracts.scorer import TopK
 from interlingua.data.anonymous import has_users
 from interlingua.data.queries import Queries
 from interlingua.errors import at_least_one
 from interlingua.progress import track
 from interlingua.retrieval.alike import ROWS, alike, alike_of_values, user_blocks
-from interlingua.retrieval.topk import TopK
 from interlingua.runs.scorers import retriever_of
 from interlingua.runs.session import known_items
 from interlingua.vectors.tables import save_tensors
@@ -47,7 +46,7 @@ def item_vectors(session: Session) -> Tensor | None:
     """(I, D), or None where the run has no item vectors."""
     if "align" in session.done:
         return known_items(session).detach().float()
-    towers = towers_of(retriever_of(session)[1])
+    towers = retriever_of(session)[1].towers()
     if towers is not None:
         return towers.items.detach().float()
     return session.exported("train").get("items") if "train" in session.done else None  # of a score that is no product
@@ -55,7 +54,7 @@ def item_vectors(session: Session) -> Tensor | None:
 
 def user_vectors(session: Session) -> Callable[[Queries], Tensor] | None:
     """(B, D) of any queries, or None where the run has no user vectors."""
-    towers = towers_of(retriever_of(session)[1])
+    towers = retriever_of(session)[1].towers()
     if towers is not None:
         return towers.users
     backbone = None if session.recipe.fuse is not None else session.backbone

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from interlingua.contracts.scorer import Scorer, TableScorer
+from interlingua.contracts.scorer import BoolArray, Scorer, TableScorer
 from interlingua.data.queries import IntArray, Queries
-from interlingua.retrieval.best import BoolArray, best
+from interlingua.retrieval.best import best
 from interlingua.retrieval.cascade import Candidates
 
 if TYPE_CHECKING:

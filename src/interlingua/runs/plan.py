@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from interlingua import registry
-from interlingua.contracts.component import Component, fingerprint
+from interlingua.contracts.component import fingerprint
 from interlingua.errors import ConfigError
 from interlingua.runs.recipe import Recipe
 from interlingua.runs.section import Section
@@ -139,10 +139,8 @@ def stage_fingerprint(recipe: Recipe, kind: str) -> dict[str, str]:
 
 
 def part_fingerprint(part: Section) -> dict[str, str]:
-    """See :func:`fingerprint` of components; a text source from outside need not be one of our classes."""
-    found: dict[str, str] = (
-        part.cls.fingerprint(part.config) if issubclass(part.cls, Component) else fingerprint(part.cls, part.config)
-    )
+    """See :func:`interlingua.contracts.component.fingerprint`."""
+    found: dict[str, str] = part.cls.fingerprint(part.config)
     return found
 
 

@@ -129,7 +129,7 @@ def ranker_inputs(
         base_score=backbone.score,
         base_items=(own, backbone.item_bias()) if "dot_product" in makes else None,
         cold_items=train.item_counts == 0,
-        texts=text.items if isinstance(text, FrozenRows) else None,
+        texts=None if text is None else text.frozen,
         categories=data.catalogue.items["categories"].to_list(),
         named_texts={name: each.rows("items") for name, each in texts.items()},
         item_codes=None if latent is None else torch.arange(len(own))[:, None],

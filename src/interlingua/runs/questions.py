@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from interlingua.contracts.scorer import BoolArray
 from interlingua.data.allowed import passing
 from interlingua.data.anonymous import has_users
 from interlingua.data.prepared import Dataset
 from interlingua.data.queries import Queries
 from interlingua.errors import UnknownIdError, near, shown, unknown
-from interlingua.retrieval.best import BoolArray
 from interlingua.runs.answers import Asked, Histories, names_of, one_id
 
 MOST_NAMED = 5

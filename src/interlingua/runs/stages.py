@@ -13,7 +13,6 @@ from typing import Any
 
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.component import Component
 from interlingua.errors import ConfigError, shown
 from interlingua.evaluate.rules import asked_by, measured_under
 from interlingua.progress import say
@@ -122,10 +121,9 @@ def embed(session: Session, kind: str = "embed") -> Artifact:
     def build() -> Built:
         seed_all(derive_seed(session.seed, kind))
         encoder = make_text(part, session.data)
-        learns = type(encoder).fit is not Component.fit
         return Built(
-            encoder, encoder, job_of(session, kind), encoder if learns else None, settle=lambda: encoder.cpu().eval(),
-            more=lambda: {"texts": notes_of(encoder)},
+            encoder, encoder, job_of(session, kind), encoder, stored_empty=False,
+            settle=lambda: encoder.cpu().eval(), more=lambda: {"texts": notes_of(encoder)},
         )  # fmt: skip
 
     with own_words(section):
@@ -143,7 +141,8 @@ def train(session: Session) -> Artifact:
         backbone: Backbone = part.cls(part.config, train_events)
         joint = Joint(backbone, Aligner(Aligner.Config(), 0, 0))
         return Built(
-            backbone, joint, job_of(session, "train", text=text), backbone, settle=lambda: backbone.cpu().eval(),
+            backbone, joint, job_of(session, "train", text=text), backbone, judged=joint,
+            settle=lambda: backbone.cpu().eval(),
             more=lambda: {"parameters": sum(p.numel() for p in backbone.parameters())},
         )  # fmt: skip
 
@@ -170,7 +169,7 @@ def align(session: Session) -> Artifact:
 
         return Built(
             aligner, joint, job_of(session, "align", text=text, backbone=backbone, tables=tables or {}), joint,
-            before=() if frozen else (backbone,), settle=settle,
+            judged=joint, before=() if frozen else (backbone,), settle=settle,
             more=lambda: {"parameters": sum(p.numel() for p in joint.parameters() if p.requires_grad)},
         )  # fmt: skip
 

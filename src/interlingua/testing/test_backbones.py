@@ -17,6 +17,7 @@ from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch
 from interlingua.contracts.exported import exported
 from interlingua.contracts.fitting import Fitting
+from interlingua.contracts.scorer import Scorer
 from interlingua.data.prepared import Dataset
 from interlingua.data.queries import Queries
 from interlingua.errors import InterlinguaError
@@ -191,7 +192,7 @@ def test_user_vectors_and_item_vectors_give_the_scores(name: str, fitted: Any, q
     np.testing.assert_allclose(backbone.score(queries), scores.numpy(), rtol=1e-4, atol=1e-5)
 
 
-class Popular:
+class Popular(Scorer):
     """One list for everybody."""
 
     def __init__(self, scores: Any) -> None:

@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 
 from interlingua import registry
+from interlingua.contracts.scorer import Scorer
 from interlingua.data.prepare import prepare
 from interlingua.data.prepared import Dataset
 from interlingua.data.queries import Queries
@@ -42,7 +43,7 @@ def split_for(world: Dataset, labelled: Split) -> Any:
     return lambda name: labelled if "labels" in parse_protocol(name).judges else world.split
 
 
-class Oracle:
+class Oracle(Scorer):
     """Knows the held-out items; ``noise`` on top makes it worse."""
 
     def __init__(self, split: Split, noise: float) -> None:

@@ -138,6 +138,16 @@ class Sbert(Component):
         """See :func:`interlingua.vectors.frozen.tables_of`."""
         return tables_of(self, self.config, job)
 
+    @property
+    def has_users(self) -> bool:
+        """Whether users have texts too."""
+        return "users" in self._tokens if self.table is None else self.table.has_users
+
+    @property
+    def frozen(self) -> Tensor | None:
+        """(I, T), where the encoder does not learn."""
+        return None if self.table is None else self.table.frozen
+
     def rows(self, side: Side, ids: Tensor | None = None) -> Tensor:
         """(n, T) vectors of the given rows, or of all; with gradients where the encoder is trainable.
 

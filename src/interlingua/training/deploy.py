@@ -13,6 +13,7 @@ import torch
 
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import Embeddings
 from interlingua.contracts.text import Text
 from interlingua.training.joint import Joint
 
@@ -23,32 +24,26 @@ def aligner_for(cls: type[Aligner], config: Any, backbone: Backbone, text: Text 
     return cls(config, int(table.shape[1]), 0 if text is None else text.dim)
 
 
-@torch.no_grad()
 def deploy(joint: Joint) -> None:
     """Writes what :meth:`interlingua.contracts.aligner.Aligner.inputs` makes over the backbone's own inputs, for good.
 
     From then on the backbone alone gives the pair's scores.
     """
-    if not _changes_inputs(joint):
-        return
-    own = joint.backbone.input_embeddings()
-    made = joint.aligner.inputs(own, joint.text)
-    for old, new in ((own.users, made.users), (own.items, made.items)):
-        if old is not None and new is not None and new is not old:
-            old.copy_(new)
-            old.requires_grad_(True)  # part of what was trained, and stored with it
-    joint.backbone.train(joint.backbone.training)  # whatever it kept of its old weights is forgotten
+    found = _made(joint)
+    if found is not None:
+        _write(joint, *found)
 
 
 @contextmanager
 def deployed(joint: Joint) -> Iterator[Backbone]:
     """The backbone as it would be deployed now; training goes on from where it was."""
-    if not _changes_inputs(joint):
+    found = _made(joint)
+    if found is None:
         yield joint.backbone
         return
-    own = joint.backbone.input_embeddings()
+    own = found[0]
     kept = [(t, t.detach().clone(), t.requires_grad) for t in (own.users, own.items) if t is not None]
-    deploy(joint)
+    _write(joint, *found)
     try:
         yield joint.backbone
     finally:
@@ -58,5 +53,20 @@ def deployed(joint: Joint) -> Iterator[Backbone]:
         joint.backbone.train(joint.backbone.training)
 
 
-def _changes_inputs(joint: Joint) -> bool:
-    return type(joint.aligner).inputs is not Aligner.inputs
+@torch.no_grad()
+def _made(joint: Joint) -> tuple[Embeddings, Embeddings] | None:
+    """The backbone's inputs and those that the aligner makes of them; None: it has none, or they stay as they are."""
+    if "inputs" not in joint.backbone.makes(joint.backbone.config):
+        return None
+    own = joint.backbone.input_embeddings()
+    made = joint.aligner.inputs(own, joint.text)
+    return None if made is own else (own, made)
+
+
+@torch.no_grad()
+def _write(joint: Joint, own: Embeddings, made: Embeddings) -> None:
+    for old, new in ((own.users, made.users), (own.items, made.items)):
+        if old is not None and new is not None and new is not old:
+            old.copy_(new)
+            old.requires_grad_(True)  # part of what was trained, and stored with it
+    joint.backbone.train(joint.backbone.training)  # whatever it kept of its old weights is forgotten

@@ -49,6 +49,16 @@ class FrozenRows(Component):
         """T"""
         return int(self.items.shape[1])
 
+    @property
+    def has_users(self) -> bool:
+        """Whether users have vectors too."""
+        return self.users is not None
+
+    @property
+    def frozen(self) -> Tensor | None:
+        """(I, T): none of them learns."""
+        return self.items
+
     def rows(self, side: Side, ids: Tensor | None = None) -> Tensor:
         """(n, T) vectors of the given rows, or of all.
 

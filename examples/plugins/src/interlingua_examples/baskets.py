@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import polars as pl
 
-from interlingua.data.raw import Log, SourceTables
+from interlingua.data.raw import Log, Source, SourceTables
 from interlingua.errors import DataError
 
 
-class Baskets:
+class Baskets(Source):
     """Events of baskets; their times are positions."""
-
-    kind: ClassVar[str] = "data"
 
     @staticmethod
     def matches(path: Path) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 import re
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import polars as pl
 
@@ -18,7 +18,7 @@ from interlingua.config import Config, build
 from interlingua.data.datasets import AMAZON, BOOK, GAME, MOVIE, PRODUCT
 from interlingua.data.files.guard import refuse_unused
 from interlingua.data.files.opening import lines, read_json_lines
-from interlingua.data.raw import Log, SourceTables
+from interlingua.data.raw import Log, Source, SourceTables
 from interlingua.errors import DataError
 
 ENDINGS = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
@@ -36,10 +36,8 @@ class AmazonConfig(Config):
     """metadata file; None: the file beside the reviews that begins with ``meta`` and holds their name"""
 
 
-class Amazon:
+class Amazon(Source):
     """Reads a reviews file, or a folder that holds one, and the metadata beside it."""
-
-    kind: ClassVar[str] = "data"
 
     @staticmethod
     def matches(path: Path) -> bool:

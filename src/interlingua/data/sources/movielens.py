@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import polars as pl
 
@@ -11,7 +11,7 @@ from interlingua.config import Config, build
 from interlingua.data.datasets import GROUPLENS, MOVIE
 from interlingua.data.files.guard import refuse_unused, require_columns
 from interlingua.data.files.opening import read_table
-from interlingua.data.raw import Log, SourceTables
+from interlingua.data.raw import Log, Source, SourceTables
 
 DAT_COLUMNS = {
     "ratings": ["userId", "movieId", "rating", "timestamp"],
@@ -40,10 +40,8 @@ class MovielensConfig(Config):
     """of the files, e.g. ``latin-1``; None: UTF-8, else Latin-1 (the ``.dat`` files of 1M are)"""
 
 
-class Movielens:
+class Movielens(Source):
     """Reads a MovieLens folder: ratings, titles, genres, tags; users where there are any."""
-
-    kind: ClassVar[str] = "data"
 
     @staticmethod
     def matches(path: Path) -> bool:

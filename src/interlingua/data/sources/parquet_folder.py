@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import polars as pl
 
@@ -12,7 +12,7 @@ from interlingua.data.domain import Domain
 from interlingua.data.files.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, Roles, check_texts, of_texts, rename
 from interlingua.data.files.guard import refuse_unused
 from interlingua.data.prepared import is_prepared
-from interlingua.data.raw import Log, SourceTables
+from interlingua.data.raw import Log, Source, SourceTables
 from interlingua.errors import DataError, first_line
 from interlingua.storage.exact_files import column_names, read_parquet
 
@@ -20,10 +20,8 @@ EVENTS = "interactions.parquet"
 TIME_KINDS = {"order": "order", "none": "none", "seconds": "s", "s": "s", "ms": "ms", "unix": "s"}
 
 
-class ParquetFolder:
+class ParquetFolder(Source):
     """Reads a parquet folder; a prepared dataset is one too."""
-
-    kind: ClassVar[str] = "data"
 
     @staticmethod
     def matches(path: Path) -> bool:

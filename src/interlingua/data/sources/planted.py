@@ -8,7 +8,7 @@ item's theme. Cold items are only ever read last: under leave-one-out they have 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from interlingua.config import Config, build
 from interlingua.data.domain import Domain
 from interlingua.data.files.guard import refuse_unused
 from interlingua.data.prepare import Dataset, SplitConfig, prepare_raw
-from interlingua.data.raw import Log, SourceTables
+from interlingua.data.raw import Log, Source, SourceTables
 from interlingua.data.sources._planted_words import ADJECTIVES, NOUNS, THEMES
 
 FIRST_DAY_S = 1_577_836_800
@@ -51,10 +51,8 @@ class PlantedConfig(Config):
     """share of the other events that are the next of a series"""
 
 
-class Planted:
+class Planted(Source):
     """The reader of the dataset ``planted``; options: the fields of :class:`PlantedConfig`."""
-
-    kind: ClassVar[str] = "data"
 
     @staticmethod
     def matches(path: Path) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import polars as pl
 
 from interlingua.config import Config, build
 from interlingua.data.files.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, Roles, check_texts, rename
 from interlingua.data.files.opening import check_file, read_table
-from interlingua.data.raw import Log, SourceTables
+from interlingua.data.raw import Log, Source, SourceTables
 from interlingua.errors import DataError
 
 
@@ -21,14 +21,12 @@ class RecboleConfig(Config):
     """of the files, e.g. ``latin-1``; None: UTF-8, else Latin-1"""
 
 
-class Recbole:
+class Recbole(Source):
     """Reads a folder of atomic files, or one ``.inter`` file with its siblings.
 
     Columns are named ``field:type`` with the types token, token_seq, float, float_seq. A file of a benchmark split
     (``name.train.inter``, ``name.valid.inter``, ``name.test.inter``) gives the parts.
     """
-
-    kind: ClassVar[str] = "data"
 
     @staticmethod
     def matches(path: Path) -> bool:

@@ -7,18 +7,16 @@ dataset, and ``interlingua data convert`` writes them for the text source ``npy`
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from interlingua.data.files.guard import refuse_unused
 from interlingua.data.files.rlmrec_pickles import is_published, published
-from interlingua.data.raw import Log, SourceTables
+from interlingua.data.raw import Log, Source, SourceTables
 from interlingua.data.sources.parquet_folder import EVENTS, event_columns, read_folder
 
 
-class Rlmrec:
+class Rlmrec(Source):
     """Reads a folder with a given split, parquet or RLMRec's pickles (use it with ``split = "given"``)."""
-
-    kind: ClassVar[str] = "data"
 
     @staticmethod
     def matches(path: Path) -> bool:

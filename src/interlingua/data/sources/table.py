@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import polars as pl
 
@@ -24,7 +24,7 @@ from interlingua.data.files.opening import (
     read_table,
     text_of,
 )
-from interlingua.data.raw import Log, SourceTables
+from interlingua.data.raw import Log, Source, SourceTables
 from interlingua.errors import DataError, first_line
 from interlingua.storage.exact_files import read_json, read_ndjson, read_parquet
 
@@ -55,10 +55,8 @@ class TableConfig(Config):
     """path of a table of user texts"""
 
 
-class Table:
+class Table(Source):
     """Reads one file of events; item and user texts from further files (options ``items`` and ``users``)."""
-
-    kind: ClassVar[str] = "data"
 
     @staticmethod
     def matches(path: Path) -> bool:
