@@ -33,12 +33,12 @@ def test_blocks_give_what_a_full_sort_gives(n: int, dim: int, k: int, size: int,
     table = torch.randn(n, dim, generator=torch.Generator().manual_seed(seed))
     row = seed % n
     found, (rows, values) = alike(table.split(size), table[row], k, row=row), brute(table, row, k)
-    assert found.rows.shape == found.scores.shape == (1, len(rows))
+    assert found.indices.shape == found.scores.shape == (1, len(rows))
     np.testing.assert_allclose(found.scores[0], values, rtol=1e-4, atol=1e-6)
     lengths = table.norm(dim=1)
-    own = (table[found.rows[0]] @ table[row] / (lengths[found.rows[0]] * lengths[row])).numpy()
+    own = (table[found.indices[0]] @ table[row] / (lengths[found.indices[0]] * lengths[row])).numpy()
     np.testing.assert_allclose(own, found.scores[0], rtol=1e-4, atol=1e-6)  # equal ones may stand in another order
-    assert row not in found.rows
+    assert row not in found.indices
 
 
 def test_only_one_block_is_alive_at_a_time() -> None:
@@ -58,7 +58,7 @@ def test_only_one_block_is_alive_at_a_time() -> None:
             del block
 
     found = alike(blocks(), torch.ones(16), 10)
-    assert found.rows.shape == (1, 10)
+    assert found.indices.shape == (1, 10)
     assert most <= 1
 
 
@@ -77,7 +77,7 @@ def test_users_are_encoded_in_blocks() -> None:
 @pytest.mark.parametrize("name", ["mf", "sasrec"])
 def test_a_runs_neighbours_are_those_of_its_towers(name: str, tmp_path: Path) -> None:
     sets = ["backbone.fit.epochs=1", "data.options={num_users = 50, num_items = 30}", "evaluate.max_users=5"]
-    session = stages.run(name, data="planted", sets=sets, out=tmp_path, seed=2, device="cpu")
+    session = stages.run(name, data="planted", overrides=sets, out=tmp_path, seed=2, device="cpu")
     made, train = Recommender(session), session.data.split.train
     towers = session.backbone.towers()
     assert towers is not None

@@ -71,10 +71,10 @@ def test_every_way_gives_the_sorted_answer(seed, users, items, k, share, repeat,
     expected = by_sorting(scorer, queries, k, allowed, repeat)
     for each in (scorer, Plain(scorer), Halved(scorer), RetrieveThenRerank(scorer, None, 3)):
         found = best(each, queries, k, allowed=allowed, repeat=repeat)
-        assert found.rows.shape == found.scores.shape == (users, min(k, items))
-        assert [row[row >= 0].tolist() for row in found.rows] == expected
+        assert found.indices.shape == found.scores.shape == (users, min(k, items))
+        assert [row[row >= 0].tolist() for row in found.indices] == expected
         scores = each.score(queries)
-        for row, at, values in zip(scores, found.rows, found.scores, strict=True):
+        for row, at, values in zip(scores, found.indices, found.scores, strict=True):
             np.testing.assert_array_equal(values, np.where(at < 0, -np.inf, row[at]))
 
 
@@ -83,7 +83,7 @@ def test_an_answer_does_not_depend_on_how_many_ask() -> None:
     together = best(scorer, queries, 20)
     for at in range(60):
         alone = best(scorer, queries.slice(at, at + 1), 20)
-        np.testing.assert_array_equal(alone.rows[0], together.rows[at])
+        np.testing.assert_array_equal(alone.indices[0], together.indices[at])
         np.testing.assert_array_equal(alone.scores[0], together.scores[at])
 
 
@@ -93,9 +93,9 @@ def test_users_are_scored_in_blocks_of_bounded_memory(monkeypatch: pytest.Monkey
     monkeypatch.setattr(room, "BLOCK_BYTES", 4 * 30 * 7)
     monkeypatch.setattr(room, "MOST_USERS", 11)
     plain = Plain(scorer)
-    np.testing.assert_array_equal(best(plain, queries, 5).rows, whole.rows)
+    np.testing.assert_array_equal(best(plain, queries, 5).indices, whole.indices)
     assert plain.widest == 7
-    np.testing.assert_array_equal(best(scorer, queries, 5).rows, whole.rows)
+    np.testing.assert_array_equal(best(scorer, queries, 5).indices, whole.indices)
 
 
 def test_where_few_are_allowed_only_their_vectors_are_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,7 +116,7 @@ def test_where_few_are_allowed_only_their_vectors_are_multiplied(monkeypatch: py
 def test_nobody_asks() -> None:
     scorer, queries = world(2, 3, 40, False)
     for each in (scorer, Plain(scorer)):
-        assert best(each, queries.slice(0, 0), 5).rows.shape == (0, 5)
+        assert best(each, queries.slice(0, 0), 5).indices.shape == (0, 5)
 
 
 def test_what_cannot_be_ranked_is_said() -> None:

@@ -108,7 +108,7 @@ def test_with_events_the_alignment_is_chosen_on_the_validation_part(
     valid = {}
     for kind in ("dot", "cosine"):  # the same measurement, made here
         sets = [f"backbone.similarity={kind}", "evaluate.part=valid", 'evaluate.protocols=["full"]']
-        found = interlingua.run(_alone(run, out), out=out, sets=sets, device="cpu")
+        found = interlingua.run(_alone(run, out), out=out, overrides=sets, device="cpu")
         valid[kind] = found.metrics["full"]["ndcg@10"]
     assert run.recipe.backbone.config.similarity == max(valid, key=lambda kind: valid[kind])
     assert len(made.recommend("u3", k=3)) == 3

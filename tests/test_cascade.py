@@ -36,7 +36,7 @@ class Same(Scorer):
 def test_reader_orders_what_the_retriever_found_and_nothing_else():
     ranker = Reverse(6)
     cascade = RetrieveThenRerank(Same([9, 8, 7, 1, 2, 3]), ranker, n=3)
-    listed = cascade.shortlist(Queries.of([[]]))
+    listed = cascade.candidates(Queries.of([[]]))
     assert listed.items.tolist() == [[2, 1, 0]]
     assert listed.retrieved.tolist() == [[7.0, 8.0, 9.0]]
     assert ranker.asked[0].tolist() == [[0, 1, 2]]
@@ -44,13 +44,13 @@ def test_reader_orders_what_the_retriever_found_and_nothing_else():
 
 def test_seen_and_hidden_items_never_come_out():
     cascade = RetrieveThenRerank(Same([9, 8, 7, 6, 5, 4]), Reverse(6), n=3)
-    listed = cascade.shortlist(Queries.of([[0], [5, 1]]), allowed=np.arange(6) != 2)
+    listed = cascade.candidates(Queries.of([[0], [5, 1]]), allowed=np.arange(6) != 2)
     assert listed.items.tolist() == [[4, 3, 1], [4, 3, 0]]
 
 
 def test_fewer_unseen_items_than_places_leave_minus_one():
     cascade = RetrieveThenRerank(Same([3, 2, 1]), Reverse(3), n=3)
-    listed = cascade.shortlist(Queries.of([[0, 1]]))
+    listed = cascade.candidates(Queries.of([[0, 1]]))
     assert listed.items.tolist() == [[2, -1, -1]]
     assert np.isneginf(listed.scores[0, 1:]).all()
 
@@ -68,12 +68,12 @@ def test_candidate_scores_are_the_readers_own():
 
 def test_without_a_reader_the_retriever_decides_for_any_k():
     cascade = RetrieveThenRerank(Same([1, 5, 3, 4]), None, n=2)
-    assert cascade.shortlist(Queries.of([[1]]), 3).items.tolist() == [[3, 2, 0]]
+    assert cascade.candidates(Queries.of([[1]]), 3).items.tolist() == [[3, 2, 0]]
 
 
 def test_asking_for_more_than_the_reader_usually_sees_gives_as_many():
     cascade = RetrieveThenRerank(Same([9, 8, 7, 6]), Reverse(4), n=2)
-    assert cascade.shortlist(Queries.of([[]]), 3).items.tolist() == [[2, 1, 0]]
+    assert cascade.candidates(Queries.of([[]]), 3).items.tolist() == [[2, 1, 0]]
 
 
 def test_mask_seen_only_touches_the_own_history():

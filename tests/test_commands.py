@@ -49,7 +49,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Finished runs of popularity and of item neighbours."""
     root = tmp_path_factory.mktemp("runs")
-    made = [stages.run(name, out=root, seed=3, data="planted", sets=WORLD) for name in ("pop", "itemknn")]
+    made = [stages.run(name, out=root, seed=3, data="planted", overrides=WORLD) for name in ("pop", "itemknn")]
     return [str(session.done["evaluate"].path) for session in made]
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import PositiveInt
 
-from interlingua.config import Config, FitConfig, build, merge, parse_sets, read_toml, to_toml
+from interlingua.config import Config, FitConfig, build, merge, parse_overrides, read_toml, to_toml
 from interlingua.errors import ConfigError
 
 
@@ -64,7 +64,7 @@ def test_every_option_of_the_loop_is_described() -> None:
 
 
 def test_sets_are_toml_values_or_plain_words() -> None:
-    assert parse_sets(["a.b=3", "a.c=0.5", "a.d=true", "name=sasrec", 'e=["x", "y"]', "f.g.h=null", "i=a=b"]) == {
+    assert parse_overrides(["a.b=3", "a.c=0.5", "a.d=true", "name=sasrec", 'e=["x", "y"]', "f.g.h=null", "i=a=b"]) == {
         "a": {"b": 3, "c": 0.5, "d": True},
         "name": "sasrec",
         "e": ["x", "y"],
@@ -76,16 +76,16 @@ def test_sets_are_toml_values_or_plain_words() -> None:
 @pytest.mark.parametrize("text", ["a.b", "=3", " =3"])
 def test_a_set_without_a_key_or_value_is_an_error(text: str) -> None:
     with pytest.raises(ConfigError, match=r"section\.key=value"):
-        parse_sets([text])
+        parse_overrides([text])
 
 
 def test_a_set_cannot_make_a_table_of_a_plain_value() -> None:
     with pytest.raises(ConfigError, match="plain value"):
-        parse_sets(["a=1", "a.b=2"])
+        parse_overrides(["a=1", "a.b=2"])
 
 
 def test_later_sets_win() -> None:
-    assert parse_sets(["a.b=1", "a.b=2"]) == {"a": {"b": 2}}
+    assert parse_overrides(["a.b=1", "a.b=2"]) == {"a": {"b": 2}}
 
 
 def test_merge_keeps_what_is_not_overridden() -> None:

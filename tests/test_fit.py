@@ -60,7 +60,7 @@ def test_losses_are_summed_and_their_means_reported() -> None:
     (epoch,) = fit(module, one_batch, config(epochs=1), seed=0, device="cpu")
     # before the step: values 4 and 5 -> mean square 20.5, mean 4.5
     assert epoch.losses == {"square": 20.5, "level": 4.5}
-    assert (epoch.number, epoch.rows) == (1, 2)
+    assert (epoch.number, epoch.samples) == (1, 2)
     # Adam's first step is the learning rate against the gradient's sign
     assert module.weight.tolist() == pytest.approx([0.9, 1.9], abs=1e-6)
 
@@ -130,7 +130,7 @@ def test_an_unknown_schedule_is_an_error() -> None:
 def test_a_round_ends_after_the_given_steps() -> None:
     module = Line()
     epochs = list(fit(module, random_batches, config(steps_per_epoch=2), seed=0, device="cpu"))
-    assert [e.rows for e in epochs] == [6, 6, 6]
+    assert [e.samples for e in epochs] == [6, 6, 6]
     assert int(module.seen) == 6
 
 

@@ -186,15 +186,15 @@ def test_what_a_plain_recipe_refuses_a_fused_one_refuses_too(more: dict[str, Any
 
 
 def test_members_that_rerank_see_repeats_where_the_protocol_has_them(world: Dataset) -> None:
-    from interlingua.evaluate.rules import asked_by
+    from interlingua.evaluate.rules import scorer_for
     from interlingua.retrieval.cascade import RetrieveThenRerank
 
     inner = constant([1.0, 2.0], world)
     fused = Rrf(RrfConfig(), [RetrieveThenRerank(inner, None, 5), inner], world.split.train)
-    found: Any = asked_by(fused, "full-repeat")
+    found: Any = scorer_for(fused, "full-repeat")
     assert found.members[0].repeat
     assert found.members[1] is inner
-    assert asked_by(fused, "full") is fused
+    assert scorer_for(fused, "full") is fused
 
 
 def test_equal_members_share_the_weight(world: Dataset) -> None:

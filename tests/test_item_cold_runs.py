@@ -19,7 +19,11 @@ RIDGE = (
 
 
 def cold(recipe, sets, out):
-    run = stages.run(recipe, sets=(*WORLD, *sets), data="planted", out=out, seed=7, device="cpu").done["evaluate"].path
+    run = (
+        stages.run(recipe, overrides=(*WORLD, *sets), data="planted", out=out, seed=7, device="cpu")
+        .done["evaluate"]
+        .path
+    )
     return {name: load_report(run / "protocols" / name) for name in ("cold", "full")}
 
 

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from interlingua import registry
-from interlingua.config import merge, parse_sets, read_toml, to_toml
+from interlingua.config import merge, parse_overrides, read_toml, to_toml
 from interlingua.data.prepare import DataConfig
 from interlingua.data.splitting import SplitConfig
 from interlingua.errors import ConfigError
@@ -61,13 +61,13 @@ def test_every_pair_of_nested_options_keeps_its_neighbours_in_every_order(name: 
     for pair in itertools.combinations(nested, 2):
         expected = flat(base) | dict(pair)
         for order in itertools.permutations(pair):
-            assert flat(merge(base, parse_sets([f"{path}={value}" for path, value in order]))) == expected, order
+            assert flat(merge(base, parse_overrides([f"{path}={value}" for path, value in order]))) == expected, order
 
 
 @pytest.mark.parametrize("word", ["ratio", "global-time", "given"])
 def test_a_word_is_the_name_of_its_table_in_every_order(word: str) -> None:
     for order in itertools.permutations([f"data.split={word}", "data.split.test=0.2", "data.split.valid=0.3"]):
-        assert parse_sets(order) == {"data": {"split": {"name": word, "test": 0.2, "valid": 0.3}}}
+        assert parse_overrides(order) == {"data": {"split": {"name": word, "test": 0.2, "valid": 0.3}}}
 
 
 def write(path: Path, text: str) -> str:
@@ -151,7 +151,7 @@ def test_what_is_not_read_is_not_stored_and_old_files_that_hold_it_open() -> Non
 def test_a_table_and_a_plain_value_do_not_go_together_in_any_order() -> None:
     for order in itertools.permutations(["backbone.fit.epochs=3", "backbone.fit=3"]):
         with pytest.raises(ConfigError, match="plain value"):
-            parse_sets(order)
+            parse_overrides(order)
 
 
 def test_resolved_recipes_are_written_and_read_with_what_they_say(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def without(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
 def test_one_line_names_everything_of_every_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, "sentence_transformers", "transformers", "gguf")
     with pytest.raises(ConfigError) as caught:
-        stages.run("aligned-mixture", out=tmp_path / "runs", data="planted", sets=SMALL)
+        stages.run("aligned-mixture", out=tmp_path / "runs", data="planted", overrides=SMALL)
     text = str(caught.value)
     assert len(text.splitlines()) == 1
     assert all(name in text for name in ("sentence_transformers", "transformers", "gguf"))
@@ -81,7 +81,7 @@ def test_a_full_disk_is_seen_before(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_finished_stages_need_nothing_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stages.run("pop", out=tmp_path, data="planted", sets=SMALL)
+    stages.run("pop", out=tmp_path, data="planted", overrides=SMALL)
     made = session("pop", tmp_path)
     monkeypatch.setattr(type(made.recipe.backbone.config), "lacks", lambda self: 1 / 0)  # type: ignore[union-attr]
     assert preflight.lacking(made) == []

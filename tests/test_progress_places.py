@@ -20,7 +20,7 @@ from interlingua.evaluate.compare import compare
 from interlingua.evaluate.intervals import bootstrap_means
 from interlingua.evaluate.protocol import evaluate
 from interlingua.injection import calibration
-from interlingua.injection.mixture import ScoreFusion
+from interlingua.injection.score_fusion import ScoreFusion
 from interlingua.injection.two_tower import by_length
 from interlingua.nn import decompose
 from interlingua.text import lsa

@@ -78,10 +78,10 @@ def as_prepared(root: Path) -> Any:
 def test_data_comes_in_every_form(given: Callable[[Path], Any], root: Path) -> None:
     sets = ["data.filter.min_user=0", "data.filter.min_item=0"]
     data = given(root)
-    found = ran(root, "pop", data, sets=sets)
+    found = ran(root, "pop", data, overrides=sets)
     assert found.data.interactions.num_users == EVENTS["user_id"].n_unique()
     assert set(found.data.interactions.item_ids.tolist()) == set(EVENTS["item_id"])
-    again = ran(root, "pop", given(root), sets=sets)
+    again = ran(root, "pop", given(root), overrides=sets)
     assert again.reused >= {"prepare", "train", "evaluate"}  # equal tables are one source
     opened = interlingua.load(found.path)
     assert len(opened.recommend(history=[], k=3)) == 3
@@ -94,7 +94,7 @@ def test_another_table_is_another_source(root: Path) -> None:
 
 def test_columns_of_a_frame_are_named_by_sets(root: Path) -> None:
     renamed = EVENTS.rename({"user_id": "who", "item_id": "what"})
-    found = ran(root, "pop", renamed, sets=["data.columns.user_id=who", "data.columns.item_id=what"])
+    found = ran(root, "pop", renamed, overrides=["data.columns.user_id=who", "data.columns.item_id=what"])
     assert found.metrics.keys() == {"full", "sampled-20"}
 
 
@@ -200,7 +200,7 @@ def test_items_alike_were_had_by_the_same_users(session: Session, recommender: R
 @pytest.mark.parametrize("recipe", ["itemknn", "mf"])
 def test_users_and_items_alike_are_found_in_every_kind_of_run(recipe: str, root: Path) -> None:
     sets = [] if recipe == "itemknn" else ["backbone.fit.epochs=1"]
-    made = interlingua.load(ran(root, recipe, {"interactions": EVENTS, "items": ITEMS}, sets=sets))
+    made = interlingua.load(ran(root, recipe, {"interactions": EVENTS, "items": ITEMS}, overrides=sets))
     for found in (made.similar_items("i3", 7), made.similar_users("u3", 7)):
         ids, scores = [each[0] for each in found], [each.score for each in found]
         assert 0 < len(ids) <= 7
@@ -216,11 +216,11 @@ def test_the_nearest_by_hand() -> None:
     vectors = torch.tensor([[1.0, 0.0], [2.0, 0.0], [0.0, 0.0], [1.0, 1.0], [-1.0, 0.0]])
     for size in (1, 2, 9):  # rows of a block
         found = alike(vectors.split(size), vectors[0], 9, row=0)
-        assert found.rows.tolist() == [[1, 3]]
+        assert found.indices.tolist() == [[1, 3]]
         assert found.scores[0].tolist() == pytest.approx([1, 2**-0.5])
-    assert not alike(vectors.split(2), vectors[2], 9, row=2).rows.size  # a zero vector is like nothing
+    assert not alike(vectors.split(2), vectors[2], 9, row=2).indices.size  # a zero vector is like nothing
     found = alike_of_values(np.array([1, 0.5, 0, -0.2, 0.5], np.float32), 9, row=0)
-    assert found.rows.tolist() == [[1, 4]]
+    assert found.indices.tolist() == [[1, 4]]
 
 
 WRONG: list[Callable[[Any, Path], Any]] = [

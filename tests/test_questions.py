@@ -159,7 +159,7 @@ def test_an_item_that_was_rated_does_not_come_again_and_only_what_was_liked_is_r
     )  # fmt: skip
     session = interlingua.run(
         "itemknn", data=events, out=tmp_path, device="cpu",
-        sets=["data.label.at_least=4", "data.filter={min_user = 0, min_item = 0}", 'evaluate.protocols=["full"]'],
+        overrides=["data.label.at_least=4", "data.filter={min_user = 0, min_item = 0}", 'evaluate.protocols=["full"]'],
     )  # fmt: skip
     run = interlingua.load(session)
     had = events.filter(pl.col("user_id") == "u3")

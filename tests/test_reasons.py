@@ -29,7 +29,7 @@ def rated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def recommender(data: Path | str, out: Path, recipe: str, *sets: str) -> Recommender:
     options = ("data.filter={min_user = 3, min_item = 3}", 'evaluate.protocols=["full"]', *sets)
-    session = run(recipe, out=out, data=str(data), sets=options, device="cpu")
+    session = run(recipe, out=out, data=str(data), overrides=options, device="cpu")
     made = Recommender.load(session.done["evaluate"].path)
     return made
 
@@ -40,8 +40,8 @@ def test_nothing_that_was_disliked_is_called_liked(rated: Path, tmp_path: Path) 
     assert events.ratings is not None
     liked = disliked_first = 0
     for user in made.train.user_ids.tolist():
-        history = events.history(made.train.user_rows[user])
-        own = events.ratings[events.offsets[made.train.user_rows[user]] :][: len(history)]
+        history = events.history(made.train.user_indices[user])
+        own = events.ratings[events.offsets[made.train.user_indices[user]] :][: len(history)]
         said = dict(zip((events.item_ids[row] for row in history), own.tolist(), strict=True))
         best = made.recommend(user=user, k=2)
         for why in made.explain_items([one.item_id for one in best], user=user):
@@ -50,7 +50,7 @@ def test_nothing_that_was_disliked_is_called_liked(rated: Path, tmp_path: Path) 
             assert not (why.liked and low)
             assert ("liked" in why.sentence) is why.liked
             liked += why.liked
-        query = events.queries(np.array([made.train.user_rows[user]]))
+        query = events.queries(np.array([made.train.user_indices[user]]))
         (measured,) = influences(made._retriever[1], query, [made.item_row(best[0].item_id)])
         disliked_first += bool(own[int(np.argmax(measured.values))] < own.mean())
     assert liked > 20

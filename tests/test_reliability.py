@@ -110,7 +110,7 @@ def test_two_runs_at_once_on_one_folder_share_the_work(recipe, tmp_path):
 def test_same_seed_gives_bitwise_equal_metrics_and_another_seed_does_not(recipe, tmp_path):
     sets = ("backbone.fit.epochs=3", "align.fit.epochs=2")
     found = [
-        stages.run(str(recipe), out=tmp_path / str(i), seed=seed, sets=sets).done["evaluate"].path
+        stages.run(str(recipe), out=tmp_path / str(i), seed=seed, overrides=sets).done["evaluate"].path
         for i, seed in enumerate((3, 3, 4))
     ]
     assert _metrics(found[0]) == _metrics(found[1])
@@ -119,25 +119,25 @@ def test_same_seed_gives_bitwise_equal_metrics_and_another_seed_does_not(recipe,
 
 def test_finished_stages_are_reused_and_only_what_changed_runs_again(recipe, tmp_path):
     sets = ("backbone.fit.epochs=2", "align.fit.epochs=2")
-    stages.run(str(recipe), out=tmp_path, seed=3, sets=sets)
-    again = stages.run(str(recipe), out=tmp_path, seed=3, sets=sets)
+    stages.run(str(recipe), out=tmp_path, seed=3, overrides=sets)
+    again = stages.run(str(recipe), out=tmp_path, seed=3, overrides=sets)
     assert again.reused == set(again.plan)
-    changed = stages.run(str(recipe), out=tmp_path, seed=3, sets=(*sets, "align.latent_dim=4"))
+    changed = stages.run(str(recipe), out=tmp_path, seed=3, overrides=(*sets, "align.latent_dim=4"))
     assert changed.reused == {"prepare", "embed", "train"}
 
 
 def test_an_edited_parent_is_refused_with_the_file_named(recipe, tmp_path):
-    session = stages.run(str(recipe), out=tmp_path, seed=3, sets=("backbone.fit.epochs=1", "align.fit.epochs=1"))
+    session = stages.run(str(recipe), out=tmp_path, seed=3, overrides=("backbone.fit.epochs=1", "align.fit.epochs=1"))
     weights = session.done["train"].path / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(ArtifactError, match=r"weights\.safetensors"):
         open_session(session.done["evaluate"].path)
     with pytest.raises(ArtifactError, match=r"weights\.safetensors"):
-        stages.run(str(recipe), out=tmp_path, seed=3, sets=("backbone.fit.epochs=1", "align.fit.epochs=1"))
+        stages.run(str(recipe), out=tmp_path, seed=3, overrides=("backbone.fit.epochs=1", "align.fit.epochs=1"))
 
 
 def test_reevaluating_a_run_writes_a_stage_beside_it(recipe, tmp_path):
-    session = stages.run(str(recipe), out=tmp_path, seed=3, sets=("backbone.fit.epochs=1", "align.fit.epochs=1"))
+    session = stages.run(str(recipe), out=tmp_path, seed=3, overrides=("backbone.fit.epochs=1", "align.fit.epochs=1"))
     opened = open_session(session.done["evaluate"].path)
     options = opened.recipe.evaluate.model_copy(update={"part": "valid", "protocols": ["sampled-10"]})
     again = stages.reevaluate(opened, options)

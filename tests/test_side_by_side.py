@@ -46,7 +46,7 @@ def saved(tmp_path: Path, **changes) -> Path:
 
 def test_a_saved_run_follows_the_demos_own_with_its_numbers_and_answers(tmp_path, methods):
     path = saved(tmp_path)
-    results = run_methods(methods, out=tmp_path / "runs", seed=7, beside=[path])
+    results = run_methods(methods, out=tmp_path / "runs", seed=7, extra_runs=[path])
     assert [one.method.label for one in results] == ["popular", "near", "mine (saved)"]
     last: Result = results[-1]
     assert last.run == path
@@ -55,7 +55,7 @@ def test_a_saved_run_follows_the_demos_own_with_its_numbers_and_answers(tmp_path
     assert last.cell("full", None, "ndcg@10").value == measured
     assert results[0].cell("full", None, "ndcg@10").value != measured
     (row,) = pick_users(results[0].session, 1, 7)
-    shown = show_user(row, results[0], None, beside=[last], k=4)
+    shown = show_user(row, results[0], None, extra_runs=[last], k=4)
     assert set(shown.answers) == {"popular", "mine (saved)"}
     assert len(set(shown.answers["mine (saved)"])) == 4
     assert not set(shown.answers["mine (saved)"]) & set(shown.history)
@@ -66,7 +66,7 @@ def test_two_saved_runs_of_one_recipe_are_told_apart_and_nothing_is_shown_twice(
     path = recipe(tmp_path, "mine", "ease", extra="l2 = 10.0\n")
     second = stages.run(path, out=tmp_path / "elsewhere", seed=99).done["evaluate"].path
     own = stages.run(methods[0].recipe, out=tmp_path / "runs", seed=7).done["evaluate"].path
-    results = run_methods(methods[:1], out=tmp_path / "runs", seed=7, beside=[first, own, second, first])
+    results = run_methods(methods[:1], out=tmp_path / "runs", seed=7, extra_runs=[first, own, second, first])
     assert [(one.method.label, one.run) for one in results] == [
         ("popular", own), ("mine (saved) 1", first), ("mine (saved) 2", second),
     ]  # fmt: skip
@@ -75,7 +75,7 @@ def test_two_saved_runs_of_one_recipe_are_told_apart_and_nothing_is_shown_twice(
 def test_overrides_reach_data_and_evaluation_of_all_and_the_named_sections_of_each(tmp_path, methods):
     tuned = [methods[0], replace(methods[1], sections=("backbone",))]
     sets = ["evaluate.max_users=20", "backbone.neighbours=5"]
-    results = run_methods(tuned, out=tmp_path / "runs", seed=7, sets=sets)
+    results = run_methods(tuned, out=tmp_path / "runs", seed=7, overrides=sets)
     assert [one.reports["full"]["n_users"] for one in results] == [20, 20]
     assert results[1].session.recipe.backbone.config.neighbours == 5
 
@@ -83,21 +83,21 @@ def test_overrides_reach_data_and_evaluation_of_all_and_the_named_sections_of_ea
 def test_a_run_on_other_data_or_by_another_protocol_is_refused_before_anything_long_runs(tmp_path, methods):
     other = saved(tmp_path, users=50)
     with pytest.raises(ConfigError, match=r"cannot stand beside.*its data .*events-50.* are not the demo's"):
-        run_methods(methods, out=tmp_path / "runs", seed=7, beside=[other])
+        run_methods(methods, out=tmp_path / "runs", seed=7, extra_runs=[other])
     assert [p.name.split("-")[1] for p in (tmp_path / "runs").glob("train-*")] == ["pop"]
     narrow = saved(tmp_path, extra='[evaluate]\nprotocols = ["full"]\n')
     with pytest.raises(ConfigError, match="protocol sampled-20 is 'not measured' there"):
-        run_methods(methods, out=tmp_path / "runs", seed=7, beside=[narrow])
+        run_methods(methods, out=tmp_path / "runs", seed=7, extra_runs=[narrow])
 
 
 def test_what_is_no_run_is_refused_at_once(tmp_path, methods):
     with pytest.raises(ArtifactError):
-        run_methods(methods, out=tmp_path / "runs", seed=7, beside=[tmp_path])
+        run_methods(methods, out=tmp_path / "runs", seed=7, extra_runs=[tmp_path])
     assert not (tmp_path / "runs").exists()
 
 
 def test_overrides_that_reach_nothing_are_refused_and_none_undoes_what_makes_a_method(tmp_path, methods):
-    own = replace(methods[1], sets=("backbone.neighbours=7",), sections=("backbone",))
+    own = replace(methods[1], overrides=("backbone.neighbours=7",), sections=("backbone",))
     assert own.resolve(["backbone.neighbours=3"]).backbone.config.neighbours == 7
     for wrong in ("bogus", "evalaute.retrieve=10"):
         with pytest.raises(ConfigError, match=r"section\.key=value|unknown section 'evalaute'"):

@@ -16,7 +16,7 @@ from torch import nn
 
 from interlingua.data.queries import IntArray, Queries
 from interlingua.data.sources.planted import generate
-from interlingua.runs.calibrate import kept_where_it_fails
+from interlingua.runs.calibrate import calibrate_or_warn
 
 RUN = (
     "run", "mf", "--data", "planted", "--set", "data.filter={min_user=0, min_item=0}",
@@ -81,7 +81,7 @@ def test_a_calibration_that_fails_keeps_the_starting_numbers(
     error: Exception, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ranker: Any = Mixed()
-    said = kept_where_it_fails(Asked(ranker, error), generate(40, 30).split)
+    said = calibrate_or_warn(Asked(ranker, error), generate(40, 30).split)
     assert ranker.numbers.tolist() == [1.0, 2.0]
     assert type(error).__name__ in said["calibration"]
     assert "starting numbers are kept" in capsys.readouterr().err
@@ -92,7 +92,7 @@ def test_a_calibration_that_works_is_used() -> None:
     split = generate(40, 30).split
     asked: list[Any] = []
 
-    assert kept_where_it_fails(Asked(ranker, None, asked), split) == {}
+    assert calibrate_or_warn(Asked(ranker, None, asked), split) == {}
     assert len(asked[0][0]) == len(split.valid.items)
     assert asked[0][1].tolist() == split.valid.items.tolist()  # validation questions, and no other
     assert ranker.numbers.tolist() == [9.0, 2.0]

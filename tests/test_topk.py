@@ -47,14 +47,14 @@ SCREENS = pytest.mark.parametrize("screen", [torch.float32, torch.bfloat16], ids
 @SCREENS
 @pytest.mark.parametrize("spread", [1, 50, 1500])
 @pytest.mark.parametrize("k", [1, 7, 300])
-@pytest.mark.parametrize(("query_rows", "item_rows"), [(1024, 2048), (5, 128), (64, 200)])
-def test_equals_a_stable_sort_of_all_scores(spread, k, query_rows, item_rows, screen):
+@pytest.mark.parametrize(("query_block", "item_block"), [(1024, 2048), (5, 128), (64, 200)])
+def test_equals_a_stable_sort_of_all_scores(spread, k, query_block, item_block, screen):
     queries, items = whole_numbers(23, 6, spread, 1), whole_numbers(1111, 6, spread, 2)
-    found = top_k(queries, items, k, query_rows=query_rows, item_rows=item_rows, screen=screen)
+    found = top_k(queries, items, k, query_block=query_block, item_block=item_block, screen=screen)
     rows, scores = slow(queries, items, k)
-    np.testing.assert_array_equal(found.rows, rows)
+    np.testing.assert_array_equal(found.indices, rows)
     np.testing.assert_array_equal(found.scores, scores)
-    assert found.rows.dtype == np.int64
+    assert found.indices.dtype == np.int64
     assert found.scores.dtype == np.float32
 
 
@@ -64,9 +64,9 @@ def test_scores_that_screening_cannot_tell_apart_are_still_ordered(screen):
     generator = torch.Generator().manual_seed(0)
     items = 256 + torch.randint(0, 3, (4000, 4), generator=generator).float()
     queries = torch.tensor([[1.0, 2.0, 3.0, 5.0], [-1.0, -2.0, 3.0, -7.0], [-1.0, -1.0, -1.0, -1.0]])
-    found = top_k(queries, items, 40, item_rows=512, screen=screen)
+    found = top_k(queries, items, 40, item_block=512, screen=screen)
     rows, scores = slow(queries, items, 40)
-    np.testing.assert_array_equal(found.rows, rows)
+    np.testing.assert_array_equal(found.indices, rows)
     np.testing.assert_array_equal(found.scores, scores)
 
 
@@ -77,19 +77,19 @@ def test_results_depend_neither_on_blocks_nor_on_screening(scale):
     items = torch.randn(5000, 48, generator=generator) * torch.exp(torch.randn(5000, 1, generator=generator))
     items[4000:] = items[:1000]  # equal vectors get equal scores, and the lower row stays first
     expected = top_k(queries, items, 30, screen=torch.float32)
-    assert not (expected.rows >= 4000).all(1).any()
-    for options in ({"screen": torch.bfloat16}, {"query_rows": 8, "item_rows": 300}, {"item_rows": 128}):
+    assert not (expected.indices >= 4000).all(1).any()
+    for options in ({"screen": torch.bfloat16}, {"query_block": 8, "item_block": 300}, {"item_block": 128}):
         found = top_k(queries, items, 30, **options)
-        np.testing.assert_array_equal(found.rows, expected.rows)
+        np.testing.assert_array_equal(found.indices, expected.indices)
         np.testing.assert_array_equal(found.scores, expected.scores)
 
 
 @pytest.mark.parametrize("items", [1, GROUP - 1, GROUP, GROUP + 1, 3 * GROUP, 3 * GROUP + 1])
 def test_block_boundaries_lose_and_invent_nothing(items):
     queries, table = -whole_numbers(4, 3, 9, 3).abs(), whole_numbers(items, 3, 9, 4).abs() + 1
-    found = top_k(queries, table, 5, item_rows=GROUP)  # all scores are negative: padding of a block must not come out
+    found = top_k(queries, table, 5, item_block=GROUP)  # all scores are negative: padding of a block must not come out
     rows, scores = slow(queries, table, 5)
-    np.testing.assert_array_equal(found.rows, rows)
+    np.testing.assert_array_equal(found.indices, rows)
     np.testing.assert_array_equal(found.scores, scores)
 
 
@@ -100,31 +100,31 @@ def test_masks_and_bias(screen):
     hidden = torch.rand(700, generator=torch.Generator().manual_seed(8)) < 0.2
     seen = histories(40, 700, 9)
     for options in ({"bias": bias}, {"seen": seen}, {"hidden": hidden}, {"bias": bias, "seen": seen, "hidden": hidden}):
-        found = top_k(queries, items, 12, query_rows=16, item_rows=256, screen=screen, **options)
+        found = top_k(queries, items, 12, query_block=16, item_block=256, screen=screen, **options)
         rows, scores = slow(queries, items, 12, **options)
-        np.testing.assert_array_equal(found.rows, rows)
+        np.testing.assert_array_equal(found.indices, rows)
         np.testing.assert_array_equal(found.scores, scores)
 
 
 def test_fewer_items_than_asked_for():
     queries, items = whole_numbers(3, 4, 9, 1), whole_numbers(6, 4, 9, 2)
-    assert top_k(queries, items, 100).rows.shape == (3, 6)
+    assert top_k(queries, items, 100).indices.shape == (3, 6)
     found = top_k(queries, items, 100, seen=Queries.of([[0, 1, 2, 3, 4, 5], [5, 5], []]))
-    assert found.rows[0].tolist() == [-1] * 6
+    assert found.indices[0].tolist() == [-1] * 6
     assert np.isneginf(found.scores[0]).all()
-    assert sorted(found.rows[1].tolist()) == [-1, 0, 1, 2, 3, 4]
-    assert sorted(found.rows[2].tolist()) == list(range(6))
+    assert sorted(found.indices[1].tolist()) == [-1, 0, 1, 2, 3, 4]
+    assert sorted(found.indices[2].tolist()) == list(range(6))
 
 
 def test_all_scores_equal_gives_the_lowest_rows():
-    found = top_k(torch.zeros(2, 4), torch.randn(900, 4), 5, item_rows=128, seen=Queries.of([[0, 3], []]))
-    assert found.rows.tolist() == [[1, 2, 4, 5, 6], [0, 1, 2, 3, 4]]
+    found = top_k(torch.zeros(2, 4), torch.randn(900, 4), 5, item_block=128, seen=Queries.of([[0, 3], []]))
+    assert found.indices.tolist() == [[1, 2, 4, 5, 6], [0, 1, 2, 3, 4]]
 
 
 def test_rising_scores_where_every_item_is_a_new_best():
     items = torch.arange(5000.0)[:, None]
-    found = top_k(torch.tensor([[1.0], [-1.0]]), items, 3, item_rows=128)
-    assert found.rows.tolist() == [[4999, 4998, 4997], [0, 1, 2]]
+    found = top_k(torch.tensor([[1.0], [-1.0]]), items, 3, item_block=128)
+    assert found.indices.tolist() == [[4999, 4998, 4997], [0, 1, 2]]
 
 
 def test_real_numbers_agree_with_torch():
@@ -133,22 +133,22 @@ def test_real_numbers_agree_with_torch():
     found = top_k(queries, items, 20)
     expected = (queries @ items.T).topk(20)
     np.testing.assert_allclose(found.scores, expected.values.numpy(), rtol=1e-5, atol=1e-5)
-    assert (found.rows == expected.indices.numpy()).mean() > 0.999
+    assert (found.indices == expected.indices.numpy()).mean() > 0.999
 
 
 def test_half_precision_items_and_no_queries():
     items = whole_numbers(300, 4, 5, 1)
     queries = whole_numbers(2, 4, 5, 2)
-    np.testing.assert_array_equal(top_k(queries, items.half(), 9).rows, slow(queries, items, 9)[0])
-    assert top_k(torch.zeros(0, 4), items, 9).rows.shape == (0, 9)
-    assert top_k(queries, torch.zeros(0, 4), 9).rows.shape == (2, 0)
+    np.testing.assert_array_equal(top_k(queries, items.half(), 9).indices, slow(queries, items, 9)[0])
+    assert top_k(torch.zeros(0, 4), items, 9).indices.shape == (0, 9)
+    assert top_k(queries, torch.zeros(0, 4), 9).indices.shape == (2, 0)
 
 
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
         ({"k": 0}, ConfigError, "k must be at least 1"),
-        ({"item_rows": 0}, ConfigError, "item_rows"),
+        ({"item_block": 0}, ConfigError, "item_block"),
         ({"items": torch.zeros(9, 3)}, ConfigError, "same width"),
         ({"seen": Queries.of([[1]])}, ConfigError, "1 histories for 2"),
         ({"hidden": torch.zeros(4, dtype=torch.bool)}, ConfigError, "hidden"),
@@ -181,8 +181,8 @@ queries, items = torch.randn(512, 8), torch.randn(200_000, 8)
 rising, positive = items[:40_000].abs().cumsum(0), queries[:256].abs()
 top_k(queries[:256], items[:40_000], 5)  # libraries take their own share once
 before = peak()
-top_k(queries, items, 20, query_rows=256)
-top_k(positive, rising, 20, query_rows=256)
+top_k(queries, items, 20, query_block=256)
+top_k(positive, rising, 20, query_block=256)
 print((peak() - before) // 1024)
 """
 
@@ -211,9 +211,9 @@ def test_thresholds_are_guessed_where_that_is_safe(order: str, passes: int, monk
         return inner(*args)
 
     monkeypatch.setattr(topk, "_block", counted)
-    found = topk.top_k(queries, items, 40, query_rows=32, item_rows=128)
+    found = topk.top_k(queries, items, 40, query_block=32, item_block=128)
     scores, rows = (queries.double() @ items.double().T).sort(dim=1, descending=True, stable=True)
-    np.testing.assert_array_equal(found.rows, rows[:, :40].numpy())
+    np.testing.assert_array_equal(found.indices, rows[:, :40].numpy())
     np.testing.assert_allclose(found.scores, scores[:, :40].numpy(), rtol=1e-5)
     assert len(guesses) == passes
     assert guesses.count(True) == (3 if order == "random" else 1)

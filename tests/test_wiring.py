@@ -140,13 +140,13 @@ def test_a_diverse_list_is_chosen_from_far_more_items_than_it_has(
     ridged: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     widths: list[int] = []
-    original = RetrieveThenRerank.shortlist
+    original = RetrieveThenRerank.candidates
 
     def counted(self: RetrieveThenRerank, queries: Any, n: Any = None, *rest: Any, **options: Any) -> Any:
         widths.append(n)
         return original(self, queries, n, *rest, **options)
 
-    monkeypatch.setattr(RetrieveThenRerank, "shortlist", counted)
+    monkeypatch.setattr(RetrieveThenRerank, "candidates", counted)
     recommender, retrieve = Recommender(ridged), ridged.recipe.evaluate.retrieve
     known = [ridged.data.split.train.item_ids[0]]
     recommender.recommend(history=known, k=3, diversity=1.0)

@@ -247,7 +247,7 @@ def test_python_and_the_command_make_the_same_run_unless_told_otherwise(tmp_path
     world = "data.options={num_users=60, num_items=40}"
     asked = ["run", "pop", "--data", "planted", "--set", world, "--out", str(tmp_path)]
     assert CliRunner().invoke(app, asked, catch_exceptions=False).exit_code == 0
-    assert stages.run("pop", out=tmp_path, data="planted", sets=[world]).reused == {"prepare", "train", "evaluate"}
+    assert stages.run("pop", out=tmp_path, data="planted", overrides=[world]).reused == {"prepare", "train", "evaluate"}
 
 
 def test_a_reader_with_two_towers_has_vectors_for_an_index(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def with_interlingua(items: np.ndarray, queries: np.ndarray, asked: dict[str, An
     before = peak_mib()
     with Clock() as clock:
         found = top_k(users, table, asked["k"])
-    return found.rows, found.scores, {"version": __version__, "torch": torch.__version__} | took(clock, before)
+    return found.indices, found.scores, {"version": __version__, "torch": torch.__version__} | took(clock, before)
 
 
 def took(clock: Clock, before: float) -> dict[str, float]:

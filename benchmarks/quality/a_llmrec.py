@@ -152,7 +152,7 @@ def judge(session: Session, variant: str, place: Path) -> None:
     if variant in (NO_HEAD, NO_TEXT):
         ranker = Sources(ranker, session, variant)
     else:
-        ranker.mixture = None
+        ranker.score_fusion = None
         if "SBERT" in variant:
             ranker.config = ranker.config.model_copy(update={"inference_latent": "text"})
     for protocol in options.protocols:
@@ -217,7 +217,7 @@ def curve(options: argparse.Namespace, seed: int, label: str, every: int) -> lis
     for stage in ("prepare", "embed", "train", "align"):
         getattr(stages, stage)(session)
     ranker: Any = session.make_ranker()
-    ranker.mixture = None
+    ranker.score_fusion = None
     points: list[dict[str, Any]] = []
     answers, started = 0, time.process_time()
 

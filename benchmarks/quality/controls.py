@@ -18,7 +18,7 @@ from interlingua.data.queries import Queries
 from interlingua.evaluate.compare import compare, holm
 from interlingua.evaluate.result import at_slice, load_report
 from interlingua.injection import calibration
-from interlingua.injection.mixture import Features, ScoreFusion, features
+from interlingua.injection.score_fusion import Features, ScoreFusion, features
 from interlingua.runs.session import Session
 
 NO_TEXT, NO_HEAD = "dial without text", "sum of parts, no LM"
@@ -32,7 +32,7 @@ class Sources(Scorer):
 
     def __init__(self, ranker: Any, session: Session, control: str) -> None:
         self.ranker, self.num_items = ranker, ranker.num_items
-        self.likeness = None if control == NO_TEXT else ranker.likeness
+        self.likeness = None if control == NO_TEXT else ranker.text_similarity
         self.mixture = ScoreFusion()
         options, valid = ranker.config, session.data.split.valid
         rows = np.repeat(np.arange(len(valid)), np.diff(valid.offsets))

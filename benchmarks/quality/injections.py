@@ -141,11 +141,11 @@ def one(session: Session, options: argparse.Namespace, seed: int, place: Path) -
     out: dict[str, Any] = {
         "parameters": sum(p.numel() for p in ranker.parameters() if p.requires_grad), "samples": samples, "loss": loss,
         "train seconds": round(trained - started, 1),
-        "mixture": ranker.mixture and [round(float(v), 3) for v in ranker.mixture.numbers],
+        "mixture": ranker.score_fusion and [round(float(v), 3) for v in ranker.score_fusion.numbers],
         "sample": None if ranker.sample is None else ranker.sample.counts,
     }  # fmt: skip
     out |= measured(Towers(ranker), session, options, place / "alone", "")
-    if ranker.mixture is not None:
+    if ranker.score_fusion is not None:
         out |= measured(ranker, session, options, place / "mixed", "mixed ")
     out["seconds"] = round(time.process_time() - started, 1)
     out["peak memory MB"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

@@ -88,7 +88,7 @@ def noisy(clean: Dataset, level: float) -> Dataset:
     parts = np.concatenate([clean.parts, np.zeros(count, clean.parts.dtype)])
     order = np.lexsort((times, users))
     made = Interactions.of(events.user_ids, events.item_ids, users, items, times)
-    train = made.only(parts[order] == 0)
+    train = made.filter(parts[order] == 0)
     return restamped(clean, made, parts[order], replace(clean.split, train=train))
 
 
@@ -129,12 +129,12 @@ def pretrain(options: argparse.Namespace, result: dict[str, Any]) -> None:
 
 def part_of(whole: Dataset, keep: Any, valid: float, test: float) -> Dataset:
     """Some of the events, divided at random for each user; all users and items stay."""
-    events = whole.interactions.only(keep)
+    events = whole.interactions.filter(keep)
     rng = np.random.default_rng(SPLIT_SEED)
     drawn = rng.random(len(events))
     parts = np.where(drawn < test, 2, np.where(drawn < test + valid, 1, 0)).astype(np.int8)
     first, last = (GroundTruth.of(events.users[parts == p], events.items[parts == p]) for p in (1, 2))
-    split = replace(whole.split, train=events.only(parts == 0), valid=first, test=last)
+    split = replace(whole.split, train=events.filter(parts == 0), valid=first, test=last)
     return restamped(whole, events, parts, split)
 
 

@@ -110,7 +110,7 @@ def make_world(data: str, seed: int, share: float, epochs: int) -> World:
     split = prepared.split
     generator = np.random.default_rng(derive_seed(seed, "held"))
     held = generator.random(split.train.num_items) < share
-    cold_train = split.train.only(~held[split.train.items])
+    cold_train = split.train.filter(~held[split.train.items])
     valid_rows = ~held[split.valid.items]
     owners = np.repeat(split.valid.users, np.diff(split.valid.offsets))
     cold_split = replace(

@@ -82,7 +82,7 @@ def ours_prompts(
     lm: LanguageModel, compiled: CompiledTemplate, world: World, nets: Projectors, rows: np.ndarray
 ) -> tuple:
     prompts = compiled.assemble(world.histories[rows], world.candidates[rows], has_user=True)
-    distinct, which = np.unique(prompts.item_rows, return_inverse=True)
+    distinct, which = np.unique(prompts.item_indices, return_inverse=True)
     items = nets.item(world.item_vectors[distinct])[which]
     return embed_prompts(lm, prompts, nets.user(world.user_vectors[rows]), items), torch.as_tensor(
         prompts.attention_mask

@@ -231,13 +231,13 @@ def _named(value: Any, other: Any) -> Any:
     return {"name": value} if isinstance(value, str) and isinstance(other, Mapping) else value
 
 
-def parse_sets(sets: Sequence[str]) -> dict[str, Any]:
+def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     """``["align.latent_dim=64"]`` as nested tables; the value is TOML, or a plain string where it is not.
 
     Different options may come in any order; of one option that is given twice the later value stays.
     """
     out: dict[str, Any] = {}
-    for text in sets:
+    for text in overrides:
         path, sign, value = text.partition("=")
         parts = [part.strip() for part in path.split(".")]
         if not sign or not all(parts):

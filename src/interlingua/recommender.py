@@ -19,9 +19,9 @@ from interlingua.retrieval.best import block_size
 from interlingua.retrieval.cascade import Candidates, RetrieveThenRerank, diversified
 from interlingua.runs.answers import (
     Answer,
-    Asked,
     Histories,
     Recommendation,
+    Request,
     SimilarItem,
     SimilarUser,
     Support,
@@ -139,11 +139,11 @@ class Recommender(Shared):
             ConfigError: not exactly one of ``user``, ``history``, ``users``, ``histories``, ``k`` < 1, a negative
                 ``diversity``, or a filter that cannot be read.
         """
-        asked = Asked(k, rerank, exclude, items, filters, diversity, repeat)
+        request = Request(k, rerank, exclude, items, filters, diversity, repeat)
         if users is not None or histories is not None:
-            asked.check(user, history, users, histories)
-            return self._frame(*self._questions.of_many(users, histories), asked)
-        found = self._answer(asked, user, history)
+            request.check(user, history, users, histories)
+            return self._frame(*self._questions.of_many(users, histories), request)
+        found = self._answer(request, user, history)
         for note in found.notes:
             say(f"note: {note}")
         return found.items
@@ -152,59 +152,59 @@ class Recommender(Shared):
         self, user: str | None = None, history: Sequence[str] | None = None, k: int = 10, **options: Any
     ) -> Answer:
         """:meth:`recommend` for one user, with its notes in the answer instead of on stderr; the same options."""
-        return self._answer(Asked(k, **{"rerank": True, **options}), user, history)
+        return self._answer(Request(k, **{"rerank": True, **options}), user, history)
 
-    def _answer(self, asked: Asked, user: str | None, history: Sequence[str] | None) -> Answer:
-        asked.check(user, history)
-        question, allowed = self._questions.of_one(user, history), self._questions.allowed(asked)
+    def _answer(self, request: Request, user: str | None, history: Sequence[str] | None) -> Answer:
+        request.check(user, history)
+        question, allowed = self._questions.of_one(user, history), self._questions.allowed(request)
         unknown = question.unknown | allowed.unknown
         notes = self._questions.notes(unknown)
-        listed, new = self._listed(question, asked, allowed.mask)
-        stages = self._stages(asked, new)
+        listed, new = self._listed(question, request, allowed.mask)
+        stages = self._stages(request, new)
         found = [
             Recommendation(str(self.train.item_ids[row]), self.titles[row], float(score), stages[0])
             for row, score in zip(listed.items[0], listed.scores[0], strict=True)
             if row >= 0
         ]
         if not found:
-            had = 0 if asked.repeat else len(np.unique(question.seen.items))
+            had = 0 if request.repeat else len(np.unique(question.seen.items))
             notes.append(empty_note(allowed, had, self.train.num_items))
         elif new.any():
             notes.append(self._newcomers.note(1, 1))
         return Answer(found, tuple(notes), tuple(dict.fromkeys(id for ids in unknown.values() for id in ids)))
 
-    def _listed(self, question: Question, asked: Asked, allowed: BoolArray | None) -> tuple[Candidates, BoolArray]:
+    def _listed(self, question: Question, request: Request, allowed: BoolArray | None) -> tuple[Candidates, BoolArray]:
         """The lists of some queries, and which of them popularity decided."""
-        k, use_ranker = asked.k, asked.rerank and self.has_ranker
+        k, use_ranker = request.k, request.rerank and self.has_ranker
         cascade = self._by_ranker if use_ranker else self._by_retriever
-        wide = max(5 * k, self.session.recipe.evaluate.retrieve) if asked.diversity else k
+        wide = max(5 * k, self.session.recipe.evaluate.retrieve) if request.diversity else k
         new = self._newcomers.among(question.queries)
 
-        def of(rows: IntArray, known: bool) -> Candidates:
-            queries, seen = question.queries.take(rows), question.seen.take(rows)
+        def of(indices: IntArray, known: bool) -> Candidates:
+            queries, seen = question.queries.take(indices), question.seen.take(indices)
             if known:
-                return cascade.shortlist(queries, wide, allowed, repeat=asked.repeat, seen=seen)
+                return cascade.candidates(queries, wide, allowed, repeat=request.repeat, seen=seen)
             return self._newcomers.answered(
-                self._retriever[1], queries, wide, allowed=allowed, repeat=asked.repeat, seen=seen
+                self._retriever[1], queries, wide, allowed=allowed, repeat=request.repeat, seen=seen
             )
 
         listed = of_both(new, of)
-        if asked.diversity:
-            listed = diversified(listed, self.session.data.catalogue.categories, k, asked.diversity)
+        if request.diversity:
+            listed = diversified(listed, self.session.data.catalogue.categories, k, request.diversity)
         return listed, new
 
-    def _stages(self, asked: Asked, new: BoolArray) -> list[str]:
+    def _stages(self, request: Request, new: BoolArray) -> list[str]:
         """(B,) what decided each list; a backbone trained along with texts stands in the align stage's card."""
-        kind, done = "rank" if asked.rerank and self.has_ranker else self._retriever[0], self.session.done
+        kind, done = "rank" if request.rerank and self.has_ranker else self._retriever[0], self.session.done
         known = str(done[kind].card["name"] if kind in done else done["align"].card["config"]["backbone"]["name"])
         return [STAGE if is_new else known for is_new in new]
 
-    def _frame(self, names: list[str], question: Question, asked: Asked) -> pl.DataFrame:
+    def _frame(self, names: list[str], question: Question, request: Request) -> pl.DataFrame:
         """The lists of many users, by blocks of some 64 MB of scores."""
         size = block_size(self.train.num_items)
-        allowed = self._questions.allowed(asked)
+        allowed = self._questions.allowed(request)
         blocks = [question.slice(at, at + size) for at in range(0, len(names), size)]
-        found = [self._listed(block, asked, allowed.mask) for block in track(blocks, "recommend")]
+        found = [self._listed(block, request, allowed.mask) for block in track(blocks, "recommend")]
         items = np.concatenate([part.items for part, _ in found]) if found else np.zeros((0, 0), np.int64)
         scores = np.concatenate([part.scores for part, _ in found]) if found else np.zeros((0, 0), np.float32)
         new = np.concatenate([part for _, part in found]) if found else np.zeros(0, np.bool_)
@@ -215,7 +215,7 @@ class Recommender(Shared):
             say(f"note: {self._newcomers.note(int(new.sum()), len(names))}")
         if none:
             say(f"note: {none:,} of {len(names):,} lists are empty: {empty_note(allowed, 0, self.train.num_items)}")
-        stages = self._stages(asked, new) if names else []
+        stages = self._stages(request, new) if names else []
         return frame_of(names, self.train.item_ids.tolist(), items, scores, stages)
 
     def similar_items(self, item: str, k: int = 10) -> list[SimilarItem]:
@@ -232,7 +232,7 @@ class Recommender(Shared):
         from interlingua.runs.neighbours import similar
 
         found = similar(self.session, side, row, k)
-        return [(int(other), float(score)) for other, score in zip(found.rows[0], found.scores[0], strict=True)]
+        return [(int(other), float(score)) for other, score in zip(found.indices[0], found.scores[0], strict=True)]
 
     @cached_property
     def _retriever(self) -> tuple[str, Scorer]:

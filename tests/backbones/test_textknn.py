@@ -69,7 +69,7 @@ def test_item_variant_equals_the_dense_computation(random_world):
 @pytest.mark.parametrize("variant", ["user", "item"])
 def test_cold_items_of_the_own_group_come_first(block_world, variant):
     train = block_world()
-    warm = train.only(train.items < 18)  # items 18-23 have texts but no event
+    warm = train.filter(train.items < 18)  # items 18-23 have texts but no event
     torch.manual_seed(0)
     text = torch.eye(3)[torch.arange(24) % 3] + 0.05 * torch.randn(24, 3)
     scores = solved(warm, text, variant=variant).score(Queries.of([[0, 3], [1], [2, 5]]))

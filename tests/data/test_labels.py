@@ -206,7 +206,7 @@ def test_a_run_measures_labels_and_lists_and_its_leaderboard_and_page_show_them(
         'evaluate.protocols=["full","labelled"]',
     ]
     sets += ['evaluate.metrics=["coverage@3","gini@3","auc"]']
-    paths = [stages.run(name, data=frame(), sets=sets, out=tmp_path / "runs").path for name in ("pop", "itemknn")]
+    paths = [stages.run(name, data=frame(), overrides=sets, out=tmp_path / "runs").path for name in ("pop", "itemknn")]
     boards = {board.protocol.split(";")[0]: board for board in leaderboards(paths)}
     assert boards["full"].metrics == ("ndcg@10", "coverage@3", "gini@3")
     assert {"auc", "uauc", "log-loss"} == set(boards["labelled"].metrics)
@@ -221,7 +221,7 @@ def test_a_run_measures_labels_and_lists_and_its_leaderboard_and_page_show_them(
 def test_answers_read_what_was_liked_as_history_and_leave_out_all_that_was_rated(tmp_path: Path) -> None:
     sets = ["data.label.at_least=4", "data.filter={min_user=0, min_item=0}", "data.split=global-time"]
     sets.append('evaluate.protocols=["full"]')
-    session = stages.run("itemknn", data=frame(), out=tmp_path, sets=sets, device="cpu")
+    session = stages.run("itemknn", data=frame(), out=tmp_path, overrides=sets, device="cpu")
     recommender = Recommender(session)
     kept = session.data.interactions
     assert kept.labels is not None

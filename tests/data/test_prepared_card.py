@@ -46,7 +46,7 @@ def test_a_shipped_recipe_leaves_the_folders_split_and_filter(folder: Path) -> N
 def test_what_is_measured_is_the_folder_and_it_is_said(
     folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
-    session = run("itemknn", out=tmp_path, data=str(folder), sets=('evaluate.protocols=["full"]',))
+    session = run("itemknn", out=tmp_path, data=str(folder), overrides=('evaluate.protocols=["full"]',))
     assert session.data.fingerprint == load(folder).fingerprint
     said = [line for line in capfd.readouterr().err.splitlines() if "is a prepared dataset: its own split" in line]
     assert len(said) == 1

@@ -21,7 +21,7 @@ from interlingua.data.queries import Queries
 from interlingua.data.repeats import MANY, repeat_share
 from interlingua.data.sources.planted import generate
 from interlingua.evaluate.protocol import evaluate, validation_metrics
-from interlingua.evaluate.rules import asked_by
+from interlingua.evaluate.rules import scorer_for
 from interlingua.retrieval.cascade import RetrieveThenRerank
 
 WORLD = generate(num_users=60, num_items=40, seed=5).interactions
@@ -84,9 +84,9 @@ def test_a_reader_orders_what_may_come_back() -> None:
     cascade = RetrieveThenRerank(Scores(np.arange(items)), reader, items)
     one = KEPT.split.queries("test").slice(0, 1)
     assert target in one.items
-    assert int(np.argmax(asked_by(cascade, "full-repeat").score(one)[0])) == target
-    assert int(np.argmax(asked_by(cascade, "full").score(one)[0])) != target
-    assert asked_by(reader, "full-repeat") is reader
+    assert int(np.argmax(scorer_for(cascade, "full-repeat").score(one)[0])) == target
+    assert int(np.argmax(scorer_for(cascade, "full").score(one)[0])) != target
+    assert scorer_for(reader, "full-repeat") is reader
 
 
 @pytest.mark.parametrize("duplicates", ["first", "last", "keep"])
@@ -151,7 +151,7 @@ def test_a_run_with_repeats_from_data_to_recommendations(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sets = ["data.filter.duplicates=keep", 'evaluate.protocols=["full-repeat"]']
-    session = interlingua.run("itemknn", data=frame(), out=tmp_path, sets=sets)
+    session = interlingua.run("itemknn", data=frame(), out=tmp_path, overrides=sets)
     assert session.metrics.keys() == {"full-repeat"}
     assert session.metrics["full-repeat"]["hit@10"] > 0
 

@@ -98,9 +98,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Item neighbours twice, popularity with two seeds, and popularity on other data."""
     out = tmp_path_factory.mktemp("boards")
     for neighbours in (20, 3):
-        stages.run("itemknn", out=out, data=frame(60), sets=[f"backbone.neighbours={neighbours}"])
+        stages.run("itemknn", out=out, data=frame(60), overrides=[f"backbone.neighbours={neighbours}"])
     for seed in (7, 8):
-        stages.run("pop", out=out, data=frame(60), sets=['evaluate.protocols=["full"]'], seed=seed)
+        stages.run("pop", out=out, data=frame(60), overrides=['evaluate.protocols=["full"]'], seed=seed)
     stages.run("pop", out=out, data=frame(90))
     return out
 
@@ -143,8 +143,8 @@ def test_a_metric_a_protocol_or_a_slice_is_chosen(root: Path) -> None:
 
 
 def test_a_damaged_run_is_left_out_and_said(tmp_path: Path) -> None:
-    kept = stages.run("pop", out=tmp_path, data="planted", sets=WORLD).path
-    lost = stages.run("itemknn", out=tmp_path, data="planted", sets=WORLD).path
+    kept = stages.run("pop", out=tmp_path, data="planted", overrides=WORLD).path
+    lost = stages.run("itemknn", out=tmp_path, data="planted", overrides=WORLD).path
     (lost / "protocols" / "full" / "metrics.json").write_text("{")
     boards = leaderboards([tmp_path])
     assert [entry.runs for board in boards for entry in board.entries] == [(kept,)] * len(boards)
@@ -153,7 +153,7 @@ def test_a_damaged_run_is_left_out_and_said(tmp_path: Path) -> None:
 
 def test_another_retrieval_is_another_method(root: Path, tmp_path: Path) -> None:
     """Both stand under one protocol, and one of them must not replace the other."""
-    made = stages.run("itemknn", out=tmp_path, data="planted", sets=WORLD)
+    made = stages.run("itemknn", out=tmp_path, data="planted", overrides=WORLD)
     reevaluate(made, made.recipe.evaluate.model_copy(update={"retrieve": 3}))
     (full,) = leaderboards([tmp_path], protocol="full")
     assert sorted(entry.name for entry in full.entries) == ["itemknn (retrieve=3)", "itemknn (retrieve=50)"]

@@ -47,7 +47,7 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_a_strangers_protocol_metric_and_dataset_run(stranger: Path, tmp_path: Path) -> None:
     sets = ['evaluate.protocols=["strict","full"]', 'evaluate.metrics=["f1@2"]']
     sets += ["data.options={num_users = 40, num_items = 30}"]
-    session = stages.run("pop", data="songs", sets=sets, out=tmp_path / "runs")
+    session = stages.run("pop", data="songs", overrides=sets, out=tmp_path / "runs")
     assert session.data.card["name"] == "songs"
     assert session.data.catalogue.domain.noun == "song"
     assert set(session.metrics["strict"]) == {"hit@1", "ndcg@3", "f1@2"}

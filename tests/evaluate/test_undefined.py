@@ -32,7 +32,7 @@ EVENTS = pl.DataFrame(
 def labelled(tmp_path: Path, split: str) -> Any:
     sets = ["data.label.at_least=4", "data.filter={min_user = 0, min_item = 0}", f"data.split={split}"]
     return interlingua.run(
-        "itemknn", data=EVENTS, out=tmp_path, sets=[*sets, 'evaluate.protocols=["labelled"]'], device="cpu"
+        "itemknn", data=EVENTS, out=tmp_path, overrides=[*sets, 'evaluate.protocols=["labelled"]'], device="cpu"
     )
 
 

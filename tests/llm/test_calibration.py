@@ -7,7 +7,7 @@ import torch
 from interlingua.data.queries import Queries
 from interlingua.injection import calibration
 from interlingua.injection.calibration import Block, fit, questions, raise_unseen, rarest, without
-from interlingua.injection.mixture import ScoreFusion, centred
+from interlingua.injection.score_fusion import ScoreFusion, centred
 
 
 def drawn(seed: int = 1, rows: int = 200, items: int = 30):

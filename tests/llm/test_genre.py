@@ -53,7 +53,7 @@ def test_titles_and_vectors_both_work(llama, calibration):
     vectors = compile_template("genre", llama, TITLES, MOVIE, slots={"item", "user"})
 
     def embed(prompts, queries):
-        rows = torch.as_tensor(prompts.item_rows)
+        rows = torch.as_tensor(prompts.item_indices)
         return embed_prompts(llama, prompts, torch.ones(len(queries), llama.hidden_size), table[rows])
 
     soft = evaluate_genres(llama, vectors, queries, CATEGORIES, embed=embed, calibration=calibration)

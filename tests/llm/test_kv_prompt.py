@@ -234,22 +234,24 @@ def test_the_sample_is_kept_with_the_run(folder, tmp_path):
     assert frame.height == card["sample"]["chosen"] == len(ranker.sample.stops)
     train = ranker.inputs.train
     for row in frame.iter_rows(named=True):
-        history = train.history(train.user_rows[row["user_id"]])
+        history = train.history(train.user_indices[row["user_id"]])
         assert train.item_ids[history[row["history_length"]]] == row["item_id"]
     trained = {
         (int(u), int(i))
         for b in ranker.batches(0, np.random.default_rng(0))
         for u, i in zip(b.users, b.positives, strict=True)
     }
-    kept = {(train.user_rows[u], train.item_rows[i]) for u, i in zip(frame["user_id"], frame["item_id"], strict=True)}
+    kept = {
+        (train.user_indices[u], train.item_indices[i]) for u, i in zip(frame["user_id"], frame["item_id"], strict=True)
+    }
     assert trained == kept
 
 
 def test_the_residual_mixes_in_the_backbone(folder):
     ranker = make(folder, fuse_scores=True)
-    before = ranker.mixture.numbers.clone()
+    before = ranker.score_fusion.numbers.clone()
     assert np.isfinite(ranker.calibrate(Queries.of([[k] for k in range(8)]), np.arange(1, 9)))
-    assert not torch.equal(before, ranker.mixture.numbers)
+    assert not torch.equal(before, ranker.score_fusion.numbers)
     assert make(folder).calibrate(Queries.of([[1]]), np.array([2])) is None
 
 
@@ -334,9 +336,9 @@ def test_a_family_that_cannot_do_it_is_refused_before_anything_is_trained(recipe
     sets += ["text.name=lsa"] if recipe == "aligned-mixture" else []
     for ask in (stages.run, dry):
         with pytest.raises(ConfigError, match=words):
-            ask(recipe, out=tmp_path / "runs", data="planted", sets=sets)
+            ask(recipe, out=tmp_path / "runs", data="planted", overrides=sets)
     assert not (tmp_path / "runs").exists()
 
 
-def dry(recipe, out, data, sets):
-    planned(Session(recipes.load(recipe, sets, data), out), as_json=True)
+def dry(recipe, out, data, overrides):
+    planned(Session(recipes.load(recipe, overrides, data), out), as_json=True)

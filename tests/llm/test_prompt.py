@@ -22,7 +22,7 @@ def said(lm, prompts, row):
     slots = {
         int(t): (int(k), int(r))
         for b, t, k, r in zip(
-            prompts.slot_batch, prompts.slot_positions, prompts.slot_kinds, prompts.slot_rows, strict=True
+            prompts.slot_batch, prompts.slot_positions, prompts.slot_kinds, prompts.slot_indices, strict=True
         )
         if b == row
     }
@@ -70,7 +70,7 @@ def test_both_sides_hold_the_same_prompts(llama):
     left = compiled.assemble(history, candidates)
     right = compiled.assemble(history, candidates, side="right")
     np.testing.assert_array_equal(left.attention_mask, right.attention_mask[:, ::-1])
-    np.testing.assert_array_equal(left.slot_rows, right.slot_rows)
+    np.testing.assert_array_equal(left.slot_indices, right.slot_indices)
     assert [said(llama, left, b) for b in (0, 1)] == [said(llama, right, b) for b in (0, 1)]
     np.testing.assert_array_equal(compiled.lengths(history, candidates), left.lengths)
     np.testing.assert_array_equal(left.attention_mask.sum(1), left.lengths)
@@ -91,9 +91,9 @@ def test_a_batch_equals_its_prompts_one_by_one(batch, side):
         alone = compiled.assemble(history[b : b + 1], candidates[b : b + 1])
         np.testing.assert_array_equal(together.input_ids[b][together.attention_mask[b] > 0], alone.input_ids[0])
         mine = together.slot_batch == b
-        assert together.slot_rows[mine][1:].tolist() == alone.slot_rows[1:].tolist()
+        assert together.slot_indices[mine][1:].tolist() == alone.slot_indices[1:].tolist()
         for kind, values in ((HISTORY, history[b]), (CANDIDATE, candidates[b])):
-            chosen = together.slot_rows[mine & (together.slot_kinds == kind)]
+            chosen = together.slot_indices[mine & (together.slot_kinds == kind)]
             assert chosen.tolist() == [v for v in values.tolist() if v != PAD]
     assert (together.slot_kinds == USER).sum() == len(batch)
 
@@ -103,14 +103,14 @@ def test_vectors_go_to_their_places_with_gradients(llama):
     prompts = compiled.assemble(np.array([[0, 1], [PAD, 2]]), np.array([[3], [4]]))
     users = torch.randn(2, 32, requires_grad=True)
     table = torch.randn(len(TITLES), 32, requires_grad=True)
-    embeds = embed_prompts(llama, prompts, users, table[torch.as_tensor(prompts.item_rows)])
-    for s in range(len(prompts.slot_rows)):
-        expected = users[prompts.slot_rows[s]] if prompts.slot_kinds[s] == USER else table[prompts.slot_rows[s]]
+    embeds = embed_prompts(llama, prompts, users, table[torch.as_tensor(prompts.item_indices)])
+    for s in range(len(prompts.slot_indices)):
+        expected = users[prompts.slot_indices[s]] if prompts.slot_kinds[s] == USER else table[prompts.slot_indices[s]]
         torch.testing.assert_close(embeds[prompts.slot_batch[s], prompts.slot_positions[s]], expected)
     embeds.sum().backward()
     assert (users.grad == 1).all()
     assert table.grad.abs().sum(1).nonzero().flatten().tolist() == [0, 1, 2, 3, 4]
-    words = embed_prompts(llama, prompts, users, table[torch.as_tensor(prompts.item_rows)])
+    words = embed_prompts(llama, prompts, users, table[torch.as_tensor(prompts.item_indices)])
     plain = llama.embed(torch.as_tensor(prompts.input_ids))
     untouched = torch.as_tensor(prompts.attention_mask).bool()
     untouched[torch.as_tensor(prompts.slot_batch), torch.as_tensor(prompts.slot_positions)] = False

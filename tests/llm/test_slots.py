@@ -40,12 +40,12 @@ SLOTS = {
 def test_every_kind_of_slot_stands_in_its_place() -> None:
     lm = tiny("llama")
     compiled = compile_template(Template.parse("open", OPEN, SLOTS), lm, TITLES, slots=SLOTS)
-    prompts = compiled.assemble(np.array([[0, 2], [PAD, 1]]), rows={"profile": np.array([1, PAD])})
+    prompts = compiled.assemble(np.array([[0, 2], [PAD, 1]]), text_indices={"profile": np.array([1, PAD])})
     assert prompts.rows_of("image").tolist() == [0, 2, 1]
     assert prompts.rows_of("mood").tolist() == [0, 0, 1, 1]
-    assert prompts.item_rows.tolist() == []
+    assert prompts.item_indices.tolist() == []
     mood, image = torch.randn(4, lm.hidden_size), torch.randn(3, lm.hidden_size)
-    embeds = embed_prompts(lm, prompts, others={"mood": mood, "image": image})
+    embeds = embed_prompts(lm, prompts, slot_vectors={"mood": mood, "image": image})
     first = embeds[0][torch.as_tensor(prompts.attention_mask[0]).bool()]
     words = (" Liked", ' "', "Heat", '"', ",", ' "', "Toy Story", '"', ". Of", " a parent", ". Next")
     flat = [token for text in words for token in lm.tokenize(text)]
@@ -80,12 +80,12 @@ def test_vectors_and_rows_that_lack_are_named() -> None:
     compiled = compile_template(Template.parse("open", OPEN, SLOTS), lm, TITLES, slots=SLOTS)
     with pytest.raises(ConfigError, match=r"a slot \{profile\}, but no rows of it were given"):
         compiled.assemble(np.array([[0]]))
-    prompts = compiled.assemble(np.array([[0]]), rows={"profile": np.array([0])})
+    prompts = compiled.assemble(np.array([[0]]), text_indices={"profile": np.array([0])})
     with pytest.raises(ConfigError, match="2 places for mood vectors, but 0 vectors"):
-        embed_prompts(lm, prompts, others={"image": torch.zeros(1, lm.hidden_size)})
+        embed_prompts(lm, prompts, slot_vectors={"image": torch.zeros(1, lm.hidden_size)})
     vectors = {name: torch.zeros(n, lm.hidden_size) for name, n in (("sound", 1), ("image", 1), ("mood", 2))}
     with pytest.raises(ConfigError, match="0 places for sound vectors, but 1 vectors"):
-        embed_prompts(lm, prompts, others=vectors)
+        embed_prompts(lm, prompts, slot_vectors=vectors)
 
 
 class Parity(Aligner):

@@ -18,7 +18,7 @@ from interlingua.evaluate.slices import make_slices
 from interlingua.injection.calibration import rarest
 from interlingua.injection.head import choices
 from interlingua.injection.id_vectors import IdVectors
-from interlingua.injection.mixture import TextSimilarity
+from interlingua.injection.score_fusion import TextSimilarity
 from interlingua.injection.title_scoring import presented
 from interlingua.lm import history as sequence
 from interlingua.rankers.sequence_head import SequenceHead
@@ -312,12 +312,12 @@ def test_the_closed_form_puts_soft_tokens_nearer_to_titles_than_chance(folder):
 
 def test_the_mixture_reads_the_backbone_for_seen_items_only(folder):
     ranker = make(folder, **MODES["distilled"])
-    before = ranker.mixture.numbers.clone()
+    before = ranker.score_fusion.numbers.clone()
     assert np.isfinite(ranker.calibrate(Queries.of([[k] for k in range(8)]), np.arange(1, 9)))
-    assert not torch.equal(before, ranker.mixture.numbers)
+    assert not torch.equal(before, ranker.score_fusion.numbers)
     nothing, base = torch.zeros(1, 2), torch.tensor([[3.0, 3.0]])
-    scores = ranker.mixture(nothing, base, nothing, torch.tensor([0.0, 1e6]))
-    weight, constant = ranker.mixture.numbers[1].exp(), ranker.mixture.numbers[[4, 6]].sum()
+    scores = ranker.score_fusion(nothing, base, nothing, torch.tensor([0.0, 1e6]))
+    weight, constant = ranker.score_fusion.numbers[1].exp(), ranker.score_fusion.numbers[[4, 6]].sum()
     assert float(scores[0, 0]) == pytest.approx(float(constant), abs=1e-5)
     assert float(scores[0, 1]) == pytest.approx(float(weight * 3.0), abs=1e-3)
 

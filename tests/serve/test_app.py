@@ -14,7 +14,7 @@ from interlingua.serve.app import create_app
 @pytest.fixture(scope="module")
 def recommender(tmp_path_factory):
     options = ("data.options={num_users = 80, num_items = 40}", 'evaluate.protocols=["full"]')
-    session = run("itemknn", out=tmp_path_factory.mktemp("runs"), data="planted", sets=options, device="cpu")
+    session = run("itemknn", out=tmp_path_factory.mktemp("runs"), data="planted", overrides=options, device="cpu")
     return Recommender.load(session.done["evaluate"].path)
 
 

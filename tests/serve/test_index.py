@@ -20,7 +20,7 @@ DATA = "data.options={num_users = 400, num_items = 300}"
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     sets = [DATA, "backbone.fit.epochs=1", 'evaluate.protocols=["full"]']
-    return interlingua.run("mf", data="planted", out=tmp_path_factory.mktemp("runs"), sets=sets, device="cpu")
+    return interlingua.run("mf", data="planted", out=tmp_path_factory.mktemp("runs"), overrides=sets, device="cpu")
 
 
 @pytest.mark.parametrize("stored", [False, True])
@@ -51,7 +51,7 @@ def test_over_http(session: Session) -> None:
 
 
 def test_what_cannot_be_indexed_is_said_at_once(session: Session, tmp_path: Path) -> None:
-    plain = interlingua.run("pop", data="planted", out=tmp_path, sets=[DATA], device="cpu")
+    plain = interlingua.run("pop", data="planted", out=tmp_path, overrides=[DATA], device="cpu")
     with pytest.raises(ConfigError, match="does not score by dot products"):
         interlingua.load(plain, index="usearch")
     with pytest.raises(ConfigError, match="unknown index 'faiss': use usearch, or a folder"):

@@ -37,7 +37,7 @@ LINE = b"POST /v1/recommend HTTP/1.1\r\nHost: x\r\nContent-Type: application/jso
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ("data.options={num_users = 60, num_items = 40}", 'evaluate.protocols=["full"]')
-    session = run("itemknn", out=tmp_path_factory.mktemp("runs"), data="planted", sets=options, device="cpu")
+    session = run("itemknn", out=tmp_path_factory.mktemp("runs"), data="planted", overrides=options, device="cpu")
     return session.done["evaluate"].path
 
 

@@ -112,7 +112,7 @@ def test_through_every_trouble_nothing_is_lost_and_nothing_is_bought_twice(world
         assert made.card["coverage"]["items"]["share_written"] == 1.0
         assert made.card["coverage"]["users"]["share_written"] == 1.0
         assert set(server.good().values()) == {1}
-        for text in server.asked:
+        for text in server.questions:
             expected = profile_for(text)["summarization"]
             assert expected in made.items["profile"].to_list() + made.users["profile"].to_list()
         before = len(server.calls)

@@ -47,12 +47,12 @@ def need_users(text: Text, name: str) -> None:
         )
 
 
-def present(rows: Tensor) -> Tensor:
+def present(indices: Tensor) -> Tensor:
     """(n,) the rows of a batch's tensor of any shape, without padding."""
-    flat = rows.reshape(-1)
+    flat = indices.reshape(-1)
     return flat[flat != PAD] if bool((flat == PAD).any()) else flat
 
 
-def typical_length(rows: Tensor) -> Tensor:
+def typical_length(vectors: Tensor) -> Tensor:
     """The median length of the rows (n, D), a scalar."""
-    return rows.norm(dim=1).median() if len(rows) else torch.ones(())
+    return vectors.norm(dim=1).median() if len(vectors) else torch.ones(())

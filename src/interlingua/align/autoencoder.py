@@ -98,7 +98,7 @@ class Autoencoder(Aligner):
         self, backbone: Backbone, train: Interactions, fit: FitConfig
     ) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
         """Rows with one target and one random negative: each user's last training event, or every event."""
-        known, rows = trained_only(train) if self.config.negatives == "trained" else (train, None)
+        known, indices = trained_only(train) if self.config.negatives == "trained" else (train, None)
         source, every = Negatives(known), self.config.positions == "all"
         length = backbone.history_length(backbone.config) or MAX_HISTORY
 
@@ -106,7 +106,7 @@ class Autoencoder(Aligner):
             drawn = last_position_batches(
                 known, length, fit.batch_size, generator, negatives=source, all_positions=every
             )
-            return (_in_rows(batch, rows) for batch in drawn)
+            return (_reindexed(batch, indices) for batch in drawn)
 
         return make
 
@@ -178,17 +178,17 @@ def trained_only(train: Interactions) -> tuple[Interactions, Tensor | None]:
     counts = train.item_counts
     if counts.all():
         return train, None
-    kept = np.flatnonzero(counts)
+    trained = np.flatnonzero(counts)
     position = np.cumsum(counts > 0).astype(np.int32) - 1
-    return replace(train, item_ids=train.item_ids[kept], items=position[train.items]), torch.from_numpy(kept)
+    return replace(train, item_ids=train.item_ids[trained], items=position[train.items]), torch.from_numpy(trained)
 
 
-def _in_rows(batch: Batch, rows: Tensor | None) -> Batch:
-    """The batch with item rows looked up in ``rows``; PAD stays PAD."""
-    if rows is None:
+def _reindexed(batch: Batch, indices: Tensor | None) -> Batch:
+    """The batch with item indices looked up in ``indices``; PAD stays PAD."""
+    if indices is None:
         return batch
     changed = {
-        name: torch.where(value == PAD, PAD, rows[value.clamp_min(0)])
+        name: torch.where(value == PAD, PAD, indices[value.clamp_min(0)])
         for name, value in (
             ("positives", batch.positives),
             ("negatives", batch.negatives),
@@ -222,10 +222,10 @@ def _activate(values: Tensor, activation: Activation) -> Tensor:
     return torch.sigmoid(values) if activation == "sigmoid" else values
 
 
-def _last(rows: Tensor | None) -> Tensor:
-    """(B,) item rows: the last position of a batch that has a target per position."""
-    if rows is None:
+def _last(targets: Tensor | None) -> Tensor:
+    """(B,) item indices: the last position of a batch that has a target per position."""
+    if targets is None:
         raise ConfigError("the aligner 'autoencoder' needs batches with one negative per row")
-    while rows.ndim > 1:
-        rows = rows[:, -1]
-    return rows
+    while targets.ndim > 1:
+        targets = targets[:, -1]
+    return targets

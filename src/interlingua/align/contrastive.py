@@ -88,9 +88,9 @@ class Contrastive(Aligner):
             losses.append(self._side(encoded.tables.items, source, "items", present(batch.negatives)))
         return encoded, {"align": self.config.weight * torch.stack(losses).sum()}
 
-    def _side(self, table: Tensor, text: Text, side: Literal["users", "items"], rows: Tensor) -> Tensor:
+    def _side(self, table: Tensor, text: Text, side: Literal["users", "items"], indices: Tensor) -> Tensor:
         """InfoNCE of the given rows, each distinct one computed once and counted as often as it occurs."""
-        nodes, weights = anchors_of(rows, self.config.contrast_anchors)
+        nodes, weights = anchors_of(indices, self.config.contrast_anchors)
         anchors = gather(table, nodes)
         options = {"temperature": self.config.temperature, "anchor_weights": weights}
         if side == "users" and self.config.user_candidates == "all":
@@ -98,7 +98,7 @@ class Contrastive(Aligner):
             return infonce(anchors, gather(mapped, nodes), mapped, **options)
         if self.config.contrast_anchors is None:  # anchors and candidates are the same rows
             return infonce(anchors, self.map(text.rows(side, nodes)), counts=weights, **options)
-        candidates, counts = distinct(rows)
+        candidates, counts = distinct(indices)
         mapped = self.map(text.rows(side, candidates))
         own = gather(mapped, torch.searchsorted(candidates, nodes))  # both are sorted, and every anchor is a candidate
         return infonce(anchors, own, mapped, counts=counts, **options)

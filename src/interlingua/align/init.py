@@ -71,8 +71,8 @@ class Init(Aligner):
         factor = (
             self.config.scale * inputs.items.square().mean().sqrt() / picked.square().mean().sqrt().clamp_min(1e-12)
         )
-        for own, rows in pairs:
-            own.copy_(((rows - mean) @ basis) * factor)
+        for own, texts in pairs:
+            own.copy_(((texts - mean) @ basis) * factor)
 
 
 def directions(items: Tensor, width: int, pick: Literal["variance", "pca"]) -> Tensor:

@@ -72,12 +72,12 @@ class Kar(Aligner):
         if backbone.input_embeddings().users is None:
             del self.own["user"], self.gates["user"]
 
-    def adapt(self, rows: Tensor, side: Literal["users", "items"]) -> Tensor:
+    def adapt(self, vectors: Tensor, side: Literal["users", "items"]) -> Tensor:
         """(n, D) texts (n, T) through the experts, mixed by the side's gate."""
         own = self.own[side.removesuffix("s")]
         assert isinstance(own, nn.ModuleList)
-        outputs = torch.stack([expert(rows) for expert in (*self.shared, *own)], dim=1)
-        gate = torch.softmax(self.gates[side.removesuffix("s")](rows), dim=1)
+        outputs = torch.stack([expert(vectors) for expert in (*self.shared, *own)], dim=1)
+        gate = torch.softmax(self.gates[side.removesuffix("s")](vectors), dim=1)
         return (gate[..., None] * outputs).sum(1)
 
     def inputs(self, inputs: Embeddings, text: Text | None) -> Embeddings:

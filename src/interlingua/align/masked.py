@@ -103,11 +103,11 @@ class Masked(Aligner):
 
     def _draw(self, total: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Which of ``total`` rows are masked, as a (total, 1) mask and as row numbers (M,)."""
-        rows = torch.randperm(total, device=device)[: max(int(total * self.config.mask_ratio), 1)]
-        return torch.zeros(total, 1, dtype=torch.bool, device=device).index_fill_(0, rows, True), rows
+        indices = torch.randperm(total, device=device)[: max(int(total * self.config.mask_ratio), 1)]
+        return torch.zeros(total, 1, dtype=torch.bool, device=device).index_fill_(0, indices, True), indices
 
     def _next_text(self, encoded: Encoded, text: Text, batch: Batch) -> tuple[Tensor, Tensor]:
         """States (n, D), and the texts (n, T) of the items that follow them."""
         targets = batch.positives if batch.positives.ndim == 1 else batch.positives[:, -1]
-        kept = targets != PAD
-        return encoded.query[kept], text.rows("items", targets[kept])
+        real = targets != PAD
+        return encoded.query[real], text.rows("items", targets[real])

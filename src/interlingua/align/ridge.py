@@ -123,8 +123,8 @@ def ridge(source: Tensor, target: Tensor, weights: Tensor, penalty: float | None
     Returns:
         weight (T, D), offset (D,), the penalty (a scalar) that was used.
     """
-    share = (weights / weights.sum())[:, None]
-    mean_source, mean_target = (share * source).sum(0), (share * target).sum(0)
+    fraction = (weights / weights.sum())[:, None]
+    mean_source, mean_target = (fraction * source).sum(0), (fraction * target).sum(0)
     root = weights.sqrt()[:, None]
     centred, goal = root * (source - mean_source), root * (target - mean_target)
     squared, basis = eigh(centred.T @ centred, "ridge: directions of the texts")
@@ -134,7 +134,7 @@ def ridge(source: Tensor, target: Tensor, weights: Tensor, penalty: float | None
     best, chosen = float("inf"), penalty or GRID[0]
     for candidate in track([] if penalty is not None else GRID, "ridge: penalties"):
         shrink = 1 / (squared + candidate * unit)
-        leverage = (scores**2 * shrink).sum(1) + share[:, 0]
+        leverage = (scores**2 * shrink).sum(1) + fraction[:, 0]
         residual = (goal - scores @ (shrink[:, None] * projected)) / (1 - leverage).clamp_min(1e-6)[:, None]
         error = float(residual.square().mean())
         if error < best:

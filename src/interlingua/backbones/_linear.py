@@ -56,7 +56,7 @@ class WithTexts(Backbone):
         """Further texts where a weight names one."""
         return super().needs(config) | ({"texts"} if set(config.weights) - {OWN} else set())
 
-    def solve(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor]:
+    def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor]:
         """(I, I) each: the weights, and their part from texts; ``texts``: (I, T)."""
         raise NotImplementedError
 
@@ -70,7 +70,7 @@ class WithTexts(Backbone):
         """
         check_size(job.train, "a closed form with texts", MOST_ITEMS)
         place = self.weights.device
-        self.weights, self.by_texts = (part.to(place) for part in self.solve(job, text_table(self.config, job)))
+        self.weights, self.by_texts = (part.to(place) for part in self.fit_weights(job, text_table(self.config, job)))
         return FitLog.untrained()
 
     def expected_seconds(self, train: Interactions) -> float:
@@ -100,15 +100,15 @@ def text_table(config: TextWeights, job: Fitting) -> Tensor:
     """
     if job.text is None:
         raise ConfigError("this backbone reads item texts: add a [text] section, e.g. name = 'lsa'")
-    there = {OWN: job.text, **job.texts}
+    sources = {OWN: job.text, **job.texts}
     for name, weight in config.weights.items():
-        if name not in there:
-            raise ConfigError(f"backbone.weights names the texts {name!r}; there are {', '.join(sorted(there))}")
+        if name not in sources:
+            raise ConfigError(f"backbone.weights names the texts {name!r}; there are {', '.join(sorted(sources))}")
         if not 0 <= weight < float("inf"):
             raise ConfigError(f"backbone.weights.{name} must be a number of at least 0, got {weight}")
-    used = {name: config.weights.get(name, 1.0 if name == OWN else 0.0) for name in there}
+    used = {name: config.weights.get(name, 1.0 if name == OWN else 0.0) for name in sources}
     chosen = [name for name, weight in used.items() if weight > 0]
     if not chosen:
         raise ConfigError("backbone.weights leaves no source of texts: give one a weight above 0")
-    rows = [there[name].rows("items").detach().float().cpu() for name in chosen]
-    return stacked(rows, [used[name] for name in chosen], config.centred)
+    vectors = [sources[name].rows("items").detach().float().cpu() for name in chosen]
+    return stacked(vectors, [used[name] for name in chosen], config.centred)

@@ -74,20 +74,20 @@ def view_loss(first: Embeddings, second: Embeddings, batch: Batch, config: Views
     if config.contrast_negatives:
         assert batch.negatives is not None
         items = torch.cat([items, batch.negatives.reshape(-1)])  # one set: an item that is both is computed once
-    share = len(items) / max(len(batch.positives), 1) if config.repeats else 1.0
-    return config.cl_weight * (total + share * _side_loss(first.items, second.items, items, config))
+    fraction = len(items) / max(len(batch.positives), 1) if config.repeats else 1.0
+    return config.cl_weight * (total + fraction * _side_loss(first.items, second.items, items, config))
 
 
-def _side_loss(first: Tensor, second: Tensor, rows: Tensor, config: ViewsConfig) -> Tensor:
-    nodes, weights = anchors_of(rows, config.contrast_anchors, config.repeats)
+def _side_loss(first: Tensor, second: Tensor, indices: Tensor, config: ViewsConfig) -> Tensor:
+    nodes, weights = anchors_of(indices, config.contrast_anchors, config.repeats)
     anchors, positives = gather(first, nodes), gather(second, nodes)
     candidates: Tensor | None = second
     counted = None
     if config.contrast == "batch" and config.contrast_anchors is None:
         candidates, counted = None, weights  # the positives themselves
     elif config.contrast == "batch":
-        distinct_rows, counts = distinct(rows)
-        candidates, counted = gather(second, distinct_rows), counts if config.repeats else None
+        distinct_indices, counts = distinct(indices)
+        candidates, counted = gather(second, distinct_indices), counts if config.repeats else None
     elif config.contrast != "all":
         drawn = torch.randint(len(second), (int(config.contrast),), device=second.device)
         # a sample stands for the whole side; the anchor's own other view is always among the candidates

@@ -32,7 +32,7 @@ class AdditiveEase(WithTexts):
     Config = AdditiveEaseConfig
     config: AdditiveEaseConfig
 
-    def solve(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor]:
+    def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor]:
         """Two inverses."""
         config = self.config
         by_texts = text_weights(texts, config.text_ridge).mul_(config.share)

@@ -160,8 +160,8 @@ def mask(graph: Graph, seeds: Tensor, depth: int, sample_rate: float) -> Masked:
     ends = pool[torch.randint(len(pool), (2, graph.num_edges), device=device)]
     loops = torch.arange(nodes, device=device)
     once = left & (graph.sources <= graph.targets)  # the other direction is added with the pairs'
-    rows = torch.cat([ends[0], loops, graph.sources[once]])
-    decoder = random_graph(rows, torch.cat([ends[1], loops, graph.targets[once]]), graph)
+    sources = torch.cat([ends[0], loops, graph.sources[once]])
+    decoder = random_graph(sources, torch.cat([ends[1], loops, graph.targets[once]]), graph)
     return Masked(symmetric_weights(graph, left.to(graph.weights.dtype)), decoder)
 
 

@@ -31,6 +31,6 @@ class CollectiveEase(WithTexts):
     Config = CollectiveEaseConfig
     config: CollectiveEaseConfig
 
-    def solve(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor]:
+    def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor]:
         """One inverse and a product."""
         return collective(gram_matrix(job.train.matrix()), texts, self.config.l2, self.config.text_weight)

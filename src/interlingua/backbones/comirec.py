@@ -170,8 +170,8 @@ class ComiRec(Backbone):
                 for k in range(1, interests.shape[1]):
                     torch.maximum(best, interests[:, k] @ table.T, out=best)
             else:
-                rows = torch.as_tensor(np.asarray(items)[start:stop], device=table.device)
-                best = torch.einsum("bkd,bcd->bkc", interests, table[rows]).amax(1)
+                indices = torch.as_tensor(np.asarray(items)[start:stop], device=table.device)
+                best = torch.einsum("bkd,bcd->bkc", interests, table[indices]).amax(1)
             out[start:stop] = best.float().cpu().numpy()
         return out
 

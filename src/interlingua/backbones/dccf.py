@@ -134,7 +134,7 @@ class Dccf(LightGcn):
         sides = as_tables(self.graph, nodes)
         assert sides.users is not None
         pairs = ((sides.users, self.user_intents), (sides.items, self.item_intents))
-        mixed = [torch.softmax(rows @ prototypes, dim=1) @ prototypes.T for rows, prototypes in pairs]
+        mixed = [torch.softmax(vectors @ prototypes, dim=1) @ prototypes.T for vectors, prototypes in pairs]
         return torch.cat(mixed).to(nodes.dtype)  # half precision under autocast
 
     def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
@@ -151,14 +151,14 @@ class Dccf(LightGcn):
     def _contrast(self, parts: list[Parts], batch: Batch) -> Tensor:
         """Sum over layers, sides and views of the InfoNCE between the propagated rows and the view's."""
         users, items = distinct(batch.users)[0], distinct(batch.positives)[0]
-        share = len(items) / max(len(users), 1) if self.config.item_mean == "users" else 1.0
+        fraction = len(items) / max(len(users), 1) if self.config.item_mean == "users" else 1.0
         total = users.new_zeros((), dtype=torch.float32)
         for layer in parts:
-            for rows, weight in ((users, 1.0), (items + self.graph.num_users, share)):
-                some = chosen(len(rows), self.config.contrast_anchors, rows.device)
-                anchors = gather(layer.gnn, rows[some])
+            for indices, weight in ((users, 1.0), (items + self.graph.num_users, fraction)):
+                some = chosen(len(indices), self.config.contrast_anchors, indices.device)
+                anchors = gather(layer.gnn, indices[some])
                 for view in (layer.intents, layer.by_gnn, layer.by_intents):
-                    candidates = gather(view, rows)
+                    candidates = gather(view, indices)
                     loss = infonce(anchors, gather(candidates, some), candidates, temperature=self.config.temperature)
                     total = total + weight * loss
         return total

@@ -130,8 +130,8 @@ class Gru4Rec(Backbone):
         lengths = (histories != PAD).sum(1)
         ahead = torch.arange(width, device=histories.device)[None, :] + (width - lengths)[:, None]
         real = ahead < width
-        rows = histories.gather(1, ahead.clamp(max=width - 1)).clamp(min=0)
-        x = functional.dropout(functional.embedding(rows, table), self.config.dropout, self.training)
+        indices = histories.gather(1, ahead.clamp(max=width - 1)).clamp(min=0)
+        x = functional.dropout(functional.embedding(indices, table), self.config.dropout, self.training)
         states, _ = self.gru(x * real[..., None])
         return self.out(functional.dropout(states, self.config.dropout, self.training)), lengths
 
@@ -162,16 +162,16 @@ def bpr_max(positive: Tensor, negative: Tensor, penalty: float) -> Tensor:
         negative: (n, N) scores r_j of sampled items.
         penalty: weight of the second term.
     """
-    share = torch.log_softmax(negative, dim=-1)
-    better = torch.logsumexp(share + functional.logsigmoid(positive[:, None] - negative), dim=-1)
-    return (penalty * (share.exp() * negative.square()).sum(-1) - better).mean()
+    log_weights = torch.log_softmax(negative, dim=-1)
+    better = torch.logsumexp(log_weights + functional.logsigmoid(positive[:, None] - negative), dim=-1)
+    return (penalty * (log_weights.exp() * negative.square()).sum(-1) - better).mean()
 
 
 def top1_max(positive: Tensor, negative: Tensor) -> Tensor:
     """``sum_j s_j (sigmoid(r_j - r) + sigmoid(r_j^2))``, s as in :func:`bpr_max`."""
-    share = torch.softmax(negative, dim=-1)
+    weights = torch.softmax(negative, dim=-1)
     terms = torch.sigmoid(negative - positive[:, None]) + torch.sigmoid(negative.square())
-    return (share * terms).sum(-1).mean()
+    return (weights * terms).sum(-1).mean()
 
 
 def _at(states: Tensor, lengths: Tensor) -> Tensor:

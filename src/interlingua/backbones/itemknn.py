@@ -3,7 +3,7 @@
 Similarity is the dot product of item columns, weighted by cosine normalisation or BM25 (as the library ``implicit``
 defines them, formulas in :func:`bm25`), cut to each item's top neighbours.
 
-**Deviations:** of equal similarities the lower item row is kept; ``implicit`` keeps an arbitrary one. An item counts
+**Deviations:** of equal similarities the lower item index is kept; ``implicit`` keeps an arbitrary one. An item counts
 among its own neighbours, as in ``implicit``.
 """
 

@@ -39,7 +39,7 @@ class L3ae(WithTexts):
     Config = L3aeConfig
     config: L3aeConfig
 
-    def solve(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor]:
+    def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor]:
         """Two inverses and a product of (I, I) matrices."""
         config = self.config
         target = text_weights(texts, config.text_ridge)

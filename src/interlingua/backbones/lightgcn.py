@@ -202,9 +202,9 @@ class LightGcn(Backbone):
         out = tables.users[who.clamp(min=0)].clone()
         unknown = np.flatnonzero(np.asarray(queries.users) < 0)
         if len(unknown):
-            rows = torch.from_numpy(unknown).to(out.device)
+            indices = torch.from_numpy(unknown).to(out.device)
             folded = fold_in(tables.items, queries.take(unknown), self.config.fold_in_weight, self.config.fold_in_l2)
-            out[rows] = folded
+            out[indices] = folded
         return out
 
     def item_embeddings(self) -> Tensor:

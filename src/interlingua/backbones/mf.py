@@ -89,8 +89,8 @@ class Mf(Backbone):
         unknown = np.flatnonzero(np.asarray(queries.users) < 0)
         if len(unknown):
             history = queries.take(unknown)
-            rows = torch.from_numpy(unknown).to(out.device)
-            out[rows] = fold_in(self.items.detach(), history, self.config.fold_in_weight, self.config.fold_in_l2)
+            indices = torch.from_numpy(unknown).to(out.device)
+            out[indices] = fold_in(self.items.detach(), history, self.config.fold_in_weight, self.config.fold_in_l2)
         return out
 
     def item_embeddings(self) -> Tensor:

@@ -116,8 +116,8 @@ class Ncf(Backbone):
     def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
         """Binary cross-entropy, positives and negatives each of weight one."""
         assert batch.negatives is not None
-        rows = torch.cat([batch.positives[:, None], batch.negatives.reshape(len(batch), -1)], dim=1)
-        first = functional.embedding(rows, encoded.tables.items)
+        indices = torch.cat([batch.positives[:, None], batch.negatives.reshape(len(batch), -1)], dim=1)
+        first = functional.embedding(indices, encoded.tables.items)
         scores = self.pairs(self._user_side(encoded.query)[:, None], self._item_side(first))
         targets = torch.zeros_like(scores)
         targets[:, 0] = 1.0
@@ -154,11 +154,13 @@ class Ncf(Backbone):
     def user_embeddings(self, queries: Queries) -> Tensor:
         """(B, D) both embeddings of a user, for aligners and rankers; no score is a dot product of them."""
         place = self.users.device
-        rows = torch.as_tensor(np.asarray(queries.users, np.int64), device=place)
-        out = self.users.detach()[rows.clamp(min=0)]
+        indices = torch.as_tensor(np.asarray(queries.users, np.int64), device=place)
+        out = self.users.detach()[indices.clamp(min=0)]
         unknown = np.flatnonzero(np.asarray(queries.users) < 0)
         if len(unknown):
-            weights = torch.as_tensor(likeness(history_matrix(queries.take(unknown), self.num_items), self._histories))
+            weights = torch.as_tensor(
+                history_similarity(history_matrix(queries.take(unknown), self.num_items), self._histories)
+            )
             out[torch.from_numpy(unknown).to(place)] = weights.to(place) @ self.users.detach()
         return out
 
@@ -181,12 +183,12 @@ class Ncf(Backbone):
                     found = self.pairs(some, table[None, at : at + PAIRS])
                     out[start : start + step, at : at + PAIRS] = found.float().cpu().numpy()
             else:
-                rows = torch.as_tensor(np.asarray(items)[start : start + step], device=table.device)
-                out[start : start + step] = self.pairs(some, table[rows]).float().cpu().numpy()
+                indices = torch.as_tensor(np.asarray(items)[start : start + step], device=table.device)
+                out[start : start + step] = self.pairs(some, table[indices]).float().cpu().numpy()
         return out
 
 
-def likeness(histories: sp.csr_matrix, train: sp.csr_matrix) -> FloatArray:
+def history_similarity(histories: sp.csr_matrix, train: sp.csr_matrix) -> FloatArray:
     """(B, U) weights that sum to 1: the cosine of each of (B, I) histories with each training user's (U, I)."""
     known = sp.csr_matrix(train > 0, dtype=np.float32)
     shared = (histories @ known.T).toarray().astype(np.float32)

@@ -39,7 +39,7 @@ class Pop(Backbone):
         """Counts distinct users per item."""
         train = job.train
         if self.config.last_share < 1.0 and len(train):
-            train = train.only(train.times >= np.quantile(train.times, 1.0 - self.config.last_share))
+            train = train.filter(train.times >= np.quantile(train.times, 1.0 - self.config.last_share))
         counts = np.asarray(train.matrix().sum(axis=0)).ravel()
         self.counts = torch.as_tensor(counts, dtype=torch.float32, device=self.counts.device)
         return FitLog.untrained()

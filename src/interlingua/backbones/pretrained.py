@@ -123,8 +123,8 @@ class Pretrained(Backbone):
         if batch.histories is None:
             histories: list[np.ndarray] = [np.zeros(0, np.int64)] * len(batch)
         else:
-            rows = batch.histories.cpu().numpy()
-            histories = [row[row >= 0] for row in rows]
+            padded = batch.histories.cpu().numpy()
+            histories = [row[row >= 0] for row in padded]
         return Encoded(inputs, self.user_embeddings(Queries.of(histories, batch.users.cpu().numpy())))
 
     def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray:

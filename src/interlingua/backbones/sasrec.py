@@ -157,9 +157,11 @@ class SasRec(Backbone):
         lengths = (histories != PAD).sum(1)
         ahead = torch.arange(width, device=histories.device)[None, :] + (width - lengths)[:, None]
         real = ahead < width
-        rows = histories.gather(1, ahead.clamp(max=width - 1)).clamp(min=0)
+        indices = histories.gather(1, ahead.clamp(max=width - 1)).clamp(min=0)
         place = (ahead + self.config.max_history - width).clamp(max=self.config.max_history - 1)
-        x = functional.embedding(rows, table) * math.sqrt(table.shape[1]) + functional.embedding(place, self.positions)
+        x = functional.embedding(indices, table) * math.sqrt(table.shape[1]) + functional.embedding(
+            place, self.positions
+        )
         return functional.dropout(x, self.config.dropout, self.training) * real[..., None], lengths
 
     def user_embeddings(self, queries: Queries) -> Tensor:
@@ -171,8 +173,8 @@ class SasRec(Backbone):
         with torch.no_grad():
             for part in _similar(order, np.maximum(lengths[order], 1)):
                 padded = queries.take(part).padded(max(int(lengths[part[-1]]), 1))
-                rows = torch.from_numpy(part).to(out.device)
-                out[rows] = self.last_states(self.items, torch.from_numpy(padded).to(out.device))
+                indices = torch.from_numpy(part).to(out.device)
+                out[indices] = self.last_states(self.items, torch.from_numpy(padded).to(out.device))
         return out
 
     def item_embeddings(self) -> Tensor:
@@ -198,27 +200,27 @@ class Block(nn.Module):
     def forward(self, x: Tensor, at: Tensor | None = None) -> Tensor:
         """(B, L, D) -> (B, L, D); position l reads up to l. With ``at`` (B,): that position's state (B, 1, D)."""
         normed = self.attention_norm(x)
-        asking, kept, attend = normed, x, self._attend
+        asking, states, attend = normed, x, self._attend
         if at is not None:
-            rows = torch.arange(len(x), device=x.device)
-            asking, kept = normed[rows, at][:, None], x[rows, at][:, None]
+            indices = torch.arange(len(x), device=x.device)
+            asking, states = normed[indices, at][:, None], x[indices, at][:, None]
             attend = partial(self._attend_once, at=at)
         if self.norm == "pre":
-            kept = kept + attend(asking, normed)
-            return kept + self._feed(self.forward_norm(kept))
-        kept = self.forward_norm(asking + attend(asking, x))
-        return kept + self._feed(kept)
+            states = states + attend(asking, normed)
+            return states + self._feed(self.forward_norm(states))
+        states = self.forward_norm(asking + attend(asking, x))
+        return states + self._feed(states)
 
     def _attend(self, asking: Tensor, x: Tensor) -> Tensor:
         if self.heads == 1 and not self.training and not torch.is_grad_enabled():
             return self._attend_folded(asking, x)
-        rows, _, dim = x.shape
-        shape = (rows, -1, self.heads, dim // self.heads)
+        batch, _, dim = x.shape
+        shape = (batch, -1, self.heads, dim // self.heads)
         query = self.query(asking).view(shape).transpose(1, 2)
         key, value = (part.view(shape).transpose(1, 2) for part in self.key_value(x).chunk(2, dim=-1))
         drop = self.dropout if self.training else 0.0
         mixed = functional.scaled_dot_product_attention(query, key, value, dropout_p=drop, is_causal=True)
-        return self.out(mixed.transpose(1, 2).reshape(rows, -1, dim))
+        return self.out(mixed.transpose(1, 2).reshape(batch, -1, dim))
 
     def _attend_folded(self, asking: Tensor, x: Tensor) -> Tensor:
         """:meth:`_attend` of one head without dropout, with two products in place of four.
@@ -240,14 +242,14 @@ class Block(nn.Module):
         With one question it is cheaper to take the question into the positions' space than L positions into that of
         keys and values: q (W x + b) = (W' q) x + constant, and the mean of W x is W of the mean.
         """
-        rows, width, dim = x.shape
+        batch, width, dim = x.shape
         size = dim // self.heads
-        query = self.query(asking).view(rows, self.heads, size)
+        query = self.query(asking).view(batch, self.heads, size)
         to_key, to_value = self.key_value.weight.view(2, self.heads, size, dim)
         folded = torch.einsum("bhs,hsd->bhd", query, to_key)
         logits = (folded @ x.transpose(1, 2)) / math.sqrt(size)
         weights = logits.masked_fill(~positions_mask(at + 1, width)[:, None], -math.inf).softmax(-1)
-        mixed = torch.einsum("bhd,hsd->bhs", weights @ x, to_value).reshape(rows, 1, dim)
+        mixed = torch.einsum("bhd,hsd->bhs", weights @ x, to_value).reshape(batch, 1, dim)
         return self.out(mixed + self.key_value.bias[dim:])
 
     def _feed(self, x: Tensor) -> Tensor:

@@ -78,10 +78,12 @@ class TextKnn(Backbone):
             raise ConfigError(
                 "textknn reads item texts, but the recipe has no [text] section; add one, e.g. name = 'lsa'"
             )
-        rows = text.rows("items").detach().float()
-        if rows.shape[0] != self.num_items:
-            raise ConfigError(f"textknn got {rows.shape[0]} text vectors for {self.num_items} items: one row per item")
-        self.vectors = unit_rows(rows, self.config.centred).to(self.vectors.device)
+        vectors = text.rows("items").detach().float()
+        if vectors.shape[0] != self.num_items:
+            raise ConfigError(
+                f"textknn got {vectors.shape[0]} text vectors for {self.num_items} items: one row per item"
+            )
+        self.vectors = unit_rows(vectors, self.config.centred).to(self.vectors.device)
         if self.config.variant == "item":
             self.similar, self.near = nearest(self.vectors, self.config.neighbours)
         return FitLog.untrained()
@@ -94,8 +96,8 @@ class TextKnn(Backbone):
         """Means of the batch's histories."""
         if batch.histories is None:
             raise ConfigError("textknn needs batches with histories: use last_position_batches")
-        rows = batch.histories.cpu().numpy()
-        return Encoded(inputs, self.user_embeddings(Queries.of([row[row >= 0] for row in rows])))
+        histories = batch.histories.cpu().numpy()
+        return Encoded(inputs, self.user_embeddings(Queries.of([row[row >= 0] for row in histories])))
 
     @torch.no_grad()
     def user_embeddings(self, queries: Queries) -> Tensor:
@@ -151,9 +153,9 @@ def nearest(vectors: Tensor, keep: int, block: int = 1024) -> tuple[Tensor, Tens
         block: items compared at once.
     """
     keep = min(keep, len(vectors))
-    values, rows = [], []
+    values, indices = [], []
     for start in track(range(0, len(vectors), block), "item neighbours"):
         found = torch.topk(vectors[start : start + block] @ vectors.T, keep, dim=1)
         values.append(found.values.clamp(min=0))
-        rows.append(found.indices)
-    return torch.cat(values), torch.cat(rows)
+        indices.append(found.indices)
+    return torch.cat(values), torch.cat(indices)

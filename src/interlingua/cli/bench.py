@@ -29,7 +29,7 @@ def all_round(
         list[str] | None, typer.Option("--recipe", help="A further recipe to measure, by name or path.")
     ] = None,
     max_users: Annotated[int | None, typer.Option(help="Evaluate a random subset of the users.", min=1)] = None,
-    sets: Annotated[
+    overrides: Annotated[
         list[str] | None, typer.Option("--set", help="data.key=value or evaluate.key=value, for all.")
     ] = None,
     out: Out = Path("runs"),
@@ -43,7 +43,7 @@ def all_round(
     more = [Method(Path(recipe).stem, recipe) for recipe in recipes or ()]
     made = measures.measure(
         data, methods=(*measures.SIMPLE, *measures.OTHERS, *more), splits=tuple(splits or measures.SPLITS),
-        seeds=tuple(seeds or (7,)), out=out, sets=tuple(sets or ()), max_users=max_users, device=device,
+        seeds=tuple(seeds or (7,)), out=out, overrides=tuple(overrides or ()), max_users=max_users, device=device,
     )  # fmt: skip
     print(json.dumps(made.to_json(), indent=1) if as_json else made.markdown())
 

@@ -55,7 +55,7 @@ def listing(as_json: AsJson = False) -> None:
 def prepare(
     source: Source,
     out: Annotated[Path, typer.Option("--out", help="Folder to write: a new or empty one, or a prepared dataset.")],
-    sets: DataSets = None,
+    overrides: DataSets = None,
     seed: Seed = 7,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be kept; write nothing.")] = False,
     as_json: AsJson = False,
@@ -66,7 +66,7 @@ def prepare(
 
     if not dry_run:
         check_target(out)  # before the minutes that reading may take
-    prepared = _prepared(source, sets, seed)
+    prepared = _prepared(source, overrides, seed)
     if not dry_run:
         save(prepared, out)
     if as_json:
@@ -83,7 +83,7 @@ def prepare(
 @app.command()
 def describe(
     source: Source,
-    sets: DataSets = None,
+    overrides: DataSets = None,
     seed: Seed = 7,
     plots: Annotated[Path | None, typer.Option("--plots", help="Write SVG plots to this folder.")] = None,
     as_json: AsJson = False,
@@ -95,7 +95,7 @@ def describe(
     from interlingua.data.prepared import is_prepared
     from interlingua.progress import say
 
-    prepared = load(source) if not sets and is_prepared(source) else _prepared(source, sets, seed)
+    prepared = load(source) if not overrides and is_prepared(source) else _prepared(source, overrides, seed)
     facts = description(prepared)
     if plots is not None:
         from interlingua.report.plots import write_plots
@@ -122,15 +122,15 @@ def convert(
     print(f"written to {out}; use it with --data {out} --set data.split=given")
 
 
-def _prepared(source: str, sets: list[str] | None, seed: int) -> Dataset:
-    from interlingua.config import build, parse_sets
+def _prepared(source: str, overrides: list[str] | None, seed: int) -> Dataset:
+    from interlingua.config import build, parse_overrides
     from interlingua.data.prepare import DataConfig, prepare_config
     from interlingua.progress import say
     from interlingua.runs.recipe import agree_on_data, own_words
 
-    overrides = parse_sets([f"data.{text.removeprefix('data.')}" for text in sets or []])
-    agree_on_data(overrides, source, "the dataset")
-    values, notes = own_words({**overrides.get("data", {}), "name": source}, None, overrides.get("data"))
+    parsed = parse_overrides([f"data.{text.removeprefix('data.')}" for text in overrides or []])
+    agree_on_data(parsed, source, "the dataset")
+    values, notes = own_words({**parsed.get("data", {}), "name": source}, None, parsed.get("data"))
     for note in notes:
         say(note)
     # "--set columns.user_id=7" names the column "7", and ids of columns are text whatever TOML makes of them

@@ -30,11 +30,11 @@ def demo(
     report: Annotated[
         Path | None, typer.Option(help="Where the HTML report goes (default: demo.html in the folder of runs).")
     ] = None,
-    sets: Sets = None,
+    overrides: Sets = None,
     seed: Seed = 7,
     device: Device = "auto",
     trust: Trust = False,
-    beside: Annotated[
+    extra_runs: Annotated[
         list[Path] | None,
         typer.Option("--beside", help="A finished run to show too (runs/evaluate-...); may be given several times."),
     ] = None,
@@ -51,18 +51,25 @@ def demo(
     started = time.perf_counter()
     source, place = data or _favourite_or_planted(), report or out / "demo.html"
     if dry_run:
-        _plan(out, seed, source, sets or (), device, as_json)
+        _plan(out, seed, source, overrides or (), device, as_json)
         return
     _check_writable(place)
-    _checked(out, seed, source, sets or (), device)
+    _checked(out, seed, source, overrides or (), device)
     results = run_methods(
-        showcase.DEMO, out=out, seed=seed, data=source, sets=sets or (), device=device, beside=beside or (), trust=trust
+        showcase.DEMO,
+        out=out,
+        seed=seed,
+        data=source,
+        overrides=overrides or (),
+        device=device,
+        extra_runs=extra_runs or (),
+        trust=trust,
     )
     backbone = next(r for r in results if r.method.label == showcase.BACKBONE)
     ranker = next(r for r in results if r.method.label == showcase.METHOD)
     say(f"\nasking {users} users, drawn at random")
-    rows = showcase.pick_users(ranker.session, users, seed)
-    shown = [showcase.show_user(row, backbone, ranker, [r for r in results if r.saved]) for row in rows]
+    indices = showcase.pick_users(ranker.session, users, seed)
+    shown = [showcase.show_user(row, backbone, ranker, [r for r in results if r.saved]) for row in indices]
     command = shlex.join(["interlingua", *sys.argv[1:]])
     page = showcase.page(results, shown, time.perf_counter() - started, command)
     if as_json:
@@ -80,25 +87,25 @@ def demo(
     print(f"time:   {duration(time.perf_counter() - started)}")
 
 
-def _plan(out: Path, seed: int, data: str, sets: Sequence[str], device: str, as_json: bool) -> None:
+def _plan(out: Path, seed: int, data: str, overrides: Sequence[str], device: str, as_json: bool) -> None:
     """The stages of every method, without running one."""
     from interlingua.cli.plans import plan_table
     from interlingua.runs.planner import describe
 
-    plans = {label: describe(session) for label, session in _checked(out, seed, data, sets, device).items()}
+    plans = {label: describe(session) for label, session in _checked(out, seed, data, overrides, device).items()}
     if as_json:
         print(json.dumps(plans, indent=1))
         return
     print("\n\n".join(f"{label}\n{plan_table(rows)}" for label, rows in plans.items()))
 
 
-def _checked(out: Path, seed: int, data: str, sets: Sequence[str], device: str) -> dict[str, Session]:
+def _checked(out: Path, seed: int, data: str, overrides: Sequence[str], device: str) -> dict[str, Session]:
     """A session of every method, once everything that any of them needs is known to be here."""
     from interlingua.report.demo import DEMO
     from interlingua.runs.preflight import check
     from interlingua.runs.session import Session
 
-    sessions = {m.label: Session(m.resolve(sets, data), out, seed, device) for m in DEMO}
+    sessions = {m.label: Session(m.resolve(overrides, data), out, seed, device) for m in DEMO}
     check(list(sessions.values()))
     return sessions
 

@@ -63,7 +63,7 @@ def facts(out: Path) -> dict[str, Any]:
 
     extras = {name: {each: _version(each) for each in packages} for name, packages in _extras().items()}
     lacking = [name for name, packages in extras.items() if None in packages.values()]
-    wanted = {"smollm2-135m": no_model("smollm2-135m"), "all-minilm-l6-v2": no_encoder("all-minilm-l6-v2")}
+    models = {"smollm2-135m": no_model("smollm2-135m"), "all-minilm-l6-v2": no_encoder("all-minilm-l6-v2")}
     place = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
     cuda, absent = torch.cuda.is_available(), "absent"
     return {
@@ -76,7 +76,7 @@ def facts(out: Path) -> dict[str, Any]:
         "packages": {name: _version(name) for name in BASE},
         "extras": extras,
         "install": install_command(*lacking) if lacking else "",
-        "models": {name: sentence(lacks) if lacks else "found" for name, lacks in wanted.items()},
+        "models": {name: sentence(lacks) if lacks else "found" for name, lacks in models.items()},
         "datasets": {
             name: "generated" if known.generated else str(present(known) or ("download" if known.download else absent))
             for name, known in named().items()

@@ -34,7 +34,7 @@ def evaluate(
     max_users: Annotated[
         int | None, typer.Option(min=1, help="A deterministic sample of the users (default: all).")
     ] = None,
-    sets: Sets = None,
+    overrides: Sets = None,
     seed: Annotated[
         int | None,
         typer.Option("--seed", min=0, help="Of sampled candidates and of the sample of users (default: the run's)."),
@@ -51,7 +51,7 @@ def evaluate(
     from interlingua.runs.measuring import evaluate_options
     from interlingua.runs.opening import open_session
 
-    changed = changes(sets or [])
+    changed = changes(overrides or [])
     chosen = None if part is None else part.value  # older pydantic takes no member of an enumeration for its text
     given = {"protocols": protocols, "metrics": metrics, "part": chosen, "max_users": max_users, "negatives_seed": seed}
     changed |= {key: value for key, value in given.items() if value not in (None, [])}
@@ -74,16 +74,16 @@ def evaluate(
     print(f"\nrun: {result['run']}")
 
 
-def changes(sets: list[str]) -> dict[str, Any]:
+def changes(overrides: list[str]) -> dict[str, Any]:
     """``--set evaluate.retrieve=100`` as options of [evaluate].
 
     Raises:
         ConfigError: an option of another section, which a finished run cannot change.
     """
-    from interlingua.config import parse_sets
+    from interlingua.config import parse_overrides
     from interlingua.errors import ConfigError
 
-    values = parse_sets(sets)
+    values = parse_overrides(overrides)
     for section, table in values.items():
         if section != "evaluate" or not isinstance(table, dict):
             raise ConfigError(

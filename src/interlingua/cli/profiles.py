@@ -37,7 +37,7 @@ def profiles(
     recipe: Annotated[str, typer.Argument(help="A recipe whose [data] and split are profiled.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the profile set; one that is there is continued.")],
     data: Data = None,
-    sets: Sets = None,
+    overrides: Sets = None,
     seed: Seed = 7,
     config: Annotated[
         Path | None, typer.Option("--config", help="TOML file with the options of profile writing.")
@@ -69,12 +69,12 @@ def profiles(
     from interlingua.profiles.write import Job, write
     from interlingua.runs import recipe as recipes
 
-    overrides = {"model": model, "base_url": base_url, "key_variable": key_variable}
+    model_options = {"model": model, "base_url": base_url, "key_variable": key_variable}
     limits = {
         "concurrency": concurrency, "requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute,
     }  # fmt: skip
-    options = read_options(config, prices, overrides, limits)
-    prepared = prepare_config(recipes.load(recipe, sets or (), data, trust=trust).data, seed)
+    options = read_options(config, prices, model_options, limits)
+    prepared = prepare_config(recipes.load(recipe, overrides or (), data, trust=trust).data, seed)
     found = {} if reviews is None else read_reviews(reviews, prepared)
     job = Job(prepared, options, out, seed, side.value, sample, budget, retry_failed, found, ledger)
     completer = completer_of(options, device)
@@ -101,13 +101,13 @@ def shortfall(card: dict[str, Any], least: float) -> str:
 
     Counted are items and users that had something to write from and were in the sample, answered now or before.
     """
-    wanted, written = sum(card["wanted"].values()), sum(side["written"] for side in card["coverage"].values())
-    if not wanted or (written and written >= least * wanted):
+    requested, written = sum(card["wanted"].values()), sum(side["written"] for side in card["coverage"].values())
+    if not requested or (written and written >= least * requested):
         return ""
-    asked_for = f", less than the {100 * least:g} % of --least" if written else ""
+    at_least = f", less than the {100 * least:g} % of --least" if written else ""
     return (
-        f"{written:,} of {wanted:,} profiles were written ({100 * written / wanted:.1f} %{asked_for}); fallback texts "
-        "stand in for the rest, the tables and the card say why"
+        f"{written:,} of {requested:,} profiles were written ({100 * written / requested:.1f} %{at_least}); "
+        "fallback texts stand in for the rest, the tables and the card say why"
     )
 
 

@@ -30,7 +30,7 @@ def run(
         ),
     ] = None,
     out: Out = Path("runs"),
-    sets: Sets = None,
+    overrides: Sets = None,
     seed: Seed = 7,
     device: Device = "auto",
     trust: Trust = False,
@@ -47,7 +47,7 @@ def run(
             recipe,
             on,
             out=out,
-            sets=sets or (),
+            overrides=overrides or (),
             seed=seed,
             device=device,
             trust=trust,
@@ -58,7 +58,7 @@ def run(
     from interlingua.runs import recipe as recipes
     from interlingua.runs import stages
 
-    resolved = recipes.load(recipe[0], sets or (), data, trust=trust)
+    resolved = recipes.load(recipe[0], overrides or (), data, trust=trust)
     if dry_run:
         from interlingua.runs.session import Session
 

@@ -16,7 +16,7 @@ def several(
     data: str | None,
     *,
     out: Path,
-    sets: Sequence[str],
+    overrides: Sequence[str],
     seed: int,
     device: str,
     trust: bool,
@@ -38,11 +38,11 @@ def several(
         from interlingua.runs.session import Session
 
         plans = {
-            r.name: describe(Session(r, out, seed, device)) for r in on_one_dataset(names, data, sets, trust=trust)
+            r.name: describe(Session(r, out, seed, device)) for r in on_one_dataset(names, data, overrides, trust=trust)
         }
         print(json.dumps(plans, indent=1) if as_json else plan_tables(plans))
         return
-    made = run_several(names, data, out=out, seed=seed, device=device, sets=sets, trust=trust)
+    made = run_several(names, data, out=out, seed=seed, device=device, overrides=overrides, trust=trust)
     if as_json:
         runs = {name: str(path) for name, path in made.runs.items()}
         boards = [board.to_json() for board in made.boards]

@@ -53,12 +53,12 @@ class Wallet:
 
 
 @dataclass
-class Asked:
+class Round:
     """How a round of questions went."""
 
     found: int = 0
     """questions that the ledger had answered before"""
-    asked: int = 0
+    requested: int = 0
     """questions put to the model now"""
     calls: int = 0
     """calls made now, further tries included"""
@@ -86,13 +86,13 @@ class Asker:
         self.wallet, self.pace = wallet, pace or Pace(limits)
         self._identity = completer.identity
         self._failed_in_a_row = 0
-        self._out = Asked()
+        self._out = Round()
 
     def key(self, request: Request) -> str:
         """The ledger's key of a question."""
         return request.key(self._identity, self.sampling)
 
-    async def ask(self, requests: Sequence[Request], check: Check, label: str, *, retry_failed: bool) -> Asked:
+    async def ask(self, requests: Sequence[Request], check: Check, label: str, *, retry_failed: bool) -> Round:
         """Asks what the ledger does not have.
 
         Args:
@@ -104,7 +104,7 @@ class Asker:
         Returns:
             Counts, and the ledger's entry of each question that has one.
         """
-        out = self._out = Asked()
+        out = self._out = Round()
         by_key = {self.key(request): request for request in requests}
         known = self.ledger.found(list(by_key))
         missing = {k: r for k, r in by_key.items() if k not in known or (retry_failed and known[k].state == "failed")}
@@ -190,7 +190,7 @@ class Asker:
             place = await self.pace.begin(tokens + self.sampling.max_tokens)
             payment = self.ledger.pay(key, *bound, most)  # stays open, at its most, if the process dies now
             self._out.calls += 1
-            self._out.asked += first
+            self._out.requested += first
             try:
                 answer = await self.completer.complete(request, self.sampling)
             except CallError as error:

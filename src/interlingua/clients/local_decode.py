@@ -172,9 +172,9 @@ def _choose(logits: Tensor, used: Tensor, sampling: Sampling, draws: torch.Gener
     logits = torch.where(used[:, : logits.shape[1]], less, logits)
     if not sampling.temperature:
         return logits.argmax(-1)
-    share = torch.softmax(logits / sampling.temperature, -1)
+    chances = torch.softmax(logits / sampling.temperature, -1)
     if sampling.top_p is not None:
-        ordered, places = share.sort(descending=True)
+        ordered, places = chances.sort(descending=True)
         beyond = ordered.cumsum(-1) - ordered >= sampling.top_p
-        share = torch.zeros_like(share).scatter(1, places, ordered.masked_fill(beyond, 0.0))
-    return torch.multinomial(share, 1, generator=draws)[:, 0]
+        chances = torch.zeros_like(chances).scatter(1, places, ordered.masked_fill(beyond, 0.0))
+    return torch.multinomial(chances, 1, generator=draws)[:, 0]

@@ -16,6 +16,6 @@ Glossary:
 - *Protocol*: who is ranked against what. *Slice*: part of the targets. *Part*: train, valid or test of a split.
 
 Shape key of all contracts: U users, I items, B rows of a batch, L positions of a history, C candidates, D backbone
-width, T text width. Item and user *rows* are positions in :class:`interlingua.data.interactions.Interactions`;
-external ids never enter a batch. The row ``PAD`` (-1) stands for "no item" in a padded history.
+width, T text width. Item and user *indices* are positions in :class:`interlingua.data.interactions.Interactions`;
+external ids never enter a batch. The index ``PAD`` (-1) stands for "no item" in a padded history.
 """

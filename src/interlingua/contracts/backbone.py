@@ -136,8 +136,8 @@ class Backbone(Component, Scorer):
 
         What scores by more than its own numbers adds it here, or is saved with its users' events only.
         """
-        rows, state = self.user_rows(), self.state_dict()
-        return {k: v.new_zeros(1, *v.shape[1:]) if k in rows and v.numel() else v for k, v in state.items()}
+        per_user, state = self.user_rows(), self.state_dict()
+        return {k: v.new_zeros(1, *v.shape[1:]) if k in per_user and v.numel() else v for k, v in state.items()}
 
     @torch.no_grad()
     def export(self, job: Fitting) -> dict[str, Tensor]:
@@ -146,9 +146,9 @@ class Backbone(Component, Scorer):
         if "items" in made:
             out["items"] = self.item_embeddings().detach()
         if "users" in made:
-            rows = job.train
-            blocks = np.array_split(np.arange(rows.num_users), max(1, rows.num_users // USER_ROWS))
-            users = [self.user_embeddings(rows.queries(block)) for block in track(blocks, "user vectors")]
+            train = job.train
+            blocks = np.array_split(np.arange(train.num_users), max(1, train.num_users // USER_ROWS))
+            users = [self.user_embeddings(train.queries(block)) for block in track(blocks, "user vectors")]
             out["users"] = torch.cat(users)
         return out
 
@@ -175,6 +175,6 @@ class Backbone(Component, Scorer):
         if items is None:
             scores = query @ table.T
             return (scores if bias is None else scores + bias).float().cpu().numpy()
-        rows = torch.as_tensor(np.asarray(items), device=table.device)
-        scores = torch.einsum("bd,bcd->bc", query, table[rows])
-        return (scores if bias is None else scores + bias[rows]).float().cpu().numpy()
+        indices = torch.as_tensor(np.asarray(items), device=table.device)
+        scores = torch.einsum("bd,bcd->bc", query, table[indices])
+        return (scores if bias is None else scores + bias[indices]).float().cpu().numpy()

@@ -43,13 +43,13 @@ class Batch:
     """Row numbers of one training step."""
 
     users: Tensor
-    """(B,) user rows"""
+    """(B,) user indices"""
     positives: Tensor
     """(B,) or, with one target per position, (B, L); PAD where there is no target"""
     negatives: Tensor | None = None
     """(B,), (B, L) or (B, L, N)"""
     histories: Tensor | None = None
-    """(B, L) item rows before the targets, oldest first, left-padded with PAD"""
+    """(B, L) item indices before the targets, oldest first, left-padded with PAD"""
     labels: Tensor | None = None
     """(B,) float, 1 where the user liked the positive and 0 where not, of labelled events; None: all were chosen"""
     times: Tensor | None = None

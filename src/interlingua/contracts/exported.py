@@ -37,9 +37,9 @@ def exported(component: Component, config: Any, job: Fitting) -> dict[str, Tenso
     found, who = component.export(job), type(component).__name__
     declared = component.makes(config) & ROWS.keys()
     if set(found) != declared:
-        told = ", ".join(sorted(declared)) or "no table"
+        known = ", ".join(sorted(declared)) or "no table"
         raise ConfigError(
-            f"{who} makes {told}, but exports {', '.join(sorted(found)) or 'nothing'}: its makes() and its export() "
+            f"{who} makes {known}, but exports {', '.join(sorted(found)) or 'nothing'}: its makes() and its export() "
             "must name the same"
         )
     counts = {"users": job.train.num_users, "items": job.train.num_items}
@@ -48,16 +48,18 @@ def exported(component: Component, config: Any, job: Fitting) -> dict[str, Tenso
     return found
 
 
-def _check(where: str, name: str, table: Tensor, rows: int) -> None:
+def _check(where: str, name: str, table: Tensor, length: int) -> None:
     shape = tuple(table.shape)
     if name == CODES and table.is_floating_point():
         raise ConfigError(
             f"{where}, which must be a table of integers, one row per item; got {table.dtype} of shape {shape}"
         )
-    if table.dim() != 2 or shape[0] != rows:
-        raise ConfigError(f"{where} of shape {shape}; it must be a table of {rows} rows, one for each of {ROWS[name]}")
+    if table.dim() != 2 or shape[0] != length:
+        raise ConfigError(
+            f"{where} of shape {shape}; it must be a table of {length} rows, one for each of {ROWS[name]}"
+        )
     if table.is_floating_point() and not bool(torch.isfinite(table).all()):
         bad = int((~torch.isfinite(table)).any(dim=1).sum())
         raise ConfigError(
-            f"{where} with NaN or infinity in {bad} of {rows} rows: train at a lower rate, or check the inputs"
+            f"{where} with NaN or infinity in {bad} of {length} rows: train at a lower rate, or check the inputs"
         )

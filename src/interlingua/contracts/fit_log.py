@@ -36,7 +36,7 @@ class FitLog:
         return sum(record["steps"] for record in self.epochs)
 
     @property
-    def rows(self) -> int:
+    def samples(self) -> int:
         """Rows of all epochs' batches."""
         return sum(int(record["rows"]) for record in self.epochs)
 

@@ -48,8 +48,8 @@ class Towers:
 class TopK:
     """The best items of B queries, best first; of equal scores the lower row comes first."""
 
-    rows: npt.NDArray[np.int64]
-    """(B, k) item rows; -1 where a query has fewer items that may come out"""
+    indices: npt.NDArray[np.int64]
+    """(B, k) item indices; -1 where a query has fewer items that may come out"""
     scores: FloatArray
     """(B, k) their scores; minus infinity beside -1"""
 
@@ -70,7 +70,7 @@ class Scorer(Protocol):
 
         Args:
             queries: B users with histories.
-            items: (B, C) candidate rows of each query, or None for the whole catalogue.
+            items: (B, C) candidate indices of each query, or None for the whole catalogue.
 
         Returns:
             (B, C) or (B, I) float32. Seen items are *not* masked here; the caller does that.
@@ -119,8 +119,8 @@ class TableScorer(Scorer):
         query, bias = self.user_embeddings(queries), self.bias.expand(self.num_items)
         if items is None:
             return (query @ self.items.T + bias).float().cpu().numpy()
-        rows = torch.as_tensor(np.asarray(items), device=self.items.device)
-        return (torch.einsum("bd,bcd->bc", query, self.items[rows]) + bias[rows]).float().cpu().numpy()
+        indices = torch.as_tensor(np.asarray(items), device=self.items.device)
+        return (torch.einsum("bd,bcd->bc", query, self.items[indices]) + bias[indices]).float().cpu().numpy()
 
     def towers(self) -> Towers:
         """What it was made of."""

@@ -14,6 +14,6 @@ class Slot:
     of: Literal["query", "item"]
     """``query``: in the body, one for each prompt; ``item``: in the entries of lists, one for each item"""
     texts: Sequence[str] | None = None
-    """None: vectors. Else the text of each item row, or of each row that a query names"""
+    """None: vectors. Else the text of each item index, or of each row that a query names"""
     length: int = 1
     """vectors that stand one after the other in one place"""

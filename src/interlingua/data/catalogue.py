@@ -46,8 +46,8 @@ class Catalogue:
     @cached_property
     def titles(self) -> list[str]:
         """(I,) a printable, non-empty title of each item."""
-        rows = zip(self.items["item_id"].to_list(), self.items["title"].to_list(), strict=True)
-        return [t if t and t.strip() else TITLE_OF_UNTITLED.format(id=i) for i, t in rows]
+        pairs = zip(self.items["item_id"].to_list(), self.items["title"].to_list(), strict=True)
+        return [t if t and t.strip() else TITLE_OF_UNTITLED.format(id=i) for i, t in pairs]
 
     @cached_property
     def categories(self) -> list[frozenset[str]]:

@@ -52,11 +52,11 @@ def gini(counts: IntArray) -> float:
     return float((2 * np.arange(1, n + 1) - n - 1) @ ordered / (n * total))
 
 
-def head_share(counts: IntArray, share: float) -> float:
-    """Part of all events that the most popular ``share`` of the items has."""
+def head_share(counts: IntArray, fraction: float) -> float:
+    """Part of all events that the most popular ``fraction`` of the items has."""
     ordered = np.sort(np.asarray(counts, np.float64))[::-1]
     total = ordered.sum()
-    return float(ordered[: max(round(share * len(ordered)), 1)].sum() / total) if total else 0.0
+    return float(ordered[: max(round(fraction * len(ordered)), 1)].sum() / total) if total else 0.0
 
 
 def describe(prepared: Dataset) -> dict[str, Any]:
@@ -234,16 +234,16 @@ def render(facts: Mapping[str, Any]) -> str:
         lines += ["", "ratings", *bars(list(facts["ratings"].items()))]
     lines += ["", "texts (share of the items that have one, mean characters)"]
     lines += [
-        f"  {column:<14} {share:>6.1%}  {facts['texts']['mean_characters'][column]:>7.0f}"
-        for column, share in facts["texts"]["coverage"].items()
+        f"  {column:<14} {fraction:>6.1%}  {facts['texts']['mean_characters'][column]:>7.0f}"
+        for column, fraction in facts["texts"]["coverage"].items()
     ]
     cold = facts["cold"]
     lines += ["", f"cold: {cold['items_without_train_event']:,} items have no training event; they are the target of"]
     lines[-1] += f" {cold['test_events_on_them']:,} test events ({cold['test_events_on_them_share']:.1%});"
     lines.append(f"  {cold['test_users_without_train_event']:,} test users have no training event")
     again = facts["repeats"]
-    kept = "kept" if again["kept"] else "left out"
-    lines.append(f"repeated (user, item) pairs: {again['events']:,}, {again['share']:.1%} of the events, {kept}")
+    decision = "kept" if again["kept"] else "left out"
+    lines.append(f"repeated (user, item) pairs: {again['events']:,}, {again['share']:.1%} of the events, {decision}")
     lines.append(f"events at the same second as the one before: {time['events_tied_with_the_one_before']:,}")
     if facts["decisions"]:
         lines += ["", "decisions (each can be changed)"]
@@ -261,10 +261,10 @@ def bars(rows: list[tuple[str, int]]) -> list[str]:
     return [f"  {label:>{width}} {bar(count / most):<{BAR_WIDTH}} {count:,}" for label, count in rows]
 
 
-def bar(share: float) -> str:
+def bar(fraction: float) -> str:
     """A bar of up to ``BAR_WIDTH`` characters in eighths; anything above nothing shows at least a sliver."""
-    eighths = round(share * BAR_WIDTH * 8)
-    if share > 0:
+    eighths = round(fraction * BAR_WIDTH * 8)
+    if fraction > 0:
         eighths = max(eighths, 1)
     whole, rest = divmod(eighths, 8)
     return BAR[-1] * whole + (BAR[rest - 1] if rest else "")

@@ -19,11 +19,11 @@ from interlingua.data.ties import TieRule, order_by_time, settle
 
 def encode(events: pl.DataFrame, ties: TieRule, log: Log) -> tuple[Interactions, Parts | None]:
     """Events as rows of sorted ids, in the order (user, time, ``ties``)."""
-    rows, ids = {}, {}
+    indices, ids = {}, {}
     for column in ("user_id", "item_id"):
         names = events[column].unique().sort()
         codes = events[column].cast(pl.Enum(names)).to_physical()
-        rows[column], ids[column] = codes.cast(pl.Int32).to_numpy(), id_array(names)
+        indices[column], ids[column] = codes.cast(pl.Int32).to_numpy(), id_array(names)
     times = events["timestamp"].to_numpy()
     more = {
         column: events[column].to_numpy()
@@ -31,9 +31,9 @@ def encode(events: pl.DataFrame, ties: TieRule, log: Log) -> tuple[Interactions,
         if column in events.columns
     }
     order, decided = settle(
-        order_by_time(rows["user_id"], times),
-        rows["user_id"],
-        rows["item_id"],
+        order_by_time(indices["user_id"], times),
+        indices["user_id"],
+        indices["item_id"],
         times,
         more.get(FRACTION),
         (ids["user_id"], ids["item_id"]),
@@ -47,7 +47,7 @@ def encode(events: pl.DataFrame, ties: TieRule, log: Log) -> tuple[Interactions,
             'clean.ties = "file"',
         )
     ratings, given, labels = (more[c][order] if c in more else None for c in ("rating", "part", "label"))
-    users, items = rows["user_id"][order], rows["item_id"][order]
+    users, items = indices["user_id"][order], indices["item_id"][order]
     return Interactions(ids["user_id"], ids["item_id"], users, items, times[order], ratings, labels), given
 
 
@@ -68,18 +68,18 @@ def compact(
     interactions: Interactions, given: Parts | None, mask: npt.NDArray[np.bool_], extra: pl.Series | None
 ) -> tuple[Interactions, Parts | None]:
     """Only the events in ``mask``, with rows for the users and items that remain (and the items in ``extra``)."""
-    kept = interactions.only(mask)
-    has_user = np.bincount(kept.users, minlength=interactions.num_users) > 0
-    has_item = np.bincount(kept.items, minlength=interactions.num_items) > 0
+    left = interactions.filter(mask)
+    has_user = np.bincount(left.users, minlength=interactions.num_users) > 0
+    has_item = np.bincount(left.items, minlength=interactions.num_items) > 0
     user_row, item_row = np.cumsum(has_user) - 1, np.cumsum(has_item) - 1
     item_ids: npt.NDArray[Any] = interactions.item_ids[has_item]
-    items = item_row[kept.items].astype(np.int32)
+    items = item_row[left.items].astype(np.int32)
     if extra is not None:
         everything = pl.concat([pl.Series(item_ids.tolist(), dtype=pl.String), extra]).unique().sort()
         position = everything.cast(pl.Enum(everything)).to_physical()
         row_of = dict(zip(everything.to_list(), position.to_list(), strict=True))
         items = np.array([row_of[str(i)] for i in item_ids], np.int32)[items]
         item_ids = id_array(everything)
-    users = user_row[kept.users].astype(np.int32)
-    out = replace(kept, user_ids=interactions.user_ids[has_user], item_ids=item_ids, users=users, items=items)
+    users = user_row[left.users].astype(np.int32)
+    out = replace(left, user_ids=interactions.user_ids[has_user], item_ids=item_ids, users=users, items=items)
     return out, None if given is None else given[mask]

@@ -78,8 +78,8 @@ def duplicate_mask(users: IntArray, items: IntArray, which: str) -> Mask:
     return mask
 
 
-def _distinct(rows: IntArray) -> int:
-    return int(np.count_nonzero(np.bincount(rows)))
+def _distinct(indices: IntArray) -> int:
+    return int(np.count_nonzero(np.bincount(indices)))
 
 
 def keep_mask(

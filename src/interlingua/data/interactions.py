@@ -91,11 +91,11 @@ class Interactions:
         return np.diff(self.offsets)
 
     def history(self, user: int) -> npt.NDArray[np.int32]:
-        """Item rows of one user, oldest first (a view)."""
+        """Item indices of one user, oldest first (a view)."""
         return self.items[self.offsets[user] : self.offsets[user + 1]]
 
     def queries(self, users: IntArray | None = None) -> Queries:
-        """Queries for the given user rows (default: all) with these events as their histories."""
+        """Queries for the given user indices (default: all) with these events as their histories."""
         everyone = Queries(np.arange(self.num_users), self.items, self.offsets, self.ratings, self.times)
         return everyone if users is None else everyone.take(np.asarray(users))
 
@@ -114,25 +114,25 @@ class Interactions:
         return out
 
     @cached_property
-    def item_rows(self) -> dict[str, int]:
+    def item_indices(self) -> dict[str, int]:
         """External item id -> row."""
         return {str(item): row for row, item in enumerate(self.item_ids)}
 
     @cached_property
-    def user_rows(self) -> dict[str, int]:
+    def user_indices(self) -> dict[str, int]:
         """External user id -> row."""
         return {str(user): row for row, user in enumerate(self.user_ids)}
 
-    def only(self, keep: npt.NDArray[np.bool_]) -> Interactions:
-        """The events where ``keep`` holds; ids and rows stay. Of labelled events of a whole nothing is kept beside."""
+    def filter(self, mask: npt.NDArray[np.bool_]) -> Interactions:
+        """The events where ``mask`` holds; ids and rows stay. Of labelled events of a whole nothing is kept beside."""
         return Interactions(
-            self.user_ids, self.item_ids, self.users[keep], self.items[keep], self.times[keep],
-            None if self.ratings is None else self.ratings[keep],
-            None if self.labels is None else self.labels[keep],
+            self.user_ids, self.item_ids, self.users[mask], self.items[mask], self.times[mask],
+            None if self.ratings is None else self.ratings[mask],
+            None if self.labels is None else self.labels[mask],
         )  # fmt: skip
 
     def liked(self) -> Interactions:
         """Labelled events without those that the user did not like; the whole is kept as ``labelled``."""
         if self.labels is None:
             return self
-        return replace(self.only(self.labels), labels=None, labelled=self)
+        return replace(self.filter(self.labels), labels=None, labelled=self)

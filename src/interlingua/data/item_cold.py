@@ -24,11 +24,11 @@ def fold_of_items(interactions: Interactions, folds: int, fold: int, seed: int) 
     Raises:
         DataError: fewer items than folds.
     """
-    rows = np.flatnonzero(interactions.item_counts > 0)
-    if len(rows) < folds:
-        raise DataError(f"split.folds = {folds}, but only {len(rows)} items have events; use fewer folds")
+    indices = np.flatnonzero(interactions.item_counts > 0)
+    if len(indices) < folds:
+        raise DataError(f"split.folds = {folds}, but only {len(indices)} items have events; use fewer folds")
     out = np.zeros(interactions.num_items, bool)
-    out[np.random.default_rng(seed).permutation(rows)[fold::folds]] = True
+    out[np.random.default_rng(seed).permutation(indices)[fold::folds]] = True
     return out
 
 
@@ -59,8 +59,8 @@ def divided(interactions: Interactions, cold: Mask, until: int | None = None) ->
     if not usable.any():
         raise DataError("the split 'item-cold' leaves no event to train on; hold out fewer items, or a later moment")
     own = np.bincount(interactions.users[usable], minlength=interactions.num_users)
-    rows = np.flatnonzero(usable)
-    last = rows[np.append(interactions.users[rows[1:]] != interactions.users[rows[:-1]], True)]
+    indices = np.flatnonzero(usable)
+    last = indices[np.append(interactions.users[indices[1:]] != interactions.users[indices[:-1]], True)]
     valid = np.zeros(len(interactions), bool)
     valid[last[own[interactions.users[last]] >= 2]] = True
     left = np.bincount(interactions.items[usable & ~valid], minlength=interactions.num_items)

@@ -90,18 +90,18 @@ def check_meeting(events: pl.Series, texts: pl.Series, what: str, where: str, ev
     Raises:
         DataError: both have ids, and none is the same.
     """
-    here, there = events.unique().sort(), texts.unique().sort()
-    if not len(here) or not len(there):
+    here, described = events.unique().sort(), texts.unique().sort()
+    if not len(here) or not len(described):
         return
-    met = int(here.is_in(there.implode()).sum())
+    met = int(here.is_in(described.implode()).sum())
     if met == len(here):
         return
-    better = {name: int(rule(here).is_in(rule(there).implode()).sum()) for name, rule in RULES.items()}
+    better = {name: int(rule(here).is_in(rule(described).implode()).sum()) for name, rule in RULES.items()}
     best = max(better, key=lambda name: better[name])  # the gentlest of equals comes first
     joined = better[best]
     helps = f"; {joined:,} would meet but for {HELPS[best]}" if joined > met else ""
-    alone, other = here.filter(~here.is_in(there.implode())), there.filter(~there.is_in(here.implode()))
-    counts = f"{met:,} of the {len(here):,} {what}s with events have a row in {where} ({len(there):,} rows)"
+    alone, other = here.filter(~here.is_in(described.implode())), described.filter(~described.is_in(here.implode()))
+    counts = f"{met:,} of the {len(here):,} {what}s with events have a row in {where} ({len(described):,} rows)"
     example = f"e.g. {alone[0]!r} in the events" + (f" against {other[0]!r} in the table" if len(other) else "")
     if not met:
         raise DataError(

@@ -22,9 +22,9 @@ class Queries:
     """
 
     users: IntArray
-    """(B,) user rows; -1 for a user that training has not seen"""
+    """(B,) user indices; -1 for a user that training has not seen"""
     items: IntArray
-    """(N,) item rows of all histories"""
+    """(N,) item indices of all histories"""
     offsets: IntArray
     """(B + 1,)"""
     ratings: npt.NDArray[np.float32] | None = None
@@ -62,7 +62,7 @@ class Queries:
         return replace(self, users=users, items=self.items[places], offsets=offsets, ratings=ratings, times=times)
 
     def history(self, row: int) -> IntArray:
-        """Item rows of one query, oldest first (a view)."""
+        """Item indices of one query, oldest first (a view)."""
         return self.items[self.offsets[row] : self.offsets[row + 1]]
 
     def history_ratings(self, row: int) -> npt.NDArray[np.float32]:
@@ -79,14 +79,14 @@ class Queries:
         """(B,) number of items in each history."""
         return np.diff(self.offsets)
 
-    def take(self, rows: IntArray) -> Queries:
+    def take(self, indices: IntArray) -> Queries:
         """The queries at the given positions, in that order."""
-        rows = np.asarray(rows, np.int64)
-        lengths = np.diff(self.offsets)[rows]
+        indices = np.asarray(indices, np.int64)
+        lengths = np.diff(self.offsets)[indices]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         inner = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-        places = np.repeat(self.offsets[rows], lengths) + inner
-        return self.at(places, self.users[rows], offsets)
+        places = np.repeat(self.offsets[indices], lengths) + inner
+        return self.at(places, self.users[indices], offsets)
 
     def slice(self, start: int, stop: int) -> Queries:
         """Queries ``start`` to ``stop`` (views, no copy of the items)."""

@@ -20,9 +20,9 @@ class GroundTruth:
     """Held-out items of some users, in CSR form."""
 
     users: npt.NDArray[np.int64]
-    """(M,) user rows that have at least one target"""
+    """(M,) user indices that have at least one target"""
     items: npt.NDArray[np.int32]
-    """(T,) target item rows"""
+    """(T,) target item indices"""
     offsets: npt.NDArray[np.int64]
     """(M + 1,)"""
     times: npt.NDArray[np.int64] | None = None
@@ -56,10 +56,10 @@ class GroundTruth:
         """Targets of the user at position ``row`` (a view)."""
         return self.items[self.offsets[row] : self.offsets[row + 1]]
 
-    def only(self, keep: npt.NDArray[np.bool_]) -> GroundTruth:
-        """The same users with the targets where ``keep`` (T,) holds."""
-        counts = np.bincount(self.owners[keep], minlength=len(self))
-        return self._at(keep, self.users, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+    def filter(self, mask: npt.NDArray[np.bool_]) -> GroundTruth:
+        """The same users with the targets where ``mask`` (T,) holds."""
+        counts = np.bincount(self.owners[mask], minlength=len(self))
+        return self._at(mask, self.users, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
 
     def _at(self, places: Any, users: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> GroundTruth:
         """Targets at some places of the flat arrays, of the given users."""
@@ -78,18 +78,18 @@ class GroundTruth:
         _, first = np.unique(self.owners * base + self.items, return_index=True)
         keep = np.zeros(len(self.items), bool)
         keep[first] = True
-        return self if keep.all() else self.only(keep)
+        return self if keep.all() else self.filter(keep)
 
-    def take(self, rows: IntArray) -> GroundTruth:
+    def take(self, indices: IntArray) -> GroundTruth:
         """The users at the given positions, in that order."""
-        rows = np.asarray(rows, np.int64)
-        places = Queries(self.users, np.arange(len(self.items)), self.offsets).take(rows)
-        return self._at(places.items, self.users[rows], np.asarray(places.offsets, np.int64))
+        indices = np.asarray(indices, np.int64)
+        places = Queries(self.users, np.arange(len(self.items)), self.offsets).take(indices)
+        return self._at(places.items, self.users[indices], np.asarray(places.offsets, np.int64))
 
 
 @dataclass(frozen=True)
 class Split:
-    """Parts of one dataset. User and item rows are the same in all of them."""
+    """Parts of one dataset. User and item indices are the same in all of them."""
 
     train: Interactions
     valid: GroundTruth
@@ -141,10 +141,10 @@ def _appended(base: Queries, more: GroundTruth, num_users: int) -> Queries:
     """The queries with each user's items of ``more`` behind the history (no loop: there may be a million users)."""
     position = np.full(num_users, -1, np.int64)
     position[more.users] = np.arange(len(more))
-    rows = position[base.users]
-    picked = more.take(rows[rows >= 0])
+    indices = position[base.users]
+    picked = more.take(indices[indices >= 0])
     added = np.zeros(len(base), np.int64)
-    added[rows >= 0] = np.diff(picked.offsets)
+    added[indices >= 0] = np.diff(picked.offsets)
     own = np.asarray(base.lengths(), np.int64)
     offsets = np.concatenate([[0], np.cumsum(own + added)]).astype(np.int64)
     items = np.empty(int(offsets[-1]), np.int32)
@@ -158,7 +158,7 @@ def _appended(base: Queries, more: GroundTruth, num_users: int) -> Queries:
     if base.times is not None and picked.times is not None:
         times = np.empty(len(items), np.int64)
         times[places] = base.times
-    starts = (offsets[:-1] + own)[rows >= 0]
+    starts = (offsets[:-1] + own)[indices >= 0]
     behind = np.arange(len(picked.items)) + np.repeat(starts - picked.offsets[:-1], np.diff(picked.offsets))
     items[behind] = picked.items
     if times is not None and picked.times is not None:

@@ -110,23 +110,23 @@ def global_time(interactions: Interactions, config: SplitConfig) -> tuple[Parts,
     valid_from = config.valid_from
     if valid_from is None:
         earlier = times[times < test_from]
-        share = config.valid / (1 - config.test)
-        valid_from = min(_moment(earlier, share), test_from) if len(earlier) else test_from
+        fraction = config.valid / (1 - config.test)
+        valid_from = min(_moment(earlier, fraction), test_from) if len(earlier) else test_from
     parts = np.where(times >= test_from, TEST, np.where(times >= valid_from, VALID, TRAIN)).astype(np.int8)
     if config.targets == "next":
         for part in (VALID, TEST):
-            rows = np.flatnonzero(parts == part)
-            first = np.ones(len(rows), bool)
-            first[1:] = interactions.users[rows[1:]] != interactions.users[rows[:-1]]
+            indices = np.flatnonzero(parts == part)
+            first = np.ones(len(indices), bool)
+            first[1:] = interactions.users[indices[1:]] != interactions.users[indices[:-1]]
             # later validation events are known at test time, but targets are all that a split stores of a part
-            parts[rows[~first]] = UNUSED
+            parts[indices[~first]] = UNUSED
     return parts, valid_from, test_from
 
 
-def _moment(times: npt.NDArray[np.int64], share: float) -> int:
-    """The first second such that at most ``share`` of the events lie at or after it."""
+def _moment(times: npt.NDArray[np.int64], fraction: float) -> int:
+    """The first second such that at most ``fraction`` of the events lie at or after it."""
     ordered = np.sort(times)
-    position = int(np.ceil(len(ordered) * (1 - share) - 1e-9))
+    position = int(np.ceil(len(ordered) * (1 - fraction) - 1e-9))
     if position >= len(ordered):
         return int(ordered[-1]) + 1
     moment = int(ordered[position])
@@ -192,12 +192,14 @@ def of_parts(
     notes: tuple[str, ...] = (),
 ) -> Split:
     """The :class:`Split` that the codes describe."""
-    train = interactions.only(parts == TRAIN).liked()
+    train = interactions.filter(parts == TRAIN).liked()
     held, pairs = {}, {}
     for part in (VALID, TEST):
-        rows = interactions.only(parts == part)
-        pairs[part] = None if rows.labels is None else GroundTruth.of(rows.users, rows.items, rows.times, rows.labels)
-        liked = rows.liked()
+        events = interactions.filter(parts == part)
+        pairs[part] = (
+            None if events.labels is None else GroundTruth.of(events.users, events.items, events.times, events.labels)
+        )
+        liked = events.liked()
         held[part] = GroundTruth.of(liked.users, liked.items, liked.times)
     horizon = int(train.times.max()) if kind == "seconds" and len(train) else None
     return Split(train, held[VALID], held[TEST], protocol, valid_known, horizon, notes, pairs[VALID], pairs[TEST])
@@ -282,8 +284,8 @@ def protocol_id(config: SplitConfig, seed: int) -> str:
         return f"ratio-{1 - config.valid - config.test:g}-{config.valid:g}-{config.test:g}-{config.by}{seeded}"
     if config.name == "global-time":
         cuts = [
-            f"{share:g}" if moment is None else f"from{moment}"
-            for share, moment in ((config.valid, config.valid_from), (config.test, config.test_from))
+            f"{fraction:g}" if moment is None else f"from{moment}"
+            for fraction, moment in ((config.valid, config.valid_from), (config.test, config.test_from))
         ]
         return f"global-time-{'-'.join(cuts)}" + ("-next" if config.targets == "next" else "")
     if config.name == "item-cold":

@@ -11,7 +11,7 @@ import numpy.typing as npt
 TieRule = Literal["hash", "file"]
 """``hash``: of the two ids, see :func:`pair_hashes`; ``file``: as the rows stand"""
 
-IntRows = npt.NDArray[np.signedinteger[Any]]
+IntIndices = npt.NDArray[np.signedinteger[Any]]
 
 
 def id_hashes(ids: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
@@ -29,7 +29,7 @@ def pair_hashes(users: npt.NDArray[np.uint64], items: npt.NDArray[np.uint64]) ->
     return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
 
-def order_by_time(users: IntRows, times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def order_by_time(users: IntIndices, times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Stable order by (user, time): one sort of one key where both fit into 63 bits, else two."""
     if not len(users):
         return np.zeros(0, np.int64)
@@ -42,8 +42,8 @@ def order_by_time(users: IntRows, times: npt.NDArray[np.int64]) -> npt.NDArray[n
 
 def settle(
     order: npt.NDArray[np.int64],
-    users: IntRows,
-    items: IntRows,
+    users: IntIndices,
+    items: IntIndices,
     times: npt.NDArray[np.int64],
     fractions: npt.NDArray[np.float64] | None,
     ids: tuple[npt.NDArray[Any], npt.NDArray[Any]],
@@ -78,7 +78,7 @@ def settle(
     above = np.zeros(len(events)) if fractions is None else fractions[events]
     keys: list[npt.NDArray[Any]] = [above, group]
     if rule == "hash":
-        hashes = [_of_rows(users[events], ids[0]), _of_rows(items[events], ids[1])]
+        hashes = [_of_indices(users[events], ids[0]), _of_indices(items[events], ids[1])]
         keys = [*(f[events] for f in reversed(further)), items[events], pair_hashes(hashes[0], hashes[1]), *keys]
     again = np.lexsort(keys)
     out = order.copy()
@@ -87,6 +87,6 @@ def settle(
     return out, int((np.append(same, False) | np.append(False, same)).sum())
 
 
-def _of_rows(rows: IntRows, ids: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
-    present, inverse = np.unique(rows, return_inverse=True)
+def _of_indices(indices: IntIndices, ids: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    present, inverse = np.unique(indices, return_inverse=True)
     return id_hashes(ids[present])[inverse]

@@ -132,9 +132,11 @@ def _cells(
         raise ConfigError("the all-round ratio needs the ranks of targets: evaluate again, under the protocol full")
     found: dict[Cell, tuple[npt.NDArray[np.int64], Values]] = {}
     for name in targets:
-        kept, rows = (report.ranks, np.arange(report.n_users)) if name == ALL else report.ranks.keep(report.masks[name])
-        for metric, values in compute(kept, list(metrics)).items():
-            found[name, metric] = rows, values
+        ranks, indices = (
+            (report.ranks, np.arange(report.n_users)) if name == ALL else report.ranks.keep(report.masks[name])
+        )
+        for metric, values in compute(ranks, list(metrics)).items():
+            found[name, metric] = indices, values
     return found
 
 
@@ -150,8 +152,8 @@ def _resampled(
     for cell in seeds[0]:
         by_seed = []
         for each in seeds:
-            rows, values = each[cell]
-            weights = drawn[:, rows]
+            indices, values = each[cell]
+            weights = drawn[:, indices]
             by_seed.append((weights @ values) / np.maximum(weights.sum(axis=1), 1))
         table = np.stack(by_seed, axis=1)  # (1 + R, seeds)
         out[cell] = np.concatenate([table[:1].mean(axis=1), np.take_along_axis(table[1:], chosen, axis=1).mean(axis=1)])

@@ -26,7 +26,7 @@ class SampledCandidates:
     """Items among which B users' targets are ranked; short rows are filled with a repeated item that does not count."""
 
     items: npt.NDArray[np.int64]
-    """(B, C) item rows in shuffled order"""
+    """(B, C) item indices in shuffled order"""
     real: npt.NDArray[np.bool_]
     """(B, C) False for the filling"""
 
@@ -62,7 +62,7 @@ def negatives(
 
     Args:
         keys: (B,) see :func:`user_keys`.
-        forbidden: item rows that must not be drawn (history and targets), flat.
+        forbidden: item indices that must not be drawn (history and targets), flat.
         offsets: (B + 1,) of ``forbidden``.
         num_items: catalogue size.
         count: wanted items per user.

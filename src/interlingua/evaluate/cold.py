@@ -27,13 +27,13 @@ def cold_targets(targets: GroundTruth, item_counts: IntArray, part: str) -> Grou
     Raises:
         DataError: there is none.
     """
-    kept = item_counts[targets.items] == 0
-    if not kept.any():
+    mask = item_counts[targets.items] == 0
+    if not mask.any():
         raise DataError(
             f"the protocol 'cold' ranks items without a training event, and no target of the {part} part is one; "
             "hold some out with: --set data.split=item-cold"
         )
-    return targets.only(kept)
+    return targets.filter(mask)
 
 
 def in_cold(
@@ -41,9 +41,9 @@ def in_cold(
 ) -> tuple[Positions, Positions]:
     """Positions of targets among the items without a training event (arguments: :func:`in_full`'s)."""
     cold = item_counts == 0
-    rows = np.cumsum(cold) - 1
-    kept = cold[seen.items]
+    indices = np.cumsum(cold) - 1
+    mask = cold[seen.items]
     owner = np.repeat(np.arange(len(seen)), seen.lengths())
-    lengths = np.bincount(owner[kept], minlength=len(seen))
-    masked = Queries(seen.users, rows[seen.items[kept]], np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
-    return in_full(np.ascontiguousarray(scores[:, cold]), rows[targets], owners, masked, expected=expected)
+    lengths = np.bincount(owner[mask], minlength=len(seen))
+    masked = Queries(seen.users, indices[seen.items[mask]], np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    return in_full(np.ascontiguousarray(scores[:, cold]), indices[targets], owners, masked, expected=expected)

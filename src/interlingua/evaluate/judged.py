@@ -78,9 +78,9 @@ class Judged:
     def shown(self, k: int) -> sp.csr_matrix:
         """(M, I) 1 where an item stands among the first k of a user's list."""
         top = self.top(k)
-        rows, places = np.nonzero(top >= 0)
+        indices, places = np.nonzero(top >= 0)
         shape = (len(top), self.known().num_items)
-        return sp.csr_matrix((np.ones(len(rows)), (rows, top[rows, places])), shape=shape)
+        return sp.csr_matrix((np.ones(len(indices)), (indices, top[indices, places])), shape=shape)
 
     def top(self, k: int) -> npt.NDArray[np.int64]:
         """(M, k) the first k places of the lists; a catalogue of fewer items gives fewer columns."""

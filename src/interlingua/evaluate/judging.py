@@ -24,7 +24,7 @@ from interlingua.retrieval.tiles import in_tiles, vectors_of
 from interlingua.runtime.sorted_sets import among
 
 Lists = npt.NDArray[np.int64]
-"""(M, K) item rows, best first, -1 for an empty place"""
+"""(M, K) item indices, best first, -1 for an empty place"""
 
 
 def judge_ranks(
@@ -48,17 +48,17 @@ def judge_ranks(
     lists: list[Lists] = []
     with task(label, len(targets)) as shown:
         for start in range(0, len(targets), size):
-            rows = np.arange(start, min(start + size, len(targets)))
-            block, asked = targets.take(rows), queries.slice(start, start + size)
-            masked = _masked(protocol, split, block, asked)
+            indices = np.arange(start, min(start + size, len(targets)))
+            block, part = targets.take(indices), queries.slice(start, start + size)
+            masked = _masked(protocol, split, block, part)
             if keys is not None:
-                found.append(_sampled_block(scorer, block, asked, distinct(masked), protocol, keys[rows]))
+                found.append(_sampled_block(scorer, block, part, distinct(masked), protocol, keys[indices]))
             elif length:
-                positions, listed = _listed_block(scorer, split, block, asked, masked, protocol, length)
+                positions, listed = _listed_block(scorer, split, block, part, masked, protocol, length)
                 found.append(positions)
                 lists.append(listed)
             else:
-                found.append(_full_block(scorer, split, block, asked, masked, protocol, depth))
+                found.append(_full_block(scorer, split, block, part, masked, protocol, depth))
             shown.advance(len(block))
     first, last = (np.concatenate([pair[n] for pair in found]) for n in (0, 1))
     deep = (first > depth) & (first < NEVER)
@@ -87,20 +87,20 @@ def judge_pairs(
 
 
 def _listed_block(
-    scorer: Scorer, split: Split, block: GroundTruth, asked: Queries, masked: Queries, protocol: Protocol, length: int
+    scorer: Scorer, split: Split, block: GroundTruth, queries: Queries, masked: Queries, protocol: Protocol, length: int
 ) -> tuple[tuple[Positions, Positions], Lists]:
     """Positions of one block's targets and the lists in which they stand, from the same scores."""
-    scores = checked(scorer.score(asked), (len(block), scorer.num_items), scorer)
+    scores = checked(scorer.score(queries), (len(block), scorer.num_items), scorer)
     positions = _positions(scores, split, block, masked, protocol)
     allowed = split.train.item_counts == 0 if protocol.among == "cold" else None
-    return positions, best_of_scores(np.array(scores, np.float32), masked, length, allowed=allowed).rows
+    return positions, best_of_scores(np.array(scores, np.float32), masked, length, allowed=allowed).indices
 
 
-def _masked(protocol: Protocol, split: Split, block: GroundTruth, asked: Queries) -> Queries:
+def _masked(protocol: Protocol, split: Split, block: GroundTruth, queries: Queries) -> Queries:
     """The items that cannot be recommended, as histories of the block's users."""
     if protocol.masked == "history":
-        return asked
-    return split.train.queries(block.users) if protocol.masked == "train" else asked.without_histories()
+        return queries
+    return split.train.queries(block.users) if protocol.masked == "train" else queries.without_histories()
 
 
 def _flat(block: GroundTruth) -> tuple[Positions, Positions]:
@@ -109,7 +109,7 @@ def _flat(block: GroundTruth) -> tuple[Positions, Positions]:
 
 
 def _full_block(
-    scorer: Scorer, split: Split, block: GroundTruth, asked: Queries, masked: Queries, protocol: Protocol, depth: int
+    scorer: Scorer, split: Split, block: GroundTruth, queries: Queries, masked: Queries, protocol: Protocol, depth: int
 ) -> tuple[Positions, Positions]:
     """Positions of one block's targets in the whole catalogue."""
     single = len(block.items) == len(block)  # every user has a target
@@ -117,12 +117,12 @@ def _full_block(
         single
         and protocol.among == "all"
         and protocol.ties == "row"
-        and (given := vectors_of(scorer, asked)) is not None
+        and (given := vectors_of(scorer, queries)) is not None
     ):
         positions = in_tiles(*given, block.items, masked, depth)
         if positions is not None:
             return positions, positions
-    scores = checked(scorer.score(asked), (len(block), scorer.num_items), scorer)
+    scores = checked(scorer.score(queries), (len(block), scorer.num_items), scorer)
     return _positions(scores, split, block, masked, protocol)
 
 
@@ -137,7 +137,7 @@ def _positions(
 
 
 def _sampled_block(
-    scorer: Scorer, block: GroundTruth, asked: Queries, masked: Queries, protocol: Protocol, keys: Keys
+    scorer: Scorer, block: GroundTruth, queries: Queries, masked: Queries, protocol: Protocol, keys: Keys
 ) -> tuple[Positions, Positions]:
     """Positions of one block's targets among their candidates."""
     assert protocol.candidates is not None
@@ -145,11 +145,11 @@ def _sampled_block(
     banned = Queries.of([np.concatenate([masked.history(b), t]) for b, t in enumerate(own)])
     drawn = negatives(keys, banned.items, banned.offsets, scorer.num_items, protocol.candidates - 1)
     candidates = assemble(keys, own, drawn)
-    scores = checked(scorer.score(asked, candidates.items), candidates.items.shape, scorer)
+    scores = checked(scorer.score(queries, candidates.items), candidates.items.shape, scorer)
     hidden = np.repeat(np.arange(len(block)), masked.lengths()) * scorer.num_items + masked.items
     real = candidates.real & ~among(np.arange(len(block))[:, None] * scorer.num_items + candidates.items, hidden)
-    wanted, owners = _flat(block)
+    targets, owners = _flat(block)
     usable = replace(candidates, real=real)  # a target that is masked as seen competes with no one
-    first, last = in_candidates(scores, usable, wanted, owners, expected=protocol.ties == "expected")
-    seen = among(owners * scorer.num_items + wanted, hidden)
+    first, last = in_candidates(scores, usable, targets, owners, expected=protocol.ties == "expected")
+    seen = among(owners * scorer.num_items + targets, hidden)
     return np.where(seen, NEVER, first), np.where(seen, NEVER, last)

@@ -67,10 +67,10 @@ def reads(name: str) -> str:
 
 def check_facts(names: Sequence[str], facts: ItemFacts) -> None:
     """Raises: ConfigError: a metric needs what is not known of the items."""
-    there = {"categories": facts.categories is not None, "vectors": facts.vectors is not None}
+    present = {"categories": facts.categories is not None, "vectors": facts.vectors is not None}
     for name in names:
         for fact in sorted(parse(name)[0].needs):
-            if not there[fact]:
+            if not present[fact]:
                 raise ConfigError(f"metric {name!r} needs {fact} of items, and there are none: {REMEDY[fact]}")
 
 

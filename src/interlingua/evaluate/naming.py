@@ -44,8 +44,8 @@ def differences(recipes: Sequence[Resolved], *, absent: bool = False) -> list[tu
                 if name is not None or absent:
                     words.append((section, f"no {section}" if name is None else f"{section}={value_words(name)}"))
         for name in dict.fromkeys(map(str, names)):
-            rows = [n for n, other in enumerate(names) if str(other) == name]
-            for row, option in _options(section, rows, [tables[n] for n in rows]):
+            indices = [n for n, other in enumerate(names) if str(other) == name]
+            for row, option in _options(section, indices, [tables[n] for n in indices]):
                 found[row].append(option)
     return [_shortened(words, found) for words in found]
 
@@ -57,13 +57,13 @@ def _component(section: str, table: Any) -> str | None:
     return str(table.get("name")) if section in COMPONENTS else section
 
 
-def _options(section: str, rows: Sequence[int], tables: Sequence[Any]) -> Iterable[tuple[int, tuple[str, str]]]:
+def _options(section: str, indices: Sequence[int], tables: Sequence[Any]) -> Iterable[tuple[int, tuple[str, str]]]:
     """(row, (path, words)) of every option that differs among the tables of one component."""
     flat = [{} if table is None else by_path({section: table}) for table in tables]
     for path in dict.fromkeys(path for each in flat for path in each):
         values = [each.get(path, ABSENT) for each in flat]
         if any(value != values[0] for value in values[1:]):
-            for row, value in zip(rows, values, strict=True):
+            for row, value in zip(indices, values, strict=True):
                 if value is not ABSENT:
                     yield row, (path, f"={value_words(value)}")
 
@@ -106,11 +106,11 @@ def labels(names: Sequence[str], recipes: Sequence[Resolved], keys: Sequence[str
     """
     out = list(names)
     for name in dict.fromkeys(names):
-        rows = [n for n, other in enumerate(names) if other == name]
-        if len(rows) == 1:
+        indices = [n for n, other in enumerate(names) if other == name]
+        if len(indices) == 1:
             continue
-        words = [", ".join(each) for each in differences([recipes[n] for n in rows], absent=True)]
-        for n, text in zip(rows, words, strict=True):
+        words = [", ".join(each) for each in differences([recipes[n] for n in indices], absent=True)]
+        for n, text in zip(indices, words, strict=True):
             alone = bool(text) and words.count(text) == 1
             out[n] = f"{name} ({text})" if alone else f"{name} ({text + '; ' if text else ''}{keys[n]})"
     return out

@@ -178,18 +178,18 @@ def _population(
         targets, queries = split.targets(part).distinct(), split.queries(part)
     if protocol.among == "cold":
         targets = cold_targets(targets, split.train.item_counts, part)
-    rows = np.flatnonzero(np.diff(targets.offsets))
+    indices = np.flatnonzero(np.diff(targets.offsets))
     note = ""
-    if max_users is not None and max_users < len(rows):
+    if max_users is not None and max_users < len(indices):
         if max_users < 1:
             raise ConfigError(f"max_users must be at least 1; got {max_users}")
-        chosen = subset(_ids(split, targets.users[rows]), max_users, seed)
-        note = f"users={max_users} of {len(rows)} by seed {seed}"
-        rows = rows[chosen]
-    if not len(rows):
+        chosen = subset(_ids(split, targets.users[indices]), max_users, seed)
+        note = f"users={max_users} of {len(indices)} by seed {seed}"
+        indices = indices[chosen]
+    if not len(indices):
         raise DataError(f"the {part} part holds no user with a held-out item: nothing to evaluate")
-    if len(rows) < len(targets):
-        targets, queries = targets.take(rows), queries.take(rows)
+    if len(indices) < len(targets):
+        targets, queries = targets.take(indices), queries.take(indices)
     return targets, queries, note
 
 
@@ -210,11 +210,11 @@ def _population_hash(split: Split, targets: GroundTruth) -> str:
 def _slices(ranks: Ranks, marked: Mapping[str, Slice], names: Sequence[str], resamples: int) -> dict[str, SliceResult]:
     out = {}
     for name, each in marked.items():
-        kept, _ = ranks.keep(each.targets)
-        values = compute(kept, names)
+        part, _ = ranks.keep(each.targets)
+        values = compute(part, names)
         out[name] = SliceResult(
             each.definition,
-            len(kept),
+            len(part),
             int(each.targets.sum()),
             {metric: mean(v) for metric, v in values.items()},
             intervals(values, resamples=resamples) if resamples else {},

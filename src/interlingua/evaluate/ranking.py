@@ -40,7 +40,7 @@ def in_full(
 
     Args:
         scores: (B, I), only read (it may be a view of the scorer's own memory).
-        targets: (T,) item rows.
+        targets: (T,) item indices.
         owners: (T,) row of ``scores`` of each target.
         seen: B queries whose items are masked, each item once.
         expected: see above.
@@ -84,7 +84,7 @@ def in_candidates(
     Args:
         scores: (B, C) of ``candidates``.
         candidates: what was scored.
-        targets: (T,) item rows, each among its user's candidates.
+        targets: (T,) item indices, each among its user's candidates.
         owners: (T,) row of each target.
         expected: see :func:`in_full`.
     """

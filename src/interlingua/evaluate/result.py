@@ -57,13 +57,13 @@ class Report:
     opened: str = ""
     """when the part was opened (UTC)"""
     users: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
-    """(M,) user rows"""
+    """(M,) user indices"""
     per_user: dict[str, Values] = field(default_factory=dict, repr=False)
     """metric -> (M,), NaN where it is not defined for a user; not of metrics that have no value per user"""
     ranks: Ranks | None = field(default=None, repr=False)
     """(T,) position of every target"""
     target_items: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32), repr=False)
-    """(T,) item rows of the targets"""
+    """(T,) item indices of the targets"""
     masks: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict, repr=False)
     """slice -> (T,) which targets it holds"""
 
@@ -142,12 +142,12 @@ def at_slice(report: Report, name: str) -> Report:
     """
     if name not in report.masks or report.ranks is None:
         raise ConfigError(unknown("slice", name, report.masks, "the report"))
-    kept, rows = report.ranks.keep(report.masks[name])
+    ranks, indices = report.ranks.keep(report.masks[name])
     part = report.slices[name]
     return replace(
         report, protocol=f"{report.protocol}; slice={name}", metrics=part.metrics, intervals=part.intervals,
-        n_users=part.n_users, n_targets=part.n_targets, slices={}, users=report.users[rows],
-        per_user=compute(kept, list(report.per_user)), ranks=kept,
+        n_users=part.n_users, n_targets=part.n_targets, slices={}, users=report.users[indices],
+        per_user=compute(ranks, list(report.per_user)), ranks=ranks,
         target_items=report.target_items[report.masks[name]], masks={},
     )  # fmt: skip
 

@@ -39,7 +39,7 @@ class Protocol:
     masked: Masked = "history"
     """items that cannot be recommended: all that the query shows, the training items only, or none"""
     ties: Literal["row", "expected"] = "row"
-    """equal scores: the lower item row first, or the expectation over all orders"""
+    """equal scores: the lower item index first, or the expectation over all orders"""
     among: Among = "all"
     """``cold``: only items without a training event are targets and rivals"""
     judges: frozenset[str] = frozenset({"ranks", "lists"})
@@ -122,6 +122,6 @@ def check_metrics(protocols: Sequence[str], more: Sequence[str]) -> None:
             )
 
 
-def asked_by(scorer: Scorer, protocol: str) -> Scorer:
+def scorer_for(scorer: Scorer, protocol: str) -> Scorer:
     """The scorer as a protocol asks it: what retrieves for a ranker must not leave out what is to be ranked."""
     return scorer.with_repeats() if parse_protocol(protocol).masked == "nothing" else scorer

@@ -61,7 +61,7 @@ def make_slices(
     """All slices that hold at least one target.
 
     Args:
-        target_items: (T,) item rows of the targets.
+        target_items: (T,) item indices of the targets.
         histories: (T,) history length of each target's user, as the query shows it.
         item_counts: (I,) training events of each item.
         options: borders.
@@ -76,15 +76,15 @@ def make_slices(
     cold, warm = np.zeros(len(item_counts), bool), np.zeros(len(item_counts), bool)
     cold[order[:size]] = True
     warm[order[len(order) - size :]] = True
-    share = f"{options.item_share:.0%}".replace("%", " %")
+    percent = f"{options.item_share:.0%}".replace("%", " %")
     low = int(item_counts[order[size - 1]]) if size else 0
     high = int(item_counts[order[-size]]) if size else 0
     events = item_counts[target_items]
     few = histories == options.cold_user_history if options.exact else histories <= options.cold_user_history
     most = "exactly" if options.exact else "at most"
-    bottom = f"targets among the bottom {share} of items: up to {low} training events"
+    bottom = f"targets among the bottom {percent} of items: up to {low} training events"
     between = f"targets among the {1 - 2 * options.item_share:.0%} of items between".replace("%", " %")
-    top = f"targets among the top {share} of items: {high} or more training events"
+    top = f"targets among the top {percent} of items: {high} or more training events"
     found = {
         "cold items": Slice(bottom, cold[target_items]),
         "warm items": Slice(top, warm[target_items]),

@@ -48,7 +48,7 @@ class Explanation(Generic[S]):
     sentence: str
     """one or two sentences that say nothing beyond the evidence"""
     support: list[S]
-    """history items that raised the score, most influential first: (item row, fall of the score without it), or what
+    """history items that raised the score, most influential first: (item index, fall of the score without it), or what
     :class:`interlingua.recommender.Support` makes of them"""
     dropped: int = 0
     """generated sentences that were not shown"""
@@ -128,13 +128,13 @@ def explain_items(
         max_new_tokens: length limit of an answer.
 
     Raises:
-        ConfigError: not exactly one query, or an item row out of range.
+        ConfigError: not exactly one query, or an item index out of range.
     """
     if len(query) != 1:
         raise ConfigError(f"explain answers for one user at a time, got {len(query)}")
     for item in items:
         if not 0 <= item < len(known.titles):
-            raise ConfigError(f"item row {item} is not among the catalogue's {len(known.titles)}")
+            raise ConfigError(f"item index {item} is not among the catalogue's {len(known.titles)}")
     prompt = Template.load(template) if isinstance(template, str) else template
     measured = influences(scorer, query, items, max_history)
     out = []
@@ -156,12 +156,12 @@ def _one(
     whole = np.asarray(query.history(0), np.int64)
     found = choose_support(whole[len(whole) - len(influence.values) :], influence)
     support, liked = named_support(found, whole, query.history_ratings(0), known.middle)
-    rows = [row for row, _ in support]
-    about = [known.about(row) for row in (*rows, item)]
-    names = [spoken(known.titles[row]) for row in (*rows, item)]
+    indices = [row for row, _ in support]
+    about = [known.about(row) for row in (*indices, item)]
+    names = [spoken(known.titles[row]) for row in (*indices, item)]
     words = wording(known.domain, liked)
     rule = rule_sentence(names, about, words, influence.basis)
-    if not rows or influence.basis == Basis.HISTORY:
+    if not indices or influence.basis == Basis.HISTORY:
         # nothing, or only a stand-in's reason: a model that is asked anyway makes up a "because"
         return Explanation(rule, support, from_template=True, liked=liked, basis=influence.basis)
     speaker = None if cancel.pressed() else lm if lm is None or isinstance(lm, LanguageModel) else lm()
@@ -172,10 +172,10 @@ def _one(
     every = _category_names(tuple(known.categories or ()))
     said = _Said(Evidence.of(allowed, [about[-1], words.noun], every), _matcher(tuple(known.titles)))
     for order in _attempts(about)[:MOST_ATTEMPTS]:
-        entries = [(names[i], about[i]) for i in (*order, len(rows))]
-        kept = said.attempt(speaker, words, prompt, entries, max_new_tokens)
-        if kept:
-            return Explanation(kept, support, said.counted - said.kept, said.counted, False, said.problems, liked)
+        entries = [(names[i], about[i]) for i in (*order, len(indices))]
+        text = said.attempt(speaker, words, prompt, entries, max_new_tokens)
+        if text:
+            return Explanation(text, support, said.counted - said.accepted, said.counted, False, said.problems, liked)
     return Explanation(rule, support, said.counted, said.counted, True, said.problems, liked)
 
 
@@ -187,7 +187,7 @@ class _Said:
     matcher: TitleMatcher
     problems: list[str] = field(default_factory=list)
     counted: int = 0
-    kept: int = 0
+    accepted: int = 0
 
     def attempt(
         self, lm: LanguageModel, words: Domain, prompt: Template, entries: Sequence[tuple[str, str]], most: int
@@ -196,7 +196,7 @@ class _Said:
         opening, text = _prompt(prompt, lm, words, [name for name, _ in entries], [text for _, text in entries])
         answer = _continue(lm, text + opening, most, lambda part: hopeless(part, self.evidence))
         made = sentences(answer)[:2] or ([answer.strip()] if answer.strip() else [])
-        kept: list[str] = []
+        accepted: list[str] = []
         for place, sentence in enumerate(made):
             bad = objections(sentence, self.evidence, self.matcher)
             if not place and not bad and len(sentence.split()) < LEAST_WORDS:
@@ -206,13 +206,13 @@ class _Said:
             self.problems += bad
             if bad and not place:
                 break
-            kept += [] if bad else [sentence]
+            accepted += [] if bad else [sentence]
         self.counted += max(len(made), 1)
-        self.kept = len(kept)
-        if not kept:
+        self.accepted = len(accepted)
+        if not accepted:
             return ""
         space = " " if opening and answer[:1].isspace() else ""
-        return f"{opening}{space}{' '.join(kept)}"
+        return f"{opening}{space}{' '.join(accepted)}"
 
 
 def _attempts(about: Sequence[str]) -> list[list[int]]:

@@ -160,14 +160,14 @@ def evaluate_genres(
 def report(chosen: npt.NDArray[np.integer], counts: npt.NDArray[np.int64], genres: list[str]) -> GenreReport:
     """Counts the hits of (B,) chosen genres, and of the best constant answer on the same users."""
     first, three = favourites(counts, 1), favourites(counts, 3)
-    rows = np.arange(len(chosen))
+    indices = np.arange(len(chosen))
     majority = int(first.sum(0).argmax())
     said = np.bincount(chosen, minlength=len(genres))
     return GenreReport(
         users=len(chosen),
         genres=genres,
-        top1=float(first[rows, chosen].mean()),
-        top3=float(three[rows, chosen].mean()),
+        top1=float(first[indices, chosen].mean()),
+        top3=float(three[indices, chosen].mean()),
         majority=genres[majority],
         majority_top1=float(first[:, majority].mean()),
         majority_top3=float(three[:, majority].mean()),

@@ -62,7 +62,7 @@ def influences(scorer: Scorer, query: Queries, items: Sequence[int], max_history
     Args:
         scorer: whose recommendation it is.
         query: one query, its user known or not.
-        items: C item rows; all are scored at once.
+        items: C item indices; all are scored at once.
         max_history: L at most.
     """
     whole = np.asarray(query.history(0), np.int64)
@@ -71,21 +71,21 @@ def influences(scorer: Scorer, query: Queries, items: Sequence[int], max_history
         return [Influence([], 0.0, 0.0) for _ in items]
     none = np.zeros(0, np.int64)
     histories: list[IntArray] = [whole, *(np.delete(whole, place) for place in looked_at), none]
-    others = _references(scorer.num_items, whole)
-    rows = np.concatenate([np.asarray(items, np.int64), others])
+    references = _references(scorer.num_items, whole)
+    candidates = np.concatenate([np.asarray(items, np.int64), references])
     user, basis = int(query.users[0]), Basis.SCORE
-    scores = _scores(scorer, histories, rows, user)
+    scores = _scores(scorer, histories, candidates, user)
     if user >= 0 and np.abs(scores[0] - scores[-1]).max() <= ROUNDING * np.abs(scores[0]).max():
-        scores, basis = _scores(scorer, histories, rows, -1), Basis.HISTORY
+        scores, basis = _scores(scorer, histories, candidates, -1), Basis.HISTORY
     scores, out = scores[:-1], []
     for column, item in enumerate(items):
-        compared = len(items) + np.flatnonzero(others != item)[:REFERENCES]
+        compared = len(items) + np.flatnonzero(references != item)[:REFERENCES]
         out.append(_of(scores[:, column], scores[:, compared], basis))
     return out
 
 
 def choose_support(history: IntArray, influence: Influence) -> list[tuple[int, float]]:
-    """(item row, influence) of what raised the score, strongest first; a tenth of the strongest is the least."""
+    """(item index, influence) of what raised the score, strongest first; a tenth of the strongest is the least."""
     best: dict[int, float] = {}
     for row, value in zip(np.asarray(history).tolist(), influence.values, strict=True):
         if np.isfinite(value) and value > 0 and value >= influence.least:
@@ -101,11 +101,11 @@ def _references(num_items: int, history: npt.NDArray[np.int64]) -> npt.NDArray[n
 
 
 def _scores(
-    scorer: Scorer, histories: list[IntArray], rows: npt.NDArray[np.int64], user: int
+    scorer: Scorer, histories: list[IntArray], candidates: npt.NDArray[np.int64], user: int
 ) -> npt.NDArray[np.float64]:
     """(histories, C + references)."""
     queries = Queries.of(histories, np.full(len(histories), user))
-    return scorer.score(queries, np.tile(rows, (len(histories), 1))).astype(np.float64)
+    return scorer.score(queries, np.tile(candidates, (len(histories), 1))).astype(np.float64)
 
 
 def _of(own: npt.NDArray[np.float64], compared: npt.NDArray[np.float64], basis: Basis) -> Influence:

@@ -18,12 +18,12 @@ MAX_SUPPORT = 3
 
 
 def likings(history: IntArray, ratings: npt.NDArray[np.float32], middle: float | None = None) -> dict[int, bool]:
-    """Item row -> whether the user liked it: rated it, last time, at or above the mean of all of the user's ratings.
+    """Item index -> whether the user liked it: rated it, last time, at or above the mean of all of the user's ratings.
 
     Rows without a rating are left out; so are all of them where the ratings are equal, which tells nothing apart.
 
     Args:
-        history: (L,) item rows.
+        history: (L,) item indices.
         ratings: (L,) NaN where there is none.
         middle: of the scale: what lies below it is not liked, even by a user who rates everything low.
     """
@@ -84,9 +84,9 @@ def rule_sentence(names: Sequence[str], about: Sequence[str], words: Domain, bas
             return f"{target} goes with {listed(had)}, which you {words.past}."
         return f"{target} is recommended because you {words.past} {listed(had)}."
     shared = [c for c, names_of in having.items() if names_of == having[best]][:2]
-    others = [name for name in had if name not in having[best]]
+    without = [name for name in had if name not in having[best]]
     raised = "It also goes with {}." if basis == Basis.HISTORY else "{} raised its score too."
-    extra = f" {raised.format(listed(others))}" if others else ""
+    extra = f" {raised.format(listed(without))}" if without else ""
     return f"{target} shares {listed(shared)} with {listed(having[best])}, which you {words.past}.{extra}"
 
 

@@ -29,7 +29,7 @@ from interlingua.contracts.fusion import Fusion
 from interlingua.contracts.scorer import Scorer, Towers
 from interlingua.data.queries import IntArray, Queries
 from interlingua.fuse._parts import joined_towers
-from interlingua.injection.mixture import seen_mask
+from interlingua.injection.score_fusion import seen_mask
 from interlingua.nn import conditional_logit as logit
 from interlingua.nn.conditional_logit import Block
 from interlingua.progress import task
@@ -61,10 +61,10 @@ class LogitConfig(Config):
 
     @field_validator("hidden")
     @classmethod
-    def _shares(cls, shares: list[float]) -> list[float]:
-        if any(not 0 < share < 1 for share in shares):
+    def _shares(cls, fractions: list[float]) -> list[float]:
+        if any(not 0 < fraction < 1 for fraction in fractions):
             raise ValueError("shares of hidden items are above 0 and below 1; [] hides none")
-        return shares
+        return fractions
 
 
 class Logit(Fusion):
@@ -154,10 +154,10 @@ class Logit(Fusion):
                 for number, scores in enumerate(self._scores(block, hidden)):
                     rivals = logit.choose_rivals(scores, answers, seen, generator)
                     known = logit.known_of(self.counts, hidden[number])
-                    kept = torch.stack([member.gather(1, rivals.items) for member in scores])
-                    share = len(answers) * (1.0 if number == 0 else 1.0 / (len(hidden) - 1))
+                    gathered = torch.stack([member.gather(1, rivals.items) for member in scores])
+                    weight = len(answers) * (1.0 if number == 0 else 1.0 / (len(hidden) - 1))
                     parts[number].append(
-                        Block(kept, known.at(rivals.items), self._users(block), rivals, share, number == 0)
+                        Block(gathered, known.at(rivals.items), self._users(block), rivals, weight, number == 0)
                     )
                 shown.advance(len(answers))
         return [each for part in parts for each in part]

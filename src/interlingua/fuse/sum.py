@@ -83,17 +83,17 @@ class WeightedSum(Fusion):
         queries, targets = queries.take(chosen), np.asarray(targets)[chosen]
         found = [self._of(queries.slice(at, at + BLOCK)) for at in range(0, len(queries), BLOCK)]
         scores = torch.as_tensor(np.concatenate(found, axis=1))
-        rows = torch.as_tensor(np.asarray(targets, np.int64))
+        answers = torch.as_tensor(np.asarray(targets, np.int64))
         for row in range(len(queries)):
             had = torch.as_tensor(np.asarray(queries.history(row), np.int64))
-            scores[:, row, had[had != rows[row]]] = -1e4
+            scores[:, row, had[had != answers[row]]] = -1e4
         learned = torch.zeros(len(self.members), requires_grad=True)
         optimizer = torch.optim.LBFGS([learned], max_iter=50, line_search_fn="strong_wolfe")
 
         def loss() -> Tensor:
             optimizer.zero_grad()
             joined = torch.einsum("m,mbi->bi", learned.exp(), scores)
-            value = torch.nn.functional.cross_entropy(joined, rows) + PRIOR_WEIGHT * learned.square().sum()
+            value = torch.nn.functional.cross_entropy(joined, answers) + PRIOR_WEIGHT * learned.square().sum()
             value.backward()
             return value
 

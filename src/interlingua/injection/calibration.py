@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from interlingua.data.queries import IntArray, Queries
-from interlingua.injection.mixture import Features, ScoreFusion, seen_mask
+from interlingua.injection.score_fusion import Features, ScoreFusion, seen_mask
 from interlingua.progress import say, task, track
 
 SHARES = (0.2, 0.25, 0.3, 0.35)
@@ -52,7 +52,7 @@ class Questions:
     queries: Queries
     """N histories"""
     targets: IntArray
-    """(N,) item rows"""
+    """(N,) item indices"""
     hidden: npt.NDArray[np.bool_]
     """(I,) items that count as without events"""
 
@@ -66,13 +66,13 @@ class Block:
     counts: Tensor
     """(I,) training events, 0 for hidden items"""
     targets: Tensor
-    """(N,) item rows"""
+    """(N,) item indices"""
     seen: Tensor
     """(N, I) True where an item cannot come out"""
 
 
 def calibrate(
-    mixture: ScoreFusion,
+    fusion: ScoreFusion,
     features: Ask,
     counts: Tensor,
     queries: Queries,
@@ -84,7 +84,7 @@ def calibrate(
     """Learns how head, backbone and texts are mixed.
 
     Args:
-        mixture: its numbers are replaced; they stay where no better ones are found.
+        fusion: its numbers are replaced; they stay where no better ones are found.
         features: what the sources say, given which items count as without events.
         counts: (I,) training events of each item.
         queries: N histories that the backbone was not trained to answer.
@@ -97,9 +97,9 @@ def calibrate(
     """
     batches = questions(queries, np.asarray(targets, np.int64), counts.cpu().numpy())
     blocks = [_block(each, features, counts) for each in track(batches, "calibrate: questions")]
-    reached = fit(mixture, blocks, cold_weight=cold_weight)
+    reached = fit(fusion, blocks, cold_weight=cold_weight)
     if floor:
-        raise_unseen(mixture, blocks)
+        raise_unseen(fusion, blocks)
     return reached
 
 
@@ -111,14 +111,14 @@ class FusionOptions(Protocol):
 
 
 def learned(
-    mixture: ScoreFusion | None, features: Ask, counts: Tensor, queries: Queries, targets: IntArray,
+    fusion: ScoreFusion | None, features: Ask, counts: Tensor, queries: Queries, targets: IntArray,
     options: FusionOptions,
 ) -> float | None:  # fmt: skip
     """:func:`calibrate` by a ranker's options; None where it has no mixture, or there is nobody to learn from."""
-    if mixture is None or not len(queries):
+    if fusion is None or not len(queries):
         return None
     return calibrate(
-        mixture, features, counts, queries, targets, cold_weight=options.cold_weight, floor=options.unseen_floor
+        fusion, features, counts, queries, targets, cold_weight=options.cold_weight, floor=options.unseen_floor
     )
 
 
@@ -133,36 +133,36 @@ def questions(queries: Queries, targets: IntArray, counts: npt.NDArray[np.floati
     generator = np.random.default_rng(0)
     limit = min(CALIBRATION_ROWS, max(LEAST, CELLS // max(len(counts), 1)))
     if len(queries) > limit:
-        rows = generator.choice(len(queries), limit, replace=False)
-        queries, targets = queries.take(rows), targets[rows]
+        indices = generator.choice(len(queries), limit, replace=False)
+        queries, targets = queries.take(indices), targets[indices]
     out = [Questions(queries, targets, np.zeros(len(counts), bool))]
     each = min(len(queries), math.ceil(min(HIDDEN_ROWS, limit) / len(SHARES)))
-    for share in SHARES:
-        hidden = (generator.random(len(counts)) < share) & (counts > 0)
-        rows = generator.choice(len(queries), each, replace=False)
-        left = without(queries.take(rows), hidden)
-        kept = np.flatnonzero(left.lengths() > 0)  # of a history without any item nothing can be said
-        if len(kept) and hidden.any():
-            out.append(Questions(left.take(kept), targets[rows][kept], hidden))
+    for fraction in SHARES:
+        hidden = (generator.random(len(counts)) < fraction) & (counts > 0)
+        indices = generator.choice(len(queries), each, replace=False)
+        left = without(queries.take(indices), hidden)
+        answerable = np.flatnonzero(left.lengths() > 0)  # of a history without any item nothing can be said
+        if len(answerable) and hidden.any():
+            out.append(Questions(left.take(answerable), targets[indices][answerable], hidden))
     return out
 
 
 def without(queries: Queries, hidden: npt.NDArray[np.bool_]) -> Queries:
     """The queries with the hidden items (I,) taken out of the histories."""
-    kept = ~hidden[queries.items]
+    mask = ~hidden[queries.items]
     owners = np.repeat(np.arange(len(queries)), queries.lengths())
-    lengths = np.bincount(owners[kept], minlength=len(queries))
-    return Queries(queries.users, queries.items[kept], np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    lengths = np.bincount(owners[mask], minlength=len(queries))
+    return Queries(queries.users, queries.items[mask], np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
 
 
-def fit(mixture: ScoreFusion, blocks: Sequence[Block], *, cold_weight: float = 1.0, steps: int = 100) -> float:
+def fit(fusion: ScoreFusion, blocks: Sequence[Block], *, cold_weight: float = 1.0, steps: int = 100) -> float:
     """Maximises the likelihood of held-out answers among the unseen items.
 
     The first block (questions as they are) counts for as much as all others together. The last number of the mixture
     is no part of it: see :func:`raise_unseen`.
 
     Args:
-        mixture: its numbers are replaced where finite ones are found.
+        fusion: its numbers are replaced where finite ones are found.
         blocks: questions.
         cold_weight: how much an answer among the rarest items weighs, compared with any other.
         steps: L-BFGS iterations.
@@ -170,13 +170,13 @@ def fit(mixture: ScoreFusion, blocks: Sequence[Block], *, cold_weight: float = 1
     Returns:
         Mean negative log-likelihood that was reached, weighted.
     """
-    start = mixture.numbers.detach().clone()
+    start = fusion.numbers.detach().clone()
     numbers = start.clone().requires_grad_(True)
     free = torch.ones_like(start)
     free[-1] = 0.0
     optimizer = torch.optim.LBFGS([numbers], max_iter=steps, line_search_fn="strong_wolfe")
-    rows = sum(len(block.targets) for block in blocks[1:])
-    shares = [1.0 if len(blocks) == 1 else 0.5, *(0.5 * len(block.targets) / rows for block in blocks[1:])]
+    unseen = sum(len(block.targets) for block in blocks[1:])
+    shares = [1.0 if len(blocks) == 1 else 0.5, *(0.5 * len(block.targets) / unseen for block in blocks[1:])]
 
     def closure() -> float:
         shown.advance(0 if shown.done == shown.total else 1)
@@ -185,8 +185,8 @@ def fit(mixture: ScoreFusion, blocks: Sequence[Block], *, cold_weight: float = 1
         pull = PRIOR_WEIGHT * (numbers - start).square().sum()
         pull.backward()
         loss = float(pull.detach())
-        for block, share in zip(blocks, shares, strict=True):  # block by block: one block's scores at once in memory
-            part = share * _loss(mixture, block, numbers, cold_weight)
+        for block, weight in zip(blocks, shares, strict=True):  # block by block: one block's scores at once in memory
+            part = weight * _loss(fusion, block, numbers, cold_weight)
             part.backward()
             loss += float(part.detach())
         assert numbers.grad is not None
@@ -201,23 +201,23 @@ def fit(mixture: ScoreFusion, blocks: Sequence[Block], *, cold_weight: float = 1
             say(f"warning: the mixture keeps its starting numbers, because calibrating failed: {error}")
             return math.nan
     if math.isfinite(reached) and bool(torch.isfinite(numbers).all()):
-        mixture.numbers.copy_(numbers.detach())
+        fusion.numbers.copy_(numbers.detach())
     else:
         say("warning: the mixture keeps its starting numbers, because calibrating found no finite ones")
     return reached
 
 
-def _loss(mixture: ScoreFusion, block: Block, numbers: Tensor, cold_weight: float) -> Tensor:
+def _loss(fusion: ScoreFusion, block: Block, numbers: Tensor, cold_weight: float) -> Tensor:
     """() weighted mean negative log-likelihood of a block's answers."""
     hidden = block.seen.clone()
     hidden[torch.arange(len(block.targets), device=hidden.device), block.targets] = False
     weights = torch.where(rarest(block.counts)[block.targets], cold_weight, 1.0)
-    scores = mixture(*block.features, block.counts, numbers).masked_fill(hidden, -torch.inf)
+    scores = fusion(*block.features, block.counts, numbers).masked_fill(hidden, -torch.inf)
     return (weights * functional.cross_entropy(scores, block.targets, reduction="none")).sum() / weights.sum()
 
 
 @torch.no_grad()
-def raise_unseen(mixture: ScoreFusion, blocks: Sequence[Block], steps: int = 12) -> float:
+def raise_unseen(fusion: ScoreFusion, blocks: Sequence[Block], steps: int = 12) -> float:
     """Raises the constant of items without events until they are placed, on average, no lower than by texts alone.
 
     What is most likely puts an item that nobody has chosen yet behind everything with a record, and then it never gets
@@ -227,17 +227,17 @@ def raise_unseen(mixture: ScoreFusion, blocks: Sequence[Block], steps: int = 12)
         The constant: 0 where the texts place them no higher.
     """
     hidden = [(block, torch.nonzero(block.counts[block.targets] == 0)[:, 0]) for block in blocks[1:]]
-    hidden = [(block, rows) for block, rows in hidden if len(rows) and bool(block.features[2].any())]
+    hidden = [(block, indices) for block, indices in hidden if len(indices) and bool(block.features[2].any())]
     if not hidden:
         return 0.0
-    goal = sum(_gain(block.features[2][rows], block, rows) for block, rows in hidden)
+    goal = sum(_gain(block.features[2][indices], block, indices) for block, indices in hidden)
     low, high = 0.0, HIGHEST
     for step in track(range(steps), "calibrate: items without events"):
         middle = 0.0 if step == 0 else (low + high) / 2
-        mixture.numbers[-1] = middle
+        fusion.numbers[-1] = middle
         got = sum(
-            _gain(mixture(*(part[rows] for part in block.features), block.counts), block, rows)
-            for block, rows in hidden
+            _gain(fusion(*(part[indices] for part in block.features), block.counts), block, indices)
+            for block, indices in hidden
         )
         if got >= goal:
             high = middle
@@ -245,15 +245,15 @@ def raise_unseen(mixture: ScoreFusion, blocks: Sequence[Block], steps: int = 12)
                 break
         else:
             low = middle
-    mixture.numbers[-1] = high
+    fusion.numbers[-1] = high
     return high
 
 
-def _gain(scores: Tensor, block: Block, rows: Tensor) -> float:
+def _gain(scores: Tensor, block: Block, indices: Tensor) -> float:
     """Sum of ``1 / log2(1 + rank)`` of the answers of some rows; ``scores``: (n, I)."""
-    targets = block.targets[rows]
+    targets = block.targets[indices]
     own = scores.gather(1, targets[:, None])
-    above = (scores > own) & ~block.seen[rows]
+    above = (scores > own) & ~block.seen[indices]
     return float((1 / torch.log2(above.sum(1) + 2.0)).sum())
 
 
@@ -267,9 +267,9 @@ def _block(batch: Questions, features: Ask, counts: Tensor) -> Block:
     )
 
 
-def rarest(counts: Tensor, share: float = COLD_SHARE) -> Tensor:
+def rarest(counts: Tensor, fraction: float = COLD_SHARE) -> Tensor:
     """(I,) True for the given share of items with the fewest training events (ties: lower rows first)."""
     order = torch.argsort(counts, stable=True)
     out = torch.zeros(len(counts), dtype=torch.bool, device=counts.device)
-    out[order[: int(round(share * len(counts), 6))]] = True  # 180 * 0.35 is 62.99... in binary
+    out[order[: int(round(fraction * len(counts), 6))]] = True  # 180 * 0.35 is 62.99... in binary
     return out

@@ -56,14 +56,14 @@ class HardPrompts:
         """One text per row of (B, L) histories, padded with PAD anywhere."""
         if self._user is None:
             return [""] * len(histories)
-        rows = [[self._entries[item] for item in row if item != PAD] for row in histories.tolist()]
-        return [self._user.render(self._domain, {"history": entries}) for entries in rows]
+        described = [[self._entries[item] for item in row if item != PAD] for row in histories.tolist()]
+        return [self._user.render(self._domain, {"history": entries}) for entries in described]
 
-    def items(self, rows: Sequence[int]) -> list[str]:
-        """One text per item row."""
+    def items(self, indices: Sequence[int]) -> list[str]:
+        """One text per item index."""
         if self._item is None:
-            return [""] * len(rows)
-        return [self._item.render(self._domain, {"target": [self._entries[row]]}) for row in rows]
+            return [""] * len(indices)
+        return [self._item.render(self._domain, {"target": [self._entries[row]]}) for row in indices]
 
 
 def about_of(categories: str | None) -> str:

@@ -86,9 +86,9 @@ class IdVectors(nn.Module):
         device = self.items.device
         known = torch.as_tensor(queries.lengths() > 0, device=device)
         if self.noise is not None:
-            rows = torch.as_tensor(np.asarray(queries.users, np.int64), device=device)
-            found = self.noise[rows.clamp_min(0)]
-            known = rows >= 0
+            indices = torch.as_tensor(np.asarray(queries.users, np.int64), device=device)
+            found = self.noise[indices.clamp_min(0)]
+            known = indices >= 0
         elif self._represent is None:
             return torch.zeros(len(queries), self.user_dim, device=device)
         else:

@@ -66,8 +66,8 @@ class ItemVectors(nn.Module):
         instead = self.text if self.has_text else self.joint.mean(0, keepdim=True)
         return torch.where(hidden[:, None], instead, vectors)
 
-    def dropped(self, share: float) -> Tensor:
+    def dropped(self, fraction: float) -> Tensor:
         """(I, D) with a random share of the items reached from their text: practice for unseen ones."""
-        if share <= 0 or not self.has_text:
+        if fraction <= 0 or not self.has_text:
             return self.joint
-        return self.mixed(torch.rand(len(self.joint), device=self.joint.device) < share)
+        return self.mixed(torch.rand(len(self.joint), device=self.joint.device) < fraction)

@@ -138,8 +138,8 @@ def check(config: KvPromptConfig, inputs: RankerInputs, causal: bool, layers: in
     uses_ids = config.injection != "none" and config.maps != "none"
     if uses_ids and inputs.user_embeddings is None:
         problems.append("ranker.maps needs user vectors: choose a backbone that has them, or ranker.maps = 'none'")
-    for option, asked in (("fuse_scores", config.fuse_scores), ("distill_weight", config.distill_weight > 0)):
-        if asked and inputs.base_score is None:
+    for option, chosen in (("fuse_scores", config.fuse_scores), ("distill_weight", config.distill_weight > 0)):
+        if chosen and inputs.base_score is None:
             problems.append(f"ranker.{option} needs a backbone that scores")
     _refuse(problems)
 

@@ -55,7 +55,7 @@ def score_titles(
         compiled: knows the answer that names an item.
         embeds: (B, T, H) prompts.
         mask: (B, T).
-        items: (B, C) candidate rows.
+        items: (B, C) candidate indices.
         names: (I,) titles, for the authors' rule.
         config: ``scoring``, ``length_normalisation``, ``beams``.
 
@@ -73,8 +73,8 @@ def score_titles(
         return title_log_likelihood(lm, embeds, mask, ids, lengths, normalize=config.length_normalisation).numpy()
     found = constrained_search(lm, embeds, mask, ids, lengths, beams=min(config.beams, items.shape[1]))
     scores = np.full(items.shape, NOT_GENERATED, np.float32)
-    rows, places = np.nonzero(found.candidates != PAD)
-    scores[rows, found.candidates[rows, places]] = found.log_probs[rows, places]
+    who, places = np.nonzero(found.candidates != PAD)
+    scores[who, found.candidates[who, places]] = found.log_probs[who, places]
     return scores
 
 

@@ -88,7 +88,7 @@ def by_length(
     lists: Sequence[Sequence[int]],
     pad: int,
     run: Callable[[np.ndarray, Tensor, Tensor], Tensor],
-    rows: int = ROWS,
+    batch_size: int = ROWS,
     label: str = "read texts",
 ) -> Tensor:
     """Runs token lists in batches of similar length and returns the results in the lists' order.
@@ -97,13 +97,13 @@ def by_length(
         lists: token ids of each text.
         pad: id at padding.
         run: (which texts, ids, mask) -> (b, ...) results.
-        rows: texts at once.
+        batch_size: texts at once.
         label: of the progress.
     """
     order = np.argsort(np.fromiter((len(ids) for ids in lists), np.int64, len(lists)), kind="stable")
     parts = []
-    for start in track(range(0, len(order), rows), label):
-        chosen = order[start : start + rows]
+    for start in track(range(0, len(order), batch_size), label):
+        chosen = order[start : start + batch_size]
         ids, mask = padded([lists[i] for i in chosen], pad)
         parts.append(run(chosen, ids, mask))
     joined = torch.cat(parts)
@@ -133,11 +133,11 @@ class PlainStates:
             if len(self._known) + len(fresh) > self.most:
                 self._known.clear()
                 fresh = list(dict.fromkeys(keys))
-            rows = 1 if device.type == "cpu" else ROWS
+            batch_size = 1 if device.type == "cpu" else ROWS
 
             def run(_: Any, each: Tensor, mask: Tensor) -> Tensor:
                 return plain(self.lm, each, mask, self.pooling).cpu()
 
-            made = by_length(fresh, self.lm.pad_token_id, run, rows)
+            made = by_length(fresh, self.lm.pad_token_id, run, batch_size)
             self._known |= dict(zip(fresh, made, strict=True))
         return torch.stack([self._known[key] for key in keys]).to(device)

@@ -124,9 +124,9 @@ class Tuned(nn.Module):
                 f"the adapters in {folder} belong to revision {stored} of {card.get('base_model_name_or_path')}, and "
                 f"{self.base_name} is revision {self.lm.revision}: set ranker.model and ranker.revision to theirs"
             )
-        wanted = {_peft_name(name): p for name, p in self.named_parameters()}
-        stray, lacking = sorted(set(tensors) - set(wanted)), sorted(set(wanted) - set(tensors))
-        shapes = [name for name in wanted if name in tensors and wanted[name].shape != tensors[name].shape]
+        expected = {_peft_name(name): p for name, p in self.named_parameters()}
+        stray, lacking = sorted(set(tensors) - set(expected)), sorted(set(expected) - set(tensors))
+        shapes = [name for name in expected if name in tensors and expected[name].shape != tensors[name].shape]
         for found, words in ((stray, "meet no module"), (lacking, "are lacking"), (shapes, "have other shapes")):
             if found:
                 raise ArtifactError(
@@ -134,7 +134,7 @@ class Tuned(nn.Module):
                     f"e.g. {found[0]}; set ranker.lora (rank, modules) as in {CARD}"
                 )
         with torch.no_grad():
-            for name, parameter in wanted.items():
+            for name, parameter in expected.items():
                 parameter.copy_(tensors[name])
         self.check_it_changes_something(str(folder))
 

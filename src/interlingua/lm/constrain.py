@@ -60,10 +60,10 @@ class Generated:
     collisions: Ids
     """(B,) candidates whose title equals another one's; such a tie is broken by the candidates' order"""
 
-    def items(self, rows: IntArray) -> Ids:
-        """(B, W) item rows, from the (B, C) rows of the candidates."""
-        rows = np.asarray(rows, np.int64)
-        found = np.take_along_axis(rows, np.maximum(self.candidates, 0), axis=1)
+    def items(self, indices: IntArray) -> Ids:
+        """(B, W) item indices, from the (B, C) indices of the candidates."""
+        indices = np.asarray(indices, np.int64)
+        found = np.take_along_axis(indices, np.maximum(self.candidates, 0), axis=1)
         return np.where(self.candidates == PAD, PAD, found)
 
 
@@ -139,8 +139,8 @@ def _grow(
         if not steps:
             out.append([])
             continue
-        rows, tokens = [beam.row for beam, _, _ in steps], [token for _, token, _ in steps]
-        gains = log_probs[rows, tokens].double().tolist()
+        indices, tokens = [beam.row for beam, _, _ in steps], [token for _, token, _ in steps]
+        gains = log_probs[indices, tokens].double().tolist()
         grown = [(_Beam(b.score + g, child, b.row), t) for (b, t, child), g in zip(steps, gains, strict=True)]
         # leaves cost no forward pass, so only those that go on compete for the beams
         ranked = sorted(grown, key=lambda pair: -pair[0].score)

@@ -36,21 +36,23 @@ class Continuation:
             self._embeds, self._mask = to_front(embeds, mask)
             self._read()
 
-    def add(self, tokens: Tensor, rows: Tensor | None = None) -> None:
+    def add(self, tokens: Tensor, indices: Tensor | None = None) -> None:
         """Goes on with some rows, in a new order.
 
         Args:
             tokens: (R,) what each is continued by.
-            rows: (R,) the row before that each continues; None: all, in order.
+            indices: (R,) the row before that each continues; None: all, in order.
         """
         new = self._lm.embed(tokens[:, None])
-        rows = torch.arange(len(tokens), device=self._mask.device) if rows is None else rows.to(self._mask.device)
-        self._mask = torch.cat([self._mask[rows], self._mask.new_ones(len(tokens), 1)], 1)
+        indices = (
+            torch.arange(len(tokens), device=self._mask.device) if indices is None else indices.to(self._mask.device)
+        )
+        self._mask = torch.cat([self._mask[indices], self._mask.new_ones(len(tokens), 1)], 1)
         if self._cache is None:
-            self._embeds, self._mask = to_front(torch.cat([self._embeds[rows], new], 1), self._mask)
+            self._embeds, self._mask = to_front(torch.cat([self._embeds[indices], new], 1), self._mask)
             self._read()
             return
-        self._cache.reorder_cache(rows)
+        self._cache.reorder_cache(indices)
         self.state = self._lm.forward(new, self._mask, cache=self._cache).states[:, -1]
 
     def _read(self) -> None:

@@ -35,11 +35,11 @@ def shifted(values: Tensor, histories: Tensor) -> tuple[Tensor, Tensor]:
 
 def queries_of(histories: Tensor | IntArray, users: IntArray | None = None) -> Queries:
     """One query per row of (B, L) left-padded histories."""
-    rows = histories.cpu().numpy() if isinstance(histories, Tensor) else np.asarray(histories)
-    lengths = (rows != PAD).sum(1)
+    padded = histories.cpu().numpy() if isinstance(histories, Tensor) else np.asarray(histories)
+    lengths = (padded != PAD).sum(1)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    who = np.full(len(rows), -1, np.int64) if users is None else np.asarray(users, np.int64)
-    return Queries(who, rows[rows != PAD].astype(np.int32), offsets)
+    who = np.full(len(padded), -1, np.int64) if users is None else np.asarray(users, np.int64)
+    return Queries(who, padded[padded != PAD].astype(np.int32), offsets)
 
 
 def prefix_queries(histories: Tensor, keep: Tensor) -> Queries:
@@ -49,12 +49,12 @@ def prefix_queries(histories: Tensor, keep: Tensor) -> Queries:
         histories: (B, L) left-padded.
         keep: (B, L) chosen positions, counted as :func:`shifted` does.
     """
-    rows = histories.cpu().numpy()
-    lengths = (rows != PAD).sum(1)
+    padded = histories.cpu().numpy()
+    lengths = (padded != PAD).sum(1)
     batch, place = np.nonzero(keep.cpu().numpy())
-    flat = rows[rows != PAD]
+    flat = padded[padded != PAD]
     begins = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)[:-1]
-    everything = Queries(np.full(len(rows), -1, np.int64), flat.astype(np.int32), np.append(begins, len(flat)))
+    everything = Queries(np.full(len(padded), -1, np.int64), flat.astype(np.int32), np.append(begins, len(flat)))
     sizes = place + 1
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     inner = np.arange(offsets[-1]) - np.repeat(offsets[:-1], sizes)

@@ -94,7 +94,7 @@ def build_tree(ids: IntArray, lengths: IntArray) -> Tree:
     batch, count, depth = ids.shape
     at = np.repeat(-1 - np.arange(batch)[:, None], count, axis=1)  # the node that each answer stands at
     vocabulary = int(ids.max(initial=0)) + 1
-    tokens, parents, rows, depths = [], [], [], []
+    tokens, parents, owners, depths = [], [], [], []
     made = 0
     for level in range(depth):
         alive = lengths > level
@@ -108,12 +108,12 @@ def build_tree(ids: IntArray, lengths: IntArray) -> Tree:
         first[which] = np.nonzero(alive)[0]
         tokens.append(distinct % vocabulary)
         parents.append(parent)
-        rows.append(first)
+        owners.append(first)
         depths.append(np.full(len(distinct), level))
         at = at.copy()
         at[alive] = made + which
         made += len(distinct)
-    joined = [np.concatenate(part) if part else np.zeros(0, np.int64) for part in (tokens, parents, rows, depths)]
+    joined = [np.concatenate(part) if part else np.zeros(0, np.int64) for part in (tokens, parents, owners, depths)]
     return Tree(joined[0], joined[1], joined[2], joined[3], at)
 
 
@@ -169,17 +169,17 @@ def _tree_scores(lm: LanguageModel, prefix: Prefix, first: Tensor, ids: IntArray
         where = np.full(len(tree.tokens), -1, np.int64)
         where[inner] = np.arange(len(inner))
         later = np.nonzero(~start)[0]
-        for rows in _chunks(later[np.argsort(where[tree.parents[later]], kind="stable")]):
+        for nodes in _chunks(later[np.argsort(where[tree.parents[later]], kind="stable")]):
             # children lie in the order of their parents: each parent's logits are made once
-            parents, which = np.unique(where[tree.parents[rows]], return_inverse=True)
+            parents, which = np.unique(where[tree.parents[nodes]], return_inverse=True)
             logits = lm.logits(states[torch.as_tensor(parents, device=states.device)])
-            chosen = logits[torch.as_tensor(which), torch.as_tensor(tree.tokens[rows])]
+            chosen = logits[torch.as_tensor(which), torch.as_tensor(tree.tokens[nodes])]
             whole = torch.cat([part.logsumexp(-1) for part in logits.split(CACHED_ROWS)])
-            log_probs[rows] = (chosen - whole[torch.as_tensor(which)]).float().cpu().numpy()
+            log_probs[nodes] = (chosen - whole[torch.as_tensor(which)]).float().cpu().numpy()
     total = log_probs.astype(np.float64)
     for depth in range(1, int(tree.depths.max(initial=0)) + 1):
-        rows = tree.depths == depth
-        total[rows] += total[tree.parents[rows]]
+        nodes = tree.depths == depth
+        total[nodes] += total[tree.parents[nodes]]
     out = np.where(tree.ends >= 0, total[np.maximum(tree.ends, 0)] if len(total) else 0.0, 0.0)
     return torch.as_tensor(out, dtype=torch.float32)
 
@@ -187,9 +187,9 @@ def _tree_scores(lm: LanguageModel, prefix: Prefix, first: Tensor, ids: IntArray
 def run_nodes(lm: LanguageModel, prefix: Prefix, tree: Tree, inner: Ids) -> Tensor:
     """(len(inner), H') states of the given nodes: one sequence per prompt, each node seeing its ancestors."""
     batch, length = prefix.mask.shape
-    rows, tokens, depths = tree.batch[inner], tree.tokens[inner], tree.depths[inner]
-    order = np.argsort(rows, kind="stable")
-    counts = np.bincount(rows, minlength=batch)
+    owners, tokens, depths = tree.batch[inner], tree.tokens[inner], tree.depths[inner]
+    order = np.argsort(owners, kind="stable")
+    counts = np.bincount(owners, minlength=batch)
     column = np.empty(len(inner), np.int64)
     column[order] = np.arange(len(inner)) - np.repeat(np.cumsum(counts) - counts, counts)
     width = int(counts.max())
@@ -199,18 +199,18 @@ def run_nodes(lm: LanguageModel, prefix: Prefix, tree: Tree, inner: Ids) -> Tens
     place[inner] = column
     for depth in range(1, int(depths.max(initial=0)) + 1):
         at = np.nonzero(depths == depth)[0]
-        sees[rows[at], column[at]] |= sees[rows[at], place[tree.parents[inner[at]]]]
+        sees[owners[at], column[at]] |= sees[owners[at], place[tree.parents[inner[at]]]]
     ids = np.full((batch, width), lm.pad_token_id, np.int64)
-    ids[rows, column] = tokens
+    ids[owners, column] = tokens
     lengths = prefix.mask.long().sum(1)
     positions = lengths[:, None].repeat(1, width)
     device = prefix.mask.device
-    positions[torch.as_tensor(rows), torch.as_tensor(column)] += torch.as_tensor(depths, device=device)
+    positions[torch.as_tensor(owners), torch.as_tensor(column)] += torch.as_tensor(depths, device=device)
     before = prefix.mask.bool()[:, None, :].expand(batch, width, length)
     mask = torch.cat([before, torch.as_tensor(sees, device=device)], dim=2)[:, None]
     embeds = lm.embed(torch.as_tensor(ids))
     states = lm.forward(embeds, mask, cache=prefix.fresh_cache(), positions=positions).states
-    return states[torch.as_tensor(rows), torch.as_tensor(column)]
+    return states[torch.as_tensor(owners), torch.as_tensor(column)]
 
 
 def _row_scores(lm: LanguageModel, prefix: Prefix, first: Tensor, ids: IntArray, lengths: IntArray) -> Tensor:
@@ -225,10 +225,10 @@ def _row_scores(lm: LanguageModel, prefix: Prefix, first: Tensor, ids: IntArray,
     states = lm.forward(lm.embed(tokens), mask, cache=cache).states[:, :-1]
     total = first.repeat_interleave(count, 0).gather(1, tokens[:, :1])[:, 0] * real[:, 0]
     for at in _chunks(np.arange(batch * count)[: batch * count], max(1, LOGIT_ROWS // max(depth, 1))):
-        rows = torch.as_tensor(at)
-        logits = torch.log_softmax(lm.logits(states[rows]), dim=-1)
-        chosen = logits.gather(2, tokens[rows, 1:, None])[..., 0]
-        total[rows] += (chosen * real[rows, 1:]).sum(1)
+        indices = torch.as_tensor(at)
+        logits = torch.log_softmax(lm.logits(states[indices]), dim=-1)
+        chosen = logits.gather(2, tokens[indices, 1:, None])[..., 0]
+        total[indices] += (chosen * real[indices, 1:]).sum(1)
     return total.reshape(batch, count).float().cpu()
 
 
@@ -257,19 +257,19 @@ def target_log_likelihood(lm: LanguageModel, embeds: Tensor, mask: Tensor, ids: 
     real = torch.arange(width, device=device)[None, :] < torch.as_tensor(np.asarray(lengths), device=device)[:, None]
     joined = torch.cat([embeds, lm.embed(tokens[:, :-1]).to(embeds.dtype)], dim=1)
     full = torch.cat([mask.to(device).long(), real[:, :-1].long()], dim=1)
-    rows, answer = torch.nonzero(real, as_tuple=True)
-    places = mask.to(device).sum(1)[rows] - 1 + answer
+    indices, answer = torch.nonzero(real, as_tuple=True)
+    places = mask.to(device).sum(1)[indices] - 1 + answer
     if can_pack(lm, joined):
         packed, starts = packed_states(lm, joined, full)
-        states = packed[starts[rows] + places]
+        states = packed[starts[indices] + places]
     else:
         joined, full = to_front(joined, full)
-        states = lm.forward(joined[:, : int(full.sum(1).max())]).states[rows, places]
+        states = lm.forward(joined[:, : int(full.sum(1).max())]).states[indices, places]
     logits = lm.logits(states)
     chosen = logits.gather(1, tokens[real][:, None])[:, 0] - logits.logsumexp(-1)
-    return torch.zeros(len(embeds), device=device).index_add(0, rows, chosen)
+    return torch.zeros(len(embeds), device=device).index_add(0, indices, chosen)
 
 
-def _chunks(rows: Ids, size: int = LOGIT_ROWS) -> Iterator[Ids]:
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
+def _chunks(indices: Ids, size: int = LOGIT_ROWS) -> Iterator[Ids]:
+    for start in range(0, len(indices), size):
+        yield indices[start : start + size]

@@ -107,8 +107,8 @@ class LanguageModel:
     def embedding_norm(self) -> float:
         """Median length of the input embedding of a token: the scale that a soft token should have."""
         count = min(4096, self._embedding.weight.shape[0])
-        rows = torch.linspace(0, self._embedding.weight.shape[0] - 1, count).long().to(self.device)
-        return float(self.embed(rows).float().norm(dim=-1).median())
+        indices = torch.linspace(0, self._embedding.weight.shape[0] - 1, count).long().to(self.device)
+        return float(self.embed(indices).float().norm(dim=-1).median())
 
     @cached_property
     def attentions(self) -> list[nn.Module]:
@@ -175,16 +175,16 @@ class LanguageModel:
         if cache is not None:
             options[str(cache_name(self.decoder))] = cache
         out = self.decoder(inputs_embeds=embeds.to(self.dtype), **options)
-        kept = cache_of(out) if use_cache or cache is not None else None
-        return ModelOutput(out.last_hidden_state, kept, tuple(out.hidden_states) if layers else ())
+        new_cache = cache_of(out) if use_cache or cache is not None else None
+        return ModelOutput(out.last_hidden_state, new_cache, tuple(out.hidden_states) if layers else ())
 
     def _from_the_front(self, embeds: Tensor, mask: Tensor, layers: bool) -> ModelOutput:
         """Padding behind a row is never seen by a causal model: rows are read from the front and put back."""
         order = torch.argsort(mask.to(embeds.device).long(), dim=1, descending=True, stable=True)
-        rows = torch.arange(len(mask), device=embeds.device)[:, None]
+        indices = torch.arange(len(mask), device=embeds.device)[:, None]
         back = torch.argsort(order, dim=1)
-        out = self.forward(embeds[rows, order], layers=layers)
-        return ModelOutput(out.states[rows, back], None, tuple(each[rows, back] for each in out.layers))
+        out = self.forward(embeds[indices, order], layers=layers)
+        return ModelOutput(out.states[indices, back], None, tuple(each[indices, back] for each in out.layers))
 
     def _positions(self, embeds: Tensor, mask: Tensor | None, cache: Any) -> Tensor:
         new = embeds.shape[1]

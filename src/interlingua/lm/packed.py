@@ -77,8 +77,8 @@ class _Packed:
 
     def __init__(self, lm: LanguageModel, lengths: Sequence[int]) -> None:
         heads, layers = int(lm.config.num_attention_heads), lm.num_layers
-        kept = layers * heads * sum(length * (length + BLOCK) for length in lengths) // 2 * lm.dtype.itemsize
-        self.lengths, self.keep = tuple(lengths), kept <= KEPT_BYTES
+        size = layers * heads * sum(length * (length + BLOCK) for length in lengths) // 2 * lm.dtype.itemsize
+        self.lengths, self.keep = tuple(lengths), size <= KEPT_BYTES
 
     def __call__(
         self, plain: Attend, module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Any, options: Any
@@ -125,15 +125,15 @@ class CausalBlocks(torch.autograd.Function):
         queries, key, value, out, *weights = ctx.saved_tensors
         groups, repeats, total, width = queries.shape
         grad = grads[0].reshape(groups, repeats, total, width)
-        share = (grad * out).sum(-1, keepdim=True)
+        offset = (grad * out).sum(-1, keepdim=True)
         to_query = torch.empty_like(queries)
         to_key, to_value = torch.zeros_like(key), torch.zeros_like(value)
         for number, (start, low, high) in enumerate(blocks(ctx.lengths)):
             part = weights[number] if weights else _weights(queries, key, start, low, high)
-            rows = grad[:, :, low:high].reshape(groups, -1, width)
-            to_value[:, start:high].baddbmm_(part.transpose(1, 2), rows)
-            slope = torch.bmm(rows, value[:, start:high].transpose(1, 2))
-            slope.sub_(share[:, :, low:high].reshape(groups, -1, 1)).mul_(part)
+            slope_out = grad[:, :, low:high].reshape(groups, -1, width)
+            to_value[:, start:high].baddbmm_(part.transpose(1, 2), slope_out)
+            slope = torch.bmm(slope_out, value[:, start:high].transpose(1, 2))
+            slope.sub_(offset[:, :, low:high].reshape(groups, -1, 1)).mul_(part)
             to_query[:, :, low:high] = torch.bmm(slope, key[:, start:high]).view(groups, repeats, -1, width)
             to_key[:, start:high].baddbmm_(slope.transpose(1, 2), queries[:, :, low:high].reshape(groups, -1, width))
         return to_query.mul_(ctx.scale).view(-1, total, width), to_key, to_value, None, None, None
@@ -151,8 +151,8 @@ def blocks(lengths: Sequence[int]) -> Iterator[tuple[int, int, int]]:
 def _weights(queries: Tensor, key: Tensor, start: int, low: int, high: int) -> Tensor:
     """(G, A / G * queries, high - start) softmax over the keys up to each query's own."""
     groups, size = queries.shape[0], high - low
-    rows = queries[:, :, low:high].reshape(groups, -1, queries.shape[-1])
-    logits = torch.bmm(rows, key[:, start:high].transpose(1, 2))
+    asking = queries[:, :, low:high].reshape(groups, -1, queries.shape[-1])
+    logits = torch.bmm(asking, key[:, start:high].transpose(1, 2))
     ahead = torch.ones(size, size, dtype=torch.bool, device=key.device).triu(1)
     logits.view(groups, -1, size, high - start)[..., low - start :].masked_fill_(ahead, -torch.inf)
     return torch.softmax(logits, -1, out=logits)  # inside an autograd function: nothing is recorded

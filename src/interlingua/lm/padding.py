@@ -27,8 +27,8 @@ def to_front(embeds: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     if bool((mask[:, 1:] <= mask[:, :-1]).all()):
         return embeds, mask
     order = torch.argsort(mask, dim=1, descending=True, stable=True)
-    rows = torch.arange(len(mask), device=embeds.device)[:, None]
-    return embeds[rows, order], mask.gather(1, order)
+    indices = torch.arange(len(mask), device=embeds.device)[:, None]
+    return embeds[indices, order], mask.gather(1, order)
 
 
 def last_states(states: Tensor, mask: Tensor) -> Tensor:

@@ -112,8 +112,8 @@ def survey(lm: LanguageModel, ids: Tensor, mask: Tensor) -> Survey:
     finally:
         for handle in handles:
             handle.remove()
-    there = mask.bool().to(embeds.device)
-    read = [states[there].float() for states in seen]
+    real = mask.bool().to(embeds.device)
+    read = [states[real].float() for states in seen]
     pairs = project(lm, {layer: states[None].to(lm.dtype) for layer, states in enumerate(read)})
     scales = [states.square().mean().sqrt() for states in read]
     pair_scales = [torch.cat([k.flatten(), v.flatten()]).float().square().mean().sqrt() for k, v in pairs.values()]

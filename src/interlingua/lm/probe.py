@@ -149,11 +149,11 @@ def _case(lm: LanguageModel, total: int) -> Case:
     return Case(ids, (longer, shorter), answers, states)
 
 
-def _tokens(lm: LanguageModel, rows: int, length: int) -> Tensor:
+def _tokens(lm: LanguageModel, batch_size: int, length: int) -> Tensor:
     """Token ids, always the same ones, none of them the padding."""
-    generator = torch.Generator().manual_seed(rows * 1000 + length)
+    generator = torch.Generator().manual_seed(batch_size * 1000 + length)
     size = int(lm.model.get_input_embeddings().weight.shape[0])  # type: ignore[operator]
-    ids = torch.randint(0, max(size - 1, 1), (rows, length), generator=generator)
+    ids = torch.randint(0, max(size - 1, 1), (batch_size, length), generator=generator)
     return torch.where(ids >= lm.pad_token_id, ids + 1, ids).clamp_max(size - 1).to(lm.device)
 
 

@@ -44,16 +44,16 @@ class PromptBatch:
     """(S,) column of each vector place"""
     slot_kinds: Ids
     """(S,) USER, HISTORY, CANDIDATE or TARGET"""
-    slot_rows: Ids
-    """(S,) item row of each vector place; the prompt's number for USER"""
+    slot_indices: Ids
+    """(S,) item index of each vector place; the prompt's number for USER"""
     slot_numbers: Ids
     """(S,) which of :attr:`slot_names` each vector place is"""
     slot_names: tuple[str, ...]
     """names of the slots for vectors"""
 
     @property
-    def item_rows(self) -> Ids:
-        """Item rows of all item places, in order: what ``items`` of :func:`embed_prompts` must follow."""
+    def item_indices(self) -> Ids:
+        """Item indices of all item places, in order: what ``items`` of :func:`embed_prompts` must follow."""
         return self.rows_of("item")
 
     def chosen(self, name: str) -> npt.NDArray[np.bool_]:
@@ -63,8 +63,8 @@ class PromptBatch:
         return self.slot_numbers == self.slot_names.index(name)
 
     def rows_of(self, name: str) -> Ids:
-        """(S_name,) item row (or the prompt's number) of each place of one slot, in order."""
-        return self.slot_rows[self.chosen(name)]
+        """(S_name,) item index (or the prompt's number) of each place of one slot, in order."""
+        return self.slot_indices[self.chosen(name)]
 
     def places(self, kind: int) -> Ids:
         """(S_kind, 2) prompt and column of the places of one kind."""
@@ -77,7 +77,7 @@ def embed_prompts(
     prompts: PromptBatch,
     users: Tensor | None = None,
     items: Tensor | None = None,
-    others: Mapping[str, Tensor] | None = None,
+    slot_vectors: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
     """(B, T, H) input embeddings with the vectors in their places; gradients flow to the vectors.
 
@@ -85,14 +85,14 @@ def embed_prompts(
         lm: whose embedding table is used.
         prompts: assembled prompts.
         users: (B, H) one vector per prompt, where the prompts have a ``user`` slot.
-        items: (S, H) one vector per item place, in the order of :attr:`PromptBatch.item_rows`.
-        others: the same for every further slot, in the order of :meth:`PromptBatch.rows_of`.
+        items: (S, H) one vector per item place, in the order of :attr:`PromptBatch.item_indices`.
+        slot_vectors: the same for every further slot, in the order of :meth:`PromptBatch.rows_of`.
 
     Raises:
         ConfigError: vectors without places, or places without vectors.
     """
     embeds = lm.embed(torch.as_tensor(prompts.input_ids))
-    given: dict[str, Tensor | None] = {"user": users, "item": items, **(others or {})}
+    given: dict[str, Tensor | None] = {"user": users, "item": items, **(slot_vectors or {})}
     for name in dict.fromkeys((*given, *prompts.slot_names)):
         vectors, chosen = given.get(name), prompts.chosen(name)
         count = int(chosen.sum())
@@ -100,9 +100,9 @@ def embed_prompts(
         if got != count:
             raise ConfigError(f"the prompts have {count} places for {name} vectors, but {got} vectors were given")
         if vectors is not None and count:
-            rows = torch.as_tensor(prompts.slot_batch[chosen], device=embeds.device)
+            indices = torch.as_tensor(prompts.slot_batch[chosen], device=embeds.device)
             columns = torch.as_tensor(prompts.slot_positions[chosen], device=embeds.device)
-            embeds = embeds.index_put((rows, columns), vectors.to(embeds))
+            embeds = embeds.index_put((indices, columns), vectors.to(embeds))
     return embeds
 
 
@@ -155,15 +155,15 @@ class CompiledTemplate:
         """The lists that :meth:`assemble` must be given: of ``history``, ``candidates``, ``target``."""
         return frozenset(kind for kind, _ in self._columns if kind in LISTS)
 
-    def target_ids(self, rows: IntArray, *, eos: bool = True) -> tuple[Ids, Ids]:
+    def target_ids(self, indices: IntArray, *, eos: bool = True) -> tuple[Ids, Ids]:
         """The answers that name the given items: (N, K) ids, right-padded, and (N,) lengths.
 
         Args:
-            rows: (N,) item rows.
+            indices: (N,) item indices.
             eos: end each answer with the end-of-text token.
         """
         tail = [self._eos_id] if eos else []
-        answers = [self._targets[row] + tail for row in np.asarray(rows).tolist()]
+        answers = [self._targets[row] + tail for row in np.asarray(indices).tolist()]
         lengths = np.fromiter((len(a) for a in answers), np.int64, len(answers))
         out = np.full((len(answers), int(lengths.max(initial=1))), self._pad_id, np.int64)
         out[np.arange(out.shape[1]) < lengths[:, None]] = np.fromiter(
@@ -173,10 +173,10 @@ class CompiledTemplate:
 
     def lengths(
         self, history: IntArray, candidates: IntArray | None = None, target: IntArray | None = None,
-        rows: Mapping[str, IntArray] | None = None,
+        text_indices: Mapping[str, IntArray] | None = None,
     ) -> Ids:  # fmt: skip
         """(B,) length of each prompt, without assembling it: for bucketing."""
-        pieces, _, _ = self._pieces(history, candidates, target, rows or {})
+        pieces, _, _ = self._pieces(history, candidates, target, text_indices or {})
         return self._sizes[pieces].sum(1)
 
     def assemble(
@@ -185,7 +185,7 @@ class CompiledTemplate:
         candidates: IntArray | None = None,
         target: IntArray | None = None,
         *,
-        rows: Mapping[str, IntArray] | None = None,
+        text_indices: Mapping[str, IntArray] | None = None,
         has_user: bool | None = None,
         side: str = "left",
         max_length: int | None = None,
@@ -193,10 +193,10 @@ class CompiledTemplate:
         """Prompts of a batch.
 
         Args:
-            history: (B, L) item rows, oldest first, PAD anywhere for "no item".
-            candidates: (B, C) item rows in the order shown; PAD for "no item".
+            history: (B, L) item indices, oldest first, PAD anywhere for "no item".
+            candidates: (B, C) item indices in the order shown; PAD for "no item".
             target: (B,) the one item of a ``{target}`` slot.
-            rows: of each slot with texts of queries: (B,) which of its texts, PAD for none.
+            text_indices: of each slot with texts of queries: (B,) which of its texts, PAD for none.
             has_user: whether user vectors will be given; checked against the template. None: no check.
             side: padding side, ``left`` or ``right``.
             max_length: the model's limit.
@@ -208,7 +208,7 @@ class CompiledTemplate:
         if has_user is not None and has_user != ("user" in self.slots):
             given, wants = ("given", "no") if has_user else ("missing", "a")
             raise ConfigError(f"user vectors are {given}, but the template {self.template.name} has {wants} user slot")
-        pieces, of, kinds = self._pieces(history, candidates, target, rows or {})
+        pieces, of, kinds = self._pieces(history, candidates, target, text_indices or {})
         sizes = self._sizes[pieces]
         lengths = sizes.sum(1)
         longest = int(lengths.max(initial=0))
@@ -240,12 +240,12 @@ class CompiledTemplate:
         given = {"history": history, "candidates": candidates, "target": target}
         batch = len(history)
         pieces: list[Ids] = []
-        rows: list[Ids] = []
+        batch_indices: list[Ids] = []
         kinds: list[int] = []
         for kind, number in self._columns:
             if kind not in LISTS:
                 pieces.append(self._chosen_text(kind, number, texts, batch))
-                rows.append(np.arange(batch)[:, None])
+                batch_indices.append(np.arange(batch)[:, None])
                 kinds.append(USER)
                 continue
             values = given[kind]
@@ -254,12 +254,12 @@ class CompiledTemplate:
             items = np.asarray(values, np.int64).reshape(batch, -1)
             shown, of = self._list(items, number)
             pieces.append(shown)
-            rows.append(of)
+            batch_indices.append(of)
             kinds += [LISTS[kind]] * shown.shape[1]
         for kind, values in given.items():
             if values is not None and kind not in self.needs and np.size(values):
                 raise ConfigError(f"{kind} was given, but the template {self.template.name} has no slot {{{kind}}}")
-        return np.concatenate(pieces, 1), np.concatenate(rows, 1), np.asarray(kinds)
+        return np.concatenate(pieces, 1), np.concatenate(batch_indices, 1), np.asarray(kinds)
 
     def _chosen_text(self, kind: str, number: int, texts: Mapping[str, IntArray], batch: int) -> Ids:
         """(B, 1) pool numbers of a literal, a vector, or each query's own text."""
@@ -267,18 +267,18 @@ class CompiledTemplate:
             return np.full((batch, 1), number)
         if kind not in texts:
             raise ConfigError(f"the template {self.template.name} has a slot {{{kind}}}, but no rows of it were given")
-        rows = np.asarray(texts[kind], np.int64).reshape(batch, 1)
-        return np.where(rows == PAD, self._empty, number + rows)
+        indices = np.asarray(texts[kind], np.int64).reshape(batch, 1)
+        return np.where(indices == PAD, self._empty, number + indices)
 
     def _list(self, items: Ids, first: int) -> tuple[Ids, Ids]:
         """Separator and entry alternate; an empty list says so in words."""
-        there = items != PAD
-        before = np.cumsum(there, axis=1) - there > 0
-        entries = np.where(there, first + items, self._empty)
-        separators = np.where(there & before, self._separator, self._empty)
+        real = items != PAD
+        before = np.cumsum(real, axis=1) - real > 0
+        entries = np.where(real, first + items, self._empty)
+        separators = np.where(real & before, self._separator, self._empty)
         shown = np.stack([separators, entries], axis=2).reshape(len(items), -1)
         of = np.repeat(items, 2, axis=1)
-        nothing = np.where(there.any(axis=1), self._empty, self._nothing)[:, None]
+        nothing = np.where(real.any(axis=1), self._empty, self._nothing)[:, None]
         return np.concatenate([nothing, shown], 1), np.concatenate([np.full_like(nothing, PAD), of], 1)
 
 

@@ -117,26 +117,26 @@ class Tokens:
         """(n,) tokens of each text, special tokens included."""
         return np.diff(self.offsets)
 
-    def padded(self, rows: IntArray, pad: int, *, left: bool) -> tuple[Tensor, Tensor]:
+    def padded(self, indices: IntArray, pad: int, *, left: bool) -> tuple[Tensor, Tensor]:
         """(m, L) ids and attention mask of the given texts, padded to the longest of them."""
-        lengths = self.lengths[rows]
+        lengths = self.lengths[indices]
         longest = max(int(lengths.max(initial=0)), 1)
-        shift = (longest - lengths)[:, None] if left else np.zeros((len(rows), 1), np.int64)
+        shift = (longest - lengths)[:, None] if left else np.zeros((len(indices), 1), np.int64)
         columns = np.arange(longest)[None, :] - shift
         inside = (columns >= 0) & (columns < lengths[:, None])
-        out = np.full((len(rows), longest), pad, np.int64)
-        source = self.offsets[rows][:, None] + columns
+        out = np.full((len(indices), longest), pad, np.int64)
+        source = self.offsets[indices][:, None] + columns
         out[inside] = self.ids[source[inside]]
         return torch.from_numpy(out), torch.from_numpy(inside.astype(np.int64))
 
 
-def buckets(lengths: IntArray, max_rows: int, max_tokens: int) -> Iterator[IntArray]:
+def buckets(lengths: IntArray, max_texts: int, max_tokens: int) -> Iterator[IntArray]:
     """Positions grouped by similar length, longest first; no group exceeds the rows or the padded tokens allowed."""
     order = np.argsort(-np.asarray(lengths), kind="stable")
     start = 0
     while start < len(order):
         longest = max(int(lengths[order[start]]), 1)
-        size = max(1, min(max_rows, max_tokens // longest))
+        size = max(1, min(max_texts, max_tokens // longest))
         yield order[start : start + size]
         start += size
 
@@ -178,15 +178,15 @@ class SentenceModel(nn.Module):
         offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in lists])]).astype(np.int64)
         return Tokens(np.fromiter((i for ids in lists for i in ids), np.int32, int(offsets[-1])), offsets)
 
-    def forward(self, tokens: Tokens, rows: IntArray) -> Tensor:
+    def forward(self, tokens: Tokens, indices: IntArray) -> Tensor:
         """(m, T) sentence vectors of the given texts, in their order; gradients flow where they are enabled."""
-        if len(rows) == 0:
+        if len(indices) == 0:
             return torch.zeros(0, self.dim, device=self.device)
         limits = CALL_LIMITS.get(self.device.type, CALL_LIMITS["other"])
-        groups = list(buckets(tokens.lengths[rows], *limits))
-        out = torch.cat([self._one_call(tokens, rows[group]) for group in groups])
-        back = np.empty(len(rows), np.int64)
-        back[np.concatenate(groups)] = np.arange(len(rows))
+        groups = list(buckets(tokens.lengths[indices], *limits))
+        out = torch.cat([self._one_call(tokens, indices[group]) for group in groups])
+        back = np.empty(len(indices), np.int64)
+        back[np.concatenate(groups)] = np.arange(len(indices))
         return out[torch.from_numpy(back).to(out.device)]
 
     @property
@@ -194,8 +194,8 @@ class SentenceModel(nn.Module):
         """Where the weights are."""
         return next(self.model.parameters()).device
 
-    def _one_call(self, tokens: Tokens, rows: IntArray) -> Tensor:
-        ids, mask = tokens.padded(rows, self._pad, left=self._left)
+    def _one_call(self, tokens: Tokens, indices: IntArray) -> Tensor:
+        ids, mask = tokens.padded(indices, self._pad, left=self._left)
         features = {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
         vectors: Tensor = self.model(features)["sentence_embedding"]
         return vectors.float()

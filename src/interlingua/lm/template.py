@@ -204,8 +204,8 @@ class Template:
             said = [_fill(_keep(form, e), {**words, **e}) for e in entries]
             values[slot] = joined.join(said)
         empty = self.head.get("nothing", "nothing yet")
-        kept = _keep(text, values)
-        return _fill(kept, {slot: value or empty for slot, value in values.items()})
+        body = _keep(text, values)
+        return _fill(body, {slot: value or empty for slot, value in values.items()})
 
     def _spaced(self, key: str, body: str, separator: str) -> bool:
         """Whether an entry starts with a space, which tokenizers of the GPT-2 kind want joined to the word."""
@@ -241,8 +241,8 @@ def given_slots(slots: Collection[str] | Mapping[str, Slot]) -> Mapping[str, Slo
 
 def _groups(text: str, slots: Collection[str]) -> str:
     def keep(match: re.Match[str]) -> str:
-        wanted = [slot for slot in _SLOT.findall(match[1]) if slot not in CLOSED]
-        return match[1] if all(slot in slots for slot in wanted) else ""
+        named = [slot for slot in _SLOT.findall(match[1]) if slot not in CLOSED]
+        return match[1] if all(slot in slots for slot in named) else ""
 
     return _GROUP.sub(keep, text)
 

@@ -78,4 +78,4 @@ def _ends(n: int, block: int) -> list[int]:
     before = n - below
     factor, inverse = below * (before + block / 2), below**2
     whole = np.concatenate([factor / max(factor.sum(), 1.0), 2 * inverse / max(inverse.sum(), 1.0)]) / 3
-    return [round(share) for share in 100 * np.cumsum(whole)]
+    return [round(percent) for percent in 100 * np.cumsum(whole)]

@@ -37,9 +37,9 @@ class Rivals:
     answer: Tensor
     """(N,) column of the answer"""
 
-    def of(self, rows: Tensor) -> Rivals:
+    def of(self, indices: Tensor) -> Rivals:
         """Those of some questions."""
-        return Rivals(self.items[rows], self.log_weights[rows], self.answer[rows])
+        return Rivals(self.items[indices], self.log_weights[indices], self.answer[indices])
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Block:
     users: Tensor
     """(N,) what is known of the user: standardised log of the history's length"""
     rivals: Rivals
-    share: float
+    weight: float
     """how much the block counts beside the others"""
     plain: bool = True
     """no item is hidden"""
@@ -89,10 +89,10 @@ def known_of(counts: Tensor, hidden: Tensor | None = None) -> Known:
     return Known((torch.log1p(own) - record.mean()) / spread, kinds)
 
 
-def hidden_items(counts: Tensor, shares: Sequence[float]) -> list[Tensor]:
+def hidden_items(counts: Tensor, fractions: Sequence[float]) -> list[Tensor]:
     """(I,) bool each: none, and for each share so many of the items with events; the same ones every time."""
     generator = torch.Generator().manual_seed(0)
-    drawn = [(torch.rand(len(counts), generator=generator) < share) & (counts > 0) for share in shares]
+    drawn = [(torch.rand(len(counts), generator=generator) < fraction) & (counts > 0) for fraction in fractions]
     return [torch.zeros(len(counts), dtype=torch.bool), *drawn]
 
 
@@ -198,7 +198,7 @@ def learn(
     start = plain((len(free) - 2) // 4)
     numbers = start.clone().requires_grad_(True)
     optimizer = torch.optim.LBFGS([numbers], max_iter=steps, line_search_fn="strong_wolfe")
-    total = sum(block.share for block in blocks)
+    total = sum(block.weight for block in blocks)
 
     def closure() -> float:
         advance()
@@ -208,7 +208,7 @@ def learn(
         value = float(loss.detach())
         for block in blocks:
             utility = utilities(numbers, block.scores, block.known, block.users) + block.rivals.log_weights
-            part = block.share / total * functional.cross_entropy(utility, block.rivals.answer)
+            part = block.weight / total * functional.cross_entropy(utility, block.rivals.answer)
             part.backward()
             value += float(part.detach())
         assert numbers.grad is not None
@@ -247,9 +247,9 @@ def balance(numbers: Tensor, blocks: Sequence[Block]) -> Tensor:
     made = [utilities(numbers, block.scores, block.known, block.users) for block in blocks]
     kinds = [block.known.kinds.gather(1, block.rivals.answer[:, None])[:, 0] for block in blocks]
     members = range(len(blocks[0].scores))
-    goals = torch.stack([_placed([b.scores[m] for b in blocks], blocks, kinds)[0] for m in members]).max(dim=0).values
+    targets = torch.stack([_placed([b.scores[m] for b in blocks], blocks, kinds)[0] for m in members]).max(dim=0).values
     counts = torch.bincount(torch.cat(kinds), minlength=OTHER + 1)
-    counts_for = (counts >= LEAST)[:, None] & (goals > 0)
+    counts_for = (counts >= LEAST)[:, None] & (targets > 0)
     if not bool(counts_for.any()):
         return torch.zeros(OTHER + 1)
     before = _placed(made, blocks, kinds)[1]
@@ -257,7 +257,7 @@ def balance(numbers: Tensor, blocks: Sequence[Block]) -> Tensor:
     def worth(offsets: Tensor) -> float:
         raised = [utility + offsets[block.known.kinds] for utility, block in zip(made, blocks, strict=True)]
         placed, whole = _placed(raised, blocks, kinds)
-        worst = float((placed / goals)[counts_for].min())
+        worst = float((placed / targets)[counts_for].min())
         return min(worst, ENOUGH) + COST * float((whole / before)[:2].mean())
 
     offsets, step = torch.zeros(OTHER + 1), FIRST_STEP

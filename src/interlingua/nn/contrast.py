@@ -17,9 +17,9 @@ EPSILON = 1e-8
 """added to the squared length before its root, as RLMRec's code does"""
 
 
-def unit(rows: Tensor) -> Tensor:
+def unit(vectors: Tensor) -> Tensor:
     """(N, D) rows divided by ``sqrt(1e-8 + |row|^2)``: a row of zeros stays zero."""
-    return rows * torch.rsqrt((rows * rows).sum(dim=-1, keepdim=True) + EPSILON)
+    return vectors * torch.rsqrt((vectors * vectors).sum(dim=-1, keepdim=True) + EPSILON)
 
 
 def infonce(
@@ -93,20 +93,20 @@ class _LogPartition(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=anchors.device)
         d_anchors = torch.empty_like(anchors) if ctx.needs_input_grad[0] else None
         d_candidates = torch.zeros_like(candidates) if ctx.needs_input_grad[1] else None
-        rows = max(1, min(len(anchors), CHUNK_ELEMENTS // max(len(candidates), 1)))
+        step = max(1, min(len(anchors), CHUNK_ELEMENTS // max(len(candidates), 1)))
         table = candidates if counts is None else candidates * counts[:, None]
-        buffer = anchors.new_empty(rows, len(candidates))
-        for start in range(0, len(anchors), rows):
-            part = anchors[start : start + rows]
+        buffer = anchors.new_empty(step, len(candidates))
+        for start in range(0, len(anchors), step):
+            part = anchors[start : start + step]
             chance = torch.mm(part, candidates.T, out=buffer[: len(part)])
             shift: Tensor | float = chance.amax(dim=1, keepdim=True) if bound is None else bound
             chance.sub_(shift).exp_()
             mass = (chance.sum(dim=1) if counts is None else chance @ counts)[:, None]
-            own = torch.ones_like(mass) if weights is None else weights[start : start + rows, None]
+            own = torch.ones_like(mass) if weights is None else weights[start : start + step, None]
             total += (own * (mass.log() + shift)).sum()
             if d_anchors is not None:
-                torch.mm(chance, table, out=d_anchors[start : start + rows])
-                d_anchors[start : start + rows] *= own / mass
+                torch.mm(chance, table, out=d_anchors[start : start + step])
+                d_anchors[start : start + step] *= own / mass
             if d_candidates is not None:
                 d_candidates.addmm_(chance.T, part * (own / mass))
         if d_candidates is not None and counts is not None:
@@ -127,9 +127,9 @@ class _LogPartition(torch.autograd.Function):
         )
 
 
-def distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct values of ``rows`` (n,) in increasing order, and how often each occurs, as floats."""
-    values, counts = torch.unique(rows, return_counts=True)
+def distinct(indices: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct values of ``indices`` (n,) in increasing order, and how often each occurs, as floats."""
+    values, counts = torch.unique(indices, return_counts=True)
     return values, counts.to(torch.float32)
 
 
@@ -140,14 +140,14 @@ def chosen(count: int, limit: int | None, device: torch.device) -> Tensor:
     return torch.randperm(count, device=device)[:limit]
 
 
-def anchors_of(rows: Tensor, limit: int | None, repeats: bool = True) -> tuple[Tensor, Tensor | None]:
+def anchors_of(indices: Tensor, limit: int | None, repeats: bool = True) -> tuple[Tensor, Tensor | None]:
     """The anchors of a batch, each distinct one once; at most ``limit`` positions drawn at random, None: all.
 
     A mean over drawn positions is the mean over all of them in expectation, so the loss stays the same one; candidates
     are not touched.
 
     Args:
-        rows: (n,) ids as they occur in the batch.
+        indices: (n,) ids as they occur in the batch.
         limit: positions to draw.
         repeats: an id that occurs several times counts so often; otherwise once, and ids are drawn, not positions.
 
@@ -155,11 +155,11 @@ def anchors_of(rows: Tensor, limit: int | None, repeats: bool = True) -> tuple[T
         Distinct ids (m,), and how often each stands for itself (m,), None without ``repeats``.
     """
     if repeats:
-        return distinct(rows[chosen(len(rows), limit, rows.device)])
-    nodes = torch.unique(rows)
-    return nodes[chosen(len(nodes), limit, rows.device)], None
+        return distinct(indices[chosen(len(indices), limit, indices.device)])
+    nodes = torch.unique(indices)
+    return nodes[chosen(len(nodes), limit, indices.device)], None
 
 
-def gather(table: Tensor, rows: Tensor) -> Tensor:
+def gather(table: Tensor, indices: Tensor) -> Tensor:
     """(n, D) rows of a table; its gradient is a sum over rows, which is faster than that of indexing."""
-    return functional.embedding(rows, table)
+    return functional.embedding(indices, table)

@@ -65,8 +65,8 @@ def bipartite(users: IntArray, items: IntArray, num_users: int, num_items: int, 
     """The graph of user-item pairs; a pair that occurs several times is one edge.
 
     Args:
-        users: (n,) user rows.
-        items: (n,) item rows.
+        users: (n,) user indices.
+        items: (n,) item indices.
         num_users: U
         num_items: I
         self_loops: add an edge from every node to itself (A + I) before normalisation.
@@ -219,15 +219,15 @@ def drop_edges(graph: Graph, keep_rate: float, *, renormalise: bool = False, sym
         symmetric: both directions of an edge stay or go together: what is left is a graph. Otherwise each is drawn by
             itself, a dropout of the matrix's entries (RLMRec's code).
     """
-    kept = torch.rand(graph.num_edges, device=graph.weights.device) < keep_rate
+    mask = torch.rand(graph.num_edges, device=graph.weights.device) < keep_rate
     if symmetric:
         first = graph.sources <= graph.targets
-        kept = torch.where(first, kept, kept[graph.opposite])
-    return symmetric_weights(graph, kept.to(graph.weights.dtype)) if renormalise else graph.weights * kept
+        mask = torch.where(first, mask, mask[graph.opposite])
+    return symmetric_weights(graph, mask.to(graph.weights.dtype)) if renormalise else graph.weights * mask
 
 
 def drop_nodes(graph: Graph, keep_rate: float, *, renormalise: bool = False) -> Tensor:
     """(E,) the graph's weights where edges at randomly dropped nodes are 0 (see :func:`drop_edges`)."""
-    kept = torch.rand(graph.num_nodes, device=graph.weights.device) < keep_rate
-    edges = kept[graph.sources] & kept[graph.targets]
+    mask = torch.rand(graph.num_nodes, device=graph.weights.device) < keep_rate
+    edges = mask[graph.sources] & mask[graph.targets]
     return symmetric_weights(graph, edges.to(graph.weights.dtype)) if renormalise else graph.weights * edges

@@ -55,18 +55,18 @@ class _Attend(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, out, *kept = ctx.saved_tensors
+        query, key, value, out, *saved = ctx.saved_tensors
         graph, heads = ctx.graph, ctx.heads
         d_query, d_key, d_value = (torch.empty_like(t) for t in (query, key, value))
         tables = (query, key, value, out, grads[0], d_query, d_key, d_value)
         low, high = math.exp(-ctx.limit) * (1 + ROUNDING), math.exp(ctx.limit) * (1 - ROUNDING)
-        parts = zip(*(t.chunk(heads, dim=1) for t in tables), kept[:heads], kept[heads:], strict=True)
+        parts = zip(*(t.chunk(heads, dim=1) for t in tables), saved[:heads], saved[heads:], strict=True)
         for q, k, v, o, g, d_q, d_k, d_v, weight, mass in parts:
             # with w an edge's weight, dL/dw = (g . v_target - g . o) / mass: one product of rows that are 1 longer
-            share = torch.cat([g, -(g * o).sum(dim=1, keepdim=True)], dim=1) / mass
-            d_logit = edge_products(graph, share, torch.cat([v, torch.ones_like(mass)], dim=1)).mul_(weight)
+            slope = torch.cat([g, -(g * o).sum(dim=1, keepdim=True)], dim=1) / mass
+            d_logit = edge_products(graph, slope, torch.cat([v, torch.ones_like(mass)], dim=1)).mul_(weight)
             d_logit.mul_((weight > low) & (weight < high))
-            d_v.copy_(bag(graph, share[:, :-1].contiguous(), opposed(graph, weight)))
+            d_v.copy_(bag(graph, slope[:, :-1].contiguous(), opposed(graph, weight)))
             d_q.copy_(bag(graph, k.contiguous(), d_logit))
             d_k.copy_(bag(graph, q.contiguous(), opposed(graph, d_logit)))
         return d_query, d_key, d_value, None, None, None

@@ -1,4 +1,4 @@
-"""Histories of queries as a sparse matrix and as weighted sums of item rows: shared by the closed-form models."""
+"""Histories of queries as a sparse matrix and as weighted sums of item vectors: shared by the closed-form models."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def top_rows(matrix: sp.csr_matrix, keep: int) -> sp.csr_matrix:
         if least > 0:
             above = np.union1d(above, np.flatnonzero(row == least)[: keep - len(above)])
         chosen.append(above + start)
-    sizes = [len(rows) for rows in chosen]
+    sizes = [len(columns) for columns in chosen]
     at = np.concatenate(chosen) if chosen else np.zeros(0, np.int64)
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     return sp.csr_matrix((matrix.data[at], matrix.indices[at], starts), shape=matrix.shape)

@@ -32,9 +32,9 @@ def stacked(sources: Sequence[Tensor], weights: Sequence[float], centred: bool) 
     """
     parts = []
     for source, weight in zip(sources, weights, strict=True):
-        rows = source.float() - source.float().mean(0) if centred and len(source) else source.float()
-        spread = rows.square().sum(1).mean().sqrt() if len(rows) else rows.new_ones(())
-        parts.append(weight * rows / spread.clamp(min=1e-12))
+        vectors = source.float() - source.float().mean(0) if centred and len(source) else source.float()
+        spread = vectors.square().sum(1).mean().sqrt() if len(vectors) else vectors.new_ones(())
+        parts.append(weight * vectors / spread.clamp(min=1e-12))
     return torch.cat(parts, dim=1)
 
 

@@ -62,7 +62,7 @@ def full_softmax(states: Tensor, table: Tensor, targets: Tensor, bias: Tensor | 
     Args:
         states: (N, D)
         table: (I, D)
-        targets: (N,) item rows.
+        targets: (N,) item indices.
         bias: (I,) added to the logits, or None.
     """
     return _FullSoftmax.apply(states, table, targets, bias)
@@ -78,7 +78,7 @@ def shared_softmax(states: Tensor, table: Tensor, targets: Tensor, num_negatives
     Args:
         states: (N, D)
         table: (I, D)
-        targets: (N,) item rows.
+        targets: (N,) item indices.
         num_negatives: items drawn, from all items and with replacement; K are left without those that are targets.
     """
     own, places = targets.unique(return_inverse=True)
@@ -103,10 +103,10 @@ class _FullSoftmax(torch.autograd.Function):
         loss = states.new_zeros((), dtype=torch.float32)
         d_states, d_table = torch.empty_like(states), torch.zeros_like(table, dtype=torch.float32)
         d_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
-        rows = max(1, CHUNK_ELEMENTS // max(table.shape[0], 1))
+        step = max(1, CHUNK_ELEMENTS // max(table.shape[0], 1))
         # two buffers for all chunks: fresh memory costs more than the product that fills it
-        logits, chances = (table.new_empty(min(rows, len(states)), table.shape[0]) for _ in range(2))
-        for part, goal, d_part in zip(states.split(rows), targets.split(rows), d_states.split(rows), strict=True):
+        logits, chances = (table.new_empty(min(step, len(states)), table.shape[0]) for _ in range(2))
+        for part, goal, d_part in zip(states.split(step), targets.split(step), d_states.split(step), strict=True):
             scores = torch.mm(part, table.T, out=logits[: len(part)])
             if bias is not None:
                 scores += bias

@@ -43,16 +43,16 @@ def estimate(job: Job, completer: Completer) -> dict[str, Any]:
     """
     train = job.prepared.split.train
     inputs = {row: job.inputs.item(row) for row in range(train.num_items)}
-    asked = {row: job.request("item", inputs[row].payload) for row in job.item_rows if inputs[row].payload}
-    keys = {row: request.key(completer.identity, job.config.sampling) for row, request in asked.items()}
+    of_items = {row: job.request("item", inputs[row].payload) for row in job.item_indices if inputs[row].payload}
+    keys = {row: request.key(completer.identity, job.config.sampling) for row, request in of_items.items()}
     entries = known(job.ledger_path, list(dict.fromkeys(keys.values())))
     texts = {row: found.fallback for row, found in inputs.items()}
-    texts |= {row: _text(keys[row], entries.get(keys[row]), job, texts[row]) for row in asked}
-    users = (job.inputs.user(row, texts).payload for row in job.user_rows)
-    requests = [job.request("user", payload) for payload in users if payload]
-    user_keys = {request.key(completer.identity, job.config.sampling): request for request in requests}
+    texts |= {row: _text(keys[row], entries.get(keys[row]), job, texts[row]) for row in of_items}
+    users = (job.inputs.user(row, texts).payload for row in job.user_indices)
+    of_users = [job.request("user", payload) for payload in users if payload]
+    user_keys = {request.key(completer.identity, job.config.sampling): request for request in of_users}
     sides = {
-        "items": _side(job, completer, {keys[row]: request for row, request in asked.items()}, entries),
+        "items": _side(job, completer, {keys[row]: request for row, request in of_items.items()}, entries),
         "users": _side(job, completer, user_keys, known(job.ledger_path, list(user_keys))),
     }
     return _report(job, completer, sides)

@@ -56,7 +56,7 @@ class Inputs:
     seed: int
     """of the samples; each entity draws by its own id, so that samples do not depend on who else is asked"""
     reviews: Mapping[tuple[int, int], str] = field(default_factory=dict)
-    """(user row, item row) -> review, of train interactions only (see :func:`read_reviews`)"""
+    """(user index, item index) -> review, of train interactions only (see :func:`read_reviews`)"""
 
     @cached_property
     def fields(self) -> list[str]:
@@ -131,11 +131,11 @@ class Inputs:
         limit = self.config.max_field_chars
         return text if len(text) <= limit else text[: limit - 3].rstrip() + "..."
 
-    def _drawn(self, side: str, ident: str, rows: Sequence[int], count: int) -> list[int]:
-        if len(rows) <= count:
-            return list(rows)
-        chosen = generator(self.seed, side, ident).choice(len(rows), count, replace=False)
-        return [rows[position] for position in sorted(chosen.tolist())]
+    def _drawn(self, side: str, ident: str, indices: Sequence[int], count: int) -> list[int]:
+        if len(indices) <= count:
+            return list(indices)
+        chosen = generator(self.seed, side, ident).choice(len(indices), count, replace=False)
+        return [indices[position] for position in sorted(chosen.tolist())]
 
 
 def generator(seed: int, *names: str) -> np.random.Generator:
@@ -174,7 +174,7 @@ def read_reviews(path: Path, prepared: Dataset, log: Log | None = None) -> dict[
     pairs = set(zip(train.users.tolist(), train.items.tolist(), strict=True)) - held
     found: dict[tuple[int, int], str] = {}
     for user, item, text in frame.select(pl.col(role).cast(pl.String) for role in REVIEW_ROLES).iter_rows():
-        pair = (train.user_rows.get(user or "", -1), train.item_rows.get(item or "", -1))
+        pair = (train.user_indices.get(user or "", -1), train.item_indices.get(item or "", -1))
         if pair in pairs and text and text.strip():
             found.setdefault(pair, " ".join(text.split()))
     log.step("reviews of train interactions", frame.height, len(found))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from interlingua.clients.answers import ProfileAnswer, profile_of
-from interlingua.clients.asking import Asked, Asker, Check, ServerError, Wallet, run
+from interlingua.clients.asking import Asker, Check, Round, ServerError, Wallet, run
 from interlingua.clients.completion import Answer, Completer, Request
 from interlingua.clients.ledger import Entry, Ledger, Spent, opened
 from interlingua.clients.prices import FREE, Price, price_of
@@ -57,8 +57,8 @@ class Job:
         self.inputs = Inputs(self.prepared, self.config, self.seed, self.reviews)
         self.prompts: Prompts = prompts_for(self.prepared.catalogue.domain, self.config.prompts)
         train = self.prepared.split.train
-        self.item_rows = self._chosen("items", train.num_items)
-        self.user_rows = self._chosen("users", train.num_users)
+        self.item_indices = self._chosen("items", train.num_items)
+        self.user_indices = self._chosen("users", train.num_users)
 
     def _chosen(self, side: str, total: int) -> list[int]:
         if self.sides not in (side, "both"):
@@ -116,30 +116,35 @@ def write(job: Job, completer: Completer) -> ProfileSet:
     return made
 
 
-async def _both_sides(job: Job, asker: Asker) -> tuple[list[Row], list[Row], dict[str, int], dict[str, Asked]]:
+async def _both_sides(job: Job, asker: Asker) -> tuple[list[Row], list[Row], dict[str, int], dict[str, Round]]:
     """Rows of items and of users, how many of each the model was to write, and how asking went."""
     train, inputs = job.prepared.split.train, job.inputs
     items = {row: inputs.item(row) for row in range(train.num_items)}
-    requests = _requests(job, "item", {row: items[row] for row in job.item_rows})
+    requests = _requests(job, "item", {row: items[row] for row in job.item_indices})
     try:
-        asked = await _ask(job, asker, requests, "item profiles")
-        rows = _rows(items, requests, asker, asked, train.item_ids)
+        of_items = await _ask(job, asker, requests, "item profiles")
+        rows = _rows(items, requests, asker, of_items, train.item_ids)
         texts = {row: made.profile for row, made in enumerate(rows)}
         users = {row: inputs.user(row, texts) for row in range(train.num_users)}
-        user_requests = _requests(job, "user", {row: users[row] for row in job.user_rows})
-        if asked.stopped:  # asking for users now would write their profiles from fallback texts of items
-            then = Asked(
-                stopped=asked.stopped, entries=asker.ledger.found([asker.key(r) for r in user_requests.values()])
+        user_requests = _requests(job, "user", {row: users[row] for row in job.user_indices})
+        if of_items.stopped:  # asking for users now would write their profiles from fallback texts of items
+            of_users = Round(
+                stopped=of_items.stopped, entries=asker.ledger.found([asker.key(r) for r in user_requests.values()])
             )
         else:
-            then = await _ask(job, asker, user_requests, "user profiles")
+            of_users = await _ask(job, asker, user_requests, "user profiles")
     finally:
         await asker.completer.close()
     counts = {"items": len(requests), "users": len(user_requests)}
-    return rows, _rows(users, user_requests, asker, then, train.user_ids), counts, {"items": asked, "users": then}
+    return (
+        rows,
+        _rows(users, user_requests, asker, of_users, train.user_ids),
+        counts,
+        {"items": of_items, "users": of_users},
+    )
 
 
-async def _ask(job: Job, asker: Asker, requests: Mapping[int, Request], label: str) -> Asked:
+async def _ask(job: Job, asker: Asker, requests: Mapping[int, Request], label: str) -> Round:
     checked: Check = check
     return await asker.ask(list(requests.values()), checked, label, retry_failed=job.retry_failed)
 
@@ -149,12 +154,12 @@ def _requests(job: Job, side: Literal["item", "user"], inputs: Mapping[int, Inpu
 
 
 def _rows(
-    inputs: Mapping[int, Input], requests: Mapping[int, Request], asker: Asker, asked: Asked, ids: Any
+    inputs: Mapping[int, Input], requests: Mapping[int, Request], asker: Asker, answers: Round, ids: Any
 ) -> list[Row]:
     """One row per entity, in row order, whatever became of its question."""
     out = []
     for row, found in inputs.items():
-        entry = asked.entries.get(asker.key(requests[row])) if row in requests else None
+        entry = answers.entries.get(asker.key(requests[row])) if row in requests else None
         out.append(_row(str(ids[row]), found, entry))
     return out
 
@@ -170,8 +175,8 @@ def _row(ident: str, found: Input, entry: Entry | None) -> Row:
 def coverage(rows: Sequence[Row]) -> dict[str, Any]:
     """How many rows have which status, and the share that the model wrote."""
     counts = Counter[str](row.status for row in rows)
-    share = counts["written"] / len(rows) if rows else 0.0
-    return {status: counts[status] for status in profile_set.STATUSES} | {"share_written": round(share, 4)}
+    fraction = counts["written"] / len(rows) if rows else 0.0
+    return {status: counts[status] for status in profile_set.STATUSES} | {"share_written": round(fraction, 4)}
 
 
 def failures(rows: Sequence[Row], examples: int = 20) -> list[dict[str, str]]:
@@ -180,7 +185,7 @@ def failures(rows: Sequence[Row], examples: int = 20) -> list[dict[str, str]]:
 
 
 def _card(
-    job: Job, completer: Completer, rounds: Mapping[str, Asked], before: Spent, spent: Spent, stopped: str
+    job: Job, completer: Completer, rounds: Mapping[str, Round], before: Spent, spent: Spent, stopped: str
 ) -> dict[str, Any]:
     price, split = job.price(completer), job.prepared.split
     money = None if price is None else round((spent - before).money, 6)
@@ -200,7 +205,7 @@ def _card(
         "sides": job.sides,
         "config": job.config.model_dump(mode="json"),
         "reviews": len(job.reviews),
-        "questions": {side: {"found": r.found, "asked": r.asked, "calls": r.calls} for side, r in rounds.items()},
+        "questions": {side: {"found": r.found, "asked": r.requested, "calls": r.calls} for side, r in rounds.items()},
         "cost": {
             "currency": job.config.prices.currency,
             "this_run": shown | {"money": money},

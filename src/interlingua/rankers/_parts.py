@@ -24,8 +24,8 @@ from interlingua.injection import calibration
 from interlingua.injection.head import Head, choices
 from interlingua.injection.item_vectors import ItemVectors, unlearned
 from interlingua.injection.loading import language_model, state_width, title_embeddings, whole_model
-from interlingua.injection.mixture import BLOCK, Features, ScoreFusion, TextSimilarity, asked
 from interlingua.injection.projector import Projector
+from interlingua.injection.score_fusion import BLOCK, Features, ScoreFusion, TextSimilarity, features_in_blocks
 from interlingua.injection.vector_reading import VectorRankerConfig, check
 from interlingua.lm import history as sequence
 from interlingua.lm.adapters import Tuned, tuned
@@ -63,9 +63,9 @@ class VectorRanker(Ranker):
         self.head: Head | None = None
         if config.has_head:
             self.head = Head(width if self.lm is None else state_width(self.lm), self.vectors.dim, width)
-        self.mixture = ScoreFusion() if config.fuse_scores else None
+        self.score_fusion = ScoreFusion() if config.fuse_scores else None
         texts = inputs.items_from_text if inputs.texts is None else inputs.texts
-        self.likeness = TextSimilarity(texts) if config.fuse_scores and texts is not None else None
+        self.text_similarity = TextSimilarity(texts) if config.fuse_scores and texts is not None else None
         self.register_buffer("counts", torch.as_tensor(inputs.train.item_counts).float(), persistent=False)
         self.register_buffer("cold", unlearned(inputs), persistent=False)
         self.fit_r2 = self._initialise()
@@ -211,24 +211,26 @@ class VectorRanker(Ranker):
             fresh = list(range(len(keys)))
         order = np.asarray(fresh, np.int64)[np.argsort(queries.lengths()[fresh], kind="stable")]
         parts = [order[at : at + ROWS] for at in range(0, len(order), ROWS)]  # rows of similar length run together
-        for rows in track(parts, "read histories"):
-            for row, state in zip(rows.tolist(), self.states(queries.take(rows), vectors), strict=True):
+        for indices in track(parts, "read histories"):
+            for row, state in zip(indices.tolist(), self.states(queries.take(indices), vectors), strict=True):
                 self._known[keys[row]] = state
         return torch.stack([self._known[key] for key in keys])
 
     def _head_scores(self, queries: Queries) -> Tensor:
-        if self.mixture is None:
+        if self.score_fusion is None:
             return self._head_log_probs(queries)
-        return self.mixture(*self.features(queries), self.counts)
+        return self.score_fusion(*self.features(queries), self.counts)
 
     @torch.no_grad()
     def features(self, queries: Queries, hidden: Tensor | None = None) -> Features:
         """What :class:`ScoreFusion` joins; ``hidden`` (I,) items are read as if they had no events."""
         self._place()
-        return asked(lambda part: self._head_log_probs(part, hidden), self.inputs.base_score, self.likeness, queries)
+        return features_in_blocks(
+            lambda part: self._head_log_probs(part, hidden), self.inputs.base_score, self.text_similarity, queries
+        )
 
     @torch.no_grad()
     def calibrate(self, queries: Queries, targets: IntArray) -> float | None:
         """Learns the mixture from validation users: see :func:`calibration.calibrate`. None: there is none."""
         self.eval()
-        return calibration.learned(self.mixture, self.features, self.counts, queries, targets, self.config)
+        return calibration.learned(self.score_fusion, self.features, self.counts, queries, targets, self.config)

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from interlingua.clients.answers import UnusableAnswerError, object_in
-from interlingua.clients.asking import Asked, Asker, ServerError, Wallet, run
+from interlingua.clients.asking import Asker, Round, ServerError, Wallet, run
 from interlingua.clients.completion import Answer, Completer, Request
 from interlingua.clients.endpoint import LOCAL
 from interlingua.clients.ledger import opened
@@ -113,29 +113,29 @@ class Chat(Ranker):
         """
         if items is None:
             raise ConfigError("the ranker 'chat' orders given candidates; retrieve some first (evaluate.retrieve)")
-        rows = np.asarray(items, np.int64)
-        if not rows.size:
-            return np.zeros(rows.shape, np.float32)
-        shuffled = [list(dict.fromkeys(row)) for row in presented(rows, queries).tolist()]
-        fallback = self._retrieved(queries, rows, shuffled)
+        candidates = np.asarray(items, np.int64)
+        if not candidates.size:
+            return np.zeros(candidates.shape, np.float32)
+        shuffled = [list(dict.fromkeys(row)) for row in presented(candidates, queries).tolist()]
+        fallback = self._retrieved(queries, candidates, shuffled)
         config: ChatConfig = self.config
-        asked = shuffled if config.order == "shuffled" else fallback
-        answers = self._answers([self._request(queries.history(at), each) for at, each in enumerate(asked)])
-        out = np.zeros(rows.shape, np.float32)
-        for at, (answer, shown, rest) in enumerate(zip(answers, asked, fallback, strict=True)):
+        orders = shuffled if config.order == "shuffled" else fallback
+        answers = self._answers([self._request(queries.history(at), each) for at, each in enumerate(orders)])
+        out = np.zeros(candidates.shape, np.float32)
+        for at, (answer, shown, rest) in enumerate(zip(answers, orders, fallback, strict=True)):
             first = [] if answer is None else self._chosen(answer, shown)
             self.unanswered += not first
             place = {item: number for number, item in enumerate(dict.fromkeys([*first, *rest]))}
-            out[at] = [1 - place[item] / len(place) for item in rows[at].tolist()]
+            out[at] = [1 - place[item] / len(place) for item in candidates[at].tolist()]
         return out
 
-    def _retrieved(self, queries: Queries, rows: IntArray, shuffled: list[list[int]]) -> list[list[int]]:
+    def _retrieved(self, queries: Queries, candidates: IntArray, shuffled: list[list[int]]) -> list[list[int]]:
         """Candidates in the backbone's order; ties as they are shuffled, since callers may put the answer first."""
         if self.inputs.base_score is None:
             return shuffled
-        scores = self.inputs.base_score(queries, rows)
+        scores = self.inputs.base_score(queries, candidates)
         out = []
-        for each, items, values in zip(shuffled, rows.tolist(), scores.tolist(), strict=True):
+        for each, items, values in zip(shuffled, candidates.tolist(), scores.tolist(), strict=True):
             of = dict(zip(items, values, strict=True))
             out.append(sorted(each, key=lambda item, of=of: -of[item]))  # type: ignore[misc]
         return out
@@ -143,8 +143,8 @@ class Chat(Ranker):
     def _request(self, history: IntArray, candidates: Sequence[int]) -> Request:
         config: ChatConfig = self.config
         read = [{"title": self.shown[item]} for item in history[-config.history_length :].tolist()]
-        told = [{"title": self.shown[item], "number": str(n)} for n, item in enumerate(candidates, 1)]
-        text = self.template.render(self.inputs.domain, {"history": read, "candidates": told})
+        listed = [{"title": self.shown[item], "number": str(n)} for n, item in enumerate(candidates, 1)]
+        text = self.template.render(self.inputs.domain, {"history": read, "candidates": listed})
         return Request(self.template.system(self.inputs.domain), f"{text.strip()}\n\n{HOW[config.answers]}", (FIELD,))
 
     def _answers(self, requests: Sequence[Request]) -> list[list[str] | None]:
@@ -155,21 +155,21 @@ class Chat(Ranker):
             asker = Asker(
                 self.completer, ledger, config.sampling, config.limits, wallet, self._pace.in_another_loop()
             )  # fmt: skip
-            asked = run(self._round(asker, requests))
-            entries = [asked.entries.get(asker.key(request)) for request in requests]
-        if asked.stopped and asked.stopped != "budget":
+            outcome = run(self._round(asker, requests))
+            entries = [outcome.entries.get(asker.key(request)) for request in requests]
+        if outcome.stopped and outcome.stopped != "budget":
             raise ServerError(
-                f"ranker 'chat' stopped: {asked.stopped}; answers so far are kept in {self.ledger}: "
+                f"ranker 'chat' stopped: {outcome.stopped}; answers so far are kept in {self.ledger}: "
                 "run again to continue"
             )
         found = [json.loads(e.value) if e is not None and e.state == "done" else None for e in entries]
         lacking = sum(answer is None for answer in found)
         if lacking:
-            why = "the budget is spent" if asked.stopped else "no usable answer"
+            why = "the budget is spent" if outcome.stopped else "no usable answer"
             say(f"ranker chat: {lacking} of {len(found)} questions keep the backbone's order ({why})")
         return found
 
-    async def _round(self, asker: Asker, requests: Sequence[Request]) -> Asked:
+    async def _round(self, asker: Asker, requests: Sequence[Request]) -> Round:
         config: ChatConfig = self.config
         try:
             return await asker.ask(

@@ -36,8 +36,8 @@ from interlingua.injection.hard_prompt import HardPrompts, padded, tokens
 from interlingua.injection.id_vectors import IdVectors
 from interlingua.injection.kv_prompt_config import KvPromptConfig, check
 from interlingua.injection.loading import whole_model
-from interlingua.injection.mixture import BLOCK, Features, ScoreFusion, TextSimilarity, asked
 from interlingua.injection.prompt_injection import Injection
+from interlingua.injection.score_fusion import BLOCK, Features, ScoreFusion, TextSimilarity, features_in_blocks
 from interlingua.injection.two_tower import ROWS, PlainStates, by_length, read
 from interlingua.lm.encoder import causal, frozen
 from interlingua.lm.history import USER_HISTORY, queries_of
@@ -86,8 +86,8 @@ class KvPrompt(Ranker):
         if config.readout:
             width = int(self._plain(probe[:1]).shape[1]) - self._layer_entries
             self.readouts.update({side: nn.Linear(width, config.readout, bias=False) for side in ("user", "item")})
-        self.mixture = ScoreFusion() if config.fuse_scores else None
-        self.likeness = TextSimilarity(inputs.texts) if config.fuse_scores and inputs.texts is not None else None
+        self.score_fusion = ScoreFusion() if config.fuse_scores else None
+        self.text_similarity = TextSimilarity(inputs.texts) if config.fuse_scores and inputs.texts is not None else None
         self.sample: Sample | None = None
         self._softly = False
         self._log_chance = torch.zeros(self.num_items)
@@ -234,7 +234,7 @@ class KvPrompt(Ranker):
 
     def towers(self) -> Towers | None:
         """Both towers, where what else is mixed in is a dot product too."""
-        if self.mixture is not None and self.inputs.base_items is None:
+        if self.score_fusion is not None and self.inputs.base_items is None:
             return None
         return Towers(self.user_embeddings, self.all_item_embeddings(), exact=False)
 
@@ -249,29 +249,29 @@ class KvPrompt(Ranker):
     def user_embeddings(self, queries: Queries) -> Tensor:
         """(B, D) user vectors for an index, scaled so that their dot products with the items' are the scores."""
         users = self._sized(self.user_states(queries)) / self.config.temperature
-        if self.mixture is None:
+        if self.score_fusion is None:
             return users
         assert self.inputs.user_embeddings is not None
-        texts = None if self.likeness is None else self.likeness.users(queries)
-        return self.mixture.user_vectors(users, self.inputs.user_embeddings(queries).to(users), texts)
+        texts = None if self.text_similarity is None else self.text_similarity.users(queries)
+        return self.score_fusion.user_vectors(users, self.inputs.user_embeddings(queries).to(users), texts)
 
     @torch.no_grad()
     def all_item_embeddings(self) -> Tensor:
         """(I, D) item vectors for an index; of a mixture, all its parts side by side, weighted."""
         items = self._sized(self.item_states())
-        if self.mixture is None:
+        if self.score_fusion is None:
             return items
         assert self.inputs.base_items is not None
-        texts = None if self.likeness is None else self.likeness.table
-        return self.mixture.item_vectors(items, self.inputs.base_items, texts, self.counts)
+        texts = None if self.text_similarity is None else self.text_similarity.table
+        return self.score_fusion.item_vectors(items, self.inputs.base_items, texts, self.counts)
 
     def _sized(self, states: Tensor) -> Tensor:
         return functional.normalize(states, dim=-1) if self.config.normalised else states
 
     def _block(self, queries: Queries) -> Tensor:
-        if self.mixture is None:
+        if self.score_fusion is None:
             return self._tower_block(queries)
-        return self.mixture(*self.features(queries), self.counts)
+        return self.score_fusion(*self.features(queries), self.counts)
 
     def _tower_block(self, queries: Queries, hidden: Tensor | None = None) -> Tensor:
         users, items = self.user_states(queries), self.item_states()
@@ -293,8 +293,8 @@ class KvPrompt(Ranker):
         self._place()
         ids = self._tokens(self.words.items(list(range(self.num_items))))
 
-        def run(rows: np.ndarray, each: Tensor, mask: Tensor) -> Tensor:
-            out = self._states("item", [ids[row] for row in rows], vectors[torch.as_tensor(rows)])
+        def run(indices: np.ndarray, each: Tensor, mask: Tensor) -> Tensor:
+            out = self._states("item", [ids[row] for row in indices], vectors[torch.as_tensor(indices)])
             return self._read_out("item", out)
 
         return by_length(ids, self.lm.pad_token_id, run, label="read items")
@@ -313,8 +313,8 @@ class KvPrompt(Ranker):
             vectors = self.ids.users(new_queries)
             ids = self._tokens(self.words.users(new_queries.padded(self.config.history_length)))
 
-            def run(rows: np.ndarray, each: Tensor, mask: Tensor) -> Tensor:
-                states = self._states("user", [ids[row] for row in rows], vectors[torch.as_tensor(rows)])
+            def run(indices: np.ndarray, each: Tensor, mask: Tensor) -> Tensor:
+                states = self._states("user", [ids[row] for row in indices], vectors[torch.as_tensor(indices)])
                 return self._read_out("user", states)
 
             for row, state in zip(fresh, by_length(ids, self.lm.pad_token_id, run, ROWS, "read users"), strict=True):
@@ -325,10 +325,12 @@ class KvPrompt(Ranker):
     def features(self, queries: Queries, hidden: Tensor | None = None) -> Features:
         """What :class:`ScoreFusion` joins; ``hidden`` (I,) items are read as if they had no events."""
         self._place()
-        return asked(lambda part: self._tower_block(part, hidden), self.inputs.base_score, self.likeness, queries)
+        return features_in_blocks(
+            lambda part: self._tower_block(part, hidden), self.inputs.base_score, self.text_similarity, queries
+        )
 
     @torch.no_grad()
     def calibrate(self, queries: Queries, targets: IntArray) -> float | None:
         """Learns the mixture from validation users: see :func:`calibration.calibrate`. None: there is none."""
         self.eval()
-        return calibration.learned(self.mixture, self.features, self.counts, queries, targets, self.config)
+        return calibration.learned(self.score_fusion, self.features, self.counts, queries, targets, self.config)

@@ -113,9 +113,9 @@ class LlmOnly(Ranker):
             raise ConfigError("the ranker 'llm-only' orders given candidates; retrieve some first (evaluate.retrieve)")
         if self.lm.device != self.device_of.device and self.lm.precision != "4bit":
             self.lm.to(self.device_of.device)
-        rows, steps = np.asarray(items, np.int64), range(0, len(queries), ROWS)
-        scores = [self._some(queries.slice(at, at + ROWS), rows[at : at + ROWS]) for at in steps]
-        return np.concatenate(scores) if scores else np.zeros(rows.shape, np.float32)
+        candidates, steps = np.asarray(items, np.int64), range(0, len(queries), ROWS)
+        scores = [self._some(queries.slice(at, at + ROWS), candidates[at : at + ROWS]) for at in steps]
+        return np.concatenate(scores) if scores else np.zeros(candidates.shape, np.float32)
 
     def _some(self, queries: Queries, items: IntArray) -> FloatArray:
         config: LlmOnlyConfig = self.config

@@ -42,9 +42,9 @@ class SequenceHead(VectorRanker):
     def batches(self, epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
         """Windows with an answer at every position."""
         config: SequenceHeadConfig = self.config
-        train, rows = self.inputs.train, config.fit.batch_size
+        train, batch_size = self.inputs.train, config.fit.batch_size
         return sequence_batches(
-            train, config.history_length, rows, generator, 0, long_histories="windows", batch_by=config.batch_by
+            train, config.history_length, batch_size, generator, 0, long_histories="windows", batch_by=config.batch_by
         )
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -60,8 +60,8 @@ class SequenceHead(VectorRanker):
     def _sequence_states(self, vectors: Tensor, histories: Tensor) -> tuple[Tensor, Tensor]:
         """States (B, L, H') of right-padded histories and which places (B, L) hold an item."""
         assert self.item_projector is not None
-        rows, where = sequence.shifted(histories, histories)
-        distinct, back = torch.unique(rows.clamp_min(0), return_inverse=True)
+        shifted, where = sequence.shifted(histories, histories)
+        distinct, back = torch.unique(shifted.clamp_min(0), return_inverse=True)
         soft = self.item_projector(vectors[distinct])[back]
         if self.user_projector is not None:
             users = self._users(sequence.prefix_queries(histories, where))  # the user as of each place

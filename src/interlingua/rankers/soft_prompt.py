@@ -86,10 +86,10 @@ class SoftPrompt(VectorRanker):
     def batches(self, epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
         """Prompts with one answer and its negatives."""
         config: SoftPromptConfig = self.config
-        train, rows = self.inputs.train, config.fit.batch_size
+        train, batch_size = self.inputs.train, config.fit.batch_size
         self._negatives = self._negatives or Negatives(train)
         return last_position_batches(
-            train, max(config.history_length, sequence.USER_HISTORY), rows, generator,
+            train, max(config.history_length, sequence.USER_HISTORY), batch_size, generator,
             negatives=self._negatives, num_negatives=config.num_candidates - 1, all_positions=config.all_positions,
         )  # fmt: skip
 
@@ -125,11 +125,11 @@ class SoftPrompt(VectorRanker):
         prompts = self.prompts.assemble(histories, candidates, max_length=self.lm.max_positions)
         items = None
         if self.item_projector is not None:
-            rows, back = np.unique(prompts.item_rows, return_inverse=True)  # each item is projected once
-            items = self.item_projector(vectors[torch.as_tensor(rows)])[torch.as_tensor(back)]
+            distinct, back = np.unique(prompts.item_indices, return_inverse=True)  # each item is projected once
+            items = self.item_projector(vectors[torch.as_tensor(distinct)])[torch.as_tensor(back)]
             items = functional.dropout(items, self.config.dropout, self.training)
-        others = self.slot_vectors(prompts, queries)
-        return prompts, embed_prompts(self.lm, prompts, self._users(queries), items, others)
+        slot_vectors = self.slot_vectors(prompts, queries)
+        return prompts, embed_prompts(self.lm, prompts, self._users(queries), items, slot_vectors)
 
     def states(self, queries: Queries, vectors: Tensor) -> Tensor:
         """(B, H') states after the prompts."""
@@ -155,9 +155,9 @@ class SoftPrompt(VectorRanker):
                 f"ranker.scoring = {self.config.scoring!r} ranks given candidates only; retrieve some first "
                 "(evaluate.retrieve) or use scoring = 'head', which scores the whole catalogue"
             )
-        rows = np.asarray(items, np.int64)
+        candidates = np.asarray(items, np.int64)
         steps = range(0, len(queries), ROWS)
-        return np.concatenate([self._title_scores(queries.slice(a, a + ROWS), rows[a : a + ROWS]) for a in steps])
+        return np.concatenate([self._title_scores(queries.slice(a, a + ROWS), candidates[a : a + ROWS]) for a in steps])
 
     def _title_scores(self, queries: Queries, items: IntArray) -> FloatArray:
         """(B, C) how well each candidate's title answers."""

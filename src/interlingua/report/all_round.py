@@ -36,7 +36,7 @@ SPLITS: dict[str, tuple[str, ...]] = {
     "item-cold": ("data.split=item-cold",),
 }
 FILTER = "data.filter={ min_user = 5, min_item = 5 }"
-"""the same for every method, as the shipped recipes have it; ``sets`` may say otherwise"""
+"""the same for every method, as the shipped recipes have it; ``overrides`` may say otherwise"""
 PROTOCOLS = {"item-cold": ("full", "cold")}
 """of a split; the others are measured under ``full``"""
 
@@ -96,7 +96,7 @@ def measure(
     splits: Sequence[str] = tuple(SPLITS),
     seeds: Sequence[int] = (7,),
     out: Path | str = "runs",
-    sets: Sequence[str] = (),
+    overrides: Sequence[str] = (),
     max_users: int | None = None,
     device: str = "auto",
 ) -> Measured:
@@ -108,7 +108,7 @@ def measure(
         splits: of :data:`SPLITS`.
         seeds: of training.
         out: the runs folder.
-        sets: overrides of ``[data]`` and ``[evaluate]`` for all.
+        overrides: overrides of ``[data]`` and ``[evaluate]`` for all.
         max_users: evaluate a random subset of the users.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
@@ -121,14 +121,14 @@ def measure(
     made = Measured(str(data))
     for split in splits:
         protocols = PROTOCOLS.get(split, ("full",))
-        asked = [f"evaluate.protocols={_toml(protocols)}", f"evaluate.metrics={_toml(['recall@100'])}"]
-        asked += [f"evaluate.max_users={max_users}"] if max_users else []
+        changes = [f"evaluate.protocols={_toml(protocols)}", f"evaluate.metrics={_toml(['recall@100'])}"]
+        changes += [f"evaluate.max_users={max_users}"] if max_users else []
         reports: dict[str, dict[str, list[Report]]] = {protocol: {} for protocol in protocols}
         for method in methods:
             for seed in seeds:
                 say(f"== {split}, {method.label}, seed {seed}")
                 try:
-                    recipe = method.resolve([FILTER, *sets, *SPLITS[split], *asked], data)
+                    recipe = method.resolve([FILTER, *overrides, *SPLITS[split], *changes], data)
                     path = stages.run(recipe, out=out, seed=seed, device=device).path
                 except InterlinguaError as error:
                     say(f"{method.label} is left out: {error}")

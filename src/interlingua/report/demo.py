@@ -106,7 +106,7 @@ def page(results: Sequence[Result], shown: Sequence[Shown], seconds: float, comm
         main=METHOD,
         reference=BACKBONE,
         notes={r.method.label: r.method.note for r in results},
-        beside=[r.method.label for r in results if r.saved],
+        extra_methods=[r.method.label for r in results if r.saved],
     )
     counts = data.card["counts"]
     facts = {name: f"{counts[name]:,}" for name in ("users", "items", "events")}
@@ -194,7 +194,7 @@ def pick_users(session: Session, n: int, seed: int) -> list[int]:
 
 
 def show_user(
-    row: int, base: Result, ranker: Result | None, beside: Sequence[Result] = (), k: int = 5, shown_history: int = 8
+    row: int, base: Result, ranker: Result | None, extra_runs: Sequence[Result] = (), k: int = 5, shown_history: int = 8
 ) -> Shown:
     """Recommendations for one test user by the backbone and, with a reason for the first, by the ranker."""
     split, titles = base.session.data.split, base.session.data.catalogue.titles
@@ -206,12 +206,12 @@ def show_user(
     if ranker is not None:
         from interlingua.recommender import Recommender
 
-        named, rows = _titles(ranker.session, query, k, titles, ranker=True)
+        named, indices = _titles(ranker.session, query, k, titles, ranker=True)
         answers[ranker.method.label] = named
-        answer = Recommender(ranker.session).explain_query(query, int(rows[0]))
+        answer = Recommender(ranker.session).explain_query(query, int(indices[0]))
         explained, sentence, dropped, by_rule = named[0], answer.sentence, answer.dropped, answer.from_template
         support = [(titles[item], float(influence)) for item, influence in answer.support]
-    for other in beside:
+    for other in extra_runs:
         read = "rank" in other.session.done
         answers[other.method.label] = _titles(other.session, query, k, titles, ranker=read)[0]
     return Shown(
@@ -231,5 +231,5 @@ def _titles(
     session: Session, query: Queries, k: int, titles: list[str], *, ranker: bool
 ) -> tuple[list[str], list[int]]:
     cascade = scorers.rerank_of(session, session.ranker if ranker else None)
-    rows = [int(item) for item in cascade.shortlist(query, k).items[0] if item >= 0]
-    return [titles[item] for item in rows], rows
+    indices = [int(item) for item in cascade.candidates(query, k).items[0] if item >= 0]
+    return [titles[item] for item in indices], indices

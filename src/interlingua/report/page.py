@@ -148,7 +148,7 @@ def from_reports(
     notes: Mapping[str, str] | None = None,
     full: tuple[str, str] = ("full", "ndcg@10"),
     sampled: tuple[str, str] = ("sampled-20", "hit@1"),
-    beside: Sequence[str] = (),
+    extra_methods: Sequence[str] = (),
 ) -> ReportPage:
     """The page's tables, cold-start chart, tests, findings and doubts. Add people, costs and cards with ``replace``.
 
@@ -160,7 +160,7 @@ def from_reports(
         notes: method -> a few words below its name.
         full: protocol name and metric of the first columns.
         sampled: protocol name and metric of the last columns.
-        beside: methods tested as a family of their own, so that showing them changes no other verdict (Holm).
+        extra_methods: methods tested as a family of their own, so that showing them changes no other verdict (Holm).
     """
     for name in (main, reference):
         if name not in reports:
@@ -180,11 +180,11 @@ def from_reports(
         )
         for name, each in reports.items()
     )
-    own = {name: each for name, each in reports.items() if name not in beside}
+    own = {name: each for name, each in reports.items() if name not in extra_methods}
     comparisons, summary = _tests(own, main, reference, (full, sampled))
-    if beside:
-        others = {name: each for name, each in reports.items() if name in (reference, *beside)}
-        comparisons += _tests(others, main, reference, (full, sampled))[0]
+    if extra_methods:
+        extra = {name: each for name, each in reports.items() if name in (reference, *extra_methods)}
+        comparisons += _tests(extra, main, reference, (full, sampled))[0]
     chart, name = _cold_start(reports, sampled if any(sampled[0] in each for each in reports.values()) else full)
     return ReportPage(
         title,

@@ -51,10 +51,10 @@ def page_of(
         raise ConfigError(f"no row is called {reference!r}; there are: {', '.join(sorted(names))}")
     tests = [comparison for board in boards if (comparison := _tests(board, reference)) is not None]
     runs = {path for board in boards for entry in board.entries for path in entry.runs}
-    asked = ["interlingua", "report", *map(str, paths)]
-    asked += [word for metric in metrics for word in ("--metric", metric)]
-    asked += ["--protocol", protocol] if protocol else []
-    asked += ["--reference", reference] if reference else []
+    command = ["interlingua", "report", *map(str, paths)]
+    command += [word for metric in metrics for word in ("--metric", metric)]
+    command += ["--protocol", protocol] if protocol else []
+    command += ["--reference", reference] if reference else []
     return ReportPage(
         title,
         tuple(_sentence(board, tests) for board in boards),
@@ -62,7 +62,7 @@ def page_of(
         leaderboards=tuple(boards),
         comparisons=tuple(tests),
         doubts=DOUBTS,
-        command=shlex.join(asked),
+        command=shlex.join(command),
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from interlingua.config import parse_sets
+from interlingua.config import parse_overrides
 from interlingua.errors import ConfigError, unknown
 from interlingua.progress import say
 from interlingua.runs import recipe as recipes
@@ -29,22 +29,24 @@ class Method:
 
     label: str
     recipe: str
-    sets: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
     note: str = ""
     sections: tuple[str, ...] = ()
     """of its recipe that overrides reach (``data`` and ``evaluate`` of every method, so that all stay comparable)"""
 
-    def resolve(self, sets: Sequence[str] = (), data: str | None = None) -> recipes.Recipe:
+    def resolve(self, overrides: Sequence[str] = (), data: str | None = None) -> recipes.Recipe:
         """Its recipe with the overrides ``section.key=value`` that reach it; what makes the method comes last.
 
         Raises:
             ConfigError: an override of no section, or what :func:`interlingua.runs.recipe.load` refuses.
         """
-        for section in translated(parse_sets(sets), "--set", quiet=True):
+        for section in translated(parse_overrides(overrides), "--set", quiet=True):
             if section not in recipes.SECTIONS:
                 raise ConfigError(unknown("section", section, recipes.SECTIONS, "--set"))
         reached = ("data", "evaluate", *self.sections)
-        return recipes.load(self.recipe, [*(s for s in sets if re.split("[.=]", s)[0] in reached), *self.sets], data)
+        return recipes.load(
+            self.recipe, [*(s for s in overrides if re.split("[.=]", s)[0] in reached), *self.overrides], data
+        )
 
 
 @dataclass(frozen=True)
@@ -109,22 +111,22 @@ def run_methods(
     out: Path,
     seed: int,
     data: str | None = None,
-    sets: Sequence[str] = (),
+    overrides: Sequence[str] = (),
     device: str = "auto",
-    beside: Sequence[Path | str] = (),
+    extra_runs: Sequence[Path | str] = (),
     trust: bool = False,
 ) -> list[Result]:
-    """Runs every method; what is finished already is reused. Saved runs named in ``beside`` follow as they are.
+    """Runs every method; what is finished already is reused. Saved runs named in ``extra_runs`` follow as they are.
 
     Raises:
-        ArtifactError: a folder of ``beside`` is not a finished run.
+        ArtifactError: a folder of ``extra_runs`` is not a finished run.
         ConfigError: it was measured on other targets or by another protocol (said after the first method).
     """
-    saved = {one.key: one for one in (_saved(path, device, trust) for path in beside)}
+    saved = {one.key: one for one in (_saved(path, device, trust) for path in extra_runs)}
     results: list[Result] = []
     for place, method in enumerate(methods, 1):
         say(f"\n[{place}/{len(methods)}] {method.label}")
-        session = stages.run(method.resolve(sets, data), out=out, seed=seed, device=device)
+        session = stages.run(method.resolve(overrides, data), out=out, seed=seed, device=device)
         results.append(Result(method, session, _reports(session)))
         if place == 1:
             for one in saved.values():

@@ -43,7 +43,7 @@ def alike(blocks: Iterable[Tensor], of: Tensor, k: int, *, row: int | None = Non
     Returns:
         (1, up to k) rows and cosines.
     """
-    rows, cosines, start = np.zeros(0, np.int64), np.zeros(0, np.float32), 0
+    indices, cosines, start = np.zeros(0, np.int64), np.zeros(0, np.float32), 0
     query = functional.normalize(of.detach().float().cpu()[None], dim=1, eps=1e-12)
     for block in blocks:
         table = functional.normalize(block.detach().float().cpu(), dim=1, eps=1e-12)
@@ -52,12 +52,12 @@ def alike(blocks: Iterable[Tensor], of: Tensor, k: int, *, row: int | None = Non
             allowed = np.ones(len(table), bool)
             allowed[row - start] = False
         found = by_products(query, table, k, allowed=allowed)
-        kept = found.scores[0] > 0  # minus infinity beside -1
-        rows = np.concatenate([rows, found.rows[0][kept] + start])
-        cosines = np.concatenate([cosines, found.scores[0][kept]])
-        order = np.lexsort((rows, -cosines))[:k]
-        rows, cosines, start = rows[order], cosines[order], start + len(table)
-    return TopK(rows[None], cosines[None])
+        mask = found.scores[0] > 0  # minus infinity beside -1
+        indices = np.concatenate([indices, found.indices[0][mask] + start])
+        cosines = np.concatenate([cosines, found.scores[0][mask]])
+        order = np.lexsort((indices, -cosines))[:k]
+        indices, cosines, start = indices[order], cosines[order], start + len(table)
+    return TopK(indices[None], cosines[None])
 
 
 def alike_of_values(values: FloatArray, k: int, *, row: int | None = None) -> TopK:
@@ -65,6 +65,6 @@ def alike_of_values(values: FloatArray, k: int, *, row: int | None = None) -> To
     masked: npt.NDArray[np.float32] = np.where(values > 0, values, -np.inf).astype(np.float32)[None]
     if row is not None:
         masked[0, row] = -np.inf
-    rows = top_items(masked, k)
-    rows = rows[:, rows[0] >= 0]
-    return TopK(rows, masked[:, rows[0]])
+    indices = top_items(masked, k)
+    indices = indices[:, indices[0] >= 0]
+    return TopK(indices, masked[:, indices[0]])

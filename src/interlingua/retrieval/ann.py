@@ -143,17 +143,21 @@ class Ann(Scorer):
         k, vectors = min(k, len(self.items)), queries.detach().float().cpu()
         if not len(queries) or not k:
             return TopK(np.full((len(queries), k), -1, np.int64), np.full((len(queries), k), -np.inf, np.float32))
-        share = 1.0 if allowed is None else float(allowed.mean())
+        fraction = 1.0 if allowed is None else float(allowed.mean())
         more = 0 if seen is None else int(seen.lengths().max(initial=0))
-        fetched = len(self.items) if share <= FEW else math.ceil((k + more) / share * (1.0 if share == 1 else MARGIN))
+        fetched = (
+            len(self.items)
+            if fraction <= FEW
+            else math.ceil((k + more) / fraction * (1.0 if fraction == 1 else MARGIN))
+        )
         if 2 * fetched > len(self.items):
             return by_products(vectors, self.items, k, seen=seen, allowed=allowed)
         out = self._in_graph(vectors, k, fetched, seen, allowed)
-        short = np.flatnonzero((out.rows < 0).any(axis=1))
+        short = np.flatnonzero((out.indices < 0).any(axis=1))
         if len(short):
             rest = None if seen is None else seen.take(short)
             exact = by_products(vectors[torch.from_numpy(short)], self.items, k, seen=rest, allowed=allowed)
-            out.rows[short], out.scores[short] = exact.rows, exact.scores
+            out.indices[short], out.scores[short] = exact.indices, exact.scores
         return out
 
     def _in_graph(self, vectors: Tensor, k: int, fetched: int, seen: Queries | None, allowed: BoolArray | None) -> TopK:

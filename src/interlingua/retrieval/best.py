@@ -4,7 +4,7 @@
 - One with towers is searched exactly, block by block (:mod:`interlingua.retrieval.topk`).
 - Any other gives the scores of whole catalogues, for as many users at once as fit :data:`BLOCK_BYTES`.
 
-Of equal scores the lower item row comes first. Shape key: B queries, I items, k results.
+Of equal scores the lower item index comes first. Shape key: B queries, I items, k results.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ def best(
         else:
             found = by_vectors(towers, block, k, allowed=allowed, repeat=repeat, seen=hidden)
             parts.append(found if towers.exact else scored(scorer, block, found))
-    return TopK(np.concatenate([p.rows for p in parts]), np.concatenate([p.scores for p in parts]))
+    return TopK(np.concatenate([p.indices for p in parts]), np.concatenate([p.scores for p in parts]))
 
 
-def block_size(num_items: int, wanted: int | None = None) -> int:
+def block_size(num_items: int, size: int | None = None) -> int:
     """Users per block: as many as fit :data:`BLOCK_BYTES` of float32 scores, at most :data:`MOST_USERS`."""
-    if wanted is not None and wanted < 1:
-        raise ConfigError(f"batch_users must be at least 1; got {wanted}")
-    return wanted or int(np.clip(BLOCK_BYTES // (4 * max(num_items, 1)), 1, MOST_USERS))
+    if size is not None and size < 1:
+        raise ConfigError(f"batch_users must be at least 1; got {size}")
+    return size or int(np.clip(BLOCK_BYTES // (4 * max(num_items, 1)), 1, MOST_USERS))
 
 
 def by_vectors(
@@ -100,11 +100,11 @@ def by_products(
         hidden = None if allowed is None else torch.from_numpy(~allowed).to(items.device)
         return _search(users, items, k, bias, seen, hidden)
     chosen = np.flatnonzero(allowed)
-    rows = torch.from_numpy(chosen).to(items.device)
-    part = None if bias is None else bias[rows]
-    found = _search(users, items[rows], k, part, None if seen is None else _among(seen, allowed), None)
-    missing = ((0, 0), (0, width - found.rows.shape[1]))
-    known = np.where(found.rows < 0, -1, chosen[found.rows]) if len(chosen) else found.rows
+    indices = torch.from_numpy(chosen).to(items.device)
+    part = None if bias is None else bias[indices]
+    found = _search(users, items[indices], k, part, None if seen is None else _among(seen, allowed), None)
+    missing = ((0, 0), (0, width - found.indices.shape[1]))
+    known = np.where(found.indices < 0, -1, chosen[found.indices]) if len(chosen) else found.indices
     return TopK(np.pad(known, missing, constant_values=-1), np.pad(found.scores, missing, constant_values=-np.inf))
 
 
@@ -132,9 +132,9 @@ def best_of_scores(
         mask_seen(scores, queries)
     if allowed is not None:
         scores[:, ~allowed] = -np.inf
-    rows = top_items(scores, k)
-    values = np.take_along_axis(scores, np.maximum(rows, 0), axis=1)
-    return TopK(rows, np.where(rows < 0, -np.inf, values).astype(np.float32))
+    indices = top_items(scores, k)
+    values = np.take_along_axis(scores, np.maximum(indices, 0), axis=1)
+    return TopK(indices, np.where(indices < 0, -np.inf, values).astype(np.float32))
 
 
 def top_items(scores: FloatArray, n: int) -> npt.NDArray[np.int64]:
@@ -167,16 +167,16 @@ def _by_scores(
 
 def scored(scorer: Scorer, queries: Queries, found: TopK) -> TopK:
     """The same items with the scorer's own scores, in their order: of towers that rank in another unit."""
-    if not found.rows.size:
+    if not found.indices.size:
         return found
-    scores = np.array(scorer.score(queries, np.maximum(found.rows, 0)), np.float32)
-    return TopK(found.rows, np.where(found.rows < 0, -np.inf, scores).astype(np.float32))
+    scores = np.array(scorer.score(queries, np.maximum(found.indices, 0)), np.float32)
+    return TopK(found.indices, np.where(found.indices < 0, -np.inf, scores).astype(np.float32))
 
 
 def _among(queries: Queries, allowed: BoolArray) -> Queries:
     """The histories, only their allowed items, numbered among these."""
-    kept = allowed[queries.items]
-    owner = np.repeat(np.arange(len(queries)), queries.lengths())[kept]
+    mask = allowed[queries.items]
+    owner = np.repeat(np.arange(len(queries)), queries.lengths())[mask]
     offsets = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(queries)))]).astype(np.int64)
     numbers = np.cumsum(allowed) - 1
-    return Queries(queries.users, numbers[queries.items[kept]], offsets)
+    return Queries(queries.users, numbers[queries.items[mask]], offsets)

@@ -16,10 +16,10 @@ from interlingua.retrieval.best import best, best_of_scores
 
 @dataclass(frozen=True)
 class Candidates:
-    """What :meth:`RetrieveThenRerank.shortlist` decided for B queries."""
+    """What :meth:`RetrieveThenRerank.candidates` decided for B queries."""
 
     items: npt.NDArray[np.int64]
-    """(B, n) item rows, best first; -1 where a query has fewer unseen items"""
+    """(B, n) item indices, best first; -1 where a query has fewer unseen items"""
     scores: FloatArray
     """(B, n) the deciding stage's score"""
     retrieved: FloatArray
@@ -53,7 +53,7 @@ class RetrieveThenRerank(Scorer):
         """The same stages, with items of the history among what is retrieved."""
         return RetrieveThenRerank(self.retriever.with_repeats(), self.ranker, self.n, repeat=True)
 
-    def shortlist(
+    def candidates(
         self, queries: Queries, n: int | None = None, allowed: BoolArray | None = None, *,
         repeat: bool | None = None, seen: Queries | None = None,
     ) -> Candidates:  # fmt: skip
@@ -74,12 +74,12 @@ class RetrieveThenRerank(Scorer):
     def _ordered(self, queries: Queries, top: TopK, n: int) -> Candidates:
         """The first ``n`` of what was retrieved, in the ranker's order."""
         scores = top.scores
-        if self.ranker is not None and top.rows.size:
-            scores = np.array(self.ranker.score(queries, np.maximum(top.rows, 0)), np.float32)
-        scores = np.where(top.rows < 0, -np.inf, scores).astype(np.float32)
+        if self.ranker is not None and top.indices.size:
+            scores = np.array(self.ranker.score(queries, np.maximum(top.indices, 0)), np.float32)
+        scores = np.where(top.indices < 0, -np.inf, scores).astype(np.float32)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :n]
-        rows, retrieved = np.take_along_axis(top.rows, order, axis=1), np.take_along_axis(top.scores, order, axis=1)
-        return Candidates(rows, np.take_along_axis(scores, order, axis=1), retrieved)
+        items, retrieved = np.take_along_axis(top.indices, order, axis=1), np.take_along_axis(top.scores, order, axis=1)
+        return Candidates(items, np.take_along_axis(scores, order, axis=1), retrieved)
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """Candidates: the ranker's scores. Whole catalogue: its order for n items, above the retriever's rest."""
@@ -91,8 +91,8 @@ class RetrieveThenRerank(Scorer):
         listed = self._ordered(queries, best_of_scores(base.copy(), queries, self.n, repeat=self.repeat), self.n)
         highest = np.max(base, axis=1, keepdims=True, initial=0.0, where=np.isfinite(base))
         places = (highest + np.arange(self.n, 0, -1, dtype=np.float32)[None, :]).astype(np.float32)
-        rows, columns = np.nonzero(listed.items >= 0)
-        base[rows, listed.items[rows, columns]] = places[rows, columns]
+        who, columns = np.nonzero(listed.items >= 0)
+        base[who, listed.items[who, columns]] = places[who, columns]
         return base
 
 
@@ -110,11 +110,11 @@ def diversified(listed: Candidates, categories: Sequence[frozenset[str]], k: int
         k: how many are chosen.
         weight: 0 keeps the order by score.
     """
-    rows = [
+    orders = [
         _diverse(items, scores, categories, k, weight)
         for items, scores in zip(listed.items, listed.scores, strict=True)
     ]
-    order = np.stack(rows) if rows else np.zeros((0, min(k, listed.items.shape[1])), np.int64)
+    order = np.stack(orders) if orders else np.zeros((0, min(k, listed.items.shape[1])), np.int64)
     taken = [np.take_along_axis(part, order, axis=1) for part in (listed.items, listed.scores, listed.retrieved)]
     return Candidates(taken[0].astype(np.int64), taken[1].astype(np.float32), taken[2].astype(np.float32))
 

@@ -48,8 +48,8 @@ def top_k_of_few(
     order = np.lexsort((where, -value, who))
     who, where, value = who[order], where[order], value[order]
     place = np.arange(len(who)) - np.searchsorted(who, who)
-    kept = place < k
-    rows = np.full((len(query), k), -1, np.int64)
+    mask = place < k
+    indices = np.full((len(query), k), -1, np.int64)
     best = np.full((len(query), k), NOTHING, np.float32)
-    rows[who[kept], place[kept]], best[who[kept], place[kept]] = where[kept], value[kept]
-    return TopK(rows, best)
+    indices[who[mask], place[mask]], best[who[mask], place[mask]] = where[mask], value[mask]
+    return TopK(indices, best)

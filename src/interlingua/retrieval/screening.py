@@ -60,13 +60,13 @@ def highest(groups: Tensor, limit: Tensor) -> Tensor:
     return out
 
 
-def most_of_the_best(k: int, share: float) -> int:
+def most_of_the_best(k: int, fraction: float) -> int:
     """How many of the k best a random share of the items holds at most, but for about one case in a million."""
-    expected = k * share
-    return int(expected + 5 * expected**0.5 + 4) if share < 1 else k
+    expected = k * fraction
+    return int(expected + 5 * expected**0.5 + 4) if fraction < 1 else k
 
 
-def share_above(scores: Tensor, limit: Tensor) -> float:
+def fraction_above(scores: Tensor, limit: Tensor) -> float:
     """Share of ``scores`` above ``limit``, which is broadcast."""
     return int((scores > limit).sum()) / max(scores.numel(), 1)
 
@@ -82,6 +82,6 @@ def lower_bound(scores: Tensor, k: int) -> Tensor:
 def where_set(flags: Tensor) -> tuple[Tensor, Tensor]:
     """(n,) rows and (n,) columns of the set flags, row by row."""
     if flags.device.type == "cpu":  # numpy's search of a mostly empty mask is many times faster than torch's
-        rows, columns = np.nonzero(flags.numpy())
-        return torch.from_numpy(rows), torch.from_numpy(columns)
+        which, columns = np.nonzero(flags.numpy())
+        return torch.from_numpy(which), torch.from_numpy(columns)
     return flags.nonzero(as_tuple=True)  # type: ignore[return-value]

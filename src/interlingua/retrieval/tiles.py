@@ -64,7 +64,7 @@ def in_tiles(
         query: (B, D).
         table: (I, D).
         bias: (I,) added to every dot product, or None.
-        targets: (B,) item rows.
+        targets: (B,) item indices.
         seen: B queries whose items are masked.
         depth: last position that matters, I for all.
 
@@ -72,20 +72,20 @@ def in_tiles(
         The positions, or None if a target's score came out differently in its tile than by itself, so that what
         stands above it cannot be counted this way. (Sums of D products may depend on their place in a matrix.)
     """
-    rows, items = len(query), len(table)
+    count, items = len(query), len(table)
     query, targets = query.contiguous(), np.asarray(targets, np.int64)
-    goals = torch.from_numpy(targets)
-    own = _plus(_own(query, table, goals), None if bias is None else bias[goals]).numpy()
+    answers = torch.from_numpy(targets)
+    own = _plus(_own(query, table, answers), None if bias is None else bias[answers]).numpy()
     hidden_item, hidden_row = _by_item(seen)
-    above = np.zeros(rows, np.int64)
-    left, place = np.arange(rows), np.arange(rows)  # rows that are not done with, and where among them a row is
-    asked, cells = query, max(CELLS, COLUMNS * rows) + COLUMNS * rows
+    above = np.zeros(count, np.int64)
+    left, place = np.arange(count), np.arange(count)  # rows that are not done with, and where among them a row is
+    left_queries, cells = query, max(CELLS, COLUMNS * count) + COLUMNS * count
     space, flags = query.new_empty(cells), np.empty(cells, np.bool_)
     start = 0
     while start < items and len(left):
         stop = start + max(COLUMNS, min(TILE, CELLS // len(left) // 8 * 8))
         stop = stop if items - stop >= COLUMNS else items
-        tile = torch.mm(asked, table[start:stop].T, out=space[: len(left) * (stop - start)].view(len(left), -1))
+        tile = torch.mm(left_queries, table[start:stop].T, out=space[: len(left) * (stop - start)].view(len(left), -1))
         scores = _plus(tile, None if bias is None else bias[start:stop]).numpy()
         goal, bar = targets[left], own[left]
         found = _above(scores, start, goal, bar, flags)
@@ -101,7 +101,7 @@ def in_tiles(
         if not going.all():
             if going.any():
                 going[np.flatnonzero(~going)[: max(0, ROWS - int(going.sum()))]] = True
-            left, asked = left[going], asked[torch.from_numpy(going)]
+            left, left_queries = left[going], left_queries[torch.from_numpy(going)]
             place[:] = -1
             place[left] = np.arange(len(left))
         start = stop
@@ -110,13 +110,13 @@ def in_tiles(
     return positions
 
 
-def _own(query: Tensor, table: Tensor, goals: Tensor) -> Tensor:
+def _own(query: Tensor, table: Tensor, targets: Tensor) -> Tensor:
     """(B,) dot product of each query with its own target (B,)."""
     parts = -(-len(query) // TOGETHER)  # of equal size: none is left with very few
     out = []
-    for asked, items in zip(query.tensor_split(parts), goals.tensor_split(parts), strict=True):
+    for part, items in zip(query.tensor_split(parts), targets.tensor_split(parts), strict=True):
         filled = torch.cat([items, items.new_zeros(max(0, COLUMNS - len(items)))])
-        out.append((asked @ table[filled].T)[:, : len(items)].diagonal())
+        out.append((part @ table[filled].T)[:, : len(items)].diagonal())
     return torch.cat(out)
 
 
@@ -135,9 +135,9 @@ def _above(
     Returns:
         None if a target of this tile has another score here than ``bar``.
     """
-    rows, width = scores.shape
+    number, width = scores.shape
     padded = -(-width // 8) * 8
-    marks = flags[: rows * padded].reshape(rows, padded)
+    marks = flags[: number * padded].reshape(number, padded)
     marks[:, width:] = False
     # above this: above the target, or equal to it and in a lower row
     limit = np.where(goal >= start + width, np.nextafter(bar, np.float32(-np.inf)), bar)

@@ -34,11 +34,11 @@ from interlingua.retrieval.screening import (
     ITEM_ROWS,
     QUERY_ROWS,
     faster_type,
+    fraction_above,
     highest,
     lower_bound,
     most_of_the_best,
     rounding,
-    share_above,
     where_set,
 )
 
@@ -59,14 +59,14 @@ def top_k(
     bias: Tensor | None = None,
     seen: Queries | None = None,
     hidden: Tensor | None = None,
-    query_rows: int = QUERY_ROWS,
-    item_rows: int = ITEM_ROWS,
+    query_block: int = QUERY_ROWS,
+    item_block: int = ITEM_ROWS,
     screen: torch.dtype | None = None,
 ) -> TopK:
     """The k largest of ``queries @ items.T + bias`` in each row, exactly.
 
-    Memory beyond arguments and result: about ``4 * query_rows * item_rows`` bytes for items in random order, at most
-    about ``120 * query_rows * (k + item_rows)`` whatever their order.
+    Memory beyond arguments and result: about ``4 * query_block * item_block`` bytes for items in random order, at most
+    about ``120 * query_block * (k + item_block)`` whatever their order.
 
     Args:
         queries: (B, D)
@@ -75,8 +75,8 @@ def top_k(
         bias: (I,) added to every query's scores, or None.
         seen: B queries whose own history must not come out.
         hidden: (I,) bool: items that must not come out for anybody.
-        query_rows: see :data:`QUERY_ROWS`.
-        item_rows: see :data:`ITEM_ROWS`.
+        query_block: see :data:`QUERY_ROWS`.
+        item_block: see :data:`ITEM_ROWS`.
         screen: ``torch.float32`` or ``torch.bfloat16`` for whole blocks; None: the faster one. Changes no result.
 
     Returns:
@@ -86,26 +86,26 @@ def top_k(
         ConfigError: k < 1, or shapes that do not fit.
         DataError: a value that is not finite, or above 1e15.
     """
-    _check(queries, items, k, bias, seen, hidden, min(query_rows, item_rows))
+    _check(queries, items, k, bias, seen, hidden, min(query_block, item_block))
     k = min(k, len(items))
-    rows = np.full((len(queries), k), -1, np.int64)
+    indices = np.full((len(queries), k), -1, np.int64)
     scores = np.full((len(queries), k), NOTHING, np.float32)
-    starts = range(0, len(queries) if k else 0, query_rows)
+    starts = range(0, len(queries) if k else 0, query_block)
     dtype = screen or faster_type(queries, items)
     guessing = True
     with torch.no_grad(), task("top-k", len(starts)) as shown:
         for start in starts:
-            stop = min(start + query_rows, len(queries))
+            stop = min(start + query_block, len(queries))
             masked = _Masked(None if seen is None else seen.slice(start, stop), hidden)
             part = queries[start:stop].float()
             part = part if bias is None else torch.cat([part, part.new_ones(len(part), 1)], dim=1)
-            best = _block(part, items, k, bias, masked, item_rows, dtype, guessing)
+            best = _block(part, items, k, bias, masked, item_block, dtype, guessing)
             if guessing and not best.sound():
                 guessing = False  # items in some order: the other blocks would fail as well
-                best = _block(part, items, k, bias, masked, item_rows, dtype, guessing)
-            rows[start:stop], scores[start:stop] = best.rows.cpu().numpy(), best.scores.cpu().numpy()
+                best = _block(part, items, k, bias, masked, item_block, dtype, guessing)
+            indices[start:stop], scores[start:stop] = best.indices.cpu().numpy(), best.scores.cpu().numpy()
             shown.advance()
-    return TopK(rows, scores)
+    return TopK(indices, scores)
 
 
 def _block(
@@ -114,12 +114,12 @@ def _block(
     k: int,
     bias: Tensor | None,
     masked: _Masked,
-    item_rows: int,
+    item_block: int,
     screen: torch.dtype,
     guessing: bool,
 ) -> _Running:
     """One block of queries against all items."""
-    width = -(-min(item_rows, len(items)) // GROUP) * GROUP
+    width = -(-min(item_block, len(items)) // GROUP) * GROUP
     rough = queries.to(screen)
     scores = rough.new_empty(len(queries), width)
     spread = rounding(screen, queries.shape[1]) * queries.norm(dim=1)
@@ -140,10 +140,10 @@ def _block(
     return best
 
 
-def _columns(items: Tensor, bias: Tensor | None, rows: slice | Tensor) -> Tensor:
+def _columns(items: Tensor, bias: Tensor | None, chosen: slice | Tensor) -> Tensor:
     """(n, D) float32 vectors of some items; with a bias (n, D + 1), to be met by a 1 in the queries."""
-    part = items[rows].float()
-    return part if bias is None else torch.cat([part, bias[rows, None].float()], dim=1)
+    part = items[chosen].float()
+    return part if bias is None else torch.cat([part, bias[chosen, None].float()], dim=1)
 
 
 def exact_scores(queries: Tensor, items: Tensor, bias: Tensor | None, query: Tensor, item: Tensor) -> Tensor:
@@ -159,7 +159,7 @@ def exact_scores(queries: Tensor, items: Tensor, bias: Tensor | None, query: Ten
 class _Running:
     """The best so far of one block of queries, and what may replace them."""
 
-    rows: Tensor
+    indices: Tensor
     """(B, k)"""
     scores: Tensor
     """(B, k), descending"""
@@ -170,15 +170,15 @@ class _Running:
     counts: Tensor
     """(B,) waiting candidates"""
     waiting: list[tuple[Tensor, Tensor, Tensor]] = field(default_factory=list)
-    """query, item row and score of candidates, items ascending within a query"""
+    """query, item index and score of candidates, items ascending within a query"""
 
     @classmethod
     def start(cls, queries: int, k: int, device: torch.device) -> _Running:
         """Nothing seen yet."""
         scores = torch.full((queries, k), NOTHING, device=device)
-        rows = torch.full((queries, k), -1, device=device)
+        indices = torch.full((queries, k), -1, device=device)
         none = scores[:, -1].clone()
-        return cls(rows, scores, none, none.clone(), torch.zeros(queries, dtype=torch.int64, device=device))
+        return cls(indices, scores, none, none.clone(), torch.zeros(queries, dtype=torch.int64, device=device))
 
     def sound(self) -> bool:
         """Whether no guess was too high: whatever was dropped for one is no better than the k-th best that was kept.
@@ -194,11 +194,15 @@ class _Running:
             scores: screened.
             error: (B, N / GROUP) how far off they may be.
         """
-        k = self.rows.shape[1]
+        k = self.indices.shape[1]
         groups = scores.view(len(scores), -1, GROUP)
         limit = self.threshold[:, None] - error
         peaks = highest(groups, limit)
-        if k < scores.shape[1] and share_above(peaks, limit) > 0.5 and share_above(groups, limit[..., None]) > DENSE:
+        if (
+            k < scores.shape[1]
+            and fraction_above(peaks, limit) > 0.5
+            and fraction_above(groups, limit[..., None]) > DENSE
+        ):
             # nothing to compare with yet, or items in rising order: k of this block and their equals can matter
             least = lower_bound(scores.float(), k)[:, None] - error.amax(dim=1, keepdim=True)
             limit = torch.maximum(limit, least - error - 1e-6 * least.abs())
@@ -209,34 +213,34 @@ class _Running:
 
     def collect(self, query: Tensor, item: Tensor, score: Tensor) -> None:
         """Keeps those of the candidates (n,) that are above the threshold."""
-        kept = score > self.threshold[query]
-        self.waiting.append((query[kept], item[kept], score[kept]))
-        self.counts += torch.bincount(query[kept], minlength=len(self.counts))
+        mask = score > self.threshold[query]
+        self.waiting.append((query[mask], item[mask], score[mask]))
+        self.counts += torch.bincount(query[mask], minlength=len(self.counts))
 
     def crowded(self, limit: int) -> bool:
         """Whether a query has more than ``limit`` waiting candidates: they must be merged to bound memory."""
         return bool(len(self.counts)) and int(self.counts.max()) > limit
 
-    def merge(self, share: float) -> None:
+    def merge(self, fraction: float) -> None:
         """Lets the waiting candidates compete with the best so far.
 
         Args:
-            share: of all items, how many were seen; 1: nothing is guessed.
+            fraction: of all items, how many were seen; 1: nothing is guessed.
         """
         query, item, score = (torch.cat(parts) for parts in zip(*self.waiting, strict=True))
         order = torch.argsort(query, stable=True)
         query, item, score = query[order], item[order], score[order]
-        k = self.rows.shape[1]
+        k = self.indices.shape[1]
         first = self.counts.cumsum(0) - self.counts
         place = k + torch.arange(len(query), device=query.device) - first[query]
         width = k + int(self.counts.max()) if len(query) else k
         scores = self.scores.new_full((len(self.scores), width), NOTHING)
-        rows = self.rows.new_full((len(self.rows), width), -1)
-        scores[:, :k], rows[:, :k] = self.scores, self.rows
-        scores[query, place], rows[query, place] = score, item
+        indices = self.indices.new_full((len(self.indices), width), -1)
+        scores[:, :k], indices[:, :k] = self.scores, self.indices
+        scores[query, place], indices[query, place] = score, item
         ranked, at = scores.sort(dim=1, descending=True, stable=True)
-        self.scores, self.rows = ranked[:, :k].contiguous(), rows.gather(1, at[:, :k])
-        likely = most_of_the_best(k, share)
+        self.scores, self.indices = ranked[:, :k].contiguous(), indices.gather(1, at[:, :k])
+        likely = most_of_the_best(k, fraction)
         if likely < k:
             self.guess = torch.maximum(self.guess, self.scores[:, likely - 1])
         self.threshold = torch.maximum(self.scores[:, -1], self.guess)
@@ -262,32 +266,32 @@ class _Masked:
             scores[:, : len(part)].masked_fill_(part[None, :], NOTHING)
         if self.items is not None:
             low, high = np.searchsorted(self.items, [start, start + scores.shape[1]])
-            rows = torch.as_tensor(self.owner[low:high], device=scores.device)
+            owners = torch.as_tensor(self.owner[low:high], device=scores.device)
             columns = torch.as_tensor(self.items[low:high] - start, device=scores.device)
-            scores[rows, columns] = NOTHING
+            scores[owners, columns] = NOTHING
 
 
 def recall(found: npt.NDArray[np.int64], exact: npt.NDArray[np.int64]) -> float:
     """Mean share of the exact results that were found, over queries that have any.
 
     Args:
-        found: (B, n) item rows, -1 for none.
-        exact: (B, k) item rows, -1 for none.
+        found: (B, n) item indices, -1 for none.
+        exact: (B, k) item indices, -1 for none.
     """
-    shares = []
-    for got, wanted in zip(found, exact, strict=True):
-        wanted = wanted[wanted >= 0]
-        if len(wanted):
-            shares.append(np.isin(wanted, got).mean())
-    return float(np.mean(shares)) if shares else float("nan")
+    fractions = []
+    for got, expected in zip(found, exact, strict=True):
+        expected = expected[expected >= 0]
+        if len(expected):
+            fractions.append(np.isin(expected, got).mean())
+    return float(np.mean(fractions)) if fractions else float("nan")
 
 
 def _check(
-    queries: Tensor, items: Tensor, k: int, bias: Tensor | None, seen: Queries | None, hidden: Tensor | None, rows: int
+    queries: Tensor, items: Tensor, k: int, bias: Tensor | None, seen: Queries | None, hidden: Tensor | None, block: int
 ) -> None:
     at_least_one("k", k)
-    if rows < 1:
-        raise ConfigError(f"query_rows and item_rows must be at least 1, got {rows}")
+    if block < 1:
+        raise ConfigError(f"query_block and item_block must be at least 1, got {block}")
     if queries.dim() != 2 or items.dim() != 2 or queries.shape[1] != items.shape[1]:
         raise ConfigError(
             f"queries of shape {tuple(queries.shape)} do not fit items of shape {tuple(items.shape)}: "

@@ -70,7 +70,7 @@ class SimilarUser(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """How lists are made: the options that every question takes."""
 
     k: int
@@ -137,7 +137,7 @@ def frame_of(
     Args:
         names: (B,) users.
         item_ids: (I,) external ids.
-        items: (B, k) item rows, -1 for none.
+        items: (B, k) item indices, -1 for none.
         scores: (B, k)
         stages: (B,) what decided.
     """

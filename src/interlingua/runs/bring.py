@@ -226,5 +226,5 @@ def _tell(session: Session, sides: Mapping[str, tuple[FloatArray, list[str]]]) -
         f"{len(ids) - int(known.sum()):,} vectors of items that are not in the data"
     )
     if "users" in sides:
-        there = np.isin(np.array(sides["users"][1]), data.split.train.user_ids)
-        say(f"users: {int(there.sum()):,} of {len(there):,} vectors are of known users; others: means of histories")
+        known = np.isin(np.array(sides["users"][1]), data.split.train.user_ids)
+        say(f"users: {int(known.sum()):,} of {len(known):,} vectors are of known users; others: means of histories")

@@ -78,10 +78,10 @@ def check_events(interactions: Any, sides: Sides) -> None:
             meets(ids, frame[name].cast(pl.String).to_list(), side, f"interactions[{name!r}]")
 
 
-def meets(ids: Sequence[str], others: Sequence[Any], side: str, where: str) -> None:
+def meets(ids: Sequence[str], known: Sequence[Any], side: str, where: str) -> None:
     """Raises: DataError: ids of vectors and those of a table have none in common."""
-    if ids and others and not set(ids) & set(others):
+    if ids and known and not set(ids) & set(known):
         raise DataError(
             f"{side}: none of the {len(ids):,} ids of the vectors (e.g. {shown(ids[0])}) is in {where} (e.g. "
-            f"{shown(others[0])}); give the ids of the rows with {side[:-1]}_ids=, written as in that table"
+            f"{shown(known[0])}); give the ids of the rows with {side[:-1]}_ids=, written as in that table"
         )

@@ -16,7 +16,7 @@ from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Batches, Fitting
 from interlingua.evaluate.protocol import validation_metrics
 from interlingua.progress import say
-from interlingua.runs.calibrate import kept_where_it_fails
+from interlingua.runs.calibrate import calibrate_or_warn
 from interlingua.runs.session import Session
 from interlingua.storage.artifact import Artifact
 from interlingua.training.checkpoint import trainable_state
@@ -68,7 +68,7 @@ def stage_of(session: Session, stage: str, build: Callable[[], Built]) -> Artifa
         entries = _fitted(session, stage, built, folder, partial)
         if built.calibrates and len(split.valid):
             seed_all(derive_seed(session.seed, SEEDS.get(stage, stage), "calibrate"))  # a resumed run trains no epoch
-            entries |= kept_where_it_fails(built.component, split, stage)
+            entries |= calibrate_or_warn(built.component, split, stage)
         elif built.calibrates:
             say(f"warning: {stage}: the validation part is empty, so nothing can be learned on it after the fit")
         built.settle()
@@ -119,4 +119,4 @@ def _fitted(session: Session, stage: str, built: Built, folder: Path, partial: P
         return log
 
     log: FitLog = built.component.fit(replace(built.job, loop=loop))
-    return log.save(folder) | ({"samples": log.rows} if log.trained else {})
+    return log.save(folder) | ({"samples": log.samples} if log.trained else {})

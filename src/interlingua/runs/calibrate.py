@@ -10,13 +10,13 @@ from interlingua.progress import say
 from interlingua.training.checkpoint import trainable_state
 
 
-def kept_where_it_fails(ranker: Component, split: Split, stage: str = "rank") -> dict[str, str]:
+def calibrate_or_warn(ranker: Component, split: Split, stage: str = "rank") -> dict[str, str]:
     """Calibrates on the validation part; where that fails, the numbers of before stay and the card says why."""
     valid, before = split.valid, trainable_state(ranker, copy=True)
     rows_of = np.repeat(np.arange(len(valid)), np.diff(valid.offsets))  # one question per held-out item
-    asked = split.queries("valid").take(rows_of)
+    queries = split.queries("valid").take(rows_of)
     try:
-        ranker.calibrate(asked, valid.items)
+        ranker.calibrate(queries, valid.items)
     except (ArithmeticError, RuntimeError, ValueError) as error:
         ranker.load_state_dict(before, strict=False)
         why = f"{type(error).__name__}: {error}"

@@ -233,8 +233,8 @@ class Estimator:
             return _fixed(math.nan, note="not estimated: scores need what the training makes")
         split, total = self.data.split, 0.0
         users = len(split.targets(options.part))
-        asked = min(users, options.max_users or users)
-        few, more = (min(n, asked) for n in ((4, 20) if self.ranker else (64, 512)))
+        measured = min(users, options.max_users or users)
+        few, more = (min(n, measured) for n in ((4, 20) if self.ranker else (64, 512)))
         for protocol in options.protocols:
             small, large = (
                 probes.timed(
@@ -244,8 +244,8 @@ class Estimator:
                 )
                 for n in (few, more)
             )
-            total += large + max(large - small, 0.0) / max(more - few, 1) * (asked - more)
-        return _fixed(total, note=f"{asked:,} users, {', '.join(options.protocols)}")
+            total += large + max(large - small, 0.0) / max(more - few, 1) * (measured - more)
+        return _fixed(total, note=f"{measured:,} users, {', '.join(options.protocols)}")
 
 
 def _fixed(seconds: float, parameters: int = 0, note: str = "") -> Estimate:

@@ -157,37 +157,37 @@ def _index(folder: Path, users: Tensor, items: Tensor, queries: Queries, config:
     built = Ann.build(items, config)
     seconds = time.perf_counter() - started
     built.save(folder)
-    rows: IntArray = np.unique(np.linspace(0, max(len(users) - 1, 0), CHECKED_USERS).astype(np.int64))[: len(users)]
-    some, seen = users[torch.from_numpy(rows)], queries.take(rows)
+    indices: IntArray = np.unique(np.linspace(0, max(len(users) - 1, 0), CHECKED_USERS).astype(np.int64))[: len(users)]
+    some, seen = users[torch.from_numpy(indices)], queries.take(indices)
     times = []
     results = []
     for search in (lambda: by_products(some, items, K, seen=seen), lambda: built.search(some, K, seen=seen)):
         started = time.perf_counter()
         results.append(search())
-        times.append((time.perf_counter() - started) / max(len(rows), 1))
+        times.append((time.perf_counter() - started) / max(len(indices), 1))
     exact, found = results
     return {
-        "library": "usearch", "file": "items.usearch", "build_s": round(seconds, 3), "users": len(rows),
-        f"recall@{K}": round(recall(found.rows, exact.rows), 5), "exact_ms_per_user": round(1000 * times[0], 4),
+        "library": "usearch", "file": "items.usearch", "build_s": round(seconds, 3), "users": len(indices),
+        f"recall@{K}": round(recall(found.indices, exact.indices), 5), "exact_ms_per_user": round(1000 * times[0], 4),
         "index_ms_per_user": round(1000 * times[1], 4),
     }  # fmt: skip
 
 
-def _safetensors(folder: Path, users: Tensor, items: Tensor, rows: Interactions) -> None:
-    save_tables(folder, {"users": users, "items": items}, rows)
+def _safetensors(folder: Path, users: Tensor, items: Tensor, known: Interactions) -> None:
+    save_tables(folder, {"users": users, "items": items}, known)
 
 
-def _npy(folder: Path, users: Tensor, items: Tensor, rows: Interactions) -> None:
-    for side, vectors, ids in (("user", users, rows.user_ids), ("item", items, rows.item_ids)):
+def _npy(folder: Path, users: Tensor, items: Tensor, known: Interactions) -> None:
+    for side, vectors, ids in (("user", users, known.user_ids), ("item", items, known.item_ids)):
         np.save(folder / f"{side}s.npy", vectors.numpy())
         text = json.dumps([str(each) for each in ids], ensure_ascii=False)
         (folder / f"{side}_ids.json").write_text(text, encoding="utf-8")
 
 
-def _parquet(folder: Path, users: Tensor, items: Tensor, rows: Interactions) -> None:
+def _parquet(folder: Path, users: Tensor, items: Tensor, known: Interactions) -> None:
     import polars as pl
 
-    for side, vectors, ids in (("users", users, rows.user_ids), ("items", items, rows.item_ids)):
+    for side, vectors, ids in (("users", users, known.user_ids), ("items", items, known.item_ids)):
         kind = pl.Array(pl.Float32, vectors.shape[1])
         frame = pl.DataFrame({"id": [str(each) for each in ids], "vector": pl.Series(vectors.numpy(), dtype=kind)})
         frame.write_parquet(folder / f"{side}.parquet")

@@ -20,7 +20,7 @@ def facts_of(session: Session, options: EvaluateConfig) -> ItemFacts:
     if "categories" in needed:
         facts = ItemFacts(category_matrix(session.data.catalogue.categories))
     if "vectors" in needed and text is not None and session.text is not None:
-        rows = session.text.rows("items").detach().float().cpu().numpy()
-        facts = ItemFacts(facts.categories, rows, f"the text vectors of {text.name}")
+        vectors = session.text.rows("items").detach().float().cpu().numpy()
+        facts = ItemFacts(facts.categories, vectors, f"the text vectors of {text.name}")
     check_facts(options.metrics, facts)
     return facts

@@ -104,14 +104,14 @@ def leaderboards(
         raise ConfigError(unknown("protocol", protocol, {name for run in runs for name in run.reports}, "the runs"))
     whole = [[(run, name, run.reports[name]) for run, name in found] for found in boards.values()]
     cut = [[(run, name, _sliced(r, part)) for run, name, r in found] for found in whole]
-    kept = [[(run, name, r) for run, name, r in found if r is not None] for found in cut]
-    if part is not None and whole and not any(kept):
+    usable = [[(run, name, r) for run, name, r in found if r is not None] for found in cut]
+    if part is not None and whole and not any(usable):
         raise ConfigError(unknown("slice", part, {s for f in whole for _, _, r in f for s in r.slices}, "the runs"))
-    measured = {m for found in kept for _, _, r in found for m in r.metrics}
+    measured = {m for found in usable for _, _, r in found for m in r.metrics}
     for name in metrics:
         if runs and name not in measured:
             raise ConfigError(unknown("metric", name, measured, "the runs"))
-    made = [_board(found, metrics, lost) for found in kept if found]
+    made = [_board(found, metrics, lost) for found in usable if found]
     ordered = [board for board in made if board is not None]
     return sorted(ordered, key=lambda board: -len(board.entries))
 
@@ -152,14 +152,14 @@ def _board(
     if not shown or (metrics and metrics[0] not in shared):
         return None
     reports = {id(run): report for run, _, report in found}
-    only = [Run(**{**vars(run), "reports": {name: reports[id(run)]}}) for run, _, _ in found]
-    groups = grouped(only)
+    board_runs = [Run(**{**vars(run), "reports": {name: reports[id(run)]}}) for run, _, _ in found]
+    groups = grouped(board_runs)
     words = differences([group[0].resolved for group in groups.values()])
     entries = [
         _entry(label, group, name, differs) for (label, group), differs in zip(groups.items(), words, strict=True)
     ]
-    data = dict.fromkeys(value_words(run.data.get("name", "data")) for run in only)
-    warnings = dict.fromkeys(w for run in only for w in run.reports[name].warnings)
+    data = dict.fromkeys(value_words(run.data.get("name", "data")) for run in board_runs)
+    warnings = dict.fromkeys(w for run in board_runs for w in run.reports[name].warnings)
     return Leaderboard(
         " = ".join(data), first.protocol, first.n_users, shown,
         tuple(sorted(entries, key=lambda entry: (_order(shown[0], entry), entry.name))), (*lost, *warnings),

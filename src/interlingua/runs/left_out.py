@@ -87,9 +87,9 @@ def without_users(state: Mapping[str, Tensor], kind: str, session: Session) -> d
         return dict(state)
     if kind == "train":
         return session.backbone.given_away()
-    others = {name: held for name, held in state.items() if not name.startswith(INSIDE)}
+    rest = {name: held for name, held in state.items() if not name.startswith(INSIDE)}
     joint = "train" not in session.done  # else the backbone's numbers are read from its own stage
-    return others | ({INSIDE + k: v for k, v in session.backbone.given_away().items()} if joint else {})
+    return rest | ({INSIDE + k: v for k, v in session.backbone.given_away().items()} if joint else {})
 
 
 def scale_of_users(session: Session) -> float:

@@ -43,14 +43,14 @@ def members_of(
         where: for errors.
         resolve: (sections, name, where) -> recipe.
     """
-    beside = [section for section in OF_MEMBERS if values.get(section)]
-    problems = [f"{where} has [fuse] and [{each}]: that is a section of a member" for each in beside]
+    refused = [section for section in OF_MEMBERS if values.get(section)]
+    problems = [f"{where} has [fuse] and [{each}]: that is a section of a member" for each in refused]
     table = dict(values["fuse"])
     given = table.pop("members", None)
     if not isinstance(given, list) or len(given) < 2:
-        asked = "members = ['itemknn', 'textknn']"
+        example = "members = ['itemknn', 'textknn']"
         got = "no members" if given is None else f"{len(given)}" if isinstance(given, list) else shown(given)
-        return table, [], [*problems, f"{where} [fuse] joins two or more members, e.g. {asked}; got {got}"]
+        return table, [], [*problems, f"{where} [fuse] joins two or more members, e.g. {example}; got {got}"]
     members = []
     for number, each in enumerate(given, 1):
         at = f"{where} [fuse] member {number}"

@@ -89,11 +89,11 @@ def _by_events(session: Session, side: str, row: int) -> FloatArray:
     return _cosine_rows(table, slice(row, row + 1)).toarray().ravel()
 
 
-def _cosine_rows(table: sp.csr_matrix, rows: slice) -> sp.csr_matrix:
+def _cosine_rows(table: sp.csr_matrix, chosen: slice) -> sp.csr_matrix:
     """(B, n) float32 cosines of some rows of a matrix (n, m) of zeros and ones with all of them."""
     lengths = np.sqrt(np.asarray(table.sum(axis=1)).ravel())  # entries are 1, so the sum is the squared length
-    common = sp.csr_matrix(table[rows] @ table.T)
-    owners = np.repeat(lengths[rows], np.diff(common.indptr))
+    common = sp.csr_matrix(table[chosen] @ table.T)
+    owners = np.repeat(lengths[chosen], np.diff(common.indptr))
     common.data = np.asarray(common.data / np.maximum(owners * lengths[common.indices], 1e-12), np.float32)
     return common
 
@@ -104,8 +104,8 @@ def write_nearest(session: Session, folder: Path) -> None:
         return
     num_items = session.data.split.train.num_items
     if not has_users(session.data):
-        kept = load_file(session.path / NEAREST_FILE)
-        save_tensors(kept, folder / NEAREST_FILE)
+        stored = load_file(session.path / NEAREST_FILE)
+        save_tensors(stored, folder / NEAREST_FILE)
         return
     table = session.data.on_record.matrix().T.tocsr()
     items = np.full((num_items, NEAREST), -1, np.int32)
@@ -114,17 +114,17 @@ def write_nearest(session: Session, folder: Path) -> None:
         block = _cosine_rows(table, slice(at, at + ITEMS))
         for place in range(block.shape[0]):
             here = slice(block.indptr[place], block.indptr[place + 1])
-            others, cosine = block.indices[here], block.data[here]
-            order = np.lexsort((others, -cosine))  # of equals the lower row, as :func:`alike_of_values` has it
-            best = order[(others[order] != at + place) & (cosine[order] > 0)][:NEAREST]
-            items[at + place, : len(best)], values[at + place, : len(best)] = others[best], cosine[best]
+            neighbours, cosine = block.indices[here], block.data[here]
+            order = np.lexsort((neighbours, -cosine))  # of equals the lower row, as :func:`alike_of_values` has it
+            best = order[(neighbours[order] != at + place) & (cosine[order] > 0)][:NEAREST]
+            items[at + place, : len(best)], values[at + place, : len(best)] = neighbours[best], cosine[best]
     save_tensors({"items": torch.from_numpy(items), "values": torch.from_numpy(values)}, folder / NEAREST_FILE)
 
 
 def _stored_row(path: Path, row: int, num_items: int) -> FloatArray:
     """(I,) cosines of an item's nearest, 0 of all others, as :func:`write_nearest` left them."""
-    kept = load_file(path)
-    items, values = kept["items"][row].numpy(), kept["values"][row].numpy()
+    stored = load_file(path)
+    items, values = stored["items"][row].numpy(), stored["values"][row].numpy()
     out = np.zeros(num_items, np.float32)
     out[items[items >= 0]] = values[items >= 0]
     return out

@@ -35,11 +35,11 @@ class Newcomers:
     def among(self, queries: Queries) -> BoolArray:
         """(B,) questions that tell the run nothing."""
         owner = np.repeat(np.arange(len(queries)), queries.lengths())
-        told = np.bincount(owner[self.items[queries.items]], minlength=len(queries)) > 0
+        informed = np.bincount(owner[self.items[queries.items]], minlength=len(queries)) > 0
         users = np.asarray(queries.users, np.int64)
         known = np.zeros(len(queries), np.bool_)
         known[users >= 0] = self.users[users[users >= 0]]
-        return ~told & ~known
+        return ~informed & ~known
 
     def answered(
         self, scorer: Scorer, queries: Queries, k: int, *, allowed: BoolArray | None, repeat: bool, seen: Queries
@@ -51,9 +51,9 @@ class Newcomers:
         else:
             everything = Queries.of([list(map(int, np.flatnonzero(self.items)))])
             scores = torch.as_tensor(np.array(scorer.score(everything)[0], np.float32))
-        table = TableScorer(scores[:, None], lambda asked: torch.ones(len(asked), 1))
+        table = TableScorer(scores[:, None], lambda some: torch.ones(len(some), 1))
         found = best(table, queries, k, allowed=allowed, repeat=repeat, seen=seen)
-        return Candidates(found.rows.astype(np.int64), found.scores, found.scores)
+        return Candidates(found.indices.astype(np.int64), found.scores, found.scores)
 
     def note(self, count: int, total: int) -> str:
         """What whoever asked should know."""
@@ -65,10 +65,10 @@ class Newcomers:
 def of_both(new: BoolArray, answered: Callable[[IntArray, bool], Candidates]) -> Candidates:
     """Lists of (B,) questions, those of newcomers by themselves; ``answered``: (places, known?) -> their lists."""
     groups = [(np.flatnonzero(new == is_new), not is_new) for is_new in (False, True)]
-    parts = [(rows, answered(rows, known)) for rows, known in groups if len(rows)]
+    parts = [(indices, answered(indices, known)) for indices, known in groups if len(indices)]
     if len(parts) < 2:
         return parts[0][1] if parts else answered(np.zeros(0, np.int64), True)
-    order = np.argsort(np.concatenate([rows for rows, _ in parts]))
+    order = np.argsort(np.concatenate([indices for indices, _ in parts]))
     joined = [
         np.concatenate([vars(found)[name] for _, found in parts])[order] for name in ("items", "scores", "retrieved")
     ]

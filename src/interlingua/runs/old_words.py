@@ -1,16 +1,21 @@
 """Words of earlier versions, in recipes and ``--set``: read, with one line that says today's word.
 
 A table of a file or of the command line is translated before tables are joined; what hangs on several options (which
-ranker was meant) afterwards.
+ranker was meant) afterwards. Functions whose arguments were renamed still take the former name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import functools
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
 
 from interlingua.errors import ConfigError
 from interlingua.progress import say
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 SECTIONS = {"llm": "ranker"}
 """old section -> today's"""
@@ -71,10 +76,30 @@ def parted(values: Mapping[str, Any], where: str, quiet: bool = False) -> dict[s
     if table.get("template") != "sequence" and table.get("lm_weights") != "none":
         return dict(values)
     _say(f"{where}: a history that is read without words is the ranker 'sequence-head' now", quiet)
-    kept = {key: value for key, value in table.items() if key not in PROMPTS_ONLY}
-    return {**values, "ranker": {"head_weight": 0.0, **kept, "name": "sequence-head"}}
+    left = {key: value for key, value in table.items() if key not in PROMPTS_ONLY}
+    return {**values, "ranker": {"head_weight": 0.0, **left, "name": "sequence-head"}}
 
 
 def _say(text: str, quiet: bool) -> None:
     if not quiet:
         say(f"warning: {text}")
+
+
+def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator: the function also takes keyword arguments by their former names (former=today's), with a warning."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def with_old_names(*args: P.args, **kwargs: P.kwargs) -> R:
+            for old, new in names.items():
+                if old in kwargs:
+                    where = f"{function.__name__}()"
+                    if new in kwargs:
+                        raise TypeError(f"{where} got both {old}= and {new}=, which is the same: keep {new}=")
+                    warnings.warn(f"{where}: {old}= is called {new}= now", FutureWarning, stacklevel=2)
+                    kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return with_old_names
+
+    return decorate

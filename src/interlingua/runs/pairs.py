@@ -58,9 +58,9 @@ def misfits(
             problems.append(_of_backbone(part, lacks - TEXTS, backbone))
         if part is align:
             made |= part.cls.makes(part.config)
-    there = [part for part in (backbone, align, ranker) if part is not None]
-    if texts and not any("texts" in part.cls.needs(part.config) for part in there):
-        names = ", ".join(repr(part.name) for part in there)
+    present = [part for part in (backbone, align, ranker) if part is not None]
+    if texts and not any("texts" in part.cls.needs(part.config) for part in present):
+        names = ", ".join(repr(part.name) for part in present)
         problems.append(f"nothing here reads [texts.NAME] ({names} read [text] at most): leave those sections out")
     if align is None or problems:
         return problems

@@ -73,9 +73,9 @@ def options_to_save(part: Section, inside: Mapping[Path, str]) -> dict[str, Any]
             options[name] = None
         elif name in declared.named_models and isinstance(value, str) and is_model_here(value):
             options[name] = model_name(value)
-    kept = {name: options[name] for name in declared.named_models if name in options}
-    kept |= {name: INSIDE + inside[path] for name, path in templates_of(part).items() if path in inside}
-    return without_places(options) | kept
+    named = {name: options[name] for name in declared.named_models if name in options}
+    named |= {name: INSIDE + inside[path] for name, path in templates_of(part).items() if path in inside}
+    return without_places(options) | named
 
 
 def is_model_here(reference: str) -> bool:

@@ -63,18 +63,18 @@ def step_seconds(module: torch.nn.Module, batches: Any, config: FitConfig, devic
         taken.append(time.perf_counter() - before)
         if len(taken) > 2 and time.perf_counter() - started > PROBE_S:
             break
-    kept = taken[1:] or taken  # the first one also builds what is built once
-    usual = float(np.mean(kept)) if kept else 0.0
+    counted = taken[1:] or taken  # the first one also builds what is built once
+    usual = float(np.mean(counted)) if counted else 0.0
     return usual, steps or 0, max(taken[0] - usual, 0.0) if taken else 0.0
 
 
 def table_of(data: Dataset, width: int, users: bool) -> FrozenRows:
     """Random text vectors of the real number of rows: what they say does not change what a step costs."""
     generator = torch.Generator().manual_seed(0)
-    rows = [
+    tables = [
         torch.randn(n, width, generator=generator) for n in (data.split.train.num_items, data.split.train.num_users)
     ]
-    return FrozenRows(rows[0], rows[1] if users else None)
+    return FrozenRows(tables[0], tables[1] if users else None)
 
 
 def solve_seconds(
@@ -91,7 +91,7 @@ def solve_seconds(
     drawn[np.random.default_rng(0).permutation(train.num_users)[:most_users]] = True
     counts = train.user_counts.astype(float)
     scale = float((counts**2).sum() / max((counts[drawn] ** 2).sum(), 1.0))
-    return timed(lambda: backbone.fit(Fitting(train.only(drawn[train.users]), text, texts=texts))) * scale
+    return timed(lambda: backbone.fit(Fitting(train.filter(drawn[train.users]), text, texts=texts))) * scale
 
 
 def joined(part: Any, backbone: Backbone, text: Text | None, *, frozen: bool) -> Joint:

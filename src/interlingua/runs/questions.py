@@ -18,7 +18,7 @@ from interlingua.data.anonymous import has_users
 from interlingua.data.prepared import Dataset
 from interlingua.data.queries import Queries
 from interlingua.errors import UnknownIdError, near, shown, unknown
-from interlingua.runs.answers import Asked, Histories, names_of, one_id
+from interlingua.runs.answers import Histories, Request, names_of, one_id
 
 MOST_NAMED = 5
 """ids that a note lists"""
@@ -70,12 +70,12 @@ class Questions:
         user = one_id(user, "user", "for several users write users=[...]")
         if not self.has_users:
             raise UnknownIdError("this model was saved without its users: give a history of item ids instead")
-        if user not in self.train.user_rows:
+        if user not in self.train.user_indices:
             raise UnknownIdError(
                 f"unknown user {shown(user)}: the run knows {self.train.num_users} users; give a history of item ids "
                 "instead"
             )
-        return self.train.user_rows[user]
+        return self.train.user_indices[user]
 
     def item_row(self, item: str) -> int:
         """Row of an external item id.
@@ -84,26 +84,26 @@ class Questions:
             UnknownIdError: the run does not know it.
             ConfigError: it is no id.
         """
-        item, rows = one_id(item, "item"), self.train.item_rows
-        if item not in rows:
-            raise UnknownIdError(unknown("item id", item, rows, see="items.parquet of the run's prepare stage"))
-        return rows[item]
+        item, indices = one_id(item, "item"), self.train.item_indices
+        if item not in indices:
+            raise UnknownIdError(unknown("item id", item, indices, see="items.parquet of the run's prepare stage"))
+        return indices[item]
 
     def known(self, items: Any, what: str) -> tuple[list[int], list[str]]:
         """Rows of the item ids that the run knows, and the other ids, each once."""
-        rows = self.train.item_rows
+        indices = self.train.item_indices
         names = names_of(items, what)
-        return [rows[n] for n in names if n in rows], [n for n in dict.fromkeys(names) if n not in rows]
+        return [indices[n] for n in names if n in indices], [n for n in dict.fromkeys(names) if n not in indices]
 
     def of_users(self, users: Iterable[str]) -> Question:
         """Known users, with all events on record."""
-        rows = np.array([self.user_row(user) for user in users], np.int64)
-        return Question(self.liked.queries(rows), self.had.queries(rows))
+        indices = np.array([self.user_row(user) for user in users], np.int64)
+        return Question(self.liked.queries(indices), self.had.queries(indices))
 
     def of_histories(self, histories: Mapping[str, Sequence[str]]) -> Question:
         """Anybody, by what they had; ``histories``: how each is called in a message -> item ids."""
         found = {name: self.known(history, name) for name, history in histories.items()}
-        queries = Queries.of([rows for rows, _ in found.values()])
+        queries = Queries.of([indices for indices, _ in found.values()])
         return Question(queries, queries, {name: left for name, (_, left) in found.items() if left})
 
     def of_one(self, user: str | None, history: Sequence[str] | None) -> Question:
@@ -123,24 +123,24 @@ class Questions:
         found = self.of_histories({f"history {name!r}": history for name, history in named.items()})
         return list(named), found
 
-    def allowed(self, asked: Asked) -> Allowed:
+    def allowed(self, request: Request) -> Allowed:
         """What ``items``, ``filters`` and ``exclude`` leave."""
-        if asked.items is None and not len(asked.exclude) and not asked.filters:
+        if request.items is None and not len(request.exclude) and not request.filters:
             return Allowed()
         out, steps, left = np.ones(self.train.num_items, np.bool_), list[str](), dict[str, list[str]]()
-        if asked.items is not None:
-            rows, left["items"] = self.known(asked.items, "items")
+        if request.items is not None:
+            indices, left["items"] = self.known(request.items, "items")
             out[:] = False
-            out[rows] = True
+            out[indices] = True
             steps.append(f"the list items leaves {int(out.sum()):,} of {len(out):,} items")
-        if asked.filters is not None:
-            for condition, mask in passing(self.catalogue, asked.filters):
+        if request.filters is not None:
+            for condition, mask in passing(self.catalogue, request.filters):
                 steps.append(f"the filter {condition} leaves {int((out & mask).sum()):,} of {int(out.sum()):,} items")
                 out &= mask
-        rows, left["exclude"] = self.known(asked.exclude, "exclude")
+        indices, left["exclude"] = self.known(request.exclude, "exclude")
         before = int(out.sum())
-        out[rows] = False
-        if rows:
+        out[indices] = False
+        if indices:
             steps.append(f"the list exclude leaves {int(out.sum()):,} of {before:,} items")
         return Allowed(out, tuple(steps), {what: ids for what, ids in left.items() if ids})
 
@@ -153,7 +153,7 @@ class Questions:
         ]
 
     def _hinted(self, item: str) -> str:
-        close = near(item, self.train.item_rows)
+        close = near(item, self.train.item_indices)
         return shown(item) + (f" (did you mean {close!r}?)" if close else "")
 
 

@@ -29,9 +29,9 @@ class Reasons:
     def of(
         self, scorer: Scorer, language_model: Callable[[], Any], query: Queries, items: Sequence[int], by: bool
     ) -> list[Found]:
-        """Why these item rows; ``by`` tells the scorers of one run apart (see :func:`explain_items`)."""
-        asked = (by, tuple(query.users.tolist()), query.items.tobytes())
-        found = {item: self._known[key] for item in items if (key := (*asked, item)) in self._known}
+        """Why these item indices; ``by`` tells the scorers of one run apart (see :func:`explain_items`)."""
+        about = (by, tuple(query.users.tolist()), query.items.tobytes())
+        found = {item: self._known[key] for item in items if (key := (*about, item)) in self._known}
         new = [item for item in dict.fromkeys(items) if item not in found]
         if new:
             catalogue = self.data.catalogue
@@ -42,7 +42,7 @@ class Reasons:
             if not cancel.pressed():  # what was made in a hurry is made better next time
                 while self._known and len(self._known) + len(made) > MOST:
                     del self._known[next(iter(self._known))]
-                self._known |= {(*asked, item): found[item] for item in new}
+                self._known |= {(*about, item): found[item] for item in new}
         return [found[item] for item in items]
 
     def with_ids(self, found: Found, query: Queries) -> Explanation[Support]:

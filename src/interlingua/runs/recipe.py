@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from interlingua import registry
-from interlingua.config import build, merge, parse_sets, read_toml
+from interlingua.config import build, merge, parse_overrides, read_toml
 from interlingua.errors import ConfigError, shown, unknown
 from interlingua.progress import say
 from interlingua.runs.measuring import EvaluateConfig, evaluate_options, unread_metrics
 from interlingua.runs.members import members_of, stored_member, with_members
 from interlingua.runs.named_texts import named_texts
-from interlingua.runs.old_words import parted, translated
+from interlingua.runs.old_words import parted, renamed, translated
 from interlingua.runs.pairs import misfits
 from interlingua.runs.section import Section
 from interlingua.runs.trust import of_recipe, refuse
@@ -133,32 +133,33 @@ def own_words(values: Mapping[str, Any], file: Any, overrides: Any) -> tuple[dic
     return with_card(str(values["name"]), card, file or {}, overrides)
 
 
-def load(name: str | Path, sets: Sequence[str] = (), data: str | None = None, *, trust: bool = False) -> Recipe:
+@renamed(sets="overrides")
+def load(name: str | Path, overrides: Sequence[str] = (), data: str | None = None, *, trust: bool = False) -> Recipe:
     """Reads and resolves a recipe.
 
     Args:
         name: a shipped name or a path to a TOML file.
-        sets: overrides of the form ``section.key=value``, in any order.
+        overrides: overrides of the form ``section.key=value``, in any order.
         data: dataset name or folder that replaces ``[data].name``. How a prepared folder was split and filtered stays
-            as it is, whatever the recipe's file says; only ``sets`` change it.
+            as it is, whatever the recipe's file says; only ``overrides`` change it.
         trust: a recipe of your own, or one that you have read: it may import ``module:Class`` and name servers and
-            environment variables. What ships, and what ``sets`` say, needs no such word.
+            environment variables. What ships, and what ``overrides`` say, needs no such word.
 
     Raises:
         ConfigError: every problem of the recipe in one message, or one that is not trusted.
     """
     path = find(name)
-    file, overrides = read_toml(path, translated), translated(parse_sets(sets), "--set")
-    agree_on_data(overrides, data)
-    _check_sections(file, overrides, str(path))
-    values = with_members(merge(file, overrides), lambda each: read_toml(find(each), translated))
+    file, parsed = read_toml(path, translated), translated(parse_overrides(overrides), "--set")
+    agree_on_data(parsed, data)
+    _check_sections(file, parsed, str(path))
+    values = with_members(merge(file, parsed), lambda each: read_toml(find(each), translated))
     if not trust:
-        refuse(str(path), of_recipe(values, overrides))
+        refuse(str(path), of_recipe(values, parsed))
     own: Any = values.get("data", {})
     notes: tuple[str, ...] = ()
     if isinstance(own, Mapping):  # anything else is resolve's to refuse
         own = {**own, **({} if data is None else {"name": data})}
-        values["data"], notes = own_words(own, file.get("data"), overrides.get("data"))
+        values["data"], notes = own_words(own, file.get("data"), parsed.get("data"))
     return replace(resolve(values, path.stem, str(path)), notes=notes)
 
 

@@ -85,9 +85,9 @@ def load_run(path: Path | str) -> Run:
 def _method(recipe: dict[str, Any]) -> dict[str, Any]:
     """A recipe without how it was measured, which is the protocol's matter; what is retrieved belongs to the method."""
     own = {section: values for section, values in recipe.items() if section != "evaluate"}
-    asked = recipe.get("evaluate")
-    kept = {k: asked[k] for k in METHOD_OPTIONS if k in asked} if isinstance(asked, dict) else {}
-    return own | ({"evaluate": kept} if kept else {})
+    options = recipe.get("evaluate")
+    method = {k: options[k] for k in METHOD_OPTIONS if k in options} if isinstance(options, dict) else {}
+    return own | ({"evaluate": method} if method else {})
 
 
 def _cost(path: Path, card: dict[str, Any]) -> tuple[float | None, int | None]:

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from interlingua import registry
-from interlingua.config import merge, parse_sets, read_toml
+from interlingua.config import merge, parse_overrides, read_toml
 from interlingua.data.memory import as_source
 from interlingua.errors import ConfigError, InterlinguaError, shown, unknown
 from interlingua.progress import say
 from interlingua.runs import recipe as recipes
 from interlingua.runs import stages
 from interlingua.runs.leaderboard import Leaderboard, leaderboards
-from interlingua.runs.old_words import translated
+from interlingua.runs.old_words import renamed, translated
 from interlingua.runs.recipe import Recipe
 from interlingua.runs.reports import METHOD_OPTIONS
 from interlingua.runs.trust import of_recipe, refuse
@@ -36,38 +36,38 @@ class Several:
 
 
 def on_one_dataset(
-    names: Sequence[str | Path], data: str, sets: Sequence[str] = (), *, trust: bool = False
+    names: Sequence[str | Path], data: str, overrides: Sequence[str] = (), *, trust: bool = False
 ) -> list[Recipe]:
     """Recipes whose data section, and whose way of being measured, are the same.
 
     Of each recipe's own ``[data]`` nothing is left, and of its ``[evaluate]`` only what belongs to the method
-    (``retrieve``, ``candidate_source``). What ``sets`` says of an option that some of the recipes have goes to those.
+    (``retrieve``, ``candidate_source``). An option in ``overrides`` reaches the recipes that have it.
 
     Args:
         names: shipped names or TOML files.
         data: a dataset's name, a file, a folder; a prepared folder brings its split and filter.
-        sets: ``section.key=value`` overrides.
+        overrides: ``section.key=value`` overrides.
         trust: of recipe files, see :func:`interlingua.runs.recipe.load`.
 
     Raises:
         ConfigError: every recipe that cannot be resolved, in one message.
     """
-    overrides = translated(parse_sets(sets), "--set")
-    recipes.agree_on_data(overrides, data, "--on")
+    parsed = translated(parse_overrides(overrides), "--set")
+    recipes.agree_on_data(parsed, data, "--on")
     files = {str(name): read_toml(recipes.find(name), translated) for name in names}
     if len(files) < len(names):
         raise ConfigError(f"a recipe is named twice: {', '.join(map(str, names))}")
-    own = {name: _fitting(file, overrides) for name, file in files.items()}
-    for part, key in ((s, k) for s in overrides if s not in SHARED for k in overrides[s]):
+    own = {name: _fitting(file, parsed) for name, file in files.items()}
+    for part, key in ((s, k) for s in parsed if s not in SHARED for k in parsed[s]):
         _check_reached(part, key, files, own)
-    section, notes = recipes.own_words({**overrides.get("data", {}), "name": data}, None, overrides.get("data"))
+    section, notes = recipes.own_words({**parsed.get("data", {}), "name": data}, None, parsed.get("data"))
     found, problems = [], []
     for name, file in files.items():
-        kept = {key: value for key, value in (file.get("evaluate") or {}).items() if key in METHOD_OPTIONS}
-        values = merge(file, own[name]) | {"data": section, "evaluate": kept | dict(overrides.get("evaluate", {}))}
+        method = {key: value for key, value in (file.get("evaluate") or {}).items() if key in METHOD_OPTIONS}
+        values = merge(file, own[name]) | {"data": section, "evaluate": method | dict(parsed.get("evaluate", {}))}
         try:
             if not trust:
-                refuse(name, of_recipe(values, overrides))
+                refuse(name, of_recipe(values, parsed))
             found.append(replace(recipes.resolve(values, Path(name).stem, name), notes=notes))
         except ConfigError as error:
             problems.append(str(error))
@@ -120,6 +120,7 @@ def _told_apart(found: Sequence[Recipe], names: Sequence[str]) -> list[Recipe]:
     ]
 
 
+@renamed(sets="overrides")
 def run_several(
     names: Sequence[str | Path],
     data: Any,
@@ -127,7 +128,7 @@ def run_several(
     out: Path | str = "runs",
     seed: int = 7,
     device: str = "auto",
-    sets: Sequence[str] = (),
+    overrides: Sequence[str] = (),
     metrics: Sequence[str] = (),
     trust: bool = False,
 ) -> Several:
@@ -141,7 +142,7 @@ def run_several(
         out: the runs folder.
         seed: of every run.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        sets: ``section.key=value`` overrides, for the recipes that have the option.
+        overrides: ``section.key=value`` overrides, for the recipes that have the option.
         metrics: of the leaderboards, see :func:`interlingua.runs.leaderboard.leaderboards`.
         trust: of recipe files, see :func:`interlingua.runs.recipe.load`.
 
@@ -149,7 +150,7 @@ def run_several(
         ConfigError: a recipe, option or metric that cannot be used, before anything runs.
     """
     source = as_source(data, Path(out) / "frames")
-    resolved = on_one_dataset(names, source, sets, trust=trust)
+    resolved = on_one_dataset(names, source, overrides, trust=trust)
     _check(resolved, metrics)
     made = Several()
     for place, recipe in enumerate(resolved, 1):

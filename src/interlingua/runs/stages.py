@@ -14,12 +14,13 @@ from typing import Any
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
 from interlingua.errors import ConfigError, shown
-from interlingua.evaluate.rules import asked_by, measured_under
+from interlingua.evaluate.rules import measured_under, scorer_for
 from interlingua.progress import say
 from interlingua.runs.building import Built, job_of, stage_of
 from interlingua.runs.facts import facts_of
 from interlingua.runs.measuring import EvaluateConfig
 from interlingua.runs.named_texts import own_words
+from interlingua.runs.old_words import renamed
 from interlingua.runs.plan import check_present, parts_of
 from interlingua.runs.preflight import check
 from interlingua.runs.recipe import Recipe
@@ -31,13 +32,14 @@ from interlingua.training.joint import Joint
 from interlingua.training.loop import derive_seed, seed_all
 
 
+@renamed(sets="overrides")
 def run(
     recipe: Recipe | str | Path,
     *,
     out: Path | str = "runs",
     seed: int = 7,
     device: str = "auto",
-    sets: Sequence[str] = (),
+    overrides: Sequence[str] = (),
     data: Any = None,
     trust: bool = False,
 ) -> Session:
@@ -48,7 +50,7 @@ def run(
         out: the runs folder.
         seed: every random number follows from it.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        sets: ``section.key=value`` overrides.
+        overrides: ``section.key=value`` overrides.
         data: what replaces the recipe's dataset: a name, a path, a frame of events, a mapping with the frames
             ``interactions``, ``items`` and ``users``, or what ``interlingua.prepare`` returned. Tables in memory are
             stored below ``out``, so that the run can be continued and opened.
@@ -58,7 +60,7 @@ def run(
         The session: ``session.metrics``, ``session.slices``, and ``session.path``, the run's folder.
 
     Raises:
-        ConfigError: a recipe or data that cannot be used, or ``sets`` or ``data`` beside a resolved recipe.
+        ConfigError: a recipe or data that cannot be used, or ``overrides`` or ``data`` with a resolved recipe.
     """
     if not isinstance(recipe, Recipe):
         from interlingua.data.memory import as_source
@@ -66,9 +68,11 @@ def run(
 
         if not isinstance(recipe, str | Path):
             raise ConfigError(f"recipe is {shown(recipe)}; give a shipped name, a path or a resolved recipe")
-        recipe = load(recipe, sets, None if data is None else as_source(data, Path(out) / "frames"), trust=trust)
-    elif data is not None or sets:
-        raise ConfigError("data and sets change a recipe that is still to be read; this one is resolved: load it anew")
+        recipe = load(recipe, overrides, None if data is None else as_source(data, Path(out) / "frames"), trust=trust)
+    elif data is not None or overrides:
+        raise ConfigError(
+            "data and overrides change a recipe that is still to be read; this one is resolved: load it anew"
+        )
     session = Session(recipe, Path(out), seed, device)
     check([session])
     check_present(session.plan)
@@ -226,7 +230,7 @@ def evaluate(session: Session) -> Artifact:
             if unread:
                 say(f"note: the protocol {protocol} judges nothing that {', '.join(unread)} could read")
             report = measure(
-                asked_by(scorer, protocol), session.data.split, options.part, protocol=protocol, metrics=names,
+                scorer_for(scorer, protocol), session.data.split, options.part, protocol=protocol, metrics=names,
                 seed=options.negatives_seed, max_users=options.max_users, facts=facts,
             )  # fmt: skip
             target = folder / "protocols" / protocol

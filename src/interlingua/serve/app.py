@@ -44,7 +44,7 @@ def create_app(recommender: Recommender, limits: ServeLimits | None = None, queu
     @asynccontextmanager
     async def warm(app: FastAPI) -> AsyncIterator[None]:
         recommender.recommend(history=[], k=1)
-        app.state.known = (recommender.train.user_rows, recommender.train.item_rows)  # made now, not in a request
+        app.state.known = (recommender.train.user_indices, recommender.train.item_indices)  # made now, not in a request
         app.state.ready = True
         yield
         app.state.ready = False
@@ -103,7 +103,7 @@ def answer(recommender: Recommender, request: RecommendRequest, started: float) 
         diversity=request.diversity,
         repeat=request.repeat,
     )
-    found, known = made.items, recommender.train.item_rows
+    found, known = made.items, recommender.train.item_indices
     history = None if request.history is None else [item for item in request.history if item in known]
     explained = [one.item_id for one in found[: request.explain]]
     reasons = recommender.explain_items(explained, request.user_id, history, rerank=request.rerank)

@@ -47,9 +47,9 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         if len(self.connections) <= self.most:
             return
-        others = [c for c in self.connections if isinstance(c, Connection) and not c.transport.is_closing()]
-        if len(others) > self.most:
-            idle = [c for c in others if c.waits and c is not self]
+        open_ones = [c for c in self.connections if isinstance(c, Connection) and not c.transport.is_closing()]
+        if len(open_ones) > self.most:
+            idle = [c for c in open_ones if c.waits and c is not self]
             min(idle, key=lambda c: c.headless_since or time.monotonic(), default=self).transport.abort()
 
     def data_received(self, data: bytes) -> None:

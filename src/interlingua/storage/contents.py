@@ -63,21 +63,21 @@ def hub_commit(name: str, revision: str | None = None) -> str | None:
 
     Asked once while the process lives, so that a key and what is loaded later speak of the same commit.
     """
-    wanted = revision or "main"
-    if re.fullmatch(r"[0-9a-f]{40}", wanted):
-        return wanted
+    version = revision or "main"
+    if re.fullmatch(r"[0-9a-f]{40}", version):
+        return version
     try:
         from huggingface_hub import HfApi, constants
         from huggingface_hub.file_download import repo_folder_name
     except ImportError:
         return None
     try:
-        found = HfApi().model_info(name, revision=wanted, timeout=10).sha
+        found = HfApi().model_info(name, revision=version, timeout=10).sha
         if found:
             return str(found)
     except Exception:  # offline, gated, misspelt: the hub's errors have many types; a copy may be here
         pass
-    reference = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model") / "refs" / wanted
+    reference = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model") / "refs" / version
     return reference.read_text(encoding="utf-8").strip() if reference.is_file() else None
 
 

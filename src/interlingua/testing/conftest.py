@@ -44,18 +44,18 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_terminal_summary(terminalreporter: Any, exitstatus: int, config: pytest.Config) -> None:
     """Says what is missing where ``-k NAME`` chose nothing: most often the package with the component."""
-    wanted = str(config.getoption("keyword"))
-    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and wanted:
-        terminalreporter.write_line(no_such_component(wanted))
+    keyword = str(config.getoption("keyword"))
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and keyword:
+        terminalreporter.write_line(no_such_component(keyword))
 
 
-def no_such_component(wanted: str) -> str:
-    """Why ``-k wanted`` chose no test, and what to do."""
+def no_such_component(keyword: str) -> str:
+    """Why ``-k keyword`` chose no test, and what to do."""
     known = {name: kind for kind in registry.LISTED for name in registry.names(kind)}
-    close = near(wanted, known)
+    close = near(keyword, known)
     hint = f"; did you mean {close!r}?" if close else "."
     return (
-        f"no test is about {wanted!r}{hint} A component is tested under its name once its package is installed (pip "
+        f"no test is about {keyword!r}{hint} A component is tested under its name once its package is installed (pip "
         "install -e .) and names it as an entry point in a group such as interlingua.backbone; interlingua list "
         f"{'|'.join(registry.LISTED.values())} shows what is installed"
     )
@@ -77,11 +77,11 @@ def texts(world: Dataset) -> list[str]:
 @pytest.fixture(scope="session")
 def table(texts: list[str], world: Dataset) -> FrozenRows:
     """Item vectors: words hashed into 64 places, users their items' mean. Alike texts have alike vectors."""
-    rows = np.zeros((len(texts), 64), np.float32)
+    vectors = np.zeros((len(texts), 64), np.float32)
     for row, text in enumerate(texts):
         for word in text.lower().split():
-            rows[row, sum(word.encode()) * 31 % 64] += 1
-    items = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+            vectors[row, sum(word.encode()) * 31 % 64] += 1
+    items = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return FrozenRows(items, mean_of_items(torch.as_tensor(items), world.split.train))
 
 

@@ -55,19 +55,19 @@ class FakeServer:
         self.times: list[float] = []
         self.sent = 0
         self.refused_formats: tuple[str, ...] = ()
-        self.answer: Callable[[str], str] = lambda asked: json.dumps(profile_for(asked))
+        self.answer: Callable[[str], str] = lambda question: json.dumps(profile_for(question))
         """what a good answer to a question says"""
         self.prompt_tokens, self.completion_tokens = 100, 50
         self.lock = threading.Lock()
         self._asked: Counter[str] = Counter()
 
-    def next_manner(self, asked: str, body: dict[str, Any]) -> str:
-        asked = asked.split("\n\nAnswer with the JSON")[0]  # the reminder after an unusable answer
+    def next_manner(self, question: str, body: dict[str, Any]) -> str:
+        question = question.split("\n\nAnswer with the JSON")[0]  # the reminder after an unusable answer
         with self.lock:
-            before = self._asked[asked]
-            self._asked[asked] += 1
-            manner = self.manner(asked, before)
-            self.calls.append((asked, manner))
+            before = self._asked[question]
+            self._asked[question] += 1
+            manner = self.manner(question, before)
+            self.calls.append((question, manner))
             self.bodies.append(body)
             self.times.append(time.monotonic())
         return manner
@@ -75,29 +75,29 @@ class FakeServer:
     def good(self) -> Counter[str]:
         """Question -> usable answers that were given to it."""
         with self.lock:
-            return Counter(asked for asked, manner in self.calls if manner in GOOD)
+            return Counter(question for question, manner in self.calls if manner in GOOD)
 
     @property
-    def asked(self) -> set[str]:
+    def questions(self) -> set[str]:
         with self.lock:
-            return {asked for asked, _ in self.calls}
+            return {question for question, _ in self.calls}
 
 
-def profile_for(asked: str) -> dict[str, str]:
+def profile_for(question: str) -> dict[str, str]:
     """A different profile for each question."""
-    number = zlib.crc32(asked.encode())
+    number = zlib.crc32(question.encode())
     return {"summarization": f"People who like number {number}.", "reasoning": "It says so."}
 
 
-def filled(text: str, wanted: Collection[str]) -> str:
+def filled(text: str, names: Collection[str]) -> str:
     """An answer of the usual fields, made one of those that the schema asks for: each holds a number below 100."""
     try:
         found = json.loads(text)
     except ValueError:
         return text
-    if not isinstance(found, dict) or set(found) & set(wanted):
+    if not isinstance(found, dict) or set(found) & set(names):
         return text
-    return json.dumps({name: str(zlib.crc32(f"{name} {text}".encode()) % 100) for name in wanted})
+    return json.dumps({name: str(zlib.crc32(f"{name} {text}".encode()) % 100) for name in names})
 
 
 @cache
@@ -126,14 +126,14 @@ def handler_of(server: FakeServer) -> type[BaseHTTPRequestHandler]:
             if kind in server.refused_formats:
                 self.reply(400, {"error": {"message": f"response_format {kind} is not supported"}})
                 return
-            asked = body["messages"][-1]["content"]
-            manner = server.next_manner(asked, body)
+            question = body["messages"][-1]["content"]
+            manner = server.next_manner(question, body)
             time.sleep(server.delay)
             if self.trouble(manner):
                 return
-            text = server.answer(asked.split("\n\nAnswer with the JSON")[0])
-            if wanted := body.get("response_format", {}).get("json_schema", {}).get("schema", {}).get("properties"):
-                text = filled(text, wanted)
+            text = server.answer(question.split("\n\nAnswer with the JSON")[0])
+            if names := body.get("response_format", {}).get("json_schema", {}).get("schema", {}).get("properties"):
+                text = filled(text, names)
             finish = "stop"
             if manner == "prose":
                 text = "Sure! People who like this will enjoy it very much."
@@ -154,8 +154,8 @@ def handler_of(server: FakeServer) -> type[BaseHTTPRequestHandler]:
         def echo(self, way: str) -> str:
             """A usable answer that holds the key."""
             key = self.headers.get("Authorization", "").removeprefix("Bearer ")
-            told = ENCODINGS.get(way, str)(key)
-            text = json.dumps({"summarization": f"Likes tea, {told}, and more.", "reasoning": f"{told}"})
+            encoded = ENCODINGS.get(way, str)(key)
+            text = json.dumps({"summarization": f"Likes tea, {encoded}, and more.", "reasoning": f"{encoded}"})
             return text.replace(key, "".join(f"\\u{ord(c):04x}" for c in key)) if way == "escaped" else text
 
         def monster(self, manner: str) -> bool:

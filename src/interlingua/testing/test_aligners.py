@@ -164,10 +164,10 @@ def test_a_stored_aligner_exports_the_same(
     save_file(state, tmp_path / "weights.safetensors")
     fresh = make(name).aligner
     fresh.load_state_dict(load_file(tmp_path / "weights.safetensors"))
-    stored, kept = (tables_of(each, backbone, table, world) for each in (fresh, aligner))
-    assert torch.equal(stored.items, kept.items)
-    assert (stored.items_from_text is None) == (kept.items_from_text is None)
-    assert stored.items_from_text is None or torch.equal(stored.items_from_text, kept.items_from_text)
+    stored, fitted = (tables_of(each, backbone, table, world) for each in (fresh, aligner))
+    assert torch.equal(stored.items, fitted.items)
+    assert (stored.items_from_text is None) == (fitted.items_from_text is None)
+    assert stored.items_from_text is None or torch.equal(stored.items_from_text, fitted.items_from_text)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "none"])
@@ -181,8 +181,8 @@ def test_an_item_unseen_in_training_is_reached_from_its_text(
         pytest.skip(f"{name} keeps no text side")
     warm = torch.as_tensor(world.split.train.item_counts > 0)
     items, texts = (t[warm] - t[warm].mean(0) for t in (tables.items, tables.items_from_text))
-    likeness = torch.nn.functional.normalize(items) @ torch.nn.functional.normalize(texts).T
-    place = (likeness > likeness.diagonal()[:, None]).float().mean(1)
+    similarity = torch.nn.functional.normalize(items) @ torch.nn.functional.normalize(texts).T
+    place = (similarity > similarity.diagonal()[:, None]).float().mean(1)
     assert float(place.mean()) < 0.35, "by chance half of the other items are nearer"
 
 

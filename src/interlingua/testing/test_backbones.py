@@ -142,10 +142,12 @@ def test_scoring_twice_is_equal_and_changes_nothing(name: str, fitted: Any, quer
 @pytest.mark.parametrize("name", NAMES)
 def test_candidates_get_the_scores_of_the_whole_catalogue(name: str, fitted: Any, queries: Queries) -> None:
     backbone = fitted(name)
-    rows = np.random.default_rng(0).integers(0, backbone.num_items, (len(queries), 7))
-    rows[:, 1] = rows[:, 0]  # a candidate listed twice
+    candidates = np.random.default_rng(0).integers(0, backbone.num_items, (len(queries), 7))
+    candidates[:, 1] = candidates[:, 0]  # a candidate listed twice
     full = backbone.score(queries)
-    np.testing.assert_allclose(backbone.score(queries, rows), np.take_along_axis(full, rows, 1), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        backbone.score(queries, candidates), np.take_along_axis(full, candidates, 1), rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -28,9 +28,9 @@ def members(world: Dataset, table: Any) -> list[TableScorer]:
     items = (table.items > 0).float()  # whole numbers: sums are exact in whatever order they are made
 
     def words(queries: Queries) -> torch.Tensor:
-        rows = torch.as_tensor(queries.padded(10))
-        there = (rows != PAD).float()[..., None]
-        return (items[rows.clamp(min=0)] * there).sum(1)
+        indices = torch.as_tensor(queries.padded(10))
+        real = (indices != PAD).float()[..., None]
+        return (items[indices.clamp(min=0)] * real).sum(1)
 
     counts = torch.as_tensor(world.split.train.item_counts).float()[:, None]
     return [TableScorer(items, words), TableScorer(counts, lambda queries: torch.ones(len(queries), 1))]
@@ -74,8 +74,10 @@ def test_candidates_have_their_scores_of_the_whole_catalogue(
     name: str, make: Any, world: Dataset, queries: Queries
 ) -> None:
     fusion = learned(make(name), world)
-    rows = np.random.default_rng(0).integers(0, fusion.num_items, (len(queries), 5))
-    assert np.array_equal(fusion.score(queries, rows), np.take_along_axis(fusion.score(queries), rows, axis=1))
+    candidates = np.random.default_rng(0).integers(0, fusion.num_items, (len(queries), 5))
+    assert np.array_equal(
+        fusion.score(queries, candidates), np.take_along_axis(fusion.score(queries), candidates, axis=1)
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

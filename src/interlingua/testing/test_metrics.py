@@ -31,7 +31,7 @@ def judged(world: Dataset, table: Any) -> Judged:
     rng, split = np.random.default_rng(3), world.split
     who = rng.choice(len(split.test), USERS, replace=False)
     targets = split.test.take(who)
-    asked = split.train.queries(targets.users)
+    queries = split.train.queries(targets.users)
     items = split.train.num_items
     lists = np.stack([rng.permutation(items)[:LENGTH] for _ in range(USERS)])
     categories = sp.csr_matrix((rng.random((items, 4)) < 0.4).astype(np.float32))
@@ -41,24 +41,24 @@ def judged(world: Dataset, table: Any) -> Judged:
     )
     return Judged(
         ranks=Ranks.of([[int(rank)] for rank in rng.integers(1, 15, USERS)]), lists=lists, labels=labels,
-        targets=targets, queries=asked, train=split.train, facts=ItemFacts(categories, table.items.numpy()),
+        targets=targets, queries=queries, train=split.train, facts=ItemFacts(categories, table.items.numpy()),
     )  # fmt: skip
 
 
-def users_of(judged: Judged, rows: np.ndarray) -> Judged:
+def users_of(judged: Judged, indices: np.ndarray) -> Judged:
     """The same judgement of some users, in another order."""
     labels, ranks = judged.labels, judged.ranks
     assert labels is not None
     assert judged.lists is not None
     assert judged.targets is not None
     assert judged.queries is not None
-    pairs = np.concatenate([np.flatnonzero(labels.owners == row) for row in rows])
-    owners = np.repeat(np.arange(len(rows)), [int((labels.owners == row).sum()) for row in rows])
-    of: Queries = judged.queries.take(rows)
+    pairs = np.concatenate([np.flatnonzero(labels.owners == row) for row in indices])
+    owners = np.repeat(np.arange(len(indices)), [int((labels.owners == row).sum()) for row in indices])
+    of: Queries = judged.queries.take(indices)
     return replace(
-        judged, ranks=Ranks.of([ranks.first[ranks.offsets[row] : ranks.offsets[row + 1]].tolist() for row in rows]),
-        lists=judged.lists[rows], targets=judged.targets.take(rows), queries=of,
-        labels=LabelledScores(owners, labels.labels[pairs], labels.scores[pairs], len(rows)),
+        judged, ranks=Ranks.of([ranks.first[ranks.offsets[row] : ranks.offsets[row + 1]].tolist() for row in indices]),
+        lists=judged.lists[indices], targets=judged.targets.take(indices), queries=of,
+        labels=LabelledScores(owners, labels.labels[pairs], labels.scores[pairs], len(indices)),
     )  # fmt: skip
 
 
@@ -86,9 +86,9 @@ def test_it_measures_a_number_for_each_user_or_one_for_all(name: str, judged: Ju
 @pytest.mark.parametrize("name", NAMES)
 def test_users_in_another_order_have_the_same_numbers(name: str, judged: Judged) -> None:
     metric, cut = parse(written(name))
-    rows = np.random.default_rng(1).permutation(USERS)
-    before, after = metric.measure(judged, cut), metric.measure(users_of(judged, rows), cut)
-    np.testing.assert_allclose(after, before[rows] if isinstance(before, np.ndarray) else before, rtol=1e-9)
+    order = np.random.default_rng(1).permutation(USERS)
+    before, after = metric.measure(judged, cut), metric.measure(users_of(judged, order), cut)
+    np.testing.assert_allclose(after, before[order] if isinstance(before, np.ndarray) else before, rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if registry.find("metric", n).reads == "ranks"])

@@ -49,9 +49,9 @@ def inputs(world: Dataset, table: Any) -> RankerInputs:
     items = table.items[:, :12].contiguous()
 
     def user_embeddings(queries: Queries) -> torch.Tensor:
-        rows = torch.as_tensor(queries.padded(10))
-        present = (rows != PAD).float()[..., None]
-        return (items[rows.clamp(min=0)] * present).sum(1) / present.sum(1).clamp(min=1)
+        indices = torch.as_tensor(queries.padded(10))
+        present = (indices != PAD).float()[..., None]
+        return (items[indices.clamp(min=0)] * present).sum(1) / present.sum(1).clamp(min=1)
 
     def base_score(queries: Queries, candidates: Any = None) -> Any:
         scores = (user_embeddings(queries) @ items.T).numpy()
@@ -112,7 +112,7 @@ def fitted(make: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def asked(queries: Queries) -> Queries:
+def some_queries(queries: Queries) -> Queries:
     """A few of the world's queries: known and unknown users, an empty history, repeats, a very long one."""
     return queries.take(np.array([0, 1, 6, 7, 8, 9]))
 
@@ -188,49 +188,53 @@ def test_steps_at_learning_rate_zero_leave_the_gradient_as_it_was(name: str, mak
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_scores_are_finite_whoever_asks_and_the_same_twice(name: str, fitted: Any, asked: Queries) -> None:
+def test_scores_are_finite_whoever_asks_and_the_same_twice(name: str, fitted: Any, some_queries: Queries) -> None:
     ranker = fitted(name)
-    rows = candidates(ranker, len(asked))
-    first = ranker.score(asked, rows)
-    assert first.shape == rows.shape
+    listed = candidates(ranker, len(some_queries))
+    first = ranker.score(some_queries, listed)
+    assert first.shape == listed.shape
     assert first.dtype == np.float32
     assert np.isfinite(first).all()
     ranker.train()  # dropout must not reach a score
-    assert np.array_equal(first, ranker.score(asked, rows))
+    assert np.array_equal(first, ranker.score(some_queries, listed))
 
 
 @pytest.mark.parametrize("name", NAMES + TUNED)
-def test_a_query_gets_the_same_answer_alone_as_among_others(name: str, fitted: Any, asked: Queries) -> None:
+def test_a_query_gets_the_same_answer_alone_as_among_others(name: str, fitted: Any, some_queries: Queries) -> None:
     ranker = fitted(name)
-    rows = candidates(ranker, len(asked))
-    together = ranker.score(asked, rows)
-    for row in range(len(asked)):
-        alone = ranker.score(asked.slice(row, row + 1), rows[row : row + 1])
+    listed = candidates(ranker, len(some_queries))
+    together = ranker.score(some_queries, listed)
+    for row in range(len(some_queries)):
+        alone = ranker.score(some_queries.slice(row, row + 1), listed[row : row + 1])
         np.testing.assert_allclose(alone[0], together[row], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_order_of_answers_does_not_depend_on_how_many_are_scored(name: str, fitted: Any, asked: Queries) -> None:
+def test_the_order_of_answers_does_not_depend_on_how_many_are_scored(
+    name: str, fitted: Any, some_queries: Queries
+) -> None:
     """Candidates' scores are their own: the same item gets the same score in another column."""
     ranker = fitted(name)
-    rows = candidates(ranker, len(asked))
-    scores = ranker.score(asked, rows)
-    twice = ranker.score(asked, np.concatenate([rows[:, ::-1], rows[:, :1]], axis=1))
+    listed = candidates(ranker, len(some_queries))
+    scores = ranker.score(some_queries, listed)
+    twice = ranker.score(some_queries, np.concatenate([listed[:, ::-1], listed[:, :1]], axis=1))
     if not lists_candidates(ranker):
         np.testing.assert_allclose(twice[:, -2], scores[:, 0], rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(twice[:, -1], twice[:, -2], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", NAMES + TUNED)
-def test_a_stored_ranker_scores_the_same(name: str, fitted: Any, make: Any, asked: Queries, tmp_path: Path) -> None:
+def test_a_stored_ranker_scores_the_same(
+    name: str, fitted: Any, make: Any, some_queries: Queries, tmp_path: Path
+) -> None:
     ranker = fitted(name).eval()
     state = {k: v.contiguous().clone() for k, v in trainable_state(ranker).items()}
     save_file(state, tmp_path / "weights.safetensors")
     fresh = make(name)
     missing = fresh.load_state_dict(load_file(tmp_path / "weights.safetensors"), strict=False)
     assert not missing.unexpected_keys
-    rows = candidates(ranker, len(asked))
-    assert np.array_equal(fresh.eval().score(asked, rows), ranker.score(asked, rows))
+    listed = candidates(ranker, len(some_queries))
+    assert np.array_equal(fresh.eval().score(some_queries, listed), ranker.score(some_queries, listed))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "fit" not in FIELDS[name]])

@@ -65,17 +65,17 @@ def make(
 @pytest.mark.parametrize("name", NAMES)
 def test_all_rows_are_a_finite_table(name: str, make: Any, texts: list[str]) -> None:
     source = make(name)
-    rows = source.rows("items")
-    assert rows.shape == (len(texts), source.dim)
-    assert rows.dtype == torch.float32
-    assert bool(torch.isfinite(rows).all())
+    vectors = source.rows("items")
+    assert vectors.shape == (len(texts), source.dim)
+    assert vectors.dtype == torch.float32
+    assert bool(torch.isfinite(vectors).all())
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_chosen_rows_are_those_of_the_table_in_the_order_asked(name: str, make: Any) -> None:
     source = make(name)
-    rows, ids = source.rows("items"), torch.tensor([7, 0, 7, 59, 3])
-    torch.testing.assert_close(source.rows("items", ids), rows[ids], rtol=1e-4, atol=1e-5)
+    vectors, ids = source.rows("items"), torch.tensor([7, 0, 7, 59, 3])
+    torch.testing.assert_close(source.rows("items", ids), vectors[ids], rtol=1e-4, atol=1e-5)
     assert source.rows("items", torch.zeros(0, dtype=torch.long)).shape == (0, source.dim)
 
 
@@ -107,23 +107,23 @@ ODD = ["", " ", "\n", "七人の侍", "🎬🎬", "a" * 5000, "</s> [PAD] <pad>"
 def test_odd_texts_still_get_finite_vectors(name: str, make: Any, texts: list[str]) -> None:
     """Empty, blank, other scripts, very long, control characters, special tokens, duplicates."""
     odd = [*ODD, *texts[len(ODD) :]]
-    rows = make(name, odd).rows("items")
-    assert rows.shape[0] == len(odd)
-    assert bool(torch.isfinite(rows).all())
-    torch.testing.assert_close(rows[8], rows[9]) if name != "npy" else None
+    vectors = make(name, odd).rows("items")
+    assert vectors.shape[0] == len(odd)
+    assert bool(torch.isfinite(vectors).all())
+    torch.testing.assert_close(vectors[8], vectors[9]) if name != "npy" else None
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_alike_texts_are_nearer_than_unlike_ones(name: str, make: Any, world: Dataset) -> None:
     """The categories of the planted world show in every source, even in the random encoder's shared words."""
-    rows = make(name).rows("items")
-    rows = torch.nn.functional.normalize(rows - rows.mean(0))
+    vectors = make(name).rows("items")
+    vectors = torch.nn.functional.normalize(vectors - vectors.mean(0))
     categories = [str(c) for c in world.catalogue.items["categories"].to_list()]
     same = torch.tensor([[a == b for b in categories] for a in categories])
     same.fill_diagonal_(False)
-    likeness = rows @ rows.T
-    others = ~same & ~torch.eye(len(rows), dtype=torch.bool)
-    assert float(likeness[same].mean()) > float(likeness[others].mean()) + 0.05
+    similarity = vectors @ vectors.T
+    different = ~same & ~torch.eye(len(vectors), dtype=torch.bool)
+    assert float(similarity[same].mean()) > float(similarity[different].mean()) + 0.05
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -24,11 +24,11 @@ ALIGNERS = [n for n in registry.names("align") if "fit" in registry.find("align"
 COMPLETE, ITEMS = "has-it-all", 12
 
 
-def world(complete: int = 1, others: int = 20, seed: int = 0) -> Interactions:
+def world(complete: int = 1, incomplete: int = 20, seed: int = 0) -> Interactions:
     """The last users have every item, the others five each."""
     rng = np.random.default_rng(seed)
-    lists = [rng.permutation(ITEMS)[:5] for _ in range(others)] + [rng.permutation(ITEMS) for _ in range(complete)]
-    names = [f"u{n}" for n in range(others)] + [COMPLETE, *(f"full{n}" for n in range(1, complete))][:complete]
+    lists = [rng.permutation(ITEMS)[:5] for _ in range(incomplete)] + [rng.permutation(ITEMS) for _ in range(complete)]
+    names = [f"u{n}" for n in range(incomplete)] + [COMPLETE, *(f"full{n}" for n in range(1, complete))][:complete]
     users = np.repeat(np.arange(len(lists)), [len(each) for each in lists])
     return Interactions.of(np.array(names), np.array([f"i{n}" for n in range(ITEMS)]), users, np.concatenate(lists))
 
@@ -62,8 +62,8 @@ def test_a_user_who_has_every_item_stops_nothing_and_is_named(
 @pytest.mark.parametrize("aligner", ALIGNERS)
 def test_aligners_stop_no_more(aligner: str, small: Any) -> None:
     train, cls = world(complete=2), registry.find("align", aligner)
-    rows = torch.randn(len(train.item_ids), 6, generator=torch.Generator().manual_seed(0))
-    text = FrozenRows(rows, torch.randn(train.num_users, 6, generator=torch.Generator().manual_seed(1)))
+    vectors = torch.randn(len(train.item_ids), 6, generator=torch.Generator().manual_seed(0))
+    text = FrozenRows(vectors, torch.randn(train.num_users, 6, generator=torch.Generator().manual_seed(1)))
     own = CLASSES["lightgcn"](small(CLASSES["lightgcn"]), train)
     joint = Joint(own, aligner_for(cls, small(cls), own, text), text)
     options = own.config.fit
@@ -73,7 +73,7 @@ def test_aligners_stop_no_more(aligner: str, small: Any) -> None:
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_users_who_all_have_every_item_are_refused_in_words(backbone: str, small: Any) -> None:
-    train, cls = world(complete=3, others=0), CLASSES[backbone]
+    train, cls = world(complete=3, incomplete=0), CLASSES[backbone]
     model = cls(tiny(cls, small), train)
     with pytest.raises(DataError, match="every user has all 12 items"):
         next(iter(model.batches(train, model.config.fit)(0, np.random.default_rng(0))))

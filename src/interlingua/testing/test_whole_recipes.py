@@ -40,8 +40,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("given")
     build("llama").save_pretrained(folder / "lm")
     tokenizer_of().save_pretrained(folder / "lm")
-    rows = torch.as_tensor(np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32))
-    save_file({"items": rows}, folder / "items.safetensors")
+    vectors = torch.as_tensor(np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32))
+    save_file({"items": vectors}, folder / "items.safetensors")
     return {"model": str(folder / "lm"), "items": str(folder / "items.safetensors")}
 
 

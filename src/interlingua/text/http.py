@@ -75,8 +75,8 @@ def encode_texts(config: HttpConfig, texts: Sequence[str], cache: Path | None = 
 
     def loaded() -> EncodeChunk:
         def encode(chunk: list[str]) -> FloatArray:
-            with opened(ledger) as kept:
-                return run(_vectors(config, kept, identity, chunk))
+            with opened(ledger) as base:
+                return run(_vectors(config, base, identity, chunk))
 
         return encode
 
@@ -112,11 +112,11 @@ async def _vectors(config: HttpConfig, ledger: Ledger, identity: dict[str, objec
     finally:
         await endpoint.close()
     found = ledger.found(keys)
-    rows = [np.frombuffer(found[key].value, np.float32) for key in keys]
-    widths = {len(row) for row in rows}
+    vectors = [np.frombuffer(found[key].value, np.float32) for key in keys]
+    widths = {len(row) for row in vectors}
     if len(widths) > 1:
         raise DataError(f"{config.base_url} made vectors of different widths for {config.model}: {sorted(widths)}")
-    return np.stack(rows)
+    return np.stack(vectors)
 
 
 async def _batch(

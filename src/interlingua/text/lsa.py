@@ -159,9 +159,9 @@ def vocabulary_of(
     if not frequency:
         raise DataError(f"the text source 'lsa' found no word in {len(counted)} texts; check text.fields")
     total = len(counted)
-    kept = sorted(w for w, n in frequency.items() if min_texts <= n <= max_share * total) or sorted(frequency)
-    document = np.array([frequency[word] for word in kept], np.float64)
-    return {word: column for column, word in enumerate(kept)}, np.log((1 + total) / (1 + document)) + 1
+    chosen = sorted(w for w, n in frequency.items() if min_texts <= n <= max_share * total) or sorted(frequency)
+    document = np.array([frequency[word] for word in chosen], np.float64)
+    return {word: column for column, word in enumerate(chosen)}, np.log((1 + total) / (1 + document)) + 1
 
 
 def _weighted(
@@ -222,8 +222,8 @@ def top_directions(matrix: Any, dim: int) -> npt.NDArray[np.float64]:
         from scipy.sparse.linalg import svds
 
         start = np.random.default_rng(0).standard_normal(min(matrix.shape))
-        with counted_products(matrix, k) as told:
-            _, strength, right = svds(told, k=k, v0=start)
+        with counted_products(matrix, k) as operator:
+            _, strength, right = svds(operator, k=k, v0=start)
         order = np.argsort(-strength)
         strength, right = strength[order], right[order]
     right = right[: max(1, int((strength > 1e-9 * max(strength[0], 1e-300)).sum()))]

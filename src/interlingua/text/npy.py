@@ -188,8 +188,8 @@ def _from_archive(
     ids = None if name is None else id_strings(arrays.pop(name), f"{path}: the array {name!r}")
     vectors = _named({name: values for name, values in arrays.items() if values.dtype.kind not in "SU"}, path, side)
     if ids is None:
-        others = {name: values for name, values in arrays.items() if values is not vectors}
-        _refuse_order(arrays_like_ids(others, len(vectors)), path, config, side)
+        rest = {name: values for name, values in arrays.items() if values is not vectors}
+        _refuse_order(arrays_like_ids(rest, len(vectors)), path, config, side)
     return vectors, ids
 
 

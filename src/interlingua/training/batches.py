@@ -68,10 +68,10 @@ class Negatives:
         return ~np.isin(users, self.complete) if len(self.complete) else None
 
     def draw(self, users: IntArray, generator: np.random.Generator, num: int | None = None) -> Int64:
-        """Item rows absent from the training events of each user.
+        """Item indices absent from the training events of each user.
 
         Args:
-            users: any shape; user rows.
+            users: any shape; user indices.
             generator: source of randomness.
             num: draws per entry (with replacement), appended as a last axis; None: one, no new axis.
 
@@ -101,9 +101,9 @@ class Windows:
     starts: Int64
     lengths: Int64
 
-    def take(self, rows: IntArray) -> Windows:
+    def take(self, indices: IntArray) -> Windows:
         """The stretches at the given positions."""
-        return Windows(self.users[rows], self.starts[rows], self.lengths[rows])
+        return Windows(self.users[indices], self.starts[indices], self.lengths[indices])
 
     def __len__(self) -> int:
         return len(self.users)
@@ -161,11 +161,11 @@ def pair_batches(
     if not len(order):
         raise DataError("the training part has no event: nothing to train on; filter less or hold out less")
     for start in range(0, len(order), config.batch_size):
-        rows = order[start : start + config.batch_size]
-        users = train.users[rows].astype(np.int64)
+        indices = order[start : start + config.batch_size]
+        users = train.users[indices].astype(np.int64)
         drawn = source.draw(users, generator, None if num_negatives == 1 else num_negatives)
         yield Batch(
-            as_tensor(users), as_tensor(train.items[rows]), as_tensor(drawn), times=as_tensor(train.times[rows])
+            as_tensor(users), as_tensor(train.items[indices]), as_tensor(drawn), times=as_tensor(train.times[indices])
         )
 
 
@@ -197,11 +197,11 @@ def sequence_batches(
         batch_by: what batches hold equally many of: ``sequences``, or ``events`` as nearly as sequences allow.
     """
     source = None if num_negatives == 0 else negatives or Negatives(train)
-    rows = (
+    windows = (
         last_windows(train, max_history) if long_histories == "last" else tiled_windows(train, max_history, generator)
     )
-    rows = _able(rows, source)
-    for part in _bucketed(rows, batch_size, generator, batch_by):
+    windows = _able(windows, source)
+    for part in _bucketed(windows, batch_size, generator, batch_by):
         block = left_padded(train.items, part)
         histories, targets = block[:, :-1], block[:, 1:]
         targets = np.where(histories == PAD, PAD, targets)  # a row's first event is nobody's target
@@ -255,8 +255,8 @@ def last_position_batches(
         stops = train.offsets[1:][train.user_counts >= 2] - 1
     users = train.users[stops].astype(np.int64)
     lengths = np.minimum(stops - train.offsets[users], max_history)
-    rows = _able(Windows(users, stops - lengths, lengths + 1), source)
-    for part in _bucketed(rows, batch_size, generator):
+    windows = _able(Windows(users, stops - lengths, lengths + 1), source)
+    for part in _bucketed(windows, batch_size, generator):
         block = left_padded(train.items, part)
         drawn = None
         if source is not None:
@@ -268,50 +268,50 @@ def last_position_batches(
         )  # fmt: skip
 
 
-def _able(rows: Windows, negatives: Negatives | None) -> Windows:
+def _able(windows: Windows, negatives: Negatives | None) -> Windows:
     """The rows that can be trained on.
 
     Raises:
         DataError: none.
     """
-    able = None if negatives is None else negatives.able(rows.users)
-    rows = rows if able is None else rows.take(np.flatnonzero(able))
-    if not len(rows):
+    able = None if negatives is None else negatives.able(windows.users)
+    windows = windows if able is None else windows.take(np.flatnonzero(able))
+    if not len(windows):
         raise DataError(
             "no history of two events is left in the training part, so there is no next item to learn: hold out less "
             "(leave-one-out takes two events of every user), keep users with more events (filter.min_user), or use a "
             "backbone that reads pairs"
         )
-    return rows
+    return windows
 
 
 def _bucketed(
-    rows: Windows, batch_size: int, generator: np.random.Generator, batch_by: str = "sequences"
+    windows: Windows, batch_size: int, generator: np.random.Generator, batch_by: str = "sequences"
 ) -> Iterator[Windows]:
     """Random batches of similar length: random pools, each sorted by length and cut, then batches in random order."""
-    order = generator.permutation(len(rows))
+    order = generator.permutation(len(windows))
     pool = POOL * batch_size
-    targets = rows.lengths - 1
-    share = max(1, round(batch_size * float(targets.mean()))) if len(rows) else 1
+    targets = windows.lengths - 1
+    target_count = max(1, round(batch_size * float(targets.mean()))) if len(windows) else 1
     batches: list[Int64] = []
     for start in range(0, len(order), pool):
         part = order[start : start + pool]
-        part = part[np.argsort(rows.lengths[part], kind="stable")]
+        part = part[np.argsort(windows.lengths[part], kind="stable")]
         if batch_by == "sequences":
             batches += [part[at : at + batch_size] for at in range(0, len(part), batch_size)]
         else:
-            number = (np.cumsum(targets[part]) - 1) // share
+            number = (np.cumsum(targets[part]) - 1) // target_count
             batches += np.split(part, np.flatnonzero(np.diff(number)) + 1)
     for at in generator.permutation(len(batches)):
-        yield rows.take(batches[at])
+        yield windows.take(batches[at])
 
 
-def left_padded(values: IntArray, rows: Windows, empty: int = PAD) -> Int64:
+def left_padded(values: IntArray, windows: Windows, empty: int = PAD) -> Int64:
     """(B, longest) the rows' items or times, oldest first; ``empty`` before them."""
-    width = int(rows.lengths.max())
-    columns = np.arange(width)[None, :] - (width - rows.lengths)[:, None]
+    width = int(windows.lengths.max())
+    columns = np.arange(width)[None, :] - (width - windows.lengths)[:, None]
     where = columns >= 0
-    places = np.where(where, rows.starts[:, None] + np.where(where, columns, 0), 0)
+    places = np.where(where, windows.starts[:, None] + np.where(where, columns, 0), 0)
     return np.where(where, values[places] if len(values) else empty, empty).astype(np.int64)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from interlingua.storage.artifact import content_key, file_hash
 from interlingua.storage.durable import disk, replace
 
 STATE = "state.json"
+RENAMED = {"mixture.": "score_fusion."}
+"""how names of stored tensors began in earlier versions -> how they begin today"""
 HELD_BYTES = 512 * 2**20
 """a larger state is not held in memory beside the training"""
 
@@ -31,6 +33,13 @@ def trainable_state(module: nn.Module, *, copy: bool = False) -> dict[str, Tenso
     return {k: v.clone() for k, v in state.items()} if copy else state
 
 
+def _todays(name: str, expected: Collection[str]) -> str:
+    for old, new in RENAMED.items():
+        if name.startswith(old) and new + name.removeprefix(old) in expected:
+            return new + name.removeprefix(old)
+    return name
+
+
 def load_trained(module: nn.Module, state: Mapping[str, Tensor], where: str = "the weights") -> None:
     """Loads exactly what :func:`trainable_state` gives: only frozen parameters stay as they are.
 
@@ -38,6 +47,7 @@ def load_trained(module: nn.Module, state: Mapping[str, Tensor], where: str = "t
         ArtifactError: something is missing, too much, or of another shape.
     """
     expected = set(trainable_state(module))
+    state = {_todays(name, expected): tensor for name, tensor in state.items()}
     missing, more = sorted(expected - set(state)), sorted(set(state) - expected)
     problem = f"lack {', '.join(missing)}" if missing else f"hold {', '.join(more)} too" if more else ""
     try:

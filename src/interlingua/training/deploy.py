@@ -42,13 +42,13 @@ def deployed(joint: Joint) -> Iterator[Backbone]:
         yield joint.backbone
         return
     own = found[0]
-    kept = [(t, t.detach().clone(), t.requires_grad) for t in (own.users, own.items) if t is not None]
+    stored = [(t, t.detach().clone(), t.requires_grad) for t in (own.users, own.items) if t is not None]
     _write(joint, *found)
     try:
         yield joint.backbone
     finally:
         with torch.no_grad():
-            for table, before, learns in kept:
+            for table, before, learns in stored:
                 table.copy_(before).requires_grad_(learns)
         joint.backbone.train(joint.backbone.training)
 

@@ -42,14 +42,14 @@ def labelled_batches(
     )  # place in ``own`` of the first that is not earlier
     order = generator.permutation(len(events))
     for start in range(0, len(order), config.batch_size):
-        rows = order[start : start + config.batch_size]
-        users = events.users[rows].astype(np.int64)
+        indices = order[start : start + config.batch_size]
+        users = events.users[indices].astype(np.int64)
         batch = Batch(
-            as_tensor(users), as_tensor(events.items[rows]), times=as_tensor(events.times[rows]),
-            labels=torch.from_numpy(events.labels[rows].astype(np.float32)),
+            as_tensor(users), as_tensor(events.items[indices]), times=as_tensor(events.times[indices]),
+            labels=torch.from_numpy(events.labels[indices].astype(np.float32)),
         )  # fmt: skip
         if max_history:
-            stops = before[rows]
+            stops = before[indices]
             begins = np.maximum(own.offsets[users], stops - max_history)
             windows = Windows(users, begins, stops - begins)
             batch = replace(

@@ -41,7 +41,7 @@ class Epoch:
     number: int
     losses: dict[str, float]
     seconds: float
-    rows: int
+    samples: int
     steps: int
 
 
@@ -141,7 +141,7 @@ def fit(
     known = Steps(batches, config.steps_per_epoch)
     for epoch in range(first_epoch, config.epochs):
         generator = seed_all(derive_seed(seed, "epoch", epoch))
-        started, rows, steps = time.perf_counter(), 0, 0
+        started, samples, steps = time.perf_counter(), 0, 0
         sums: dict[str, Tensor] = {}
         module.train()
         for step, batch in enumerate(batches(epoch, generator)):
@@ -157,7 +157,7 @@ def fit(
             optimizer.step()
             for name, value in losses.items():
                 sums[name] = sums[name] + value.detach() if name in sums else value.detach()
-            rows, steps = rows + len(batch), steps + 1
+            samples, steps = samples + len(batch), steps + 1
             if on_step is not None:
                 on_step(steps, known.total(epoch, time.perf_counter() - started))
         known.finished(steps)
@@ -169,7 +169,7 @@ def fit(
         module.eval()
         means = {name: float(value) / max(steps, 1) for name, value in sums.items()}
         _check_finite(means, epoch)
-        yield Epoch(epoch + 1, means, time.perf_counter() - started, rows, steps)
+        yield Epoch(epoch + 1, means, time.perf_counter() - started, samples, steps)
 
 
 def make_optimizer(module: nn.Module, config: FitConfig) -> torch.optim.Adam:
@@ -195,8 +195,8 @@ def _set_learning_rate(optimizer: Any, config: FitConfig, epoch: int, step: int)
         done = epoch * per_epoch + step if per_epoch else (step if epoch == 0 else config.warmup_steps)
         scale *= min(1.0, (done + 1) / config.warmup_steps)
     if config.schedule == "cosine":
-        share = (epoch + (step / per_epoch if per_epoch else 0.0)) / max(config.epochs, 1)
-        scale *= 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+        fraction = (epoch + (step / per_epoch if per_epoch else 0.0)) / max(config.epochs, 1)
+        scale *= 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0)))
     elif config.schedule != "constant":
         raise ConfigError(f"unknown schedule {config.schedule!r}: use constant or cosine")
     for group in optimizer.param_groups:
@@ -261,7 +261,7 @@ def fit_best(
             )  # fmt: skip
         for epoch in epochs:
             record: dict[str, Any] = {"epoch": epoch.number, "seconds": round(epoch.seconds, 4)}
-            record |= {"rows": epoch.rows, "steps": epoch.steps, "losses": epoch.losses}
+            record |= {"rows": epoch.samples, "steps": epoch.steps, "losses": epoch.losses}
             if validate is not None and (epoch.number % config.evaluate_every == 0 or epoch.number == config.epochs):
                 record["valid"] = validate()
                 value = _metric(record["valid"], config.metric)

@@ -60,5 +60,5 @@ def with_targets(encoded: Encoded, batch: Batch, real: Tensor) -> tuple[Tensor, 
 def pair_scores(states: Tensor, table: Tensor, targets: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
     """(n,) scores of the targets and (n, N) of the negatives, given states (n, D) and items (I, D)."""
     positive = (states * functional.embedding(targets, table)).sum(-1)
-    rows = negatives.reshape(len(targets), -1)
-    return positive, torch.einsum("nd,nkd->nk", states, functional.embedding(rows, table))
+    indices = negatives.reshape(len(targets), -1)
+    return positive, torch.einsum("nd,nkd->nk", states, functional.embedding(indices, table))

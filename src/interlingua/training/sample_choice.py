@@ -52,11 +52,11 @@ class Sample:
 
     def frame(self, train: Interactions) -> pl.DataFrame:
         """One row per sample: user and item by their external ids, length of the history, buckets."""
-        rows = train.users[self.stops]
+        users = train.users[self.stops]
         columns = {
-            "user_id": [str(user) for user in train.user_ids[rows]],
+            "user_id": [str(user) for user in train.user_ids[users]],
             "item_id": [str(item) for item in train.item_ids[train.items[self.stops]]],
-            "history_length": self.stops - train.offsets[rows],
+            "history_length": self.stops - train.offsets[users],
             "user_bucket": self.user_buckets,
             "item_bucket": self.item_buckets,
         }
@@ -96,9 +96,9 @@ def similar(train: Interactions, stops: Int64, vectors: FloatArray, length: int,
     found = np.zeros(len(stops), bool)
     for at, before in track(_lags(train, stops, length), "choose samples"):
         for start in range(0, len(at), 8192):
-            rows = at[start : start + 8192]
-            ours, theirs = unit[train.items[stops[rows]]], unit[train.items[before[start : start + 8192]]]
-            found[rows] |= (ours * theirs).sum(1) >= least
+            indices = at[start : start + 8192]
+            ours, theirs = unit[train.items[stops[indices]]], unit[train.items[before[start : start + 8192]]]
+            found[indices] |= (ours * theirs).sum(1) >= least
     return found
 
 

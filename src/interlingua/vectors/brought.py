@@ -112,11 +112,11 @@ def _mapping(source: Mapping[Any, Any], side: str, where: str) -> tuple[Any, lis
     if name is not None:
         named = id_name([str(each) for each in source], side)
         return _array(source[name]), None if named is None else id_strings(np.asarray(source[named]), where)
-    rows = [np.asarray(_array(each)) for each in source.values()]
-    widths = {row.shape for row in rows}
-    if len(widths) != 1 or rows[0].ndim != 1:
+    vectors = [np.asarray(_array(each)) for each in source.values()]
+    widths = {row.shape for row in vectors}
+    if len(widths) != 1 or vectors[0].ndim != 1:
         names = ", ".join(map(str, list(source)[:6]))
         raise DataError(
             f"{where} has no matrix ({', '.join(ARRAYS[side])}) and no vectors of one length; it has {names}"
         )
-    return np.stack(rows), [str(each) for each in source]
+    return np.stack(vectors), [str(each) for each in source]

@@ -102,9 +102,9 @@ def _encode_chunks(texts: list[str], encode: Callable[[], EncodeChunk], folder: 
     starts = range(0, len(texts), CHUNK_ROWS)
     done: dict[int, FloatArray] = {}
     for start in starts:
-        kept = _read_chunk(folder, start, min(CHUNK_ROWS, len(texts) - start))
-        if kept is not None:
-            done[start] = kept
+        stored = _read_chunk(folder, start, min(CHUNK_ROWS, len(texts) - start))
+        if stored is not None:
+            done[start] = stored
     with task("encode texts", len(texts)) as shown:
         shown.start_at(sum(len(chunk) for chunk in done.values()))
         run = encode() if len(done) < len(starts) else None
@@ -132,7 +132,7 @@ def _write_chunk(folder: Path | None, start: int, chunk: FloatArray) -> None:
         ) from error
 
 
-def _read_chunk(folder: Path | None, start: int, rows: int) -> FloatArray | None:
+def _read_chunk(folder: Path | None, start: int, size: int) -> FloatArray | None:
     path = None if folder is None else folder / f"chunk-{start:09d}.safetensors"
     if path is None or not path.exists():
         return None
@@ -143,4 +143,4 @@ def _read_chunk(folder: Path | None, start: int, rows: int) -> FloatArray | None
     except Exception as error:  # safetensors raises its own type for a damaged header
         say(f"{path} is damaged ({error}): its texts are encoded again")
         return None
-    return chunk if chunk.shape[0] == rows else None
+    return chunk if chunk.shape[0] == size else None

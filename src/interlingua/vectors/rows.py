@@ -61,15 +61,15 @@ def reduced(users: Tensor | None, items: Tensor, dim: int) -> tuple[Tensor | Non
     """
     if dim > items.shape[1]:
         raise ConfigError(f"text.reduce = {dim}, but the text vectors have only {items.shape[1]} dimensions")
-    rows = (items if users is None else torch.cat([users, items])).double()
-    _, basis = eigh(rows.T @ rows, "text.reduce: directions of the texts")  # ascending
+    vectors = (items if users is None else torch.cat([users, items])).double()
+    _, basis = eigh(vectors.T @ vectors, "text.reduce: directions of the texts")  # ascending
     top = basis[:, -dim:].flip(1).float()
     return None if users is None else users @ top, items @ top
 
 
-def controlled(rows: Tensor, control: str, generator: np.random.Generator) -> Tensor:
+def controlled(vectors: Tensor, control: str, generator: np.random.Generator) -> Tensor:
     """The rows in random order, or noise with each dimension's mean and spread."""
     if control == "shuffled":
-        return rows[torch.from_numpy(generator.permutation(len(rows)))]
-    drawn = torch.from_numpy(generator.standard_normal(tuple(rows.shape)).astype(np.float32))
-    return rows.mean(0) + drawn * rows.std(0)
+        return vectors[torch.from_numpy(generator.permutation(len(vectors)))]
+    drawn = torch.from_numpy(generator.standard_normal(tuple(vectors.shape)).astype(np.float32))
+    return vectors.mean(0) + drawn * vectors.std(0)

@@ -19,11 +19,11 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, path)
 
 
-def save_tables(folder: Path, tables: Mapping[str, Tensor], rows: Interactions) -> None:
+def save_tables(folder: Path, tables: Mapping[str, Tensor], known: Interactions) -> None:
     """Writes ``vectors.safetensors`` and ``ids.parquet`` (side, row, id); whole numbers stay whole."""
     written = {name: v.float() if v.is_floating_point() else v for name, v in tables.items()}
     save_tensors(written, folder / "vectors.safetensors")
-    sides = {"items": rows.item_ids} | ({"users": rows.user_ids} if "users" in tables else {})
+    sides = {"items": known.item_ids} | ({"users": known.user_ids} if "users" in tables else {})
     frames = [
         pl.DataFrame({"side": [side] * len(ids), "row": np.arange(len(ids)), "id": [str(i) for i in ids]})
         for side, ids in sides.items()

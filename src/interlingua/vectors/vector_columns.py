@@ -78,11 +78,11 @@ def like_ids(frame: pl.DataFrame) -> list[str]:
     ]
 
 
-def arrays_like_ids(arrays: Mapping[str, npt.NDArray[Any]], rows: int) -> list[str]:
-    """Arrays of an archive that may be ids of ``rows`` vectors: texts, and integers, each once."""
+def arrays_like_ids(arrays: Mapping[str, npt.NDArray[Any]], count: int) -> list[str]:
+    """Arrays of an archive that may be ids of ``count`` vectors: texts, and integers, each once."""
     return [
         name
         for name, values in arrays.items()
-        if values.shape == (rows,)
-        and (values.dtype.kind in "SU" or (values.dtype.kind in "iu" and len(np.unique(values)) == rows))
+        if values.shape == (count,)
+        and (values.dtype.kind in "SU" or (values.dtype.kind in "iu" and len(np.unique(values)) == count))
     ]

@@ -53,15 +53,15 @@ def read_vectors(
     row_of = {name: row for row, name in enumerate(ids)}
     if len(row_of) != len(ids):
         raise DataError(f"{ids_path or path} repeats {len(ids) - len(row_of):,} ids; each may stand once")
-    rows = np.array([row_of.get(str(name), -1) for name in expected_ids], np.int64)
-    known = rows >= 0
+    indices = np.array([row_of.get(str(name), -1) for name in expected_ids], np.int64)
+    known = indices >= 0
     if len(expected_ids) and not known.any():
         raise DataError(
             f"none of the {len(ids):,} ids of {ids_path or path} is in the dataset "
             f"(there e.g. {ids[0]!r}, here e.g. {str(expected_ids[0])!r}); are they ids of another system?"
         )
     out = np.zeros((len(expected_ids), matrix.shape[1]), np.float32)
-    out[known] = matrix[rows[known]]
+    out[known] = matrix[indices[known]]
     return out, known
 
 

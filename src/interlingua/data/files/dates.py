@@ -75,13 +75,13 @@ def days_since_1970(year: Numbers, month: Numbers, day: Numbers) -> tuple[Number
     leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
     inside = (month >= 1) & (month <= 12)
     longest = LENGTHS[np.where(inside, month, 1) - 1] + (leap & (month == 2))
-    there = inside & (day >= 1) & (day <= longest) & (year >= 1)
+    valid = inside & (day >= 1) & (day <= longest) & (year >= 1)
     y = np.where(month <= 2, year - 1, year)
     era = np.floor_divide(y, 400)
     of_era = y - era * 400
     of_year = (153 * np.where(month > 2, month - 3, month + 9) + 2) // 5 + day - 1
     days = era * 146_097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719_468
-    return np.where(there, days, 0), there
+    return np.where(valid, days, 0), valid
 
 
 def read_dates(text: pl.Series, column: str) -> tuple[pl.Series, list[str]]:
@@ -104,19 +104,19 @@ def read_dates(text: pl.Series, column: str) -> tuple[pl.Series, list[str]]:
         if not len(rows):
             continue
         own = groups[rows]
-        values, there, how = _decided(shape, own, text.gather(rows), column)
-        out[rows], found[rows] = values, there
-        if there.any():
+        values, valid, how = _decided(shape, own, text.gather(rows), column)
+        out[rows], found[rows] = values, valid
+        if valid.any():
             said.append(how)
     return _nullable(out, found), said
 
 
 def _decided(shape: Shape, groups: pl.DataFrame, text: pl.Series, column: str) -> tuple[Numbers, Mask, str]:
     """Microseconds of the rows of one shape, which of them are dates, and how that was decided."""
-    clock, clock_there = _clock(groups)
-    days, there = zip(*(_days(order, groups) for order in shape.orders), strict=True)
-    some = np.logical_or.reduce(there)
-    whole = [n for n, mask in enumerate(there) if bool((mask | ~some).all())]
+    clock, clock_valid = _clock(groups)
+    days, valid = zip(*(_days(order, groups) for order in shape.orders), strict=True)
+    some = np.logical_or.reduce(valid)
+    whole = [n for n, mask in enumerate(valid) if bool((mask | ~some).all())]
     differ = len(whole) > 1 and not all(np.array_equal(days[n][some], days[whole[0]][some]) for n in whole)
     iso = shape.first_wins and shape.orders[0] == "YMD"  # a typing error does not make year, day, month of it
     if (iso and 1 not in whole) or (shape.first_wins and 0 in whole):
@@ -124,13 +124,13 @@ def _decided(shape: Shape, groups: pl.DataFrame, text: pl.Series, column: str) -
     elif (len(whole) == 1 and not iso) or (len(whole) > 1 and not differ):
         chosen = whole[0]
     else:
-        raise DataError(_ambiguous(shape, days, there, text, column))
+        raise DataError(_ambiguous(shape, days, valid, text, column))
     order = shape.orders[chosen]
-    telling = there[chosen] & ~np.logical_and.reduce(there)
-    at = int(np.flatnonzero(telling if telling.any() else there[chosen] if there[chosen].any() else some | True)[0])
+    telling = valid[chosen] & ~np.logical_and.reduce(valid)
+    at = int(np.flatnonzero(telling if telling.any() else valid[chosen] if valid[chosen].any() else some | True)[0])
     words = "month by name" if "M" in groups.columns else ", ".join(WORDS[letter] for letter in order)
     how = f"{words} (e.g. {text[at]!r} is {_shown(int(days[chosen][at]))})"
-    return days[chosen] * 86_400_000_000 + clock, there[chosen] & clock_there, how
+    return days[chosen] * 86_400_000_000 + clock, valid[chosen] & clock_valid, how
 
 
 def _letters(order: str, groups: pl.DataFrame) -> str:
@@ -143,12 +143,12 @@ def _shown(day: int) -> str:
     return (date(1970, 1, 1) + timedelta(days=day)).isoformat()
 
 
-def _ambiguous(shape: Shape, days: Any, there: Any, text: pl.Series, column: str) -> str:
+def _ambiguous(shape: Shape, days: Any, valid: Any, text: pl.Series, column: str) -> str:
     """What the two readings of a row are, or which rows contradict each other, and what to say."""
     for n in range(len(days)):
         for m in range(n + 1, len(days)):
-            both = np.flatnonzero(there[n] & there[m] & (days[n] != days[m]))
-            against = [np.flatnonzero(there[k] & ~there[j]) for k, j in ((n, m), (m, n))]
+            both = np.flatnonzero(valid[n] & valid[m] & (days[n] != days[m]))
+            against = [np.flatnonzero(valid[k] & ~valid[j]) for k, j in ((n, m), (m, n))]
             if not len(both) and not all(len(rows) for rows in against):
                 continue
             if all(len(rows) for rows in against):
@@ -161,7 +161,7 @@ def _ambiguous(shape: Shape, days: Any, there: Any, text: pl.Series, column: str
                 f"with columns.time_format, e.g. {_format(shape, n)} or {_format(shape, m)} "
                 "(as Python's strptime has it)"
             )
-    at = int(np.flatnonzero(there[-1])[0])
+    at = int(np.flatnonzero(valid[-1])[0])
     return (
         f"the dates in the column {column} (timestamp) cannot be told: {text[at]!r} is no date of year, month, day; "
         f"say how they are written with columns.time_format, e.g. {_format(shape, -1)}"
@@ -200,14 +200,14 @@ def _days(order: str, groups: pl.DataFrame) -> tuple[Numbers, Mask]:
 def _clock(groups: pl.DataFrame) -> tuple[Numbers, Mask]:
     """(n,) microseconds since midnight UTC, and whether they are a time of day."""
     hour, minute, second = (_number(groups, name) for name in ("h", "mi", "s"))
-    there = (minute < 60) & (second < 61)
+    valid = (minute < 60) & (second < 61)
     if "ap" in groups.columns:
         half = groups["ap"].str.head(1).fill_null("").to_numpy()
-        told = half != ""
-        there &= np.where(told, (hour >= 1) & (hour <= 12), hour < 24)
+        stated = half != ""
+        valid &= np.where(stated, (hour >= 1) & (hour <= 12), hour < 24)
         # an hour alone, without minutes and without am or pm, is no time of day
-        there &= told | groups["h"].is_null().to_numpy() | groups["mi"].is_not_null().to_numpy()
-        hour = np.where(told, hour % 12 + 12 * (half == "p"), hour)
+        valid &= stated | groups["h"].is_null().to_numpy() | groups["mi"].is_not_null().to_numpy()
+        hour = np.where(stated, hour % 12 + 12 * (half == "p"), hour)
     fraction = np.zeros(groups.height, np.int64)
     if "f" in groups.columns:
         fraction = groups["f"].fill_null("").str.pad_end(6, "0").str.head(6).cast(pl.Int64).to_numpy()
@@ -219,9 +219,9 @@ def _clock(groups: pl.DataFrame) -> tuple[Numbers, Mask]:
     )
     sign = np.where(zone["sign"].fill_null("").to_numpy() == "-", -1, 1)
     offset = sign * (_number(zone, "zh") * 60 + _number(zone, "zm"))
-    there &= np.abs(offset) <= 14 * 60
+    valid &= np.abs(offset) <= 14 * 60
     seconds = hour * 3600 + minute * 60 + second - offset * 60
-    return seconds * 1_000_000 + fraction, there
+    return seconds * 1_000_000 + fraction, valid
 
 
 def read_format(text: pl.Series, form: str, column: str) -> pl.Series:
@@ -274,17 +274,17 @@ def _by_polars(once: pl.Series, form: str) -> pl.Series | None:
 
 def read_calendar_numbers(values: pl.Series) -> pl.Series:
     """20240131 or 20240131101500 as microseconds since 1970; null where that is no moment."""
-    there = values.is_not_null().to_numpy()
+    valid = values.is_not_null().to_numpy()
     number = values.fill_null(0).to_numpy()
     long = number > 10**12
     day, clock = np.where(long, number // 10**6, number), np.where(long, number % 10**6, 0)
     days, real = days_since_1970(day // 10_000, day // 100 % 100, day % 100)
     hour, minute, second = clock // 10_000, clock // 100 % 100, clock % 100
-    there = there & real & (hour < 24) & (minute < 60) & (second < 60)
+    valid = valid & real & (hour < 24) & (minute < 60) & (second < 60)
     seconds = days * 86_400 + hour * 3_600 + minute * 60 + second
-    return _nullable(seconds * 1_000_000, there)
+    return _nullable(seconds * 1_000_000, valid)
 
 
-def _nullable(values: Numbers, there: Mask) -> pl.Series:
+def _nullable(values: Numbers, valid: Mask) -> pl.Series:
     nothing = pl.Series([None], dtype=pl.Int64).new_from_index(0, len(values))
-    return pl.Series(values, dtype=pl.Int64).zip_with(pl.Series(there), nothing)
+    return pl.Series(values, dtype=pl.Int64).zip_with(pl.Series(valid), nothing)

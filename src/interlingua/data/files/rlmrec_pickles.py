@@ -56,13 +56,13 @@ def published(path: Path) -> Published:
     user_ids, item_ids = ids_of(num_users), ids_of(num_items)
     frames = []
     for part, matrix in matrices.items():
-        kept = matrix.data != 0
+        nonzero = matrix.data != 0
         frames.append(
             pl.DataFrame(
                 {
-                    "user_id": user_ids.gather(matrix.row[kept]),
-                    "item_id": item_ids.gather(matrix.col[kept]),
-                    "split": [part] * int(kept.sum()),
+                    "user_id": user_ids.gather(matrix.row[nonzero]),
+                    "item_id": item_ids.gather(matrix.col[nonzero]),
+                    "split": [part] * int(nonzero.sum()),
                 }
             )
         )

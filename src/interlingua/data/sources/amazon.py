@@ -61,7 +61,7 @@ class Amazon(Source):
                 )
             reviews = found[0]
         events = read_json_lines(reviews, _review, ["user_id", "item_id", "rating", "timestamp"], log)
-        meta = Path(config.meta).expanduser() if config.meta else _meta_beside(reviews)
+        meta = Path(config.meta).expanduser() if config.meta else _meta_of(reviews)
         items = None
         if meta is None:
             log.warn(f"no metadata (meta_*.json) beside {reviews}: the items have no texts; set options.meta")
@@ -106,14 +106,14 @@ def _is_review(path: Path) -> bool:
     return isinstance(first, dict) and ("reviewerID" in first or {"user_id", "asin"} <= set(first))
 
 
-def _meta_beside(reviews: Path) -> Path | None:
+def _meta_of(reviews: Path) -> Path | None:
     stem = re.sub(r"^(reviews_)", "", reviews.name.split(".")[0])
     stem = re.sub(r"(_5|_10)$", "", stem)
-    beside = [p for p in _json_files(reviews.parent) if p.name.startswith("meta")]
-    named = [p for p in beside if stem.lower() in p.name.lower()]
+    found = [p for p in _json_files(reviews.parent) if p.name.startswith("meta")]
+    named = [p for p in found if stem.lower() in p.name.lower()]
     if len(named) == 1:
         return named[0]
-    return beside[0] if len(beside) == 1 else None
+    return found[0] if len(found) == 1 else None
 
 
 def _review(record: dict[str, Any]) -> tuple[Any, ...]:

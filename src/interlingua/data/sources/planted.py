@@ -94,8 +94,7 @@ def world(config: PlantedConfig, seed: int) -> SourceTables:
     random = np.random.default_rng(seed)
     num_cold = round(config.cold_share * config.num_items)
     num_warm = config.num_items - num_cold
-    wanted = config.num_themes or min(max(config.num_items // 12, 2), len(THEMES))
-    num_themes = min(wanted, num_warm)
+    num_themes = min(config.num_themes or min(max(config.num_items // 12, 2), len(THEMES)), num_warm)
     theme = np.concatenate([np.arange(num_warm) % num_themes, np.arange(num_cold) % num_themes])
     popularity = 1.0 / (1.0 + random.permutation(num_warm)) ** 0.5
     popularity = np.asarray(popularity / popularity.sum(), np.float64)

@@ -117,13 +117,13 @@ class Table(Source):
         log.item_names |= {role: column for role, column in used.items() if role != column}
         picked = events.select("item_id", *(pl.col(column).alias(role) for role, column in used.items()))
         once = picked.unique().sort(picked.columns, nulls_last=True)  # never by the order of the rows
-        kept = once.unique("item_id", keep="first", maintain_order=True)
+        first = once.unique("item_id", keep="first", maintain_order=True)
         log.decide(
             "other texts of an item in the events, the first by alphabet kept",
-            once.height - kept.height,
+            once.height - first.height,
             "one table of items (options.items)",
         )
-        return kept
+        return first
 
 
 def ending(path: Path) -> str:

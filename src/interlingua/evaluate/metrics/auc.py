@@ -16,10 +16,10 @@ def auc(labels: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> float
     NaN where all pairs have one label.
     """
     liked = int(labels.sum())
-    others = len(labels) - liked
-    if not liked or not others:
+    disliked = len(labels) - liked
+    if not liked or not disliked:
         return float("nan")
-    return float((rankdata(scores)[labels].sum() - liked * (liked + 1) / 2) / (liked * others))
+    return float((rankdata(scores)[labels].sum() - liked * (liked + 1) / 2) / (liked * disliked))
 
 
 def weighted_auc(
@@ -29,11 +29,11 @@ def weighted_auc(
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.concatenate([[True], np.diff(scores[order]) > 0]))  # of equal scores
     liked = np.add.reduceat(weights[:, order] * labels[order], starts, axis=1)
-    others = np.add.reduceat(weights[:, order] * ~labels[order], starts, axis=1)
-    below = np.cumsum(others, axis=1) - others
-    pairs = liked.sum(axis=1) * others.sum(axis=1)
+    disliked = np.add.reduceat(weights[:, order] * ~labels[order], starts, axis=1)
+    below = np.cumsum(disliked, axis=1) - disliked
+    pairs = liked.sum(axis=1) * disliked.sum(axis=1)
     out = np.full(len(weights), np.nan)
-    np.divide((liked * (below + others / 2)).sum(axis=1), pairs, out=out, where=pairs > 0)
+    np.divide((liked * (below + disliked / 2)).sum(axis=1), pairs, out=out, where=pairs > 0)
     return out
 
 

@@ -45,12 +45,12 @@ class LogLoss(Metric):
     def note(self, judged: Judged, found: Values | float) -> str:
         """Whether the scores say less than the share of liked events does by itself."""
         assert judged.labels is not None
-        share = float(judged.labels.labels.mean())
-        alone = -sum(p * float(np.log(p)) for p in (share, 1 - share) if p)
+        fraction = float(judged.labels.labels.mean())
+        alone = -sum(p * float(np.log(p)) for p in (fraction, 1 - fraction) if p)
         if not found > alone:
             return ""
         return (
-            f"{found:.4f} is above {alone:.4f}, which the share of liked events ({share:.2f}) says by itself: these "
+            f"{found:.4f} is above {alone:.4f}, which the share of liked events ({fraction:.2f}) says by itself: these "
             "scores are no logits (counts, sums of similarities and cosines only rank); read auc and uauc, or train a "
             "model with a binary loss"
         )

@@ -21,7 +21,7 @@ def serendipity(
     """(M,) the sum above.
 
     Args:
-        lists: (M, k) item rows, best first, -1 for an empty place.
+        lists: (M, k) item indices, best first, -1 for an empty place.
         relevant: (M, k) whether the user was held out that item.
         having: (I,) training users of each item.
         k: the divisor.
@@ -45,6 +45,6 @@ class Serendipity(Metric):
         """(M,) one value per user."""
         assert judged.targets is not None
         lists, size = judged.top(k), judged.known().num_items
-        rows = np.arange(len(lists))[:, None] * size
-        relevant = np.isin(rows + lists, judged.targets.owners * size + judged.targets.items) & (lists >= 0)
+        offsets = np.arange(len(lists))[:, None] * size
+        relevant = np.isin(offsets + lists, judged.targets.owners * size + judged.targets.items) & (lists >= 0)
         return serendipity(lists, relevant, judged.having, k)

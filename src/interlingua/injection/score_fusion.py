@@ -121,9 +121,9 @@ class TextSimilarity(nn.Module):
 
     def users(self, queries: Queries) -> Tensor:
         """(B, T) whose dot products with the table are the likeness."""
-        rows = torch.as_tensor(queries.padded(TEXT_HISTORY), device=self.table.device)
-        mask = (rows >= 0).float()[..., None]
-        mean = (self.table[rows.clamp_min(0)] * mask).sum(1) / mask.sum(1).clamp_min(1.0)
+        indices = torch.as_tensor(queries.padded(TEXT_HISTORY), device=self.table.device)
+        mask = (indices >= 0).float()[..., None]
+        mean = (self.table[indices.clamp_min(0)] * mask).sum(1) / mask.sum(1).clamp_min(1.0)
         return SHARPNESS * mean
 
 
@@ -136,34 +136,34 @@ Features = tuple[Tensor, Tensor, Tensor]
 """what head, backbone and texts say of every item, (B, I) each, centred"""
 
 
-def features(own: Tensor, base: FloatArray, likeness: TextSimilarity | None, queries: Queries) -> Features:
+def features(own: Tensor, base: FloatArray, similarity: TextSimilarity | None, queries: Queries) -> Features:
     """What :class:`ScoreFusion` joins.
 
     Args:
         own: (B, I) scores of the head.
         base: (B, I) scores of the backbone.
-        likeness: of texts, where there are any.
+        similarity: of texts, where there are any.
         queries: B queries.
     """
     head = centred(torch.log_softmax(own, dim=-1))
     backbone = centred(torch.log_softmax(torch.as_tensor(base, device=own.device), dim=-1))
-    return head, backbone, torch.zeros_like(head) if likeness is None else centred(likeness(queries))
+    return head, backbone, torch.zeros_like(head) if similarity is None else centred(similarity(queries))
 
 
-def asked(
-    own: Callable[[Queries], Tensor], base: Score | None, likeness: TextSimilarity | None, queries: Queries
+def features_in_blocks(
+    own: Callable[[Queries], Tensor], base: Score | None, similarity: TextSimilarity | None, queries: Queries
 ) -> Features:
     """:func:`features` of any number of queries.
 
     Args:
         own: (b, I) scores of the head for a block of queries.
         base: scores of the backbone.
-        likeness: of texts, where there are any.
+        similarity: of texts, where there are any.
         queries: B queries.
     """
     assert base is not None, "there is nothing to fuse with"
     parts = [own(queries.slice(at, at + BLOCK)) for at in range(0, len(queries), BLOCK)]
-    return features(torch.cat(parts), base(queries, None), likeness, queries)
+    return features(torch.cat(parts), base(queries, None), similarity, queries)
 
 
 def seen_mask(queries: Queries, num_items: int) -> Tensor:
