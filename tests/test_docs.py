@@ -193,7 +193,7 @@ def check_options(arguments: list[str], where: str) -> None:
     if arguments[0] == "run":
         named = given["recipe"]
         for each in [named] if isinstance(named, str) else named:
-            recipes.load(each, given["sets"] or ())
+            recipes.load(each, given["overrides"] or ())
 
 
 @pytest.mark.parametrize(

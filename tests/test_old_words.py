@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from interlingua import registry
 from interlingua.errors import ConfigError
 from interlingua.runs import old_words
 from interlingua.runs import recipe as recipes
 from interlingua.runs.measuring import EvaluateConfig
+from interlingua.training.checkpoint import load_trained, trainable_state
 
 pytest.importorskip("transformers")
 
@@ -86,3 +89,27 @@ def test_what_an_old_word_points_to_exists() -> None:
     prompts = registry.find("ranker", "soft-prompt").Config.model_fields
     head = registry.find("ranker", "sequence-head").Config.model_fields
     assert set(old_words.PROMPTS_ONLY) == set(prompts) - set(head)
+
+
+def test_an_argument_by_its_former_name_is_read_with_a_warning() -> None:
+    today = recipes.load("pop", overrides=["evaluate.max_users=7"])
+    with pytest.warns(FutureWarning, match=r"load\(\): sets= is called overrides= now"):
+        former = recipes.load("pop", sets=["evaluate.max_users=7"])  # type: ignore[call-arg]
+    assert former == today
+    assert former.evaluate.max_users == 7
+    with pytest.raises(TypeError, match="both sets= and overrides="):
+        recipes.load("pop", overrides=[], sets=[])  # type: ignore[call-arg]
+
+
+def test_weights_that_were_stored_under_a_former_name_are_read() -> None:
+    class Ranker(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.score_fusion = nn.Linear(2, 1)
+
+    ranker = Ranker()
+    stored = {
+        name.replace("score_fusion", "mixture"): torch.ones_like(v) for name, v in trainable_state(ranker).items()
+    }
+    load_trained(ranker, stored)
+    assert all(bool((value == 1).all()) for value in ranker.state_dict().values())

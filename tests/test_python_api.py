@@ -314,7 +314,7 @@ def test_a_column_keeps_the_name_that_its_source_gave_it(root: Path) -> None:
     shelves = [["Crime", "Sea"][n % 2] for n in range(40)]
     items = ITEMS.rename({"title": "what"}).with_columns(pl.Series("genre", shelves))
     given = {"interactions": EVENTS, "items": items}
-    made = interlingua.load(ran(root, "pop", given, sets=["data.columns.title=what"]).path)
+    made = interlingua.load(ran(root, "pop", given, overrides=["data.columns.title=what"]).path)
     expected = shown_ids(made.recommend(history=[], k=40, filters={"categories": "Sea"}))
     assert len(expected) == 20
     made.save_pretrained(root / "saved")

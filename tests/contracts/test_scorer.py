@@ -13,7 +13,7 @@ from interlingua.data.queries import Queries
 from interlingua.data.sources.planted import generate
 from interlingua.errors import ConfigError
 from interlingua.evaluate.protocol import evaluate
-from interlingua.evaluate.rules import asked_by
+from interlingua.evaluate.rules import scorer_for
 from interlingua.fuse.rrf import Rrf
 from interlingua.retrieval.ann import Ann
 from interlingua.retrieval.best import best
@@ -56,12 +56,12 @@ def test_a_scorer_of_a_stranger_needs_a_score_and_no_more() -> None:
     assert scorer.towers() is None
     assert scorer.score_unseen(QUERIES) is None
     assert scorer.with_repeats() is scorer
-    assert best(scorer, QUERIES, 2).rows.tolist() == [[1, 2], [0, 1]]
+    assert best(scorer, QUERIES, 2).indices.tolist() == [[1, 2], [0, 1]]
 
 
 def test_one_that_finds_by_itself_is_asked() -> None:
     scorer, allowed = Indexed(), np.arange(8) > 1
-    assert best(scorer, QUERIES, 2, allowed=allowed, repeat=True).rows.tolist() == [[7, 7], [7, 7]]
+    assert best(scorer, QUERIES, 2, allowed=allowed, repeat=True).indices.tolist() == [[7, 7], [7, 7]]
     assert scorer.options["repeat"] is True
     assert scorer.options["allowed"] is allowed
 
@@ -109,7 +109,7 @@ def test_an_index_says_what_is_indexed() -> None:
 def test_a_protocol_with_repeats_reaches_what_retrieves_inside(protocol: str, repeats: bool) -> None:
     train = generate(num_users=20, num_items=8).split.train
     inner = RetrieveThenRerank(RetrieveThenRerank(Falling(), table(), 4), Falling(), 3)
-    asked: Any = asked_by(Rrf(Rrf.Config(), [inner, Falling()], train), protocol)
+    asked: Any = scorer_for(Rrf(Rrf.Config(), [inner, Falling()], train), protocol)
     member = asked.members[0]
     assert (member.repeat, member.retriever.repeat) == (repeats, repeats)
     assert inner.repeat is False
