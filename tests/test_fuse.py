@@ -282,3 +282,16 @@ def test_what_cannot_be_learned_and_where_it_was_learned_is_said(
     values = {"data": WORLD, "fuse": {"name": "sum", "members": MEMBERS}, "evaluate": EVALUATE | {"part": "valid"}}
     stages.run(recipes.resolve(values, "joined"), out=tmp_path, seed=3, device="cpu")
     assert "learned on the validation part, where it is measured now" in capsys.readouterr().err
+
+
+def test_a_members_ranker_orders_as_many_items_as_the_joint_recipe_says() -> None:
+    """Both in what the member is and in the key; the usual number leaves keys as they were."""
+    survey: Any = {"backbone": {"name": "pop"}, "ranker": {"name": "llm-only"}}
+    plans = {}
+    for count in (None, 50, 7):
+        own = EVALUATE | ({} if count is None else {"retrieve": count})
+        values = {"data": WORLD, "fuse": {"name": "rrf", "members": ["itemknn", survey]}, "evaluate": own}
+        found = recipes.resolve(values, "joined")
+        assert [each.evaluate.retrieve for each in found.members] == [count or 50] * 2
+        plans[count] = Session(found, Path("runs"), 3, "cpu").plan["fuse"].key
+    assert plans[None] == plans[50] != plans[7]

@@ -64,7 +64,7 @@ def members_of(
         ]
         own = {section: each[section] for section in each if section not in (*OWN, "name")}
         try:
-            shared = {"data": values.get("data", {}), "evaluate": {}}
+            shared = {"data": values.get("data", {}), "evaluate": _retrieved(values.get("evaluate"))}
             members.append(resolve({**own, **shared}, str(each.get("name", f"member-{number}")), at))
         except ConfigError as error:
             problems.append(str(error))
@@ -75,6 +75,12 @@ def members_of(
     if isinstance(weights, list) and not problems and len(weights) != len(members):
         problems.append(f"{where} [fuse].weights has {len(weights)} numbers for {len(members)} members")
     return table, members, problems
+
+
+def _retrieved(measured: Any) -> dict[str, int]:
+    """Of the measurement only how many items a member's ranker orders, which decides what the member scores."""
+    count = measured.get("retrieve") if isinstance(measured, Mapping) else None
+    return {"retrieve": count} if isinstance(count, int) and count > 0 else {}
 
 
 def _twice(members: Sequence[Any], where: str) -> list[str]:

@@ -80,7 +80,7 @@ def make_plan(recipe: Recipe, seed: int, source: Mapping[str, str] | None = None
             for kind, stage in make_plan(member, seed, source).items()
             if kind != "evaluate"
         }
-        found = stage_fingerprint(recipe, "fuse")
+        found = stage_fingerprint(recipe, "fuse") | _reranked(recipe)
         made["fuse"] = planned("fuse", recipe.fuse.name, seed, recipe.fuse.options(), parents, found)
         add("evaluate", recipe.name, recipe.evaluate.model_dump(mode="json"), ("prepare", "fuse"))
         return made
@@ -110,6 +110,13 @@ def make_plan(recipe: Recipe, seed: int, source: Mapping[str, str] | None = None
         add("rank", recipe.ranker.name, recipe.ranker.options(), tuple(made))
     add("evaluate", recipe.name, recipe.evaluate.model_dump(mode="json"), tuple(made))
     return made
+
+
+def _reranked(recipe: Recipe) -> dict[str, str]:
+    """How many items rankers among the members order, where it is another number than usual: scores depend on it."""
+    count, usual = recipe.evaluate.retrieve, type(recipe.evaluate).model_fields["retrieve"].default
+    orders = any(each.ranker is not None and not each.ranker.cls.ranks_catalogue for each in recipe.members)
+    return {"evaluate.retrieve": str(count)} if orders and count != usual else {}
 
 
 def parts_of(recipe: Recipe, kind: str) -> dict[str, Section]:

@@ -1,110 +1,97 @@
-"""Every backbone with every aligner and every ranker: refused before anything runs, with a remedy, or run to an end."""
+"""Every backbone with every aligner, ranker and fusion: refused before anything runs, with a remedy, or run to an end.
+
+By default every *pair* of components is in some recipe that runs (a covering design), and every triple is resolved and
+planned; ``-m slow`` runs every triple, alone and beside another member under each fusion.
+"""
 
 from __future__ import annotations
 
-import itertools
-import re
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from safetensors.torch import save_file
 
 from interlingua import registry
 from interlingua.config import build
 from interlingua.errors import ConfigError
 from interlingua.runs import recipe as recipes
-from interlingua.runs import stages
+from interlingua.testing.combining import (
+    ALIGNERS,
+    BACKBONES,
+    KINDS,
+    RANKERS,
+    TRIPLES,
+    Trials,
+    accepted,
+    section,
+    supplied_files,
+    values_of,
+)
+from interlingua.testing.covering import held
 
 pytest.importorskip("transformers")
-BACKBONES = registry.names("backbone")
-ALIGNERS = [None, *registry.names("align")]
-RANKERS = [None, *registry.names("ranker")]
-OPTIONS: dict[str, Any] = {
-    "embedding_dim": 8, "latent_dim": 8, "max_history": 5, "num_blocks": 1, "num_layers": 1, "history_length": 3,
-    "num_candidates": 3, "num_heads": 1, "max_title_tokens": 3, "fraction": 1.0,
-}  # fmt: skip
-"""options by name: a component that has one of them gets this value"""
-FIT = {"epochs": 1, "steps_per_epoch": 1, "batch_size": 32, "patience": None}
-REMEDY = re.compile(r"choose|leave out|add a \[text\]|set (text|llm|frozen)|frozen = \[\]")
-WORLD = {"name": "planted", "options": {"num_users": 40, "num_items": 30, "history": 6}}
+FUSIONS = registry.names("fuse")
+COMPONENTS = [
+    pytest.param(kind, name, id=f"{kind}-{name}")
+    for kind, names in zip(KINDS, (BACKBONES, ALIGNERS, RANKERS), strict=True)
+    for name in names
+    if name is not None
+]
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What components ask for by the name of the option: a tiny language model, vectors of the world's items."""
-    from interlingua.testing.tiny_models import build, tokenizer_of
-
-    folder = tmp_path_factory.mktemp("given")
-    build("llama").save_pretrained(folder / "lm")
-    tokenizer_of().save_pretrained(folder / "lm")
-    vectors = torch.as_tensor(np.random.default_rng(0).normal(size=(30, 8)).astype(np.float32))
-    save_file({"items": vectors}, folder / "items.safetensors")
-    return {"model": str(folder / "lm"), "items": str(folder / "items.safetensors")}
-
-
-def section(kind: str, name: str, files: dict[str, str]) -> dict[str, Any]:
-    fields = registry.find(kind, name).Config.model_fields
-    out = {"name": name} | {k: v for k, v in (OPTIONS | files).items() if k in fields}
-    if "fit" in fields:
-        default = fields["fit"].default
-        out["fit"] = (default.model_dump() if default else {}) | FIT
-    return out
-
-
-def values_of(backbone: str, aligner: str | None, ranker: str | None, files: dict[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "data": WORLD,
-        "backbone": section("backbone", backbone, files),
-        "text": {"name": "lsa", "dim": 12, "users": "items"},
-        "evaluate": {"protocols": ["sampled-20"], "max_users": 5, "retrieve": 5},
-    }
-    if aligner is not None:
-        values["align"] = section("align", aligner, files)
-    if ranker is not None:
-        values["ranker"] = section("ranker", ranker, files)
-    return values
-
-
-def accepted(values: dict[str, Any]) -> recipes.Recipe | None:
-    """The recipe, or None where it is refused: then in words that say what to do."""
-    try:
-        return recipes.resolve(values)
-    except ConfigError as error:
-        for line in str(error).splitlines():
-            assert REMEDY.search(line), line
-        return None
-
-
-COMBINATIONS = list(itertools.product(BACKBONES, ALIGNERS, RANKERS))
-
-
-def runs_to_the_end(combination: tuple[str, str | None, str | None], files: dict[str, str], out: Path) -> bool:
-    recipe = accepted(values_of(*combination, files))
-    if recipe is None:
-        return False
-    session = stages.run(recipe, out=out, seed=1, device="cpu")
-    assert (session.done["evaluate"].path / "metrics.json").is_file()
-    return True
+def files(tmp_path_factory: pytest.TempPathFactory, supplied: dict[str, str]) -> dict[str, str]:
+    return {"base_url": supplied["base_url"]} | supplied_files(tmp_path_factory.mktemp("given"))
 
 
 @pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One runs folder: a trained backbone is the parent of all that stands on it."""
-    return tmp_path_factory.mktemp("runs")
+def trials(files: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trials]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("INTERLINGUA_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield Trials(files, tmp_path_factory.mktemp("runs"))
 
 
-def test_a_sample_that_has_every_part_is_refused_or_runs(files: dict[str, str], out: Path) -> None:
-    """One combination of each backbone, by turns with every aligner and ranker (all of them: ``-m slow``)."""
-    whole = [c for c in COMBINATIONS if accepted(values_of(*c, files)) is not None]
-    drawn = [[c for c in whole if c[0] == backbone] for backbone in BACKBONES]
-    some = [own[(7 * place) % len(own)] for place, own in enumerate(drawn)]
-    for position, names in enumerate((BACKBONES, ALIGNERS, RANKERS)):
-        missing = set(names) - {c[position] for c in some}
-        some += [next(c for c in whole if c[position] == name and c[0] in ("mf", "sasrec")) for name in missing]
-    assert all(runs_to_the_end(c, files, out) for c in some)
+@pytest.mark.parametrize(("kind", "name"), COMPONENTS)
+def test_it_runs_to_the_end_in_a_pair_with_every_other_component(kind: str, name: str, trials: Trials) -> None:
+    """Those triples of the design that hold it; a pair that none of them holds is refused in words."""
+    place = KINDS.index(kind)
+    own = [triple for triple in trials.design if triple[place] == name]
+    assert own, f"nothing goes with {kind} {name!r}"
+    for triple in own:
+        trials.run(triple)
+    everything = {pair for pair in held(TRIPLES) if (place, name) in pair}
+    assert held(own) & everything == trials.pairs & everything
+
+
+@pytest.mark.parametrize(("kind", "name"), COMPONENTS)
+def test_a_pair_that_is_refused_names_who_lacks_what(kind: str, name: str, trials: Trials) -> None:
+    place = KINDS.index(kind)
+    for pair in sorted(held(TRIPLES) - trials.pairs, key=str):
+        if (place, name) not in pair:
+            continue
+        chosen = dict(pair)
+        triple = (str(chosen.get(0, "sasrec")), chosen.get(1), chosen.get(2))
+        if triple[0] == "sasrec" and 0 not in chosen:
+            continue  # an aligner and a ranker: which backbone they lack depends on it
+        with pytest.raises(ConfigError) as caught:
+            recipes.resolve(values_of(triple, trials.files))
+        said = str(caught.value)
+        assert all(repr(chosen[at]) in said for at in chosen if chosen[at] is not None), said
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_fusion_runs_to_the_end_with_every_component_among_its_members(fusion: str, trials: Trials) -> None:
+    for group in trials.joined:
+        trials.fuse(fusion, group)
+    covered = {part for group in trials.joined for part in held(group, 1)}
+    assert covered == held(trials.permitted, 1)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_every_triple_is_refused_in_words_or_planned(backbone: str, trials: Trials) -> None:
+    for triple in TRIPLES:
+        if triple[0] == backbone and accepted(values_of(triple, trials.files)) is not None:
+            trials.planned(values_of(triple, trials.files))
 
 
 @pytest.mark.parametrize(
@@ -121,13 +108,13 @@ def test_what_cannot_work_says_what_would(
     backbone: str, aligner: str | None, ranker: str | None, words: list[str], files: dict[str, str]
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        recipes.resolve(values_of(backbone, aligner, ranker, files))
+        recipes.resolve(values_of((backbone, aligner, ranker), files))
     assert all(word in str(caught.value) for word in words), caught.value
 
 
 @pytest.mark.parametrize("aligner", [name for name in ALIGNERS if name not in (None, "none")])
 def test_an_aligner_without_texts_or_users_of_texts_is_refused(aligner: str, files: dict[str, str]) -> None:
-    values = values_of("lightgcn", aligner, None, files)
+    values = values_of(("lightgcn", aligner, None), files)
     del values["text"]
     with pytest.raises(ConfigError, match=r"add a \[text\] section"):
         recipes.resolve(values)
@@ -144,11 +131,14 @@ def build_config(kind: str, name: str, files: dict[str, str]) -> Any:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backbone", BACKBONES)
-def test_every_combination_is_refused_or_runs(backbone: str, files: dict[str, str], out: Path) -> None:
+def test_every_triple_runs_to_the_end_alone_and_in_every_fusion(backbone: str, trials: Trials) -> None:
     wrong = []
-    for combination in (c for c in COMBINATIONS if c[0] == backbone):
+    for triple in (triple for triple in trials.permitted if triple[0] == backbone):
+        beside = ("itemknn" if backbone == "textknn" else "textknn", None, None)
         try:
-            runs_to_the_end(combination, files, out)
+            trials.run(triple)
+            for fusion in FUSIONS:
+                trials.fuse(fusion, [triple, beside])
         except Exception as error:
-            wrong.append((combination, repr(error)))
+            wrong.append((triple, repr(error)))
     assert not wrong
