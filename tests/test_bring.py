@@ -125,10 +125,17 @@ def _alone(run: Any, out: Path) -> Path:
     return path
 
 
-def test_without_events_histories_come_with_the_question(out: Path) -> None:
+def test_without_events_histories_come_with_the_question(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = SimpleNamespace(item_factors=VECTORS, user_factors=VECTORS[:3])
     made = interlingua.align(model, catalogue=ITEMS, user_ids=["a", "b", "c"], text=TEXT, out=out, device="cpu")
     best = (VECTORS @ VECTORS[1]).argsort()[::-1][:4]  # rows without ids are those of the catalogue, in order
+    block = capsys.readouterr().err.split("interlingua.align:\n")[1].splitlines()
+    assert block == [
+        "  vectors: 40 items of width 6, compared by dot",
+        "  texts:   40 of 40 items have one; aligned by ridge",
+        "  orphans: 0 items without a vector (0 reached by their texts), 0 vectors of items that are not in the data",
+        "  users:   3 of 3 vectors are of known users; others: means of histories",
+    ]
     assert [each.item_id for each in made.recommend("b", k=4)] == [IDS[row] for row in best]
     by_history = [row for row in (VECTORS @ VECTORS[7]).argsort()[::-1] if row != 7][:4]
     assert [each.item_id for each in made.recommend(history=["i7"], k=4)] == [IDS[row] for row in by_history]
@@ -208,3 +215,14 @@ def test_zero_vectors_are_said_and_nothing_is_measured_without_events(
     assert "2 of 40 vectors are zero (e.g. of 'i4')" in said
     assert "evaluate brought-vectors: no protocols, so nothing is measured" in said
     assert "evaluate brought-vectors: running" not in said
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_what_reads_the_texts_by_default_is_said(
+    here: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from interlingua.runs import bring
+
+    monkeypatch.setattr(bring, "missing", lambda model: [] if here else ["it"])
+    assert bring._text("auto") == {"name": "sbert" if here else "lsa"}
+    assert ("text='lsa' takes seconds" in capsys.readouterr().err) is here

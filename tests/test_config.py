@@ -79,6 +79,12 @@ def test_a_set_without_a_key_or_value_is_an_error(text: str) -> None:
         parse_overrides([text])
 
 
+@pytest.mark.parametrize("wrong", ["backbone.dim=64", {"backbone.dim": 64}, [("backbone.dim", 64)]])
+def test_overrides_are_a_list_of_texts(wrong: Any) -> None:
+    with pytest.raises(ConfigError, match=r"give a list of texts, e\.g\. \['backbone\.dim=64'\]"):
+        parse_overrides(wrong)
+
+
 def test_a_set_cannot_make_a_table_of_a_plain_value() -> None:
     with pytest.raises(ConfigError, match="plain value"):
         parse_overrides(["a=1", "a.b=2"])

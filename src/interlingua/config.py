@@ -236,6 +236,8 @@ def parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 
     Different options may come in any order; of one option that is given twice the later value stays.
     """
+    if isinstance(overrides, str | Mapping) or not all(isinstance(each, str) for each in overrides):
+        raise ConfigError(f"overrides are {shown(overrides)}; give a list of texts, e.g. ['backbone.dim=64']")
     out: dict[str, Any] = {}
     for text in overrides:
         path, sign, value = text.partition("=")

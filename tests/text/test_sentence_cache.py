@@ -88,7 +88,7 @@ def test_torn_chunk_is_encoded_again(tmp_path, monkeypatch):
             asked.append(chunk)
             return np.array([[float(t)] for t in chunk], np.float32)
 
-        return lambda: run
+        return lambda made: run
 
     with pytest.raises(KeyboardInterrupt):
         cached_vectors("x", {}, texts, encode(3), tmp_path)
@@ -219,3 +219,21 @@ def test_minilm_from_its_wheel_equals_sentence_transformers(tmp_path):
     assert np.abs(mine - theirs).max() < 1e-6
     assert np.allclose(np.linalg.norm(mine, axis=1), 1, atol=1e-5)
     assert Path(place.path).is_dir()
+
+
+def test_it_says_what_takes_long_and_how_far_it_is_inside_a_chunk(config, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("interlingua.text.sbert.QUICK", 30)
+    monkeypatch.setattr("interlingua.progress.FIRST_AFTER_S", 0.0)
+    monkeypatch.setattr("interlingua.progress.PLAIN_EVERY_S", 0.0)
+    texts = [f"movie {i}" for i in range(40)]  # less than one chunk
+    encode_texts(config, texts, tmp_path)
+    said = capsys.readouterr().err
+    assert "40 texts go through the sentence encoder" in said
+    assert "text.name = 'lsa' is quick" in said
+    assert "encode texts: 16/40, " in said
+    assert " left" in said
+    assert "encode texts: 40/40, " in said
+    encode_texts(config, texts, tmp_path)  # from the cache
+    assert capsys.readouterr().err == ""
+    encode_texts(config, texts[:5], tmp_path)
+    assert "sentence encoder" not in capsys.readouterr().err

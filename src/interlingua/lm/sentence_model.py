@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
@@ -178,13 +178,20 @@ class SentenceModel(nn.Module):
         offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in lists])]).astype(np.int64)
         return Tokens(np.fromiter((i for ids in lists for i in ids), np.int32, int(offsets[-1])), offsets)
 
-    def forward(self, tokens: Tokens, indices: IntArray) -> Tensor:
-        """(m, T) sentence vectors of the given texts, in their order; gradients flow where they are enabled."""
+    def forward(self, tokens: Tokens, indices: IntArray, made: Callable[[int], None] = lambda count: None) -> Tensor:
+        """(m, T) sentence vectors of the given texts, in their order; gradients flow where they are enabled.
+
+        ``made``: is told after each call of the model how many texts it read.
+        """
         if len(indices) == 0:
             return torch.zeros(0, self.dim, device=self.device)
         limits = CALL_LIMITS.get(self.device.type, CALL_LIMITS["other"])
         groups = list(buckets(tokens.lengths[indices], *limits))
-        out = torch.cat([self._one_call(tokens, indices[group]) for group in groups])
+        parts = []
+        for group in groups:
+            parts.append(self._one_call(tokens, indices[group]))
+            made(len(group))
+        out = torch.cat(parts)
         back = np.empty(len(indices), np.int64)
         back[np.concatenate(groups)] = np.arange(len(indices))
         return out[torch.from_numpy(back).to(out.device)]

@@ -181,6 +181,11 @@ def _text(text: str | Mapping[str, Any]) -> dict[str, Any]:
         return dict(text)
     if text == "auto":
         text = "lsa" if missing(ENCODER) else "sbert"
+        if text == "sbert":
+            say(
+                f"texts are read by the sentence encoder {ENCODER} (text='sbert'): minutes for thousands of items on a "
+                "CPU, the first time; text='lsa' takes seconds"
+            )
     return {"name": text}
 
 
@@ -219,12 +224,15 @@ def _tell(session: Session, sides: Mapping[str, tuple[FloatArray, list[str]]]) -
     orphans = int((~known).sum())
     reached = int((~known & texts.to_numpy()).sum()) if aligned else 0
     kind = session.recipe.backbone.config.similarity
-    say(f"vectors: {len(ids):,} items of width {vectors.shape[1]}, compared by {kind}")
-    say(f"texts: {int(texts.sum()):,} of {len(known):,} items have one; aligned by {aligned or 'nothing'}")
-    say(
-        f"orphans: {orphans:,} items without a vector ({reached:,} reached by their texts), "
-        f"{len(ids) - int(known.sum()):,} vectors of items that are not in the data"
-    )
+    lines = {
+        "vectors": f"{len(ids):,} items of width {vectors.shape[1]}, compared by {kind}",
+        "texts": f"{int(texts.sum()):,} of {len(known):,} items have one; aligned by {aligned or 'nothing'}",
+        "orphans": f"{orphans:,} items without a vector ({reached:,} reached by their texts), "
+        f"{len(ids) - int(known.sum()):,} vectors of items that are not in the data",
+    }
     if "users" in sides:
         known = np.isin(np.array(sides["users"][1]), data.split.train.user_ids)
-        say(f"users: {int(known.sum()):,} of {len(known):,} vectors are of known users; others: means of histories")
+        lines["users"] = (
+            f"{int(known.sum()):,} of {len(known):,} vectors are of known users; others: means of histories"
+        )
+    say("\n".join(["interlingua.align:", *(f"  {word + ':':<9}{line}" for word, line in lines.items())]))

@@ -7,7 +7,7 @@ for the rest, and the same text is never paid for twice, whatever data it comes 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +73,7 @@ def encode_texts(config: HttpConfig, texts: Sequence[str], cache: Path | None = 
         "dimensions": config.dimensions,
     }
 
-    def loaded() -> EncodeChunk:
+    def loaded(made: Callable[[int], None]) -> EncodeChunk:
         def encode(chunk: list[str]) -> FloatArray:
             with opened(ledger) as base:
                 return run(_vectors(config, base, identity, chunk))

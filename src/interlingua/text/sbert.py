@@ -9,7 +9,7 @@ that stands several times in a batch is encoded once (equal up to dropout, which
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -24,11 +24,15 @@ from interlingua.contracts.fitting import Fitting
 from interlingua.errors import ConfigError, DataError
 from interlingua.lm.encoder_here import missing
 from interlingua.lm.sentence_model import Cutter, SentenceModel, Tokens, identity, locate
+from interlingua.progress import say
 from interlingua.runtime.missing import Missing
 from interlingua.vectors.cache import EncodeChunk, cached_vectors
 from interlingua.vectors.fields import TextConfig
 from interlingua.vectors.frozen import FrozenRows, tables_of
 from interlingua.vectors.health import examine, remedy_for, same_vectors
+
+QUICK = 1000
+"""more texts than that are said to take minutes on a CPU"""
 
 
 class SbertConfig(TextConfig):
@@ -73,12 +77,17 @@ def encode_texts(config: SbertConfig, texts: Sequence[str], cache: Path | None =
     """
     place = locate(config.model, config.revision)
 
-    def loaded() -> EncodeChunk:
+    def loaded(made: Callable[[int], None]) -> EncodeChunk:
+        if len(texts) > QUICK and _device() == "cpu":
+            say(
+                f"text: {len(texts):,} texts go through the sentence encoder {config.model} on the CPU; that takes "
+                "minutes, once: the vectors are kept. text.name = 'lsa' is quick"
+            )
         model = SentenceModel(place, config.max_tokens).to(_device()).eval()
 
         def run(chunk: list[str]) -> FloatArray:
             with torch.inference_mode():
-                return model(model.tokens(chunk), np.arange(len(chunk))).cpu().numpy()
+                return model(model.tokens(chunk), np.arange(len(chunk)), made).cpu().numpy()
 
         return run
 

@@ -24,6 +24,8 @@ FILE = "vectors.safetensors"
 
 EncodeChunk = Callable[[list[str]], FloatArray]
 """texts of one chunk -> (n, T) float32"""
+Loader = Callable[[Callable[[int], None]], EncodeChunk]
+"""loads an encoder; it calls what it is given with the number of texts of a chunk that it has made since"""
 
 
 def user_cache() -> Path:
@@ -45,7 +47,7 @@ def texts_hash(texts: Sequence[str]) -> str:
 
 
 def cached_vectors(
-    name: str, parts: Mapping[str, Any], texts: Sequence[str], encode: Callable[[], EncodeChunk], cache: Path | None
+    name: str, parts: Mapping[str, Any], texts: Sequence[str], encode: Loader, cache: Path | None
 ) -> FloatArray:
     """(n, T) vectors of the texts, from the cache or encoded now. Equal texts are encoded once.
 
@@ -97,7 +99,7 @@ def _find(root: Path, name: str, key: str) -> FloatArray | None:
     return None if found is None else load_file(found.path / FILE)["vectors"]
 
 
-def _encode_chunks(texts: list[str], encode: Callable[[], EncodeChunk], folder: Path | None) -> list[FloatArray]:
+def _encode_chunks(texts: list[str], encode: Loader, folder: Path | None) -> list[FloatArray]:
     """Chunks in order; with a folder each is kept there, and those that an earlier run wrote are read."""
     starts = range(0, len(texts), CHUNK_ROWS)
     done: dict[int, FloatArray] = {}
@@ -107,14 +109,15 @@ def _encode_chunks(texts: list[str], encode: Callable[[], EncodeChunk], folder: 
             done[start] = stored
     with task("encode texts", len(texts)) as shown:
         shown.start_at(sum(len(chunk) for chunk in done.values()))
-        run = encode() if len(done) < len(starts) else None
+        run = encode(shown.advance) if len(done) < len(starts) else None
         for start in starts:
             if start in done or run is None:
                 continue
+            before = shown.done
             chunk = np.asarray(run(texts[start : start + CHUNK_ROWS]), np.float32)
             _write_chunk(folder, start, chunk)
             done[start] = chunk
-            shown.advance(len(chunk))
+            shown.advance(before + len(chunk) - shown.done)
     return [done[start] for start in starts]
 
 
