@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from interlingua.cli.options import AsJson, Device, DryRun, Out, Seed, Sets, Trust
+from interlingua.cli.options import AsJson, Device, DryRun, Out, Overrides, Seed, Trust
 
 if TYPE_CHECKING:
     from interlingua.report.demo import Shown
@@ -30,7 +30,7 @@ def demo(
     report: Annotated[
         Path | None, typer.Option(help="Where the HTML report goes (default: demo.html in the folder of runs).")
     ] = None,
-    overrides: Sets = None,
+    overrides: Overrides = None,
     seed: Seed = 7,
     device: Device = "auto",
     trust: Trust = False,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from interlingua.cli.options import AsJson, Device, DryRun, RunPath, Sets, Trust
+from interlingua.cli.options import AsJson, Device, DryRun, Overrides, RunPath, Trust
 
 
 class MeasuredPart(StrEnum):
@@ -34,7 +34,7 @@ def evaluate(
     max_users: Annotated[
         int | None, typer.Option(min=1, help="A deterministic sample of the users (default: all).")
     ] = None,
-    overrides: Sets = None,
+    overrides: Overrides = None,
     seed: Annotated[
         int | None,
         typer.Option("--seed", min=0, help="Of sampled candidates and of the sample of users (default: the run's)."),

@@ -18,7 +18,7 @@ def _device(name: str) -> str:
 
 
 Out = Annotated[Path, typer.Option("--out", help="Folder of runs; finished stages in it are reused.")]
-Sets = Annotated[
+Overrides = Annotated[
     list[str] | None, typer.Option("--set", help="Override a recipe's option: section.key=value. Repeatable.")
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Every random number follows from it.")]

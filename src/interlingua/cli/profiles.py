@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from interlingua.cli.options import AsJson, Data, Device, Seed, Sets, Trust
+from interlingua.cli.options import AsJson, Data, Device, Overrides, Seed, Trust
 
 if TYPE_CHECKING:
     from interlingua.clients.completion import Completer
@@ -37,7 +37,7 @@ def profiles(
     recipe: Annotated[str, typer.Argument(help="A recipe whose [data] and split are profiled.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the profile set; one that is there is continued.")],
     data: Data = None,
-    overrides: Sets = None,
+    overrides: Overrides = None,
     seed: Seed = 7,
     config: Annotated[
         Path | None, typer.Option("--config", help="TOML file with the options of profile writing.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from interlingua.cli.options import AsJson, Data, Device, DryRun, Out, Seed, Sets, Trust
+from interlingua.cli.options import AsJson, Data, Device, DryRun, Out, Overrides, Seed, Trust
 
 if TYPE_CHECKING:
     from interlingua.runs.session import Session
@@ -30,7 +30,7 @@ def run(
         ),
     ] = None,
     out: Out = Path("runs"),
-    overrides: Sets = None,
+    overrides: Overrides = None,
     seed: Seed = 7,
     device: Device = "auto",
     trust: Trust = False,

@@ -134,8 +134,8 @@ class Endpoint:
         size = MEGABYTE + len(texts) * (dimensions or WIDEST) * BYTES_OF_A_NUMBER
         reply = await self._call(partial(self._open().embeddings.create, **options), size)
         try:
-            rows = sorted(reply.data, key=lambda entry: entry.index)
-            vectors = np.array([entry.embedding for entry in rows], np.float32)
+            entries = sorted(reply.data, key=lambda entry: entry.index)
+            vectors = np.array([entry.embedding for entry in entries], np.float32)
         except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise CallError(self._line(f"the reply holds no vectors: {error}"), billed=True) from None
         if vectors.ndim != 2 or len(vectors) != len(texts) or not np.isfinite(vectors).all():

@@ -148,21 +148,21 @@ class _Plain:
     """Every question read as a whole for every token: for models whose cache does not give the same numbers."""
 
     def __init__(self, model: Any, prompts: Sequence[Sequence[int]], pad: int) -> None:
-        self._model, self._rows, self._pad = model, [list(ids) for ids in prompts], pad
+        self._model, self._prompts, self._pad = model, [list(ids) for ids in prompts], pad
 
     def logits(self) -> Tensor:
         """(B, V) of the next token."""
         device = self._model.get_input_embeddings().weight.device
-        longest = max(map(len, self._rows))
-        ids = torch.tensor([row + [self._pad] * (longest - len(row)) for row in self._rows], device=device)
-        ends = torch.tensor([len(row) - 1 for row in self._rows], device=device)
+        longest = max(map(len, self._prompts))
+        ids = torch.tensor([row + [self._pad] * (longest - len(row)) for row in self._prompts], device=device)
+        ends = torch.tensor([len(row) - 1 for row in self._prompts], device=device)
         out = self._model(input_ids=ids, use_cache=False)
         logits: Tensor = out.logits[torch.arange(len(ends), device=device), ends]
         return logits
 
     def add(self, ids: Tensor) -> None:
         """(B, 1) tokens that come next."""
-        for row, (token,) in zip(self._rows, ids.tolist(), strict=True):
+        for row, (token,) in zip(self._prompts, ids.tolist(), strict=True):
             row.append(token)
 
 

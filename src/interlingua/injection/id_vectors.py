@@ -51,7 +51,7 @@ class IdVectors(nn.Module):
 
     def __init__(self, inputs: RankerInputs, noise: bool = False) -> None:
         super().__init__()
-        self._represent = inputs.user_embeddings
+        self._embed_users = inputs.user_embeddings
         items = inputs.items.detach().float()
         if len(items) != len(inputs.titles):
             raise ConfigError(f"{len(items)} item vectors were given for {len(inputs.titles)} titles")
@@ -89,8 +89,8 @@ class IdVectors(nn.Module):
             indices = torch.as_tensor(np.asarray(queries.users, np.int64), device=device)
             found = self.noise[indices.clamp_min(0)]
             known = indices >= 0
-        elif self._represent is None:
+        elif self._embed_users is None:
             return torch.zeros(len(queries), self.user_dim, device=device)
         else:
-            found = self._represent(queries).detach().float().to(device) / self.scale
+            found = self._embed_users(queries).detach().float().to(device) / self.scale
         return torch.where(known[:, None], found, 0.0)

@@ -39,17 +39,17 @@ class Attending(Protocol):
         ...
 
 
-_WANTED: ContextVar[Attending | None] = ContextVar("what is done in place of attention", default=None)
+_CURRENT: ContextVar[Attending | None] = ContextVar("what is done in place of attention", default=None)
 
 
 @contextmanager
 def attending(attention: Attending) -> Iterator[None]:
     """While open, attention of this thread is what ``attention`` makes of it."""
-    token = _WANTED.set(attention)
+    token = _CURRENT.set(attention)
     try:
         yield
     finally:
-        _WANTED.reset(token)
+        _CURRENT.reset(token)
 
 
 def attach(model: Any) -> bool:
@@ -136,7 +136,7 @@ def _dispatch(known: Any, kind: str) -> Attend:
     ) -> tuple[Tensor, Any]:
         if "attention_mask" in options:
             mask = options.pop("attention_mask")
-        plain, attention = _plain(known, kind, module), _WANTED.get()
+        plain, attention = _plain(known, kind, module), _CURRENT.get()
         if attention is None:
             return plain(module, query, key, value, mask, **options)
         return attention(plain, module, query, key, value, mask, options)
@@ -152,7 +152,7 @@ def _plain(known: Any, kind: str, module: nn.Module) -> Attend:
 
 def _masks(inner: Callable[..., Any]) -> Callable[..., Any]:
     def make(*args: Any, **kwargs: Any) -> Any:
-        attention = _WANTED.get()
+        attention = _CURRENT.get()
         return inner(*args, **kwargs) if attention is None or attention.masked else None
 
     return make

@@ -80,10 +80,10 @@ def bipartite(users: IntArray, items: IntArray, num_users: int, num_items: int, 
     return Graph(unique // max(nodes, 1), unique % max(nodes, 1), num_users, num_items)
 
 
-def random_graph(rows: Tensor, columns: Tensor, graph: Graph) -> Graph:
+def random_graph(sources: Tensor, targets: Tensor, graph: Graph) -> Graph:
     """A graph over the same nodes from any directed edges (n,): made symmetric, duplicates removed."""
     nodes = graph.num_nodes
-    unique = torch.unique(torch.cat([rows * nodes + columns, columns * nodes + rows]))
+    unique = torch.unique(torch.cat([sources * nodes + targets, targets * nodes + sources]))
     return Graph(unique // nodes, unique % nodes, graph.num_users, graph.num_items)
 
 

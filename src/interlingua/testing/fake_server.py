@@ -47,7 +47,7 @@ class FakeServer:
     """Counts by question: what was asked, how often, how it was answered."""
 
     def __init__(self, manner: Manner | None = None, delay: float = 0.0) -> None:
-        self.manner: Manner = manner or (lambda _asked, _before: "good")
+        self.manner: Manner = manner or (lambda _question, _before: "good")
         self.delay = delay
         self.calls: list[tuple[str, str]] = []
         self.bodies: list[dict[str, Any]] = []
@@ -59,13 +59,13 @@ class FakeServer:
         """what a good answer to a question says"""
         self.prompt_tokens, self.completion_tokens = 100, 50
         self.lock = threading.Lock()
-        self._asked: Counter[str] = Counter()
+        self._counts: Counter[str] = Counter()
 
     def next_manner(self, question: str, body: dict[str, Any]) -> str:
         question = question.split("\n\nAnswer with the JSON")[0]  # the reminder after an unusable answer
         with self.lock:
-            before = self._asked[question]
-            self._asked[question] += 1
+            before = self._counts[question]
+            self._counts[question] += 1
             manner = self.manner(question, before)
             self.calls.append((question, manner))
             self.bodies.append(body)

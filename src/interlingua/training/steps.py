@@ -26,7 +26,7 @@ class Steps:
     def __init__(self, batches: Batches, limit: int | None = None) -> None:
         self.batches, self.limit = batches, limit
         self._known: int | None = None
-        self._asked = False
+        self._was_counted = False
 
     def finished(self, steps: int) -> None:
         """A whole epoch had so many."""
@@ -39,8 +39,8 @@ class Steps:
             epoch: number from 0.
             seconds: how long it has taken so far.
         """
-        if self._known is None and not self._asked and seconds > LONG_S:
-            self._asked = True
+        if self._known is None and not self._was_counted and seconds > LONG_S:
+            self._was_counted = True
             self._known = count(self.batches, epoch, self.limit)
         return self._known
 

@@ -100,18 +100,20 @@ def _object(stored: dict[str, Any], path: Path) -> list[str]:
         return forward
     if backward is not None and all(isinstance(value, str) for value in values):
         return backward
-    rows = [_row(value) for value in values]
+    positions = [_row(value) for value in values]
     first: dict[int, int] = {}
-    bad = next(n for n, row in enumerate(rows) if row is None or row >= len(rows) or first.setdefault(row, n) != n)
+    bad = next(
+        n for n, row in enumerate(positions) if row is None or row >= len(positions) or first.setdefault(row, n) != n
+    )
     raise DataError(
         f"{path} is an object whose {len(values):,} values are not the row numbers 0 to {len(values) - 1:,}, each once "
         f"(see {names[bad]!r}: {str(values[bad])[:40]!r}); write id -> row number, or a list with one id per row"
     )
 
 
-def _by_row(names: Sequence[Any], rows: Sequence[Any]) -> list[str] | None:
+def _by_row(names: Sequence[Any], positions: Sequence[Any]) -> list[str] | None:
     """The names in the order of their rows; None unless the rows are 0 to n - 1, each once."""
-    numbers = [_row(row) for row in rows]
+    numbers = [_row(row) for row in positions]
     known = {row: str(name) for row, name in zip(numbers, names, strict=True)}
     if len(known) < len(names) or not all(row in known for row in range(len(names))):
         return None

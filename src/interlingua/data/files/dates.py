@@ -100,12 +100,12 @@ def read_dates(text: pl.Series, column: str) -> tuple[pl.Series, list[str]]:
     said = []
     for shape in SHAPES:
         groups = lower.str.extract_groups(shape.pattern).struct.unnest()
-        rows = np.flatnonzero((groups["a"].is_not_null() & ~pl.Series(found)).to_numpy())
-        if not len(rows):
+        positions = np.flatnonzero((groups["a"].is_not_null() & ~pl.Series(found)).to_numpy())
+        if not len(positions):
             continue
-        own = groups[rows]
-        values, valid, how = _decided(shape, own, text.gather(rows), column)
-        out[rows], found[rows] = values, valid
+        own = groups[positions]
+        values, valid, how = _decided(shape, own, text.gather(positions), column)
+        out[positions], found[positions] = values, valid
         if valid.any():
             said.append(how)
     return _nullable(out, found), said
@@ -149,9 +149,9 @@ def _ambiguous(shape: Shape, days: Any, valid: Any, text: pl.Series, column: str
         for m in range(n + 1, len(days)):
             both = np.flatnonzero(valid[n] & valid[m] & (days[n] != days[m]))
             against = [np.flatnonzero(valid[k] & ~valid[j]) for k, j in ((n, m), (m, n))]
-            if not len(both) and not all(len(rows) for rows in against):
+            if not len(both) and not all(len(each) for each in against):
                 continue
-            if all(len(rows) for rows in against):
+            if all(len(each) for each in against):
                 example = f"{text[int(against[0][0])]!r} and {text[int(against[1][0])]!r} contradict each other"
             else:
                 at = int(both[0])

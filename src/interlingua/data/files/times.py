@@ -56,7 +56,7 @@ def as_seconds(
         log.warn("the source says that its times mean nothing: the order of a user's events is the order of the rows")
         said = "order"
     given = events["timestamp"]
-    chosen, form = _wanted(given, unit, said, form)
+    chosen, form = _unit_and_form(given, unit, said, form)
     values, fraction, date = _whole_numbers(given, form, chosen, column)
     missing = {"rows without a readable time": values.is_null()}
     if date:
@@ -86,7 +86,7 @@ def as_seconds(
     return events, kind, missing
 
 
-def _wanted(given: pl.Series, unit: TimeUnit, said: str | None, form: str | None) -> tuple[str, str | None]:
+def _unit_and_form(given: pl.Series, unit: TimeUnit, said: str | None, form: str | None) -> tuple[str, str | None]:
     """The unit that holds, and the format of dates where one was given."""
     if form is None:
         return said if unit == "auto" and said else unit, None
