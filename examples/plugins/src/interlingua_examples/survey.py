@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from interlingua.clients.answers import UnusableAnswerError, object_in
-from interlingua.clients.asking import Asked, Asker, ServerError, Wallet, run
+from interlingua.clients.asking import Asker, Round, ServerError, Wallet, run
 from interlingua.clients.completion import Answer, Request, Sampling
 from interlingua.clients.endpoint import Endpoint
 from interlingua.clients.ledger import opened
@@ -112,7 +112,7 @@ class Survey(Ranker):
             raise ServerError(f"the ranker 'survey' stopped: {asked.stopped}; run again to go on")
         return [float(json.loads(e.value)) if e is not None and e.state == "done" else 0.0 for e in entries]
 
-    async def _ask(self, asker: Asker, questions: Sequence[Request]) -> Asked:
+    async def _ask(self, asker: Asker, questions: Sequence[Request]) -> Round:
         try:
             return await asker.ask(questions, mark, "survey", retry_failed=False)
         finally:
