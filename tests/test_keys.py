@@ -141,7 +141,7 @@ def test_no_option_names_something_on_disk_without_saying_so(kind: str, name: st
 
 
 def test_the_text_of_a_shipped_template_is_in_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from interlingua.injection import soft_prompt_config as ranker_config
+    from interlingua.rankers import soft_prompt as ranker_config
 
     write("model", tmp_path / "MODEL", "x")
     options = {"model": str(tmp_path / "MODEL"), "template": "next-item"}

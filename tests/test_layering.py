@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -127,6 +128,39 @@ def test_a_room_of_components_holds_nothing_else(room: str) -> None:
 )
 def test_a_stray_file_among_components_is_seen(kind: str, source: str, good: bool) -> None:
     assert is_component(kind, source) is good
+
+
+OPTIONS = re.compile(r"\w*Config")
+
+
+@pytest.mark.parametrize("room", sorted(COMPONENTS))
+def test_a_component_s_file_holds_its_options(room: str) -> None:
+    """``Config = NAME`` of a class is defined in the same file, or is its parent's; no other room defines options."""
+    for path in (SOURCE / room).glob("[!_]*.py"):
+        source = path.read_text(encoding="utf-8")
+        named = {
+            node.value.id
+            for node in ast.walk(ast.parse(source))
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and dotted(node.targets[0]) == "Config"
+        }
+        assert named <= classes(source).keys(), f"{ident(path)} takes its options from elsewhere"
+
+
+@pytest.mark.parametrize("room", ["injection", "lm", "nn", "training", "retrieval", "contracts"])
+def test_a_room_below_holds_no_component_s_options(room: str) -> None:
+    found = {name for path in (SOURCE / room).glob("*.py") for name in classes(path.read_text(encoding="utf-8"))}
+    options = {name for name in found & descendants({"Config"}, PARENTS) if OPTIONS.fullmatch(name)}
+    assert options <= {"AnnConfig"}  # of an index, which is no section of a recipe
+
+
+def test_what_neighbours_share_is_named_by_its_idea_and_stays_among_them() -> None:
+    for path in FILES:
+        room = ident(path).rpartition("/")[0]
+        for _, module in imports(ast.parse(path.read_text(encoding="utf-8"))):
+            folder, _, name = module.removeprefix("interlingua.").replace(".", "/").rpartition("/")
+            if folder in COMPONENTS and name.startswith("_"):
+                assert room == folder, f"{ident(path)} reaches into {folder}/{name}.py"
+    assert not [ident(path) for path in FILES if path.stem in ("_parts", "_utils", "_common", "_shared")]
 
 
 NAMED_BY_OTHERS = {"data/sources/table": "profiles/inputs.py reads a table of profiles as a dataset's is read"}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from interlingua.backbones._parts import view_loss
+from interlingua.backbones._views import view_loss
 from interlingua.backbones.gccf import Gccf, GccfConfig
 from interlingua.backbones.lightgcn import LightGcn, LightGcnConfig
 from interlingua.backbones.sgl import Sgl, SglConfig

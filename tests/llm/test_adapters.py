@@ -18,11 +18,10 @@ from interlingua.contracts.ranker import RankerInputs
 from interlingua.data.sources.planted import generate
 from interlingua.errors import ArtifactError, ConfigError
 from interlingua.injection.loading import language_model
-from interlingua.injection.sequence_head_config import SequenceHeadConfig
-from interlingua.injection.soft_prompt_config import SoftPromptConfig
 from interlingua.lm.adapters import CARD, WEIGHTS, LoraOptions, Tuned, tuned
 from interlingua.lm.load import hold
-from interlingua.rankers.soft_prompt import SoftPrompt
+from interlingua.rankers.sequence_head import SequenceHeadConfig
+from interlingua.rankers.soft_prompt import SoftPrompt, SoftPromptConfig
 from interlingua.runs import recipe as recipes
 from interlingua.runs import stages
 from interlingua.runs.opening import open_session

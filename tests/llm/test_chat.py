@@ -19,8 +19,7 @@ from interlingua.data.domain import Domain
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
-from interlingua.injection.chat_config import ChatConfig
-from interlingua.rankers.chat import Chat, checked
+from interlingua.rankers.chat import Chat, ChatConfig, checked
 from interlingua.runs import recipe as recipes
 from interlingua.runs import stages
 from interlingua.runs.opening import open_session

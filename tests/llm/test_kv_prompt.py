@@ -12,10 +12,9 @@ from interlingua.cli.run import planned
 from interlingua.config import FitConfig
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
-from interlingua.injection.kv_prompt_config import KvPromptConfig
 from interlingua.lm.encoder import load_any
 from interlingua.lm.prefix_attention import project
-from interlingua.rankers.kv_prompt import KvPrompt
+from interlingua.rankers.kv_prompt import KvPrompt, KvPromptConfig
 from interlingua.runs import recipe as recipes
 from interlingua.runs import stages
 from interlingua.runs.session import Session

@@ -6,41 +6,8 @@ The package is a function too: ``interlingua.align(items, users=None, catalogue=
 recommender of vectors from anywhere; ``help(interlingua.align.__call__)`` has its arguments.
 """
 
-from __future__ import annotations
-
 import sys
-from importlib import import_module
-from types import ModuleType
-from typing import Any
 
+from interlingua.align._callable import CallableRoom
 
-class _Room(ModuleType):
-    """A package that is a function too: ``interlingua.align(...)`` is :func:`interlingua.recommender.align`."""
-
-    def __call__(
-        self,
-        items: Any,
-        users: Any = None,
-        catalogue: Any = None,
-        interactions: Any = None,
-        method: str = "auto",
-        **options: Any,
-    ) -> Any:
-        """Vectors of another system and texts of a catalogue as a recommender, in one call.
-
-        Args:
-            items: vectors of items: an array, a frame, a file, or a model of implicit or RecTools.
-            users: vectors of users in the same space, or None: a user is the mean of the history.
-            catalogue: frame of items with ``item_id`` and texts.
-            interactions: frame of events; where there are some, similarity and alignment are chosen on validation.
-            method: ``auto``, ``none``, or an aligner that maps texts into the space (``ridge``, ``autoencoder``).
-            **options: see :func:`interlingua.runs.bring.align`, e.g. ``text={"name": "lsa"}`` (seconds instead of
-                minutes), ``item_ids``, ``user_ids``, ``similarity``, ``out``, ``seed``.
-
-        Returns:
-            A :class:`interlingua.recommender.Recommender`.
-        """
-        return import_module("interlingua.recommender").align(items, users, catalogue, interactions, method, **options)
-
-
-sys.modules[__name__].__class__ = _Room
+sys.modules[__name__].__class__ = CallableRoom

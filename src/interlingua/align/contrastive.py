@@ -23,7 +23,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from interlingua.align._parts import need_users, needed, present, profile_map, typical_length
+from interlingua.align._profile_map import need_users, needed, present, profile_map, typical_length
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.aligner import Aligner, Encode
 from interlingua.contracts.batch import Batch, Embeddings, Encoded

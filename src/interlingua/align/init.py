@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from interlingua.align._parts import needed
+from interlingua.align._profile_map import needed
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone

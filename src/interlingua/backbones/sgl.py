@@ -21,7 +21,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from interlingua.backbones._parts import Views, ViewsConfig, view_loss
+from interlingua.backbones._views import Views, ViewsConfig, view_loss
 from interlingua.backbones.lightgcn import LightGcn
 from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.data.interactions import Interactions

@@ -18,7 +18,7 @@ from pydantic import Field, PositiveInt
 from torch import Tensor
 from torch.nn import functional
 
-from interlingua.backbones._parts import Views, ViewsConfig, view_loss
+from interlingua.backbones._views import Views, ViewsConfig, view_loss
 from interlingua.backbones.lightgcn import LightGcn
 from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.nn.graph import as_nodes, as_tables, propagate

@@ -28,7 +28,7 @@ from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.fusion import Fusion
 from interlingua.contracts.scorer import Scorer, Towers
 from interlingua.data.queries import IntArray, Queries
-from interlingua.fuse._parts import joined_towers
+from interlingua.fuse._vectors import joined_towers
 from interlingua.injection.score_fusion import seen_mask
 from interlingua.nn import conditional_logit as logit
 from interlingua.nn.conditional_logit import Block

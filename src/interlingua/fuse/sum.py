@@ -21,7 +21,7 @@ from interlingua.contracts.fusion import Fusion
 from interlingua.contracts.scorer import Scorer, Towers
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
-from interlingua.fuse._parts import joined_towers
+from interlingua.fuse._vectors import joined_towers
 
 if TYPE_CHECKING:
     from interlingua.data.interactions import Interactions

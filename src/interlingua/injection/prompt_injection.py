@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from interlingua.injection.kv_prompt_config import KvPromptConfig
 from interlingua.injection.prompt_maps import PromptMaps
 from interlingua.lm.models import LanguageModel
 from interlingua.lm.prefix_attention import Pair, embedding_scale, project, survey
@@ -27,9 +26,7 @@ class Injection(nn.Module):
         probe: (ids, mask) of some texts, from which the size of what each layer reads is taken.
     """
 
-    def __init__(
-        self, config: KvPromptConfig, lm: LanguageModel, dims: Mapping[str, int], probe: tuple[Tensor, Tensor]
-    ) -> None:
+    def __init__(self, config: Any, lm: LanguageModel, dims: Mapping[str, int], probe: tuple[Tensor, Tensor]) -> None:
         super().__init__()
         self._lm = [lm]  # in a list: the language model is no child, its weights never enter an artifact
         self.kind, self.place = config.injection, config.place

@@ -6,6 +6,7 @@ Shape key: B prompts, T tokens, C candidates, H input width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -14,7 +15,6 @@ from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.ranker import RankerInputs
 from interlingua.contracts.slots import Slot
 from interlingua.data.queries import PAD, IntArray, Queries
-from interlingua.injection.soft_prompt_config import SoftPromptConfig
 from interlingua.lm.constrain import constrained_search
 from interlingua.lm.generate import paper_generate, paper_hit
 from interlingua.lm.likelihood import title_log_likelihood
@@ -25,9 +25,7 @@ NOT_GENERATED = -1e4
 """score of a candidate that no beam has reached: below every log-probability of a title"""
 
 
-def compiled(
-    config: SoftPromptConfig, lm: LanguageModel, inputs: RankerInputs, slots: Mapping[str, Slot]
-) -> CompiledTemplate:
+def compiled(config: Any, lm: LanguageModel, inputs: RankerInputs, slots: Mapping[str, Slot]) -> CompiledTemplate:
     """The configured template over the catalogue's titles, with the slots that will be filled."""
     return compile_template(
         config.template, lm, inputs.titles, inputs.domain, slots=slots, max_title_tokens=config.max_title_tokens
@@ -46,7 +44,7 @@ def score_titles(
     mask: Tensor,
     items: IntArray,
     names: Sequence[str],
-    config: SoftPromptConfig,
+    config: Any,
 ) -> FloatArray:
     """Scores of the candidates of each prompt.
 

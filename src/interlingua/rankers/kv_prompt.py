@@ -20,27 +20,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
-from interlingua.contracts.batch import Batch, FloatArray
-from interlingua.contracts.ranker import Ranker, RankerInputs
-from interlingua.contracts.scorer import Towers
-from interlingua.data.queries import IntArray, Queries
-from interlingua.injection import calibration
-from interlingua.injection.hard_prompt import HardPrompts, padded, tokens
+from interlingua.config import Config, FitConfig
+from interlingua.contracts.batch import Batch
+from interlingua.contracts.ranker import RankerInputs
+from interlingua.injection.hard_prompt import HardPrompts, padded
 from interlingua.injection.id_vectors import IdVectors
-from interlingua.injection.kv_prompt_config import KvPromptConfig, check
+from interlingua.injection.kv_prompt_checks import check, of_model, refuse
 from interlingua.injection.loading import whole_model
 from interlingua.injection.prompt_injection import Injection
-from interlingua.injection.score_fusion import BLOCK, Features, ScoreFusion, TextSimilarity, features_in_blocks
-from interlingua.injection.two_tower import ROWS, PlainStates, by_length, read
+from interlingua.injection.prompt_maps import Kind
+from interlingua.injection.score_fusion import ScoreFusion, TextSimilarity
+from interlingua.injection.two_tower import PlainStates, Pooling
 from interlingua.lm.encoder import causal, frozen
+from interlingua.lm.here import missing
 from interlingua.lm.history import USER_HISTORY, queries_of
+from interlingua.lm.locate import identity
+from interlingua.lm.models import Precision
+from interlingua.lm.prefix_attention import Place
+from interlingua.lm.template import FOLDER
 from interlingua.nn.retrieval_losses import (
     in_batch_bpr,
     in_batch_distillation,
@@ -48,19 +52,126 @@ from interlingua.nn.retrieval_losses import (
     layer_alignment,
     tower_scores,
 )
+from interlingua.rankers._two_towers import REMEMBERED, TwoTowers
+from interlingua.runtime.missing import Missing
 from interlingua.training.batches import last_position_batches
-from interlingua.training.sample_choice import Sample, choose
-
-REMEMBERED = 20000
-"""states that are kept of queries, and of texts without a prompt"""
+from interlingua.training.sample_choice import Filter, Sample, choose
 
 
-class KvPrompt(Ranker):
+class KvPromptConfig(Config):
+    """Options of :class:`interlingua.rankers.kv_prompt.KvPrompt`."""
+
+    named_models = {"model": identity}
+    named_templates = {"user_template": FOLDER, "item_template": FOLDER}
+
+    model: str = "smollm2-135m"
+    """name, folder or GGUF of a decoder, or of an encoder of the BERT family (paper: probably gpt2-large)"""
+    revision: str | None = None
+    """commit or tag of a hub model; None: what the hub calls main, by its commit in key and card"""
+    precision: Precision = "fp32"
+    """fp32, bf16 or, for decoders with CUDA, 4bit"""
+    num_layers: int | None = Field(default=None, ge=1)
+    """only the first layers of the language model (None: all)"""
+    lm_weights: Literal["pretrained", "shuffled"] = "pretrained"
+    """``shuffled``: the control without the model's knowledge"""
+    injection: Literal["kv", "direct", "input", "none"] = "kv"
+    """where ID vectors enter: ``kv``: every layer's keys and values through its frozen projections (RA-Rec);
+    ``direct``: the maps give keys and values themselves (as prefix tuning does); ``input``: as input tokens before the
+    text (as A-LLMRec does); ``none``: nowhere, text only"""
+    maps: Kind = "full"
+    """``full``: a matrix per layer (paper, as far as known); ``shared``: one for all; ``low-rank``; ``diagonal``;
+    ``none``: learned context only, no ID vector"""
+    rank: int = Field(default=8, ge=1)
+    """of ``low-rank`` maps"""
+    prefix_length: int = Field(default=4, ge=0)
+    """learned context vectors per layer (paper: not known)"""
+    tied_start: bool = True
+    """the item side's maps and context start as copies of the user side's, where the widths agree: equal vectors then
+    make equal prompts, so the dot product of ID vectors survives from the start (paper: not known)"""
+    start_gain: float = Field(default=1.0, gt=0)
+    """prompts start at so many times the size of what a layer reads: larger ones are attended to sooner"""
+    prompted_layers: list[int] | None = None
+    """layers with a prompt, 0 the first (None: all, the paper); ``kv`` and ``direct``"""
+    place: Place = "before"
+    """``kv`` with rotary positions: the prompt stands right before the text, or has no position (``none``)"""
+    id_vectors: Literal["backbone", "random"] = "backbone"
+    """``random``: noise instead, fixed for each user and item (ablation)"""
+    user_template: str = "ra-rec-user"
+    """hard prompt of the user side: a template's name or path; ``none``: soft prompt only"""
+    item_template: str = "ra-rec-item"
+    """hard prompt of the item side"""
+    history_length: int = Field(default=10, ge=1)
+    """last items of the history in the user's hard prompt (paper: not known)"""
+    max_title_words: int | None = Field(default=None, ge=1)
+    """longer titles are cut"""
+    pooling: Pooling = "last"
+    """the state that stands for a text: ``last`` token (decoders), ``cls`` (encoders) or ``mean``"""
+    readout: int = Field(default=0, ge=0)
+    """0: the states themselves are compared (paper); else a learned linear map per side, to so many dimensions"""
+    normalised: bool = False
+    """cosine instead of the dot product (paper: dot product)"""
+    temperature: float = Field(default=1.0, gt=0)
+    """scores are divided by it (paper: 1)"""
+    loss: Literal["bpr", "softmax"] = "bpr"
+    """``bpr`` against the other items of the batch (paper), or ``softmax`` over them"""
+    popularity_correction: bool = True
+    """``softmax``: subtract the log of an item's share of the training events, so that scores say how likely an item is
+    among all of them, however the samples were drawn"""
+    distill_weight: float = Field(default=0.0, ge=0)
+    """weight of learning what the backbone would choose among the batch's items: a sample then tells of all of them,
+    not of one alone (paper: 0)"""
+    align_weight: float = Field(default=0.1, ge=0)
+    """weight of the layer-wise alignment losses (paper: not known)"""
+    align_temperature: float = Field(default=0.1, gt=0)
+    """temperature of the layer-wise alignment losses (paper: not known)"""
+    id_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """share of the ID vectors that a training step replaces by zero: practice for items without one (paper: 0)"""
+    fraction: float = Field(default=0.06, gt=0, le=1)
+    """part of the training samples that is used (paper: 0.06)"""
+    filter: Filter = "none"
+    """drops a sample whose answer has nothing in common with its history: no word of the titles (``words``, the paper),
+    or no likeness of text vectors (``similarity``)"""
+    min_similarity: float = Field(default=0.3, ge=-1, le=1)
+    """least cosine of ``similarity``"""
+    user_buckets: int = Field(default=5, ge=1)
+    """samples are drawn evenly over so many buckets of users by length (paper: number not known; 1: none)"""
+    item_buckets: int = Field(default=5, ge=1)
+    """the same for items by popularity"""
+    sample_seed: int = 0
+    """of the draw"""
+    soft_epochs: int = Field(default=0, ge=0)
+    """the first so many epochs (rounds) train the soft prompt alone, one token in the place of the text: it costs a
+    small part of a step with texts, and the maps that it finds are a start for those (paper: 0)"""
+    fuse_scores: bool = False
+    """mix in the backbone's score and the likeness of texts by weights learned on validation users"""
+    cold_weight: float = Field(default=1.0, gt=0)
+    """fuse_scores: how much a validation answer among the rarest 35 % of the items weighs; a dial between rare and
+    frequent items"""
+    unseen_floor: bool = True
+    """fuse_scores: items without a training event are placed at least as high as texts alone would"""
+    fit: FitConfig = FitConfig(learning_rate=1e-3, batch_size=32, epochs=3)
+    """training (paper: about 7,000 steps; the rest is not known)"""
+
+    def lacks(self) -> list[Missing]:
+        """Packages and the language model."""
+        return super().lacks() + missing(self.model, self.precision, self.lm_weights)
+
+    def check_models(self) -> None:
+        """A family without keys and values to put a prompt into is refused here, not after the backbone's training."""
+        lm = frozen(self.model, self.precision, self.num_layers, "pretrained", self.revision)
+        refuse(of_model(self, causal(lm), lm.num_layers, lm.abilities))
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """User vectors, where maps read them."""
+        return frozenset({"users"} if self.injection != "none" and self.maps != "none" else ())
+
+
+class KvPrompt(TwoTowers):
     """Two towers around one frozen language model."""
 
     Config = KvPromptConfig
     version = 2
-    ranks_catalogue = True
 
     def __init__(self, config: KvPromptConfig, inputs: RankerInputs) -> None:
         super().__init__(config, inputs)
@@ -91,39 +202,6 @@ class KvPrompt(Ranker):
         self.sample: Sample | None = None
         self._softly = False
         self._log_chance = torch.zeros(self.num_items)
-
-    counts: Tensor
-    item_state_table: Tensor
-    """(I, H') states of the items with these weights, stored with them; empty where they are not made yet"""
-
-    def _forget(self) -> None:
-        """States made with other weights."""
-        self._users_known: dict[tuple[int, bytes], Tensor] = {}
-        self.item_state_table = self.counts.new_zeros(0, 0)
-        self._unseen_known = self.counts.new_zeros(0, 0)
-
-    def train(self, mode: bool = True) -> KvPrompt:
-        """Training makes remembered states stale."""
-        if mode:
-            self._forget()
-        return super().train(mode)
-
-    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Other weights make remembered states stale; the items' states come with the weights, where they were made."""
-        self._forget()
-        state = args[0] if args else kwargs["state_dict"]
-        if "item_state_table" in state:
-            self.item_state_table = self.counts.new_empty(state["item_state_table"].shape)
-        return super().load_state_dict(*args, **kwargs)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the maps live; the language model follows."""
-        return self.counts.device
-
-    def _place(self) -> None:
-        if self.lm.device != self.device and self.lm.precision != "4bit":
-            self.lm.to(self.device)
 
     def batches(self, epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
         """The chosen samples in random order; rows of similar length share a batch."""
@@ -202,135 +280,9 @@ class KvPrompt(Ranker):
         prompts = self.injection.vectors(side, vectors).mean(2)
         return layer_alignment(prompts, states[:, self.injection.layers], self.config.align_temperature, same)
 
-    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        return tokens(self.lm, texts, room=self.config.prefix_length + 1)
-
-    def _states(self, side: str, ids: Sequence[Sequence[int]], vectors: Tensor) -> Tensor:
-        """(B, H') states of texts with their prompts."""
-        if self.injection is None:
-            return self._plain(ids)[:, self._layer_entries :]
-        tensors = padded(ids, self.lm.pad_token_id)
-        return read(self.lm, *tensors, self.config.pooling, **self.injection.arguments(side, vectors))
-
-    @property
-    def _layer_entries(self) -> int:
-        """Numbers of :func:`plain` before the final state."""
-        return self.lm.num_layers * int(self.lm.config.hidden_size)
-
-    def _plain(self, ids: Sequence[Sequence[int]]) -> Tensor:
-        return self._plain_states.of(ids, self.device)
-
-    def _read_out(self, side: str, states: Tensor) -> Tensor:
-        return self.readouts[side](states) if side in self.readouts else states
-
-    @torch.no_grad()
-    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """Scores of candidates or of the whole catalogue (see :class:`interlingua.contracts.scorer.Scorer`)."""
-        self.eval()
-        self._place()
-        blocks = [self._block(queries.slice(at, at + BLOCK)) for at in range(0, len(queries), BLOCK)]
-        scores = torch.cat(blocks).cpu().numpy() if blocks else np.zeros((0, self.num_items), np.float32)
-        return scores if items is None else np.take_along_axis(scores, np.asarray(items, np.int64), axis=1)
-
-    def towers(self) -> Towers | None:
-        """Both towers, where what else is mixed in is a dot product too."""
-        if self.score_fusion is not None and self.inputs.base_items is None:
-            return None
-        return Towers(self.user_embeddings, self.all_item_embeddings(), exact=False)
-
     def writer(self) -> Any:
         """See :class:`Ranker`; an encoder writes nothing."""
         if not causal(self.lm):
             return None
         whole = self.config.num_layers is None and self.config.lm_weights == "pretrained"
         return self.lm if whole else whole_model(self.config)
-
-    @torch.no_grad()
-    def user_embeddings(self, queries: Queries) -> Tensor:
-        """(B, D) user vectors for an index, scaled so that their dot products with the items' are the scores."""
-        users = self._sized(self.user_states(queries)) / self.config.temperature
-        if self.score_fusion is None:
-            return users
-        assert self.inputs.user_embeddings is not None
-        texts = None if self.text_similarity is None else self.text_similarity.users(queries)
-        return self.score_fusion.user_vectors(users, self.inputs.user_embeddings(queries).to(users), texts)
-
-    @torch.no_grad()
-    def all_item_embeddings(self) -> Tensor:
-        """(I, D) item vectors for an index; of a mixture, all its parts side by side, weighted."""
-        items = self._sized(self.item_states())
-        if self.score_fusion is None:
-            return items
-        assert self.inputs.base_items is not None
-        texts = None if self.text_similarity is None else self.text_similarity.table
-        return self.score_fusion.item_vectors(items, self.inputs.base_items, texts, self.counts)
-
-    def _sized(self, states: Tensor) -> Tensor:
-        return functional.normalize(states, dim=-1) if self.config.normalised else states
-
-    def _block(self, queries: Queries) -> Tensor:
-        if self.score_fusion is None:
-            return self._tower_block(queries)
-        return self.score_fusion(*self.features(queries), self.counts)
-
-    def _tower_block(self, queries: Queries, hidden: Tensor | None = None) -> Tensor:
-        users, items = self.user_states(queries), self.item_states()
-        if hidden is not None and bool(hidden.any()):
-            if not len(self._unseen_known):
-                self._unseen_known = self._read_items(self.ids.unseen)
-            items = torch.where(hidden[:, None], self._unseen_known, items)
-        return tower_scores(users, items, normalised=self.config.normalised, temperature=self.config.temperature)
-
-    def item_states(self) -> Tensor:
-        """(I, H') one vector per item, computed once for a set of weights."""
-        if not len(self.item_state_table):
-            self.item_state_table = self._read_items(self.ids.items)
-        return self.item_state_table
-
-    @torch.no_grad()
-    def _read_items(self, vectors: Tensor) -> Tensor:
-        """(I, H') states of all items with the given ID vectors (I, D)."""
-        self._place()
-        ids = self._tokens(self.words.items(list(range(self.num_items))))
-
-        def run(indices: np.ndarray, each: Tensor, mask: Tensor) -> Tensor:
-            out = self._states("item", [ids[row] for row in indices], vectors[torch.as_tensor(indices)])
-            return self._read_out("item", out)
-
-        return by_length(ids, self.lm.pad_token_id, run, label="read items")
-
-    @torch.no_grad()
-    def user_states(self, queries: Queries) -> Tensor:
-        """(B, H') one vector per query; what was asked before with the same weights is not computed again."""
-        self._place()
-        keys = [(int(user), queries.history(row).tobytes()) for row, user in enumerate(queries.users)]
-        fresh = [row for row, key in enumerate(keys) if key not in self._users_known]
-        if len(self._users_known) + len(fresh) > REMEMBERED:
-            self._users_known.clear()
-            fresh = list(range(len(keys)))
-        if fresh:
-            new_queries = queries.take(np.asarray(fresh))
-            vectors = self.ids.users(new_queries)
-            ids = self._tokens(self.words.users(new_queries.padded(self.config.history_length)))
-
-            def run(indices: np.ndarray, each: Tensor, mask: Tensor) -> Tensor:
-                states = self._states("user", [ids[row] for row in indices], vectors[torch.as_tensor(indices)])
-                return self._read_out("user", states)
-
-            for row, state in zip(fresh, by_length(ids, self.lm.pad_token_id, run, ROWS, "read users"), strict=True):
-                self._users_known[keys[row]] = state
-        return torch.stack([self._users_known[key] for key in keys])
-
-    @torch.no_grad()
-    def features(self, queries: Queries, hidden: Tensor | None = None) -> Features:
-        """What :class:`ScoreFusion` joins; ``hidden`` (I,) items are read as if they had no events."""
-        self._place()
-        return features_in_blocks(
-            lambda part: self._tower_block(part, hidden), self.inputs.base_score, self.text_similarity, queries
-        )
-
-    @torch.no_grad()
-    def calibrate(self, queries: Queries, targets: IntArray) -> float | None:
-        """Learns the mixture from validation users: see :func:`calibration.calibrate`. None: there is none."""
-        self.eval()
-        return calibration.learned(self.score_fusion, self.features, self.counts, queries, targets, self.config)

@@ -26,10 +26,10 @@ from interlingua.injection.item_vectors import ItemVectors, unlearned
 from interlingua.injection.loading import language_model, state_width, title_embeddings, whole_model
 from interlingua.injection.projector import Projector
 from interlingua.injection.score_fusion import BLOCK, Features, ScoreFusion, TextSimilarity, features_in_blocks
-from interlingua.injection.vector_reading import VectorRankerConfig, check
 from interlingua.lm import history as sequence
 from interlingua.lm.adapters import Tuned, tuned
 from interlingua.progress import track
+from interlingua.rankers._vector_options import VectorRankerConfig, check
 
 ROWS = 16
 """queries that the language model reads at once when scoring"""
