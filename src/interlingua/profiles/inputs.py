@@ -19,9 +19,9 @@ import numpy.typing as npt
 import polars as pl
 
 from interlingua.data.files.columns import EVENT_ROLES, rename
+from interlingua.data.files.tables import any_table
 from interlingua.data.prepared import Dataset
 from interlingua.data.raw import Log
-from interlingua.data.sources.table import TableConfig, any_table
 from interlingua.errors import ConfigError, DataError, unknown
 from interlingua.profiles.config import FIELDS, ProfilesConfig
 from interlingua.vectors.fields import describe
@@ -161,7 +161,7 @@ def read_reviews(path: Path, prepared: Dataset, log: Log | None = None) -> dict[
         DataError: the table cannot be read or has no such columns.
     """
     log = log or Log()
-    frame, used = rename(any_table(path, TableConfig(), log, REVIEW_ROLES), REVIEW_ROLES, {}, str(path), log)
+    frame, used = rename(any_table(path, log, REVIEW_ROLES), REVIEW_ROLES, {}, str(path), log)
     missing = [role for role in REVIEW_ROLES if role not in used]
     if missing:
         raise DataError(f"{path} has no column for {', '.join(missing)}; it has: {', '.join(frame.columns)}")
