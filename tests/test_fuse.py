@@ -215,6 +215,38 @@ def test_a_recipe_among_its_own_members_is_refused(tmp_path: Path) -> None:
         recipes.load(file)
 
 
+def test_a_circle_of_recipes_is_one_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = tmp_path / "a.toml", tmp_path / "b.toml"
+    for file, other in ((a, b), (b, a)):
+        members = f'["pop", "{other}"]'
+        file.write_text(f'[data]\nname = "planted"\n[fuse]\nname = "rrf"\nmembers = {members}\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"a\.toml -> .*b\.toml -> .*a\.toml") as caught:
+        recipes.load(a)
+    assert str(caught.value).count("a.toml") == 3
+    assert capsys.readouterr().err.count("note:") <= 1
+    with pytest.raises(ConfigError, match="-> "):  # also where tables are given, not files
+        recipes.resolve({"data": WORLD, "fuse": {"name": "rrf", "members": ["pop", str(a)]}})
+    a.write_text('extends = "a.toml"\n', encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"a\.toml extends itself \(.* -> a\.toml\)"):
+        recipes.load(a)
+
+
+def test_two_members_have_two_names() -> None:
+    values = {"data": WORLD, "fuse": {"name": "rrf", "members": [
+        {"name": "mine", "backbone": {"name": "pop"}}, "ease", {"name": "mine", "backbone": {"name": "itemknn"}},
+    ]}}  # fmt: skip
+    with pytest.raises(ConfigError, match=r"members 1 and 3 are both called 'mine': give one another name"):
+        recipes.resolve(values)
+    assert len(recipes.resolve(values, stored=True).members) == 3  # a run that was made so still opens
+
+
+def test_an_option_of_a_member_is_set_in_the_member() -> None:
+    with pytest.raises(ConfigError, match=r"joins members .*an option of one of them; set it in that member's"):
+        recipes.load("all-round", ["backbone.neighbours=50"])
+    members = 'fuse.members=["pop", {name="mine", backbone={name="itemknn", neighbours=50}}]'  # as the error says
+    assert recipes.load("all-round", [members]).members[1].backbone.config.neighbours == 50
+
+
 def test_weights_that_do_not_fit_are_refused_before_anything_runs() -> None:
     with pytest.raises(ConfigError, match="3 numbers for 2 members"):
         recipes.resolve({"data": WORLD, "fuse": {"name": "sum", "members": MEMBERS, "weights": [1.0, 1.0, 1.0]}})

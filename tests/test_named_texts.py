@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import interlingua
 from interlingua import registry
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.backbone import Backbone
@@ -200,3 +201,26 @@ def test_an_error_names_the_section_that_holds_the_wrong_option(tmp_path: Path) 
             run(tmp_path, backbone={"name": f"{__name__}:Reads"}, texts={"short": wrong})
     with pytest.raises(ConfigError, match=r"in text\.fields"):
         run(tmp_path, backbone={"name": "textknn"}, text={"name": "lsa", "fields": ["titel"]})
+
+
+def test_a_weight_of_texts_that_are_not_there_is_refused_before_anything_runs() -> None:
+    values = {
+        "data": {"name": "planted"}, "text": {"name": "lsa"}, "texts": {"title": {"name": "lsa"}},
+        "backbone": {"name": "l3ae", "weights": {"title": 1.0, "image": 0.5}},
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match=r"'l3ae' reads the texts 'image', and there are text, title; add e\.g\."):
+        recipes.resolve(values)
+    for weights, words in (({"text": 0.0}, "leaves no source"), ({"title": -1.0}, "at least 0")):
+        with pytest.raises(ConfigError, match=words):
+            recipes.resolve(values | {"backbone": {"name": "l3ae", "weights": weights}})
+
+
+def test_what_reads_texts_is_said_where_no_item_has_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    events = [{"user_id": f"u{u}", "item_id": f"i{(u + n) % 9}"} for u in range(12) for n in range(5)]
+    own = {"user_id": [e["user_id"] for e in events], "item_id": [e["item_id"] for e in events]}
+    members = 'fuse.members=["pop", {name="words", backbone={name="textknn"}, text={name="lsa", dim=4}}]'
+    sets = ['fuse.name="rrf"', members, "data.filter.min_user=0", "data.filter.min_item=0"]
+    interlingua.run("all-round", data=own, overrides=sets, out=tmp_path, device="cpu")
+    said = capsys.readouterr().err
+    assert "warning: [text] of the member words (lsa) reads title, categories, description, and no item has any" in said
+    assert said.index("no item has any") < said.index("embed lsa: running")

@@ -186,6 +186,8 @@ def read_toml(path: Path, translate: Translate = lambda values, where: dict(valu
     if parent is None:
         return own
     base = _plain_toml(path.parent / parent, f" (extended by {path})")
+    if (path.parent / parent).resolve() == path.resolve():
+        raise ConfigError(f"{path} extends itself ({path} -> {parent}); name another recipe, or leave extends out")
     if "extends" in base:
         raise ConfigError(f"{path} extends {parent}, which extends another recipe: only one level is allowed")
     return merge(translate(base, str(path.parent / parent)), own)

@@ -8,6 +8,7 @@ from interlingua.backbones.additive_ease import AdditiveEase, AdditiveEaseConfig
 from interlingua.backbones.collective_ease import CollectiveEase, CollectiveEaseConfig
 from interlingua.backbones.ease import Ease, EaseConfig
 from interlingua.backbones.l3ae import L3ae, L3aeConfig
+from interlingua.config import build
 from interlingua.contracts.fitting import Fitting
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import Queries
@@ -138,4 +139,4 @@ def test_sources_count_by_their_weights(random_world):
 def test_weights_that_make_no_sense_are_refused(random_world, weights, words):
     train, texts = world(random_world)
     with pytest.raises(ConfigError, match=words):
-        fitted(L3ae, L3aeConfig(weights=weights), train, texts)
+        fitted(L3ae, build(L3aeConfig, {"weights": weights}, "backbone"), train, texts)

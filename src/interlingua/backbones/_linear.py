@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from interlingua.backbones.ease import check_size
@@ -36,6 +36,16 @@ class TextWeights(Config):
     """name -> how much a source of texts counts: ``text`` for [text], NAME for [texts.NAME], which is read only if it
     is named here; [text] counts 1 where it is not named"""
 
+    @field_validator("weights")
+    @classmethod
+    def _some_weight(cls, weights: dict[str, float]) -> dict[str, float]:
+        for name, weight in weights.items():
+            if weight < 0:
+                raise ValueError(f"the weight of {name!r} must be a number of at least 0, got {weight}")
+        if not any({OWN: 1.0, **weights}.values()):
+            raise ValueError("leaves no source of texts: give one a weight above 0")
+        return weights
+
 
 class WithTexts(Backbone):
     """Item-item weights ``B`` (I, I), scores ``X B``; subclasses solve for them and for their part from texts."""
@@ -54,7 +64,12 @@ class WithTexts(Backbone):
     @classmethod
     def needs(cls, config: Any) -> frozenset[str]:
         """Further texts where a weight names one."""
-        return super().needs(config) | ({"texts"} if set(config.weights) - {OWN} else set())
+        return super().needs(config) | ({"texts"} if cls.needs_texts(config) else set())
+
+    @classmethod
+    def needs_texts(cls, config: Any) -> frozenset[str]:
+        """Those that have a weight."""
+        return frozenset(config.weights) - {OWN}
 
     def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor]:
         """(I, I) each: the weights, and their part from texts; ``texts``: (I, T)."""
@@ -96,19 +111,15 @@ def text_table(config: TextWeights, job: Fitting) -> Tensor:
     """(I, sum of T) the item texts that the options name, side by side.
 
     Raises:
-        ConfigError: a weight names texts that are not there, or is below 0.
+        ConfigError: a weight names texts that are not there.
     """
     if job.text is None:
         raise ConfigError("this backbone reads item texts: add a [text] section, e.g. name = 'lsa'")
     sources = {OWN: job.text, **job.texts}
-    for name, weight in config.weights.items():
+    for name in config.weights:
         if name not in sources:
             raise ConfigError(f"backbone.weights names the texts {name!r}; there are {', '.join(sorted(sources))}")
-        if not 0 <= weight < float("inf"):
-            raise ConfigError(f"backbone.weights.{name} must be a number of at least 0, got {weight}")
     used = {name: config.weights.get(name, 1.0 if name == OWN else 0.0) for name in sources}
     chosen = [name for name, weight in used.items() if weight > 0]
-    if not chosen:
-        raise ConfigError("backbone.weights leaves no source of texts: give one a weight above 0")
     vectors = [sources[name].rows("items").detach().float().cpu() for name in chosen]
     return stacked(vectors, [used[name] for name in chosen], config.centred)

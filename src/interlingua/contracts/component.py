@@ -50,6 +50,11 @@ class Component(nn.Module):
         return frozenset()
 
     @classmethod
+    def needs_texts(cls, config: Any) -> frozenset[str]:
+        """Names of the sections ``[texts.NAME]`` that it reads, with these options."""
+        return frozenset()
+
+    @classmethod
     def makes(cls, config: Any) -> frozenset[str]:
         """Words that this part makes for the others, with these options."""
         return frozenset()

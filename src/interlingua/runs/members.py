@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from interlingua.errors import ConfigError, shown
@@ -13,17 +14,37 @@ OWN = ("data", "evaluate")
 OF_MEMBERS = ("backbone", "text", "texts", "align", "ranker")
 
 
-def with_members(values: Mapping[str, Any], read: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
-    """The recipe with its members' files read in: each member is a table with a ``name``.
+def with_members(
+    values: Mapping[str, Any], find: Callable[[str], Path], read: Callable[[Path], dict[str, Any]],
+    inside: tuple[Path, ...] = (),
+) -> dict[str, Any]:  # fmt: skip
+    """The recipe with its members' files read in, and theirs: each member is a table with a ``name``.
 
     The data and the evaluation of a file are those of the recipe that joins; of a file of one's own that is said.
+
+    Args:
+        values: section -> options.
+        find: a member's name or path -> its file.
+        read: a file -> its sections.
+        inside: the files that are being read, outermost first.
+
+    Raises:
+        ConfigError: a recipe is among its own members, or among theirs.
     """
     table = values.get("fuse")
     if not isinstance(table, Mapping) or not isinstance(table.get("members"), list):
         return dict(values)
 
     def member(each: str) -> dict[str, Any]:
-        found = read(each)
+        path = find(each)
+        around = [file.resolve() for file in inside]
+        if path.resolve() in around:
+            circle = [*inside[around.index(path.resolve()) :], path]
+            raise ConfigError(
+                f"{circle[0]} [fuse] has itself among its members, or among theirs: {' -> '.join(map(str, circle))}; "
+                "leave it out"
+            )
+        found = with_members(read(path), find, read, (*inside, path))
         own = [f"[{section}]" for section in OWN if found.pop(section, None)]
         if own and each.endswith(".toml"):
             say(f"note: [fuse] member {each}: its {' and '.join(own)} is not read; members share the joint one")
@@ -34,7 +55,7 @@ def with_members(values: Mapping[str, Any], read: Callable[[str], dict[str, Any]
 
 
 def members_of(
-    values: Mapping[str, Any], where: str, resolve: Callable[[dict[str, Any], str, str], Any]
+    values: Mapping[str, Any], where: str, resolve: Callable[[dict[str, Any], str, str], Any], stored: bool = False
 ) -> tuple[dict[str, Any], list[Any], list[str]]:
     """The options of ``[fuse]`` itself, its resolved members, and what is wrong.
 
@@ -42,6 +63,7 @@ def members_of(
         values: section -> options.
         where: for errors.
         resolve: (sections, name, where) -> recipe.
+        stored: of a run that was made: its members may share a name.
     """
     refused = [section for section in OF_MEMBERS if values.get(section)]
     problems = [f"{where} has [fuse] and [{each}]: that is a section of a member" for each in refused]
@@ -68,9 +90,7 @@ def members_of(
             members.append(resolve({**own, **shared}, str(each.get("name", f"member-{number}")), at))
         except ConfigError as error:
             problems.append(str(error))
-        except RecursionError:
-            raise ConfigError(f"{where} [fuse] has itself among its members, or among theirs") from None
-    problems += _twice(members, where)
+    problems += _twice(members, where, stored)
     weights = table.get("weights")
     if isinstance(weights, list) and not problems and len(weights) != len(members):
         problems.append(f"{where} [fuse].weights has {len(weights)} numbers for {len(members)} members")
@@ -83,17 +103,32 @@ def _retrieved(measured: Any) -> dict[str, int]:
     return {"retrieve": count} if isinstance(count, int) and count > 0 else {}
 
 
-def _twice(members: Sequence[Any], where: str) -> list[str]:
-    """Members that are the same recipe: it would only weigh twice."""
-    resolved = [each.resolved() for each in members]
-    found = [(resolved.index(each) + 1, number) for number, each in enumerate(resolved, 1)]
-    return [
-        f"{where} [fuse] member {number} ({members[number - 1].name}) is the same as member {first}: name it once"
-        for first, number in found
-        if first != number
-    ]
+def _twice(members: Sequence[Any], where: str, stored: bool) -> list[str]:
+    """Members that are the same recipe, which would only weigh twice, or that share a name, by which they are shown."""
+    resolved, names = [each.resolved() for each in members], [each.name for each in members]
+    problems = []
+    for number, (own, name) in enumerate(zip(resolved, names, strict=True), 1):
+        same, called = resolved.index(own) + 1, names.index(name) + 1
+        if same != number:
+            problems.append(f"{where} [fuse] member {number} ({name}) is the same as member {same}: name it once")
+        elif called != number and not stored:
+            problems.append(
+                f"{where} [fuse] members {called} and {number} are both called {name!r}: give one another name, e.g. "
+                f"{{ name = '{name}-2', ... }}"
+            )
+    return problems
 
 
 def stored_member(name: str, resolved: Mapping[str, Any]) -> dict[str, Any]:
     """A member as a table: its sections, and its name."""
     return {"name": name, **{section: table for section, table in resolved.items() if section not in OWN}}
+
+
+def of_a_member(section: str, options: Mapping[str, Any], where: str) -> str:
+    """Where an option is set that the recipe itself has not, as its members do."""
+    option = next(iter(options))
+    return (
+        f"--set {section}.{option}: {where} joins members ([fuse]), and that is an option of one of them; "
+        f"set it in that member's own .toml file, or write the member as a table: --set 'fuse.members=[\"pop\", "
+        f'{{name="mine", {section}={{name="...", {option}=...}}}}]\''
+    )

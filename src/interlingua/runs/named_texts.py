@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from interlingua.data.catalogue import Catalogue
 from interlingua.errors import ConfigError, DataError, shown
 from interlingua.runs.section import Section
 
@@ -50,3 +51,17 @@ def own_words(section: str) -> Iterator[None]:
         if words == str(error):
             raise
         raise type(error)(words) from None
+
+
+def textless(sections: Iterable[tuple[str, Section]], catalogue: Catalogue) -> list[str]:
+    """A line for each section (its words, itself) whose columns hold no text of any item."""
+    found = []
+    for words, part in sections:
+        columns = [catalogue.column(field) for field in part.config.fields]
+        values = [catalogue.items[column] for column in columns if column is not None]
+        if part.config.reads_fields and values and all(each.null_count() == len(each) for each in values):
+            found.append(
+                f"{words} ({part.name}) reads {', '.join(part.config.fields)}, and no item has any: its vectors "
+                "tell nothing apart; give the catalogue titles or descriptions, or leave it out"
+            )
+    return found

@@ -35,7 +35,7 @@ def misfits(
     align: Section | None,
     ranker: Section | None,
     *,
-    texts: bool = False,
+    texts: frozenset[str] = frozenset(),
     frozen: bool,
     candidate_source: str,
 ) -> list[str]:
@@ -56,6 +56,12 @@ def misfits(
         problems += [_of_texts(part, word, backbone, align) for word in sorted(lacks & TEXTS)]
         if lacks - TEXTS:
             problems.append(_of_backbone(part, lacks - TEXTS, backbone))
+        gone = part.cls.needs_texts(part.config) - texts
+        if gone and "texts" not in lacks:
+            problems.append(
+                f"the {part.kind} {part.name!r} reads the texts {', '.join(map(repr, sorted(gone)))}, and there are "
+                f"{', '.join(sorted(texts | {'text'}))}; add e.g. --set texts.{min(gone)}.name=lsa, or name another"
+            )
         if part is align:
             made |= part.cls.makes(part.config)
     present = [part for part in (backbone, align, ranker) if part is not None]

@@ -13,7 +13,7 @@ from interlingua.config import build, merge, parse_overrides, read_toml
 from interlingua.errors import ConfigError, shown, unknown
 from interlingua.progress import say
 from interlingua.runs.measuring import EvaluateConfig, evaluate_options, unread_metrics
-from interlingua.runs.members import members_of, stored_member, with_members
+from interlingua.runs.members import members_of, of_a_member, stored_member, with_members
 from interlingua.runs.named_texts import named_texts
 from interlingua.runs.old_words import parted, renamed, translated
 from interlingua.runs.pairs import misfits
@@ -116,6 +116,8 @@ def _check_sections(file: Mapping[str, Any], overrides: Mapping[str, Any], where
         begins = not isinstance(table, Mapping) or "name" in table or not table
         if section not in ("backbone", "text", "align", "ranker") or file.get(section) or begins:
             continue
+        if file.get("fuse"):
+            raise ConfigError(of_a_member(section, table, where))
         raise ConfigError(
             f"--set {section}.{next(iter(table))}: {where} has no section [{section}]; leave it out, or begin it "
             f"with --set {section}.name=NAME (interlingua list {registry.LISTED[section]})"
@@ -152,7 +154,7 @@ def load(name: str | Path, overrides: Sequence[str] = (), data: str | None = Non
     file, parsed = read_toml(path, translated), translated(parse_overrides(overrides), "--set")
     agree_on_data(parsed, data)
     _check_sections(file, parsed, str(path))
-    values = with_members(merge(file, parsed), lambda each: read_toml(find(each), translated))
+    values = with_members(merge(file, parsed), find, lambda each: read_toml(each, translated), (path,))
     if not trust:
         refuse(str(path), of_recipe(values, parsed))
     own: Any = values.get("data", {})
@@ -219,7 +221,7 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
         by = parts["evaluate"].candidate_source
         problems += [
             f"{where}: {said}"
-            for said in misfits(**chosen, texts=bool(texts), frozen="backbone" in frozen, candidate_source=by)
+            for said in misfits(**chosen, texts=frozenset(texts), frozen="backbone" in frozen, candidate_source=by)
         ]
     if stored:
         del problems[joined:]
@@ -234,8 +236,10 @@ def _fused(values: Mapping[str, Any], name: str, where: str, stored: bool, probl
     """A recipe of recipes (see :mod:`interlingua.runs.members`)."""
     from interlingua.data.prepare import DataConfig
 
-    values = with_members(values, lambda each: read_toml(find(each), translated))
-    table, members, more = members_of(values, where, lambda own, called, at: resolve(own, called, at, stored=stored))
+    values = with_members(values, find, lambda each: read_toml(each, translated))
+    table, members, more = members_of(
+        values, where, lambda own, called, at: resolve(own, called, at, stored=stored), stored
+    )
     problems, parts = problems + more, dict[str, Any]()
     for section, make in (
         ("data", lambda: build(DataConfig, values.get("data", {}), f"{where} [data]")),

@@ -7,7 +7,7 @@ trained backbone is the parent of every method. Each seeds *after* its inputs ar
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from interlingua.progress import say
 from interlingua.runs.building import Built, job_of, stage_of
 from interlingua.runs.facts import facts_of
 from interlingua.runs.measuring import EvaluateConfig
-from interlingua.runs.named_texts import own_words
+from interlingua.runs.named_texts import own_words, textless
 from interlingua.runs.old_words import renamed
 from interlingua.runs.plan import check_present, parts_of
 from interlingua.runs.preflight import check
 from interlingua.runs.recipe import Recipe
 from interlingua.runs.scorers import make_fusion, scorer_of
+from interlingua.runs.section import Section
 from interlingua.runs.session import Session, make_text, remeasured
 from interlingua.storage.artifact import Artifact
 from interlingua.training.deploy import aligner_for, deploy
@@ -83,10 +84,14 @@ def run(
 
 def run_stages(session: Session) -> None:
     """All stages but the measurement; the members of ``[fuse]``, one after the other, on the data prepared once."""
-    functions = {"prepare": prepare, "train": train, "align": align, "rank": rank}
+    functions = {"train": train, "align": align, "rank": rank}
     for kind in session.plan:
         if kind == "prepare" and session.whole is not None:
             session.done[kind] = session.whole.done[kind]
+        elif kind == "prepare":
+            prepare(session)
+            for line in textless(_text_sections(session.recipe), session.data.catalogue):
+                say(f"warning: {line}")
         elif kind == "fuse":
             for number, member in enumerate(session.members, 1):
                 run_stages(member)
@@ -96,6 +101,14 @@ def run_stages(session: Session) -> None:
             embed(session, kind)
         elif kind != "evaluate":
             functions[kind](session)
+
+
+def _text_sections(recipe: Recipe) -> Iterator[tuple[str, Section]]:
+    """(words, section) of everything that reads texts, members of ``[fuse]`` included."""
+    for member in recipe.members:
+        yield from ((f"{words} of the member {member.name}", part) for words, part in _text_sections(member))
+    own = {} if recipe.text is None else {"[text]": recipe.text}
+    yield from (own | {f"[texts.{name}]": part for name, part in recipe.texts.items()}).items()
 
 
 def prepare(session: Session) -> Artifact:

@@ -47,6 +47,11 @@ class NpyConfig(TextConfig):
     """scale every vector to unit length"""
 
     @property
+    def reads_fields(self) -> bool:
+        """Vectors are brought."""
+        return False
+
+    @property
     def brings_users(self) -> bool:
         """See :class:`TextConfig`."""
         return self.user_path is not None

@@ -49,6 +49,11 @@ class TextConfig(Config):
     the same mean and spread. What a method gains by texts must vanish with either"""
 
     @property
+    def reads_fields(self) -> bool:
+        """Vectors are made from ``fields``, not brought, nor made from profiles."""
+        return self.profiles is None
+
+    @property
     def most_dims(self) -> int | None:
         """Dimensions of a vector at most, as far as the options say so."""
         return self.reduce
