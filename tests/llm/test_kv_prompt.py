@@ -11,7 +11,7 @@ from test_soft_prompt import ITEMS, asked, inputs
 from interlingua.cli.run import planned
 from interlingua.config import FitConfig
 from interlingua.data.queries import Queries
-from interlingua.errors import ConfigError
+from interlingua.errors import ArtifactError, ConfigError
 from interlingua.lm.encoder import load_any
 from interlingua.lm.prefix_attention import project
 from interlingua.rankers.kv_prompt import KvPrompt, KvPromptConfig
@@ -85,6 +85,58 @@ def test_every_way_trains_its_own_parts_and_leaves_the_model_bitwise(folder, way
     other = make(folder, seed=2, **WAYS[way])
     other.load_state_dict({k: v.clone() for k, v in trainable_state(ranker).items()}, strict=False)
     np.testing.assert_allclose(other.score(asked()), scores, atol=1e-5)
+
+
+TUNED = ["kv", "direct", "input", "text only", "soft first"]
+
+
+@pytest.mark.parametrize("tune", ["lora", "full"])
+@pytest.mark.parametrize("way", TUNED)
+def test_a_model_that_learns_is_read_by_both_towers_and_the_base_stays(folder, way, tune):
+    frozen = make(folder, **WAYS[way])
+    base = {name: weight.clone() for name, weight in frozen.lm.model.named_parameters()}
+    texts = frozen._tokens(["Heat", "Toy Story"])
+    plain = frozen._plain(texts)
+    ranker = make(folder, tune=tune, **WAYS[way])
+    before = {name: weight.clone() for name, weight in ranker.tuned.named_parameters()}
+    untrained = ranker.score(asked())
+    fit_best(ranker, ranker.batches, ranker.config.fit.model_copy(update={"epochs": 2}), seed=1, device="cpu")
+    assert all(not torch.equal(weight, before[name]) for name, weight in ranker.tuned.named_parameters())
+    assert all(torch.equal(w, base[n]) and w.grad is None for n, w in frozen.lm.model.named_parameters())
+    assert torch.equal(ranker._plain(texts), plain), "layers are aligned with the untuned model's"
+    scores = ranker.score(asked())
+    assert not np.allclose(scores, untrained, atol=1e-4)
+    with torch.no_grad():  # both towers read what was learned: without it users and items are others
+        users, items = ranker.user_states(asked()), ranker.item_states()
+        ranker._forget()
+        for name, weight in ranker.tuned.named_parameters():
+            weight.copy_(before[name])
+        assert not torch.allclose(ranker.user_states(asked()), users, atol=1e-4)
+        assert not torch.allclose(ranker.item_states(), items, atol=1e-4)
+
+
+def test_adapters_see_the_prompt_too_and_one_that_changes_nothing_is_refused(folder, tmp_path):
+    """Keys and values of the prompt go through the layer's projection with its adapter, as the text's do."""
+    ranker = make(folder, tune="lora")
+    ids = torch.randn(2, 6, generator=torch.Generator().manual_seed(1))
+    before = ranker.injection.arguments("user", ids)["pairs"][0][1].detach()
+    with pytest.raises(ArtifactError, match="change nothing"):
+        ranker.load_state_dict(trainable_state(ranker), strict=False)
+    with torch.no_grad():
+        for name, weight in ranker.tuned.named_parameters():
+            if "lora_B" in name:
+                weight.fill_(0.1)
+    assert not torch.allclose(ranker.injection.arguments("user", ids)["pairs"][0][1], before, atol=1e-3)
+    assert ranker.write_extras(tmp_path)["tuned"]["kind"] == "lora"
+    assert (tmp_path / "adapters" / "adapter_model.safetensors").is_file()
+
+
+def test_a_model_that_learns_is_enough_without_any_prompt(folder):
+    with pytest.raises(ConfigError, match="nothing to train"):
+        make(folder, injection="none")
+    ranker = make(folder, injection="none", tune="lora", align_weight=0.0)
+    log = fit_best(ranker, ranker.batches, FitConfig(batch_size=8, epochs=1), seed=1, device="cpu")
+    assert np.isfinite(log.epochs[0]["losses"]["rank"])
 
 
 @pytest.mark.parametrize("options", [{}, {"prefix_length": 0}, {"maps": "none"}, {"place": "none"}])

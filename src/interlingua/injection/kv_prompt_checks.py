@@ -41,8 +41,10 @@ def of_model(config: Any, causal: bool, layers: int, abilities: Abilities) -> li
         problems.append(
             "ranker.maps = 'none' with ranker.prefix_length = 0 leaves no prompt; use ranker.injection = 'none'"
         )
-    if config.injection == "none" and not config.readout:
-        problems.append("ranker.injection = 'none' has nothing to train; give ranker.readout, e.g. 64")
+    if config.injection == "none" and not config.readout and config.tune == "none":
+        problems.append(
+            "ranker.injection = 'none' has nothing to train; give ranker.readout, e.g. 64, or ranker.tune = 'lora'"
+        )
     if config.injection == "none" and "none" in (config.user_template, config.item_template):
         problems.append("ranker.injection = 'none' reads texts only; user_template and item_template cannot be 'none'")
     if config.soft_epochs and config.injection == "none":

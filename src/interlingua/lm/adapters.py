@@ -139,6 +139,12 @@ class Tuned(nn.Module):
         self.check_it_changes_something(str(folder))
 
 
+def check_learned(model: Tuned | None, where: str) -> None:
+    """See :meth:`Tuned.check_it_changes_something`; None: nothing was to learn."""
+    if model is not None:
+        model.check_it_changes_something(where)
+
+
 def tuned(
     lm: LanguageModel, kind: Tune, options: LoraOptions, *, words: bool = True, start: Path | None = None
 ) -> Tuned | None:

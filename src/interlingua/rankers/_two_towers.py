@@ -1,4 +1,4 @@
-"""Two towers around one frozen language model: states of users and of items, kept while the weights stay as they are.
+"""Two towers around one language model: states of users and of items, kept while the weights stay as they are.
 
 Shape key: B rows, I items, D ID vectors, H' width of a state.
 """
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interlingua.contracts.batch import FloatArray
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.ranker import Ranker
 from interlingua.contracts.scorer import Towers
 from interlingua.data.queries import IntArray, Queries
@@ -23,6 +25,7 @@ from interlingua.injection.id_vectors import IdVectors
 from interlingua.injection.prompt_injection import Injection
 from interlingua.injection.score_fusion import BLOCK, Features, ScoreFusion, TextSimilarity, features_in_blocks
 from interlingua.injection.two_tower import ROWS, PlainStates, by_length, read
+from interlingua.lm.adapters import Tuned, check_learned
 from interlingua.nn.retrieval_losses import tower_scores
 
 REMEMBERED = 20000
@@ -34,6 +37,8 @@ class TwoTowers(Ranker):
 
     ranks_catalogue = True
     lm: Any
+    tuned: Tuned | None
+    """what learns of the language model"""
     words: HardPrompts
     ids: IdVectors
     injection: Injection | None
@@ -64,7 +69,15 @@ class TwoTowers(Ranker):
         state = args[0] if args else kwargs["state_dict"]
         if "item_state_table" in state:
             self.item_state_table = self.counts.new_empty(state["item_state_table"].shape)
-        return super().load_state_dict(*args, **kwargs)
+        found = super().load_state_dict(*args, **kwargs)
+        check_learned(self.tuned, f"this {type(self).__name__}")
+        return found
+
+    def fit(self, job: Fitting) -> FitLog:
+        """See :class:`Ranker`; a language model that was to learn and did not is an error."""
+        log = super().fit(job)
+        check_learned(self.tuned, f"this {type(self).__name__}")
+        return log
 
     @property
     def device(self) -> torch.device:
@@ -72,18 +85,20 @@ class TwoTowers(Ranker):
         return self.counts.device
 
     def _place(self) -> None:
-        if self.lm.device != self.device and self.lm.precision != "4bit":
-            self.lm.to(self.device)
+        for lm in (self.lm, self._plain_states.lm):  # one model, or one that learns and the one it was made of
+            if lm.device != self.device and lm.precision != "4bit":
+                lm.to(self.device)
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         return tokens(self.lm, texts, room=self.config.prefix_length + 1)
 
     def _states(self, side: str, ids: Sequence[Sequence[int]], vectors: Tensor) -> Tensor:
         """(B, H') states of texts with their prompts."""
-        if self.injection is None:
+        if self.injection is None and self.tuned is None:
             return self._plain(ids)[:, self._layer_entries :]
         tensors = padded(ids, self.lm.pad_token_id)
-        return read(self.lm, *tensors, self.config.pooling, **self.injection.arguments(side, vectors))
+        prompts = {} if self.injection is None else self.injection.arguments(side, vectors)
+        return read(self.lm, *tensors, self.config.pooling, **prompts)
 
     @property
     def _layer_entries(self) -> int:

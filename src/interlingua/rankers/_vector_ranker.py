@@ -27,7 +27,7 @@ from interlingua.injection.loading import language_model, state_width, title_emb
 from interlingua.injection.projector import Projector
 from interlingua.injection.score_fusion import BLOCK, Features, ScoreFusion, TextSimilarity, features_in_blocks
 from interlingua.lm import history as sequence
-from interlingua.lm.adapters import Tuned, tuned
+from interlingua.lm.adapters import Tuned, check_learned, tuned
 from interlingua.progress import track
 from interlingua.rankers._vector_options import VectorRankerConfig, check
 
@@ -84,8 +84,7 @@ class VectorRanker(Ranker):
         """Other weights make remembered states stale; adapters that change nothing are refused."""
         self._known.clear()
         found = super().load_state_dict(*args, **kwargs)
-        if self.tuned is not None:
-            self.tuned.check_it_changes_something(f"this {type(self).__name__}")
+        check_learned(self.tuned, f"this {type(self).__name__}")
         return found
 
     def _tuned(self, config: VectorRankerConfig) -> Tuned | None:
@@ -101,8 +100,7 @@ class VectorRanker(Ranker):
         if self.tuned is not None and self.config.adapters is not None:
             self.tuned.load(Path(self.config.adapters).expanduser())
         log = super().fit(job)
-        if self.tuned is not None:
-            self.tuned.check_it_changes_something(f"this {type(self).__name__}")
+        check_learned(self.tuned, f"this {type(self).__name__}")
         return log
 
     def write_extras(self, folder: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ Shape key: B rows, I items, D ID vectors, H' width of a state, N layers, P promp
   all texts in the first layer, where the last token is pooled); the mean over the prompt's vectors stands for it.
 - Items that the user has in training are no negatives. No L2 term of its own: ``fit.weight_decay``.
 - The states of the hard prompt alone never change, so they are computed once per text. ``distill_weight`` is ours.
+- ``tune`` is ours: the model learns too, but for its word embeddings; layers are aligned with the untuned model's.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from interlingua.injection.prompt_injection import Injection
 from interlingua.injection.prompt_maps import Kind
 from interlingua.injection.score_fusion import ScoreFusion, TextSimilarity
 from interlingua.injection.two_tower import PlainStates, Pooling
+from interlingua.lm.adapters import LoraOptions, Tune, tuned
 from interlingua.lm.encoder import causal, frozen
 from interlingua.lm.here import missing
 from interlingua.lm.history import USER_HISTORY, queries_of
@@ -53,7 +55,7 @@ from interlingua.nn.retrieval_losses import (
     tower_scores,
 )
 from interlingua.rankers._two_towers import REMEMBERED, TwoTowers
-from interlingua.runtime.missing import Missing
+from interlingua.runtime.missing import Missing, package
 from interlingua.training.batches import last_position_batches
 from interlingua.training.sample_choice import Filter, Sample, choose
 
@@ -63,6 +65,7 @@ class KvPromptConfig(Config):
 
     named_models = {"model": identity}
     named_templates = {"user_template": FOLDER, "item_template": FOLDER}
+    only_with = {"lora": ("tune", ("lora",))}
 
     model: str = "smollm2-135m"
     """name, folder or GGUF of a decoder, or of an encoder of the BERT family (paper: probably gpt2-large)"""
@@ -74,6 +77,11 @@ class KvPromptConfig(Config):
     """only the first layers of the language model (None: all)"""
     lm_weights: Literal["pretrained", "shuffled"] = "pretrained"
     """``shuffled``: the control without the model's knowledge"""
+    tune: Tune = "none"
+    """whether the language model learns too (paper: no): ``lora`` adapters beside its frozen weights, or its ``full``
+    weights but for the word embeddings"""
+    lora: LoraOptions = LoraOptions()
+    """rank, alpha, dropout and modules of the adapters"""
     injection: Literal["kv", "direct", "input", "none"] = "kv"
     """where ID vectors enter: ``kv``: every layer's keys and values through its frozen projections (RA-Rec);
     ``direct``: the maps give keys and values themselves (as prefix tuning does); ``input``: as input tokens before the
@@ -154,7 +162,8 @@ class KvPromptConfig(Config):
 
     def lacks(self) -> list[Missing]:
         """Packages and the language model."""
-        return super().lacks() + missing(self.model, self.precision, self.lm_weights)
+        lora = package("peft", "llm", "ranker.tune = 'lora'") if self.tune == "lora" else []
+        return super().lacks() + missing(self.model, self.precision, self.lm_weights) + lora
 
     def check_models(self) -> None:
         """A family without keys and values to put a prompt into is refused here, not after the backbone's training."""
@@ -168,22 +177,24 @@ class KvPromptConfig(Config):
 
 
 class KvPrompt(TwoTowers):
-    """Two towers around one frozen language model."""
+    """Two towers around one language model, which is frozen in the paper."""
 
     Config = KvPromptConfig
     version = 2
 
     def __init__(self, config: KvPromptConfig, inputs: RankerInputs) -> None:
         super().__init__(config, inputs)
-        self.lm = frozen(config.model, config.precision, config.num_layers, config.lm_weights, config.revision)
-        check(config, inputs, causal(self.lm), self.lm.num_layers, self.lm.abilities)
+        base = frozen(config.model, config.precision, config.num_layers, config.lm_weights, config.revision)
+        check(config, inputs, causal(base), base.num_layers, base.abilities)
+        self.tuned = tuned(base, config.tune, config.lora, words=False)
+        self.lm = base if self.tuned is None else self.tuned.lm
         self.words = HardPrompts(
             config.user_template, config.item_template, inputs.titles, inputs.categories, inputs.domain,
             config.max_title_words,
         )  # fmt: skip
         self.register_buffer("counts", torch.as_tensor(inputs.train.item_counts).float(), persistent=False)
         self.register_buffer("item_state_table", torch.zeros(0, 0))
-        self._plain_states = PlainStates(self.lm, config.pooling, REMEMBERED)
+        self._plain_states = PlainStates(base, config.pooling, REMEMBERED)
         self._forget()
         self.ids = IdVectors(inputs, noise=config.id_vectors == "random")
         probe = self._tokens(self.words.items(list(range(min(16, self.num_items)))))
@@ -233,7 +244,8 @@ class KvPrompt(TwoTowers):
         self.item_states()
         chosen = self._choose()
         chosen.frame(self.inputs.train).write_parquet(folder / "sample.parquet")
-        return {"sample": chosen.counts, "language_model": {"name": self.lm.name, "revision": self.lm.revision}}
+        card = {"sample": chosen.counts, "language_model": {"name": self.lm.name, "revision": self.lm.revision}}
+        return card if self.tuned is None else card | {"tuned": self.tuned.save(folder / "adapters")}
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Named losses: ``rank``, and ``align_user`` and ``align_item`` where they have a weight."""
@@ -284,5 +296,5 @@ class KvPrompt(TwoTowers):
         """See :class:`Ranker`; an encoder writes nothing."""
         if not causal(self.lm):
             return None
-        whole = self.config.num_layers is None and self.config.lm_weights == "pretrained"
+        whole = self.config.num_layers is None and self.config.lm_weights == "pretrained" and self.tuned is None
         return self.lm if whole else whole_model(self.config)
