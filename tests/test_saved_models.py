@@ -162,6 +162,17 @@ def test_the_page_says_what_it_is(saved: Callable[[str], Saved]) -> None:
     assert "protocol `full; split=" in body
 
 
+def test_a_page_names_a_folder_as_one_and_tables_of_ones_own_so(tmp_path: Path) -> None:
+    events = pl.DataFrame({"user_id": [f"u{n % 5}" for n in range(30)], "item_id": [f"i{n % 7}" for n in range(30)]})
+    overrides = ["data.filter.min_user=0", "data.filter.min_item=0"]
+    made = interlingua.load(interlingua.run("pop", data=events, overrides=overrides, out=tmp_path / "runs"))
+    page = (made.save_pretrained(tmp_path / "pop") / "README.md").read_text(encoding="utf-8")
+    assert 'interlingua.from_pretrained("path/to/pop")' in page
+    assert "own data: 5 users, 7 items" in page
+    assert '"dataset": {"type": "own data", "name": "own data"}' in page
+    assert "frame-" not in page.split("```toml")[0] + page.split("## Data")[1]
+
+
 def test_the_page_is_one_that_the_hub_reads(saved: Callable[[str], Saved]) -> None:
     hub = pytest.importorskip("huggingface_hub")
     card = hub.ModelCard.load(saved("mf").folder / "README.md")

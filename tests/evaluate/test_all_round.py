@@ -109,3 +109,7 @@ def test_the_command_measures_every_split(tmp_path, monkeypatch):
     assert both["slices"]["leave-one-out"]["all"]["ndcg@10"]["value"] > 0
     shown = CliRunner().invoke(app, [*arguments, "--split", "leave-one-out"])
     assert "| both |" in shown.stdout.replace("  ", " ")
+    ndcg = both["slices"]["leave-one-out"]["all"]["ndcg@10"]["value"]
+    ratio = made["parts"]["leave-one-out"]["ratios"]["both"]
+    assert "leave-one-out: ratio, NDCG@10" in shown.stdout
+    assert f"| {ratio:.2f}, {ndcg:.4f} |" in shown.stdout

@@ -16,6 +16,8 @@ from interlingua.report.side_by_side import Method
 from interlingua.report.table import pipes
 from interlingua.runs import stages
 
+NDCG = "ndcg@10"
+"""shown beside the ratios, over all items and users"""
 SENTENCES = ("text.name=sbert", 'text.fields=["title", "categories"]')
 SIMPLE = (
     Method("popularity", "pop"),
@@ -79,14 +81,15 @@ class Measured:
         return {"data": self.data, "methods": methods, "parts": parts, "failed": self.failed}
 
     def markdown(self) -> str:
-        """One row for each method: its ratio overall, where, and in every part."""
+        """One row for each method: its ratio overall, where, and in every part the ratio beside NDCG@10 of all."""
         rows = []
         for name, (where, standing) in self.overall().items():
-            parts = [f"{part.methods[name].ratio:.2f}" for part in self.parts.values()]
+            parts = [_ratio_and_ndcg(part.methods[name]) for part in self.parts.values()]
             low, high = standing.interval
             place = f"{where}: {standing.worst[0]}, {standing.worst[1]}, against {standing.against}"
             rows.append([name, f"{standing.ratio:.2f} [{low:.2f}, {high:.2f}]", *parts, place])
-        return pipes(["method", "all-round ratio", *self.parts, "worst"], rows)
+        heads = [f"{part}: ratio, NDCG@10" for part in self.parts]
+        return pipes(["method", "all-round ratio", *heads, "worst"], rows)
 
 
 def measure(
@@ -146,6 +149,11 @@ def measure(
 
 def _names(made: Measured) -> list[str]:
     return list(dict.fromkeys(name for part in made.parts.values() for name in part.methods))
+
+
+def _ratio_and_ndcg(standing: Standing) -> str:
+    value = standing.values.get((all_round.ALL, NDCG))
+    return f"{standing.ratio:.2f}, {'–' if value is None else f'{value:.4f}'}"
 
 
 def _standing(standing: Standing) -> dict[str, Any]:

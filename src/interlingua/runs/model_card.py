@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,6 +22,9 @@ from interlingua.storage.contents import hub_name_and_commit
 
 TAGS = ["recommender-systems", "collaborative-filtering", "interlingua"]
 DECIMALS = 4
+STORED_TABLES = re.compile(r"frames?(-[0-9a-f]{12})?")
+"""names that tables in memory have as a source (:mod:`interlingua.data.memory`)"""
+OWN_TABLES = "own data"
 
 
 def needs_of(session: Session) -> dict[str, Any]:
@@ -42,7 +46,7 @@ def front_page(session: Session, made: Artifact, *, events: bool, license: str |
         made: the saved copy of its evaluate stage.
         events: whether users and events are inside.
         license: of the model, as the hub writes licences.
-        name: of the model; ``owner/name`` is what its three lines of use open.
+        name: of the model; ``owner/name`` is what its three lines of use open, and of a folder where it lies.
     """
     measured = json.loads((made.path / "metrics.json").read_text(encoding="utf-8"))
     card, ids = session.data.card, session.data.split.train.item_ids
@@ -51,7 +55,7 @@ def front_page(session: Session, made: Artifact, *, events: bool, license: str |
     page = _template().render(
         front=_front(session, measured, license, name),
         name=name,
-        reference=name,
+        reference=name if "/" in name else f"path/to/{name}",
         history=[json.dumps(str(each), ensure_ascii=False)[1:-1] for each in ids[:2]],
         events=events,
         neighbours=(made.path / NEAREST_FILE).is_file(),
@@ -62,7 +66,7 @@ def front_page(session: Session, made: Artifact, *, events: bool, license: str |
         stages=list(_stages(session)),
         toml=to_toml(recipe_to_save(session.recipe)).strip(),
         data={
-            "name": without_places(str(card["name"])),
+            "name": dataset_name(card),
             "counts": ", ".join(f"{count:,} {word}" for word, count in counts.items()),
             "licence": card.get("licence"),
             "url": card.get("url"),
@@ -71,6 +75,12 @@ def front_page(session: Session, made: Artifact, *, events: bool, license: str |
         versions=", ".join(f"{package} {version}" for package, version in _versions(session).items()),
     )
     return page.rstrip() + "\n"
+
+
+def dataset_name(card: Mapping[str, Any]) -> str:
+    """What the data are called; of tables that came from memory, stored under a hash, that they are the maker's own."""
+    name = str(without_places(str(card["name"])))
+    return OWN_TABLES if STORED_TABLES.fullmatch(name) else name
 
 
 def _template() -> Any:
@@ -86,7 +96,7 @@ def _template() -> Any:
 
 def _front(session: Session, measured: Mapping[str, Any], license: str | None, name: str) -> str:
     """YAML, each value in the form of JSON."""
-    recipe, data = session.recipe, without_places(str(session.data.card["name"]))
+    recipe, data = session.recipe, dataset_name(session.data.card)
     parts = (recipe.backbone, recipe.text, recipe.align, recipe.ranker, recipe.fuse)
     hubs = {hub_name_and_commit(each["identity"]) for each in needs_of(session)["models"]} - {None}
     results = [
