@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from interlingua.errors import ConfigError
 from interlingua.explain.influence import Basis, influences
 from interlingua.recommender import Recommender
 from interlingua.runs.stages import run
@@ -103,4 +104,24 @@ def test_a_run_without_a_ranker_loads_no_language_model(
     found = made.explain_items([one.item_id for one in made.recommend(user="u3", k=3)], user="u3")
     assert made.language_model is None
     assert any(why.support and why.basis == Basis.SCORE for why in found)
-    assert all(why.from_template and why.sentence and not why.counted for why in found)
+    assert all(why.from_template and why.sentence for why in found)
+
+
+def test_a_model_words_reasons_of_a_run_without_a_ranker_where_it_is_named(rated: Path, tmp_path: Path) -> None:
+    """By external ids: whatever a piece of the sentence claims, its evidence is named."""
+    from interlingua.testing.tiny_models import tiny
+
+    by_rule = recommender(rated, tmp_path, "itemknn")
+    made = Recommender(by_rule.session, reasons="./no-model")
+    with pytest.raises(ConfigError, match="no-model"):
+        made.explain_items([one.item_id for one in made.recommend(user="u3", k=3)], user="u3")
+    made.__dict__["language_model"] = tiny("llama")
+    items = [one.item_id for one in made.recommend(user="u3", k=3)]
+    for item, why in zip(items, made.explain_items(items, user="u3"), strict=True):
+        if why.support:
+            assert not why.from_template
+        known = {each.id: each for each in why.evidence}
+        assert {id_ for part in why.parts for id_ in part.evidence} == known.keys()
+        assert known[f"title:{item}"].item == item
+        assert {each.item for each in known.values()} <= {item, None, *(each.item_id for each in why.support)}
+    assert all(why.from_template for why in Recommender(made.session, reasons="rule").explain_items(items, user="u3"))

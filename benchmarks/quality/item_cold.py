@@ -1,11 +1,13 @@
 """What texts know of items that nobody has chosen yet: k folds of items, every event of a fold hidden.
 
-    python benchmarks/quality/item_cold.py --data amazon-beauty-2014 --texts lsa sbert both --out RESULT.json
+    python benchmarks/quality/item_cold.py --data amazon-beauty-2014 --texts lsa sbert sbert+lm --out RESULT.json
 
 A truncated singular value decomposition of the training matrix gives users and items their vectors; the aligner
 ``ridge`` maps texts to the items' (closed form, penalty by leave-one-out error), and the cold items are placed by it.
 They are ranked among themselves (protocol ``cold``) and inside the whole catalogue (``full``). Nothing is chosen on
-any held-out event. The row ``shuffled`` has the same texts dealt out at random.
+any held-out event. Sources joined by ``+`` stand side by side, their weights chosen by the leave-one-out error of
+warm items. ``lm``: hidden states of a language model, ``lm-shuffled``: the same with shuffled weights. The row
+``shuffled`` has the first source's texts dealt out at random.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ from interlingua.contracts.scorer import TableScorer
 from interlingua.data.prepare import Dataset, FilterConfig, SplitConfig, prepare
 from interlingua.data.queries import Queries
 from interlingua.evaluate.protocol import evaluate
+from interlingua.nn.group_ridge import learned_weights
+from interlingua.nn.linear_autoencoders import stacked
 from interlingua.progress import say
 from interlingua.registry import find
 from interlingua.vectors.fields import item_texts
@@ -41,15 +45,21 @@ PROTOCOLS = ("cold", "full")
 
 
 def texts_of(prepared: Dataset, name: str) -> Tensor:
-    """(I, T) text vectors; ``both``: LSA and MiniLM side by side, each of unit length."""
-    if name == "both":
-        return torch.cat([torch.nn.functional.normalize(texts_of(prepared, one)) for one in ("lsa", "sbert")], 1)
-    encoder = find("text", name)
-    options = {"fields": ["title", "categories"]} if name == "sbert" else {}
-    config = build(encoder.Config, options, f"[text] {name}")
+    """(I, T) text vectors of one source; ``lm``: hidden states, ``lm-shuffled``: of a model that knows nothing."""
+    encoder = find("text", {"lm": "lm-states", "lm-shuffled": "lm-states"}.get(name, name))
+    options: dict[str, Any] = {} if name == "lsa" else {"fields": ["title", "categories"]}
+    config = build(encoder.Config, options | ({"lm_weights": "shuffled"} if name == "lm-shuffled" else {}), name)
     ids = [str(item) for item in prepared.catalogue.items["item_id"].to_list()]
     source = encoder(config, item_texts(prepared.catalogue, config), item_ids=ids)
     return source.rows("items").detach().float().cpu()
+
+
+def joined(name: str, vectors: dict[str, Tensor], items: Tensor, counts: np.ndarray) -> tuple[Tensor, list[float]]:
+    """(I, T) the sources of ``A+B`` side by side, and their weights: of the least leave-one-out error (group ridge)."""
+    sources = [vectors[one] for one in name.split("+")]
+    warm = torch.as_tensor(counts > 0)
+    weights = learned_weights([source[warm] for source in sources], items[warm])
+    return (stacked(sources, weights, True) if len(sources) > 1 else sources[0]), weights
 
 
 def known(prepared: Dataset) -> sp.csr_matrix:
@@ -91,9 +101,10 @@ def rows_of(
     matrix = known(prepared)
     items = singular(matrix, options.dim)
     out = []
-    for name, texts in vectors.items():
+    for name in (*options.texts, "shuffled"):
+        texts, weights = joined(name, vectors, items, prepared.split.train.item_counts)
         made = scorer(items, texts, prepared.split.train.item_counts)
-        line: dict[str, Any] = {"texts": name, "fold": fold}
+        line: dict[str, Any] = {"texts": name, "fold": fold, "weights": weights}
         for protocol in PROTOCOLS:
             report = evaluate(made, prepared.split, protocol=protocol, metrics=METRICS, resamples=0, slices=False)
             line |= {f"{metric} {protocol}": round(report.metrics[metric], 5) for metric in METRICS}
@@ -119,7 +130,7 @@ def means(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="movielens-small")
-    parser.add_argument("--texts", nargs="+", default=["lsa", "sbert", "both"], choices=["lsa", "sbert", "both"])
+    parser.add_argument("--texts", nargs="+", default=["lsa", "sbert", "sbert+lm"], help="lsa, sbert, lm, A+B")
     parser.add_argument("--core", type=int, default=5, help="users and items with fewer events are left out")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--dim", type=int, default=48, help="singular vectors")
@@ -140,9 +151,10 @@ def main() -> None:
             options.data, filter=FilterConfig(min_user=options.core, min_item=options.core), split=split, quiet=True
         )
         if not vectors:
-            vectors = {name: texts_of(prepared, name) for name in options.texts}
-            order = torch.randperm(len(vectors[options.texts[0]]), generator=torch.Generator().manual_seed(0))
-            vectors["shuffled"] = vectors[options.texts[0]][order]
+            parts = dict.fromkeys(one for name in options.texts for one in name.split("+"))
+            vectors = {name: texts_of(prepared, name) for name in parts}
+            first = vectors[next(iter(parts))]
+            vectors["shuffled"] = first[torch.randperm(len(first), generator=torch.Generator().manual_seed(0))]
         result["rows"] += rows_of(prepared, options, fold, vectors)
         result["mean"] = means(result["rows"])
         options.out.parent.mkdir(parents=True, exist_ok=True)

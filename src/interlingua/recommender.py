@@ -49,11 +49,13 @@ class Recommender(Shared):
     """Loads lazily: asking without re-ranking never opens the language model.
 
     With an ``index`` (see :func:`interlingua.runs.scorers.indexed`), which is made at once, the best items are found
-    approximately, fast in catalogues of millions.
+    approximately, fast in catalogues of millions. ``reasons`` says who words them: ``auto`` (the ranker's language
+    model; a rule where there is none), ``rule``, or a model's name or path.
     """
 
-    def __init__(self, session: Session, index: Path | str | None = None) -> None:
+    def __init__(self, session: Session, index: Path | str | None = None, reasons: str = "auto") -> None:
         super().__init__(session, index)
+        self.reasons = reasons
         self.train = session.data.split.train
         self.titles: list[str] = session.data.catalogue.titles
         if index is not None:
@@ -61,10 +63,11 @@ class Recommender(Shared):
 
     @classmethod
     def load(
-        cls, path: Path | str, device: str = "auto", *, trust: bool = False, index: Path | str | None = None
-    ) -> Recommender:
+        cls, path: Path | str, device: str = "auto", *, trust: bool = False, index: Path | str | None = None,
+        reasons: str = "auto",
+    ) -> Recommender:  # fmt: skip
         """Opens the folder of a finished run (``runs/evaluate-...``)."""
-        return cls(open_session(path, device, trust=trust), index)
+        return cls(open_session(path, device, trust=trust), index, reasons)
 
     @property
     def version(self) -> str:
@@ -257,8 +260,6 @@ class Recommender(Shared):
     ) -> Explanation[Support]:
         """Why this item: a sentence, and the history items that support it (by influence on the score).
 
-        The ranker's language model says it; a run without one answers at once by a rule (``from_template``).
-
         ``rerank``: as in :meth:`recommend`; False: the retriever's score is what is explained.
         """
         return self.explain_items([item], user, history, rerank=rerank)[0]
@@ -320,20 +321,19 @@ class Recommender(Shared):
 
     @cached_property
     def language_model(self) -> Any:
-        """The language model that says reasons: the ranker's, whole (a ranker may score with its first layers only).
+        """What words reasons (see :func:`interlingua.runs.reasons.writer_of`); None: a rule, and nothing is loaded."""
+        from interlingua.runs.reasons import writer_of
 
-        None: there is no ranker, or it has no model that writes; a rule makes the sentence, and nothing is loaded.
-        """
-        return self.session.ranker.writer() if self.has_ranker else None
+        return writer_of(self.session, self.reasons)
 
 
 def load(
-    run: Path | str | Session, device: str = "auto", *, trust: bool = False, index: Path | str | None = None
-) -> Recommender:
-    """Opens a finished run as a recommender (``interlingua.load``): its folder, or what ``interlingua.run`` gave."""
-    return (
-        Recommender(run, index) if isinstance(run, Session) else Recommender.load(run, device, trust=trust, index=index)
-    )
+    run: Path | str | Session, device: str = "auto", *, trust: bool = False, index: Path | str | None = None,
+    reasons: str = "auto",
+) -> Recommender:  # fmt: skip
+    """Opens a finished run as a :class:`Recommender`: its folder, or what ``interlingua.run`` gave."""
+    session = run if isinstance(run, Session) else open_session(run, device, trust=trust)
+    return Recommender(session, index, reasons)
 
 
 def from_pretrained(name: Path | str, revision: str | None = None, **options: Any) -> Recommender:

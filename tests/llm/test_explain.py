@@ -8,16 +8,15 @@ from interlingua.contracts.scorer import Scorer
 from interlingua.data.domain import Domain
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
-from interlingua.explain import explain as explaining
+from interlingua.explain.evidence import content_words
 from interlingua.explain.explain import Catalogue, explain, explain_items
 from interlingua.explain.influence import Basis, Influence, choose_support, influences
-from interlingua.explain.reasons import likings, named_support, rule_sentence, wording
+from interlingua.explain.support import likings, named_support
 from interlingua.lm.generate import generate, paper_generate, paper_hit
 from interlingua.runtime.cancel import Cancellation, Cancelled, cancellable
 from interlingua.testing.tiny_models import TITLES, tiny
 
 MOVIE = Domain("movie", "watch", "watched")
-HAD = wording(MOVIE, False)
 NAN = float("nan")
 CATEGORIES = ["Action|Sci-Fi", "Animation", "Animation|Comedy", "Crime", "Crime|Drama", *["Drama"] * 7]
 
@@ -123,7 +122,7 @@ def test_without_a_reason_that_counts_the_sentence_says_so():
     scorer.weights[7, 3] = 5.0
     answer = explain(scorer, None, Queries.of([[7, 1, 5]]), 3, TITLES, MOVIE, max_history=2)  # type: ignore[arg-type]
     assert answer.support == []
-    assert answer.sentence.endswith("decided the recommendation.")
+    assert answer.sentence.endswith("no single movie in it is the reason.")
 
 
 def test_liked_is_what_the_user_rated_at_or_above_the_own_mean():
@@ -168,99 +167,37 @@ def test_ratings_travel_with_histories():
     assert np.isnan(Queries.of([[1, 2]]).history_ratings(0)).all()
 
 
-def test_the_rule_uses_nothing_but_the_evidence():
-    assert rule_sentence(["Heat"], ["Crime"], HAD).startswith("Heat fits the history as a whole; no single movie")
-    assert rule_sentence(["A", "B"], ["", "Drama"], HAD) == "B is recommended because you have watched A."
-    assert rule_sentence(["A", "B"], ["", ""], wording(MOVIE, True)) == "B is recommended because you liked A."
-    assert (
-        rule_sentence(["A", "B", "C"], ["Crime, Drama", "War", "Drama, War"], HAD)
-        == "C shares Drama with A, which you have watched. B raised its score too."
-    )
-    assert (
-        rule_sentence(["A", "B", "C"], ["Crime, Drama", "War", "Drama, War"], HAD, Basis.HISTORY)
-        == "C shares Drama with A, which you have watched. It also goes with B."
-    )
-
-
-def test_the_rule_names_those_that_share_and_no_others():
-    about = ["Drama, War", "War, Drama", "Crime", "War, Drama, Comedy"]
-    assert rule_sentence(["A", "B", "X", "C"], about, HAD) == (
-        "C shares War and Drama with A and B, which you have watched. X raised its score too."
-    )
-
-
-@pytest.fixture
-def saying(monkeypatch):
-    def set_answer(text):
-        monkeypatch.setattr(explaining, "_continue", lambda *_: text)
-
-    return set_answer
-
-
 def ask(item=0, history=(1, 3, 4)):
     return explain(Additive(), tiny("llama"), Queries.of([list(history)]), item, TITLES, MOVIE, CATEGORIES)
 
 
-def test_a_true_sentence_is_shown(saying):
-    saying("'s a sci-fi movie with action. And you might enjoy it.")
+def test_the_model_chooses_among_what_is_known():
     answer = ask()
-    assert answer.sentence.startswith("Because you have watched ")
-    assert answer.sentence.endswith("The Matrix: it's a sci-fi movie with action. And you might enjoy it.")
-    assert (answer.dropped, answer.counted, answer.from_template) == (0, 2, False)
+    assert not answer.from_template
     (influence,) = influences(Additive(), Queries.of([[1, 3, 4]]), [0])
     assert answer.support == choose_support(np.array([1, 3, 4]), influence)
+    assert "".join(part.text for part in answer.parts).strip() == answer.sentence
+    claims, held = content_words(answer.parts)
+    assert claims == held > 3
+    named = {id_ for part in answer.parts for id_ in part.evidence}
+    assert {each.id for each in answer.evidence} == named
+    assert f"title:{0}" in named
+    assert all(each.text for each in answer.evidence)
 
 
-def test_a_second_sentence_with_a_foreign_title_is_dropped(saying):
-    saying("'s an action movie. It is like Amélie.")
-    answer = ask()
-    assert "Amélie" not in answer.sentence
-    assert (answer.dropped, answer.counted, answer.from_template) == (1, 2, False)
-    assert any("Amélie" in o for o in answer.objections)
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        " is like Amélie.",
-        "'s by Stanley Kubrick.",
-        "'s a horror animation.",
-        " has no end",
-        ".",
-        "'s a Japanese restaurant in Tokyo.",
-        "'s a classic crime drama with a twist.",
-        "'s a great book.",
-        "'s a bold sci-fi movie.",
-        "'s not a movie with action.",
-        "'s the best action movie.",
-        " is an action movie with",
-        " is a movie that you liked.",
-        "'s more of a movie.",
-    ],
-)
-def test_if_nothing_survives_the_rule_speaks_and_says_so(saying, text):
-    saying(text)
-    answer = ask()
+def test_without_a_model_the_rule_speaks():
+    answer = explain(Additive(), None, Queries.of([[1, 3, 4]]), 0, TITLES, MOVIE, CATEGORIES)
     assert answer.from_template
-    assert answer.dropped == answer.counted
+    assert answer.support == ask().support
     assert "The Matrix" in answer.sentence
-    assert "Amélie" not in answer.sentence
 
 
-def test_useless_words_end_an_attempt_at_once():
-    """The random model's first words are nonsense: nobody waits for the rest of the sentence."""
-    lm, made = tiny("llama"), []
-
-    def counting(*args, **more):
-        made.append(generate(*args, **more))
-        return made[-1]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(explaining, "generate", counting)
-        answer = explain(Additive(), lm, Queries.of([[1, 3, 4]]), 0, TITLES, MOVIE, CATEGORIES, max_new_tokens=60)
-    assert answer.from_template
-    assert made
-    assert max(len(tokens[0]) for tokens in made) < 30
+def test_descriptions_may_be_quoted_and_nothing_else_of_them():
+    known = Catalogue(TITLES, MOVIE, CATEGORIES, ["A hacker learns what is real. Best film ever made by anyone!"] * 12)
+    lm = tiny("llama")
+    (answer,) = explain_items(Additive(), lm, Queries.of([[1, 3, 4]]), [0], known)
+    spans = [each.text for each in answer.evidence if each.kind == "description"]
+    assert spans in ([], ["A hacker learns what is real / Best film ever made by anyone!"])
 
 
 def test_in_a_hurry_the_rule_speaks():
@@ -270,7 +207,7 @@ def test_in_a_hurry_the_rule_speaks():
     hurried.deadline -= 600.0
     with cancellable(hurried):
         answer = explain(Additive(), None, Queries.of([[1, 3, 4]]), 0, TITLES, MOVIE, CATEGORIES)  # type: ignore[arg-type]
-    assert (answer.from_template, answer.counted) == (True, 0)
+    assert answer.from_template
     assert answer.support == ask().support
 
 

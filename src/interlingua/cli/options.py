@@ -28,6 +28,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 Data = Annotated[
     str | None, typer.Option("--data", help="Dataset name, file or folder, instead of the recipe's [data].")
 ]
+Reasons = Annotated[
+    str,
+    typer.Option(
+        "--reasons",
+        help="Who words reasons: auto (the ranker's language model, else a rule), rule, or a model's name or path.",
+    ),
+]
 RunPath = Annotated[Path, typer.Argument(help="Folder of a finished run (runs/evaluate-...).")]
 Trust = Annotated[
     bool,

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from interlingua.cli.options import AsJson, Device, RunPath, Trust
+from interlingua.cli.options import AsJson, Device, Reasons, RunPath, Trust
 
 User = Annotated[str | None, typer.Option("--user", help="External id of a known user.")]
 History = Annotated[
@@ -60,6 +60,7 @@ def explain(
     item: Annotated[str, typer.Argument(help="Item id to explain.")],
     user: User = None,
     history: History = None,
+    reasons: Reasons = "auto",
     device: Device = "auto",
     trust: Trust = False,
     as_json: AsJson = False,
@@ -68,7 +69,7 @@ def explain(
     from interlingua.recommender import load
 
     history_ids = ids(history, "--history")
-    recommender = load(run, device, trust=trust)
+    recommender = load(run, device, trust=trust, reasons=reasons)
     answer = recommender.explain(item, user, history_ids)
     if as_json:
         print(json.dumps({**asdict(answer), "support": [each._asdict() for each in answer.support]}))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from interlingua.cli.options import Device, RunPath, Trust
+from interlingua.cli.options import Device, Reasons, RunPath, Trust
 
 
 def serve(
@@ -21,6 +21,7 @@ def serve(
         str | None,
         typer.Option(help="Approximate search: usearch (built now), or a folder of embed --index usearch."),
     ] = None,
+    reasons: Reasons = "auto",
     device: Device = "auto",
     trust: Trust = False,
 ) -> None:
@@ -38,7 +39,8 @@ def serve(
 
     limits = ServeLimits(queue=queue, deadline_s=deadline, drain_s=drain, max_body=max_body)
     line = WorkQueue(limits.queue, limits.deadline_s)
-    server.run(create_app(load(run, device, trust=trust, index=index), limits, line), line, limits, host, port)
+    recommender = load(run, device, trust=trust, index=index, reasons=reasons)
+    server.run(create_app(recommender, limits, line), line, limits, host, port)
 
 
 COMMANDS = {"serve": serve}

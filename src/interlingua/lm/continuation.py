@@ -40,14 +40,15 @@ class Continuation:
         """Goes on with some rows, in a new order.
 
         Args:
-            tokens: (R,) what each is continued by.
+            tokens: (R,) what each is continued by, or (R, N) several tokens.
             indices: (R,) the row before that each continues; None: all, in order.
         """
-        new = self._lm.embed(tokens[:, None])
+        tokens = tokens[:, None] if tokens.dim() == 1 else tokens
+        new = self._lm.embed(tokens)
         indices = (
             torch.arange(len(tokens), device=self._mask.device) if indices is None else indices.to(self._mask.device)
         )
-        self._mask = torch.cat([self._mask[indices], self._mask.new_ones(len(tokens), 1)], 1)
+        self._mask = torch.cat([self._mask[indices], self._mask.new_ones(tokens.shape)], 1)
         if self._cache is None:
             self._embeds, self._mask = to_front(torch.cat([self._embeds[indices], new], 1), self._mask)
             self._read()

@@ -62,10 +62,8 @@ class Shown:
     explained: str = ""
     sentence: str = ""
     support: list[tuple[str, float]] = field(default_factory=list)
-    dropped: int = 0
-    """sentences of the language model that were not shown, because they named things beyond the evidence"""
     by_rule: bool = False
-    """the sentence is made from the evidence alone: none of the model's own held"""
+    """the sentence is worded by a rule, not by the language model"""
 
 
 def worth_of_the_model(results: Sequence[Result]) -> str:
@@ -165,9 +163,8 @@ def _costs(results: Sequence[Result]) -> Iterator[Cost]:
 def author(shown: Shown) -> str:
     """Who says the reason, in brackets."""
     if not shown.by_rule:
-        return "(said by the language model, checked against the evidence)"
-    count = f"; {shown.dropped} sentence(s) of the language model named more than the evidence" if shown.dropped else ""
-    return f"(made from the evidence by a rule{count})"
+        return "(worded by the language model, which can say nothing but the evidence)"
+    return "(worded by a rule from the evidence)"
 
 
 def _person(shown: Shown) -> Person:
@@ -201,7 +198,7 @@ def show_user(
     query = split.queries("test").take(np.array([row]))
     target = int(split.test.of_row(row)[0])
     answers = {base.method.label: _titles(base.session, query, k, titles, ranker=False)[0]}
-    explained, sentence, dropped, by_rule = "", "", 0, False
+    explained, sentence, by_rule = "", "", False
     support: list[tuple[str, float]] = []
     if ranker is not None:
         from interlingua.recommender import Recommender
@@ -209,7 +206,7 @@ def show_user(
         named, indices = _titles(ranker.session, query, k, titles, ranker=True)
         answers[ranker.method.label] = named
         answer = Recommender(ranker.session).explain_query(query, int(indices[0]))
-        explained, sentence, dropped, by_rule = named[0], answer.sentence, answer.dropped, answer.from_template
+        explained, sentence, by_rule = named[0], answer.sentence, answer.from_template
         support = [(titles[item], float(influence)) for item, influence in answer.support]
     for other in extra_runs:
         read = "rank" in other.session.done
@@ -222,7 +219,6 @@ def show_user(
         explained=explained,
         sentence=sentence,
         support=support,
-        dropped=dropped,
         by_rule=by_rule,
     )
 

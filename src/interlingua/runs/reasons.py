@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from interlingua.contracts.scorer import Scorer
@@ -13,10 +14,28 @@ from interlingua.runtime import cancel
 
 if TYPE_CHECKING:
     from interlingua.data.prepared import Dataset
+    from interlingua.runs.session import Session
 
 Found = Explanation[tuple[int, float]]
 MOST = 1000
 """reasons that are remembered"""
+
+
+def writer_of(session: Session, reasons: str) -> Any:
+    """The language model that words a run's reasons; None: the rule does, and nothing is loaded.
+
+    Args:
+        session: the run.
+        reasons: ``auto`` (its ranker's model, whole: a ranker may score with the first layers only), ``rule``, or a
+            model's name or path.
+    """
+    if reasons == "rule":
+        return None
+    if reasons == "auto":
+        return session.ranker.writer() if "rank" in session.done else None
+    from interlingua.lm.encoder import load_any
+
+    return load_any(reasons)
 
 
 class Reasons:
@@ -35,8 +54,10 @@ class Reasons:
         new = [item for item in dict.fromkeys(items) if item not in found]
         if new:
             catalogue = self.data.catalogue
-            categories, middle = catalogue.items["categories"].to_list(), self.data.interactions.middle_rating
-            known = Catalogue(catalogue.titles, catalogue.domain, categories, middle)
+            known = Catalogue(
+                catalogue.titles, catalogue.domain, catalogue.items["categories"].to_list(),
+                catalogue.items["description"].to_list(), self.data.interactions.middle_rating,
+            )  # fmt: skip
             made = explain_items(scorer, language_model, query, new, known)
             found |= dict(zip(new, made, strict=True))
             if not cancel.pressed():  # what was made in a hurry is made better next time
@@ -46,11 +67,19 @@ class Reasons:
         return [found[item] for item in items]
 
     def with_ids(self, found: Found, query: Queries) -> Explanation[Support]:
-        """The same reason with external ids, titles and ratings of its support."""
+        """The same reason with external ids, also in the names of its evidence, and ratings of its support."""
         ids, titles = self.data.split.train.item_ids, self.data.catalogue.titles
         said = dict(zip(query.history(0).tolist(), query.history_ratings(0).tolist(), strict=True))
         support = [
             Support(str(ids[row]), titles[row], float(influence), said[row] if said[row] == said[row] else None)
             for row, influence in found.support
         ]
-        return Explanation(**{**vars(found), "support": support})
+        name = {
+            each.id: each.id if each.item is None else f"{each.kind}:{ids[int(each.item)]}" for each in found.evidence
+        }
+        parts = [replace(part, evidence=tuple(name[id_] for id_ in part.evidence)) for part in found.parts]
+        evidence = [
+            replace(each, id=name[each.id], item=None if each.item is None else str(ids[int(each.item)]))
+            for each in found.evidence
+        ]
+        return Explanation(**{**vars(found), "support": support, "parts": parts, "evidence": evidence})

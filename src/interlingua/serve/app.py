@@ -22,12 +22,12 @@ from interlingua.serve.counts import CONTENT_TYPE, Counts
 from interlingua.serve.guard import KEY, Guard
 from interlingua.serve.limits import ServeLimits
 from interlingua.serve.queue import BusyError, WorkQueue
-from interlingua.serve.schema import Item, Reason, RecommendRequest, RecommendResponse, Support
+from interlingua.serve.schema import Evidence, Item, Part, Reason, RecommendRequest, RecommendResponse, Support
 
 if TYPE_CHECKING:
     from interlingua.explain.explain import Explanation
     from interlingua.recommender import Recommender
-    from interlingua.runs.answers import Support as Evidence
+    from interlingua.runs.answers import Support as Supported
 
 
 def create_app(recommender: Recommender, limits: ServeLimits | None = None, queue: WorkQueue | None = None) -> FastAPI:
@@ -127,7 +127,7 @@ def answer(recommender: Recommender, request: RecommendRequest, started: float) 
     )
 
 
-def reason(why: Explanation[Evidence]) -> Reason:
+def reason(why: Explanation[Supported]) -> Reason:
     """A reason as it goes over the wire."""
     return Reason(
         sentence=why.sentence,
@@ -135,6 +135,11 @@ def reason(why: Explanation[Evidence]) -> Reason:
         from_template=why.from_template,
         liked=why.liked,
         basis=why.basis.value,
+        parts=[Part(text=part.text, evidence=list(part.evidence)) for part in why.parts],
+        evidence=[
+            Evidence(id=each.id, kind=each.kind, item_id=None if each.item is None else str(each.item), text=each.text)
+            for each in why.evidence
+        ],
     )
 
 

@@ -68,18 +68,41 @@ class Support(Strict):
     """what the user said of it, where that is known"""
 
 
+class Part(Strict):
+    """A piece of a sentence."""
+
+    text: str
+    evidence: list[str] = []
+    """ids of what its words were taken from; none: words that claim nothing"""
+
+
+class Evidence(Strict):
+    """Something that is known."""
+
+    id: str
+    kind: Literal["title", "categories", "description", "event", "dataset"]
+    item_id: str | None = None
+    """whose it is; null: the dataset's"""
+    text: str
+    """as it stands in the catalogue; of an event what is said of it"""
+
+
 class Reason(Strict):
     """Why an item is recommended."""
 
     sentence: str
     support: list[Support]
     from_template: bool
-    """true: no sentence of the language model passed the checks; this one is made from the evidence by a rule"""
+    """true: worded by a rule, not by a language model"""
     liked: bool = False
     """true: the user rated every item of the support at or above his own mean"""
     basis: Literal["score", "history"] = "score"
     """``history``: the model keeps one vector per known user and reads no history, so the influences are those on a
     score made from the history alone"""
+    parts: list[Part] = []
+    """the sentence in pieces, each with the ids of its evidence"""
+    evidence: list[Evidence] = []
+    """what the ids stand for"""
 
 
 class Item(Strict):

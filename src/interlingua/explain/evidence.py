@@ -1,0 +1,82 @@
+"""What a reason rests on: titles, spans of catalogue fields, and events of the history, each with an id.
+
+Every content word of a reason carries the ids of what it was taken from; other words claim nothing (:data:`PLAIN`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from interlingua.explain.spoken import MARKS
+
+Kind = Literal["title", "categories", "description", "event", "dataset"]
+WORD = re.compile(r"\w+(?:['’]\w+)*")
+PLAIN = frozenset(
+    WORD.findall(
+        "a an the and or of in with for by as at and to on it its this that these which you your is are be may might "
+        "too also because since if so what both no single reason"
+    )
+)
+"""words that claim nothing of an item or of a person"""
+LIKING = frozenset(WORD.findall("enjoy like recommended fits goes shares history whole"))
+"""words of a recommendation: that there is one, and what the reader may come to think"""
+LONGEST, SHORTEST, SPANS = 14, 3, 3
+"""words of a quoted span, and spans that are offered"""
+_CLAUSE = re.compile(r"(?<=[.!?;])\s+|\n+")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One thing that is known."""
+
+    id: str
+    """``title:7``, ``categories:7``, ``event:7``: unique within a reason"""
+    kind: Kind
+    item: int | str | None
+    """whose it is: an item's index, or its external id; None: the dataset's"""
+    text: str
+    """as it stands in the catalogue; of an event what is said of it"""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a sentence."""
+
+    text: str
+    evidence: tuple[str, ...] = ()
+    """ids of what it was taken from; none: words that claim nothing"""
+
+
+def article(word: str) -> str:
+    """``a`` or ``an`` before a word, by its first letter."""
+    return "an" if word[:1].casefold() in "aeiou" and not word.casefold().startswith(("uni", "eu", "one")) else "a"
+
+
+def spans_of(description: str | None) -> list[str]:
+    """The first sentences of a description that are short enough to be quoted, without any mark in them."""
+    clean = " ".join(MARKS.sub(" ", description or "").replace('"', "").split())
+    found = []
+    for clause in _CLAUSE.split(clean):
+        plain = clause.strip().rstrip(".;")
+        if SHORTEST <= len(plain.split()) <= LONGEST and "http" not in plain and "<" not in plain:
+            found.append(plain)
+    return list(dict.fromkeys(found))[:SPANS]
+
+
+def content_words(parts: Sequence[Part]) -> tuple[int, int]:
+    """(words that claim something, those of them that carry evidence)."""
+    claims = held = 0
+    for part in parts:
+        words = [word.casefold() for word in WORD.findall(part.text)]
+        claiming = [word for word in words if part.evidence or word not in PLAIN | LIKING]
+        claims += len(claiming)
+        held += len(claiming) if part.evidence else 0
+    return claims, held
+
+
+def together(parts: Iterable[Part]) -> str:
+    """The sentence."""
+    return "".join(part.text for part in parts).strip()

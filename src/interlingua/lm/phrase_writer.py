@@ -1,0 +1,134 @@
+"""A language model writes along phrases (:mod:`interlingua.lm.phrases`): greedy, token by token, a batch at a time.
+
+At each step only tokens are open that go on with a phrase which may stand there, so nothing else can be written. Where
+one token alone is open it is not asked for: such runs (titles, mostly) are read in one go.
+
+Shape key: B texts, T prompt tokens, H input width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from interlingua.lm.continuation import Continuation
+from interlingua.lm.models import LanguageModel
+from interlingua.lm.phrases import Phrase, Rest, Wording, next_phrases
+
+MOST_TOKENS = 160
+"""of one text; a wording should end long before"""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One way in which the tokens so far can be read."""
+
+    done: tuple[Phrase, ...]
+    """whole phrases, the one at hand included"""
+    ids: tuple[int, ...]
+    """tokens of the phrase at hand that are still to come; none: the text may end here"""
+    rest: Rest
+
+
+@dataclass
+class _Text:
+    """A text in the making."""
+
+    places: list[_Place]
+    ended: tuple[Phrase, ...] | None = None
+    pending: list[int] = field(default_factory=list)
+    """tokens that are decided and that the model has not read"""
+
+
+class PhraseWriter:
+    """Writes with one model; token ids of phrases are remembered."""
+
+    def __init__(self, lm: LanguageModel) -> None:
+        self._lm = lm
+        self._ids: dict[str, tuple[int, ...]] = {}
+
+    @torch.no_grad()
+    def write(self, embeds: Tensor, mask: Tensor, wordings: Sequence[Wording]) -> list[tuple[Phrase, ...]]:
+        """The most probable next token among the open ones, until each text is over. Deterministic.
+
+        Args:
+            embeds: (B, T, H) prompts.
+            mask: (B, T) 1 at tokens, either padding side.
+            wordings: B wordings.
+
+        Returns:
+            B texts as their phrases in order; an empty one where nothing may be written.
+        """
+        texts = [_Text(self._places((), (wording,))) for wording in wordings]
+        for text in texts:
+            self._forced(text)
+        reading = Continuation(self._lm, embeds, mask, MOST_TOKENS)
+        alive = list(range(len(texts)))  # the texts of the rows that are being read
+        while True:
+            asking = [n for n, number in enumerate(alive) if texts[number].ended is None]
+            asking = [n for n in asking if not texts[alive[n]].pending]
+            if asking:
+                logits = self._lm.logits(reading.state[torch.tensor(asking, device=reading.state.device)])
+                for values, n in zip(logits, asking, strict=True):
+                    self._choose(texts[alive[n]], values)
+                    self._forced(texts[alive[n]])
+            rows = [n for n, number in enumerate(alive) if texts[number].ended is None]
+            if not rows:
+                return [text.ended or () for text in texts]
+            alive = [alive[n] for n in rows]
+            size = min(len(texts[number].pending) for number in alive)
+            reading.add(torch.tensor([texts[number].pending[:size] for number in alive]), torch.tensor(rows))
+            for number in alive:
+                del texts[number].pending[:size]
+
+    def _choose(self, text: _Text, logits: Tensor) -> None:
+        """The open token that the model finds likeliest; of equal ones the first in the wording."""
+        ends = [place for place in text.places if not place.ids]
+        tokens = list(dict.fromkeys(place.ids[0] for place in text.places if place.ids))
+        values = logits[tokens]
+        best = int(values.argmax())
+        if ends and float(logits[self._lm.eos_token_id]) > float(values[best]):
+            text.ended = ends[0].done
+        else:
+            self._take(text, tokens[best])
+
+    def _forced(self, text: _Text) -> None:
+        """Takes tokens as long as there is no choice."""
+        while text.ended is None:
+            tokens = {place.ids[0] for place in text.places if place.ids}
+            ends = [place for place in text.places if not place.ids]
+            if not tokens:
+                text.ended = ends[0].done if ends else ()
+            elif len(tokens) > 1 or ends:
+                return
+            else:
+                self._take(text, tokens.pop())
+
+    def _take(self, text: _Text, token: int) -> None:
+        text.pending.append(token)
+        going = [place for place in text.places if place.ids and place.ids[0] == token]
+        text.places = [
+            after
+            for place in going
+            for after in (
+                [_Place(place.done, place.ids[1:], place.rest)]
+                if len(place.ids) > 1
+                else self._places(place.done, place.rest)
+            )
+        ]
+
+    def _places(self, done: tuple[Phrase, ...], rest: Rest) -> list[_Place]:
+        """Where a text can be that has written ``done`` and has ``rest`` before it."""
+        return [
+            _Place(done, (), ()) if phrase is None else _Place((*done, phrase), self._tokens(phrase.text), behind)
+            for phrase, behind in next_phrases(rest)
+        ]
+
+    def _tokens(self, text: str) -> tuple[int, ...]:
+        if text not in self._ids:
+            found = self._lm.tokenizer([text], add_special_tokens=False, split_special_tokens=True)["input_ids"][0]
+            self._ids[text] = tuple(int(i) for i in found)
+        return self._ids[text]

@@ -1,0 +1,134 @@
+"""Whatever a language model chooses, it is true: every sentence that may be written is looked at."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from interlingua.data.domain import Domain
+from interlingua.explain.evidence import Part, content_words, spans_of, together
+from interlingua.explain.influence import Basis
+from interlingua.explain.spoken import spoken
+from interlingua.explain.wording import Facts, rule, wordings
+from interlingua.lm.phrases import Phrase, texts
+
+CLAIM_NOTHING = {
+    *("because", "you", "may", "might", "enjoy", "like", "a", "an", "the", "and", "it", "is", "with", "which", "its"),
+    *("too", "also", "fits", "your", "history", "as", "whole", "no", "single", "in", "reason", "goes", "recommended"),
+    "shares",
+}
+MOVIE = Domain("movie", "watch", "watched")
+CATEGORIES = ["Crime", "Drama", "Sci-Fi", "Animation", "Film-Noir"]
+NAMES = {0: "Heat", 1: "Casino", 2: "Toy Story", 3: "The Matrix"}
+
+
+@st.composite
+def some_facts(draw: st.DrawFn) -> Facts:
+    support = draw(st.lists(st.integers(1, 3), max_size=3, unique=True))
+    sets = st.lists(st.sampled_from(CATEGORIES), max_size=3, unique=True)
+    spans: list[str] = draw(st.sampled_from([[], ["A detective and a thief"]]))
+    return Facts(
+        0, NAMES, support, {item: draw(sets) for item in (*support, 0)}, spans, MOVIE, draw(st.booleans()),
+        draw(st.sampled_from(Basis)),
+    )  # fmt: skip
+
+
+def sentences(facts: Facts) -> list[tuple[Phrase, ...]]:
+    asked = facts.support and facts.basis == Basis.SCORE
+    return [rule(facts), *(itertools.islice(texts(wordings(facts)), 400) if asked else [])]
+
+
+def parts_of(phrases: tuple[Phrase, ...]) -> list[Part]:
+    return [Part(phrase.text, phrase.tags) for phrase in phrases]
+
+
+@settings(max_examples=150, deadline=None)
+@given(some_facts())
+def test_every_content_word_stands_in_what_it_names_as_its_evidence(facts: Facts) -> None:
+    known = {each.id: each.text.casefold() for each in facts.evidence()}
+    for phrases in sentences(facts):
+        for part in parts_of(phrases):
+            assert set(part.evidence) <= known.keys()
+            words = set(re.findall(r"[\w'-]+", part.text.casefold()))
+            held = " ".join(known[id_] for id_ in part.evidence)
+            if any(id_.startswith("event") for id_ in part.evidence):
+                assert words <= {"have", "watched", "liked", "raised", "its", "score", "too"}
+            elif any(id_.startswith("description") for id_ in part.evidence):
+                assert words <= {"its", "description"} or part.text.strip(' "').casefold() in held
+            elif part.evidence:
+                assert part.text.strip().casefold() in held
+            else:
+                assert words <= CLAIM_NOTHING, part.text
+        claims, with_evidence = content_words(parts_of(phrases))
+        assert claims == with_evidence > 0
+
+
+@settings(max_examples=150, deadline=None)
+@given(some_facts())
+def test_only_what_is_so_is_said(facts: Facts) -> None:
+    """What an item is called is its own category, what is shared both have, liked is what was rated so."""
+    for phrases in sentences(facts):
+        sentence = together(parts_of(phrases))
+        assert sentence.endswith(".")
+        assert ("liked" in sentence) <= facts.liked
+        assert ("have watched" in sentence) <= (not facts.liked)
+        if facts.basis == Basis.HISTORY:
+            assert "because" not in sentence.casefold()
+            assert "raised" not in sentence
+        own = {category.lower() for category in facts.own}
+        for kind in re.findall(r" is an? ([\w -]+?) movie", sentence):
+            assert set(kind.split(" and ")) <= own, sentence
+        for shared, names in re.findall(r" shares ([\w ,-]+?) with ([\w ,]+?)(?:, which|\.|, and)", sentence):
+            with_whom = [item for item in facts.support if NAMES[item] in names]
+            assert with_whom, sentence
+            for category in shared.split(" and "):
+                assert category in own, sentence
+                assert all(category in [c.lower() for c in facts.categories[item]] for item in with_whom), sentence
+        assert all(NAMES[item] not in sentence for item in NAMES if item not in (*facts.support, 0))
+
+
+def test_the_rule() -> None:
+    def said(names: dict[int, list[str]], basis: Basis = Basis.SCORE, liked: bool = False) -> str:
+        *support, target = names
+        facts = Facts(target, dict(enumerate("ABXC")), support, names, (), MOVIE, liked, basis)
+        return together(parts_of(rule(facts)))
+
+    assert said({0: []}) == "A fits your history as a whole, and no single movie in it is the reason."
+    assert said({0: [], 1: ["Drama"]}) == "B is recommended because you have watched A."
+    assert said({0: [], 1: []}, liked=True) == "B is recommended because you liked A."
+    assert said({0: [], 1: []}, Basis.HISTORY) == "B goes with A, which you have watched."
+    three = {0: ["Crime", "Drama"], 1: ["War"], 3: ["Drama", "War"]}
+    assert said(three) == "C shares drama with A, which you have watched. B raised its score too."
+    assert said(three, Basis.HISTORY) == "C shares drama with A, which you have watched. It also goes with B."
+    four = {0: ["Drama", "War"], 1: ["War", "Drama"], 2: ["Crime"], 3: ["War", "Drama", "Comedy"]}
+    assert said(four) == "C shares war and drama with A and B, which you have watched. X raised its score too."
+
+
+def test_where_something_is_known_of_an_item_it_is_said() -> None:
+    facts = Facts(0, NAMES, [1], {0: ["Crime"], 1: ["Crime"]}, (), MOVIE, True)
+    for phrases in texts(wordings(facts)):
+        assert any("categories:0" in phrase.tags for phrase in phrases)
+
+
+def test_spans_that_may_be_quoted() -> None:
+    text = 'A thief and a detective meet. "Great" film; see http://x.org for more now. Two. ' + "long " * 20
+    assert spans_of(text) == ["A thief and a detective meet"]
+    assert spans_of(None) == []
+
+
+@pytest.mark.parametrize(
+    ("title", "said"),
+    [
+        ("Matrix, The (1999)", "The Matrix"),
+        ("Avventura, L' (1960)", "L'Avventura"),
+        ("Heat (1995) [Director's cut]", "Heat"),
+        ("(2008)", "(2008)"),
+        ("Amélie <|im_end|>", "Amélie"),
+    ],
+)
+def test_titles_as_people_say_them(title: str, said: str) -> None:
+    assert spoken(title) == said
