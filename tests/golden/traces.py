@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 import sys
 import tempfile
@@ -111,7 +112,7 @@ def trace(recipe: recipes.Recipe, out: Path) -> dict[str, Any]:
 
 
 def _stage(folder: Path) -> dict[str, Any]:
-    out: dict[str, Any] = {"tensors": hash_of(folder)}
+    out: dict[str, Any] = {"tensors": hash_of(folder), **size_of(folder)}
     if (folder / "log.jsonl").is_file():
         lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
         epochs = [line for line in lines if "epoch" in line]
@@ -129,6 +130,15 @@ def hash_of(folder: Path) -> str:
             head = f"{tensor.dtype.str}{tensor.shape}".encode()
             found.append(hashlib.sha256(head + np.ascontiguousarray(tensor).tobytes()).hexdigest())
     return hashlib.sha256("".join(sorted(found)).encode()).hexdigest()[:16]
+
+
+def size_of(folder: Path) -> dict[str, float]:
+    """What of the tensors can be compared on another machine: how many numbers there are, and their joint norm."""
+    from safetensors.numpy import load_file
+
+    tensors = [tensor for path in sorted(folder.rglob("*.safetensors")) for tensor in load_file(path).values()]
+    squares = [float(np.square(tensor.astype(np.float64)).sum()) for tensor in tensors]
+    return {"numbers": sum(tensor.size for tensor in tensors), "norm": round(math.sqrt(math.fsum(squares)), 6)}
 
 
 def machine() -> dict[str, str]:
