@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 import interlingua
 from interlingua.data.sources.planted import generate
 from interlingua.errors import ConfigError, DataError, InterlinguaError
+from interlingua.runs import bring
 from interlingua.vectors.brought import read_brought
 
 WORLD = generate(num_users=60, num_items=40, seed=5)
@@ -226,3 +227,77 @@ def test_what_reads_the_texts_by_default_is_said(
     monkeypatch.setattr(bring, "missing", lambda model: [] if here else ["it"])
     assert bring._text("auto") == {"name": "sbert" if here else "lsa"}
     assert ("text='lsa' takes seconds" in capsys.readouterr().err) is here
+
+
+def test_the_vectors_stay_alone_where_texts_do_not_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Vectors made of the events themselves; catalogue texts that say nothing, for items that crowd in."""
+    of_users = np.zeros((60, 40), np.float32)
+    of_users[WORLD.interactions.users, WORLD.interactions.items] = 1.0
+    vectors = np.linalg.svd(of_users, full_matrices=False)[2][:12].T.copy()
+    scores = {"ridge": 0.2, "autoencoder": 0.1, None: 0.3}
+    monkeypatch.setattr(bring, "_score", lambda run: scores[run.recipe.align and run.recipe.align.name])
+    given = {"catalogue": ITEMS, "interactions": EVENTS, "item_ids": IDS[:36], "text": TEXT, "device": "cpu"}
+    made = interlingua.align(vectors[:36], similarity="dot", out=tmp_path, **given)
+    assert "alignment: none, by ndcg@10" in capsys.readouterr().err
+    assert made.session.recipe.align is None
+    assert len(made.recommend("u3", k=3)) == 3
+    scores |= {"autoencoder": 0.3, "ridge": 0.3}
+    tied = interlingua.align(vectors[:36], similarity="dot", out=tmp_path, **given)
+    assert "; level with autoencoder and none, and ridge comes first" in capsys.readouterr().err
+    assert tied.session.recipe.align.name == "ridge"
+
+
+def test_what_is_as_good_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bring._best("similarity", {"dot": 0.5, "cosine": 0.25}) == "dot"
+    assert "level" not in capsys.readouterr().err
+    assert bring._best("similarity", {"dot": 0.5, "cosine": 0.5}) == "dot"
+    assert "; level with cosine, and dot comes first" in capsys.readouterr().err
+
+
+def test_an_item_known_by_its_text_alone_tells_of_a_history(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Vectors are what the texts say, so the text of an item without a vector leads to its neighbours by hand."""
+    themes = np.arange(40) % 4
+    words = ("red wine", "old book", "loud drum", "wide lake")
+    titles = [f"{words[theme]} {words[theme]}" for theme in themes]
+    titles[39] = ""
+    vectors = np.eye(4, dtype=np.float32)[themes] + 0.01 * VECTORS[:, :4]
+    catalogue = pl.DataFrame({"item_id": IDS, "title": titles})
+    options = {"item_ids": IDS[:36], "text": {"name": "lsa", "dim": 4}, "out": tmp_path, "device": "cpu"}
+    made = interlingua.align(vectors[:36], catalogue=catalogue, method="ridge", **options)
+    capsys.readouterr()
+    for item in (36, 37, 38):
+        found = made.recommend(history=[f"i{item}"], k=5)
+        assert {themes[int(each.item_id[1:])] for each in found} == {themes[item]}, item
+        assert {each.stage for each in found} == {"ridge"}
+    nothing = made.recommend(history=["i39"], k=5)  # neither vector nor text
+    assert {each.stage for each in nothing} == {"popularity"}
+    beside = made.recommend(history=["i1", "i36"], k=5)  # what has a vector speaks for itself
+    alone = made.recommend(history=["i1"], k=6)
+    assert [each.item_id for each in beside] == [each.item_id for each in alone if each.item_id != "i36"][:5]
+    again = interlingua.load(made.session.path)
+    assert again.recommend(history=["i37"], k=5) == made.recommend(history=["i37"], k=5)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "jsonl"])
+def test_catalogue_and_events_may_be_files(ending: str, tmp_path: Path) -> None:
+    def stored(frame: pl.DataFrame, name: str) -> Path:
+        path = tmp_path / f"{name}.{ending}"
+        write = {"parquet": frame.write_parquet, "csv": frame.write_csv, "jsonl": frame.write_ndjson}
+        write[ending](path)
+        return path
+
+    options = {"item_ids": IDS[:36], "method": "ridge", "similarity": "dot", "text": TEXT, "device": "cpu"}
+    by_file = interlingua.align(
+        VECTORS[:36], catalogue=stored(ITEMS, "items"), interactions=str(stored(EVENTS, "events")),
+        out=tmp_path / "one", **options,
+    )  # fmt: skip
+    by_frame = interlingua.align(VECTORS[:36], catalogue=ITEMS, interactions=EVENTS, out=tmp_path / "two", **options)
+    assert by_file.recommend("u3", k=5) == by_frame.recommend("u3", k=5)
+    assert by_file.session.metrics == by_frame.session.metrics
+
+
+def test_a_catalogue_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"catalogue: there is no file '.*nowhere\.csv'"):
+        interlingua.align(VECTORS, item_ids=IDS, catalogue=tmp_path / "nowhere.csv", out=tmp_path)

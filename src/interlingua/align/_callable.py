@@ -24,8 +24,9 @@ class CallableRoom(ModuleType):
         Args:
             items: vectors of items: an array, a frame, a file, or a model of implicit or RecTools.
             users: vectors of users in the same space, or None: a user is the mean of the history.
-            catalogue: frame of items with ``item_id`` and texts.
-            interactions: frame of events; where there are some, similarity and alignment are chosen on validation.
+            catalogue: frame of items with ``item_id`` and texts, or a file of one.
+            interactions: frame of events, or a file of one; where there are some, similarity and alignment are chosen
+                on validation, and the vectors stay alone where that is best.
             method: ``auto``, ``none``, or an aligner that maps texts into the space (``ridge``, ``autoencoder``).
             **options: see :func:`interlingua.runs.bring.align`, e.g. ``text={"name": "lsa"}`` (seconds instead of
                 minutes), ``item_ids``, ``user_ids``, ``similarity``, ``out``, ``seed``.

@@ -8,6 +8,7 @@ many numeric ones).
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +135,7 @@ class Pretrained(Backbone):
     @torch.no_grad()
     def user_embeddings(self, queries: Queries) -> Tensor:
         """(B, D) the user's own vector where there is one, else the mean of the history's item vectors."""
-        out = self._means(queries)
+        out = self._means(queries, self.items, self.known_items)
         if not len(self.users):
             return out
         who = torch.as_tensor(np.asarray(queries.users, np.int64), device=out.device)
@@ -142,17 +143,42 @@ class Pretrained(Backbone):
         out[own] = self.users[who[own]]
         return out
 
-    def _means(self, queries: Queries) -> Tensor:
-        place = self.items.device
+    def users_over(self, items: Tensor) -> Callable[[Queries], Tensor]:
+        """Means of ``items`` (I, D) for histories without any given vector; everybody else as they are."""
+
+        @torch.no_grad()
+        def users(queries: Queries) -> Tensor:
+            out = self.user_embeddings(queries)
+            silent = torch.from_numpy(queries.lengths() > 0) & ~self._told(queries)
+            if len(self.users):
+                who = torch.as_tensor(np.asarray(queries.users, np.int64))
+                silent &= ~((who >= 0) & self.known_users.cpu()[who.clamp(min=0)])
+            if bool(silent.any()):
+                places = np.flatnonzero(silent.numpy())
+                everything = torch.ones_like(self.known_items)
+                out[torch.from_numpy(places)] = self._means(queries.take(places), items.to(out), everything)
+            return out
+
+        return users
+
+    def _told(self, queries: Queries) -> Tensor:
+        """(B,) whether an item of the history has a vector."""
+        owner = np.repeat(np.arange(len(queries)), queries.lengths())
+        known = self.known_items.cpu().numpy()[queries.items]
+        return torch.from_numpy(np.bincount(owner[known], minlength=len(queries)) > 0)
+
+    def _means(self, queries: Queries, items: Tensor, known: Tensor) -> Tensor:
+        """(B, D) means of the items (I, D) of each history that are known (I,)."""
+        place = items.device
         if not len(queries.items):
-            return self.items.new_zeros(len(queries), self.items.shape[1])
-        has_vector = self.known_items.cpu().numpy()[queries.items]
+            return items.new_zeros(len(queries), items.shape[1])
+        has_vector = known.cpu().numpy()[queries.items]
         owner = np.repeat(np.arange(len(queries)), queries.lengths())[has_vector]
         offsets = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(queries)))]).astype(np.int64)
         readable = Queries(queries.users, queries.items[has_vector], offsets)
         mean = functional.embedding_bag(
             torch.as_tensor(np.asarray(readable.items, np.int64), device=place),
-            self.items,
+            items,
             torch.as_tensor(offsets[:-1], device=place),
             mode="sum",
             per_sample_weights=torch.as_tensor(recency_weights(readable, self.config.half_life), device=place),

@@ -108,6 +108,13 @@ class Backbone(Component, Scorer):
         """(B, D) user vectors of arbitrary queries, unknown users included (from their histories). No gradient."""
         raise NotImplementedError(f"{type(self).__name__} has no user vectors")
 
+    def users_over(self, items: Tensor) -> Callable[[Queries], Tensor] | None:
+        """:meth:`user_embeddings` that reads histories by the vectors ``items`` (I, D) where it has none of theirs.
+
+        None: an item that it has not learned says nothing in a history.
+        """
+        return None
+
     def item_embeddings(self) -> Tensor:
         """(I, D) item vectors whose dot product with :meth:`user_embeddings` is the score (see :attr:`dot_product`)."""
         raise NotImplementedError(f"{type(self).__name__} has no item vectors")

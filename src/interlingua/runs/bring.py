@@ -24,7 +24,7 @@ from interlingua.data.prepared import Dataset
 from interlingua.errors import ConfigError, DataError, shown, unknown
 from interlingua.lm.encoder_here import missing
 from interlingua.progress import say
-from interlingua.runs.bring_checks import WORDS, check_catalogue, check_events, check_vectors
+from interlingua.runs.bring_checks import WORDS, check_catalogue, check_events, check_vectors, table_of
 from interlingua.runs.recipe import resolve
 from interlingua.runs.session import Session
 from interlingua.runs.stages import run
@@ -33,7 +33,9 @@ from interlingua.vectors.brought import has_users, read_brought
 from interlingua.vectors.id_files import id_name
 
 CANDIDATES = ("ridge", "autoencoder")
-"""aligners of given vectors that are tried; of equals the first"""
+"""aligners of given vectors that are tried, and then the vectors alone; of equals the first"""
+ALONE = "none"
+"""the method that leaves texts out"""
 ENCODER = "all-minilm-l6-v2"
 KEEP = {"min_user": 0, "min_item": 0, "items_without_events": "keep"}
 METRIC = "ndcg@10"
@@ -62,9 +64,11 @@ def align(
         items: item vectors: a file (``.npy``, ``.npz``, ``.parquet``, ``.safetensors``), an array or tensor,
             ``(array, ids)``, a mapping id -> vector, a frame with a column of ids, or a model of implicit or RecTools.
         users: the same of users, or None: a user is the mean of the history's vectors (a model brings its own).
-        catalogue: frame with ``item_id`` and texts: items without a vector are then reached by them.
-        interactions: frame of events, or None: histories come with each question only. With events, what is measured
-            best on the validation part is taken; without, the dot product and ridge regression.
+        catalogue: frame with ``item_id`` and texts, or a file of one (parquet, csv, json lines): items without a vector
+            are then reached by them.
+        interactions: frame of events, or a file of one, or None: histories come with each question only. With events,
+            what is measured best on the validation part is taken, also the vectors alone; without, the dot product and
+            ridge regression.
         method: an aligner (``interlingua list align``), ``none``, or ``auto``.
         item_ids: a list or a file, where the vectors come without ids.
         user_ids: the same of users.
@@ -82,6 +86,7 @@ def align(
         DataError: vectors that cannot be read, or have no ids.
     """
     out = Path(out)
+    catalogue, interactions = table_of(catalogue, "catalogue"), table_of(interactions, "interactions")
     sides = {"items": _named(items, "items", item_ids, catalogue)}
     users = items if users is None and has_users(items) else users
     if users is not None:
@@ -108,8 +113,12 @@ def align(
         for kind in kinds:
             scores[kind] = _score(run(_recipe(base, kind, None, measure), **options))
         kind = _best("similarity", scores)
-        tried = {name: _score(run(_recipe(base, kind, name, measure), **options)) for name in methods if name}
-        final = _recipe(base, kind, _best("alignment", tried) if tried else None, {})
+        alone = {ALONE: scores[kind]}  # measured already
+        tried = {
+            name: _score(run(_recipe(base, kind, name, measure), **options)) for name in methods if name is not None
+        }
+        chosen = _best("alignment", tried | (alone if None in methods else {})) if tried else ALONE
+        final = _recipe(base, kind, None if chosen == ALONE else chosen, {})
     session = run(final, **options)
     _tell(session, sides)
     return session
@@ -157,16 +166,16 @@ def _store(vectors: FloatArray, ids: list[str], side: str, folder: Path) -> Path
 
 
 def _methods(method: str, has_texts: bool) -> list[str | None]:
-    if method not in ("auto", "none") and method not in registry.names("align"):
+    if method not in ("auto", ALONE) and method not in registry.names("align"):
         raise ConfigError(unknown("method", method, ["auto", *registry.names("align")]))
-    if method == "none":
+    if method == ALONE:
         return [None]
     if not has_texts:
         if method != "auto":
             raise ConfigError(f"method={method!r} aligns texts: give a catalogue with titles or descriptions")
         say("no catalogue, so no texts: the vectors are served as they are")
         return [None]
-    return list(CANDIDATES) if method == "auto" else [method]
+    return [*CANDIDATES, None] if method == "auto" else [method]
 
 
 def _kinds(similarity: str, measured: bool) -> list[str]:
@@ -206,11 +215,13 @@ def _score(session: Session) -> float:
 
 
 def _best(what: str, scores: Mapping[Any, float]) -> Any:
-    """The first of the highest; said where there was a choice."""
+    """The first of the highest; said where there was a choice, and where others are as high."""
     best = max(scores, key=lambda name: scores[name])
     if len(scores) > 1:
         listed = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
-        say(f"{what}: {best}, by {METRIC} on the validation part ({listed})")
+        level = [name for name, value in scores.items() if value == scores[best] and name != best]
+        tie = f"; level with {' and '.join(level)}, and {best} comes first" if level else ""
+        say(f"{what}: {best}, by {METRIC} on the validation part ({listed}){tie}")
     return best
 
 

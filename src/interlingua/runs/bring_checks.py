@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from interlingua.contracts.batch import FloatArray
+from interlingua.data.files.columns import EVENT_ROLES, ITEM_ROLES
 from interlingua.data.files.frames import is_frame, to_polars
+from interlingua.data.files.tables import any_table
+from interlingua.data.raw import Log
 from interlingua.errors import ConfigError, DataError, shown
 from interlingua.progress import say
 from interlingua.vectors.id_files import ID_NAMES, id_name
@@ -17,6 +21,22 @@ from interlingua.vectors.id_files import ID_NAMES, id_name
 WORDS = ("title", "description", "categories")
 """columns of a catalogue that texts are made of"""
 Sides = Mapping[str, tuple[FloatArray, list[str]]]
+
+
+def table_of(source: Any, name: str) -> Any:
+    """The frame of a file; anything else as it is.
+
+    Raises:
+        DataError: no such file, or none that holds a table.
+    """
+    if not isinstance(source, str | Path):
+        return source
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise DataError(
+            f"{name}: there is no file {shown(str(source))} (in {Path.cwd()}); give a frame, or a file of one"
+        )
+    return any_table(path, Log(quiet=True), ITEM_ROLES if name == "catalogue" else EVENT_ROLES)
 
 
 def check_vectors(sides: Sides) -> None:
@@ -46,7 +66,9 @@ def check_catalogue(catalogue: Any, sides: Sides, aligns: bool) -> None:
     if catalogue is None:
         return
     if not is_frame(catalogue):
-        raise ConfigError(f"catalogue is {shown(catalogue)}; give a frame with item_id and {', '.join(WORDS)}")
+        raise ConfigError(
+            f"catalogue is {shown(catalogue)}; give a frame, or a file of one, with item_id and {', '.join(WORDS)}"
+        )
     frame = to_polars(catalogue, "catalogue")
     name = id_name(frame.columns, "items")
     if name is None:

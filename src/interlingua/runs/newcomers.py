@@ -17,6 +17,8 @@ from interlingua.contracts.scorer import BoolArray, Scorer, TableScorer
 from interlingua.data.queries import IntArray, Queries
 from interlingua.retrieval.best import best
 from interlingua.retrieval.cascade import Candidates
+from interlingua.runs.scorers import retrieves_aligned
+from interlingua.vectors.fields import has_text
 
 if TYPE_CHECKING:
     from interlingua.runs.session import Session
@@ -83,10 +85,24 @@ def learned_users(session: Session) -> BoolArray:
 
 
 def telling_items(session: Session) -> BoolArray:
-    """(I,) items that say something when they stand in a history: learned ones, or all where texts are read."""
+    """(I,) items that say something when they stand in a history: learned ones, or those whose texts are read."""
     if session.recipe.fuse is not None:
         return np.logical_or.reduce([telling_items(member) for member in session.members])
     backbone, train = session.backbone, session.data.split.train
     if backbone.needs_text or "rank" in session.done:
         return np.ones(train.num_items, np.bool_)
-    return np.asarray(backbone.learned_items(train).numpy(), np.bool_)
+    told = np.asarray(backbone.learned_items(train).numpy(), np.bool_)
+    if retrieves_aligned(session) and backbone.users_over(backbone.item_embeddings()) is not None:
+        return told | items_with_texts(session)
+    return told
+
+
+def items_with_texts(session: Session) -> BoolArray:
+    """(I,) items whose text vector says something: it is not zero, and was made of more than the item's id."""
+    part = session.recipe.text
+    if part is None or "embed" not in session.done:
+        return np.ones(session.data.split.train.num_items, np.bool_)
+    said = np.asarray(session.exported("embed")["items"].numpy().any(axis=1), np.bool_)
+    if not part.config.reads_fields:
+        return said
+    return said & np.array(has_text(session.data.catalogue, part.config), np.bool_)

@@ -37,11 +37,14 @@ def retriever_of(session: Session) -> tuple[str, Scorer]:
     """
     if session.recipe.fuse is not None:
         return "fuse", fusion_of(session)
+    return ("align", aligned_scorer(session)) if retrieves_aligned(session) else ("train", session.backbone)
+
+
+def retrieves_aligned(session: Session) -> bool:
+    """Whether the aligned vectors retrieve, see :func:`retriever_of`."""
     recipe, part = session.recipe, session.recipe.align
     last = "rank" not in session.done and recipe.frozen_backbone
-    if part is not None and (recipe.evaluate.candidate_source == "aligned" or (last and part.cls.keeps_space)):
-        return "align", aligned_scorer(session)
-    return "train", session.backbone
+    return part is not None and (recipe.evaluate.candidate_source == "aligned" or (last and part.cls.keeps_space))
 
 
 def aligned_scorer(session: Session) -> TableScorer:
@@ -70,10 +73,11 @@ def aligned_scorer(session: Session) -> TableScorer:
     bias = session.backbone.item_bias()
     if bias is not None and bool(cold.any()) and not bool(cold.all()):
         bias = torch.where(cold, bias[~cold].mean(), bias)  # an item that was not learned has none
-    users = session.backbone.user_embeddings
+    vectors = torch.where(cold[:, None], decoded, table)
+    users = session.backbone.users_over(vectors) or session.backbone.user_embeddings
     average = None if bias is None else bias.mean().expand(len(by_texts))
     unseen = TableScorer(by_texts, users, average)
-    return TableScorer(torch.where(cold[:, None], decoded, table), users, bias, unseen)
+    return TableScorer(vectors, users, bias, unseen)
 
 
 def indexed(session: Session, scorer: Scorer, index: Path | str) -> Ann:

@@ -65,6 +65,22 @@ def item_texts(catalogue: Catalogue, config: TextConfig) -> list[str]:
     Raises:
         ConfigError: a field that the catalogue does not have.
     """
+    items, columns = catalogue.items, _columns(catalogue, config)
+    ids = [str(item) for item in items["item_id"].to_list()]
+    return [
+        describe({field: column[row] for field, column in columns.items()}, config.style, fallback=ids[row])
+        for row in range(items.height)
+    ]
+
+
+def has_text(catalogue: Catalogue, config: TextConfig) -> list[bool]:
+    """(I,) whether :func:`item_texts` has more to say of an item than its id."""
+    columns = _columns(catalogue, config).values()
+    return [any(text.strip() for text in texts) for texts in zip(*columns, strict=True)]
+
+
+def _columns(catalogue: Catalogue, config: TextConfig) -> dict[str, list[str]]:
+    """Column of the catalogue -> its texts, of the fields that the options name."""
     items = catalogue.items
     if not config.fields:
         raise ConfigError("text.fields is empty: name at least one catalogue column, e.g. fields = ['title']")
@@ -75,11 +91,7 @@ def item_texts(catalogue: Catalogue, config: TextConfig) -> list[str]:
             known = [*items.columns, *catalogue.names.values()]
             raise ConfigError(unknown("catalogue column", field, known, "text.fields", ", ".join(catalogue.named)))
         columns[name] = _strings(items[name])
-    ids = [str(item) for item in items["item_id"].to_list()]
-    return [
-        describe({field: column[row] for field, column in columns.items()}, config.style, fallback=ids[row])
-        for row in range(items.height)
-    ]
+    return columns
 
 
 def user_texts(catalogue: Catalogue, config: TextConfig) -> list[str] | None:
