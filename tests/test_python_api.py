@@ -349,3 +349,14 @@ def test_a_question_of_the_wrong_form_is_refused_in_words(
 
 def test_a_whole_number_of_numpy_is_one(recommender: Recommender) -> None:
     assert recommender.recommend("u1", k=np.int64(3)) == recommender.recommend("u1", k=3)
+
+
+def test_items_without_evidence_come_in_the_order_of_popularity(recommender: Recommender) -> None:
+    found = recommender.recommend(history=["i1"], k=40)
+    rest = [each.item_id for each in found if each.score == 0]
+    counts = dict(zip(recommender.train.item_ids.tolist(), recommender.train.item_counts.tolist(), strict=True))
+    assert len({counts[item] for item in rest}) > 3  # the world has both
+    assert [counts[item] for item in rest] == sorted((counts[item] for item in rest), reverse=True)
+    assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
+    few = recommender.recommend(history=["i1"], k=len(found) - len(rest) + 2)  # also where the list ends among them
+    assert [each.item_id for each in few] == [each.item_id for each in found][: len(few)]

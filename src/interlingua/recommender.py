@@ -184,12 +184,11 @@ class Recommender(Shared):
         new = self._newcomers.among(question.queries)
 
         def of(indices: IntArray, known: bool) -> Candidates:
-            queries, seen = question.queries.take(indices), question.seen.take(indices)
-            if known:
-                return cascade.candidates(queries, wide, allowed, repeat=request.repeat, seen=seen)
-            return self._newcomers.answered(
-                self._retriever[1], queries, wide, allowed=allowed, repeat=request.repeat, seen=seen
-            )
+            queries = question.queries.take(indices)
+            how: dict[str, Any] = {"allowed": allowed, "repeat": request.repeat, "seen": question.seen.take(indices)}
+            if known:  # an item without evidence scores 0 like many others: the popular ones of them come first
+                return cascade.candidates(queries, wide, ties=self.train.item_counts, **how)
+            return self._newcomers.answered(self._retriever[1], queries, wide, **how)
 
         listed = of_both(new, of)
         if request.diversity:

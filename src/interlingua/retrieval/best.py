@@ -16,7 +16,7 @@ from torch import Tensor
 
 from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.scorer import BoolArray, Scorer, TopK, Towers
-from interlingua.data.queries import Queries
+from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError, DataError, at_least_one
 from interlingua.retrieval.few import MOST, top_k_of_few
 from interlingua.retrieval.topk import top_k
@@ -31,7 +31,7 @@ FEW = 0.25
 
 def best(
     scorer: Scorer, queries: Queries, k: int, *, allowed: BoolArray | None = None, repeat: bool = False,
-    seen: Queries | None = None,
+    seen: Queries | None = None, ties: IntArray | None = None,
 ) -> TopK:  # fmt: skip
     """The k items with the highest scores among those that may come out.
 
@@ -42,6 +42,8 @@ def best(
         allowed: (I,) items that may come out for anybody; None: all.
         repeat: items of a query's own history may come out too.
         seen: B users with what may not come out for each; None: their own histories.
+        ties: (I,) of equal scores the item with more of it comes first, where whole rows of scores are looked at; None:
+            the lower row.
 
     Returns:
         ``min(k, I)`` columns; -1, with a score of minus infinity, where a query has fewer items that may come out.
@@ -64,7 +66,7 @@ def best(
     parts = []
     for block, hidden in ((queries.slice(at, at + size), seen.slice(at, at + size)) for at in starts):
         if towers is None:
-            parts.append(_by_scores(scorer, block, k, allowed, repeat, hidden))
+            parts.append(_by_scores(scorer, block, k, allowed, repeat, hidden, ties))
         else:
             found = by_vectors(towers, block, k, allowed=allowed, repeat=repeat, seen=hidden)
             parts.append(found if towers.exact else scored(scorer, block, found))
@@ -125,20 +127,24 @@ def mask_seen(scores: FloatArray, queries: Queries) -> None:
 
 
 def best_of_scores(
-    scores: FloatArray, queries: Queries, k: int, *, allowed: BoolArray | None = None, repeat: bool = False
-) -> TopK:
+    scores: FloatArray, queries: Queries, k: int, *, allowed: BoolArray | None = None, repeat: bool = False,
+    ties: IntArray | None = None,
+) -> TopK:  # fmt: skip
     """:func:`best` where the scores (B, I) exist already; they are changed."""
     if not repeat:
         mask_seen(scores, queries)
     if allowed is not None:
         scores[:, ~allowed] = -np.inf
-    indices = top_items(scores, k)
+    indices = top_items(scores, k, ties)
     values = np.take_along_axis(scores, np.maximum(indices, 0), axis=1)
     return TopK(indices, np.where(indices < 0, -np.inf, values).astype(np.float32))
 
 
-def top_items(scores: FloatArray, n: int) -> npt.NDArray[np.int64]:
-    """(B, n) rows of the highest scores, best first; ties: lower row first; -1 where only masked items are left."""
+def top_items(scores: FloatArray, n: int, ties: IntArray | None = None) -> npt.NDArray[np.int64]:
+    """(B, n) rows of the highest scores, best first; -1 where only masked items are left.
+
+    Of equal scores the item with more ``ties`` (I,) comes first, then the lower row.
+    """
     n = min(n, scores.shape[1])
     out = np.full((len(scores), n), -1, np.int64)
     if not n:
@@ -147,14 +153,17 @@ def top_items(scores: FloatArray, n: int) -> npt.NDArray[np.int64]:
     bound = -np.partition(-scores, n - 1, axis=1)[:, n - 1]
     for b in range(len(scores)):
         candidates = np.flatnonzero((scores[b] >= bound[b]) & np.isfinite(scores[b]))
-        chosen = candidates[np.argsort(-scores[b, candidates], kind="stable")][:n]
+        own = -scores[b, candidates]
+        order = np.argsort(own, kind="stable") if ties is None else np.lexsort((-ties[candidates], own))
+        chosen = candidates[order][:n]
         out[b, : len(chosen)] = chosen
     return out
 
 
 def _by_scores(
-    scorer: Scorer, queries: Queries, k: int, allowed: BoolArray | None, repeat: bool, seen: Queries
-) -> TopK:
+    scorer: Scorer, queries: Queries, k: int, allowed: BoolArray | None, repeat: bool, seen: Queries,
+    ties: IntArray | None,
+) -> TopK:  # fmt: skip
     """:func:`best` of one block of users."""
     scores = np.array(scorer.score(queries), np.float32)
     name, shape = type(scorer).__name__, (len(queries), scorer.num_items)
@@ -162,7 +171,7 @@ def _by_scores(
         raise DataError(f"{name}.score returned shape {scores.shape}; expected (queries, items) = {shape}")
     if np.isnan(scores).any():
         raise DataError(f"{name}.score returned NaN for some of {shape[0]} queries: nothing to rank by")
-    return best_of_scores(scores, seen, k, allowed=allowed, repeat=repeat)
+    return best_of_scores(scores, seen, k, allowed=allowed, repeat=repeat, ties=ties)
 
 
 def scored(scorer: Scorer, queries: Queries, found: TopK) -> TopK:

@@ -55,7 +55,7 @@ class RetrieveThenRerank(Scorer):
 
     def candidates(
         self, queries: Queries, n: int | None = None, allowed: BoolArray | None = None, *,
-        repeat: bool | None = None, seen: Queries | None = None,
+        repeat: bool | None = None, seen: Queries | None = None, ties: IntArray | None = None,
     ) -> Candidates:  # fmt: skip
         """The best ``n`` items that are not in the query's own history (with ``repeat``: the best of all).
 
@@ -65,10 +65,12 @@ class RetrieveThenRerank(Scorer):
             allowed: (I,) items that may come out; None: all.
             repeat: items of the history may come out too; default: as the cascade was made.
             seen: B users with what may not come out for each; None: their own histories.
+            ties: (I,) decides between equal scores, where no ranker does: see :func:`interlingua.retrieval.best.best`.
         """
         wide = (n or self.n) if self.ranker is None else max(self.n, n or 0)
         again = self.repeat if repeat is None else repeat
-        found = best(self.retriever, queries, wide, allowed=allowed, repeat=again, seen=seen)
+        last = ties if self.ranker is None else None
+        found = best(self.retriever, queries, wide, allowed=allowed, repeat=again, seen=seen, ties=last)
         return self._ordered(queries, found, n or self.n)
 
     def _ordered(self, queries: Queries, top: TopK, n: int) -> Candidates:
