@@ -25,7 +25,6 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 import torch
-from scipy.sparse.linalg import svds
 from torch import Tensor
 
 from interlingua.align.ridge import Ridge, RidgeConfig
@@ -34,6 +33,7 @@ from interlingua.contracts.scorer import TableScorer
 from interlingua.data.prepare import Dataset, FilterConfig, SplitConfig, prepare
 from interlingua.data.queries import Queries
 from interlingua.evaluate.protocol import evaluate
+from interlingua.nn.factors import item_factors
 from interlingua.nn.group_ridge import learned_weights
 from interlingua.nn.linear_autoencoders import stacked
 from interlingua.progress import say
@@ -72,14 +72,6 @@ def known(prepared: Dataset) -> sp.csr_matrix:
     return matrix
 
 
-def singular(matrix: sp.csr_matrix, dim: int) -> Tensor:
-    """(I, D) right singular vectors of the matrix with rows and columns of unit weight: what items have in common."""
-    users, items = (np.maximum(np.asarray(matrix.sum(axis)).ravel(), 1.0) ** -0.5 for axis in (1, 0))
-    scaled = sp.diags(users) @ matrix @ sp.diags(items)
-    _, _, right = svds(scaled, k=dim, random_state=0)
-    return torch.as_tensor(np.ascontiguousarray(right[::-1].T), dtype=torch.float32)
-
-
 def scorer(items: Tensor, texts: Tensor, counts: np.ndarray) -> TableScorer:
     """Items with events by their own vectors, cold ones by what their texts predict; users by the sum of theirs."""
     aligner = Ridge(RidgeConfig(norm="none"), items.shape[1], texts.shape[1])
@@ -99,7 +91,7 @@ def rows_of(
     prepared: Dataset, options: argparse.Namespace, fold: int, vectors: dict[str, Tensor]
 ) -> list[dict[str, Any]]:
     matrix = known(prepared)
-    items = singular(matrix, options.dim)
+    items = item_factors(matrix, options.dim)
     out = []
     for name in (*options.texts, "shuffled"):
         texts, weights = joined(name, vectors, items, prepared.split.train.item_counts)

@@ -14,6 +14,7 @@ from interlingua.data.interactions import Interactions
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
 from interlingua.nn import linear_autoencoders as forms
+from interlingua.nn.factors import item_factors
 from interlingua.vectors.frozen import FrozenRows
 
 
@@ -140,3 +141,24 @@ def test_weights_that_make_no_sense_are_refused(random_world, weights, words):
     train, texts = world(random_world)
     with pytest.raises(ConfigError, match=words):
         fitted(L3ae, build(L3aeConfig, {"weights": weights}, "backbone"), train, texts)
+
+
+def test_learned_weights_leave_noise_out(random_world, tmp_path):
+    """Texts that are made of what interactions say count, noise does not; what was chosen stands in the card."""
+    train = random_world(users=120, items=60, seed=5)
+    telling = item_factors(train.matrix(), 12)
+    noise = torch.from_numpy(np.random.default_rng(9).normal(size=(train.num_items, 9)).astype(np.float32))
+    options = {"weights": {"other": 1.0, "unread": 0.0}, "learn_weights": True}
+    model = fitted(AdditiveEase, AdditiveEaseConfig(**options), train, noise, other=telling, unread=noise + 1)
+    assert model.used == {"text": 0.0, "other": 1.0}
+    assert model.write_extras(tmp_path) == {"text_weights": model.used}
+    torch.testing.assert_close(model.weights, fitted(AdditiveEase, AdditiveEaseConfig(), train, telling).weights)
+
+
+def test_item_factors_are_the_leading_singular_vectors(random_world):
+    train = random_world(users=40, items=20, seed=1)
+    x = dense(train)
+    scaled = x / np.sqrt(np.maximum(x.sum(1, keepdims=True), 1)) / np.sqrt(np.maximum(x.sum(0, keepdims=True), 1))
+    expected = np.linalg.svd(scaled)[2][:5].T
+    np.testing.assert_allclose(np.abs(item_factors(train.matrix(), 5).numpy()), np.abs(expected), atol=1e-4)
+    assert item_factors(train.matrix(), 99).shape == (20, 19)

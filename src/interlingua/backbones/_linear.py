@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,11 +19,15 @@ from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
 from interlingua.nn.blockwise import seconds_of_inverse
+from interlingua.nn.factors import item_factors
+from interlingua.nn.group_ridge import learned_weights
 from interlingua.nn.histories import history_matrix, pick, weighted_sum
 from interlingua.nn.linear_autoencoders import stacked
 
 MOST_ITEMS = 30_000
 """three to four (I, I) matrices of 3.6 GB each stand in memory while it is solved"""
+FACTORS = 48
+"""vectors of interactions that texts are to tell, where weights are learned"""
 OWN = "text"
 """name of the section [text] among the weights"""
 
@@ -35,6 +40,9 @@ class TextWeights(Config):
     weights: dict[str, float] = Field(default_factory=dict)
     """name -> how much a source of texts counts: ``text`` for [text], NAME for [texts.NAME], which is read only if it
     is named here; [text] counts 1 where it is not named"""
+    learn_weights: bool = False
+    """choose the weights of the texts that have one: those from which a ridge regression tells best, item by item, what
+    interactions make of the others (leave-one-out error; the validation part is not read)"""
 
     @field_validator("weights")
     @classmethod
@@ -60,6 +68,8 @@ class WithTexts(Backbone):
         super().__init__(config, train)
         self.register_buffer("weights", torch.zeros(0, 0))
         self.register_buffer("by_texts", torch.zeros(0, 0))
+        self.used: dict[str, float] = {}
+        """name -> weight of the texts, after :meth:`fit`"""
 
     @classmethod
     def needs(cls, config: Any) -> frozenset[str]:
@@ -85,8 +95,13 @@ class WithTexts(Backbone):
         """
         check_size(job.train, "a closed form with texts", MOST_ITEMS)
         place = self.weights.device
-        self.weights, self.by_texts = (part.to(place) for part in self.fit_weights(job, text_table(self.config, job)))
+        self.used, texts = text_table(self.config, job)
+        self.weights, self.by_texts = (part.to(place) for part in self.fit_weights(job, texts))
         return FitLog.untrained()
+
+    def write_extras(self, folder: Path) -> dict[str, Any]:
+        """How much each source of texts counted."""
+        return {"text_weights": self.used}
 
     def expected_seconds(self, train: Interactions) -> float:
         """Two to three times the cube of the number of items, at the speed of a small inverse on this machine."""
@@ -107,8 +122,8 @@ class WithTexts(Backbone):
         return pick(weighted_sum(history_matrix(queries, self.num_items), self.by_texts).cpu().numpy(), items)
 
 
-def text_table(config: TextWeights, job: Fitting) -> Tensor:
-    """(I, sum of T) the item texts that the options name, side by side.
+def text_table(config: TextWeights, job: Fitting) -> tuple[dict[str, float], Tensor]:
+    """Name -> weight of the item texts that are read, and (I, sum of T) their vectors side by side.
 
     Raises:
         ConfigError: a weight names texts that are not there.
@@ -120,6 +135,12 @@ def text_table(config: TextWeights, job: Fitting) -> Tensor:
         if name not in sources:
             raise ConfigError(f"backbone.weights names the texts {name!r}; there are {', '.join(sorted(sources))}")
     used = {name: config.weights.get(name, 1.0 if name == OWN else 0.0) for name in sources}
-    chosen = [name for name, weight in used.items() if weight > 0]
-    vectors = [sources[name].rows("items").detach().float().cpu() for name in chosen]
-    return stacked(vectors, [used[name] for name in chosen], config.centred)
+    used = {name: weight for name, weight in used.items() if weight > 0}
+    vectors = [sources[name].rows("items").detach().float().cpu() for name in used]
+    if config.learn_weights:
+        train = job.train
+        known = torch.as_tensor(train.item_counts > 0)
+        factors = item_factors(train.matrix(), FACTORS)
+        found = learned_weights([rows[known] for rows in vectors], factors[known])
+        used = dict(zip(used, found, strict=True))
+    return used, stacked(vectors, list(used.values()), config.centred)
