@@ -38,21 +38,13 @@ SEVERAL = "categories"
 """column whose cells hold several values: ``Comedy|Drama``"""
 
 
-def allowed_by(catalogue: Catalogue, filters: Filters) -> BoolArray:
-    """(I,) items that meet every condition.
+def passing(catalogue: Catalogue, filters: Filters) -> list[tuple[str, BoolArray]]:
+    """Each condition in words, and the (I,) items that meet it; all must be met.
 
     Raises:
         ConfigError: filters that are no mapping, an unknown operator, or a value that cannot be compared.
         DataError: a column that the catalogue has not.
     """
-    out = np.ones(len(catalogue), np.bool_)
-    for _, mask in passing(catalogue, filters):
-        out &= mask
-    return out
-
-
-def passing(catalogue: Catalogue, filters: Filters) -> list[tuple[str, BoolArray]]:
-    """Each condition in words, and the (I,) items that meet it (see :func:`allowed_by`)."""
     if not isinstance(filters, Mapping):
         raise ConfigError(f"filters is {shown(filters)}; give a mapping, e.g. {{'categories': 'Comedy'}}")
     out = []

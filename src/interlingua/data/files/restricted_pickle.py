@@ -6,6 +6,11 @@ bytes and numbers by itself. The few names that published arrays and sparse matr
 our own constructors, which check every size before numpy or scipy sees it. Anything else is an error that says what
 the file asked for.
 
+Why not a library: an allow-listed ``pickle.Unpickler`` still runs the program. It builds what it is told to, of any
+size and depth, before anyone can look (a few bytes may ask for gigabytes), and calls what is allowed with arguments
+that the file chose. fickling and picklescan judge whether a pickle looks safe, and leave the reading to ``pickle``.
+These are some 550 lines for the four kinds of files that RLMRec published, and with them no data file is ever executed.
+
 Refused: every other name, persistent ids, extension codes, out-of-band buffers, old-style instances, sets, state set on
 anything but our stand-ins, keys that are not plain, memo indices beyond the file, object arrays.
 """
