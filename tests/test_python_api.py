@@ -360,3 +360,11 @@ def test_items_without_evidence_come_in_the_order_of_popularity(recommender: Rec
     assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
     few = recommender.recommend(history=["i1"], k=len(found) - len(rest) + 2)  # also where the list ends among them
     assert [each.item_id for each in few] == [each.item_id for each in found][: len(few)]
+
+
+def test_ids_that_pandas_made_floats_are_the_ids(root: Path) -> None:
+    numbers = EVENTS.with_columns(pl.col("user_id", "item_id").str.slice(1).cast(pl.Int64))
+    made = interlingua.load(ran(root, data=numbers))
+    assert made.recommend(3.0, k=4) == made.recommend("3", k=4) == made.recommend(np.int64(3), k=4)
+    assert made.recommend(history=np.array([1.0, 2.0]), k=4) == made.recommend(history=["1", "2"], k=4)
+    assert made.similar_items(5.0, k=3) == made.similar_items("5", k=3)

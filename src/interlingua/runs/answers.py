@@ -105,7 +105,7 @@ def one_id(given: Any, what: str, many: str = "") -> str:
         ConfigError: several, or something that is neither a text nor a number.
     """
     if isinstance(given, str | int | float | np.generic):
-        return str(given)
+        return id_text(given)
     raise ConfigError(f"{what} is {shown(given)}, and an id is a text or a number{f'; {many}' if many else ''}")
 
 
@@ -121,7 +121,13 @@ def names_of(ids: Any, what: str) -> list[str]:
     wrong = next((each for each in names if not isinstance(each, str | int | float | np.generic)), None)
     if wrong is not None:
         raise ConfigError(f"{what} holds {shown(wrong)}; an id is a text or a number")
-    return [str(each) for each in names]
+    return [id_text(each) for each in names]
+
+
+def id_text(given: Any) -> str:
+    """An id as data are read: of a column of numbers with gaps pandas makes ``3.0``, which is the id ``3``."""
+    whole = isinstance(given, float | np.floating) and float(given).is_integer()
+    return str(int(given)) if whole else str(given)
 
 
 def _is_table(ids: Any) -> bool:
