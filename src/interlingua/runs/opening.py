@@ -9,7 +9,7 @@ from typing import Any
 
 from interlingua.errors import ArtifactError
 from interlingua.progress import say
-from interlingua.runs.plan import part_fingerprint, parts_of
+from interlingua.runs.plan import VERSIONS, part_fingerprint, parts_of
 from interlingua.runs.portable import with_templates
 from interlingua.runs.recipe import Recipe, resolve
 from interlingua.runs.saved import run_in
@@ -47,6 +47,7 @@ def open_session(
     values = found.entry("recipe", dict)
     if not trust:
         refuse(str(path), of_run(values))
+    _of_today(found)
     values = with_templates(values, found.path.parent)
     recipe = resolve(values, found.entry("name", str), str(path), stored=True)
     done = {stage: found.parent(stage) for stage in found.parents}
@@ -66,6 +67,16 @@ def open_session(
     session = Session(recipe, found.path.parent, found.entry("seed", int), device)
     session.done = done | {"evaluate": found}
     return session
+
+
+def _of_today(run: Artifact) -> None:
+    """Refuses a run whose stages have the names of an older layout: a part of it would be left out unseen."""
+    for stage in run.parents:
+        if stage.rsplit(".", 1)[-1] not in VERSIONS:
+            raise ArtifactError(
+                f"{run.path} has the stage {stage!r}, which an older interlingua wrote and this one does not read; run "
+                f"its recipe again ({run.path / 'config.toml'}), or open it with the version in its card"
+            )
 
 
 def _of_member(done: dict[str, Artifact], number: int) -> dict[str, Artifact]:
