@@ -209,8 +209,8 @@ def seconds_of(folder: Path) -> dict[str, float]:
 
 def choose(names: set[str], file: str, seconds: dict[str, float], most: int, limit: float) -> list[str]:
     """The file's own tests first, then the quickest; at most ``most`` of them and about ``limit`` seconds."""
-    own = (f"tests/test_{file}::", "tests/test_wiring.py::")
-    ordered = sorted(names, key=lambda name: (not name.startswith(own), seconds.get(name, 1.0)))
+    own = (f"/test_{file}.py::", "/test_wiring.py::")
+    ordered = sorted(names, key=lambda name: (not any(part in name for part in own), seconds.get(name, 1.0)))
     chosen, spent = [], 0.0
     for name in ordered:
         spent += seconds.get(name, 1.0)

@@ -100,7 +100,7 @@ ELSEWHERE: dict[str, str] = {
 
 
 def options_of(kind: str) -> list[tuple[str, str]]:
-    """(component, option) of a kind, without ``fit`` (tests/test_fit.py)."""
+    """(component, option) of a kind, without ``fit`` (tests/training/test_fit.py)."""
     found = []
     for name in registry.names(kind):
         fields = registry.find(kind, name).Config.model_fields

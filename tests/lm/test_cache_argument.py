@@ -9,7 +9,7 @@ from torch import nn
 
 from interlingua.lm.cache_argument import NAMES, cache_name, cache_of
 
-SOURCE = Path(__file__).parents[1] / "src" / "interlingua"
+SOURCE = Path(__file__).parents[2] / "src" / "interlingua"
 
 
 class New(nn.Module):

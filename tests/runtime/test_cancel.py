@@ -6,7 +6,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,8 +33,7 @@ def test_a_step_ends_what_was_given_up_and_nothing_else() -> None:
     assert given_up.remaining() is None
 
 
-def test_a_language_model_stops_between_two_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent / "ranker"))
+def test_a_language_model_stops_between_two_tokens() -> None:
     from interlingua.lm.generate import generate
     from interlingua.testing.tiny_models import tiny
 
