@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional
 
 from interlingua.backbones import ncf
-from interlingua.backbones.ncf import Ncf, NcfConfig, likeness
+from interlingua.backbones.ncf import Ncf, NcfConfig, history_similarity
 from interlingua.config import Config, FitConfig, build
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.batch import Batch
@@ -92,7 +92,7 @@ def test_encode_reads_the_inputs_it_is_given(random_world):
 def test_unseen_users_are_like_those_who_share_their_items():
     train = sp.csr_matrix(np.array([[1, 1, 0, 0], [0, 2, 0, 0], [0, 0, 1, 0]]))
     histories = sp.csr_matrix(np.array([[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], np.float32))
-    found = likeness(histories, train)
+    found = history_similarity(histories, train)
     first = np.array([1 / np.sqrt(2), 1.0, 0.0])
     np.testing.assert_allclose(found[0], first / first.sum(), rtol=1e-6)
     np.testing.assert_allclose(found[1], [0, 0, 1])
