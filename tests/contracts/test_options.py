@@ -89,6 +89,9 @@ BESIDE: dict[str, dict[str, Any]] = {
 MODELS = ("revision", "precision")
 ELSEWHERE: dict[str, str] = {
     **{f"pretrained.{name}": "backbones/test_pretrained.py" for name in ("items", "item_ids", "users", "user_ids")},
+    "learn_weights": "backbones/test_linear_with_texts.py",
+    **{f"lm-states.{o}": "text/test_lm_states.py"
+       for o in ("model", "layer", "pool", "prompt", "ending", "max_tokens", "lm_weights")},
     "precision": "llm/test_language_models.py", "revision": "test_keys.py",
     "llm-only.template": "llm/test_chat.py", "characters": "text/test_health.py",
     "user_fields": "test_joint_runs.py", "profiles": "text/test_profiles_in_recipes.py",
