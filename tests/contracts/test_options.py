@@ -95,7 +95,8 @@ ELSEWHERE: dict[str, str] = {
     "precision": "llm/test_language_models.py", "revision": "test_keys.py",
     "llm-only.template": "llm/test_chat.py", "characters": "text/test_health.py",
     "user_fields": "test_joint_runs.py", "profiles": "text/test_profiles_in_recipes.py",
-    **{f"{n}.{o}": "llm/test_adapters.py" for n in ("soft-prompt", "sequence-head", "kv-prompt") for o in ("lora", "adapters")},
+    **{f"{n}.{o}": "llm/test_adapters.py"
+       for n in ("soft-prompt", "sequence-head", "kv-prompt") for o in ("lora", "adapters")},
     **{f"{n}.model": "llm/test_language_models.py" for n in ("kv-prompt", "soft-prompt", "sequence-head", "llm-only")},
     **{f"chat.{o}": "llm/test_chat.py" for o in registry.find("ranker", "chat").Config.model_fields if o not in MODELS},
 }  # fmt: skip
