@@ -46,7 +46,7 @@ __all__ = [
 
 
 class Recommender(Shared):
-    """Loads lazily: asking without re-ranking never opens the language model.
+    """A finished run that recommends. Loads lazily: without re-ranking the language model is never opened.
 
     With an ``index`` (see :func:`interlingua.runs.scorers.indexed`), which is made at once, the best items are found
     approximately, fast in catalogues of millions. ``reasons`` says who words them: ``auto`` (the ranker's language
@@ -117,18 +117,18 @@ class Recommender(Shared):
 
         Args:
             user: external id of a known user, or
-            history: item ids, oldest first, of anybody (an empty list: a new user).
+            history: item ids, oldest first, of any user (an empty list: a new user).
             k: how many.
             users: many known users, or
             histories: many histories; as a mapping, its keys are the frame's ``user_id``, else they are numbered.
-            rerank: let the language model order what the backbone retrieved, where the run has one.
-            items: item ids that alone may come out; None: all.
+            rerank: let the language model reorder what the backbone retrieved, if the run has one.
+            items: the only item ids that may come out; None: all.
             exclude: item ids that must not come out.
             filters: conditions on columns of the catalogue, e.g. ``{"categories": "Comedy", "year>=": 1990}`` (see
                 :mod:`interlingua.data.allowed`).
-            diversity: 0: by score alone; more: rather items of different categories, chosen among the best
+            diversity: 0: by score only; higher: prefer items of different categories, chosen among the best
                 ``max(5 k, evaluate.retrieve)`` (see :func:`interlingua.retrieval.cascade.diversified`).
-            repeat: items that the user has had may come out too (groceries, music).
+            repeat: whether items of the user's history may come out again (groceries, music).
 
         Item ids that the run does not know are left out and said. Who is new to the run (no history, or one that says
         nothing to it) gets what is popular in training.
@@ -196,7 +196,7 @@ class Recommender(Shared):
         return listed, new
 
     def _stages(self, request: Request, new: BoolArray) -> list[str]:
-        """(B,) what decided each list; a backbone trained along with texts stands in the align stage's card."""
+        """(B,) the stage that decided each list. A backbone trained with texts is named in the align stage's card."""
         kind, done = "rank" if request.rerank and self.has_ranker else self._retriever[0], self.session.done
         known = str(done[kind].card["name"] if kind in done else done["align"].card["config"]["backbone"]["name"])
         return [STAGE if is_new else known for is_new in new]
@@ -257,9 +257,9 @@ class Recommender(Shared):
     def explain(
         self, item: str, user: str | None = None, history: Sequence[str] | None = None, *, rerank: bool = True
     ) -> Explanation[Support]:
-        """Why this item: a sentence, and the history items that support it (by influence on the score).
+        """The reason for an item: a sentence, and the history items that support it (by influence on the score).
 
-        ``rerank``: as in :meth:`recommend`; False: the retriever's score is what is explained.
+        ``rerank``: as in :meth:`recommend`; False: the retriever's score is explained.
         """
         return self.explain_items([item], user, history, rerank=rerank)[0]
 
@@ -271,19 +271,19 @@ class Recommender(Shared):
         *,
         rerank: bool = True,
     ) -> list[Explanation[Support]]:
-        """:meth:`explain` for several items of one answer: their influences are measured in one go."""
+        """:meth:`explain` for several items of one answer; their influences are measured together."""
         query = self.query(user, history)
         found = self.explain_rows(query, [self.item_row(item) for item in items], rerank=rerank)
         return [self._reasons.with_ids(each, query) for each in found]
 
     def explain_query(self, query: Queries, item: int) -> Explanation[tuple[int, float]]:
-        """:meth:`explain` by rows."""
+        """:meth:`explain` by indices."""
         return self.explain_rows(query, [item])[0]
 
     def explain_rows(
         self, query: Queries, items: Sequence[int], *, rerank: bool = True
     ) -> list[Explanation[tuple[int, float]]]:
-        """:meth:`explain_items` by rows; what was explained lately is not explained anew."""
+        """:meth:`explain_items` by indices; recent reasons are remembered."""
         scorer = self.session.ranker if rerank and self.has_ranker else self._retriever[1]
         return self._reasons.of(scorer, lambda: self.language_model, query, items, rerank)
 
@@ -294,7 +294,7 @@ class Recommender(Shared):
         return Reasons(self.session.data)
 
     def query(self, user: str | None = None, history: Sequence[str] | None = None) -> Queries:
-        """One query from a known user (all events on record) or from a history of item ids; unknown ones are said."""
+        """A query from a known user (all events on record) or from a history of item ids; reports unknown ids."""
         if (user is None) == (history is None):
             raise ConfigError("give either a user or a history")
         question = self._questions.of_one(user, history)
@@ -303,11 +303,11 @@ class Recommender(Shared):
         return question.queries
 
     def user_row(self, user: str) -> int:
-        """Row of an external user id."""
+        """Index of an external user id."""
         return self._questions.user_row(user)
 
     def item_row(self, item: str) -> int:
-        """Row of an external item id."""
+        """Index of an external item id."""
         return self._questions.item_row(item)
 
     @cached_property

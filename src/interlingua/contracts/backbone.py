@@ -35,7 +35,7 @@ class Backbone(Component, Scorer):
 
     kind: ClassVar[str] = "backbone"
     sampling: ClassVar[Literal["pairs", "sequences", "none"]] = "pairs"
-    """``none``: closed form, with a :meth:`fit` of its own"""
+    """``none``: closed form, which overrides :meth:`fit`"""
     needs_text: ClassVar[bool] = False
     """True: :meth:`fit` reads ``job.text``, and the recipe must have a [text] section"""
     dot_product: ClassVar[bool] = True
@@ -52,12 +52,12 @@ class Backbone(Component, Scorer):
 
     @classmethod
     def needs(cls, config: Any) -> frozenset[str]:
-        """A frozen table of texts, where :attr:`needs_text` says so."""
+        """Needs a frozen table of texts if :attr:`needs_text` is True."""
         return frozenset({"text.table"} if cls.needs_text else ())
 
     @classmethod
     def makes(cls, config: Any) -> frozenset[str]:
-        """Scores, and what the subclass defines of vectors and training."""
+        """Makes scores, and the vectors and training that the subclass defines."""
         trained = cls.sampling != "none"
         conditions = {
             "scores": True,
@@ -72,20 +72,20 @@ class Backbone(Component, Scorer):
 
     @classmethod
     def width(cls, config: Any) -> int | None:
-        """Columns of the tables of :meth:`input_embeddings`; None where only a made backbone says so."""
+        """Width of the tables of :meth:`input_embeddings`; None if it is known only after construction."""
         return config.embedding_dim if "embedding_dim" in type(config).model_fields else None
 
     @classmethod
     def history_length(cls, config: Any) -> int | None:
-        """Last events of a history that are read; None: all, or no history."""
+        """Number of last events of a history that are read; None: all, or none."""
         return config.max_history if config and "max_history" in type(config).model_fields else None
 
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterable[Batch]]:
-        """What the loop (:mod:`interlingua.training.loop`) trains it on: (epoch, generator) -> the epoch's batches."""
+        """Batches for the loop (:mod:`interlingua.training.loop`): (epoch, generator) -> the epoch's batches."""
         raise NotImplementedError(f"{type(self).__name__} is not trained by gradient")
 
     def fit(self, job: Fitting) -> FitLog:
-        """By gradient on :meth:`batches`; closed forms have a fit of their own, and ``sampling = "none"``."""
+        """Trains by gradient on :meth:`batches`; closed forms override this and set ``sampling = "none"``."""
         return job.by_gradient(self.batches(job.train, self.config.fit), self.config.fit)
 
     def expected_seconds(self, train: Interactions) -> float | None:
@@ -97,7 +97,7 @@ class Backbone(Component, Scorer):
         raise NotImplementedError(f"{type(self).__name__} has no vectors")
 
     def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
-        """Users and items of one batch from the inputs ``inputs`` (which an aligner may have changed)."""
+        """Vectors of a batch's users and items, from ``inputs`` (which an aligner may have changed)."""
         raise NotImplementedError(f"{type(self).__name__} has no vectors")
 
     def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
@@ -105,7 +105,7 @@ class Backbone(Component, Scorer):
         raise NotImplementedError(f"{type(self).__name__} is not trained by gradient")
 
     def user_embeddings(self, queries: Queries) -> Tensor:
-        """(B, D) user vectors of arbitrary queries, unknown users included (from their histories). No gradient."""
+        """(B, D) user vectors of any queries; unknown users get theirs from their histories. No gradient."""
         raise NotImplementedError(f"{type(self).__name__} has no user vectors")
 
     def users_over(self, items: Tensor) -> Callable[[Queries], Tensor] | None:
@@ -124,24 +124,24 @@ class Backbone(Component, Scorer):
         return None
 
     def learned_items(self, train: Interactions) -> Tensor:
-        """(I,) bool: items whose vector says something; others are reached by their texts, where that is possible."""
+        """(I,) bool: items with a learned vector; the others are reached through their texts, if possible."""
         return torch.as_tensor(train.item_counts > 0)
 
     def learned_users(self, train: Interactions) -> Tensor:
-        """(U,) bool: users of whom something is known beside the history that a question brings."""
+        """(U,) bool: users about whom the model knows more than the history in a query."""
         return torch.as_tensor(train.user_counts > 0)
 
     def user_rows(self) -> frozenset[str]:
-        """Names of the state's tensors with one row per user: they stay at home where a model is given away."""
+        """Names of the state's tensors with one row per user: a model saved without its users omits their rows."""
         if "inputs" not in self.makes(self.config):
             return frozenset()
         users = self.input_embeddings().users
         return frozenset(name for name, held in self.state_dict(keep_vars=True).items() if held is users)
 
     def given_away(self) -> dict[str, Tensor]:
-        """The state by which the same class, made over items alone, scores histories as before: one row for all users.
+        """The state without users' rows (one row for all), with which the same class scores histories as before.
 
-        What scores by more than its own numbers adds it here, or is saved with its users' events only.
+        A backbone whose scores need more than its state must add it here; otherwise it is only saved with events.
         """
         per_user, state = self.user_rows(), self.state_dict()
         return {k: v.new_zeros(1, *v.shape[1:]) if k in per_user and v.numel() else v for k, v in state.items()}
@@ -168,7 +168,7 @@ class Backbone(Component, Scorer):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def towers(self) -> Towers | None:
-        """The vectors whose products are the scores, where there are such."""
+        """The vectors whose products are the scores, if there are any."""
         if not {"items", "users", "dot_product"} <= self.makes(self.config):
             return None
         self.eval()

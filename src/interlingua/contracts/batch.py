@@ -1,4 +1,4 @@
-"""What goes through a training step: tables of vectors, batches of row numbers, and what a backbone makes of them."""
+"""The inputs and outputs of a training step: tables of vectors, batches of indices, and the backbone's output."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ Side = Literal["users", "items"]
 
 @dataclass(frozen=True)
 class Embeddings:
-    """One row per user and item, in the order of the interactions that they were made from."""
+    """Vectors of users and items, in the order of the interactions."""
 
     users: Tensor | None
     """(U, D), or None where the backbone keeps no user table (sequence models)."""
     items: Tensor
     """(I, D)"""
     items_from_text: Tensor | None = None
-    """(I, D) the same space reached from the item's text alone: what an item unseen in training uses."""
+    """(I, D) vectors in the same space made from texts alone: used for items unseen in training"""
     item_codes: Tensor | None = None
     """(I, K) integers: each item as K codes, for rankers that print them (semantic ids)"""
 
     @classmethod
     def of(cls, named: Mapping[str, Tensor]) -> Embeddings:
-        """Of tensors by name; names that are no field are left out."""
+        """Makes it from named tensors; unknown names are ignored."""
         return cls(named.get("users"), named["items"], named.get("items_from_text"), named.get("item_codes"))
 
     def named(self) -> dict[str, Tensor]:
-        """The tables that there are, by name."""
+        """The existing tables, by name."""
         return {name: table for name, table in self.__dict__.items() if table is not None}
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Row numbers of one training step."""
+    """Indices of one training step."""
 
     users: Tensor
     """(B,) user indices"""
@@ -51,11 +51,11 @@ class Batch:
     histories: Tensor | None = None
     """(B, L) item indices before the targets, oldest first, left-padded with PAD"""
     labels: Tensor | None = None
-    """(B,) float, 1 where the user liked the positive and 0 where not, of labelled events; None: all were chosen"""
+    """(B,) float, for labelled events: 1 if the user liked the positive, else 0; None: all are positive"""
     times: Tensor | None = None
-    """shaped as ``positives``: when each event was, in the interactions' unit; 0 where there is no target"""
+    """same shape as ``positives``: time of each event, in the interactions' unit; 0 where there is no target"""
     history_times: Tensor | None = None
-    """(B, L) the same of ``histories``"""
+    """(B, L) times of the events in ``histories``"""
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
@@ -68,7 +68,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What a backbone says of one batch."""
+    """A backbone's output for one batch."""
 
     tables: Embeddings
     query: Tensor

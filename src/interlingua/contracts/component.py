@@ -1,7 +1,7 @@
-"""The parent of everything that a recipe's section can name: options, a version, and what else its numbers hang on.
+"""The parent of everything that a recipe's section can name: options, a version, and what else decides its numbers.
 
-Before anything runs each says what it needs from the others and what it makes for them. The words are few;
-:mod:`interlingua.runs.pairs` compares them:
+Each component declares what it needs from the others and what it makes for them. There are few words;
+:mod:`interlingua.runs.pairs` compares them before anything runs:
 
 - ``scores``: ranks items. ``items``, ``users``: vectors of items, of users. ``inputs``: what an aligner may change.
 - ``training``: learns by gradient, with batches of its own. ``dot_product``: scores are products of these vectors.
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 
 
 class Versioned(Protocol):
-    """A class whose numbers change with its version: components, and readers of files."""
+    """A class with a version that decides its numbers: components, and readers of files."""
 
     version: ClassVar[int]
 
 
 class Component(nn.Module):
-    """A class of a section; backbones, text encoders, aligners and rankers derive from it."""
+    """The class that a section names; backbones, text encoders, aligners, rankers and fusions derive from it."""
 
     Config: ClassVar[type[Config]] = Config
     version: ClassVar[int] = 1
-    """raised when the same options and inputs give other numbers: finished stages are then made anew"""
+    """increase it when the same options and inputs give other numbers: finished stages are then made again"""
 
     @classmethod
     def needs(cls, config: Any) -> frozenset[str]:
@@ -60,27 +60,27 @@ class Component(nn.Module):
         return frozenset()
 
     def fit(self, job: Fitting) -> FitLog:
-        """Learns from the job's training part; a component without anything to learn does nothing."""
+        """Learns from the job's training part; does nothing if there is nothing to learn."""
         return FitLog.untrained()
 
     def calibrate(self, queries: Queries, targets: IntArray) -> Any:
-        """Learns a few numbers from B validation questions and their answers (B,), after :meth:`fit`; or nothing."""
+        """Learns a few numbers from B validation queries and targets (B,), after :meth:`fit`; default: nothing."""
         return None
 
     def export(self, job: Fitting) -> dict[str, Tensor]:
-        """The tables that :meth:`makes` names, by these names, after :meth:`fit`: stages exchange nothing else.
+        """The tables named by :meth:`makes`, after :meth:`fit`. Stages exchange nothing else.
 
-        ``job`` is what it was fitted on: whose rows there are, texts, and in ``job.tables`` what earlier stages export.
+        ``job`` is what it was fitted on: users and items, texts, and in ``job.tables`` the exports of earlier stages.
         """
         return {}
 
     def write_extras(self, folder: Path) -> dict[str, Any]:
-        """Writes what else belongs to the run into a stage's folder; returns entries for its card."""
+        """Writes further files into a stage's folder; returns entries for its card. Default: nothing."""
         return {}
 
     @classmethod
     def fingerprint(cls, config: Any) -> dict[str, str]:
-        """What a stage's key and card hold beside the options: see :func:`fingerprint`."""
+        """What a stage's key and card hold besides the options: see :func:`fingerprint`."""
         return fingerprint(cls, config)
 
 
@@ -88,12 +88,12 @@ def fingerprint(cls: type[Versioned], config: Any) -> dict[str, str]:
     """Version of a component, and contents of everything that its options name.
 
     Args:
-        cls: the component's class; of one that does not ship with us, its source file counts too.
-        config: its options, or None; what they name is declared in :class:`interlingua.config.Config`.
+        cls: the component's class; for one outside the package, its source file counts too.
+        config: its options, or None; :class:`interlingua.config.Config` declares which of them name something.
 
     Returns:
         ``version`` (and ``code``), and option -> hash, commit of a hub model, or ``missing: why`` for a model that is
-        not here. A file that is not there is left out: who reads it says so.
+        not here. A missing file is left out; reading it raises the error.
     """
     out = {"version": str(cls.version)}
     if not cls.__module__.startswith("interlingua."):

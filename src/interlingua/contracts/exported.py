@@ -1,4 +1,4 @@
-"""Named tensors: all that one stage hands to the next. A component makes them, :func:`exported` checks them."""
+"""Named tensors: everything that one stage passes to the next. A component makes them, :func:`exported` checks them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CODES = "item_codes"
 
 
 def exported(component: Component, config: Any, job: Fitting) -> dict[str, Tensor]:
-    """What a fitted component exports: the tables that it says it makes, and no others, each with a row for everybody.
+    """The exports of a fitted component: exactly the tables that it declares, each with a row for every user or item.
 
     Args:
         component: fitted.
@@ -32,7 +32,7 @@ def exported(component: Component, config: Any, job: Fitting) -> dict[str, Tenso
         job: what it was fitted on, with the tables of the stages before it.
 
     Raises:
-        ConfigError: names, shapes or numbers that are not what the component declared.
+        ConfigError: names, shapes or numbers differ from what the component declares.
     """
     found, who = component.export(job), type(component).__name__
     declared = component.makes(config) & ROWS.keys()

@@ -1,4 +1,4 @@
-"""What a training did: a record per epoch, which was best, whether patience is spent; a file of JSON lines."""
+"""The log of a training: a record per epoch, the best epoch, whether patience is used up; a file of JSON lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOG_FILE = "log.jsonl"
 
 @dataclass
 class FitLog:
-    """What :func:`interlingua.training.loop.fit_best` did."""
+    """The log of :func:`interlingua.training.loop.fit_best`."""
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
     """one record each: number, seconds, rows, optimiser steps, mean losses, and validation metrics where measured"""
@@ -27,7 +27,7 @@ class FitLog:
 
     @classmethod
     def untrained(cls) -> FitLog:
-        """Of a fit without steps."""
+        """The log of a fit without steps."""
         return cls(trained=False)
 
     @property
@@ -37,11 +37,11 @@ class FitLog:
 
     @property
     def samples(self) -> int:
-        """Rows of all epochs' batches."""
+        """Number of samples in the batches of all epochs."""
         return sum(int(record["rows"]) for record in self.epochs)
 
     def exhausted(self, config: FitConfig) -> bool:
-        """Whether validations and steps without a better metric are as many as patience has."""
+        """Whether patience is used up: the number of validations and of steps without a better metric."""
         if config.patience is None or not self.epochs or "valid" not in self.epochs[-1]:
             return False
         since = [record for record in self.epochs if record["epoch"] > self.best_epoch]
@@ -49,14 +49,14 @@ class FitLog:
         return validations >= config.patience and steps >= config.patience_steps
 
     def in_words(self, config: FitConfig) -> str:
-        """Which epoch is kept, and what ended the training."""
+        """Says which epoch is kept, and why the training ended."""
         if not self.best_epoch:
             return f"{len(self.epochs)} epochs, none validated"
         ended = "" if self.exhausted(config) else f"; ended by fit.epochs = {config.epochs} before patience did"
         return f"best epoch {self.best_epoch} of {len(self.epochs)}, {config.metric} {self.best:.4f}{ended}"
 
     def save(self, folder: Path) -> dict[str, int | None]:
-        """Writes the records; returns the training's length for a stage's card. Nothing where nothing was trained."""
+        """Writes the records; returns the training's length for a stage's card. Does nothing if nothing was trained."""
         if not self.trained:
             return {}
         lines = [json.dumps(record) for record in self.epochs]

@@ -1,4 +1,4 @@
-"""What a component is fitted on, and with what: the one argument of every ``fit``."""
+"""The data and tools of a fit: the one argument of every ``fit``."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ Loop = Callable[[Batches, FitConfig], FitLog]
 
 @dataclass(frozen=True)
 class Fitting:
-    """One fit. The test part never reaches it, the validation part only through the loop's early stopping."""
+    """One fit. It never gets the test part, and the validation part only through the loop's early stopping."""
 
     train: Interactions
     text: Text | None = None
-    """vectors of texts, where the recipe has a source of them"""
+    """vectors of texts, if the recipe has a text source"""
     backbone: Any = None
     """the :class:`interlingua.contracts.backbone.Backbone` that an aligner joins with the texts"""
     loop: Loop | None = None
-    """trains what the stage has put together, by gradient: it resumes, shows progress, stops early, keeps the best"""
+    """trains the stage's modules by gradient: it resumes, shows progress, stops early, keeps the best"""
     texts: Mapping[str, Text] = field(default_factory=dict)
     """vectors of the sections ``[texts.NAME]``, by name"""
 
     tables: Mapping[str, Tensor] = field(default_factory=dict)
-    """what the stages before this one export, by name: an aligner finds the backbone's ``items`` here"""
+    """exports of the stages before this one, by name: an aligner finds the backbone's ``items`` here"""
     seed: int = 0
-    """of whatever an export draws"""
+    """seed of random numbers in an export"""
 
     def by_gradient(self, batches: Batches, config: FitConfig) -> FitLog:
         """Runs the loop.
 
         Raises:
-            RuntimeError: whoever made this job gave none.
+            RuntimeError: the job was made without a loop.
         """
         if self.loop is None:
             raise RuntimeError("this fit has no training loop: stages give one, see interlingua.runs.stages")

@@ -1,4 +1,4 @@
-"""Several scorers as one: what joins the members of ``[fuse]``."""
+"""Fusions: they join the members of ``[fuse]`` into one scorer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Fusion(Component, Scorer):
     """Joins the scores of M members over one catalogue. A new one is one file in ``fuse/``.
 
-    Members are finished runs' scorers, and stay as they are: only :meth:`join` and what :meth:`calibrate` learns belong
+    Members are scorers of finished runs and do not change: only :meth:`join` and what :meth:`calibrate` learns belong
     to the fusion.
     """
 
@@ -33,7 +33,7 @@ class Fusion(Component, Scorer):
         self.num_items = train.num_items
 
     def of(self, members: Sequence[Scorer]) -> Fusion:
-        """The same fusion, with what it learned, of other members."""
+        """The same fusion, with everything it learned, over other members."""
         other = copy.copy(self)
         other.members = tuple(members)
         return other
@@ -43,14 +43,14 @@ class Fusion(Component, Scorer):
         return np.stack([np.asarray(member.score(queries, None), np.float32) for member in self.members])
 
     def join(self, scores: FloatArray) -> FloatArray:
-        """(B, I) of the members' scores (M, B, I)."""
+        """(B, I) joined scores from the members' scores (M, B, I)."""
         raise NotImplementedError
 
     def with_repeats(self) -> Fusion:
-        """Of members that are asked so too."""
+        """The same fusion of the members' :meth:`with_repeats`."""
         return self.of([member.with_repeats() for member in self.members])
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """See :class:`Scorer`. Candidates get the scores that they have in the whole catalogue."""
+        """See :class:`Scorer`. Candidates have the same scores as in the whole catalogue."""
         joined = np.asarray(self.join(self.member_scores(queries)), np.float32)
         return joined if items is None else np.take_along_axis(joined, np.asarray(items, np.int64), axis=1)

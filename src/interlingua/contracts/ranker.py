@@ -1,4 +1,4 @@
-"""A language model that ranks, and what it is shown."""
+"""Rankers (language models that rank) and their inputs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RankerInputs:
-    """What a language-model ranker sees: tables and functions of queries, never a backbone."""
+    """The inputs of a language-model ranker: tables and functions of queries, never a backbone."""
 
     titles: list[str]
     """(I,) printable titles"""
@@ -35,7 +35,7 @@ class RankerInputs:
     """(I, Di) vectors for the ``item`` slot; for items unseen in training already the text latents. Di is 0 where
     neither backbone nor aligner makes item vectors (a ranker that needs them says so)"""
     items_from_text: Tensor | None
-    """(I, Di) the same space reached from texts alone (``A-LLMRec (SBERT)``), where the aligner has it"""
+    """(I, Di) vectors in the same space from texts alone (``A-LLMRec (SBERT)``), if the aligner makes them"""
     user_embeddings: Callable[[Queries], Tensor] | None
     """(B, Du) vectors for the ``user`` slot, from the frozen backbone"""
     user_dim: int
@@ -47,15 +47,15 @@ class RankerInputs:
     cold_items: npt.NDArray[np.bool_] | None = None
     """(I,) items that the backbone has not learned: without a training event, or without a vector"""
     texts: Tensor | None = None
-    """(I, T) the text encoder's own vectors, where they are frozen"""
+    """(I, T) the text encoder's own vectors, if they are frozen"""
     named_texts: Mapping[str, Tensor] = field(default_factory=dict)
     """name -> (I, T) item vectors of the sections ``[texts.NAME]``"""
     categories: list[str | None] | None = None
-    """(I,) each item's categories (``A|B`` or ``A, B``), where the catalogue has them"""
+    """(I,) each item's categories (``A|B`` or ``A, B``), if the catalogue has them"""
     item_codes: Tensor | None = None
-    """(I, K) integers of each item, where the aligner makes them"""
+    """(I, K) integers of each item, if the aligner makes them"""
     user_scale: float | None = None
-    """root mean square of the training users' vectors, where the users themselves are gone (a model given away)"""
+    """root mean square of the training users' vectors, for a model that was saved without its users"""
 
 
 class Ranker(Component, Scorer):
@@ -71,7 +71,7 @@ class Ranker(Component, Scorer):
 
     @classmethod
     def needs(cls, config: Any) -> frozenset[str]:
-        """Something that retrieves, item vectors, and what the options ask for."""
+        """Needs a retriever, item vectors, and what the options require."""
         return frozenset({"scores", "items"}) | config.needs
 
     def batches(self, epoch: int, generator: np.random.Generator) -> Iterable[Batch]:
@@ -79,21 +79,21 @@ class Ranker(Component, Scorer):
         raise NotImplementedError
 
     ranks_catalogue = False
-    """True: it ranks every item by itself (a head over the catalogue); else something must retrieve for it"""
+    """True: it ranks the whole catalogue (with a head over the items); False: it needs retrieved candidates"""
 
     def fit(self, job: Fitting) -> FitLog:
         """By gradient on :meth:`batches`; a ranker without parameters overrides this with nothing."""
         return job.by_gradient(self.batches, self.config.fit)
 
     def slots(self) -> Mapping[str, Slot]:
-        """Name -> what this ranker puts into that slot of its template, whatever the name is."""
+        """Slot name -> what this ranker puts into that slot of its template; names are free."""
         return {}
 
     @classmethod
     def caveats(cls, config: Any) -> list[str]:
-        """What whoever reads its numbers must know, with these options."""
+        """Notes for readers of its numbers, with these options."""
         return []
 
     def writer(self) -> Any:
-        """The language model that can write reasons: this ranker's own, whole; None: it has none that writes."""
+        """The language model that can write reasons: this ranker's own, with all layers; None: it cannot write."""
         return None

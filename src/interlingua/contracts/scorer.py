@@ -1,4 +1,4 @@
-"""What scores items for queries: the one thing that evaluation, retrieval and serving see."""
+"""Scorers: they score items for queries. Evaluation, retrieval and serving see nothing else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Towers:
     bias: Tensor | None = None
     """(I,) added to every product, or None"""
     exact: bool = True
-    """the products are the scores themselves; False: they only rank in the same order"""
+    """True: the products are the scores; False: they only rank items in the same order"""
 
     def folded(self) -> Towers:
         """Items as float32 on the CPU, a bias as their last column, which meets a 1 in the users."""
@@ -56,14 +56,14 @@ class TopK:
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Anything that scores items for queries: a table, an NCF, a language model. What evaluation and serving see.
+    """Anything that scores items for queries: a table, an NCF, a language model.
 
-    Derive from it and write :meth:`score`: everything else has an answer already, and nobody asks for a class.
+    Derive from it and write :meth:`score`: everything else has a default, and no caller tests its class.
     """
 
     num_items: int
     ranks_catalogue: bool = True
-    """False: it must be given candidates, something else retrieves for it"""
+    """False: it must be given candidates, which another scorer retrieves"""
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """Scores, higher is better.
@@ -78,30 +78,30 @@ class Scorer(Protocol):
         raise NotImplementedError(f"{type(self).__name__} has no method score(queries, items=None)")
 
     def towers(self) -> Towers | None:
-        """The vectors whose dot products are the scores, or None where a score is anything else."""
+        """The vectors whose dot products are the scores, or None if scores are something else."""
         return None
 
     def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray | None:
-        """As ``score``, of items as if none had any event; None where events are all that a scorer knows of them."""
+        """Like :meth:`score`, as if no item had an event; None if the scorer knows nothing else about items."""
         return None
 
     def best(
         self, queries: Queries, k: int, *, allowed: BoolArray | None = None, repeat: bool = False,
         seen: Queries | None = None,
     ) -> TopK | None:  # fmt: skip
-        """The k best items, of a scorer that finds them by itself (an index); None: whoever asks looks for them.
+        """The k best items, for a scorer that searches by itself (an index); None: the caller must search.
 
-        Arguments and result are those of :func:`interlingua.retrieval.best.best`, which everybody asks.
+        Arguments and result are those of :func:`interlingua.retrieval.best.best`, which callers should use.
         """
         return None
 
     def with_repeats(self) -> Scorer:
-        """The scorer to be asked where items of the history may come out too: what retrieves must not hide them."""
+        """The scorer for lists in which items of the history may come out again: its retriever does not hide them."""
         return self
 
 
 class TableScorer(Scorer):
-    """A scorer from plain vectors: what a user's own embeddings or an exported run become."""
+    """A scorer from plain vectors, e.g. your own embeddings or an exported run."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class TableScorer(Scorer):
         self.bias = items.new_zeros(()) if bias is None else bias
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """Dot products, plus the (I,) bias where there is one (see :class:`Scorer`)."""
+        """Dot products, plus the (I,) bias if there is one (see :class:`Scorer`)."""
         query, bias = self.user_embeddings(queries), self.bias.expand(self.num_items)
         if items is None:
             return (query @ self.items.T + bias).float().cpu().numpy()
@@ -123,9 +123,9 @@ class TableScorer(Scorer):
         return (torch.einsum("bd,bcd->bc", query, self.items[indices]) + bias[indices]).float().cpu().numpy()
 
     def towers(self) -> Towers:
-        """What it was made of."""
+        """The vectors from which it was made."""
         return Towers(self.user_embeddings, self.items, self.bias if self.bias.dim() else None)
 
     def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray | None:
-        """Dot products with the vectors that items have from their texts alone, where it was given such."""
+        """Dot products with the item vectors from texts alone, if there are any."""
         return None if self.unseen is None else self.unseen.score(queries, items)

@@ -1,4 +1,4 @@
-"""What a ranker puts into the slots of a template, beside words of the domain, titles and lists."""
+"""The content of a template's slots, apart from words of the domain, titles and lists."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ class Slot:
     of: Literal["query", "item"]
     """``query``: in the body, one for each prompt; ``item``: in the entries of lists, one for each item"""
     texts: Sequence[str] | None = None
-    """None: vectors. Else the text of each item index, or of each row that a query names"""
+    """None: vectors. Else one text per item, or texts that queries choose by index"""
     length: int = 1
-    """vectors that stand one after the other in one place"""
+    """number of consecutive vectors in one place"""

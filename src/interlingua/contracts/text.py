@@ -24,9 +24,9 @@ class Text(Protocol):
 
     @property
     def frozen(self) -> Tensor | None:
-        """(I, T) vectors of the items, where they stay as they are; None: they learn along with what reads them."""
+        """(I, T) vectors of the items, if they are frozen; None: the encoder is trained together with its reader."""
         ...
 
     def rows(self, side: Side, ids: Tensor | None = None) -> Tensor:
-        """(n, T) vectors of the given rows, or of all."""
+        """(n, T) vectors of the given users or items, or of all."""
         ...

@@ -70,7 +70,7 @@ class Ranks:
         return bool((self.first != self.last).any())
 
     def keep(self, targets: npt.NDArray[np.bool_]) -> tuple[Ranks, Positions]:
-        """Only the marked targets, of the users that still have one; the other targets keep their places in the list.
+        """Ranks of the marked targets only, for users who have one; ranks are unchanged.
 
         Returns:
             The ranks, and the positions of the users that remain.

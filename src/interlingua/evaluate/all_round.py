@@ -1,8 +1,8 @@
-"""The all-round ratio: how a method stands, in its worst slice, against the best simple method of that slice.
+"""The all-round ratio: a method's value in its worst slice, relative to the best simple method of that slice.
 
 A recommender that is good on average may be poor on new items, or for people of whom little is known. The ratio of a
 method is the smallest, over slices and metrics, of its value divided by the best value among the simple methods there.
-1.00 says: whatever the kind of item or user, no simple method would have been better.
+1.00 means that no simple method is better for any kind of item or user.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SLICES = (
 )  # fmt: skip
 METRICS = ("ndcg@10", "recall@10", "recall@100")
 LEAST_TARGETS = 50
-"""of a slice that counts"""
+"""least number of targets of a slice that counts"""
 RESAMPLES = 1000
 
 Cell = tuple[str, str]
@@ -39,7 +39,7 @@ class Standing:
     ratio: float
     """the all-round ratio"""
     interval: tuple[float, float]
-    """95 %, over users and training seeds, the best simple method chosen anew each time"""
+    """95 % interval over users and training seeds; each resample chooses the best simple method again"""
     worst: Cell
     against: str
     """the simple method that is best there"""
@@ -70,13 +70,13 @@ def all_round(
 ) -> AllRound:
     """The standing of every method.
 
-    A cell in which every simple method has 0 says nothing and is left out.
+    A cell in which every simple method has 0 is left out.
 
     Args:
         reports: method -> its reports, one for each training seed; ranks deep enough for the metrics.
         simple: which of them are the simple ones.
         metrics: ``name@k`` of accuracy.
-        least: targets of a slice that counts.
+        least: least number of targets of a slice that counts.
         resamples: of the bootstrap.
         seed: of the bootstrap.
 
@@ -119,7 +119,7 @@ def _standing(means: Mapping[Cell, Values], top: Mapping[Cell, Values], best: Ma
 
 
 def _drawn_users(users: int, resamples: int, seed: int) -> npt.NDArray[np.float32]:
-    """(1 + R, M) how often each user is drawn; in the first row every user once."""
+    """(1 + R, M) how often each user is drawn; the first row has every user once."""
     drawn = np.random.default_rng(seed).multinomial(users, np.full(users, 1 / users), size=resamples)
     return np.concatenate([np.ones((1, users)), drawn]).astype(np.float32)
 

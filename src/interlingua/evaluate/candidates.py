@@ -58,14 +58,14 @@ def subset(ids: Ids, size: int, seed: int) -> npt.NDArray[np.int64]:
 def negatives(
     keys: Keys, forbidden: IntArray, offsets: IntArray, num_items: int, count: int
 ) -> list[npt.NDArray[np.int64]]:
-    """Uniform items without replacement that a user has not seen; all of them where fewer than ``count`` are left.
+    """Uniform draws, without replacement, of items that a user has not seen; all if fewer than ``count`` are left.
 
     Args:
         keys: (B,) see :func:`user_keys`.
         forbidden: item indices that must not be drawn (history and targets), flat.
         offsets: (B + 1,) of ``forbidden``.
         num_items: catalogue size.
-        count: wanted items per user.
+        count: items per user.
     """
     lengths = np.diff(offsets)
     banned = distinct(np.repeat(np.arange(len(keys)), lengths) * num_items + np.asarray(forbidden, np.int64))

@@ -1,7 +1,7 @@
-"""Items without a training event, ranked among themselves: what the protocol ``cold`` measures.
+"""Items without a training event, ranked among themselves: the protocol ``cold``.
 
-Among all items, such an item also competes with those that have a record; that is what ``full`` says of it (slice
-``unseen items``). Both are needed: the one shows what the texts know, the other whether it comes out.
+The protocol ``full`` ranks them among all items (slice ``unseen items``). Both are needed: the first shows what the
+texts know, the second whether such an item is recommended.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from interlingua.retrieval.positions import Positions
 
 
 def cold_targets(targets: GroundTruth, item_counts: IntArray, part: str) -> GroundTruth:
-    """The same users with those targets only that have no training event.
+    """The targets without a training event, and their users.
 
     Args:
         targets: of M users.
@@ -25,7 +25,7 @@ def cold_targets(targets: GroundTruth, item_counts: IntArray, part: str) -> Grou
         part: for the error.
 
     Raises:
-        DataError: there is none.
+        DataError: there are none.
     """
     mask = item_counts[targets.items] == 0
     if not mask.any():

@@ -118,8 +118,8 @@ def compare(
     """Compares runs of one protocol on the same users.
 
     Several reports of a run are its training seeds. Every user's values are averaged over them, and the bootstrap draws
-    users *and* seeds anew: a difference that other seeds of the same methods could turn round is none. With one seed
-    each, and in the classical tests, only users are drawn, which a warning says.
+    users *and* seeds: a difference that other seeds could reverse is not significant. With one seed each, and in the
+    classical tests, only users are drawn; a warning says so.
 
     Args:
         runs: name -> report, or reports of several seeds.
@@ -164,7 +164,7 @@ def compare(
 
 
 def _unseen_seeds(seeds: Mapping[str, Sequence[Report]], test: str) -> tuple[str, ...]:
-    """What the p-values do not know of training seeds, in words."""
+    """Says how far the p-values ignore training seeds."""
     single = [name for name, reports in seeds.items() if len(reports) == 1]
     if len(single) == len(seeds):
         return ("one training seed each: p-values and intervals are over users; other seeds may turn them round",)
@@ -176,7 +176,7 @@ def _unseen_seeds(seeds: Mapping[str, Sequence[Report]], test: str) -> tuple[str
 
 
 def row_of(name: str, reports: Sequence[Report], metrics: Sequence[str] | None = None) -> Row:
-    """One method of any number of training seeds, as it stands in a table."""
+    """The row of a table for one method with any number of training seeds."""
     seeds = {name: tuple(reports)}
     names = _per_user(seeds, _shared_metrics(seeds, metrics))
     values = {m: np.stack([r.per_user[m] for r in reports]) for m in names}
@@ -202,7 +202,7 @@ def _check_comparable(seeds: Mapping[str, Sequence[Report]], data: Mapping[str, 
 
 
 def _how_to_agree(one: str, other: str, data: Mapping[str, Mapping[str, Any]]) -> str:
-    """What makes two runs read the same data: the options that differ, where both are known."""
+    """How to make two runs read the same data: the options that differ, if both are known."""
     first, second = (by_path(data.get(name, {})) for name in (one, other))
     paths = [path for path in {**first, **second} if first.get(path) != second.get(path)]
     if not first or not second or not paths:
@@ -226,12 +226,12 @@ def _shared_metrics(seeds: Mapping[str, Sequence[Report]], requested: Sequence[s
 
 
 def _per_user(seeds: Mapping[str, Sequence[Report]], names: Sequence[str]) -> list[str]:
-    """Those with a value per user, which tests pair."""
+    """The metrics with a value per user, for paired tests."""
     return [m for m in names if all(m in r.per_user for each in seeds.values() for r in each)]
 
 
 def _together(seeds: Mapping[str, Sequence[Report]], requested: Sequence[str] | None) -> list[str]:
-    """Those that are one number of all users together: in tables without tests, of one run with intervals."""
+    """The metrics that are one number for all users together: shown without tests."""
     shared = _shared_metrics(seeds, requested)
     return [m for m in shared if m not in _per_user(seeds, shared)]
 
@@ -255,7 +255,7 @@ def _row(name: str, reports: Sequence[Report], values: Mapping[str, Values], tog
 
 
 def _whole(values: Values | None) -> bool:
-    """Whether there is a value of every user."""
+    """Whether every user has a value."""
     return values is not None and not np.isnan(values).any()
 
 

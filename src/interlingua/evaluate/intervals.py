@@ -1,4 +1,4 @@
-"""Bootstrap over users and training seeds: how far a mean could have been elsewhere with others of the same kind."""
+"""Bootstrap over users and training seeds: how much a mean varies with other users and seeds of the same kind."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ def bootstrap_means(values: Values, *, resamples: int = RESAMPLES, seed: int = 0
 
 
 def seed_deviations(groups: Sequence[Values], *, resamples: int = RESAMPLES, seed: int = 0) -> Values:
-    """How far other training seeds would have moved the sum of the groups' means.
+    """How much the sum of the groups' means varies with other training seeds.
 
     The seeds of each group are drawn with replacement. With few of them that alone is too narrow, so each group's
     deviation is stretched by ``sqrt(S / (S - 1))`` (Rao & Wu 1988), and their sum by ``sqrt(df / chi2(df))`` with
-    ``df = sum (S - 1)``: it is as uncertain as Student's t. Two methods of 2, 3 or 5 seeds that differ in nothing but
-    luck are then told apart about 5 times in 100 (tests/evaluate/test_seeds.py); by plain resampling, 34, 21 and 12.
+    ``df = sum (S - 1)``: it is as uncertain as Student's t. Two equal methods with 2, 3 or 5 seeds then differ
+    significantly in about 5 of 100 cases (tests/evaluate/test_seeds.py); by plain resampling in 34, 21 and 12.
 
     Args:
-        groups: each (S,) one value per seed; a group of one says nothing of seeds and is left out.
+        groups: each (S,) one value per seed; groups of one seed are left out.
         resamples: R.
         seed: of the resampling.
 

@@ -1,4 +1,4 @@
-"""What a metric reads, and what a metric is.
+"""The input of metrics, and their base class.
 
 Shape key: M users, T targets, K places of a list, P labelled pairs, I items, G categories, D width.
 """
@@ -24,7 +24,7 @@ Reads = Literal["ranks", "lists", "labels"]
 
 @dataclass(frozen=True)
 class ItemFacts:
-    """What is known of items beside their events; a metric that needs what is missing is refused in words."""
+    """Facts about items apart from their events; a metric whose facts are missing is refused."""
 
     categories: sp.csr_matrix | None = None
     """(I, G) 1 where an item has a category"""
@@ -36,20 +36,20 @@ class ItemFacts:
 
 @dataclass(frozen=True)
 class LabelledScores:
-    """Scores of P pairs of a user and an item of which it is known whether the user liked the item."""
+    """Scores of P labelled pairs of a user and an item: the label says whether the user liked the item."""
 
     owners: npt.NDArray[np.int64]
     """(P,) position of each pair's user"""
     labels: npt.NDArray[np.bool_]
     """(P,) liked"""
     scores: npt.NDArray[np.float64]
-    """(P,) higher: liked more likely; read as logits where a probability is asked for"""
+    """(P,) higher is more likely liked; read as logits by metrics of probabilities"""
     num_users: int
 
 
 @dataclass(frozen=True)
 class Judged:
-    """One evaluation as metrics see it. What a protocol does not judge is None, or empty for ranks."""
+    """One evaluation as the input of metrics. Parts that a protocol does not judge are None (ranks: empty)."""
 
     ranks: Ranks = field(default_factory=lambda: Ranks.of([]))
     """positions of the targets of M users"""
@@ -61,7 +61,7 @@ class Judged:
     targets: GroundTruth | None = None
     """of the same M users"""
     queries: Queries | None = None
-    """(M,) what they were asked with"""
+    """(M,) the queries of these users"""
     train: Interactions | None = None
     facts: ItemFacts = ItemFacts()
 
@@ -72,7 +72,7 @@ class Judged:
 
     @property
     def num_cells(self) -> int:
-        """Pairs, or items, that a number of all users together looks at."""
+        """Number of pairs, or items, that a metric of all users together reads."""
         return len(self.labels.labels) if self.labels is not None else self.known().num_items
 
     def shown(self, k: int) -> sp.csr_matrix:
@@ -103,28 +103,28 @@ class Metric:
 
     kind: ClassVar[str] = "metric"
     reads: ClassVar[Reads] = "ranks"
-    """what must have been judged. A metric of ``ranks`` reads nothing else: slices are measured with it, too"""
+    """what must be judged. A metric of ``ranks`` reads nothing else; it is measured on slices too"""
     cut: ClassVar[bool] = True
     better: ClassVar[Literal["higher", "lower"]] = "higher"
     needs: ClassVar[frozenset[str]] = frozenset()
-    """of ``categories`` and ``vectors``: facts of items without which it cannot be measured"""
+    """facts of items that it needs: ``categories``, ``vectors``"""
 
     weighs: ClassVar[bool] = False
-    """True: one number of all users together, which :meth:`weighed` gives for users that count several times"""
+    """True: one number for all users together; :meth:`weighed` computes it for weighted users"""
 
     def weighed(self, judged: Judged, k: int, weights: Values) -> Values:
-        """(R,) the number, were each user there as often as the (R, M) weights say."""
+        """(R,) the number if each user counts as often as the (R, M) weights say."""
         raise NotImplementedError(f"{type(self).__name__} weighs no users")
 
     def measure(self, judged: Judged, k: int) -> Values | float:
         """(M,) one value per user, NaN where it is not defined; or one number of all users together.
 
         Args:
-            judged: what the protocol found.
+            judged: the result of the protocol.
             k: the cut-off; 0 where the name has none.
         """
         raise NotImplementedError
 
     def note(self, judged: Judged, found: Values | float) -> str:
-        """What a reader of the number must know, above all why there is none; empty: nothing."""
+        """A note for readers of the number, e.g. why it is undefined; empty: none."""
         return ""

@@ -1,4 +1,4 @@
-"""What a protocol judges of a scorer, block by block of users: ranks of targets, lists, scores of labelled pairs."""
+"""Applies a protocol to a scorer, block by block of users: ranks of targets, lists, scores of labelled pairs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def judge_ranks(
     seed: int,
     label: str,
 ) -> tuple[Ranks, Lists | None]:
-    """Positions of all targets, those deeper than ``depth`` not told apart; lists of ``length`` places, 0 for none."""
+    """Positions of all targets (deeper than ``depth``: :data:`BEYOND`), and lists of ``length`` places (0: none)."""
     items = split.train.num_items
     size = block_size(items if protocol.candidates is None else min(protocol.candidates, items), batch_users)
     ids = split.train.user_ids[targets.users]
@@ -69,7 +69,7 @@ def judge_ranks(
 def judge_pairs(
     scorer: Scorer, split: Split, pairs: GroundTruth, queries: Queries, batch_users: int | None, label: str
 ) -> LabelledScores:
-    """Scores of every labelled pair; a user's pairs are asked together, whatever their number."""
+    """Scores of every labelled pair; all pairs of a user are scored together."""
     assert pairs.labels is not None
     size = block_size(int(np.diff(pairs.offsets).max()), batch_users)
     found = []

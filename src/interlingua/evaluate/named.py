@@ -1,4 +1,4 @@
-"""Metrics by name: ``ndcg@10`` -> the metric and its cut-off; which can be measured, and all of them at once."""
+"""Metrics by name: ``ndcg@10`` -> the metric and its cut-off. Checks and measures several of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REMEDY = {
     "categories": "give the items a column categories (columns.categories), or leave the metric out",
     "vectors": "add a [text] section, whose vectors of items are used, or leave the metric out",
 }
-"""fact of items -> what to do where it is missing"""
+"""fact of items -> what to do if it is missing"""
 
 
 @cache
@@ -25,7 +25,7 @@ def parse(name: str) -> tuple[Metric, int]:
     """``"ndcg@10"`` as its metric and cut-off; ``"auc"`` has none, which is 0.
 
     Raises:
-        ConfigError: not of that form, an unknown metric, or a cut-off below 1.
+        ConfigError: the form is wrong, the metric unknown, or the cut-off below 1.
     """
     found = re.fullmatch(r"([a-z][a-z0-9-]*)(?:@(\d+))?", name)
     if found is None or (found[2] is not None and int(found[2]) < 1):
@@ -42,7 +42,7 @@ def parse(name: str) -> tuple[Metric, int]:
 
 
 def lower_is_better(name: str) -> bool:
-    """Whether a smaller value is the better one; False for a metric that is not installed (any more)."""
+    """Whether a smaller value is better; False for a metric that is not installed."""
     try:
         return parse(name)[0].better == "lower"
     except ConfigError:
@@ -50,7 +50,7 @@ def lower_is_better(name: str) -> bool:
 
 
 def best(name: str, values: Iterable[float]) -> float:
-    """The best of some values of a metric; NaN where all are."""
+    """The best of some values of a metric; NaN if all are NaN."""
     known = [value for value in values if not np.isnan(value)]
     if not known:
         return float("nan")
@@ -75,12 +75,12 @@ def check_facts(names: Sequence[str], facts: ItemFacts) -> None:
 
 
 def compute(ranks: Ranks, names: Sequence[str]) -> dict[str, Values]:
-    """(M,) values of each metric that reads ranks and nothing else; the others are left out."""
+    """(M,) values of each metric that reads only ranks; other metrics are left out."""
     return measure(Judged(ranks), [name for name in names if reads(name) == "ranks"])[0]
 
 
 def measure(judged: Judged, names: Sequence[str]) -> tuple[dict[str, Values], dict[str, float]]:
-    """(M,) values of each named metric, and the numbers of those that have no value per user."""
+    """(M,) values of each metric, and one number for those that have no value per user."""
     per_user: dict[str, Values] = {}
     together: dict[str, float] = {}
     for name in names:
@@ -94,7 +94,7 @@ def measure(judged: Judged, names: Sequence[str]) -> tuple[dict[str, Values], di
 
 
 def notes_of(judged: Judged, per_user: Mapping[str, Values], together: Mapping[str, float]) -> dict[str, str]:
-    """What a reader of each number must know; of one that is not defined always something."""
+    """Notes for readers of each number; an undefined number always has one."""
     everything: dict[str, Values | float] = {**per_user, **together}
     out = {}
     for name, found in everything.items():
@@ -107,7 +107,7 @@ def notes_of(judged: Judged, per_user: Mapping[str, Values], together: Mapping[s
 
 
 def mean(values: Values) -> float:
-    """The mean over the users for whom a metric is defined; NaN where there are none."""
+    """The mean over the users for whom a metric is defined; NaN if there are none."""
     if np.isnan(values).any():
         values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else float("nan")

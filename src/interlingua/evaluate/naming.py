@@ -1,4 +1,4 @@
-"""Runs named by what differs between them, in the words of their recipes: ``sasrec (embedding_dim=32)``."""
+"""Names runs by the options in which they differ: ``sasrec (embedding_dim=32)``."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ Resolved = Mapping[str, Any]
 """a recipe's sections with every option, as a run's card holds them"""
 
 COMPONENTS = ("backbone", "text", "align", "ranker", "fuse")
-"""sections whose ``name`` says what the other options mean"""
+"""sections whose ``name`` chooses a component, and so the meaning of the other options"""
 LONGEST = 40
-"""characters of a value in a name"""
+"""longest value in a name, in characters"""
 ABSENT = object()
 
 
@@ -25,14 +25,13 @@ def by_path(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(recipes: Sequence[Resolved], *, absent: bool = False) -> list[tuple[str, ...]]:
-    """What tells each recipe from the others: ``option=value`` for options in which they differ.
+    """For each recipe, ``option=value`` for every option in which the recipes differ.
 
-    Where a section's component differs it is named, and the options of one component are compared among the recipes
-    that share it: a width of one model says nothing beside that of another.
+    If a section's component differs, it is named, and options are compared only among recipes with the same component.
 
     Args:
         recipes: resolved recipes.
-        absent: also say which recipes lack a section: ``no text``.
+        absent: also name missing sections: ``no text``.
     """
     found: list[list[tuple[str, str]]] = [[] for _ in recipes]
     sections = dict.fromkeys(section for recipe in recipes for section in recipe)
@@ -51,7 +50,7 @@ def differences(recipes: Sequence[Resolved], *, absent: bool = False) -> list[tu
 
 
 def _component(section: str, table: Any) -> str | None:
-    """The component's name; a section without components is one thing."""
+    """The component's name; the same value for all in a section without components."""
     if not isinstance(table, Mapping):
         return None
     return str(table.get("name")) if section in COMPONENTS else section
@@ -69,7 +68,7 @@ def _options(section: str, indices: Sequence[int], tables: Sequence[Any]) -> Ite
 
 
 def _shortened(words: Sequence[tuple[str, str]], everything: Sequence[Sequence[tuple[str, str]]]) -> tuple[str, ...]:
-    """Paths by their last part, where no other path that differs ends alike."""
+    """Paths shortened to their last part, if no other differing path has the same one."""
     paths = {path for each in everything for path, text in each if text.startswith("=")}
     last = [path.rsplit(".", 1)[-1] for path in paths]
     out = []
@@ -97,12 +96,12 @@ def value_words(value: Any) -> str:
 
 
 def labels(names: Sequence[str], recipes: Sequence[Resolved], keys: Sequence[str]) -> list[str]:
-    """A name for each method: the recipe's, and where several share it, what differs between them.
+    """A name for each method: the recipe's name, and what differs if several methods share it.
 
     Args:
         names: of the recipes.
         recipes: resolved.
-        keys: what tells methods apart whose recipes do not.
+        keys: distinguish methods whose recipes are equal.
     """
     out = list(names)
     for name in dict.fromkeys(names):

@@ -1,6 +1,6 @@
 """Measuring a scorer: :func:`evaluate` is the only place where the test part is opened.
 
-What is ranked against what is the protocol's matter (:mod:`interlingua.evaluate.rules`).
+A protocol decides what is ranked against what (:mod:`interlingua.evaluate.rules`).
 """
 
 from __future__ import annotations
@@ -57,30 +57,30 @@ def evaluate(
     resamples: int = RESAMPLES,
     label: str | None = None,
 ) -> Report:
-    """Ranks every held-out item and says how well that went, one block of users at a time (about 64 MB of scores).
+    """Ranks every held-out item and measures the ranks, one block of users at a time (about 64 MB of scores).
 
     Args:
-        scorer: what scores (:class:`Scorer`).
+        scorer: the scorer to measure (:class:`Scorer`).
         split: train, valid and test parts.
         part: ``test`` opens the sealed part; everything that makes decisions uses ``valid``.
         protocol: a name (:func:`parse_protocol`) or a protocol.
         metrics: ``name@k``, instead of the protocol's own (``interlingua list metrics``).
         max_users: a random subset by (seed, user id); part of the protocol id.
         batch_users: users per block.
-        depth: last position that the report's ranks tell apart, deeper ones are :data:`metrics.BEYOND`; at least and by
-            default the largest k of the metrics, which is several times faster than all (``scorer.num_items``).
-        seed: of sampled candidates and user subsets (not of training: methods that are compared share it).
-        slices: borders of slices; False: no slices. Only metrics of ranks are measured on them.
+        depth: last position that is ranked exactly; deeper ones are :data:`metrics.BEYOND`. At least, and by default,
+            the largest k of the metrics, which is several times faster than all positions (``scorer.num_items``).
+        seed: of sampled candidates and user subsets (not of training: all compared methods use the same).
+        slices: borders of the slices; False: no slices. Slices have only metrics of ranks.
         facts: categories and vectors of items, for the metrics that need them.
         resamples: of the bootstrap; 0: no intervals.
-        label: of the progress.
+        label: of the progress bar.
 
     Returns:
         The report. A target listed twice counts once; one that is masked as seen counts as never recommended.
 
     Raises:
         ConfigError: unknown protocol or metric.
-        DataError: no user to evaluate, or scores that cannot be ranked.
+        DataError: there is no user to evaluate, or scores cannot be ranked.
     """
     chosen, facts = parse_protocol(protocol), facts or ItemFacts()
     names = tuple(metrics or chosen.metrics)
@@ -131,10 +131,10 @@ def _marked(judged: Judged, split: Split, chosen: Protocol, slices: SliceOptions
 
 
 def validation_metrics(scorer: Scorer, split: Split, *, max_users: int | None = None) -> dict[str, float]:
-    """Full-ranking metrics on the validation part, without intervals and slices: what early stopping reads.
+    """Full-ranking metrics on the validation part for early stopping, without intervals and slices.
 
-    Where people come back to what they had (a tenth of the validation items, see :mod:`interlingua.data.repeats`),
-    items of the history are candidates too.
+    If users often repeat items (a tenth of the validation items, see :mod:`interlingua.data.repeats`), items of the
+    history are candidates too.
     """
     chosen = "full-repeat" if repeat_share(split, "valid") >= MANY else "full"
     report = evaluate(
@@ -144,7 +144,7 @@ def validation_metrics(scorer: Scorer, split: Split, *, max_users: int | None = 
 
 
 def _check(scorer: Scorer, split: Split, names: Sequence[str], protocol: Protocol, facts: ItemFacts) -> None:
-    """Errors that need no scores."""
+    """Raises the errors that need no scores."""
     if not isinstance(scorer, Scorer):
         raise ConfigError(
             f"a {type(scorer).__name__} is no Scorer: derive its class from interlingua.contracts.scorer.Scorer, with "
@@ -198,7 +198,7 @@ def _ids(split: Split, users: IntArray) -> Ids:
 
 
 def _population_hash(split: Split, targets: GroundTruth) -> str:
-    """Of external ids, so that two runs on the same data agree whatever made them."""
+    """Hash of the population by external ids, so that two runs on the same data agree."""
     digest = blake2b(digest_size=8)
     digest.update("\0".join(map(str, _ids(split, targets.users))).encode())
     digest.update("\0".join(map(str, split.train.item_ids[targets.items])).encode())

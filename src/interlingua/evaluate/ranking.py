@@ -17,7 +17,7 @@ def checked(scores: FloatArray, shape: tuple[int, int], scorer: Scorer) -> Float
     """The scores, if they have the right shape and no NaN.
 
     Raises:
-        DataError: what the scorer returned cannot be ranked.
+        DataError: the scores cannot be ranked.
     """
     name = type(scorer).__name__
     if scores.shape != shape:
@@ -101,7 +101,7 @@ def in_candidates(
 
 
 def distinct(queries: Queries) -> Queries:
-    """The same queries with each item of a history once, ascending: sets to be masked."""
+    """The same queries with each item of a history once, ascending: the items to mask."""
     lengths = queries.lengths()
     if not len(queries.items):
         return queries

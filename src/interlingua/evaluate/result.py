@@ -1,4 +1,4 @@
-"""What one evaluation found: means, intervals, slices and every user's own values, as a folder of JSON and NPZ."""
+"""The result of one evaluation: means, intervals, slices and every user's values, as a folder of JSON and NPZ."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Report:
     population: str
     """hash of the users and targets: two reports compare only if it is equal"""
     metrics: dict[str, float]
-    """means over users, or one number of all of them together (``coverage@10``)"""
+    """means over users, or one number for all of them together (``coverage@10``)"""
     intervals: dict[str, tuple[float, float]]
     """95 % bootstrap intervals over users"""
     n_users: int
@@ -59,16 +59,16 @@ class Report:
     users: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64), repr=False)
     """(M,) user indices"""
     per_user: dict[str, Values] = field(default_factory=dict, repr=False)
-    """metric -> (M,), NaN where it is not defined for a user; not of metrics that have no value per user"""
+    """metric -> (M,), NaN if it is undefined for a user; without metrics that have no value per user"""
     ranks: Ranks | None = field(default=None, repr=False)
     """(T,) position of every target"""
     target_items: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32), repr=False)
     """(T,) item indices of the targets"""
     masks: dict[str, npt.NDArray[np.bool_]] = field(default_factory=dict, repr=False)
-    """slice -> (T,) which targets it holds"""
+    """slice -> (T,) True for its targets"""
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the per-user arrays, as plain values; what is not defined is null."""
+        """Everything except the per-user arrays, as plain values; undefined values are null."""
         found = {
             "protocol": self.protocol,
             "part": self.part,
@@ -135,7 +135,7 @@ def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 def at_slice(report: Report, name: str) -> Report:
-    """The report of one slice alone, so that runs can be compared on it; the slice is part of the protocol id.
+    """The report of a single slice, for comparing runs on it; the slice is part of the protocol id.
 
     Raises:
         ConfigError: the report has no such slice.

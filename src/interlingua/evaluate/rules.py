@@ -1,7 +1,7 @@
 """What a protocol is (who is ranked against what), and protocols by name.
 
-``full`` is exact and the default. Others repeat what papers did and are named after it, or ask a question of their own;
-every choice is part of the protocol id, and tables refuse to mix ids (:mod:`interlingua.evaluate.compare`).
+``full`` is exact and the default. Others repeat protocols of papers, or answer other questions. Every choice is part
+of the protocol id, and tables refuse to mix ids (:mod:`interlingua.evaluate.compare`).
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ class Protocol:
     candidates: int | None = None
     """None: the whole catalogue; N: the user's targets and N - 1 uniform items that the user has not seen"""
     masked: Masked = "history"
-    """items that cannot be recommended: all that the query shows, the training items only, or none"""
+    """items that cannot be recommended: those of the query's history, the training items only, or none"""
     ties: Literal["row", "expected"] = "row"
     """equal scores: the lower item index first, or the expectation over all orders"""
     among: Among = "all"
     """``cold``: only items without a training event are targets and rivals"""
     judges: frozenset[str] = frozenset({"ranks", "lists"})
-    """what metrics may read: ranks of targets, lists of the whole catalogue, labels of held-out pairs"""
+    """what it gives to metrics: ranks of targets, lists of the whole catalogue, labels of held-out pairs"""
 
     @classmethod
     def of_number(cls, number: int) -> Protocol:
-        """The protocol of that number, where ``numbered`` holds."""
+        """The protocol with that number, if ``numbered`` is True."""
         raise NotImplementedError
 
     def id(self, split: Split, part: Part, seed: int, users: str = "") -> str:
-        """The string that goes with every number."""
+        """The id that is stored with every number."""
         parts = [
             self.name.removesuffix("+expected"),
             f"split={split.protocol}",
@@ -72,7 +72,7 @@ def parse_protocol(name: str | Protocol) -> Protocol:
     ``+expected`` at the end (``full+expected``) asks for the expectation over ties.
 
     Raises:
-        ConfigError: no such protocol.
+        ConfigError: there is no such protocol.
     """
     if isinstance(name, Protocol):
         return name
@@ -100,7 +100,7 @@ def _named(plain: str, name: str) -> Protocol:
 
 
 def measured_under(protocol: str | Protocol, more: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The protocol's own metrics and those of ``more`` that it can judge, and those that it cannot."""
+    """(metrics it measures, metrics it cannot judge): its own metrics and those of ``more``."""
     chosen = parse_protocol(protocol)
     can = [name for name in more if parse(name)[0].reads in chosen.judges]
     return tuple(dict.fromkeys([*chosen.metrics, *can])), tuple(name for name in more if name not in can)
@@ -110,7 +110,7 @@ def check_metrics(protocols: Sequence[str], more: Sequence[str]) -> None:
     """Refuses metrics that none of the protocols can judge.
 
     Raises:
-        ConfigError: with the protocol that could.
+        ConfigError: a metric cannot be judged; the message names a protocol that could.
     """
     for name in more:
         reads = parse(name)[0].reads
@@ -123,5 +123,5 @@ def check_metrics(protocols: Sequence[str], more: Sequence[str]) -> None:
 
 
 def scorer_for(scorer: Scorer, protocol: str) -> Scorer:
-    """The scorer as a protocol asks it: what retrieves for a ranker must not leave out what is to be ranked."""
+    """The scorer to measure under a protocol: if nothing is masked, the retriever keeps items of the history too."""
     return scorer.with_repeats() if parse_protocol(protocol).masked == "nothing" else scorer

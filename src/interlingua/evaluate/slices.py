@@ -1,7 +1,7 @@
 """Which targets belong together: cold and warm items, cold users, history lengths.
 
 A slice marks *targets*. A user is counted in a slice if at least one of their targets is marked, and only the marked
-ones count as relevant there; where they landed in the list is unchanged.
+ones count as relevant there; their ranks are unchanged.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ HISTORY_BINS = ((0, 0), (1, 2), (3, 5), (6, 10), (11, None))
 
 @dataclass(frozen=True)
 class SliceOptions:
-    """Where the borders lie."""
+    """The borders of the slices."""
 
     item_share: float = 0.35
-    """cold and warm items: this share of the catalogue from below and from above (A-LLMRec, section 5.2)"""
+    """cold and warm items: this fraction of the catalogue with the fewest and most events (A-LLMRec, section 5.2)"""
     cold_user_history: int = 3
     """cold users have at most this many items in their history"""
     exact: bool = False
@@ -36,7 +36,7 @@ class SliceOptions:
 
 @dataclass(frozen=True)
 class Slice:
-    """Marked targets with the words that say which."""
+    """Marked targets, with a definition in words."""
 
     definition: str
     targets: npt.NDArray[np.bool_]
@@ -44,7 +44,7 @@ class Slice:
 
 
 def repeat_slices(repeated: npt.NDArray[np.bool_]) -> dict[str, Slice]:
-    """Targets that the user had before, and new ones; ``repeated``: (T,)."""
+    """The slices of repeated targets, which the user had before, and of new ones; ``repeated``: (T,)."""
     found = {
         "repeated items": Slice("targets that the user's history already holds", repeated),
         "new items": Slice("targets that the user's history does not hold", ~repeated),

@@ -1,7 +1,7 @@
-"""Intervals of metrics that are one number of all users together: the bootstrap over users, a weight for each.
+"""Intervals of metrics that are one number for all users together: a bootstrap with a weight for each user.
 
-A resample holds some users several times and others not at all. What counts different things (coverage) is smaller in
-every resample than in the sample, so the resamples are shifted to have their mean where the sample's number is.
+A resample holds some users several times and others not at all. A count of distinct things (coverage) is smaller in
+every resample than in the sample, so the resamples are shifted until their mean is the sample's number.
 
 Shape key: R resamples, M users.
 """
@@ -17,19 +17,19 @@ from interlingua.evaluate.named import parse
 from interlingua.progress import task
 
 RESAMPLES = 200
-"""fewer than for means: each costs a pass over all pairs or all items"""
+"""fewer than for means, because each needs a pass over all pairs or all items"""
 CELLS = 4_000_000
-"""weights of users, pairs or items that exist at once: 32 MB"""
+"""most weights of users, pairs or items in memory at once: 32 MB"""
 
 
 def intervals_together(
     judged: Judged, numbers: dict[str, float], *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> dict[str, tuple[float, float]]:
-    """Name -> interval, of each number whose metric can weigh users (:meth:`Metric.weighed`).
+    """Name -> interval of each metric that can weigh users (:meth:`Metric.weighed`).
 
     Args:
-        judged: what the numbers were measured on.
-        numbers: metric -> the number of all users together; one that is not defined has no interval.
+        judged: the evaluation on which the numbers were measured.
+        numbers: metric -> its number for all users together; an undefined one has no interval.
         level: coverage.
         resamples: R, at most :data:`RESAMPLES`.
         seed: equal seeds give equal intervals.

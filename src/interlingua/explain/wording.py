@@ -78,13 +78,13 @@ def rule(facts: Facts) -> tuple[Phrase, ...]:
         behind = (Phrase(", which you"), _had(facts, facts.support)) if facts.basis == Basis.HISTORY else ()
         return target, Phrase(middle), *had, *_listed(facts, facts.support), *behind, Phrase(".")
     shared = [category for category in facts.own if facts.sharing(category) == holding][:2]
-    others = [item for item in facts.support if item not in holding]
+    without = [item for item in facts.support if item not in holding]
     said: list[Phrase] = [target, Phrase(" shares"), *_shared(facts, shared, holding), Phrase(" with")]
     said += [*_listed(facts, holding), Phrase(", which you"), _had(facts, holding), Phrase(".")]
-    if others and facts.basis == Basis.HISTORY:
-        said += [Phrase(" It also goes with"), *_listed(facts, others), Phrase(".")]
-    elif others:
-        said += [*_listed(facts, others), Phrase(" raised its score too", _events(others)), Phrase(".")]
+    if without and facts.basis == Basis.HISTORY:
+        said += [Phrase(" It also goes with"), *_listed(facts, without), Phrase(".")]
+    elif without:
+        said += [*_listed(facts, without), Phrase(" raised its score too", _events(without)), Phrase(".")]
     return tuple(said)
 
 

@@ -1,4 +1,4 @@
-"""Options of profile writing: which model, what it is shown, how it is asked, what it costs."""
+"""Options of profile writing: the model, its input, how it is called, and its cost."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class ProfilesConfig(Config):
     key_variable: str = "OPENAI_API_KEY"
     """environment variable that holds the server's key; the key itself is written nowhere"""
     structured: Literal["auto", "json_schema", "json_object", "none"] = "auto"
-    """how the server is asked for JSON; ``auto``: the strictest way that it accepts"""
+    """how JSON is requested from the server; ``auto``: the strictest way that it accepts"""
     prompts: str | None = None
     """a domain that ships (movie, product, game, book, place, generic) or a file; None: by the catalogue's noun"""
     fields: list[str] = FIELDS
-    """catalogue columns that an item's prompt shows; of the default ones those that there are"""
+    """catalogue columns that an item's prompt shows; default columns that do not exist are skipped"""
     sample_items: int = Field(default=6, ge=1)
     """a user's prompt shows so many of the user's train items, drawn uniformly (RLMRec's published prompts show 6)"""
     item_reviews: int = Field(default=6, ge=0)
@@ -40,7 +40,7 @@ class ProfilesConfig(Config):
     sampling: Sampling = Sampling()
     """how an answer is drawn"""
     limits: Limits = Limits()
-    """how fast the server is asked, and how often"""
+    """limits on the rate and number of calls"""
     prices: PriceTable = PriceTable()
     """what the model costs; needed for ``--budget``"""
     batch_size: int = Field(default=8, ge=1)

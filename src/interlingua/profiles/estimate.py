@@ -1,4 +1,4 @@
-"""What writing profiles would take: questions, tokens and money, before the first call."""
+"""Estimates the cost of writing profiles before the first call: questions, tokens and money."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Estimate:
     """One side's questions."""
 
     questions: int
-    """different questions in all"""
+    """number of different questions"""
     answered: int
-    """of these, the ledger has an answer or a failure (failures that are to be retried are not counted here)"""
+    """those for which the ledger has an answer or a failure (without failures that are to be retried)"""
     prompt_tokens: int
-    """of the questions that would be asked"""
+    """tokens of the questions that would be sent"""
     answer_tokens: int
     """expected"""
     most_answer_tokens: int
@@ -31,15 +31,15 @@ class Estimate:
 
     @property
     def requests(self) -> int:
-        """Questions that would be asked now (further tries are not counted)."""
+        """Questions that would be sent now (without further tries)."""
         return self.questions - self.answered
 
 
 def estimate(job: Job, completer: Completer) -> dict[str, Any]:
-    """Questions, tokens and money of both sides. Makes no call and writes nothing.
+    """Questions, tokens and money for items and users. Makes no call and writes nothing.
 
-    The number of questions is exact unless item profiles that are still to be written come out alike. A user's prompt
-    holds item profiles, which are counted at their expected length where they are not written yet.
+    The number of questions is exact, unless some of the missing item profiles turn out equal. A user's prompt contains
+    item profiles; missing ones are counted with their expected length.
     """
     train = job.prepared.split.train
     inputs = {row: job.inputs.item(row) for row in range(train.num_items)}
@@ -59,7 +59,7 @@ def estimate(job: Job, completer: Completer) -> dict[str, Any]:
 
 
 def _text(key: str, entry: Entry | None, job: Job, fallback: str) -> str:
-    """An item's profile, its fallback where it failed, or something of the expected length that is its own."""
+    """An item's profile, its fallback text if it failed, or a unique text of the expected length."""
     if entry is not None and entry.state == "done":
         return ProfileAnswer.model_validate_json(entry.value).summarization
     if entry is not None and not job.retry_failed:
@@ -107,7 +107,7 @@ def _report(job: Job, completer: Completer, sides: Mapping[str, Estimate]) -> di
 
 
 def _minutes(job: Job, tokens: int, requests: int) -> float | None:
-    """What the limits alone need; None without limits."""
+    """The time that the limits alone require; None without limits."""
     limits = job.config.limits
     shares = [
         amount / limit

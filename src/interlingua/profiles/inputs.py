@@ -1,4 +1,4 @@
-"""What a profile is written from: catalogue fields, and train interactions only.
+"""The inputs of a profile: catalogue fields, and train interactions only.
 
 Every user-item pair that a prompt reads is recorded, so that a run with another split can tell whether the profiles saw
 what it holds out.
@@ -37,24 +37,24 @@ NONE = "None"
 
 @dataclass(frozen=True)
 class Input:
-    """What one entity's prompt shows."""
+    """The content of one entity's prompt."""
 
     payload: str
     """JSON; empty: there is nothing to write a profile from"""
     sources: tuple[str, ...]
-    """ids of the other side whose train interactions with this entity are read"""
+    """ids of the users (or items) whose train interactions with this entity are read"""
     fallback: str
-    """the text that stands in where there is no profile: an item's fields, a user's titles"""
+    """the text used if there is no profile: an item's fields, a user's titles"""
 
 
 @dataclass
 class Inputs:
-    """Prompts' contents for one prepared dataset."""
+    """The contents of prompts for one prepared dataset."""
 
     prepared: Dataset
     config: ProfilesConfig
     seed: int
-    """of the samples; each entity draws by its own id, so that samples do not depend on who else is asked"""
+    """seed of the samples; each entity draws by its own id, so that its sample does not depend on the other entities"""
     reviews: Mapping[tuple[int, int], str] = field(default_factory=dict)
     """(user index, item index) -> review, of train interactions only (see :func:`read_reviews`)"""
 
@@ -101,7 +101,7 @@ class Inputs:
         return Input(payload, tuple(str(train.user_ids[user]) for user in users), fallback)
 
     def user_items(self, row: int) -> list[int]:
-        """Rows of the train items that one user's prompt shows, in the order of the history."""
+        """Indices of the train items that one user's prompt shows, in the order of the history."""
         train = self.prepared.split.train
         history = list(dict.fromkeys(train.history(row).tolist()))
         return self._drawn("user", str(train.user_ids[row]), history, self.config.sample_items)
@@ -154,11 +154,11 @@ def sampled_rows(count: int, total: int, seed: int, side: str) -> npt.NDArray[np
 def read_reviews(path: Path, prepared: Dataset, log: Log | None = None) -> dict[tuple[int, int], str]:
     """Reviews of train interactions from a table with user, item and text columns (csv, tsv, parquet, json lines).
 
-    A pair of which any event is held out is left out, even where another event of it lies in train: the text may
-    belong to either. What is left out is counted and shown.
+    A pair is left out if any of its events is held out, even if another one is in train: the text may belong to either.
+    What is left out is counted and shown.
 
     Raises:
-        DataError: the table cannot be read or has no such columns.
+        DataError: the table cannot be read or lacks these columns.
     """
     log = log or Log()
     frame, used = rename(any_table(path, log, REVIEW_ROLES), REVIEW_ROLES, {}, str(path), log)

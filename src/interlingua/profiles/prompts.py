@@ -23,7 +23,7 @@ HEADING = re.compile(r"^== *([\w ]+?) *==\s*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Prompts:
-    """Instructions for both sides, with the catalogue's words in them."""
+    """Instructions for items and users, with the catalogue's words filled in."""
 
     name: str
     """domain, or the file's name"""
@@ -49,11 +49,11 @@ def prompts_for(domain: Domain, chosen: str | None = None) -> Prompts:
     """The instructions for a catalogue.
 
     Args:
-        domain: its words; the noun chooses the file, and ``generic`` serves where there is none of that name.
-        chosen: a shipped name or the path of a file, instead.
+        domain: its words; the noun chooses the file, and ``generic`` is used if there is no such file.
+        chosen: a shipped name or the path of a file, used instead.
 
     Raises:
-        ConfigError: no such file, or one without both parts.
+        ConfigError: the file does not exist, or lacks a part.
     """
     if chosen is not None and chosen not in shipped():
         path = Path(chosen).expanduser()

@@ -40,14 +40,14 @@ class Row:
     reasoning: str
     status: Status
     reason: str
-    """why there is only a fallback"""
+    """why there is only a fallback text"""
     sources: tuple[str, ...]
-    """ids of the other side whose train interactions the prompt read; empty where nothing was asked"""
+    """ids of the users (or items) whose train interactions the prompt showed; empty if there was no prompt"""
 
 
 @dataclass(frozen=True)
 class ProfileSet:
-    """Profiles of both sides, as stored."""
+    """Stored profiles of items and users."""
 
     path: Path
     items: pl.DataFrame
@@ -56,14 +56,14 @@ class ProfileSet:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of both tables: what a stage's key needs of it."""
+        """Hash of both tables, for a stage's key."""
         return artifact.content_key({"files": self.card["files"]})
 
     def texts(self, side: Literal["items", "users"], ids: Sequence[str]) -> list[str]:
         """The profile of each id, in that order.
 
         Raises:
-            DataError: an id that the set does not have.
+            DataError: an id is not in the set.
         """
         frame = self.items if side == "items" else self.users
         known = dict(zip(frame[ID[side]].to_list(), frame["profile"].to_list(), strict=True))
@@ -82,7 +82,7 @@ class ProfileSet:
         pass; another split passes only if nothing that it holds out was read.
 
         Raises:
-            DataError: how many pairs, with an example, and what to do.
+            DataError: some pairs are held out; the message has their number and an example, and says what to do.
         """
         if self.card["data"]["fingerprint"] == prepared.fingerprint:
             return
@@ -116,7 +116,7 @@ def _moment(horizon: int | None) -> str:
 
 
 def save(folder: Path, items: Sequence[Row], users: Sequence[Row], card: dict[str, Any]) -> ProfileSet:
-    """Writes the set: tables first, the card last; an older card is taken away before, so no half set has one.
+    """Writes the set: tables first, the card last. An older card is removed first, so no incomplete set has one.
 
     Raises:
         ArtifactError: the folder cannot be written.
@@ -149,7 +149,7 @@ def load(folder: Path | str) -> ProfileSet:
     """Reads and verifies a profile set.
 
     Raises:
-        DataError: none there, a newer schema, or files that do not match the card.
+        DataError: there is none, its schema is newer, or files do not match the card.
     """
     folder = Path(folder)
     try:

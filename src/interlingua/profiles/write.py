@@ -37,7 +37,7 @@ Sides = Literal["items", "users", "both"]
 
 @dataclass
 class Job:
-    """What is to be written: data, options, and where."""
+    """A job of writing profiles: data, options, and the output folder."""
 
     prepared: Dataset
     config: ProfilesConfig
@@ -45,7 +45,7 @@ class Job:
     seed: int = 7
     sides: Sides = "both"
     sample: int | None = None
-    """ask for so many items and so many users only, drawn uniformly; the others keep their fallback text"""
+    """number of items and of users to write, drawn uniformly; the others keep their fallback text"""
     budget: float | None = None
     """money for all calls of the ledger together; None: no limit"""
     retry_failed: bool = False
@@ -68,7 +68,7 @@ class Job:
 
     @property
     def ledger_path(self) -> Path:
-        """Where the answers are kept."""
+        """The file of answers."""
         return self.ledger or self.out / LEDGER
 
     def price(self, completer: Completer) -> Price | None:
@@ -84,12 +84,12 @@ class Job:
 
 
 def check(answer: Answer) -> bytes:
-    """What the ledger keeps of an answer: the checked profile as JSON."""
+    """The form in which the ledger keeps an answer: the checked profile as JSON."""
     return profile_of(answer.text, answer.finish).model_dump_json().encode()
 
 
 def write(job: Job, completer: Completer) -> ProfileSet:
-    """Asks for what is missing and writes the profile set.
+    """Requests the missing profiles and writes the profile set.
 
     Raises:
         ServerError: the server refuses every call; answers so far are kept.
@@ -117,7 +117,7 @@ def write(job: Job, completer: Completer) -> ProfileSet:
 
 
 async def _both_sides(job: Job, asker: Asker) -> tuple[list[Row], list[Row], dict[str, int], dict[str, Round]]:
-    """Rows of items and of users, how many of each the model was to write, and how asking went."""
+    """Rows of items and of users, the number of each that the model should write, and how the rounds went."""
     train, inputs = job.prepared.split.train, job.inputs
     items = {row: inputs.item(row) for row in range(train.num_items)}
     requests = _requests(job, "item", {row: items[row] for row in job.item_indices})
@@ -156,7 +156,7 @@ def _requests(job: Job, side: Literal["item", "user"], inputs: Mapping[int, Inpu
 def _rows(
     inputs: Mapping[int, Input], requests: Mapping[int, Request], asker: Asker, answers: Round, ids: Any
 ) -> list[Row]:
-    """One row per entity, in row order, whatever became of its question."""
+    """One row per entity, in order, whatever the outcome of its question."""
     out = []
     for row, found in inputs.items():
         entry = answers.entries.get(asker.key(requests[row])) if row in requests else None
@@ -173,7 +173,7 @@ def _row(ident: str, found: Input, entry: Entry | None) -> Row:
 
 
 def coverage(rows: Sequence[Row]) -> dict[str, Any]:
-    """How many rows have which status, and the share that the model wrote."""
+    """The number of rows with each status, and the fraction that the model wrote."""
     counts = Counter[str](row.status for row in rows)
     fraction = counts["written"] / len(rows) if rows else 0.0
     return {status: counts[status] for status in profile_set.STATUSES} | {"share_written": round(fraction, 4)}
@@ -217,7 +217,7 @@ def _card(
 
 
 def known(ledger_path: Path, keys: Sequence[str]) -> dict[str, Entry]:
-    """What an existing ledger says of some questions; nothing is created."""
+    """The entries of an existing ledger for some questions; nothing is created."""
     if not ledger_path.is_file():
         return {}
     ledger = Ledger(ledger_path)

@@ -1,6 +1,6 @@
-"""What the rankers share that read vectors with a language model: projectors into it, and a head over the items.
+"""Parts of the rankers that read vectors with a language model: projectors into it, and a head over the items.
 
-The model is frozen, or learns along (``tune``): then :attr:`VectorRanker.tuned` holds what learns of it.
+The model is frozen or is trained too (``tune``): then :attr:`VectorRanker.tuned` holds its trained part.
 
 Shape key: B rows, L history, I items, D item vectors, H input width of the language model, H' width of its states.
 """
@@ -32,15 +32,15 @@ from interlingua.progress import track
 from interlingua.rankers._vector_options import VectorRankerConfig, check
 
 ROWS = 16
-"""queries that the language model reads at once when scoring"""
+"""queries per forward pass of the language model when scoring"""
 REMEMBERED = 20000
-"""states of queries that are kept: 46 MB at a width of 576"""
+"""number of remembered query states: 46 MB at a width of 576"""
 WIDTH_WITHOUT_MODEL = 576
 """H of the control without a language model: SmolLM2-135M's"""
 
 
 class VectorRanker(Ranker):
-    """Projectors (and a head) around a language model; subclasses say in :meth:`states` what it reads."""
+    """Projectors (and a head) around a language model; :meth:`states` of a subclass defines what it reads."""
 
     words: ClassVar[bool] = True
     """the language model reads or writes words; False: vectors alone"""
@@ -93,9 +93,9 @@ class VectorRanker(Ranker):
         return tuned(self.lm, config.tune, config.lora, words=self.words)
 
     def fit(self, job: Fitting) -> FitLog:
-        """See :class:`Ranker`; adapters to begin with are read here alone: what was trained from them is stored.
+        """See :class:`Ranker`. Adapters to begin with are only read here: the trained ones are stored with the run.
 
-        A language model that was to learn and did not is an error.
+        Raises an error if a language model that should learn did not change.
         """
         if self.tuned is not None and self.config.adapters is not None:
             self.tuned.load(Path(self.config.adapters).expanduser())
@@ -104,7 +104,7 @@ class VectorRanker(Ranker):
         return log
 
     def write_extras(self, folder: Path) -> dict[str, Any]:
-        """LoRA adapters alone, as peft reads them, beside the run's own weights."""
+        """Writes the LoRA adapters in peft's layout, besides the run's own weights."""
         return {} if self.tuned is None else {"tuned": self.tuned.save(folder / "adapters")}
 
     @property
@@ -114,7 +114,7 @@ class VectorRanker(Ranker):
 
     @torch.no_grad()
     def _initialise(self) -> float | None:
-        """Projector scales; returns R² of the closed form, where it is used."""
+        """Sets the scales of the projectors; returns R² of the closed form, if that is used."""
         config: VectorRankerConfig = self.config
         if self.head is not None:
             self.head.items.scale_to(self.vectors.joint, self.head.width**0.5)
@@ -133,13 +133,13 @@ class VectorRanker(Ranker):
         return self.item_projector.fit_to(self.vectors.joint, title_embeddings(self.lm, self.inputs.titles))
 
     def writer(self) -> Any:
-        """See :class:`Ranker`: the model as it was loaded, without cuts, controls or what it learned here."""
+        """See :class:`Ranker`: the original model, without cuts, controls or training."""
         config: VectorRankerConfig = self.config
         whole = config.num_layers is None and config.lm_weights == "pretrained" and config.tune == "none"
         return self.lm if whole else whole_model(self.config)
 
     def states(self, queries: Queries, vectors: Tensor) -> Tensor:
-        """(B, H') what the language model makes of queries, with item vectors (I, D)."""
+        """(B, H') states of the language model for queries, with item vectors (I, D)."""
         raise NotImplementedError
 
     def _head_losses(
@@ -201,7 +201,7 @@ class VectorRanker(Ranker):
         return torch.log_softmax(self.head.queries(joined) @ self.head.table(vectors).T, dim=-1)
 
     def _remembered(self, queries: Queries, vectors: Tensor) -> Tensor:
-        """(B, H') states of the queries; what was asked before with the same weights is not computed again."""
+        """(B, H') states of the queries; those computed before with the same weights are reused."""
         keys = [(int(user), queries.history(row).tobytes()) for row, user in enumerate(queries.users)]
         fresh = [row for row, key in enumerate(keys) if key not in self._known]
         if len(self._known) + len(fresh) > REMEMBERED:
@@ -229,6 +229,6 @@ class VectorRanker(Ranker):
 
     @torch.no_grad()
     def calibrate(self, queries: Queries, targets: IntArray) -> float | None:
-        """Learns the mixture from validation users: see :func:`calibration.calibrate`. None: there is none."""
+        """Learns the score fusion on validation users, see :func:`calibration.calibrate`. None: there is no fusion."""
         self.eval()
         return calibration.learned(self.score_fusion, self.features, self.counts, queries, targets, self.config)

@@ -1,9 +1,9 @@
 """Asks a chat model, on any OpenAI-compatible server or on this machine, to order candidates. Nothing is trained.
 
-The list-wise question of Hou et al. (ECIR 2024, arXiv 2305.08845): the history's titles, numbered candidates, an order
-back. Questions go through :mod:`interlingua.clients`: each answer is kept in a ledger and bought once, a killed run
-goes on, a budget is kept. An answer counts by numbers or by whole titles, never by parts of them; what is not answered
-keeps the backbone's order behind what is.
+The list-wise question of Hou et al. (ECIR 2024, arXiv 2305.08845): titles of the history and numbered candidates; the
+answer is an order. Questions go through :mod:`interlingua.clients`: each answer is stored in a ledger and paid once, a
+killed run can continue, and a budget is kept. Answers are matched by numbers or whole titles, never by parts of them.
+Candidates that are not in the answer follow in the backbone's order.
 
 Shape key: B queries, C candidates.
 """
@@ -134,7 +134,7 @@ class ChatConfig(Config):
 
 
 class Chat(Ranker):
-    """One question a query, one order back."""
+    """One question per query; the answer is an order of its candidates."""
 
     Config = ChatConfig
     version = 1
@@ -149,18 +149,18 @@ class Chat(Ranker):
 
     @classmethod
     def needs(cls, config: ChatConfig) -> frozenset[str]:
-        """Something that retrieves; no vectors."""
+        """Needs a retriever, and no vectors."""
         return frozenset({"scores"})
 
     @classmethod
     def fingerprint(cls, config: ChatConfig) -> dict[str, str]:
-        """A server's model is known by its name alone, which the options hold."""
+        """Empty for a server's model: its name, which is all that is known, is among the options."""
         remote = ("model",) if config.base_url is not None else ()
         return {name: found for name, found in super().fingerprint(config).items() if name not in remote}
 
     @classmethod
     def caveats(cls, config: ChatConfig) -> list[str]:
-        """What leaves this machine, and what a name does not promise."""
+        """Notes: what leaves this machine, and that a model's name does not fix its version."""
         if config.base_url is None or urlsplit(config.base_url).hostname in LOCAL:
             return []
         return [
@@ -180,7 +180,7 @@ class Chat(Ranker):
 
     @cached_property
     def ledger(self) -> Path:
-        """Where answers are kept: the named file, or one of the cache folder for this model and way of asking."""
+        """File of answers: the named one, or one in the cache folder for this model and form of question."""
         config: ChatConfig = self.config
         if config.ledger is not None:
             return Path(config.ledger).expanduser()
@@ -214,7 +214,7 @@ class Chat(Ranker):
         return out
 
     def _retrieved(self, queries: Queries, candidates: IntArray, shuffled: list[list[int]]) -> list[list[int]]:
-        """Candidates in the backbone's order; ties as they are shuffled, since callers may put the answer first."""
+        """Candidates in the backbone's order. Ties stay shuffled, because callers may put the answer first."""
         if self.inputs.base_score is None:
             return shuffled
         scores = self.inputs.base_score(queries, candidates)
@@ -280,10 +280,10 @@ class Chat(Ranker):
 
 
 def checked(answer: Answer, answers: str) -> bytes:
-    """What the ledger keeps of an answer: its parts, as JSON.
+    """The form in which the ledger keeps an answer: its parts, as JSON.
 
     Raises:
-        UnusableAnswerError: no object with a ranking, or not the numbers alone.
+        UnusableAnswerError: it is no object with a ranking, or holds more than the numbers.
     """
     found: dict[str, Any] = object_in(answer.text) or {}
     value = next((v for k, v in found.items() if str(k).strip().lower() == FIELD), None)
@@ -306,11 +306,11 @@ def checked(answer: Answer, answers: str) -> bytes:
 
 
 def plain(title: str) -> str:
-    """A title as it is compared: without case, quotes around it, and runs of spaces."""
+    """A title for comparison: lower case, without surrounding quotes, single spaces."""
     return " ".join(title.strip().strip("\"'“”").casefold().split())
 
 
 def shortened(title: str, limit: int) -> str:
-    """One line without the separator of answers; what is longer is cut."""
+    """One line without the separator of answers, cut to the length."""
     line = " ".join(title.replace(SEPARATOR, "/").split())
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "…"

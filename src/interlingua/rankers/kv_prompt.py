@@ -240,7 +240,7 @@ class KvPrompt(TwoTowers):
         return self.sample
 
     def write_extras(self, folder: Path) -> dict[str, Any]:
-        """Writes ``sample.parquet``, makes the items' states (stored with the weights), returns what the card says."""
+        """Writes ``sample.parquet``; makes the items' states (stored with the weights); returns entries of the card."""
         self.item_states()
         chosen = self._choose()
         chosen.frame(self.inputs.train).write_parquet(folder / "sample.parquet")
@@ -293,7 +293,7 @@ class KvPrompt(TwoTowers):
         return layer_alignment(prompts, states[:, self.injection.layers], self.config.align_temperature, same)
 
     def writer(self) -> Any:
-        """See :class:`Ranker`; an encoder writes nothing."""
+        """See :class:`Ranker`; an encoder cannot write text."""
         if not causal(self.lm):
             return None
         whole = self.config.num_layers is None and self.config.lm_weights == "pretrained" and self.tuned is None

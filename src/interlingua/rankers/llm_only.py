@@ -1,7 +1,7 @@
 """A frozen language model that reads titles alone, without any vector and without training: LLM-Only.
 
-The comparison of A-LLMRec (Kim et al., KDD 2024, arXiv 2404.11343, section 4.1): its prompt without soft tokens. What
-the language model knows of the titles is all there is; candidates are ranked by the exact likelihood of theirs.
+A baseline of A-LLMRec (Kim et al., KDD 2024, arXiv 2404.11343, section 4.1): its prompt without soft tokens. It uses
+only what the language model knows about the titles. Candidates are ranked by the exact likelihood of their titles.
 
 Shape key: B rows, C candidates, I items, H input width, T prompt tokens.
 
@@ -34,7 +34,7 @@ from interlingua.lm.template import FOLDER
 from interlingua.runtime.missing import Missing
 
 ROWS = 16
-"""queries that the language model reads at once"""
+"""queries per forward pass of the language model"""
 
 
 class LlmOnlyConfig(Config):
@@ -63,11 +63,11 @@ class LlmOnlyConfig(Config):
     """divide a title's log-likelihood by its number of tokens"""
 
     def lacks(self) -> list[Missing]:
-        """Packages and the language model."""
+        """What is missing: packages, or the language model."""
         return super().lacks() + missing(self.model, self.precision, self.lm_weights)
 
     def check_models(self) -> None:
-        """A family that cannot be read is refused when it is loaded."""
+        """Loads the model once: an unsupported family is refused here."""
         whole_model(self)
 
 
@@ -91,7 +91,7 @@ class LlmOnly(Ranker):
 
     @classmethod
     def needs(cls, config: LlmOnlyConfig) -> frozenset[str]:
-        """Something that retrieves; no vectors."""
+        """Needs a retriever, and no vectors."""
         return frozenset({"scores"})
 
     def fit(self, job: Fitting) -> FitLog:

@@ -2,7 +2,7 @@
 
 It grew out of A-LLMRec's stage 2 (:mod:`interlingua.rankers.soft_prompt`): the same two projectors, but the prompt is
 the history's vectors, every position predicts the next item, so one pass over 50 items trains 50 answers, and a head
-scores the whole catalogue. With ``fuse_scores`` a :class:`ScoreFusion` joins head, backbone and the likeness of texts.
+scores the whole catalogue. With ``fuse_scores`` a :class:`ScoreFusion` joins head, backbone and text similarity.
 
 Shape key: B rows, L history, I items, D item vectors, H input width, H' width of a state.
 """
@@ -63,12 +63,12 @@ class SequenceHead(VectorRanker):
 
     @classmethod
     def fingerprint(cls, config: SequenceHeadConfig) -> dict[str, str]:
-        """The control without a language model depends on none."""
+        """Without the language model's contents, if this is the control without one."""
         without = ("model",) if config.lm_weights == "none" else ()
         return {name: found for name, found in super().fingerprint(config).items() if name not in without}
 
     def batches(self, epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
-        """Windows with an answer at every position."""
+        """Windows of histories with a target at every position."""
         config: SequenceHeadConfig = self.config
         train, batch_size = self.inputs.train, config.fit.batch_size
         return sequence_batches(

@@ -94,7 +94,7 @@ class SoftPrompt(VectorRanker):
 
     @classmethod
     def needs(cls, config: SoftPromptConfig) -> frozenset[str]:
-        """Codes of items where the template prints them."""
+        """Also needs codes of items, if the template prints them."""
         text = Template.load(config.template, more=("codes",))
         printed = any("{codes}" in part for part in (text.body, *text.head.values()))
         return super().needs(config) | (frozenset({"item_codes"}) if printed else frozenset())
@@ -114,7 +114,7 @@ class SoftPrompt(VectorRanker):
 
     @classmethod
     def caveats(cls, config: SoftPromptConfig) -> list[str]:
-        """Of scoring by what is generated."""
+        """Notes on scoring by generated text."""
         if config.scoring not in ("generate", "paper"):
             return []
         return [

@@ -54,7 +54,7 @@ class Measured:
     """method -> why it is missing, e.g. texts that the data does not have"""
 
     def overall(self) -> dict[str, tuple[str, Standing]]:
-        """Method -> the part in which it stands worst, and how; methods that are in every part, best first."""
+        """Method -> its worst part and the standing there, best method first; only methods that are in every part."""
         names = [name for name in _names(self) if all(name in part.methods for part in self.parts.values())]
         found = {}
         for name in names:
@@ -103,11 +103,11 @@ def measure(
     max_users: int | None = None,
     device: str = "auto",
 ) -> Measured:
-    """Runs every method on every split and seed (what is finished is reused), and holds them against the simple ones.
+    """Runs every method on every split and seed (finished stages are reused) and compares them with the simple ones.
 
     Args:
         data: a dataset's name, file or folder.
-        methods: the simple ones among them are those of :data:`SIMPLE`, by label.
+        methods: those with a label in :data:`SIMPLE` are the simple ones.
         splits: of :data:`SPLITS`.
         seeds: of training.
         out: the runs folder.

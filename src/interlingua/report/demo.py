@@ -67,7 +67,7 @@ class Shown:
 
 
 def worth_of_the_model(results: Sequence[Result]) -> str:
-    """One sentence: the ranker against the same head without a language model, from their own numbers."""
+    """One sentence that compares the ranker with the same head without a language model."""
     found = {r.method.label: r for r in results}
     if METHOD not in found or CONTROL not in found:
         return ""
@@ -89,8 +89,8 @@ def page(results: Sequence[Result], shown: Sequence[Shown], seconds: float, comm
     Args:
         results: of every method; one is :data:`METHOD`, one :data:`BACKBONE`.
         shown: the users.
-        seconds: of the whole.
-        command: what to type to repeat it.
+        seconds: of the whole comparison.
+        command: the command that repeats it.
     """
     from interlingua.config import to_toml
     from interlingua.report.page import from_reports, popularity_line
@@ -127,7 +127,7 @@ def page(results: Sequence[Result], shown: Sequence[Shown], seconds: float, comm
 
 
 def curves(results: Sequence[Result]) -> Iterator[Line]:
-    """Training loss of every trained stage, on one scale: share of its first round's loss over share of its rounds."""
+    """Training losses of all stages on one scale: loss relative to the first epoch, over the fraction of epochs."""
     from interlingua.report.svg import Line
 
     seen: set[str] = set()
@@ -161,7 +161,7 @@ def _costs(results: Sequence[Result]) -> Iterator[Cost]:
 
 
 def author(shown: Shown) -> str:
-    """Who says the reason, in brackets."""
+    """The author of the reason, in brackets."""
     if not shown.by_rule:
         return "(worded by the language model, which can say nothing but the evidence)"
     return "(worded by a rule from the evidence)"
@@ -186,7 +186,7 @@ def _person(shown: Shown) -> Person:
 
 
 def pick_users(session: Session, n: int, seed: int) -> list[int]:
-    """Rows (in the test targets) of ``n`` users drawn at random: nobody chose the pretty ones."""
+    """Indices (in the test targets) of ``n`` users drawn at random, not chosen by hand."""
     return np.random.default_rng(seed).permutation(len(session.data.split.test))[:n].tolist()
 
 

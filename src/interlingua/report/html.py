@@ -44,7 +44,7 @@ def write_report(path: Path | str, page: ReportPage) -> Path:
 
 
 def to_html(page: ReportPage) -> str:
-    """The page as text; parts without content are left out, in the table of contents too."""
+    """The page as text, without empty parts (the table of contents omits them too)."""
     known = [[m.values[i].value for m in page.methods] for i in range(len(page.columns))]
     return _templates().get_template("page.html").render(
         page=page,
@@ -56,7 +56,7 @@ def to_html(page: ReportPage) -> str:
 
 
 def _templates() -> Environment:
-    """Escapes every text that goes into a page; a name that does not exist is an error, not an empty place."""
+    """Templates that escape every text; an unknown name is an error, not an empty string."""
     templates = Environment(
         loader=PackageLoader("interlingua.report"),
         autoescape=True,
@@ -82,7 +82,7 @@ def _templates() -> Environment:
 
 
 def _sections(page: ReportPage) -> list[Section]:
-    """Those that have something to show, in the order of the page."""
+    """The sections that have content, in the order of the page."""
     filled = {
         Section("results", "Results"): page.methods,
         Section("boards", "Leaderboards"): page.leaderboards,

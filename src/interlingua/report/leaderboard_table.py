@@ -37,7 +37,7 @@ def count(number: int) -> str:
 
 
 def options(entry: Entry, most: int | None = None) -> str:
-    """What differs, the first ``most`` of it."""
+    """The options that differ, at most ``most`` of them."""
     if most is None or len(entry.differs) <= most:
         return ", ".join(entry.differs)
     return f"{', '.join(entry.differs[:most])} and {len(entry.differs) - most} more"
@@ -49,7 +49,7 @@ def best_of(board: Leaderboard, metric: str) -> float:
 
 
 def heads(board: Leaderboard) -> list[str]:
-    """Of the columns."""
+    """Headings of the columns."""
     return ["", "method", *board.metrics, "seeds", "cost", "options that differ"]
 
 
@@ -78,7 +78,7 @@ def to_rich(board: Leaderboard) -> Group:
 
 
 def order_words(board: Leaderboard) -> str:
-    """What orders the rows, and what says whether they differ."""
+    """Says what orders the rows, and how to test whether they differ."""
     return (
         f"ordered by {board.metrics[0]}; 95 % bootstrap intervals in brackets; which rows differ: interlingua compare"
     )

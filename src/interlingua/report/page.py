@@ -51,26 +51,26 @@ class Recommended:
     """the stage that decided: ``backbone``, ``language model``"""
     reason: str = ""
     support: tuple[str, ...] = ()
-    """history titles that the score depends on most"""
+    """titles of the history on which the score depends most"""
     held_out: bool = False
-    """it is the item that was kept back for the test"""
+    """whether it is the item held out for the test"""
 
 
 @dataclass(frozen=True)
 class Person:
-    """One user's history and what each was recommended."""
+    """One user's history and the recommendations of each method."""
 
     name: str
     history: tuple[str, ...]
     """oldest first"""
     recommendations: tuple[Recommended, ...]
     held_out: tuple[str, ...] = ()
-    """titles that were kept back"""
+    """titles that were held out"""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What one stage took."""
+    """Time and parameters of one stage."""
 
     stage: str
     seconds: float
@@ -115,7 +115,7 @@ class ReportPage:
     """name -> id"""
     warnings: tuple[str, ...] = ()
     command: str = ""
-    """what to type to repeat it"""
+    """the command that repeats it"""
 
 
 def popularity_line(item_counts: IntArray, name: str = "items") -> Line:
@@ -129,7 +129,7 @@ def popularity_line(item_counts: IntArray, name: str = "items") -> Line:
 
 
 def value_of(report: Report | None, metric: str, part: str | None = None) -> Value:
-    """A metric of a report or of one of its slices; an empty value where it was not measured."""
+    """A metric of a report or of one of its slices; an empty value if it was not measured."""
     if report is None:
         return Value(None)
     source = report if part is None else report.slices.get(part)
@@ -150,7 +150,7 @@ def from_reports(
     sampled: tuple[str, str] = ("sampled-20", "hit@1"),
     extra_methods: Sequence[str] = (),
 ) -> ReportPage:
-    """The page's tables, cold-start chart, tests, findings and doubts. Add people, costs and cards with ``replace``.
+    """Makes the page's tables, cold-start chart, tests, findings and doubts. Add the rest with ``dataclasses.replace``.
 
     Args:
         title: of the page.
@@ -160,7 +160,7 @@ def from_reports(
         notes: method -> a few words below its name.
         full: protocol name and metric of the first columns.
         sampled: protocol name and metric of the last columns.
-        extra_methods: methods tested as a family of their own, so that showing them changes no other verdict (Holm).
+        extra_methods: methods tested as a separate family, so that they do not change other verdicts (Holm).
     """
     for name in (main, reference):
         if name not in reports:
@@ -230,7 +230,7 @@ def _cold_start(
 def _tests(
     reports: Mapping[str, Mapping[str, Report]], main: str, reference: str, sources: Sequence[tuple[str, str]]
 ) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
-    """Paired tests of every method against the reference, overall and on cold items, and the main one in words."""
+    """Paired tests of every method against the reference, overall and on cold items; the main test also in words."""
     found, words = [], []
     for protocol, metric in sources:
         for part in (None, "cold items"):

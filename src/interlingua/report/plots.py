@@ -41,7 +41,7 @@ def write_plots(prepared: Dataset, folder: Path | str) -> list[Path]:
 
 
 def history_length(prepared: Dataset) -> str:
-    """Histogram of the events of a user, in bins that grow with the length."""
+    """Histogram of the number of events per user, in bins that grow with the length."""
     counts = prepared.interactions.user_counts
     edges = growing_edges(int(counts.max()) if len(counts) else 1)
     height, _ = np.histogram(counts, bins=edges)
@@ -53,7 +53,7 @@ def history_length(prepared: Dataset) -> str:
 
 
 def popularity(prepared: Dataset) -> str:
-    """Events of the items, most popular first, on logarithmic axes; the least popular ones as a line of their own."""
+    """Events of the items, most popular first, on logarithmic axes; the least popular ones form a separate line."""
     counts = np.sort(prepared.interactions.item_counts)[::-1]
     first_of_tail = int(np.ceil((1 - TAIL) * len(counts)))
     whole = popularity_line(counts)

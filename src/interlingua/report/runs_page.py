@@ -1,4 +1,4 @@
-"""The report page of several runs: leaderboards, the best of each against the others, what that costs."""
+"""The report page of several runs: leaderboards, tests of the best against the others, and costs."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def page_of(
 
     Args:
         paths: folders of runs, or folders that hold runs.
-        metrics: shown ones; the first orders and is tested.
+        metrics: the metrics shown; the first orders the rows and is tested.
         protocol: only this one.
         reference: the row that all others are tested against; None: the best of each board.
         title: of the page.
 
     Raises:
-        ConfigError: nothing measured there, or a reference that no board has.
+        ConfigError: the folders hold no evaluation, or no board has the reference.
     """
     boards = leaderboards(paths, metrics=metrics, protocol=protocol)
     if not boards:
@@ -75,7 +75,7 @@ def _reports(board: Leaderboard) -> dict[str, list[Report]]:
 
 
 def _tests(board: Leaderboard, reference: str | None) -> Comparison | None:
-    """Every row against the reference, or the best; None where there is nothing to compare."""
+    """Tests of every row against the reference or the best; None if there is nothing to compare."""
     names = [entry.name for entry in board.entries]
     against = reference if reference in names else names[0]
     if len(names) < 2:
@@ -84,7 +84,7 @@ def _tests(board: Leaderboard, reference: str | None) -> Comparison | None:
 
 
 def _sentence(board: Leaderboard, tests: Sequence[Comparison]) -> str:
-    """Which row is highest, and from which of the others the tests tell it."""
+    """Names the highest row, and the rows from which it differs according to the tests."""
     best, metric = board.entries[0], board.metrics[0]
     word = "lowest" if lower_is_better(metric) else "highest"
     where = f"{board.data}, {board.protocol.split('; ')[0]}"

@@ -1,4 +1,4 @@
-"""Several methods on one dataset, side by side, and saved runs beside them.
+"""Compares several methods on one dataset, and saved runs with them.
 
 Every method shares the prepared data and, where it has one, the trained backbone; candidates of sampled protocols
 depend on (seed, user) only, so all methods rank the same ones.
@@ -32,13 +32,13 @@ class Method:
     overrides: tuple[str, ...] = ()
     note: str = ""
     sections: tuple[str, ...] = ()
-    """of its recipe that overrides reach (``data`` and ``evaluate`` of every method, so that all stay comparable)"""
+    """sections that overrides may change (besides ``data`` and ``evaluate``, which change for all methods alike)"""
 
     def resolve(self, overrides: Sequence[str] = (), data: str | None = None) -> recipes.Recipe:
-        """Its recipe with the overrides ``section.key=value`` that reach it; what makes the method comes last.
+        """Its recipe with the overrides ``section.key=value`` that apply to it, and then the method's own overrides.
 
         Raises:
-            ConfigError: an override of no section, or what :func:`interlingua.runs.recipe.load` refuses.
+            ConfigError: an override names no section, or :func:`interlingua.runs.recipe.load` refuses it.
         """
         for section in translated(parse_overrides(overrides), "--set", quiet=True):
             if section not in recipes.SECTIONS:
@@ -67,7 +67,7 @@ class Result:
     session: Session
     reports: dict[str, Any] = field(default_factory=dict)
     saved: bool = False
-    """made before, by another program"""
+    """whether it is a run that was made before"""
 
     @property
     def run(self) -> Path:
@@ -85,7 +85,7 @@ class Result:
         return {kind: float(done.card["seconds"]) for kind, done in self.session.done.items()}
 
     def cell(self, protocol: str, part: str | None, metric: str) -> Cell | None:
-        """One number, or None where the protocol or slice was not measured."""
+        """One number, or None if the protocol or slice was not measured."""
         report = self.reports.get(protocol)
         if report is None:
             return None
@@ -116,11 +116,11 @@ def run_methods(
     extra_runs: Sequence[Path | str] = (),
     trust: bool = False,
 ) -> list[Result]:
-    """Runs every method; what is finished already is reused. Saved runs named in ``extra_runs`` follow as they are.
+    """Runs every method; finished stages are reused. Saved runs in ``extra_runs`` are added unchanged.
 
     Raises:
         ArtifactError: a folder of ``extra_runs`` is not a finished run.
-        ConfigError: it was measured on other targets or by another protocol (said after the first method).
+        ConfigError: it was measured on other targets or by another protocol (raised after the first method).
     """
     saved = {one.key: one for one in (_saved(path, device, trust) for path in extra_runs)}
     results: list[Result] = []
@@ -150,7 +150,7 @@ def _saved(path: Path | str, device: str, trust: bool) -> Result:
 
 
 def _check_comparable(saved: Result, own: Result) -> None:
-    """Same data by content (another seed makes other folders of it) and the same protocols."""
+    """Checks that both have the same data by content (folders differ with the seed) and the same protocols."""
     theirs, ours = saved.session.data, own.session.data
     problem = ""
     if theirs.fingerprint != ours.fingerprint:

@@ -34,7 +34,7 @@ _DASHES = ("", "6 4", "2 4", "10 4 2 4", "1 3", "12 6")
 
 @dataclass(frozen=True)
 class Value:
-    """A mean with its interval; ``value`` None: not measured (the text says so)."""
+    """A mean with its interval; ``value`` None: not measured."""
 
     value: float | None
     low: float | None = None

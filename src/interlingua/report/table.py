@@ -24,7 +24,7 @@ def between(interval: tuple[float, float] | None) -> str:
 
 
 def short(value: float) -> str:
-    """Four decimals without the leading zero: ``.0712``, ``-.0031``, ``1.0000``; a dash for NaN, which is no number."""
+    """Four decimals without the leading zero: ``.0712``, ``-.0031``, ``1.0000``; a dash for NaN."""
     if value != value:
         return "–"
     text = f"{value:.4f}"
@@ -32,7 +32,7 @@ def short(value: float) -> str:
 
 
 def signed(value: float) -> str:
-    """As :func:`short`, with a plus sign above 0."""
+    """Like :func:`short`, with a plus sign above 0."""
     return f"{'+' if value > 0 else ''}{short(value)}"
 
 

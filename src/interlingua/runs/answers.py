@@ -32,7 +32,7 @@ class Recommendation:
 
 @dataclass(frozen=True)
 class Answer:
-    """The list for one user, and what whoever asked should know of it."""
+    """The list for one user, and notes for whoever asked."""
 
     items: list[Recommendation]
     notes: tuple[str, ...] = ()
@@ -82,10 +82,10 @@ class Request:
     repeat: bool = False
 
     def check(self, *who: Any) -> None:
-        """Refuses numbers out of range, and questions that not exactly one of ``who`` asks.
+        """Refuses numbers out of range, and anything but exactly one of ``who``.
 
         Raises:
-            ConfigError: which one.
+            ConfigError: the message says which.
         """
         if sum(given is not None for given in who) != 1:
             raise ConfigError("give either a user or a history, or many as users or histories")
@@ -99,7 +99,7 @@ def _is_number(value: Any) -> bool:
 
 
 def one_id(given: Any, what: str, many: str = "") -> str:
-    """One id as a text; ``many``: what to write for several.
+    """One id as a text; ``many`` names the argument for several ids.
 
     Raises:
         ConfigError: several, or something that is neither a text nor a number.
@@ -110,10 +110,10 @@ def one_id(given: Any, what: str, many: str = "") -> str:
 
 
 def names_of(ids: Any, what: str) -> list[str]:
-    """Ids as texts; one text alone would be taken apart into letters, a frame into its columns.
+    """Ids as texts. A single text is refused (it would be split into letters), and so is a frame of several columns.
 
     Raises:
-        ConfigError: no list, or something in it that is neither a text nor a number.
+        ConfigError: it is no list, or holds something that is neither a text nor a number.
     """
     if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable) or _is_table(ids):
         raise ConfigError(f"{what} is {shown(ids)}; give a list of ids")
@@ -145,7 +145,7 @@ def frame_of(
         item_ids: (I,) external ids.
         items: (B, k) item indices, -1 for none.
         scores: (B, k)
-        stages: (B,) what decided.
+        stages: (B,) the stage that decided each list.
     """
     who, rank = np.nonzero(items >= 0)
     ids = pl.Series("user_id", names, dtype=pl.String), pl.Series(item_ids, dtype=pl.String)

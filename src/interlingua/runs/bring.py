@@ -63,7 +63,7 @@ def align(
     Args:
         items: item vectors: a file (``.npy``, ``.npz``, ``.parquet``, ``.safetensors``), an array or tensor,
             ``(array, ids)``, a mapping id -> vector, a frame with a column of ids, or a model of implicit or RecTools.
-        users: the same of users, or None: a user is the mean of the history's vectors (a model brings its own).
+        users: user vectors in the same forms; None: a user is the mean of the history's vectors (a model has its own).
         catalogue: frame with ``item_id`` and texts, or a file of one (parquet, csv, json lines): items without a vector
             are then reached by them.
         interactions: frame of events, or a file of one, or None: histories come with each question only. With events,
@@ -125,7 +125,7 @@ def align(
 
 
 def _named(source: Any, side: str, ids: Any, catalogue: Any) -> tuple[FloatArray, list[str]]:
-    """Vectors with ids; rows without ids are those of the catalogue, where there are as many."""
+    """Vectors with ids. Vectors without ids take those of the catalogue, if it has as many rows."""
     vectors, names = read_brought(source, side, ids)
     if names is None and catalogue is not None and side == "items":
         frame = to_polars(catalogue, "catalogue")
@@ -141,7 +141,7 @@ def _named(source: Any, side: str, ids: Any, catalogue: Any) -> tuple[FloatArray
 def _data(
     sides: Mapping[str, tuple[FloatArray, list[str]]], catalogue: Any, interactions: Any, folder: Path
 ) -> dict[str, Any]:
-    """The section [data]: the events and texts, or texts and users without any event."""
+    """The section [data]: events and texts; or texts and users, where there are no events."""
     texts = pl.DataFrame({"item_id": sides["items"][1]}) if catalogue is None else catalogue
     if interactions is not None:
         tables = {"interactions": interactions} | ({} if catalogue is None else {"items": catalogue})
@@ -153,7 +153,7 @@ def _data(
 
 
 def _store(vectors: FloatArray, ids: list[str], side: str, folder: Path) -> Path:
-    """A parquet file named by what is in it: equal vectors are one file."""
+    """A parquet file that is named by a hash of its content: equal vectors share one file."""
     kind = pl.Array(pl.Float32, vectors.shape[1])
     with disk(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -226,7 +226,7 @@ def _best(what: str, scores: Mapping[Any, float]) -> Any:
 
 
 def _tell(session: Session, sides: Mapping[str, tuple[FloatArray, list[str]]]) -> None:
-    """Dimensions, dot or cosine, coverage of texts, orphans."""
+    """Says the dimensions, dot product or cosine, the coverage of texts, and the orphans."""
     data, (vectors, ids) = session.data, sides["items"]
     assert session.recipe.backbone is not None
     known = np.isin(data.split.train.item_ids, np.array(ids))

@@ -1,4 +1,4 @@
-"""What ``interlingua.align`` refuses or says of its arguments before anything is made, in the arguments' own words."""
+"""Checks of the arguments of ``interlingua.align``, before anything is made."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def table_of(source: Any, name: str) -> Any:
 
 
 def check_vectors(sides: Sides) -> None:
-    """Rows of zeros point nowhere: all of them are refused, some are said.
+    """Vectors of zeros have no direction: a side with nothing else is refused, single ones are reported.
 
     Raises:
         DataError: vectors of a side are all zero.
@@ -57,11 +57,11 @@ def check_vectors(sides: Sides) -> None:
 
 
 def check_catalogue(catalogue: Any, sides: Sides, aligns: bool) -> None:
-    """A catalogue whose rows are items of the vectors, each once, with texts.
+    """Checks that a catalogue has texts, and names items of the vectors, each once.
 
     Raises:
-        ConfigError: it is no frame, or has no texts that could be aligned.
-        DataError: no column of ids, repeated ids, or ids that never meet those of the vectors.
+        ConfigError: it is no frame, or has no texts to align.
+        DataError: there is no column of ids, ids repeat, or none is an id of the vectors.
     """
     if catalogue is None:
         return

@@ -26,7 +26,7 @@ from interlingua.training.loop import derive_seed, fit_best, seed_all
 from interlingua.vectors.tables import save_tables, save_tensors, shapes
 
 SEEDS = {"rank": "read"}
-"""stage -> the word that its random numbers are drawn by, where the stage was once called otherwise"""
+"""stage -> its former name, from which its random numbers are still drawn"""
 
 
 @dataclass(frozen=True)
@@ -41,21 +41,21 @@ class Built:
     stored: nn.Module
     """whose weights are written"""
     stored_empty: bool = True
-    """False: no file where it has none; the stage's tables are all that is read of it"""
+    """False: no file is written where there are no weights; only the stage's tables are read"""
     judged: Joint | None = None
     """what early stopping deploys and measures on the validation part; None: patience has no meaning"""
     before: tuple[Component, ...] = ()
-    """what was trained along and exports its own tables too, which the component then finds in ``job.tables``"""
+    """what was trained along: it exports tables too, which the component then finds in ``job.tables``"""
     calibrates: bool = False
-    """the validation part teaches it something after the fit"""
+    """whether it learns something from the validation part after the fit"""
     settle: Callable[[], Any] = lambda: None
-    """puts what was trained where it is stored from"""
+    """moves what was trained to the module that is stored"""
     more: Callable[[], dict[str, Any]] = dict
     """further entries of the card"""
 
 
 def job_of(session: Session, stage: str, **parts: Any) -> Fitting:
-    """What a stage's component is fitted on: the training part, and of further texts no more than its key holds."""
+    """What a stage's component is fitted on: the training part, and those further texts that are in the stage's key."""
     held = {name: text for name, text in session.texts.items() if f"{name}.embed" in session.plan[stage].parents}
     return Fitting(session.data.split.train, texts=held, seed=derive_seed(session.seed, stage), **parts)
 
@@ -82,7 +82,7 @@ def stage_of(session: Session, stage: str, build: Callable[[], Built]) -> Artifa
 
 
 def _exported(built: Built, folder: Path) -> dict[str, Any]:
-    """Writes the tables of a stage, under their names; returns the card's entry."""
+    """Writes the named tables of a stage; returns the card's entry."""
     tables: dict[str, Tensor] = {}
     for component in (*built.before, built.component):
         job = replace(built.job, tables={**built.job.tables, **tables})
@@ -95,7 +95,7 @@ def _exported(built: Built, folder: Path) -> dict[str, Any]:
 
 
 def _fitted(session: Session, stage: str, built: Built, folder: Path, partial: Path) -> dict[str, Any]:
-    """Fits the component; its record is written, its length is returned (``partial``: where it goes on)."""
+    """Fits the component and writes its log; returns entries for the card (``partial``: folder of the checkpoint)."""
     split, judged = session.data.split, built.judged
 
     def loop(batches: Batches, config: FitConfig) -> FitLog:

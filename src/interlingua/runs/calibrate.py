@@ -1,4 +1,4 @@
-"""A calibration after the training: where it fails, what was trained is not lost."""
+"""Calibration after training. If it fails, what was trained is kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from interlingua.training.checkpoint import trainable_state
 
 
 def calibrate_or_warn(ranker: Component, split: Split, stage: str = "rank") -> dict[str, str]:
-    """Calibrates on the validation part; where that fails, the numbers of before stay and the card says why."""
+    """Calibrates on the validation part. If that fails, the former numbers stay and the card says why."""
     valid, before = split.valid, trainable_state(ranker, copy=True)
     rows_of = np.repeat(np.arange(len(valid)), np.diff(valid.offsets))  # one question per held-out item
     queries = split.queries("valid").take(rows_of)

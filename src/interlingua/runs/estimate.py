@@ -1,7 +1,7 @@
 """Parameters, memory and time of the stages of a recipe on *this* data: counts of the data times measured rates.
 
 Every stage's real step is run for a second or two with fresh weights (:mod:`interlingua.runs.probes`). Early stopping
-cannot be known before: the range goes from a best first validation to all epochs, and the geometric mean of the two is
+cannot be predicted: the range goes from a best first validation to all epochs, and the geometric mean of the two is
 what is expected (it is wrong by the square root of their ratio at most, and no other guess has a smaller worst error).
 """
 
@@ -42,13 +42,13 @@ class Estimate:
     memory_bytes: int = 0
     note: str = ""
     epochs: int = 0
-    """of a training loop, as expected"""
+    """expected epochs of the training loop"""
     steps: int = 0
-    """of one of its epochs"""
+    """steps of one epoch"""
 
 
 def epochs_of(config: FitConfig, steps: int) -> tuple[int, int, int]:
-    """(expected, fewest, most) epochs of a fit whose epochs have so many steps."""
+    """(expected, fewest, most) epochs of a fit; ``steps`` is the length of an epoch."""
     if config.patience is None:
         return config.epochs, config.epochs, config.epochs
     per_epoch = max(min(steps, config.steps_per_epoch or steps), 1)
@@ -58,10 +58,10 @@ def epochs_of(config: FitConfig, steps: int) -> tuple[int, int, int]:
 
 
 class Estimator:
-    """Estimates of one session's unfinished stages, in order; later stages get earlier ones' untrained parts."""
+    """Estimates the unfinished stages of a session, in order. Later stages get untrained parts of earlier ones."""
 
     def __init__(self, session: Session, data: Dataset | None = None) -> None:
-        """``data``: prepared already; None: they are prepared when they are needed."""
+        """``data``: the prepared dataset; None: it is prepared when it is needed."""
         self.session, self.recipe = session, session.recipe
         self.text: Any = None
         self.backbone: Any = None
@@ -79,10 +79,10 @@ class Estimator:
         return self.prepared
 
     def all(self, skip: Collection[str] = ()) -> dict[str, Estimate]:
-        """Stage -> estimate, but of stages to ``skip``. A stage that cannot be tried says why in its note.
+        """Stage -> estimate, without the stages to ``skip``. If a stage cannot be tried, its note says why.
 
         Raises:
-            InterlinguaError: the data cannot be prepared: then nothing can run, and the run would say the same.
+            InterlinguaError: the data cannot be prepared; the run would fail in the same way.
         """
         out: dict[str, Estimate] = {}
         of_stage = {
@@ -102,7 +102,7 @@ class Estimator:
         return out
 
     def _prepare(self) -> Estimate:
-        """Everything but the writing of a card; what the first stage of any run loads is part of it."""
+        """Times all of the stage but the card, including what the first stage of a run loads."""
         from interlingua.data.prepare import save
 
         def make() -> None:
@@ -115,7 +115,7 @@ class Estimator:
         return _fixed(seconds, note=", ".join(f"{counts[k]:,} {k}" for k in ("users", "items", "events")))
 
     def _embed(self) -> Estimate:
-        """A few texts, then some more: what the difference costs is the rate."""
+        """Times a few texts, then some more: the difference gives the rate."""
         part = self.recipe.text
         assert part is not None
         items = self.data.split.train.num_items
@@ -226,7 +226,7 @@ class Estimator:
         return _fixed(math.nan, note="not estimated: scores need what the members make")
 
     def _evaluate(self) -> Estimate:
-        """Some users, then more of them: what the difference costs is the rate of a user."""
+        """Times some users, then more of them: the difference gives the time per user."""
         options = self.recipe.evaluate
         scorer = self.ranker or self.backbone
         if scorer is None:

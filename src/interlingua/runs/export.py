@@ -40,16 +40,16 @@ from interlingua.vectors.tables import save_tables
 Format = Literal["safetensors", "npy", "parquet"]
 Events = Literal["all", "train"]
 USER_ROWS = 2048
-"""users represented at once"""
+"""users whose vectors are made at once"""
 CHECKED_USERS = 1000
-"""users on whom an index is measured"""
+"""number of users for whom an index is measured"""
 K = 10
-"""results on which an index is measured"""
+"""number of results by which an index is measured"""
 
 
 @dataclass(frozen=True)
 class RunTowers(Towers):
-    """The vectors by which a run scores, a bias folded in."""
+    """The vectors by which a run scores; a bias is part of them."""
 
     source: str = ""
     """which stage they come from"""
@@ -61,7 +61,7 @@ def towers(session: Session) -> RunTowers:
     """The vectors by which a run scores.
 
     Raises:
-        ConfigError: it does not score by a dot product of vectors; the message says why.
+        ConfigError: the run does not score by a dot product of vectors; the message says why.
     """
     scorer = scorer_of(session)
     where = str(session.done["evaluate"].path)
@@ -81,7 +81,7 @@ def towers(session: Session) -> RunTowers:
 
 
 def _why_none(session: Session, stage: str, where: str) -> str:
-    """What a score is that is no dot product of vectors."""
+    """Why a score is no dot product of vectors."""
     part = session.recipe.ranker if stage == "rank" else session.recipe.fuse or session.recipe.backbone
     problem = f"{where} has no vectors to write: {'' if part is None else part.name!r} scores by"
     if part is not None and part is session.recipe.backbone and {"items", "users"} <= part.cls.makes(part.config):
@@ -110,7 +110,7 @@ def embed(
 
     Args:
         session: from :func:`interlingua.runs.opening.open_session`.
-        folder: where to; default: beside the run, ``vectors-RECIPE-KEY``.
+        folder: where they go; default: ``vectors-RECIPE-KEY`` next to the run.
         format: see the module's text.
         events: user vectors from ``all`` events on record (as ``recommend`` answers) or from the ``train`` part.
         index: ``usearch`` also writes an approximate index of the items, and measures its recall.

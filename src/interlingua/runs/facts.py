@@ -1,4 +1,4 @@
-"""What a run knows of its items beside events, for the metrics that read it."""
+"""What a run knows about its items apart from events, for metrics that read it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from interlingua.runs.session import Session
 
 
 def facts_of(session: Session, options: EvaluateConfig) -> ItemFacts:
-    """Categories of the catalogue, and vectors of the recipe's [text]; only what the metrics asked for need.
+    """Categories of the catalogue and vectors of the recipe's [text], as far as the metrics need them.
 
     Raises:
-        ConfigError: a metric needs what is not there.
+        ConfigError: a metric needs something that the run does not have.
     """
     needed = {fact for name in options.metrics for fact in parse(name)[0].needs}
     facts, text = ItemFacts(), session.recipe.text

@@ -1,4 +1,4 @@
-"""Saved models on the Hugging Face hub: pushed where somebody asks for it, fetched at one commit, never executed."""
+"""Saved models on the Hugging Face hub: pushed on request only, fetched at one commit, never executed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from interlingua.runs.session import Session
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 """``owner/name``"""
 FETCHED = [CONFIG, README, *(f"{stage}-*/**{end}" for stage in STAGES for end in (".json", ".safetensors", ".parquet"))]
-"""files of a repository that a saved model has; whatever else lies there is not downloaded"""
+"""files of a saved model; anything else in a repository is not downloaded"""
 FETCHED += [f"{stage}-*/templates/*.txt" for stage in STAGES]
 
 
@@ -36,12 +36,12 @@ def fetch(name: Path | str, revision: str | None = None, **options: Any) -> Fetc
     """A saved model by its folder, or by its name on the hub.
 
     Args:
-        name: a folder that is there, or else ``owner/name``.
-        revision: branch, tag or commit on the hub; None: its main branch. The commit is said and kept.
+        name: an existing folder, or else ``owner/name``.
+        revision: branch, tag or commit on the hub; None: its main branch. The commit is reported and kept.
         options: of ``huggingface_hub.snapshot_download``: ``token``, ``cache_dir``, ``local_files_only``.
 
     Raises:
-        ConfigError: nothing there, or the hub refuses.
+        ConfigError: nothing is found, or the hub refuses.
         MissingExtraError: huggingface_hub is not installed.
     """
     text = str(name)
@@ -74,14 +74,14 @@ def push(
     license: str | None = None,
     message: str | None = None,
 ) -> str:
-    """Saves a run and uploads it in one commit; the repository is made where it is not there.
+    """Saves a run and uploads it in one commit; creates the repository if it does not exist.
 
     Args:
         session: a finished run.
         repo_id: ``owner/name``.
-        private: of a repository that is made now; None: as the account has it.
+        private: whether a new repository is private; None: the account's default.
         token: of the hub; None: the one of ``hf auth login`` or ``HF_TOKEN``.
-        revision: branch, made where it is not there; None: the main branch.
+        revision: branch, created if it does not exist; None: the main branch.
         events: see :func:`interlingua.runs.pretrained.save`.
         license: see there.
         message: of the commit.
@@ -90,7 +90,7 @@ def push(
         The commit's address.
 
     Raises:
-        ConfigError: the run cannot be saved so, or the hub refuses.
+        ConfigError: the run cannot be saved this way, or the hub refuses.
         MissingExtraError: huggingface_hub is not installed.
     """
     if not REPOSITORY.fullmatch(repo_id):
@@ -122,7 +122,7 @@ def _hub(purpose: str) -> Any:
 
 @contextmanager
 def _words(what: str) -> Iterator[None]:
-    """The hub's errors, which have many types, as one of ours."""
+    """Turns the hub's many types of errors into one of ours."""
     try:
         yield
     except Exception as error:

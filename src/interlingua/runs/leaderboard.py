@@ -18,19 +18,19 @@ from interlingua.runs.reports import Run, grouped, load_run
 from interlingua.storage import artifact
 
 MAIN = ("ndcg@10", "recall@20", "hit@1")
-"""metrics that order a leaderboard where none was asked for; the first that was measured"""
+"""metrics that order a leaderboard by default: the first of them that was measured"""
 MAIN_SAMPLED = ("hit@1", "ndcg@10")
 """the same among sampled candidates"""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One method of a leaderboard: all its training seeds."""
+    """One method of a leaderboard, with all its training seeds."""
 
     name: str
-    """the recipe's, with what differs where several share it"""
+    """the recipe's name, and what differs where several methods share it"""
     differs: tuple[str, ...]
-    """``option=value`` for every option in which it differs from others of the board"""
+    """``option=value`` for every option that differs between methods of the board"""
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     spread: dict[str, float]
@@ -39,7 +39,7 @@ class Entry:
     seconds: float | None
     """of all stages, mean over seeds"""
     parameters: int | None
-    """trained ones"""
+    """number of trained parameters"""
     runs: tuple[Path, ...]
     """one folder per seed"""
 
@@ -52,7 +52,7 @@ class Leaderboard:
     protocol: str
     n_users: int
     metrics: tuple[str, ...]
-    """shown ones; the first orders the entries"""
+    """the metrics shown; the first orders the entries"""
     entries: tuple[Entry, ...]
     warnings: tuple[str, ...] = ()
 
@@ -86,8 +86,8 @@ def leaderboards(
     """One leaderboard per dataset and protocol, the one with most methods first.
 
     Args:
-        paths: folders of runs, or folders that hold runs. A run that cannot be read is left out and said.
-        metrics: shown ones, the first orders; none: the protocol's usual one. Boards without the first are left out.
+        paths: folders of runs, or folders that hold runs. A run that cannot be read is left out and named.
+        metrics: those shown; the first orders. None: the protocol's usual one. Boards without the first are left out.
         protocol: only this one, by name (``full``).
         part: a slice's name, e.g. ``cold items``: only the targets in it.
 

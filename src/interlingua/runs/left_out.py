@@ -1,7 +1,7 @@
-"""What of a finished run belongs to its users, and how a model is given away without it.
+"""Which parts of a finished run belong to its users, and how a model is given away without them.
 
-A dataset keeps its items and how often each was had; a backbone's rows of users go, and its other numbers stay. Whether
-that is enough is tried: the backbone is made again without anybody's events and must score histories as before.
+A dataset keeps its items and the count of each; a backbone loses its rows of users and keeps its other numbers. Whether
+that is enough is tested: the backbone is made again without any events and must score histories as before.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from interlingua.runs.session import Session, ranker_inputs
 from interlingua.runtime.repeatable import undisturbed
 
 TRIED = 16
-"""histories by which a backbone without events is compared with itself"""
+"""number of histories on which a backbone without events is compared with the original"""
 LONGEST = 8
 """events of such a history, at most"""
 INSIDE = "backbone."
-"""what stands before a backbone's names in the weights of an align stage"""
+"""prefix of a backbone's tensors in the weights of an align stage"""
 
 
 def check(session: Session) -> None:
     """Refuses to give away a run that cannot score without its users' events.
 
     Raises:
-        ConfigError: a backbone of it reads them, or does not say which of its numbers belong to users.
+        ConfigError: its backbone reads them, or does not say which of its numbers belong to users.
     """
     for member in session.members:
         check(member)
@@ -55,7 +55,7 @@ def check(session: Session) -> None:
 
 
 def _differs(backbone: Backbone, part: Any, train: Interactions) -> str:
-    """Why a backbone made without events is not the same; empty where it is."""
+    """Why a backbone made without events differs; empty if it does not."""
     try:
         with undisturbed():
             made: Backbone = part.cls(part.config, train)
@@ -69,14 +69,14 @@ def _differs(backbone: Backbone, part: Any, train: Interactions) -> str:
 
 
 def some_histories(num_items: int) -> Queries:
-    """Histories of nobody, the empty one first."""
+    """Made-up histories, the empty one first."""
     generator = np.random.default_rng(0)
     lengths = [0, *(1 + np.arange(TRIED - 1) % LONGEST)]
     return Queries.of([generator.integers(0, num_items, length).tolist() for length in lengths])
 
 
 def without_users(state: Mapping[str, Tensor], kind: str, session: Session) -> dict[str, Tensor]:
-    """A stage's weights, with the backbone's as they are given away.
+    """A stage's weights, without what the backbone knows of users.
 
     Args:
         state: name -> tensor, as the stage stores them.
@@ -93,5 +93,5 @@ def without_users(state: Mapping[str, Tensor], kind: str, session: Session) -> d
 
 
 def scale_of_users(session: Session) -> float:
-    """What a ranker takes from the training users' vectors when it is made, as one number."""
+    """The one number that a ranker takes from the training users' vectors when it is made."""
     return float(user_scale(ranker_inputs(session)))

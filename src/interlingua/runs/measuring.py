@@ -38,7 +38,7 @@ class EvaluateConfig(Config):
 
 
 def evaluate_options(values: Mapping[str, Any], where: str, *, stored: bool = False) -> EvaluateConfig:
-    """Checked options of [evaluate]; a stored run opens also where a metric's plug-in is gone.
+    """Checked options of [evaluate]. A stored run opens even if a metric's plug-in is gone.
 
     Raises:
         ConfigError: options that cannot be used, or metrics that no protocol of theirs can judge.
@@ -50,7 +50,7 @@ def evaluate_options(values: Mapping[str, Any], where: str, *, stored: bool = Fa
 
 
 def unread_metrics(options: EvaluateConfig, *, has_text: bool, where: str) -> list[str]:
-    """Metrics that would find no text vectors when everything is trained."""
+    """Metrics that read text vectors which the recipe does not make."""
     reading = [] if has_text else [name for name in options.metrics if "vectors" in parse(name)[0].needs]
     lack = "reads text vectors, and this recipe has no [text] section of its own"
     return [f"{where} [evaluate].metrics: {name!r} {lack}; leave it out, or add one" for name in reading]

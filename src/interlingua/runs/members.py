@@ -98,7 +98,7 @@ def members_of(
 
 
 def _retrieved(measured: Any) -> dict[str, int]:
-    """Of the measurement only how many items a member's ranker orders, which decides what the member scores."""
+    """The one option of measuring that changes a member's scores: how many items its ranker orders."""
     count = measured.get("retrieve") if isinstance(measured, Mapping) else None
     return {"retrieve": count} if isinstance(count, int) and count > 0 else {}
 

@@ -28,7 +28,7 @@ OWN_TABLES = "own data"
 
 
 def needs_of(session: Session) -> dict[str, Any]:
-    """What the model needs that is not inside: extras, language models, and what it asks trust for."""
+    """What the model needs from outside: extras, language models, and what requires trust."""
     models = [
         {"option": option, "name": model_name(name) if is_model_here(name) else name, "identity": identity}
         for each in (session, *session.members)
@@ -138,7 +138,7 @@ def _table(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _versions(session: Session) -> dict[str, str]:
-    """Of the packages that the last trained stage was made with."""
+    """Versions of the packages with which the last trained stage was made."""
     stage = [each for each in session.done.values() if each.kind != "evaluate"][-1]
     found = stage.card.get("versions")
     return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}

@@ -17,7 +17,7 @@ NAMED_TEXT = re.compile(r"[a-z][a-z0-9_]*")
 def named_texts(
     values: Mapping[str, Any], where: str, component: Callable[[str, Mapping[str, Any], str], Section]
 ) -> tuple[dict[str, Section], list[str]]:
-    """The sections ``[texts.NAME]``, and what is wrong with them."""
+    """The sections ``[texts.NAME]``, and the problems found in them."""
     found, problems = dict[str, Section](), []
     for name, table in values.items():
         at = f"{where} [texts.{name}]"
@@ -38,7 +38,7 @@ def named_texts(
 
 @contextmanager
 def own_words(section: str) -> Iterator[None]:
-    """Options that a text encoder's errors name are those of ``section``: ``text``, or ``texts.NAME``.
+    """Makes the errors of a text encoder name the options of ``section`` (``text`` or ``texts.NAME``).
 
     Raises:
         ConfigError: as it was raised inside.

@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 ITEMS = 256
 """items compared with all others at once"""
 NEAREST_FILE = "nearest_items.safetensors"
-"""what stands for the user-item matrix beside a run without users"""
+"""file that replaces the user-item matrix in a run without users"""
 NEAREST = 100
-"""items kept there for each item"""
+"""number of nearest items stored for each item"""
 
 
 def item_vectors(session: Session) -> Tensor | None:
@@ -99,7 +99,7 @@ def _cosine_rows(table: sp.csr_matrix, chosen: slice) -> sp.csr_matrix:
 
 
 def write_nearest(session: Session, folder: Path) -> None:
-    """Writes the nearest items of each item, where a run finds them in the user-item matrix and has no vectors."""
+    """Writes the nearest items of each item, for a run that has no vectors and finds them in the user-item matrix."""
     if item_vectors(session) is not None:
         return
     num_items = session.data.split.train.num_items
@@ -122,7 +122,7 @@ def write_nearest(session: Session, folder: Path) -> None:
 
 
 def _stored_row(path: Path, row: int, num_items: int) -> FloatArray:
-    """(I,) cosines of an item's nearest, 0 of all others, as :func:`write_nearest` left them."""
+    """(I,) cosines of an item's nearest items, 0 for all others, as :func:`write_nearest` stored them."""
     stored = load_file(path)
     items, values = stored["items"][row].numpy(), stored["values"][row].numpy()
     out = np.zeros(num_items, np.float32)

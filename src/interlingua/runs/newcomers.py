@@ -1,7 +1,7 @@
-"""Questions that tell a run nothing: nobody whom it has learned, and no item in the history that says anything to it.
+"""Newcomers: questions without a learned user and without an item in the history that the run knows anything about.
 
-They are answered by popularity (training events of an item), whatever the recipe: by itself a model would give every
-item the same score, and the first rows of the catalogue would come out. Where there are no events at all (vectors of
+They are answered by popularity (training events of an item), whatever the recipe: the model would give every item the
+same score, and the first items of the catalogue would come out. Where there are no events at all (vectors of
 another system without interactions), a newcomer stands for somebody who has had the whole catalogue.
 """
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from interlingua.runs.session import Session
 
 STAGE = "popularity"
-"""named as the stage that decided"""
+"""name of the deciding stage in an answer"""
 
 
 class Newcomers:
-    """Who is new to a run, and what they are answered."""
+    """Tells which questions are new to a run, and answers them."""
 
     def __init__(self, session: Session) -> None:
         self.train = session.data.split.train
         self.users, self.items = learned_users(session), telling_items(session)
 
     def among(self, queries: Queries) -> BoolArray:
-        """(B,) questions that tell the run nothing."""
+        """(B,) True for questions that tell the run nothing."""
         owner = np.repeat(np.arange(len(queries)), queries.lengths())
         informed = np.bincount(owner[self.items[queries.items]], minlength=len(queries)) > 0
         users = np.asarray(queries.users, np.int64)
@@ -58,7 +58,7 @@ class Newcomers:
         return Candidates(found.indices.astype(np.int64), found.scores, found.scores)
 
     def note(self, count: int, total: int) -> str:
-        """What whoever asked should know."""
+        """The note for whoever asked."""
         by = "popularity" if self.train.item_counts.any() else "likeness to the whole catalogue: there are no events"
         who = "no history" if total == 1 else f"{count:,} of {total:,} without a history"
         return f"{who} that tells the run anything; ranked by {by}"
@@ -78,7 +78,7 @@ def of_both(new: BoolArray, answered: Callable[[IntArray, bool], Candidates]) ->
 
 
 def learned_users(session: Session) -> BoolArray:
-    """(U,) users of whom a model knows more than their history; of ``[fuse]``: one of its members does."""
+    """(U,) True for users of whom a model (with ``[fuse]``: any member) knows more than their history."""
     if session.recipe.fuse is not None:
         return np.logical_or.reduce([learned_users(member) for member in session.members])
     return session.backbone.learned_users(session.data.split.train).numpy()
@@ -91,10 +91,10 @@ def telling_items(session: Session) -> BoolArray:
     backbone, train = session.backbone, session.data.split.train
     if backbone.needs_text or "rank" in session.done:
         return np.ones(train.num_items, np.bool_)
-    told = np.asarray(backbone.learned_items(train).numpy(), np.bool_)
+    known = np.asarray(backbone.learned_items(train).numpy(), np.bool_)
     if retrieves_aligned(session) and backbone.users_over(backbone.item_embeddings()) is not None:
-        return told | items_with_texts(session)
-    return told
+        return known | items_with_texts(session)
+    return known
 
 
 def items_with_texts(session: Session) -> BoolArray:

@@ -1,4 +1,4 @@
-"""Opening a finished run: trust first, then every parent, then whether all it reads is still what it was."""
+"""Opening a finished run: checks trust, then every parent, then that everything it reads is unchanged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from interlingua.storage.artifact import Artifact
 from interlingua.storage.contents import hub_name_and_commit
 
 READ_ONCE = "embed"
-"""stage whose inputs a finished run does not read again: its vectors lie in its folder"""
+"""stage whose inputs a finished run does not read again: its vectors are in its folder"""
 
 
 def open_session(
@@ -38,7 +38,7 @@ def open_session(
     Raises:
         ArtifactError: not a finished run; a parent is missing, damaged, edited or another; or a model, template or
             component is no longer what the run was made with.
-        ConfigError: it asks for what only a trusted run may have.
+        ConfigError: it needs something that only a trusted run may have.
     """
     path = run_in(Path(path))
     found = artifact.load(path)
@@ -86,13 +86,13 @@ def _of_member(done: dict[str, Artifact], number: int) -> dict[str, Artifact]:
 
 
 def _stored(stage: Artifact, section: str) -> dict[str, str]:
-    """What the stage's card says of a section's contents."""
+    """The contents of a section according to the stage's card."""
     found = stage.entry("fingerprint", dict)
     return {str(k).removeprefix(f"{section}."): str(v) for k, v in found.items() if str(k).startswith(f"{section}.")}
 
 
 def _pinned(recipe: Recipe, done: dict[str, Artifact]) -> Recipe:
-    """The recipe with hub models at the commits that the run was made with, whatever their names mean today."""
+    """The recipe with hub models at the commits with which the run was made."""
     for kind, stage in done.items():
         for section, part in parts_of(recipe, kind).items():
             for option, value in _stored(stage, section).items():
@@ -104,7 +104,7 @@ def _pinned(recipe: Recipe, done: dict[str, Artifact]) -> Recipe:
 
 
 def _placed(recipe: Recipe, done: dict[str, Artifact], models: Mapping[str, str]) -> Recipe:
-    """The recipe with models where they lie here."""
+    """The recipe with the places of its models on this machine."""
     for kind in done:
         for section, part in parts_of(recipe, kind).items():
             options = part.options()
@@ -134,10 +134,10 @@ def models_of(recipe: Recipe, done: Mapping[str, Artifact]) -> list[tuple[str, s
 
 
 def _check_unchanged(recipe: Recipe, done: dict[str, Artifact]) -> None:
-    """Compares every fingerprint with what lies there now.
+    """Compares every fingerprint with the present files.
 
     What the run reads again (models, templates, code) must be the same. Files that were read once, when a stage was
-    made, may have changed or gone: the stage holds what came of them, and a change is said.
+    made, may have changed or gone: the stage holds their result, and a change is reported.
     """
     problems = []
     for kind, stage in done.items():

@@ -1,4 +1,4 @@
-"""Which parts of a recipe go together: what each needs is compared with what the others make, before anything runs."""
+"""Which parts of a recipe fit together: compares what each needs with what the others make, before anything runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def misfits(
     frozen: bool,
     candidate_source: str,
 ) -> list[str]:
-    """Why these parts cannot work together, one sentence each with what to do instead; empty where they can."""
+    """Why these parts cannot work together: one sentence per problem, with a remedy; empty if they can."""
     if backbone is None:
         return []
     own = backbone.cls.makes(backbone.config)

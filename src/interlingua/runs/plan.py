@@ -1,4 +1,4 @@
-"""Which stages a recipe needs, and their keys: options, seed, data, parents, and contents of all that options name."""
+"""Which stages a recipe needs, and their keys: options, seed, data, parents, and contents of what the options name."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Planned:
     parents: tuple[str, ...]
     options: dict[str, Any]
     fingerprint: dict[str, str] = field(default_factory=dict)
-    """what the options name, by contents, and versions: part of the key, and stored in the card"""
+    """hashes of what the options name, and versions: part of the key, and stored in the card"""
 
     @property
     def folder(self) -> str:
@@ -61,7 +61,7 @@ def planned(
 def make_plan(recipe: Recipe, seed: int, source: Mapping[str, str] | None = None) -> dict[str, Planned]:
     """Stage -> plan, with every key, in the order in which they run.
 
-    ``source``: what the plan of another recipe says of the same data; None: they are read to be hashed.
+    ``source``: the data's fingerprint from the plan of another recipe; None: the data are read and hashed.
     """
     made: dict[str, Planned] = {}
 
@@ -113,14 +113,14 @@ def make_plan(recipe: Recipe, seed: int, source: Mapping[str, str] | None = None
 
 
 def _reranked(recipe: Recipe) -> dict[str, str]:
-    """How many items rankers among the members order, where it is another number than usual: scores depend on it."""
+    """How many items the members' rankers order, where it is not the default: their scores depend on it."""
     count, usual = recipe.evaluate.retrieve, type(recipe.evaluate).model_fields["retrieve"].default
     orders = any(each.ranker is not None and not each.ranker.cls.ranks_catalogue for each in recipe.members)
     return {"evaluate.retrieve": str(count)} if orders and count != usual else {}
 
 
 def parts_of(recipe: Recipe, kind: str) -> dict[str, Section]:
-    """Which components a stage is made by: section -> component."""
+    """The components that make a stage: section -> component."""
     joint = recipe.align is not None and not recipe.frozen_backbone
     trains_text = recipe.text is not None and is_trainable(recipe.text)
     found = {
@@ -152,7 +152,7 @@ def part_fingerprint(part: Section) -> dict[str, str]:
 
 
 def check_present(plan: Mapping[str, Planned]) -> None:
-    """Refuses a plan with a model that is not here, before anything is run.
+    """Refuses a plan with a model that is not on this machine, before anything runs.
 
     Raises:
         ConfigError: every such model in one message.

@@ -1,6 +1,6 @@
-"""``--dry-run``: which stages a recipe has, what is finished, and how much memory and time the rest will take.
+"""``--dry-run``: the stages of a recipe, which are finished, and the memory and time that the rest will take.
 
-A finished stage shows what it took; the others are estimated from this data and on this machine
+A finished stage shows what it took; the others are estimated with this data on this machine
 (:mod:`interlingua.runs.estimate`).
 """
 
@@ -17,11 +17,11 @@ from interlingua.runs.session import Session
 from interlingua.storage import artifact
 
 SHARED = ("prepare", "evaluate")
-"""stages that members of ``[fuse]`` have with the run that joins them, or not at all"""
+"""stages that members of ``[fuse]`` share with the run that joins them, or do not have"""
 
 
 def describe(session: Session) -> list[dict[str, Any]]:
-    """One row per stage, in the order in which they run; those of a member of ``[fuse]`` stand before what joins them.
+    """One row per stage, in the order in which they run; members of ``[fuse]`` come before the stage that joins them.
 
     Keys: stage, name, key, cached, parameters, memory, time, seconds, note.
     """
@@ -31,7 +31,7 @@ def describe(session: Session) -> list[dict[str, Any]]:
 def _rows(
     session: Session, data: Dataset | None = None, skip: Sequence[str] = ()
 ) -> tuple[list[dict[str, Any]], Dataset | None]:
-    """The rows but those of stages to ``skip``, and the data, where they were prepared; ``data``: they were before."""
+    """The rows without the stages to ``skip``, and the prepared data, if any. ``data``: already prepared."""
     cached = {
         kind: artifact.find(session.root, stage.kind, stage.name, stage.key)
         for kind, stage in session.plan.items()
@@ -59,7 +59,7 @@ def _of_members(session: Session, data: Dataset | None) -> list[dict[str, Any]]:
 
 
 def total(rows: list[dict[str, Any]]) -> str:
-    """One line: the time of all that is not finished, with its range."""
+    """One line: the time of all unfinished stages, with its range."""
     left = [row["seconds"] for row in rows if not row["cached"] and row["seconds"] is not None]
     low, expected, high = (sum(one[place] for one in left) for place in range(3))
     return f"about {duration(expected)} in all ({duration(low)} to {duration(high)})"

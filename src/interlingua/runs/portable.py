@@ -1,4 +1,4 @@
-"""A recipe and a stage's card without the places of the machine that they were made on."""
+"""A recipe and a stage's card without paths of the machine on which they were made."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from interlingua.runs.section import Section
 from interlingua.storage import artifact
 
 OF_THE_SOURCE = ("options", "columns", "reader", "clean")
-"""options of [data] that say how a source was read, which a saved model does no more"""
+"""options of [data] for reading a source, which a saved model does not do"""
 TEMPLATES = "templates"
 """folder in a stage for templates that do not ship with us: ``OPTION.txt``"""
 INSIDE = "inside:"
-"""before the place of a file in a saved model's own folder"""
+"""prefix of a file in the saved model's own folder"""
 
 
 def is_place(text: str) -> bool:
@@ -43,7 +43,7 @@ def without_places(value: Any) -> Any:
 
 
 def recipe_to_save(recipe: Recipe, inside: Mapping[Path, str] | None = None) -> dict[str, Any]:
-    """Every option of every section, as it is true on any machine.
+    """Every option of every section, valid on any machine.
 
     Args:
         recipe: as it was run.
@@ -66,7 +66,7 @@ def recipe_to_save(recipe: Recipe, inside: Mapping[Path, str] | None = None) -> 
 
 
 def options_to_save(part: Section, inside: Mapping[Path, str]) -> dict[str, Any]:
-    """A component's options: what training began with is gone, a model in a folder is ``./NAME``, paths are names."""
+    """A component's options without what training began with; a model in a folder is ``./NAME``, paths are names."""
     declared, options = type(part.config), part.options()
     for name, value in options.items():
         if name in declared.begins_with:
@@ -79,12 +79,12 @@ def options_to_save(part: Section, inside: Mapping[Path, str]) -> dict[str, Any]
 
 
 def is_model_here(reference: str) -> bool:
-    """Whether a model is named by where it lies."""
+    """Whether a model is given by its path on this machine."""
     return is_place(reference) or Path(reference).expanduser().exists()
 
 
 def model_name(reference: str) -> str:
-    """What stands for a model that lies in a folder: it is looked for in the working folder, never on the hub."""
+    """The name of a model in a folder: it is looked for in the working folder, never on the hub."""
     return f"./{name_of(reference)}"
 
 
@@ -96,10 +96,10 @@ def templates_of(part: Section) -> dict[str, Path]:
 
 
 def with_templates(values: Any, root: Path) -> Any:
-    """A stored recipe with the templates of a saved model where its folder ``root`` lies now.
+    """A stored recipe whose templates are found in the saved model's folder ``root``.
 
     Raises:
-        ArtifactError: a name that leads out of that folder.
+        ArtifactError: a name leads out of that folder.
     """
     if isinstance(values, Mapping):
         return {key: with_templates(inner, root) for key, inner in values.items()}

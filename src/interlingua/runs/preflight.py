@@ -1,4 +1,4 @@
-"""Before anything runs: extras, models, files, data and disk of *all* stages of one or several recipes."""
+"""Checks before anything runs: extras, models, files, data and disk for *all* stages of one or several recipes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from interlingua.runtime.missing import Missing, sentence
 from interlingua.storage import artifact
 
 ROOM = 200 * 2**20
-"""bytes that stay free: weights, checkpoints and reports of small runs"""
+"""bytes that must be free for weights, checkpoints and reports of small runs"""
 
 
 def check(sessions: Sequence[Session]) -> None:
-    """Refuses what cannot run to its end on this machine, with everything that is missing in one line.
+    """Refuses recipes that cannot finish on this machine; the message names everything that is missing.
 
-    Models that are here are loaded once, so that what they cannot do is said before the first training.
+    Models on this machine are loaded once, so that an unsuitable one is refused before the first training.
 
     Raises:
-        ConfigError: something is missing, or a model cannot be used as its options ask.
+        ConfigError: something is missing, or a model cannot be used as its options say.
     """
     sessions = [each for session in sessions for each in (session, *session.members)]
     found = list(dict.fromkeys(lack for session in sessions for lack in lacking(session)))
@@ -38,7 +38,7 @@ def check(sessions: Sequence[Session]) -> None:
 
 
 def lacking(session: Session) -> list[Missing]:
-    """What the stages that are not finished yet still need."""
+    """What the unfinished stages need and do not find."""
     recipe = session.recipe
     data = of_data(recipe.data.name)
     if data:  # without its data no stage has a key, so none is known to be finished
@@ -49,7 +49,7 @@ def lacking(session: Session) -> list[Missing]:
 
 
 def of_data(name: str) -> list[Missing]:
-    """A dataset that is not here and that nothing fetches."""
+    """A dataset that is not on this machine and cannot be fetched."""
     known = named().get(name)
     if known is not None and (known.generated or known.download is not None):
         return []
@@ -76,7 +76,7 @@ def of_disk(folder: Path, bytes_needed: int) -> list[Missing]:
 
 
 def _size(recipe: Recipe) -> int:
-    """Bytes that the prepared data and the vectors take, from the source's size."""
+    """Bytes of the prepared data and the vectors, estimated from the source's size."""
     place = here(recipe.data.name)
     if place is None:
         return 0

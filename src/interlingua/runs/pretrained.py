@@ -1,8 +1,8 @@
 """A finished run as one folder that opens anywhere: its stages are copied in order, each with a card of its own.
 
-What is left out: logs, paths of this machine, every user's own numbers; and unless events are asked for who had what,
-who the users are, and what was learned of each (:mod:`interlingua.runs.left_out`). A stage's key is made anew from the
-old one and what was left out, so that a copy is never taken for the stage that it comes from.
+Left out are logs, paths of this machine and every user's results; without ``events`` also the events, the users' ids
+and what was learned about each user (:mod:`interlingua.runs.left_out`). A copy gets a new key, made from the old one
+and from what was left out, so that it is never taken for the original stage.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ from interlingua.vectors.tables import load_tables, save_tables, save_tensors, s
 
 WEIGHTS, VECTORS, METRICS, ADAPTERS = "weights.safetensors", "vectors.safetensors", "metrics.json", "adapters"
 MADE_ANEW = ("schema", "kind", "name", "key", "parents", "files", artifact.CARD_HASH)
-"""entries of a card that the copy has of its own"""
+"""entries of a card that are made anew for the copy"""
 
 
 @dataclass
 class Saving:
-    """One run on its way into a folder."""
+    """One run that is being written into a folder."""
 
     session: Session
     root: Path
     """where its stages are written"""
     events: bool
-    """users and their events go along"""
+    """whether users and their events are included"""
     made: dict[Path, Artifact] = field(default_factory=dict)
     """stage's folder -> its copy"""
     templates: dict[Path, str] = field(default_factory=dict)
-    """template that does not ship with us -> where it lies in the saved folder"""
+    """template that does not ship with the package -> its place in the saved folder"""
 
     def copy(self, name: str) -> Artifact:
-        """A stage of the run, after its parents."""
+        """Copies a stage of the run, after its parents."""
         stage = self.session.done[name]
         if stage.path in self.made:
             return self.made[stage.path]
@@ -74,13 +74,13 @@ class Saving:
         return found
 
     def _owner(self, name: str) -> tuple[Session, str]:
-        """Whose stage it is, and its name there: ``2.train`` is the second member's."""
+        """The session that a stage belongs to, and its name there: ``2.train`` is the second member's."""
         number, _, rest = name.partition(".")
         members = self.session.members
         return (members[int(number) - 1], rest) if number.isdigit() and members else (self.session, name)
 
     def _fill(self, folder: Path, stage: Artifact, owner: Session, kind: str, place: str) -> dict[str, Any]:
-        """Writes what a later reader needs; returns entries for the card."""
+        """Writes the files that opening the copy needs; returns entries for the card."""
         if stage.kind == "prepare":
             data = self._data(owner)
             save_dataset(data, folder / "dataset")
@@ -110,7 +110,7 @@ class Saving:
         return found
 
     def _templates(self, folder: Path, part: Section, place: str) -> None:
-        """Copies a component's own templates into its stage, which will be called ``place``."""
+        """Copies a component's own templates into its stage; ``place`` is the stage's name in the copy."""
         for option, path in templates_of(part).items():
             (folder / TEMPLATES).mkdir(exist_ok=True)
             shutil.copyfile(path, folder / TEMPLATES / f"{option}.txt")
@@ -147,13 +147,13 @@ def save(
     license: str | None = None,
     name: str | None = None,
 ) -> Path:
-    """Writes a finished run as a folder that opens without anything else; whole, or not at all.
+    """Writes a finished run as a self-contained folder; completely or not at all.
 
     Args:
         session: the run.
         folder: new, empty, or (``overwrite``) a saved model.
-        events: the users, their events and vectors go along; without them the model answers histories only.
-        overwrite: a saved model that is there may go.
+        events: whether to include the users, their events and vectors; without them the model answers histories only.
+        overwrite: whether an existing saved model may be replaced.
         license: of the model, for its page, e.g. ``mit``.
         name: of the model, for its page; None: the folder's.
 
@@ -161,7 +161,7 @@ def save(
         The folder.
 
     Raises:
-        ConfigError: something else lies there, or the run cannot score without its users' events.
+        ConfigError: the folder holds something else, or the run cannot score without its users' events.
         ArtifactError: a stage was changed, or the folder cannot be written.
     """
     folder = Path(folder)
@@ -186,7 +186,7 @@ def save(
 
 
 def _check(session: Session, events: bool) -> None:
-    """Everything that speaks against saving, before a byte is written."""
+    """Checks everything that forbids saving, before a byte is written."""
     if "evaluate" not in session.done:
         raise ConfigError("only a finished run is saved: interlingua.run(...) runs all stages")
     if not events:

@@ -1,4 +1,4 @@
-"""Seconds of the real thing on this data and machine, measured on a small part of it: what estimates are made of."""
+"""Measured times of the real steps on this data and machine, from a small part of it: the basis of estimates."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def step_seconds(module: torch.nn.Module, batches: Any, config: FitConfig, devic
 
 
 def table_of(data: Dataset, width: int, users: bool) -> FrozenRows:
-    """Random text vectors of the real number of rows: what they say does not change what a step costs."""
+    """Random text vectors, as many as the real ones: their values do not change the cost of a step."""
     generator = torch.Generator().manual_seed(0)
     tables = [
         torch.randn(n, width, generator=generator) for n in (data.split.train.num_items, data.split.train.num_users)
@@ -80,7 +80,7 @@ def table_of(data: Dataset, width: int, users: bool) -> FrozenRows:
 def solve_seconds(
     backbone: Backbone, data: Dataset, text: Text | None, texts: Mapping[str, Text], most_users: int = 2000
 ) -> float:
-    """Seconds of a closed-form fit: its own estimate, else measured on some users and scaled by pairs of events."""
+    """Seconds of a closed-form fit: its own estimate, or measured on some users and scaled by pairs of events."""
     train = data.split.train
     own = backbone.expected_seconds(train)
     if own is not None:
@@ -111,7 +111,7 @@ def alone(backbone: Backbone) -> Joint:
 def ranker_inputs(
     data: Dataset, backbone: Backbone, text: Text | None, latent: int | None, texts: Mapping[str, Text]
 ) -> RankerInputs:
-    """What a ranker sees, with vectors that say nothing: random ones of the right shapes."""
+    """The inputs of a ranker, with random vectors of the right shapes."""
     train = data.split.train
     own = own_items(backbone)
     items = own if latent is None else torch.randn(len(own), latent, generator=torch.Generator().manual_seed(1))

@@ -1,4 +1,4 @@
-"""External ids as questions to a run: which rows are asked about, what may come out, and what was left out.
+"""Turns external ids into questions to a run: which users and items are meant, which items may come out.
 
 One rule for Python, the command line and the service: an unknown user is an error; item ids that the run does not know
 are left out and named, wherever they stand.
@@ -26,12 +26,12 @@ MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class Question:
-    """Who is asked about."""
+    """The users or histories that are asked about."""
 
     queries: Queries
     """(B,) users with the events that a model reads: of labelled data what they liked"""
     seen: Queries
-    """(B,) the same users with all that they had, liked or not: what does not come out again"""
+    """(B,) the same users with all their items, liked or not: these do not come out again"""
     unknown: dict[str, list[str]] = field(default_factory=dict)
     """argument -> ids of it that the run does not know"""
 
@@ -42,7 +42,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Allowed:
-    """What may come out for anybody."""
+    """The items that may come out for any user."""
 
     mask: BoolArray | None = None
     """(I,); None: all"""
@@ -53,7 +53,7 @@ class Allowed:
 
 
 class Questions:
-    """Of one prepared dataset."""
+    """Makes the questions for one prepared dataset."""
 
     def __init__(self, data: Dataset) -> None:
         self.train, self.catalogue = data.split.train, data.catalogue
@@ -61,7 +61,7 @@ class Questions:
         self.has_users = has_users(data)
 
     def user_row(self, user: str) -> int:
-        """Row of an external user id.
+        """Index of an external user id.
 
         Raises:
             UnknownIdError: the run does not know it.
@@ -78,7 +78,7 @@ class Questions:
         return self.train.user_indices[user]
 
     def item_row(self, item: str) -> int:
-        """Row of an external item id.
+        """Index of an external item id.
 
         Raises:
             UnknownIdError: the run does not know it.
@@ -90,7 +90,7 @@ class Questions:
         return indices[item]
 
     def known(self, items: Any, what: str) -> tuple[list[int], list[str]]:
-        """Rows of the item ids that the run knows, and the other ids, each once."""
+        """Indices of the item ids that the run knows, and the unknown ids, each once."""
         indices = self.train.item_indices
         names = names_of(items, what)
         return [indices[n] for n in names if n in indices], [n for n in dict.fromkeys(names) if n not in indices]
@@ -101,7 +101,7 @@ class Questions:
         return Question(self.liked.queries(indices), self.had.queries(indices))
 
     def of_histories(self, histories: Mapping[str, Sequence[str]]) -> Question:
-        """Anybody, by what they had; ``histories``: how each is called in a message -> item ids."""
+        """Users given by histories; ``histories``: name for messages -> item ids."""
         found = {name: self.known(history, name) for name, history in histories.items()}
         queries = Queries.of([indices for indices, _ in found.values()])
         return Question(queries, queries, {name: left for name, (_, left) in found.items() if left})
@@ -124,7 +124,7 @@ class Questions:
         return list(named), found
 
     def allowed(self, request: Request) -> Allowed:
-        """What ``items``, ``filters`` and ``exclude`` leave."""
+        """The items that ``items``, ``filters`` and ``exclude`` leave."""
         if request.items is None and not len(request.exclude) and not request.filters:
             return Allowed()
         out, steps, left = np.ones(self.train.num_items, np.bool_), list[str](), dict[str, list[str]]()
@@ -145,7 +145,7 @@ class Questions:
         return Allowed(out, tuple(steps), {what: ids for what, ids in left.items() if ids})
 
     def notes(self, left_out: Mapping[str, list[str]]) -> list[str]:
-        """A line for each argument that named items which the run does not know."""
+        """One note for each argument with items that the run does not know."""
         return [
             f"{what}: {len(ids):,} item {'id' if len(ids) == 1 else 'ids'} that the run does not know, left out: "
             f"{', '.join(map(self._hinted, ids[:MOST_NAMED]))}{', ...' if len(ids) > MOST_NAMED else ''}"
@@ -158,11 +158,11 @@ class Questions:
 
 
 def empty_note(allowed: Allowed, seen: int, num_items: int) -> str:
-    """Why a list has nothing in it.
+    """Why a list is empty.
 
     Args:
         allowed: what could come out for anybody.
-        seen: items that the user has had, which do not come out again.
+        seen: number of items of the user's history, which do not come out again.
         num_items: of the catalogue.
     """
     said = "; ".join(allowed.steps) or f"the catalogue has {num_items:,} items"

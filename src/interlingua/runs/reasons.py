@@ -1,4 +1,4 @@
-"""Reasons that a run gives: what was explained lately is remembered, and rows become external ids."""
+"""Reasons for recommendations of a run: recent ones are remembered, and indices become external ids."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Found = Explanation[tuple[int, float]]
 MOST = 1000
-"""reasons that are remembered"""
+"""number of reasons that are remembered"""
 
 
 def writer_of(session: Session, reasons: str) -> Any:
@@ -39,7 +39,7 @@ def writer_of(session: Session, reasons: str) -> Any:
 
 
 class Reasons:
-    """Of one run."""
+    """The reasons of one run."""
 
     def __init__(self, data: Dataset) -> None:
         self.data = data
@@ -48,7 +48,7 @@ class Reasons:
     def of(
         self, scorer: Scorer, language_model: Callable[[], Any], query: Queries, items: Sequence[int], by: bool
     ) -> list[Found]:
-        """Why these item indices; ``by`` tells the scorers of one run apart (see :func:`explain_items`)."""
+        """Reasons for these items (indices). ``by`` distinguishes the scorers of a run; see :func:`explain_items`."""
         about = (by, tuple(query.users.tolist()), query.items.tobytes())
         found = {item: self._known[key] for item in items if (key := (*about, item)) in self._known}
         new = [item for item in dict.fromkeys(items) if item not in found]

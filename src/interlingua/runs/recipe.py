@@ -41,7 +41,7 @@ class Recipe:
     ranker: Section | None
     evaluate: EvaluateConfig
     frozen_backbone: bool = True
-    """[align].frozen names the backbone: it is trained before, and stays as it is"""
+    """whether [align].frozen names the backbone: it is trained first and then stays as it is"""
     texts: dict[str, Section] = field(default_factory=dict)
     """further texts by name, each with an encoder of its own"""
     fuse: Section | None = None
@@ -49,7 +49,7 @@ class Recipe:
     members: tuple[Recipe, ...] = ()
     """recipes on the same data, whose last stages are joined"""
     notes: tuple[str, ...] = ()
-    """what whoever runs it should know, one line each"""
+    """notes for whoever runs it, one line each"""
 
     def resolved(self) -> dict[str, Any]:
         """Every option of every section, as the artifacts store it."""
@@ -82,7 +82,7 @@ def shipped() -> list[str]:
 
 
 def find(name: str | Path) -> Path:
-    """A recipe by path or by shipped name; a name that was changed is followed, with a warning."""
+    """A recipe by path or shipped name. A former name still works, with a warning."""
     path = Path(name)
     if path.suffix == ".toml":
         return path
@@ -111,7 +111,7 @@ def agree_on_data(overrides: Mapping[str, Any], data: str | None, option: str = 
 
 
 def _check_sections(file: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> None:
-    """An option of a section that the recipe has not, and that the overrides do not begin with a name either."""
+    """Refuses an override of a section that the recipe does not have, unless the overrides name its component."""
     for section, table in overrides.items():
         begins = not isinstance(table, Mapping) or "name" in table or not table
         if section not in ("backbone", "text", "align", "ranker") or file.get(section) or begins:
@@ -125,7 +125,7 @@ def _check_sections(file: Mapping[str, Any], overrides: Mapping[str, Any], where
 
 
 def own_words(values: Mapping[str, Any], file: Any, overrides: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """[data] of a recipe, and notes; for a prepared folder its card, changed by the command line (see :func:`load`)."""
+    """A recipe's [data], and notes. A prepared folder's card is used, changed by the overrides (see :func:`load`)."""
     from interlingua.data.prepared_card import card_of, with_card
 
     card = card_of(values.get("name"))
@@ -144,8 +144,8 @@ def load(name: str | Path, overrides: Sequence[str] = (), data: str | None = Non
         overrides: overrides of the form ``section.key=value``, in any order.
         data: dataset name or folder that replaces ``[data].name``. How a prepared folder was split and filtered stays
             as it is, whatever the recipe's file says; only ``overrides`` change it.
-        trust: a recipe of your own, or one that you have read: it may import ``module:Class`` and name servers and
-            environment variables. What ships, and what ``overrides`` say, needs no such word.
+        trust: for a recipe of your own, or one that you have read: it may import ``module:Class`` and name servers and
+            environment variables. Shipped recipes and ``overrides`` do not need it.
 
     Raises:
         ConfigError: every problem of the recipe in one message, or one that is not trusted.
@@ -172,7 +172,7 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
         values: section -> options.
         name: of the recipe.
         where: for errors.
-        stored: of a run that was made: it opens, also where such a recipe would be refused today.
+        stored: the recipe of a finished run: it opens even if such a recipe would be refused today.
     """
     from interlingua.data.prepare import DataConfig
     from interlingua.data.splitting import SplitConfig
@@ -261,7 +261,7 @@ def _fused(values: Mapping[str, Any], name: str, where: str, stored: bool, probl
 
 
 def _trained(parts: Mapping[str, Any], frozen: Any, has_ranker: bool, where: str) -> tuple[Any, list[str]]:
-    """What is frozen where the recipe does not say it, and what cannot be trained so."""
+    """Which parts are frozen by default, and which cannot be trained this way."""
     needs, problems = _needs_frozen(parts), []
     if frozen is None:
         frozen = ["backbone"] if has_ranker or needs else []
@@ -283,7 +283,7 @@ def _trained(parts: Mapping[str, Any], frozen: Any, has_ranker: bool, where: str
 
 
 def _no_table(section: str, value: Any, where: str) -> str:
-    """What to write instead of ``--set backbone=lightgcn``, or of ``backbone = "lightgcn"`` in a file."""
+    """The error for ``--set backbone=lightgcn``, or for ``backbone = "lightgcn"`` in a file: what to write instead."""
     word = value if isinstance(value, str) else value[0] if isinstance(value, list) and value else None
     key, meant = ("protocols", f'["{word or "full"}"]') if section == "evaluate" else ("name", word or "NAME")
     example = f"{section}.{key}={meant}"
@@ -297,7 +297,7 @@ def _patience(part: Section) -> int | None:
 
 
 def _needs_frozen(parts: Mapping[str, Any]) -> str:
-    """Why the backbone cannot be trained along with the aligner; empty where it can."""
+    """Why the backbone cannot be trained along with the aligner; empty if it can."""
     align, backbone = parts.get("align"), parts.get("backbone")
     if align is None or backbone is None:
         return ""

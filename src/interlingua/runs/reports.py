@@ -28,7 +28,7 @@ class Run:
     """A finished evaluation on disk."""
 
     name: str
-    """the recipe's name, or the folder's where there is no card"""
+    """the recipe's name, or the folder's if there is no card"""
     recipe: str
     """resolved recipe as text: equal recipes with different seeds are one row"""
     seed: int | None
@@ -37,9 +37,9 @@ class Run:
     reports: dict[str, Report]
     """protocol name -> report"""
     data: dict[str, Any] = field(default_factory=dict)
-    """the recipe's [data] options; empty where there is no card"""
+    """the recipe's [data] options; empty if there is no card"""
     resolved: dict[str, Any] = field(default_factory=dict)
-    """the method: every option of the recipe but those of measuring"""
+    """the method: every option of the recipe except those of measuring"""
     path: Path = Path()
     seconds: float | None = None
     """all its stages together"""
@@ -51,7 +51,7 @@ def load_run(path: Path | str) -> Run:
     """Opens the folder of a run, or of one report.
 
     Raises:
-        ArtifactError: nothing evaluated there, or files were changed.
+        ArtifactError: the folder holds no evaluation, or files were changed.
     """
     path = Path(path)
     if (path / USERS_FILE).is_file():
@@ -83,7 +83,7 @@ def load_run(path: Path | str) -> Run:
 
 
 def _method(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe without how it was measured, which is the protocol's matter; what is retrieved belongs to the method."""
+    """A recipe without the options of measuring; what is retrieved belongs to the method, so it stays."""
     own = {section: values for section, values in recipe.items() if section != "evaluate"}
     options = recipe.get("evaluate")
     method = {k: options[k] for k in METHOD_OPTIONS if k in options} if isinstance(options, dict) else {}
@@ -105,7 +105,7 @@ def load_runs(path: Path | str) -> list[Run]:
     """The run in a folder, or all runs in a folder of runs, oldest first.
 
     Raises:
-        ArtifactError: nothing evaluated there.
+        ArtifactError: the folder holds no evaluation.
     """
     path = Path(path)
     cards = sorted(path.glob(f"evaluate-*/{artifact.CARD}"), key=lambda card: card.stat().st_mtime)
@@ -117,7 +117,7 @@ def _short(report: Report) -> str:
 
 
 def grouped(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Label -> runs: seeds of one recipe together; different recipes of one name by what differs.
+    """Label -> runs. Seeds of one recipe are together; different recipes with one name are labelled by what differs.
 
     A method that was measured twice (other protocols, the same seed) is one run with the reports of both.
     """
@@ -139,9 +139,9 @@ def grouped(runs: Sequence[Run]) -> dict[str, list[Run]]:
 
 
 def _agree(one: Run, other: Run) -> bool:
-    """Whether both may be one run: the same users and targets, and equal numbers under protocols that both have.
+    """Whether both may be the same run: equal users and targets, and equal numbers under the protocols of both.
 
-    Other numbers under one recipe and seed come from other files, templates, models or code: they are two methods.
+    Different numbers with one recipe and seed come from other files, templates, models or code: these are two methods.
     """
     if {r.population for r in one.reports.values()} != {r.population for r in other.reports.values()}:
         return False
@@ -159,7 +159,7 @@ def compare_runs(
     part: str | None = None,
     seed: int = 0,
 ) -> list[Comparison]:
-    """One comparison per protocol that at least two methods have; which others lack it is said in its warnings.
+    """One comparison per protocol that at least two methods have; its warnings name the methods that lack it.
 
     Args:
         paths: folders of runs, or folders that hold runs.

@@ -1,4 +1,4 @@
-"""What a run found: its numbers per protocol, read from its folder when they are asked for."""
+"""Results of a run: its numbers per protocol, read from its folder on demand."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Measured:
 
     @property
     def _summary(self) -> dict[str, Any]:
-        """Protocol name -> everything but the values of single users, which a saved model has not."""
+        """Protocol name -> everything except the values of single users, which a saved model does not have."""
         run = load(self.path)
         found: dict[str, Any] = json.loads((run.path / "metrics.json").read_text(encoding="utf-8"))
         return found

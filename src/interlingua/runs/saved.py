@@ -19,7 +19,7 @@ STAGES = ("prepare", "embed", "train", "align", "rank", "fuse", "evaluate")
 
 
 def run_in(path: Path) -> Path:
-    """The run of a saved model's folder; any other folder as it is.
+    """The run in a saved model's folder; any other folder is returned as it is.
 
     Raises:
         ArtifactError: its ``config.json`` is damaged, of a later version, or names no run beside it.
@@ -36,7 +36,7 @@ def run_in(path: Path) -> Path:
 
 
 def read_config(path: Path) -> dict[str, Any] | None:
-    """What ``config.json`` of a saved model says; None where it is something else's.
+    """The content of a saved model's ``config.json``; None if the file belongs to something else.
 
     Raises:
         ArtifactError: it is damaged, or of a later version.
@@ -55,10 +55,10 @@ def read_config(path: Path) -> dict[str, Any] | None:
 
 
 def check_target(folder: Path, overwrite: bool) -> None:
-    """Refuses to write over anything but a saved model, and over that without a word.
+    """Refuses to overwrite anything but a saved model, and a saved model unless that is requested.
 
     Raises:
-        ConfigError: what lies there would be lost.
+        ConfigError: existing files would be lost.
     """
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
@@ -78,7 +78,7 @@ def _is_ours(path: Path) -> bool:
 
 
 def put(made: Path, folder: Path) -> None:
-    """Renames a whole saved model into place; one that was there goes once the new one stands."""
+    """Moves a complete saved model into place; a former one is removed after that."""
     old = made.with_name(f"{made.name}.old")
     if folder.exists():
         folder.rename(old)

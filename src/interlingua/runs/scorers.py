@@ -1,4 +1,4 @@
-"""What a finished run ranks with: its last stage that can score, and what retrieves for a language model."""
+"""The scorers of a finished run: its last stage that can score, and the one that retrieves for a language model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from interlingua.training.loop import derive_seed, seed_all
 
 
 def scorer_of(session: Session) -> Scorer:
-    """What is measured, served and exported: the last stage that can score."""
+    """The scorer that is measured, served and exported: that of the last stage that can score."""
     if session.recipe.fuse is not None:
         return fusion_of(session)
     if "rank" in session.done:
@@ -30,7 +30,7 @@ def scorer_of(session: Session) -> Scorer:
 
 
 def retriever_of(session: Session) -> tuple[str, Scorer]:
-    """(stage, scorer): what ranks the catalogue by itself, before any ranker.
+    """(stage, scorer) of what ranks the whole catalogue, before any ranker.
 
     The aligned vectors, where ``evaluate.candidate_source`` asks for them or a run without a ranker ends with an
     alignment into the space of a frozen backbone; else the backbone.
@@ -48,7 +48,7 @@ def retrieves_aligned(session: Session) -> bool:
 
 
 def aligned_scorer(session: Session) -> TableScorer:
-    """The backbone's users and items; items that it has not learned through their texts, decoded to its space.
+    """The backbone's users and items. Items that it has not learned get vectors from their texts, in its space.
 
     Raises:
         ConfigError: the backbone's score is no dot product of vectors, or the aligner makes no item vectors from texts.
@@ -89,7 +89,7 @@ def indexed(session: Session, scorer: Scorer, index: Path | str) -> Ann:
         index: ``usearch`` builds it now; a folder of ``interlingua embed RUN --index usearch`` has it.
 
     Raises:
-        ConfigError: there are no dot products, or neither an index's name nor a folder is given.
+        ConfigError: the scorer has no dot products, or ``index`` is neither an index's name nor a folder.
         ArtifactError: the folder holds no index, or one of another run.
     """
     if str(index) == "usearch":
@@ -105,12 +105,12 @@ def indexed(session: Session, scorer: Scorer, index: Path | str) -> Ann:
 
 
 def rerank_of(session: Session, ranker: Ranker | None, retriever: Scorer | None = None) -> RetrieveThenRerank:
-    """Something fast retrieves, the ranker orders; a ranker that ranks the whole catalogue does both.
+    """A fast scorer retrieves and the ranker orders; a ranker that ranks the whole catalogue does both.
 
     Args:
         session: a finished run.
         ranker: None leaves the retriever's order.
-        retriever: see :func:`retriever_of`, which is asked where None is given.
+        retriever: None: that of :func:`retriever_of`.
     """
     first: Scorer
     if ranker is not None and ranker.ranks_catalogue:
@@ -121,7 +121,7 @@ def rerank_of(session: Session, ranker: Ranker | None, retriever: Scorer | None 
 
 
 def make_fusion(session: Session) -> Fusion:
-    """A fusion of the members' scorers, nothing learned yet."""
+    """An untrained fusion of the members' scorers."""
     part = session.recipe.fuse
     assert part is not None
     members = [scorer_of(member) for member in session.members]

@@ -1,4 +1,4 @@
-"""A recipe being run: which stages it has, their keys, and everything of it that has been loaded so far."""
+"""A recipe being run: its stages, their keys, and everything that has been loaded so far."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ class Session(Measured):
     done: dict[str, Artifact] = field(default_factory=dict)
     reused: set[str] = field(default_factory=set)
     loaded: dict[str, Any] = field(default_factory=dict)
-    """what others made of this run and keep here"""
+    """objects that other modules made from this run and keep here"""
     whole: Session | None = None
-    """of a member of ``[fuse]``: the run that joins it, whose data are its own"""
+    """for a member of ``[fuse]``: the run that joins it, whose data it shares"""
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -71,7 +71,7 @@ class Session(Measured):
 
     @cached_property
     def members(self) -> list[Session]:
-        """A session for each member of ``[fuse]``; what of them is finished stands here under ``NUMBER.STAGE``."""
+        """A session for each member of ``[fuse]``; their finished stages are in ``done`` under ``NUMBER.STAGE``."""
         found = [Session(each, self.root, self.seed, self.device, whole=self) for each in self.recipe.members]
         for number, member in enumerate(found, 1):
             prefix = f"{number}."
@@ -132,7 +132,7 @@ class Session(Measured):
         return Embeddings.of(self.exported("align"))
 
     def exported(self, stage: str) -> dict[str, Tensor]:
-        """The tables of a finished stage, by name; empty where it made none. Stages read nothing else of each other."""
+        """The tables of a finished stage, by name; empty if it made none. Stages read nothing else from each other."""
         made = self.done[stage]
         return load_tables(made.path).named() if SHAPES in made.card else {}
 
@@ -199,7 +199,7 @@ class Session(Measured):
 
 
 def remeasured(session: Session, options: EvaluateConfig) -> Session:
-    """A finished run with another evaluation planned: a new evaluate stage beside the old one."""
+    """A finished run with another planned evaluation: a new evaluate stage, which does not replace the old one."""
     if not has_users(session.data):
         raise ConfigError("this model was saved without users and events, so there is nothing to measure it on")
     if options.candidate_source == "aligned" and session.recipe.align is None:
@@ -242,7 +242,7 @@ def make_text(text: Section, prepared: Any) -> Any:
 
 
 def ranker_inputs(session: Session) -> RankerInputs:
-    """The tables and functions that a language-model ranker sees."""
+    """The tables and functions that a language-model ranker gets."""
     train_events = session.data.split.train
     backbone = session.backbone
     aligned = "align" in session.done

@@ -26,21 +26,21 @@ SHARED = ("data", "evaluate")
 
 @dataclass
 class Several:
-    """What became of several recipes."""
+    """The outcome of several recipes."""
 
     runs: dict[str, Path] = field(default_factory=dict)
     """recipe -> folder of its finished run"""
     failed: dict[str, str] = field(default_factory=dict)
-    """recipe -> why it did not finish; the others did"""
+    """recipe -> why it did not finish"""
     boards: list[Leaderboard] = field(default_factory=list)
 
 
 def on_one_dataset(
     names: Sequence[str | Path], data: str, overrides: Sequence[str] = (), *, trust: bool = False
 ) -> list[Recipe]:
-    """Recipes whose data section, and whose way of being measured, are the same.
+    """Recipes with the same data section and the same way of measuring.
 
-    Of each recipe's own ``[data]`` nothing is left, and of its ``[evaluate]`` only what belongs to the method
+    Each recipe's own ``[data]`` is replaced, and its ``[evaluate]`` keeps only what belongs to the method
     (``retrieve``, ``candidate_source``). An option in ``overrides`` reaches the recipes that have it.
 
     Args:
@@ -98,7 +98,7 @@ def _check_reached(part: str, key: str, files: Mapping[str, Any], own: Mapping[s
 
 
 def _fitting(file: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """What of the overrides a recipe has: options that its components know."""
+    """The overrides that reach a recipe: options that its components know."""
     out: dict[str, Any] = {}
     for section, table in overrides.items():
         if section in SHARED or not isinstance(file.get(section), Mapping):
@@ -112,7 +112,7 @@ def _fitting(file: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str,
 
 
 def _told_apart(found: Sequence[Recipe], names: Sequence[str]) -> list[Recipe]:
-    """Recipes of one name from different folders keep enough of their paths to be told apart."""
+    """Recipes with one name from different folders keep enough of their paths to be distinguished."""
     short = [recipe.name for recipe in found]
     return [
         replace(recipe, name=name.removesuffix(".toml").replace("/", "-")) if short.count(recipe.name) > 1 else recipe
@@ -166,7 +166,7 @@ def run_several(
 
 
 def _check(resolved: Sequence[Recipe], metrics: Sequence[str]) -> None:
-    """Metrics that no protocol of the recipes measures would be missed only after hours."""
+    """Refuses metrics that no protocol of the recipes measures; otherwise this would be noticed only after hours."""
     from interlingua.evaluate.rules import measured_under
 
     options = resolved[0].evaluate

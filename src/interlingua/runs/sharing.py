@@ -10,7 +10,7 @@ from interlingua.runs.session import Session
 
 
 class Shared:
-    """Of :class:`interlingua.recommender.Recommender`, which is made of a session and an index."""
+    """Part of :class:`interlingua.recommender.Recommender`, which is made from a session and an index."""
 
     session: Session
     source: str | None = None
@@ -43,8 +43,8 @@ class Shared:
             download: ``token``, ``cache_dir``, ``local_files_only``.
 
         Raises:
-            ConfigError: nothing there, the hub refuses, or it asks for what only a trusted model may have.
-            ArtifactError: a file was changed, or a language model is lacking.
+            ConfigError: nothing is found, the hub refuses, or the model needs something that requires trust.
+            ArtifactError: a file was changed, or a language model is missing.
         """
         from interlingua.runs.hub import fetch
         from interlingua.runs.opening import open_session

@@ -1,7 +1,8 @@
 """Prepare -> embed -> train -> align -> rank -> evaluate: one function per stage.
 
 A stage's key is the hash of its options, the seed, its parents' keys and the data; a finished key is reused, so one
-trained backbone is the parent of every method. Each seeds *after* its inputs are loaded: draws follow the key alone.
+trained backbone is the parent of every method. A stage seeds *after* its inputs are loaded, so that its random numbers
+follow from the key alone.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def run(
 
 
 def run_stages(session: Session) -> None:
-    """All stages but the measurement; the members of ``[fuse]``, one after the other, on the data prepared once."""
+    """Runs all stages except the measurement. Members of ``[fuse]`` run in turn on the same prepared data."""
     functions = {"train": train, "align": align, "rank": rank}
     for kind in session.plan:
         if kind == "prepare" and session.whole is not None:
@@ -127,7 +128,7 @@ def prepare(session: Session) -> Artifact:
 
 
 def embed(session: Session, kind: str = "embed") -> Artifact:
-    """Fits a text encoder, where it learns, and encodes every item's (and user's) text once.
+    """Fits a text encoder, if it learns, and encodes every item's (and user's) text once.
 
     ``kind``: ``NAME.embed`` for the section ``[texts.NAME]``.
     """
@@ -207,7 +208,7 @@ def rank(session: Session) -> Artifact:
 
 
 def fuse(session: Session) -> Artifact:
-    """Joins the members' scores; what the fusion learns, it learns on the validation part."""
+    """Joins the members' scores. A fusion that learns does so on the validation part."""
 
     def build() -> Built:
         fusion = make_fusion(session)

@@ -1,4 +1,4 @@
-"""What a recipe or a stored run of somebody else may ask for only with ``--trust``: code, servers, secrets.
+"""What somebody else's recipe or stored run may use only with ``--trust``: code, servers, secrets.
 
 ``docs/security.md`` says what a stranger's files can do; tests/test_security.py tries.
 """
@@ -21,7 +21,7 @@ NAMED = {"backbone": "name", "text": "name", "align": "name", "ranker": "name", 
 
 
 def refuse(where: str, demands: list[str]) -> None:
-    """Raises one error that lists what only a trusted recipe or run may have.
+    """Raises one error that lists everything that requires trust.
 
     Raises:
         ConfigError: there are demands.
@@ -35,7 +35,7 @@ def refuse(where: str, demands: list[str]) -> None:
 
 
 def of_recipe(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> list[str]:
-    """What a recipe's file asks for; what the user said on the command line is the user's own.
+    """What a recipe's file demands. Options from the command line are the user's own and need no trust.
 
     Args:
         values: sections as they will be resolved.
@@ -51,14 +51,14 @@ def of_recipe(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> list[s
 
 
 def of_run(values: Mapping[str, Any]) -> list[str]:
-    """What a stored run asks for: imports, and any server or environment variable at all."""
+    """What a stored run demands: imports, and any server or environment variable."""
     found = [f"imports {name!r} ([{section}])" for section, name in _code(values, {})]
     words = {"base_url": "speaks to the server", "key_variable": "reads the environment variable"}
     return found + [f"{words[p[-1]]} {v!r} ({'.'.join(p)})" for p, v in _options(values, {}) if p[-1] in words]
 
 
 def of_models(identities: Iterable[str]) -> list[str]:
-    """What a stored run would have to fetch: models of the hub that are not whole on this machine.
+    """What a stored run would have to fetch: models of the hub that are not complete on this machine.
 
     Args:
         identities: of its models, see :func:`interlingua.storage.contents.model_identity`.
@@ -91,7 +91,7 @@ def _code(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> Iterator[t
 def _options(
     values: Mapping[str, Any], overrides: Mapping[str, Any], before: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """(path, value) of every option that has a value and was not said by the user."""
+    """(path, value) of every option that has a value and was not set by the user."""
     for key, value in values.items():
         own = overrides.get(key) if isinstance(overrides, Mapping) else None
         if isinstance(value, Mapping):

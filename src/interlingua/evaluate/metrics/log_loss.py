@@ -1,7 +1,7 @@
 """Log loss (cross-entropy) of labelled pairs: scores are read as logits, so a probability is ``sigmoid(score)``.
 
-It says something of models that were trained so (a binary loss, a yes/no question); a score that only ranks has none,
-which shows where the loss is above that of the labels' share alone: then a note says so.
+It is meaningful for models trained with a binary loss or a yes/no question, not for a score that only ranks. If the
+loss is higher than that of the constant fraction of liked pairs, a note says so.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class LogLoss(Metric):
         return log_loss(judged.labels.labels, judged.labels.scores)
 
     def note(self, judged: Judged, found: Values | float) -> str:
-        """Whether the scores say less than the share of liked events does by itself."""
+        """Says so if the scores predict worse than the constant fraction of liked events."""
         assert judged.labels is not None
         fraction = float(judged.labels.labels.mean())
         alone = -sum(p * float(np.log(p)) for p in (fraction, 1 - fraction) if p)

@@ -14,11 +14,11 @@ from interlingua.evaluate.judged import Judged, Metric
 from interlingua.evaluate.metrics._lists import mean_over
 
 HEAD = 0.8
-"""share of all (user, item) pairs of training that the head holds"""
+"""fraction of all (user, item) pairs of training in the head"""
 
 
 def long_tail(having: npt.NDArray[np.int64], head: float = HEAD) -> npt.NDArray[np.bool_]:
-    """(I,) items of the tail: those that come after the fewest most popular ones with ``head`` of all pairs."""
+    """(I,) True for the tail: all items except the fewest most popular ones that have ``head`` of all pairs."""
     order = np.argsort(-having, kind="stable")
     before = np.concatenate([[0], np.cumsum(having[order])[:-1]])
     out = np.ones(len(having), bool)

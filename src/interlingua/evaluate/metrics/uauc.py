@@ -48,7 +48,7 @@ class UAUC(Metric):
         return user_auc(found.owners, found.labels, found.scores, found.num_users)
 
     def note(self, judged: Judged, found: Values | float) -> str:
-        """For how many users it is defined, where not for all."""
+        """Says for how many users it is defined, if not for all."""
         defined, total = int((~np.isnan(found)).sum()), int(np.size(found))
         needs = "it is defined for users with a liked and a disliked held-out event"
         if not defined:

@@ -10,7 +10,7 @@ from interlingua.evaluate.rules import Masked, Protocol
 
 @dataclass(frozen=True)
 class FullRepeat(Protocol):
-    """As ``full``, and items of the history are candidates too: for people who come back to what they had."""
+    """Like ``full``, but items of the history are candidates too: for data in which users repeat items."""
 
     kind: ClassVar[str] = "protocol"
     name: str = "full-repeat"

@@ -10,7 +10,7 @@ from interlingua.evaluate.rules import Protocol
 
 @dataclass(frozen=True)
 class HR100(Protocol):
-    """As RA-Rec: the whole catalogue, HitRate@100."""
+    """The protocol of RA-Rec: the whole catalogue, HitRate@100."""
 
     kind: ClassVar[str] = "protocol"
     name: str = "hr-100"

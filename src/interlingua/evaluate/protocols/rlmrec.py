@@ -10,7 +10,7 @@ from interlingua.evaluate.rules import Masked, Protocol
 
 @dataclass(frozen=True)
 class RLMRec(Protocol):
-    """As the RLMRec authors: only training items are masked, users with a test item."""
+    """The protocol of the RLMRec authors: only training items are masked; users with a test item."""
 
     kind: ClassVar[str] = "protocol"
     name: str = "rlmrec"

@@ -23,7 +23,7 @@ class Sampled(Protocol):
         """N candidates.
 
         Raises:
-            ConfigError: fewer than two: nothing to rank against.
+            ConfigError: N is below two, so that there is nothing to rank against.
         """
         if number < 2:
             raise ConfigError(
