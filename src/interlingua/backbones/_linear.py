@@ -141,6 +141,6 @@ def text_table(config: TextWeights, job: Fitting) -> tuple[dict[str, float], Ten
         train = job.train
         known = torch.as_tensor(train.item_counts > 0)
         factors = item_factors(train.matrix(), FACTORS)
-        found = learned_weights([rows[known] for rows in vectors], factors[known])
+        found = learned_weights([each[known] for each in vectors], factors[known])
         used = dict(zip(used, found, strict=True))
     return used, stacked(vectors, list(used.values()), config.centred)

@@ -149,7 +149,7 @@ class Pretrained(Backbone):
         @torch.no_grad()
         def users(queries: Queries) -> Tensor:
             out = self.user_embeddings(queries)
-            silent = torch.from_numpy(queries.lengths() > 0) & ~self._told(queries)
+            silent = torch.from_numpy(queries.lengths() > 0) & ~self._is_informed(queries)
             if len(self.users):
                 who = torch.as_tensor(np.asarray(queries.users, np.int64))
                 silent &= ~((who >= 0) & self.known_users.cpu()[who.clamp(min=0)])
@@ -161,7 +161,7 @@ class Pretrained(Backbone):
 
         return users
 
-    def _told(self, queries: Queries) -> Tensor:
+    def _is_informed(self, queries: Queries) -> Tensor:
         """(B,) whether an item of the history has a vector."""
         owner = np.repeat(np.arange(len(queries)), queries.lengths())
         known = self.known_items.cpu().numpy()[queries.items]

@@ -147,10 +147,10 @@ def _sharings(facts: Facts) -> list[Wording]:
             groups.setdefault(facts.sharing(category), []).append(category)
     some: list[Wording] = []
     for holding, categories in groups.items():
-        sets = [[one] for one in categories] + ([categories[:2]] if len(categories) > 1 else [])
+        choices = [[one] for one in categories] + ([categories[:2]] if len(categories) > 1 else [])
         some += [
             row(Phrase(" shares"), *_shared(facts, shared, holding), Phrase(" with"), *_listed(facts, holding))
-            for shared in sets
+            for shared in choices
         ]
     return some
 

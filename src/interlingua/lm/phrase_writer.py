@@ -75,12 +75,12 @@ class PhraseWriter:
                 for values, n in zip(logits, asking, strict=True):
                     self._choose(texts[alive[n]], values)
                     self._forced(texts[alive[n]])
-            rows = [n for n, number in enumerate(alive) if texts[number].ended is None]
-            if not rows:
+            going = [n for n, number in enumerate(alive) if texts[number].ended is None]
+            if not going:
                 return [text.ended or () for text in texts]
-            alive = [alive[n] for n in rows]
+            alive = [alive[n] for n in going]
             size = min(len(texts[number].pending) for number in alive)
-            reading.add(torch.tensor([texts[number].pending[:size] for number in alive]), torch.tensor(rows))
+            reading.add(torch.tensor([texts[number].pending[:size] for number in alive]), torch.tensor(going))
             for number in alive:
                 del texts[number].pending[:size]
 

@@ -27,23 +27,23 @@ ROUNDS = 2
 """times that every source is tried anew"""
 
 
-def leave_one_out_error(rows: Tensor, targets: Tensor) -> float:
+def leave_one_out_error(vectors: Tensor, targets: Tensor) -> float:
     """Mean squared error of each row's targets by a ridge regression on the other rows, at the best penalty.
 
     Args:
-        rows: (n, T).
+        vectors: (n, T).
         targets: (n, D).
     """
-    centred, goals = rows.double() - rows.double().mean(0), targets.double() - targets.double().mean(0)
+    centred, centred_targets = vectors.double() - vectors.double().mean(0), targets.double() - targets.double().mean(0)
     squared, basis = eigh(centred.T @ centred, "weights of texts")
     squared = squared.clamp_min(0)
     unit = float(squared.mean().clamp_min(1e-300))
-    scores, projected = centred @ basis, basis.T @ (centred.T @ goals)
+    scores, projected = centred @ basis, basis.T @ (centred.T @ centred_targets)
     errors = []
     for penalty in PENALTIES:
         shrink = 1 / (squared + penalty * unit)
-        leverage = (scores.square() * shrink).sum(1) + 1 / len(rows)
-        residual = (goals - scores @ (shrink[:, None] * projected)) / (1 - leverage).clamp_min(1e-6)[:, None]
+        leverage = (scores.square() * shrink).sum(1) + 1 / len(vectors)
+        residual = (centred_targets - scores @ (shrink[:, None] * projected)) / (1 - leverage).clamp_min(1e-6)[:, None]
         errors.append(float(residual.square().mean()))
     return min(errors)
 

@@ -136,11 +136,11 @@ def build_config(kind: str, name: str, files: dict[str, str]) -> Any:
 def test_every_triple_runs_to_the_end_alone_and_in_every_fusion(backbone: str, trials: Trials) -> None:
     wrong = []
     for triple in (triple for triple in trials.permitted if triple[0] == backbone):
-        beside = ("itemknn" if backbone == "textknn" else "textknn", None, None)
+        partner = ("itemknn" if backbone == "textknn" else "textknn", None, None)
         try:
             trials.run(triple)
             for fusion in FUSIONS:
-                trials.fuse(fusion, [triple, beside])
+                trials.fuse(fusion, [triple, partner])
         except Exception as error:
             wrong.append((triple, repr(error)))
     assert not wrong

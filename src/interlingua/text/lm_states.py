@@ -97,15 +97,15 @@ class LmStates(FrozenRows):
             ConfigError: a layer that the model does not have, or a prompt that leaves no room for a text.
         """
         self._settings = (config, cache)
-        super().__init__(self._rows(texts), None if user_texts is None else self._rows(user_texts))
+        super().__init__(self._vectors(texts), None if user_texts is None else self._vectors(user_texts))
         self.config = config
         self.notes = examine(texts, self.items.numpy(), "item", remedy=REMEDY)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(n, T) vectors of other texts (new items)."""
-        return torch.from_numpy(self._rows(texts))
+        return torch.from_numpy(self._vectors(texts))
 
-    def _rows(self, texts: Sequence[str]) -> FloatArray:
+    def _vectors(self, texts: Sequence[str]) -> FloatArray:
         config, cache = self._settings
         options = ("layer", "pool", "prompt", "ending", "max_tokens", "precision", "lm_weights")
         parts = {name: getattr(config, name) for name in options}
