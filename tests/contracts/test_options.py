@@ -88,17 +88,17 @@ BESIDE: dict[str, dict[str, Any]] = {
 """by option, or component.option: what else must be set for the option to show"""
 MODELS = ("revision", "precision")
 ELSEWHERE: dict[str, str] = {
-    **{f"pretrained.{name}": "backbones/test_pretrained.py" for name in ("items", "item_ids", "users", "user_ids")},
-    "learn_weights": "backbones/test_linear_with_texts.py",
-    **{f"lm-states.{o}": "text/test_lm_states.py"
+    **{f"pretrained.{name}": "test_pretrained.py" for name in ("items", "item_ids", "users", "user_ids")},
+    "learn_weights": "test_linear_with_texts.py",
+    **{f"lm-states.{o}": "test_lm_states.py"
        for o in ("model", "layer", "pool", "prompt", "ending", "max_tokens", "lm_weights")},
-    "precision": "llm/test_language_models.py", "revision": "test_keys.py",
-    "llm-only.template": "llm/test_chat.py", "characters": "text/test_health.py",
-    "user_fields": "test_joint_runs.py", "profiles": "text/test_profiles_in_recipes.py",
-    **{f"{n}.{o}": "llm/test_adapters.py"
+    "precision": "test_language_models.py", "revision": "test_keys.py",
+    "llm-only.template": "test_chat.py", "characters": "test_health.py",
+    "user_fields": "test_joint_runs.py", "profiles": "test_profiles_in_recipes.py",
+    **{f"{n}.{o}": "test_adapters.py"
        for n in ("soft-prompt", "sequence-head", "kv-prompt") for o in ("lora", "adapters")},
-    **{f"{n}.model": "llm/test_language_models.py" for n in ("kv-prompt", "soft-prompt", "sequence-head", "llm-only")},
-    **{f"chat.{o}": "llm/test_chat.py" for o in registry.find("ranker", "chat").Config.model_fields if o not in MODELS},
+    **{f"{n}.model": "test_language_models.py" for n in ("kv-prompt", "soft-prompt", "sequence-head", "llm-only")},
+    **{f"chat.{o}": "test_chat.py" for o in registry.find("ranker", "chat").Config.model_fields if o not in MODELS},
 }  # fmt: skip
 """options that need other files or models than are at hand here: the tests that hold them"""
 
@@ -260,5 +260,6 @@ def test_options_of_readers(
 
 def test_options_that_are_tried_elsewhere_are_named_there() -> None:
     for option, file in ELSEWHERE.items():
-        text = (Path(__file__).parents[1] / file).read_text(encoding="utf-8")
+        (path,) = Path(__file__).parents[1].rglob(file)
+        text = path.read_text(encoding="utf-8")
         assert re.search(rf"\b{option.split('.')[-1]}\b", text), f"{file} says nothing of {option}"
