@@ -1,0 +1,70 @@
+"""The all-round ratio of every method on one dataset, as ``interlingua bench all-round`` measures it, as a result.
+
+    python benchmarks/quality/all_round.py --data movielens-small --out results/all-round-movielens-small.json
+
+What is finished in ``--runs`` is reused. ``rows`` has a line for each method: its ratio in the worst of all splits and
+slices, with an interval over users and seeds, where that is, and for each split its ratio and NDCG@10 over all users.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from interlingua.progress import say
+from interlingua.report import all_round
+
+
+def rows_of(made: all_round.Measured) -> list[dict[str, Any]]:
+    """One line for each method, best first."""
+    out = []
+    for name, (part, standing) in made.overall().items():
+        low, high = standing.interval
+        line: dict[str, Any] = {
+            "method": name, "all-round ratio": round(standing.ratio, 3), "interval": f"{low:.2f} to {high:.2f}",
+            "worst": f"{part}: {standing.worst[0]}, {standing.worst[1]}",
+        }  # fmt: skip
+        for split, each in made.parts.items():
+            own = each.methods[name]
+            line[f"{split} ratio"] = round(own.ratio, 3)
+            line[f"{split} ndcg@10"] = round(own.values[all_round.all_round.ALL, all_round.NDCG], 4)
+        out.append(line)
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--splits", nargs="+", default=list(all_round.SPLITS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[7])
+    parser.add_argument("--max-users", type=int)
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    made = all_round.measure(
+        options.data, splits=options.splits, seeds=options.seeds, out=options.runs, max_users=options.max_users,
+        device="cpu",
+    )  # fmt: skip
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+    result = {
+        "command": "python benchmarks/quality/all_round.py " + shlex.join(a for a in sys.argv[1:] if "/" not in a),
+        "commit": commit.stdout.strip(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        "rows": rows_of(made), **made.to_json(),
+    }  # fmt: skip
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    say(made.markdown())
+
+
+if __name__ == "__main__":
+    main()
