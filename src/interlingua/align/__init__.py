@@ -1,9 +1,9 @@
 """Ways to join the ID space with the text space: one file each.
 
-Not here: what several share (nn/), the loop that trains them (training/).
+Not here: parts that several of them share (nn/), the training loop (training/).
 
 The package is a function too: ``interlingua.align(items, users=None, catalogue=None, interactions=None)`` makes a
-recommender of vectors from anywhere; ``help(interlingua.align.__call__)`` has its arguments.
+recommender from vectors of any origin; ``help(interlingua.align.__call__)`` lists its arguments.
 """
 
 import sys

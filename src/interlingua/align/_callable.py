@@ -1,4 +1,4 @@
-"""What makes the package ``interlingua.align`` a function too."""
+"""Makes the package ``interlingua.align`` a function too."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class CallableRoom(ModuleType):
             items: vectors of items: an array, a frame, a file, or a model of implicit or RecTools.
             users: vectors of users in the same space, or None: a user is the mean of the history.
             catalogue: frame of items with ``item_id`` and texts, or a file of one.
-            interactions: frame of events, or a file of one; where there are some, similarity and alignment are chosen
-                on validation, and the vectors stay alone where that is best.
+            interactions: frame of events, or a file of one; if given, similarity and alignment are chosen
+                on validation, and the vectors stay unaligned if that is best.
             method: ``auto``, ``none``, or an aligner that maps texts into the space (``ridge``, ``autoencoder``).
             **options: see :func:`interlingua.runs.bring.align`, e.g. ``text={"name": "lsa"}`` (seconds instead of
                 minutes), ``item_ids``, ``user_ids``, ``similarity``, ``out``, ``seed``.

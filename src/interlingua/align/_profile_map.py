@@ -1,4 +1,4 @@
-"""The two-layer network between text and backbone space that RLMRec's aligners share, and what they ask of a batch.
+"""The two-layer network between text and backbone space that RLMRec's aligners share, and checks of a batch.
 
 Shape key: n rows, T text width, D backbone width.
 """
@@ -48,7 +48,7 @@ def need_users(text: Text, name: str) -> None:
 
 
 def present(indices: Tensor) -> Tensor:
-    """(n,) the rows of a batch's tensor of any shape, without padding."""
+    """(n,) the indices in a batch's tensor of any shape, without padding."""
     flat = indices.reshape(-1)
     return flat[flat != PAD] if bool((flat == PAD).any()) else flat
 

@@ -1,4 +1,4 @@
-"""Stage 1 of A-LLMRec: one latent space that is reached from an item's collaborative vector and from its text.
+"""Stage 1 of A-LLMRec: one latent space for an item's collaborative vector and for its text.
 
 Source: Kim et al., "Large Language Models meet Collaborative Filtering: An Efficient All-round LLM-based Recommender
 System", KDD 2024, arXiv 2404.11343v2, section 4.1, equations 1-5; the authors' code, ``pre_train_phase1``.
@@ -6,13 +6,13 @@ System", KDD 2024, arXiv 2404.11343v2, section 4.1, equations 1-5; the authors' 
 Shape key: B rows, I items, D backbone width, T text width, d' latent width.
 
 **Deviations:** from the authors' code, each an option or without effect on the objective:
-- rows of a batch that name the same item share one text forward pass;
+- rows of a batch with the same item share one text forward pass;
 - the weights of the four losses are options (the code fixes 1, 1, 0.5 and 0.2);
-- the sigmoid between encoder and decoder, which the paper's formulas do not show, is ``latent_activation``;
+- the sigmoid between encoder and decoder, missing from the paper's formulas, is ``latent_activation``;
 - the mean in the recommendation logit, where the paper has a dot product, is ``rec_logit``;
 - the frozen backbone stays in evaluation mode; in the authors' code the training mode reaches it, and its dropout is
   noise in the users' vectors;
-- negatives come from items with training events: the vector of any other is noise, which its text would be taught.
+- negatives come from items with training events: the vector of any other item is noise, and its text would learn it.
 
 Layers start from PyTorch's default for Linear, as in the code. The text encoder is no part of the aligner.
 """
@@ -42,7 +42,7 @@ from interlingua.training.batches import Negatives, last_position_batches
 
 Activation = Literal["sigmoid", "none"]
 MAX_HISTORY = 50
-"""events of a history where the backbone sets no limit (paper: 50)"""
+"""events of a history if the backbone sets no limit (paper: 50)"""
 
 
 class AutoencoderConfig(Config):
@@ -53,7 +53,7 @@ class AutoencoderConfig(Config):
     latent_activation: Activation = "sigmoid"
     """between encoder and decoder; the joint vectors are its output (authors' code: ``sigmoid``; formulas: ``none``)"""
     rec_logit: Literal["mean", "sum"] = "mean"
-    """user times reconstructed item over the D dimensions: ``mean`` (authors' code) or ``sum`` (paper)"""
+    """product of user and reconstructed item over the D dimensions: ``mean`` (authors' code) or ``sum`` (paper)"""
     rec_weight: float = Field(default=1.0, ge=0)
     """of the recommendation loss; 0: ablation "w/o L_rec" """
     match_weight: float = Field(default=1.0, ge=0)
@@ -174,7 +174,7 @@ class Autoencoder(Aligner):
 
 
 def trained_only(train: Interactions) -> tuple[Interactions, Tensor | None]:
-    """The same events over the items that have any, and the row that each of these had before (None: all have some)."""
+    """The same events, numbered over items with events, and the old index of each (None: all items have events)."""
     counts = train.item_counts
     if counts.all():
         return train, None
@@ -214,7 +214,7 @@ def recommendation_loss(query: Tensor, positive: Tensor, negative: Tensor, logit
 
 
 def pair_mse(left: Tensor, right: Tensor) -> Tensor:
-    """Mean squared error of the positives plus that of the negatives (eq. 1-3): both stand in one (2B, d) table."""
+    """Mean squared error of the positives plus that of the negatives (eq. 1-3), both in one (2B, d) table."""
     return F.mse_loss(left, right) * 2
 
 

@@ -6,12 +6,12 @@ WWW 2024, arXiv 2310.15950, eq. 7 and section 3.3.2): InfoNCE added to the backb
 Shape key: B rows, U users, D backbone width, T text width.
 
 **Deviations:**
-- Users are told from all users and items from those in the batch, positives and negatives apart, as in the authors'
+- Users are contrasted with all users, items with those in the batch (positives and negatives apart), as in the authors'
   code; ``user_candidates = "batch"`` treats users like items. The paper does not say.
-- Items that occur several times in a batch count so often, as in the authors' code, but are computed once.
-- The authors run the network over all users and items in every step; here over the rows that a loss reads, which gives
-  the same losses and gradients.
-- Sequence models have no user table: their states are compared with user texts where there are any, else only items
+- Items that occur several times in a batch count as many times, as in the authors' code, but are computed once.
+- The authors map all users and items in every step; here only those that a loss reads, with the same losses and
+  gradients.
+- Sequence models have no user table: their states are compared with user texts if there are any, else only items
   are aligned.
 """
 
@@ -40,7 +40,7 @@ class ContrastiveConfig(Config):
     temperature: float = Field(0.2, gt=0)
     """T (the authors: 0.1 to 1)"""
     user_candidates: Literal["all", "batch"] = "all"
-    """what a user is told from: all users (the authors), or those in the batch (cheaper: another loss)"""
+    """candidates of a user: all users (the authors), or those in the batch (cheaper, but another loss)"""
     contrast_anchors: int | None = Field(None, ge=1)
     """at most so many random positions of a batch's users, positives and negatives are compared with their candidates:
     the same loss in expectation, in a fraction of the time (None: all, exact)"""
@@ -105,9 +105,9 @@ class Contrastive(Aligner):
 
     @torch.no_grad()
     def export(self, job: Fitting) -> dict[str, Tensor]:
-        """The backbone's vectors, and beside the items their mapped texts, stretched to the items' median length.
+        """The backbone's vectors, and the items' mapped texts, scaled to the items' median length.
 
-        The network only learns directions, so a length must be given to what stands in for a vector.
+        The network only learns directions, so its vectors need a length.
         """
         own, mapped = super().export(job), self.map(needed(job.text, "contrastive").rows("items"))
         return own | {"items_from_text": torch.nn.functional.normalize(mapped, dim=1) * typical_length(own["items"])}

@@ -1,4 +1,4 @@
-"""Text vectors as the backbone's first ID vectors, which then train as usual: the cheapest use of texts there is.
+"""Text vectors as the backbone's first ID vectors, which then train as usual: the cheapest use of texts.
 
 LLMInit picks the dimensions of largest variance (Zhang et al. 2025, arXiv 2503.01814); LLM2BERT4Rec and LLM-ESR take
 principal components (arXiv 2402.01339, 2405.20646). Users start at the mean of their items.
@@ -31,13 +31,13 @@ class InitConfig(Config):
     pick: Literal["variance", "pca"] = "pca"
     """the D dimensions of largest variance, or the first D principal components"""
     scale: float = Field(default=1.0, gt=0)
-    """root mean square of the new vectors, in units of what they replace"""
+    """root mean square of the new vectors, in units of the vectors that they replace"""
     fit: FitConfig | None = None
     """training; None: the backbone's own"""
 
 
 class Init(Aligner):
-    """The backbone alone, from another start."""
+    """The backbone alone, with other initial vectors."""
 
     Config = InitConfig
     trains_backbone = True
@@ -50,7 +50,7 @@ class Init(Aligner):
 
     @torch.no_grad()
     def start(self, backbone: Backbone, text: Text | None) -> None:
-        """Writes the picked dimensions over the backbone's vectors; users only where the texts have them.
+        """Writes the picked dimensions over the backbone's vectors; users only if there are user texts.
 
         Raises:
             ConfigError: the texts have fewer dimensions than the backbone, or there are none.

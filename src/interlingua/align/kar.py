@@ -1,4 +1,4 @@
-"""KAR's adaptor: experts squeeze texts into the backbone's width, and the result is added to the ID vectors.
+"""KAR's adaptor: experts map texts to the backbone's width, and the result is added to the ID vectors.
 
 Hybrid-expert adaptor of Xi et al. (RecSys 2024, arXiv 2306.10933, section 3.3): shared experts and experts of each
 side, mixed by softmax gates.
@@ -68,12 +68,12 @@ class Kar(Aligner):
         self.gates = nn.ModuleDict({side: nn.Linear(text_dim, total) for side in ("user", "item")})
 
     def start(self, backbone: Backbone, text: Text | None) -> None:
-        """Drops the users' experts where the backbone has no user table."""
+        """Drops the users' experts if the backbone has no user table."""
         if backbone.input_embeddings().users is None:
             del self.own["user"], self.gates["user"]
 
     def adapt(self, vectors: Tensor, side: Literal["users", "items"]) -> Tensor:
-        """(n, D) texts (n, T) through the experts, mixed by the side's gate."""
+        """(n, D) the experts' outputs for texts (n, T), mixed by the side's gate."""
         own = self.own[side.removesuffix("s")]
         assert isinstance(own, nn.ModuleList)
         outputs = torch.stack([expert(vectors) for expert in (*self.shared, *own)], dim=1)
@@ -81,7 +81,7 @@ class Kar(Aligner):
         return (gate[..., None] * outputs).sum(1)
 
     def inputs(self, inputs: Embeddings, text: Text | None) -> Embeddings:
-        """ID vectors plus adapted texts, on both sides where the backbone has users."""
+        """ID vectors plus adapted texts; for users too if the backbone has a user table."""
         source = needed(text, "kar")
         users = inputs.users
         if users is not None:

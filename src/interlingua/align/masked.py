@@ -1,4 +1,4 @@
-"""RLMRec-Gen: some nodes' inputs are replaced by a learned token, and what the graph says of them must name their text.
+"""RLMRec-Gen: a learned token replaces some nodes' inputs, and their final vectors must identify their texts.
 
 ``f = exp(cos(s, MLP(e_masked)) / T)`` (Ren et al., WWW 2024, arXiv 2310.15950, eq. 8 and section 3.3.3): InfoNCE among
 the masked users and items, added to the backbone's own losses on the same masked pass.
@@ -8,8 +8,8 @@ Shape key: N nodes (users, then items), M masked nodes, D backbone width, T text
 **Deviations:**
 - The authors add 1e-8 inside both logarithms; here the log-sum-exp is exact.
 - Rows are divided by ``sqrt(1e-8 + |row|^2)``, as the authors do in Con; their Gen divides by ``max(|row|, 1e-12)``.
-- Sequence models have no node to rebuild from its neighbours: items are masked in the histories only, and the last
-  state must name the text of the item that comes next.
+- Sequence models cannot rebuild a node from its neighbours: items are masked in the histories only, and the last
+  state must identify the text of the next item.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class MaskedConfig(Config):
     weight: float = Field(0.1, ge=0)
     """of the reconstruction loss (the authors' ``recon_weight``: 1e-2 to 1)"""
     mask_ratio: float = Field(0.1, gt=0, lt=1)
-    """share of all users and items that are masked in a step, at least one (the authors: 0.01 to 0.2)"""
+    """fraction of all users and items that are masked in a step, at least one (the authors: 0.01 to 0.2)"""
     temperature: float = Field(0.2, gt=0)
     """T (the authors: 0.05 to 1)"""
     contrast_anchors: int | None = Field(None, ge=1)
@@ -64,7 +64,7 @@ class Masked(Aligner):
         self.token = nn.Parameter(torch.zeros(1, backbone_dim))
 
     def start(self, backbone: Backbone, text: Text | None) -> None:
-        """Gives the token the width of the backbone's inputs (of one layer, where layers are concatenated)."""
+        """Gives the token the width of the backbone's inputs (of one layer, if layers are concatenated)."""
         width = backbone.input_embeddings().items.shape[1]
         if width != self.token.shape[1]:
             self.token = nn.Parameter(torch.zeros(1, width, device=self.token.device))
@@ -102,7 +102,7 @@ class Masked(Aligner):
         return encoded, {"align": self.config.weight * loss}
 
     def _draw(self, total: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Which of ``total`` rows are masked, as a (total, 1) mask and as row numbers (M,)."""
+        """The masked rows out of ``total``, as a (total, 1) mask and as indices (M,)."""
         indices = torch.randperm(total, device=device)[: max(int(total * self.config.mask_ratio), 1)]
         return torch.zeros(total, 1, dtype=torch.bool, device=device).index_fill_(0, indices, True), indices
 

@@ -1,4 +1,4 @@
-"""No alignment: the backbone alone, its vectors as they are."""
+"""No alignment: the backbone alone, with its vectors unchanged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from interlingua.errors import ConfigError
 
 
 class BackboneAlone(Aligner):
-    """No alignment: the backbone's vectors as they are; nothing is trained."""
+    """No alignment: the backbone's vectors, unchanged; nothing is trained."""
 
     closed_form = True
 
@@ -17,7 +17,7 @@ class BackboneAlone(Aligner):
         """Nothing.
 
         Raises:
-            ConfigError: the backbone waits to be trained along with the aligner.
+            ConfigError: the backbone must be trained together with the aligner.
         """
         assert job.backbone is not None
         if any(parameter.requires_grad for parameter in job.backbone.parameters()):

@@ -29,7 +29,7 @@ class ReplaceConfig(Config):
     map: Literal["mlp", "linear"] = "mlp"
     """Linear, LeakyReLU, Linear, or one linear map (AlphaRec has both)"""
     users: bool = True
-    """users come from texts too, where the backbone has a user table and the texts have users; else IDs"""
+    """users come from texts too, if the backbone has a user table and there are user texts; else from IDs"""
     fit: FitConfig | None = None
     """training; None: the backbone's own"""
 
@@ -53,7 +53,7 @@ class Replace(Aligner):
         self.map: nn.Module = nn.Linear(text_dim, backbone_dim) if single else profile_map(text_dim, backbone_dim)
 
     def start(self, backbone: Backbone, text: Text | None) -> None:
-        """Freezes the ID vectors that nothing reads any more."""
+        """Freezes the ID vectors, which are no longer read."""
         inputs = backbone.input_embeddings()
         inputs.items.requires_grad_(False)
         if inputs.users is not None and self.config.users:

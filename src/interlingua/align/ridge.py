@@ -40,7 +40,7 @@ class RidgeConfig(Config):
 
 
 class Ridge(Aligner):
-    """``items`` stay the backbone's vectors; ``items_from_text`` are what their texts predict in the same space."""
+    """``items`` stay the backbone's vectors; ``items_from_text`` are predicted from their texts, in the same space."""
 
     Config = RidgeConfig
     keeps_space = True
@@ -69,7 +69,7 @@ class Ridge(Aligner):
 
     @torch.no_grad()
     def fit(self, job: Fitting) -> FitLog:
-        """Fits on the items whose vectors the backbone has learned, or was given.
+        """Fits on the items whose vectors the backbone learned or received.
 
         Raises:
             ConfigError: no text source.
@@ -107,7 +107,7 @@ class Ridge(Aligner):
 
     @torch.no_grad()
     def export(self, job: Fitting) -> dict[str, Tensor]:
-        """The backbone's item vectors, and beside them those that the texts predict."""
+        """The backbone's item vectors, and those predicted from texts."""
         return super().export(job) | {"items_from_text": self.text_latent(needed(job.text, "ridge").rows("items"))}
 
 

@@ -1,4 +1,4 @@
-"""The thin parent of closed forms that read texts: item-item weights, and the part of them that texts alone give."""
+"""The base class of closed forms that read texts: item-item weights, and the part of them from texts alone."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from interlingua.nn.histories import history_matrix, pick, weighted_sum
 from interlingua.nn.linear_autoencoders import stacked
 
 MOST_ITEMS = 30_000
-"""three to four (I, I) matrices of 3.6 GB each stand in memory while it is solved"""
+"""three to four (I, I) matrices of 3.6 GB each are in memory during the fit"""
 FACTORS = 48
-"""vectors of interactions that texts are to tell, where weights are learned"""
+"""vectors of interactions that texts must predict, if weights are learned"""
 OWN = "text"
 """name of the section [text] among the weights"""
 
@@ -38,11 +38,11 @@ class TextWeights(Config):
     centred: bool = True
     """subtract the mean of each source of texts first"""
     weights: dict[str, float] = Field(default_factory=dict)
-    """name -> how much a source of texts counts: ``text`` for [text], NAME for [texts.NAME], which is read only if it
-    is named here; [text] counts 1 where it is not named"""
+    """name -> weight of a source of texts: ``text`` for [text], NAME for [texts.NAME], which is read only if it
+    is named here; [text] has weight 1 if it is not named"""
     learn_weights: bool = False
-    """choose the weights of the texts that have one: those from which a ridge regression tells best, item by item, what
-    interactions make of the others (leave-one-out error; the validation part is not read)"""
+    """choose the weights of the texts that have one: those from which a ridge regression best predicts, item by item,
+    the interactions' vectors of the others (leave-one-out error; the validation part is not read)"""
 
     @field_validator("weights")
     @classmethod
@@ -56,7 +56,7 @@ class TextWeights(Config):
 
 
 class WithTexts(Backbone):
-    """Item-item weights ``B`` (I, I), scores ``X B``; subclasses solve for them and for their part from texts."""
+    """Item-item weights ``B`` (I, I), scores ``X B``; subclasses compute them and their part from texts."""
 
     sampling = "none"
     needs_text = True
@@ -73,16 +73,16 @@ class WithTexts(Backbone):
 
     @classmethod
     def needs(cls, config: Any) -> frozenset[str]:
-        """Further texts where a weight names one."""
+        """Needs the further texts that the weights name."""
         return super().needs(config) | ({"texts"} if cls.needs_texts(config) else set())
 
     @classmethod
     def needs_texts(cls, config: Any) -> frozenset[str]:
-        """Those that have a weight."""
+        """Names of the texts with a weight."""
         return frozenset(config.weights) - {OWN}
 
     def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor]:
-        """(I, I) each: the weights, and their part from texts; ``texts``: (I, T)."""
+        """The weights and their part from texts, (I, I) each; ``texts``: (I, T)."""
         raise NotImplementedError
 
     @torch.no_grad()
@@ -100,11 +100,11 @@ class WithTexts(Backbone):
         return FitLog.untrained()
 
     def write_extras(self, folder: Path) -> dict[str, Any]:
-        """How much each source of texts counted."""
+        """Records the weight of each source of texts."""
         return {"text_weights": self.used}
 
     def expected_seconds(self, train: Interactions) -> float:
-        """Two to three times the cube of the number of items, at the speed of a small inverse on this machine."""
+        """Two to three times the cube of the number of items, at the measured speed of a small inverse."""
         seconds = 2.5 * seconds_of_inverse(train.num_items)
         if train.num_items <= MOST_ITEMS:
             both = torch.ones(4, train.num_items, train.num_items)
@@ -118,15 +118,15 @@ class WithTexts(Backbone):
 
     @torch.no_grad()
     def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """What each item would get if it had no events: exact, see ``drawn_to``."""
+        """Scores of each item as if it had no events: exact, see ``drawn_to``."""
         return pick(weighted_sum(history_matrix(queries, self.num_items), self.by_texts).cpu().numpy(), items)
 
 
 def text_table(config: TextWeights, job: Fitting) -> tuple[dict[str, float], Tensor]:
-    """Name -> weight of the item texts that are read, and (I, sum of T) their vectors side by side.
+    """Name -> weight of the item texts that are read, and their concatenated vectors (I, sum of T).
 
     Raises:
-        ConfigError: a weight names texts that are not there.
+        ConfigError: a weight names texts that do not exist.
     """
     if job.text is None:
         raise ConfigError("this backbone reads item texts: add a [text] section, e.g. name = 'lsa'")

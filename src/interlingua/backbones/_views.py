@@ -1,4 +1,4 @@
-"""Contrast of two views of the graph, as the self-supervised graph models have it: options and the loss.
+"""Contrast of two views of the graph, for self-supervised graph models: options and loss.
 
 Shape key: U users, I items, B rows of a batch, D width.
 """
@@ -25,14 +25,14 @@ class ViewsConfig(LightGcnConfig):
     temperature: float = Field(0.2, gt=0)
     """of the contrastive loss"""
     contrast: Literal["all", "batch"] | PositiveInt = "all"
-    """what a node's other view is told from: every node of its side, those of the batch, or so many random nodes of its
-    side (and itself)"""
+    """candidates for a node's other view: every node of its side, those of the batch, or this number of random nodes of
+    its side (and itself)"""
     repeats: bool = False
-    """a user or item that occurs several times in the batch counts so often (RLMRec's code), or once (papers)"""
+    """a user or item that occurs several times in the batch counts as many times (RLMRec's code), or once (papers)"""
     contrast_negatives: bool = False
     """the batch's sampled negatives are contrasted too (RLMRec's SGL)"""
     contrast_anchors: int | None = Field(None, ge=1)
-    """at most so many random users, and items, of a batch are told from their candidates: the same loss in expectation,
+    """at most this number of random users, and items, of a batch are contrasted: the same loss in expectation,
     in a fraction of the time (None: all)"""
 
     @field_validator("keep_rate")
@@ -45,7 +45,7 @@ class ViewsConfig(LightGcnConfig):
 
 @dataclass(frozen=True)
 class Views:
-    """What a self-supervised graph model keeps of one step beside its clean vectors."""
+    """The inputs and the two views of one step of a self-supervised graph model."""
 
     inputs: Embeddings
     """the inputs"""
@@ -63,8 +63,8 @@ def view_loss(first: Embeddings, second: Embeddings, batch: Batch, config: Views
 
     Args:
         first: users (U, D), items (I, D): the anchors.
-        second: the same nodes seen otherwise: positives and candidates.
-        batch: whose users, positives (and negatives) are contrasted.
+        second: the same nodes in the other view: positives and candidates.
+        batch: its users, positives (and negatives) are contrasted.
         config: see :class:`ViewsConfig`.
     """
     assert first.users is not None

@@ -1,4 +1,4 @@
-"""EASE on interactions plus EASE on texts (a baseline of arXiv 2508.13500): what a joint form must beat.
+"""EASE on interactions plus EASE on texts (a baseline of arXiv 2508.13500): the baseline of joint forms.
 
 ``B = (1 - share) B_X + share C``, with B_X of EASE and C of the same closed form on text vectors. Scores are ``X B``.
 

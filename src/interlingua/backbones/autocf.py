@@ -1,8 +1,8 @@
 """AutoCF: a masked graph autoencoder that learns which neighbourhoods to hide (Xia et al. 2023).
 
 WWW 2023, arXiv 2303.07797; HKUDS/AutoCF. Every ``mask_every`` steps, nodes whose vectors agree with the mean of their
-surroundings are drawn as seeds, and all edges within ``mask_depth`` hops of them are hidden. Two graph convolutions run
-over what is left (the encoder), then graph attention over what is left and over random pairs of the hidden nodes (the
+neighbourhood are drawn as seeds, and all edges within ``mask_depth`` hops of them are hidden. Two graph convolutions
+run over the remaining edges (the encoder), then graph attention over these and random pairs of the hidden nodes (the
 decoder); the input and all layers are added up. Training reconstructs pairs: ``-mean(u . i)``, against the mean
 ``log sum exp`` of products of the batch's users with all items, of its distinct users with all users, and of its
 distinct positives with all items. Steps that draw a mask also train the agreement. Recommending uses the whole graph in
@@ -11,14 +11,14 @@ both places.
 Shape key: U users, I items, N = U + I nodes, E directed edges, B rows, D width.
 
 **Deviations:**
-- Every pair of the batch is reconstructed, not the hidden ones alone: so the authors' code, which they say stands for
+- Every pair of the batch is reconstructed, not only the hidden ones: as in the authors' code, which they equate with
   the paper's reconstruction loss (github.com/HKUDS/AutoCF/issues/22). Their code's sizes are the defaults.
-- The agreement is computed with the authors' arithmetic (see :func:`agreement`); the Gumbel noise that seeds are drawn
-  with is left out of its loss, where it is a constant.
+- The agreement is computed with the authors' arithmetic (see :func:`agreement`); the Gumbel noise of the draw is
+  left out of its loss, where it is a constant.
 - RLMRec's code has no self loops (``self_loops = False``) and larger contrasts; L2 over all parameters is
   ``fit.weight_decay``, twice the authors' ``reg``.
 - With an aligner that masks input vectors, the agreement is that of the masked vectors.
-- Users unseen in training are folded in by one ridge regression on the item vectors; the paper says nothing of them.
+- Users unseen in training are folded in by one ridge regression on the item vectors; the paper does not treat them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from interlingua.nn.graph import Graph, as_nodes, as_tables, propagate, random_g
 from interlingua.nn.graph_attention import attend
 
 LOGIT_LIMIT = 10.0
-"""attention logits are cut off here, as the authors' code does"""
+"""attention logits are clipped here, as in the authors' code"""
 
 
 class AutoCfConfig(Config):
@@ -57,20 +57,20 @@ class AutoCfConfig(Config):
     num_heads: int = Field(4, ge=1)
     """heads of each attention layer, a divisor of D (the authors' code: 4)"""
     num_seeds: int = Field(100, ge=1)
-    """nodes whose surroundings are hidden (the authors' code: 100)"""
+    """nodes whose neighbourhoods are hidden (the authors' code: 100)"""
     mask_depth: int = Field(2, ge=1)
     """hops of edges around a seed that are hidden (the authors' code: 2)"""
     sample_rate: float = Field(0.2, ge=0, le=1)
-    """random nodes, as a share of N, that join the hidden ones in the decoder's pairs (the authors' code: 0.2)"""
+    """random nodes, as a fraction of N, that join the hidden ones in the decoder's pairs (the authors' code: 0.2)"""
     mask_every: int = Field(10, ge=1)
     """steps on the same mask (the authors' code: 10)"""
     cl_weight: float = Field(1.0, ge=0)
-    """weight of telling users from users and items from items (the authors' code: 1; RLMRec: 0.5 to 5)"""
+    """weight of the contrast among users and among items (the authors' code: 1; RLMRec: 0.5 to 5)"""
     contrast_anchors: int | None = Field(None, ge=1)
     """at most so many random users, and items, of a batch are told from all nodes: the same loss in expectation, in a
     fraction of the time (None: all)"""
     infomax_weight: float = Field(1.0, ge=0)
-    """weight of the agreement of nodes with their surroundings (the authors' code: 1)"""
+    """weight of the agreement of nodes with their neighbourhoods (the authors' code: 1)"""
     self_loops: bool = True
     """the graph has an edge from every node to itself (the authors' code; not RLMRec's)"""
     fold_in_weight: float = Field(default=0.01, ge=0)
@@ -91,22 +91,22 @@ class AutoCfConfig(Config):
 
 @dataclass(frozen=True)
 class Masked:
-    """What a training step sees of the graph."""
+    """The graph in a training step."""
 
     weights: Tensor
-    """(E,) of the whole graph's edges: 0 where hidden, the others normalised among themselves"""
+    """(E,) weights of the whole graph's edges: 0 if hidden, the others normalised among themselves"""
     decoder: Graph
-    """edges that are left, self loops, and random pairs of hidden nodes"""
+    """remaining edges, self loops, and random pairs of hidden nodes"""
 
 
 def agreement(graph: Graph, nodes: Tensor) -> Tensor:
-    """(N,) ``sigmoid(cos(node, mean of its surroundings within two hops))``, differentiable.
+    """(N,) ``sigmoid(cos(node, mean of its neighbourhood within two hops))``, differentiable.
 
-    As in the authors' code, a step sums the neighbours and takes off the node's own value: walks that turn back at once
+    As in the authors' code, a step sums the neighbours and subtracts the node's own value: walks that turn back at once
     do not count, but for nodes beyond (and for graphs without self loops) this is an approximation.
 
     Args:
-        graph: whose pattern is walked, every edge counting 1.
+        graph: its edges are walked, each with weight 1.
         nodes: (N, D) input vectors.
     """
     ones = torch.ones_like(graph.weights)
@@ -126,15 +126,15 @@ def draw_seeds(scores: Tensor, count: int) -> Tensor:
 
 
 def hide(graph: Graph, seeds: Tensor, depth: int) -> tuple[Tensor, Tensor]:
-    """Hides all edges at the seeds, then all edges at the nodes that those led to, and so on.
+    """Hides all edges at the seeds, then all edges at the nodes that these reach, and so on.
 
     Args:
         graph: the pattern.
         seeds: (S,) nodes.
-        depth: how many times.
+        depth: number of rounds.
 
     Returns:
-        (E,) whether an edge is left, and (N,) whether a node was a seed or one that edges were hidden at.
+        (E,) whether an edge remains, and (N,) whether edges were hidden at a node.
     """
     left = torch.ones(graph.num_edges, dtype=torch.bool, device=seeds.device)
     frontier = torch.zeros(graph.num_nodes, dtype=torch.bool, device=seeds.device)
@@ -174,7 +174,7 @@ class Attention(nn.Module):
         self.maps = nn.ParameterList(nn.init.xavier_uniform_(torch.empty(dim, dim)) for _ in range(3))
 
     def forward(self, graph: Graph, nodes: Tensor) -> Tensor:
-        """(N, D) of nodes (N, D)."""
+        """(N, D) new vectors of nodes (N, D)."""
         query, key, value = (nodes @ weight for weight in self.maps)
         return attend(graph, query, key, value, heads=self.heads, limit=LOGIT_LIMIT)
 
@@ -197,7 +197,7 @@ class AutoCf(LightGcn):
         self._draws = False
 
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
-        """As every graph backbone's; the first of every ``mask_every`` batches is one that a new mask is drawn for."""
+        """Batches of every graph backbone; the first of every ``mask_every`` batches draws a new mask."""
         pairs = super().batches(train, fit)
 
         def make(epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
@@ -209,7 +209,7 @@ class AutoCf(LightGcn):
         return make
 
     def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
-        """All nodes encoded and decoded: over the masked graph while training, over the whole one otherwise."""
+        """All nodes encoded and decoded: over the masked graph in training, over the whole graph otherwise."""
         if not self.training:
             return self.encoded(self.smooth(inputs), batch, private=None)
         nodes, scores = as_nodes(inputs), None
@@ -221,11 +221,11 @@ class AutoCf(LightGcn):
         return self.encoded(tables, batch, private=scores)
 
     def smooth(self, inputs: Embeddings, weights: Tensor | None = None) -> Embeddings:
-        """Final vectors over the whole graph; its weights in the encoder may be replaced (E,)."""
+        """Final vectors over the whole graph; other encoder weights (E,) may be given."""
         return self._run(as_nodes(inputs), weights, self.graph)
 
     def infer(self, inputs: Embeddings) -> Embeddings:
-        """What is recommended with: nothing hidden, nothing random."""
+        """Final vectors for recommending: nothing hidden, nothing random."""
         return self.smooth(inputs)
 
     def _run(self, nodes: Tensor, weights: Tensor | None, decoder: Graph) -> Embeddings:

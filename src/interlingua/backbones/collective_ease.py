@@ -22,11 +22,11 @@ class CollectiveEaseConfig(TextWeights):
     l2: float = Field(default=300.0, gt=0)
     """ridge weight (paper: 100 to 500)"""
     text_weight: float = Field(default=4.0, ge=0)
-    """how much a row of texts counts beside a user (paper: 4 to 5); text vectors have root mean square length 1"""
+    """weight of a row of texts relative to a user (paper: 4 to 5); text vectors have root mean square length 1"""
 
 
 class CollectiveEase(WithTexts):
-    """One closed form on both."""
+    """One closed form on users and texts."""
 
     Config = CollectiveEaseConfig
     config: CollectiveEaseConfig

@@ -1,4 +1,4 @@
-"""ComiRec: several interest vectors per user; an item's score is that of the interest it fits best (Cen et al. 2020).
+"""ComiRec: several interest vectors per user; an item's score is that of its best interest (Cen et al. 2020).
 
 arXiv 2005.09347. Interests come from the history's item vectors by dynamic routing (ComiRec-DR, algorithm 1) or by
 self-attention (ComiRec-SA). Training: softmax over sampled items, on the one interest that scores the target highest.
@@ -14,8 +14,8 @@ Shape key: B rows, L positions, K interests, D width, I items, N negatives.
 - Negatives are uniform over the items that their user does not have (authors' code: log-uniform over all), with the
   correction for uniform sampling; all negatives of a batch serve every row, as in the code.
 - Every event but a user's first is a target once per epoch (code: a random one per user and step).
-- Where one vector per user is needed (aligners, rankers), it is the interest that the last item fits best; while an
-  aligner trains, the one that the target fits best, as in the paper's own training. Scores never use it.
+- Where one vector per user is needed (aligners, rankers), it is the best interest of the last item; while an
+  aligner trains, that of the target, as in the paper's own training. Scores never use it.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class ComiRec(Backbone):
         return Embeddings(None, self.items)
 
     def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
-        """The interest that fits the batch's targets best; all (B, K, D) interests in ``private``."""
+        """The best interest of each target of the batch; all (B, K, D) interests in ``private``."""
         if batch.histories is None:
             raise ConfigError("comirec needs batches with histories: use last_position_batches")
         interests = self.interests(inputs.items, batch.histories)
@@ -144,7 +144,7 @@ class ComiRec(Backbone):
         return attend(x, logits, real)
 
     def user_embeddings(self, queries: Queries) -> Tensor:
-        """(B, D) the interest that the last item fits best: one vector where one is needed; no score is made of it."""
+        """(B, D) the best interest of the last item, for users who need one vector; scores do not use it."""
         out = []
         for start, interests in self._blocks(queries):
             part = queries.slice(start, start + len(interests))
@@ -208,7 +208,7 @@ def route(votes: Tensor, real: Tensor, iterations: int) -> Tensor:
     As in the authors' code, gradients flow through the last iteration only.
 
     Args:
-        votes: (B, L, K, D) what each item says of each interest.
+        votes: (B, L, K, D) vote of each item for each interest.
         real: (B, L) True where a row has an item.
         iterations: rounds, at least 1.
 
@@ -232,6 +232,6 @@ def squash(x: Tensor) -> Tensor:
 
 
 def fitting(interests: Tensor, goal: Tensor) -> Tensor:
-    """(B, D) of (B, K, D) interests the one with the highest dot product with (B, D) ``goal``."""
+    """(B, D) the one of (B, K, D) interests with the highest dot product with (B, D) ``goal``."""
     best = torch.einsum("bkd,bd->bk", interests.detach(), goal.detach()).argmax(1)
     return interests[torch.arange(len(interests), device=interests.device), best]

@@ -1,20 +1,20 @@
-"""DCCF: propagation over the graph beside global intents, and views that weigh every edge anew (Ren et al. 2023).
+"""DCCF: propagation over the graph, global intents, and views with new edge weights (Ren et al. 2023).
 
 With ``E`` the vectors of a layer, its four parts are (SIGIR 2023, arXiv 2305.02759, section 3; HKUDS/DCCF):
 ``Z = D^-1/2 A D^-1/2 E``; intents ``R = softmax(E C) C^T`` with K prototypes ``C`` per side; and twice the graph with
-each edge weighted by how alike its ends are, ``(cos + 1) / 2`` in Z or in R, every node's weights summing to 1. The
-next layer is their sum plus ``E``, and all layers are added up. Beside BPR, each node's row of Z is contrasted with its
-row in each of the other three parts of that layer, told from the batch's other users (or items).
+each edge weighted by the similarity of its ends, ``(cos + 1) / 2`` in Z or in R, every node's weights summing to 1. The
+next layer is their sum plus ``E``, and all layers are added up. Besides BPR, each node's row of Z is contrasted with
+its row in each of the other three parts of that layer, against the batch's other users (or items).
 
 Shape key: U users, I items, N = U + I nodes, E directed edges, B rows, D width, K intents.
 
 **Deviations:**
 - ``l2`` is on the mean over a batch; the authors sum 2.5e-5 over batches of 10,240 rows, which is ``l2 = 0.512`` here.
-- Vectors start from a uniform instead of a normal Xavier distribution, as RLMRec's code has it.
+- Vectors start from a uniform instead of a normal Xavier distribution, as in RLMRec's code.
 - RLMRec's code regularises all parameters (``fit.weight_decay`` twice its ``reg_weight``, ``l2`` and ``intent_l2`` 0)
   and divides the items' contrast by the number of distinct *users* (``item_mean = "users"``): options.
 - The authors add 1e-8 to partition functions and chances; none is near that small, and nothing is added here.
-- Users unseen in training are folded in by one ridge regression on the item vectors; the paper says nothing of them.
+- Users unseen in training are folded in by one ridge regression on the item vectors; the paper does not treat them.
 """
 
 from __future__ import annotations
@@ -66,27 +66,27 @@ class DccfConfig(LightGcnConfig):
 
 @dataclass(frozen=True)
 class Parts:
-    """What a layer is made of, each (N, D)."""
+    """The four parts of a layer, each (N, D)."""
 
     gnn: Tensor
     """propagated over the graph"""
     intents: Tensor
     """the node's mix of prototypes"""
     by_gnn: Tensor
-    """propagated over edges weighted by likeness in ``gnn``"""
+    """propagated over edges weighted by similarity in ``gnn``"""
     by_intents: Tensor
-    """propagated over edges weighted by likeness in ``intents``"""
+    """propagated over edges weighted by similarity in ``intents``"""
 
 
 def adaptive(graph: Graph, nodes: Tensor, view: Tensor) -> Tensor:
-    """(N, D) each node's mean of its neighbours, weighted by how alike both are in ``view``: ``(cos + 1) / 2``.
+    """(N, D) each node's mean of its neighbours, weighted by the similarity of both in ``view``: ``(cos + 1) / 2``.
 
     A node without an edge gets zeros.
 
     Args:
-        graph: the pattern.
-        nodes: (N, D) what is averaged.
-        view: (N, V) what likeness is measured in. Gradients flow through it.
+        graph: its edges.
+        nodes: (N, D) vectors to average.
+        view: (N, V) vectors whose similarity counts. Gradients flow through them.
     """
     unit = functional.normalize(view)
     alike = ((edge_dot(graph, unit, unit) + 1) / 2).clamp_min(0)  # a rounded cosine may lie below -1
@@ -106,7 +106,7 @@ class Dccf(LightGcn):
         self.item_intents = nn.Parameter(nn.init.xavier_uniform_(torch.empty(shape)))
 
     def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
-        """All nodes after all layers; the parts of each layer stay for the contrast."""
+        """All nodes after all layers; keeps each layer's parts for the contrast."""
         weights = self._thinned() if self._drops() else None
         tables, parts = self.layers_of(inputs, weights)
         return self.encoded(tables, batch, private=(inputs, parts))
@@ -116,7 +116,7 @@ class Dccf(LightGcn):
         return self.layers_of(inputs, weights)[0]
 
     def layers_of(self, inputs: Embeddings, weights: Tensor | None = None) -> tuple[Embeddings, list[Parts]]:
-        """Final vectors, and what each layer was made of."""
+        """Final vectors, and the parts of each layer."""
         layer = total = as_nodes(inputs)
         made = []
         for _ in range(self.config.num_layers):
@@ -138,7 +138,7 @@ class Dccf(LightGcn):
         return torch.cat(mixed).to(nodes.dtype)  # half precision under autocast
 
     def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
-        """``bpr``, ``contrast`` between the parts of each layer, ``l2`` and ``intent_l2`` where they have a weight."""
+        """``bpr``, ``contrast`` between the parts of each layer, ``l2`` and ``intent_l2`` if they have a weight."""
         inputs, parts = encoded.private
         out = self.pair_losses(encoded, batch, inputs)
         if self.config.cl_weight and parts:

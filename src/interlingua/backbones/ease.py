@@ -59,9 +59,9 @@ class Ease(Backbone):
         return FitLog.untrained()
 
     def expected_seconds(self, train: Interactions) -> float:
-        """The cube of the number of items, at the speed of a small inverse on this machine.
+        """The cube of the number of items, at the measured speed of a small inverse.
 
-        Weights of the right size are left behind that say nothing: so that scoring and memory can be measured.
+        Leaves meaningless weights of the right size, so that scoring and memory can be measured.
         """
         seconds = seconds_of_inverse(train.num_items)
         if train.num_items <= MOST_ITEMS:

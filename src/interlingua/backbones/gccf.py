@@ -1,4 +1,4 @@
-"""LR-GCCF: linear graph convolutions whose layers are concatenated, which amounts to residual preferences (Chen 2020).
+"""LR-GCCF: linear graph convolutions with concatenated layers, i.e. residual preferences (Chen 2020).
 
 ``E^(k+1) = S E^(k) W^(k)`` with ``S`` the symmetrically normalised graph with self loops (AAAI 2020, arXiv 2001.10167,
 eq. 7), and the score is the dot product of the concatenated layers (eq. 10-11), trained by BPR (eq. 12).
@@ -57,7 +57,7 @@ class Gccf(LightGcn):
         self.transforms = nn.ParameterList(nn.init.xavier_uniform_(torch.empty(width, width)) for _ in range(count))
 
     def smooth(self, inputs: Embeddings, weights: Tensor | None = None) -> Embeddings:
-        """(., (K + 1) D) all layers side by side."""
+        """(., (K + 1) D) all layers, concatenated."""
         layers = [as_nodes(inputs)]
         for number in range(self.config.num_layers):
             layer = propagate(self.graph, layers[-1], weights)

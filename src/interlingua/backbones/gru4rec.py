@@ -11,8 +11,8 @@ Shape key: B rows, L positions, D width, H recurrent width, I items, N negatives
   carry the state from batch to batch.
 - Negatives are uniform over the items that the user does not have; the papers take the batch's other targets and
   samples by popularity.
-- A linear map with bias stands between the state and the item table, where both are equally wide too, so that the width
-  of the recurrent layer is free; the papers score items with the state itself.
+- A linear map with bias joins the state and the item table, even if both have the same width, so that the width of
+  the recurrent layer is free; the papers score items with the state itself.
 - One item table for input and output (the second paper's "constrained embeddings"), Adam in place of Adagrad.
 """
 
@@ -62,7 +62,7 @@ class Gru4RecConfig(Config):
     long_histories: Literal["last", "windows"] = "windows"
     """histories longer than ``max_history``: train their last part, or all of it in stretches"""
     batch_by: Literal["sequences", "events"] = "sequences"
-    """what batches hold equally many of, see :func:`interlingua.training.batches.sequence_batches`"""
+    """the unit of which all batches hold equally many, see :func:`interlingua.training.batches.sequence_batches`"""
     fit: FitConfig = FitConfig(learning_rate=1e-3, batch_size=32, epochs=100, patience=5)
     """training"""
 
@@ -123,7 +123,7 @@ class Gru4Rec(Backbone):
             histories: (B, L) left-padded rows; only their last ``max_history`` events are read.
 
         Returns:
-            states (B, L, D) and lengths (B,); columns from a row's length on hold no meaning.
+            states (B, L, D) and lengths (B,); columns from a row's length on have no meaning.
         """
         histories = histories[:, -self.config.max_history :]
         width = histories.shape[1]

@@ -1,4 +1,4 @@
-"""L3AE: EASE whose weights are drawn to item-item weights made of texts (arXiv 2508.13500, CIKM 2025).
+"""L3AE: EASE whose weights are pulled towards item-item weights from texts (arXiv 2508.13500, CIKM 2025).
 
 1. ``C``: EASE solved on text vectors (:func:`~interlingua.nn.linear_autoencoders.text_weights`).
 2. ``B``: the weights that explain the interactions and lie near C
@@ -28,7 +28,7 @@ class L3aeConfig(TextWeights):
     l2: float = Field(default=300.0, gt=0)
     """whole ridge, ``lambda_X + lambda_E`` of the paper"""
     pull: float = Field(default=1.0, ge=0)
-    """``lambda_E / (lambda_X + lambda_E)``: how near to the texts' weights; 0 is EASE"""
+    """``lambda_E / (lambda_X + lambda_E)``: pull towards the texts' weights; 0 is EASE"""
     text_ridge: float = Field(default=10.0, gt=0)
     """``lambda_F``, for text vectors of root mean square length 1"""
 

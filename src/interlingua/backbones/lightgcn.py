@@ -10,7 +10,7 @@ Shape key: U users, I items, N = U + I nodes, B rows, D width, K layers.
   training, without rescaling) and ``fit.weight_decay`` (it regularises *all* parameters; twice its ``reg_weight``) are
   options.
 - ``loss = "softmax"`` is AlphaRec's loss (arXiv 2407.05441), an option so that it can be measured without texts.
-- Users unseen in training are folded in by one ridge regression on the item vectors; the paper says nothing of them.
+- Users unseen in training are folded in by one ridge regression on the item vectors; the paper does not treat them.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class LightGcnConfig(Config):
 
 
 class LightGcn(Backbone):
-    """Dot products of propagated user and item vectors. Also what every other graph backbone here starts from."""
+    """Dot products of propagated user and item vectors. The other graph backbones here derive from it."""
 
     Config: ClassVar[type[Config]] = LightGcnConfig
     sampling = "pairs"
@@ -84,10 +84,10 @@ class LightGcn(Backbone):
         self._final: Embeddings | None = None
 
     final_items: Tensor | None
-    """(I, D') item vectors of a model that was given away without its graph; else None, and nothing is stored"""
+    """(I, D') item vectors of a model saved without its graph; else None, and nothing is stored"""
 
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
-        """Every training pair once an epoch, with one uniform negative that the user has not."""
+        """Every training pair once an epoch, with one uniform negative that the user does not have."""
         source = Negatives(train)
 
         def make(epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
@@ -97,7 +97,7 @@ class LightGcn(Backbone):
         return make
 
     def begin_epoch(self) -> None:
-        """Called before each training epoch: where views of the graph are drawn anew."""
+        """Called before each training epoch, to draw new views of the graph."""
 
     def input_embeddings(self) -> Embeddings:
         """The input vectors, before propagation."""
@@ -126,11 +126,11 @@ class LightGcn(Backbone):
         return as_tables(self.graph, total)
 
     def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
-        """``bpr``, and ``l2`` on the batch's input vectors where it has a weight."""
+        """``bpr``, and ``l2`` on the batch's input vectors if it has a weight."""
         return self.pair_losses(encoded, batch, encoded.private)
 
     def pair_losses(self, encoded: Encoded, batch: Batch, inputs: Embeddings) -> dict[str, Tensor]:
-        """What every graph backbone minimises beside its own terms (see :meth:`losses`)."""
+        """The losses that all graph backbones share (see :meth:`losses`)."""
         assert batch.negatives is not None
         negatives = batch.negatives.reshape(len(batch), -1)[:, 0]
         if self.config.loss == "softmax":
@@ -168,7 +168,7 @@ class LightGcn(Backbone):
 
     @torch.no_grad()
     def final(self) -> Embeddings:
-        """All nodes propagated over the whole graph, made once for each state of the weights."""
+        """All nodes propagated over the whole graph, computed once per state of the weights."""
         if self.final_items is not None:
             return Embeddings(self.final_items.new_zeros(self.num_users, self.final_items.shape[1]), self.final_items)
         if self._final is None or self.training:
@@ -176,7 +176,7 @@ class LightGcn(Backbone):
         return self._final
 
     def infer(self, inputs: Embeddings) -> Embeddings:
-        """What :meth:`final` keeps: propagation without anything random, as unit vectors where cosines were trained."""
+        """Computes :meth:`final`: propagation without anything random; unit vectors if cosines were trained."""
         tables = self.smooth(inputs)
         if self.config.loss == "bpr":
             return tables
@@ -184,7 +184,7 @@ class LightGcn(Backbone):
         return Embeddings(unit(tables.users), unit(tables.items))
 
     def given_away(self) -> dict[str, Tensor]:
-        """The propagated item vectors go along: histories are folded in on them, and nothing reads the graph."""
+        """Adds the propagated item vectors: histories are folded in on them, and nothing reads the graph."""
         return super().given_away() | {"final_items": self.final().items}
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:

@@ -1,7 +1,7 @@
 """Matrix factorisation trained by Bayesian personalised ranking (Rendle et al. 2009): a vector per user and item.
 
 **Deviations:** users unseen in training are folded in by one weighted ridge regression on the item vectors (the user
-step of Hu, Koren & Volinsky 2008), where the paper says nothing.
+step of Hu, Koren & Volinsky 2008), which the paper does not treat.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""NeuMF: a user and an item meet in an elementwise product and in a perceptron, joined by one layer (He et al. 2017).
+"""NeuMF: an elementwise product and a perceptron of user and item, joined by one layer (He et al. 2017).
 
 "Neural Collaborative Filtering", arXiv 1708.05031: generalised matrix factorisation (GMF, eq. 9), the perceptron (MLP,
 eq. 10) and their fusion (NeuMF, eq. 12), each with its own embeddings; binary cross-entropy with sampled negatives
-(eq. 7). Paper's notation: the score below is what stands inside the last sigmoid, which changes no ranking.
+(eq. 7). Paper's notation: the score below is the argument of the last sigmoid, which changes no ranking.
 
 The perceptron's first layer is a sum of a user half and an item half, so each is computed once per user and per item,
 and only the smaller layers above it once per pair.
@@ -14,7 +14,7 @@ width of the first hidden layer, N negatives.
 - Embeddings start from N(0, 0.1^2), the paper's from N(0, 0.01^2); layers start from PyTorch's default for Linear.
 - No pre-training of GMF and MLP (the paper's "without pre-training" rows).
 - Users unseen in training get the mean of the vectors of training users, weighted by the cosine of the two histories
-  (all users alike where nothing is shared); the paper says nothing of them.
+  (all users equally if nothing is shared); the paper does not treat them.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from interlingua.nn.histories import history_matrix
 from interlingua.training.batches import Negatives, pair_batches
 
 PAIRS = 32_768
-"""users times items whose hidden layers exist at once when scoring: 4 MB for 32 hidden units"""
+"""pairs whose hidden layers are in memory at once when scoring: 4 MB for 32 hidden units"""
 
 
 class NcfConfig(Config):
@@ -92,7 +92,7 @@ class Ncf(Backbone):
 
     @classmethod
     def width(cls, config: Any) -> int | None:
-        """GMF's columns and one side's of the perceptron."""
+        """GMF's columns plus those of one side of the perceptron."""
         return sum(_widths(config))
 
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
@@ -139,13 +139,13 @@ class Ncf(Backbone):
         return self.out(torch.cat([product, x], dim=-1))[..., 0]
 
     def _user_side(self, users: Tensor) -> Tensor:
-        """(..., D) -> (..., G + H): what a user brings to any item."""
+        """(..., D) -> (..., G + H): a user's part of the score of any item."""
         if self.user_half is None:
             return users
         return torch.cat([users[..., : self.gmf_dim], self.user_half(users[..., self.gmf_dim :])], dim=-1)
 
     def _item_side(self, items: Tensor) -> Tensor:
-        """(..., D) -> (..., G + H): what an item brings to any user."""
+        """(..., D) -> (..., G + H): an item's part of the score for any user."""
         if self.item_half is None:
             return items
         return torch.cat([items[..., : self.gmf_dim], self.item_half(items[..., self.gmf_dim :])], dim=-1)
@@ -189,7 +189,7 @@ class Ncf(Backbone):
 
 
 def history_similarity(histories: sp.csr_matrix, train: sp.csr_matrix) -> FloatArray:
-    """(B, U) weights that sum to 1: the cosine of each of (B, I) histories with each training user's (U, I)."""
+    """(B, U) weights that sum to 1: cosines of the histories (B, I) with the training users' (U, I)."""
     known = sp.csr_matrix(train > 0, dtype=np.float32)
     shared = (histories @ known.T).toarray().astype(np.float32)
     sizes = np.sqrt(np.asarray(known.sum(axis=1), np.float32).ravel())

@@ -1,4 +1,4 @@
-"""Popularity: every user gets the items that most users have. The floor that any recommender must clear."""
+"""Popularity: every user gets the items that most users have. The baseline that any recommender must beat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bring your own vectors: users and items from another system, joined by external id. The way in without retraining.
+"""Bring your own vectors: users and items from another system, joined by external id, without retraining.
 
 A file is ``.npy`` (a matrix) or ``.safetensors`` (tensor ``users`` or ``items``), with their ids in a file of any form
 that :func:`interlingua.vectors.id_files.read_ids` reads, or ``.parquet`` (an id column and either one list column or
@@ -39,7 +39,7 @@ class PretrainedConfig(Config):
     """file with item vectors (required)"""
     item_ids: str | None = None
     """file with their external ids: text (one a line), a JSON list, a JSON object id -> row, ``.npy``, or ``.parquet``
-    (also ``ids.parquet`` of ``interlingua embed``); not needed where ``items`` is parquet or in the dataset's order"""
+    (also ``ids.parquet`` of ``interlingua embed``); not needed if ``items`` is parquet or in the dataset's order"""
     users: str | None = None
     """file with user vectors; None: a user is the mean of the history's item vectors"""
     user_ids: str | None = None
@@ -51,14 +51,14 @@ class PretrainedConfig(Config):
 
 
 class Pretrained(Backbone):
-    """Dot products of vectors that someone else trained; never changed."""
+    """Dot products of vectors that were trained elsewhere; they never change."""
 
     Config = PretrainedConfig
     sampling = "none"
 
     @classmethod
     def makes(cls, config: PretrainedConfig) -> frozenset[str]:
-        """A user table where a file of users was given."""
+        """Makes a user table if a file of users was given."""
         return super().makes(config) | ({"user_table"} if config.users else set())
 
     users: Tensor
@@ -76,7 +76,7 @@ class Pretrained(Backbone):
         self.register_buffer("known_items", torch.zeros(train.num_items, dtype=torch.bool))
 
     def fit(self, job: Fitting) -> FitLog:
-        """Reads the files and says how much of the dataset they cover.
+        """Reads the files and reports how much of the dataset they cover.
 
         Raises:
             ConfigError: no item file was given.
@@ -112,11 +112,11 @@ class Pretrained(Backbone):
         return functional.normalize(table, dim=1) if self.config.similarity == "cosine" else table
 
     def user_rows(self) -> frozenset[str]:
-        """The given users' vectors, and who has one."""
+        """The tensors with the given users' vectors, and which users have one."""
         return frozenset({"users", "known_users"})
 
     def input_embeddings(self) -> Embeddings:
-        """The given vectors; no user table where only items were given."""
+        """The given vectors; no user table if only items were given."""
         return Embeddings(self.users if len(self.users) else None, self.items)
 
     def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
@@ -134,7 +134,7 @@ class Pretrained(Backbone):
 
     @torch.no_grad()
     def user_embeddings(self, queries: Queries) -> Tensor:
-        """(B, D) the user's own vector where there is one, else the mean of the history's item vectors."""
+        """(B, D) the user's own vector if there is one, else the mean of the history's item vectors."""
         out = self._means(queries, self.items, self.known_items)
         if not len(self.users):
             return out
@@ -144,7 +144,7 @@ class Pretrained(Backbone):
         return out
 
     def users_over(self, items: Tensor) -> Callable[[Queries], Tensor]:
-        """Means of ``items`` (I, D) for histories without any given vector; everybody else as they are."""
+        """Means of ``items`` (I, D) for histories without any given vector; other users are unchanged."""
 
         @torch.no_grad()
         def users(queries: Queries) -> Tensor:
@@ -168,7 +168,7 @@ class Pretrained(Backbone):
         return torch.from_numpy(np.bincount(owner[known], minlength=len(queries)) > 0)
 
     def _means(self, queries: Queries, items: Tensor, known: Tensor) -> Tensor:
-        """(B, D) means of the items (I, D) of each history that are known (I,)."""
+        """(B, D) means of each history's items (I, D), over the known ones (I,)."""
         place = items.device
         if not len(queries.items):
             return items.new_zeros(len(queries), items.shape[1])

@@ -65,7 +65,7 @@ class SasRecConfig(Config):
     long_histories: Literal["last", "windows"] = "last"
     """histories longer than ``max_history``: train their last part (paper), or all of it in stretches"""
     batch_by: Literal["sequences", "events"] = "sequences"
-    """what batches hold equally many of, see :func:`interlingua.training.batches.sequence_batches`"""
+    """the unit of which all batches hold equally many, see :func:`interlingua.training.batches.sequence_batches`"""
     fit: FitConfig = FitConfig(learning_rate=1e-3, batch_size=128, epochs=200, patience=10)
     """training"""
 
@@ -137,7 +137,7 @@ class SasRec(Backbone):
             histories: (B, L) left-padded rows; only their last ``max_history`` events are read.
 
         Returns:
-            states (B, L, D) and lengths (B,); columns from a row's length on hold no meaning.
+            states (B, L, D) and lengths (B,); columns from a row's length on have no meaning.
         """
         x, lengths = self._inputs(table, histories)
         for block in self.blocks:
@@ -145,7 +145,7 @@ class SasRec(Backbone):
         return self.norm(x), lengths
 
     def last_states(self, table: Tensor, histories: Tensor) -> Tensor:
-        """(B, D) the states of the last events alone: the last block asks from one position instead of L."""
+        """(B, D) the states of the last events alone: the last block has one query position instead of L."""
         x, lengths = self._inputs(table, histories)
         for block in self.blocks[:-1]:
             x = block(x)
@@ -223,7 +223,7 @@ class Block(nn.Module):
         return self.out(mixed.transpose(1, 2).reshape(batch, -1, dim))
 
     def _attend_folded(self, asking: Tensor, x: Tensor) -> Tensor:
-        """:meth:`_attend` of one head without dropout, with two products in place of four.
+        """:meth:`_attend` for one head without dropout, with two products instead of four.
 
         (Q a + q)'(K x + k) is, up to what is the same for all x, (K'Q a + K'q)'x; and O of a mean of (V x + v) is the
         mean of (OV x + Ov).
@@ -237,9 +237,9 @@ class Block(nn.Module):
         return functional.scaled_dot_product_attention(queries, keys, values, is_causal=True, scale=scale)[:, 0]
 
     def _attend_once(self, asking: Tensor, x: Tensor, at: Tensor) -> Tensor:
-        """One question per row, (B, 1, D), to its positions up to ``at``, without dropout.
+        """Attention of one query per row, (B, 1, D), over its positions up to ``at``, without dropout.
 
-        With one question it is cheaper to take the question into the positions' space than L positions into that of
+        With one query it is cheaper to map the query into the positions' space than L positions into that of
         keys and values: q (W x + b) = (W' q) x + constant, and the mean of W x is W of the mean.
         """
         batch, width, dim = x.shape
@@ -258,7 +258,7 @@ class Block(nn.Module):
 
 
 def _similar(order: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:
-    """Parts of ``order``, whose ascending lengths fill at most :data:`QUERY_POSITIONS`, padded to their longest."""
+    """Parts of ``order`` (ascending lengths) of at most :data:`QUERY_POSITIONS` positions, padding included."""
     start = 0
     while start < len(order):
         filled = np.arange(1, len(order) - start + 1) * lengths[start:]

@@ -1,4 +1,4 @@
-"""SGL: LightGCN trained along with a contrast of two randomly thinned views of its graph (Wu et al. SIGIR 2021).
+"""SGL: LightGCN trained together with a contrast of two randomly thinned views of its graph (Wu et al. SIGIR 2021).
 
 ``L = L_bpr + cl_weight * L_ssl + l2`` (arXiv 2010.10783, eq. 11) with views by node dropout, edge dropout or random
 walk, i.e. a new edge dropout in every layer (eq. 7-9).
@@ -6,7 +6,7 @@ walk, i.e. a new edge dropout in every layer (eq. 7-9).
 Shape key: N nodes, E directed edges, D width.
 
 **Deviations:**
-- ``views = "step"`` draws them anew for every batch, as RLMRec's code; the paper draws them once an epoch.
+- ``views = "step"`` draws new views for every batch, as in RLMRec's code; the paper draws them once an epoch.
 - ``renormalise = False`` leaves the weights of kept edges as they were, ``undirected = False`` drops each direction of
   an edge by itself, ``repeats`` and ``contrast_negatives`` count the batch's repeated and negative items, and
   ``node_drop = "inputs"`` zeroes input vectors instead of cutting edges: all RLMRec's code. Its layer count for the
@@ -34,9 +34,9 @@ class SglConfig(ViewsConfig):
     augmentation: Literal["edge-drop", "node-drop", "random-walk"] = "edge-drop"
     """how a view is thinned (paper: ED, ND, RW)"""
     view_keep_rate: float = Field(default=0.8, gt=0, le=1)
-    """share of edges or nodes that stay in a view (paper: 1 - rho, rho 0.1 to 0.5; RLMRec: 0.8)"""
+    """fraction of edges or nodes that stay in a view (paper: 1 - rho, rho 0.1 to 0.5; RLMRec: 0.8)"""
     views: Literal["epoch", "step"] = "epoch"
-    """when views are drawn anew"""
+    """when new views are drawn"""
     renormalise: bool = True
     """weights of a view follow its own degrees (paper); a node that lost all its edges gets nothing from neighbours"""
     undirected: bool = True
@@ -47,7 +47,7 @@ class SglConfig(ViewsConfig):
 
 
 class Sgl(LightGcn):
-    """LightGCN whose nodes must be recognised in two thinned graphs."""
+    """LightGCN with a contrast between two thinned graphs."""
 
     Config = SglConfig
 
@@ -60,7 +60,7 @@ class Sgl(LightGcn):
         self._drawn = []
 
     def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
-        """The whole graph; while training, its two views beside it."""
+        """Encodes the whole graph; in training, also its two views."""
         if not self.training:
             return super().encode(inputs, batch)
         if self.config.views == "step" or not self._drawn:

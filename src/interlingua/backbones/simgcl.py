@@ -1,12 +1,12 @@
-"""SimGCL: LightGCN trained along with a contrast of two noisy copies of its vectors (Yu et al. SIGIR 2022).
+"""SimGCL: LightGCN trained together with a contrast of two noisy copies of its vectors (Yu et al. SIGIR 2022).
 
 Each layer of a view adds noise of length ``eps`` in the vector's own orthant (arXiv 2112.08679, eq. 5-7); the loss is
 BPR plus a weighted InfoNCE between the two views (eq. 4).
 
 Shape key: N nodes, D width.
 
-**Deviations:** ``skip_input = False`` also counts the input vectors among the layers, ``contrast = "all"`` tells a node
-from all nodes of its side instead of those in the batch, and ``repeats`` counts repeated ids: RLMRec's code.
+**Deviations:** ``skip_input = False`` also counts the input vectors among the layers, ``contrast = "all"`` contrasts a
+node with all nodes of its side instead of those in the batch, and ``repeats`` counts repeated ids: RLMRec's code.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ class SimGclConfig(ViewsConfig):
     skip_input: bool = True
     """the final vector leaves out the input layer (paper)"""
     contrast: Literal["all", "batch"] | PositiveInt = "batch"
-    """what a node's other view is told from: the batch's nodes (paper), all of its side, or so many random ones"""
+    """candidates for a node's other view: the batch's nodes (paper), all of its side, or this number of random ones"""
     cl_weight: float = Field(default=0.5, ge=0)
     """weight of the contrastive loss (paper: 0.5 on two of three datasets)"""
 
 
 class SimGcl(LightGcn):
-    """LightGCN whose nodes must be recognised under noise."""
+    """LightGCN with a contrast between two noisy views."""
 
     Config = SimGclConfig
 
     def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
-        """The clean vectors; while training, two noisy views beside them."""
+        """The clean vectors; in training, also two noisy views."""
         tables = self.smooth(inputs)
         if not self.training:
             return self.encoded(tables, batch, inputs)
@@ -55,7 +55,7 @@ class SimGcl(LightGcn):
         return self.encoded(tables, batch, views)
 
     def smooth(self, inputs: Embeddings, weights: Tensor | None = None, noise: float = 0.0) -> Embeddings:
-        """Final vectors from input vectors; with ``noise`` every layer is moved by a random vector of that length."""
+        """Final vectors from input vectors; with ``noise`` every layer gets a random vector of that length added."""
         layer = as_nodes(inputs)
         layers = [] if self.config.skip_input and self.config.num_layers else [layer]
         for _ in range(self.config.num_layers):

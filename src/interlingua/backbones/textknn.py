@@ -1,4 +1,4 @@
-"""Nearest neighbours by item text: what the words alone know. Works for items that nobody has chosen yet.
+"""Nearest neighbours by item text alone. Works for items without events.
 
 ``user``: a user is the mean (or recency-weighted mean) of the history's text vectors, a score is its dot product with
 an item's vector. ``item``: a score is the sum of the candidate's similarities to the history items, cut to the nearest.
@@ -45,7 +45,7 @@ class TextKnnConfig(Config):
 
 
 class TextKnn(Backbone):
-    """Scores from text vectors alone; the history decides which."""
+    """Scores from the text vectors of the history's items."""
 
     Config = TextKnnConfig
     sampling = "none"
@@ -53,7 +53,7 @@ class TextKnn(Backbone):
 
     @classmethod
     def makes(cls, config: TextKnnConfig) -> frozenset[str]:
-        """Sums over neighbours (``item``) are no dot product."""
+        """Makes vectors, except for sums over neighbours (``item``): these are no dot product."""
         return super().makes(config) - ({"dot_product"} if config.variant == "item" else set())
 
     vectors: Tensor
@@ -118,7 +118,7 @@ class TextKnn(Backbone):
         return self.vectors
 
     def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """The same scores: texts are all that is read."""
+        """The same scores: only texts are read."""
         return self.score(queries, items)
 
     @torch.no_grad()
@@ -139,13 +139,13 @@ class TextKnn(Backbone):
 
 
 def unit_rows(vectors: Tensor, centred: bool) -> Tensor:
-    """(I, T) rows of length 1 (zero rows stay zero), after subtracting their mean where asked."""
+    """(I, T) rows of length 1 (zero rows stay zero), after subtracting their mean if ``centred``."""
     shifted = vectors - vectors.mean(0) if centred and len(vectors) else vectors
     return functional.normalize(shifted, dim=1)
 
 
 def nearest(vectors: Tensor, keep: int, block: int = 1024) -> tuple[Tensor, Tensor]:
-    """Similarities and rows, both (I, keep), of each item's nearest items; negative similarities count as 0.
+    """Similarities and indices, both (I, keep), of each item's nearest items; negative similarities count as 0.
 
     Args:
         vectors: (I, T) unit rows.

@@ -1,4 +1,4 @@
-"""Interactions and item texts: filters, splits, queries, what a prepared dataset is.
+"""Interactions and item texts: filters, splits, queries, the prepared dataset.
 
-Not here: how files are opened (data/files), datasets by name (data/sources), batches (training/).
+Not here: opening files (data/files), datasets by name (data/sources), batches (training/).
 """

@@ -1,6 +1,6 @@
-"""Which items may come out: filters by any column of the catalogue.
+"""Filters for the items of a list, by any column of the catalogue.
 
-A filter is ``{column: condition}``, the column as the catalogue or as its source calls it; an item passes if it meets
+A filter is ``{column: condition}`` (the catalogue's or the source's name of a column); an item passes if it meets
 every condition::
 
     {"categories": "Comedy"}                     one of its categories is Comedy
@@ -10,8 +10,8 @@ every condition::
 
 Operators: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=`` and ``contains`` (a part of the text, in any case). Values that
 can be read as numbers are compared as numbers, others as texts (dates as ``2020-12-31`` have their right order). An
-item without a value passes ``!=`` only; ``None`` (or an empty text) as a value means just that: ``{"brand": None}`` has
-no brand. Where most cells of a column are numbers, what is no number cannot be more or less than they are: refused.
+item without a value passes ``!=`` only; ``None`` (or an empty text) means exactly that: ``{"brand": None}`` has
+no brand. If most cells of a column are numbers, ``<`` and ``>`` refuse a value that is not a number.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ SEVERAL = "categories"
 
 
 def passing(catalogue: Catalogue, filters: Filters) -> list[tuple[str, BoolArray]]:
-    """Each condition in words, and the (I,) items that meet it; all must be met.
+    """Each condition in words, and the (I,) mask of items that meet it; an item must meet all.
 
     Raises:
-        ConfigError: filters that are no mapping, an unknown operator, or a value that cannot be compared.
-        DataError: a column that the catalogue has not.
+        ConfigError: filters that are not a mapping, an unknown operator, or a value that cannot be compared.
+        DataError: a column that the catalogue does not have.
     """
     if not isinstance(filters, Mapping):
         raise ConfigError(f"filters is {shown(filters)}; give a mapping, e.g. {{'categories': 'Comedy'}}")
@@ -58,7 +58,7 @@ def split_filter(text: str) -> tuple[str, str]:
     """``year>=1990`` as (``year>=``, ``1990``): a condition in one text, as the command line takes it.
 
     Raises:
-        ConfigError: there is no operator in it, or nothing behind one that needs a value.
+        ConfigError: there is no operator in it, or no value after an operator that needs one.
     """
     found = IN_KEY.match(text)
     if found is None:

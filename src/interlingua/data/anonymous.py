@@ -1,4 +1,4 @@
-"""A dataset without anybody's events: the same items and texts, and who had what is gone."""
+"""A dataset without users: the same items and texts, but nobody's events."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from interlingua.data.prepared import Dataset, fingerprint, id_array
 from interlingua.data.splitting import of_parts
 
 LEFT_OUT = "users_left_out"
-"""entry of a dataset's card: who had what, and who they are, was left out when a model was saved"""
+"""entry of a dataset's card: users and their events were left out when a model was saved"""
 NOBODY = "nobody"
-"""external id of the one user of such a dataset, who has the training events of all"""
+"""external id of the only user of such a dataset, who has the training events of all"""
 KEPT = ("name", "domain", "licence", "url", "label", "item_names")
-"""entries of a card that say nothing of anybody"""
+"""entries of a card that reveal nothing about users"""
 
 
 def has_users(dataset: Dataset) -> bool:
-    """Whether its events are those of users, rather than what :func:`to_give_away` left."""
+    """Whether its events belong to users; False after :func:`to_give_away`."""
     return LEFT_OUT not in dataset.card
 
 
 def to_give_away(dataset: Dataset) -> Dataset:
-    """What a model needs that is given away: items, their texts, and how often each was had in training.
+    """The data that a shared model needs: items, their texts, and the number of training events of each.
 
-    The card keeps how many users and events there were. No id of a user, no event and no time is left.
+    The card keeps the numbers of users and events. No user's id, no event and no time remains.
     """
     if not has_users(dataset):
         return dataset
@@ -50,9 +50,9 @@ def without_events(dataset: Dataset, user_ids: Sequence[str], counts: npt.NDArra
     """The same catalogue with other users, none of whom has a history.
 
     Args:
-        dataset: whose items, texts of items and words stay. Texts of users go.
+        dataset: its items, item texts and words stay; its user texts are dropped.
         user_ids: (U,) external ids.
-        counts: (I,) training events of each item, which a model may read (how popular it is): all are given to the
+        counts: (I,) training events of each item (a model may read its popularity): all are given to the
             first user. None: no events at all.
     """
     times = np.zeros(0 if counts is None else int(counts.sum()), np.int64)

@@ -1,4 +1,4 @@
-"""One row per item: title, description, categories and whatever else the source has; user texts where there are any."""
+"""One row per item: title, description, categories and the source's other columns; user texts if there are any."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from interlingua.data.domain import Domain
 from interlingua.data.files.columns import ITEM_ROLES
 
 TITLE_OF_UNTITLED = "untitled item {id}"
-"""Shown, and read by encoders, where an item has no title: never an empty string"""
+"""title of an item without a title, shown and read by encoders: never an empty string"""
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,15 @@ class Catalogue:
     """Item texts in the row order of the interactions."""
 
     items: pl.DataFrame
-    """string columns item_id, title, description, categories (null: none), and whatever more the source has"""
+    """string columns item_id, title, description, categories (null: none), and the source's other columns"""
     users: pl.DataFrame | None = None
     domain: Domain = Domain()
     """words for prompts"""
     names: Mapping[str, str] = field(default_factory=dict)
-    """column -> what the source called it, where that was another word"""
+    """column -> its name in the source, if that was another"""
 
     def column(self, name: str) -> str | None:
-        """The column of that name: its own, the source's (``genre``), or any by which its role is found; or None."""
+        """The column with that name: its own, the source's (``genre``), or any known name of its role; or None."""
         if name in self.items.columns:
             return name
         own = next((column for column, word in self.names.items() if word == name), None)
@@ -37,7 +37,7 @@ class Catalogue:
 
     @property
     def named(self) -> list[str]:
-        """The columns, those with another name in the source with both: ``categories (the source's genre)``."""
+        """The columns; one with another name in the source has both: ``categories (the source's genre)``."""
         return [f"{c} (the source's {self.names[c]})" if c in self.names else c for c in self.items.columns]
 
     def __len__(self) -> int:
@@ -45,7 +45,7 @@ class Catalogue:
 
     @cached_property
     def titles(self) -> list[str]:
-        """(I,) a printable, non-empty title of each item."""
+        """(I,) a printable, non-empty title for each item."""
         pairs = zip(self.items["item_id"].to_list(), self.items["title"].to_list(), strict=True)
         return [t if t and t.strip() else TITLE_OF_UNTITLED.format(id=i) for i, t in pairs]
 

@@ -1,4 +1,4 @@
-"""Checks of what a reader found: ids, times, ratings, parts, texts. Every change is counted and shown."""
+"""Checks of the tables that a reader returned: ids, times, ratings, parts, texts. Every change is counted and shown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PART_NAMES = {
     **dict.fromkeys(("test", "tst", "testing", "te", "2"), 2),
     "unused": 3,
 }
-"""What sources call the parts"""
+"""names of the parts in sources"""
 
 
 LARGEST_WHOLE = 2.0**63
@@ -31,19 +31,19 @@ LARGEST_WHOLE = 2.0**63
 
 
 class CleanConfig(Config):
-    """What happens to rows that cannot be used as they are."""
+    """Treatment of rows that cannot be used unchanged."""
 
     bad_rows: Literal["drop", "error"] = "drop"
     """rows without an id, with an unparsable time or rating, or an impossible time: dropped and counted, or an error"""
     max_bad_share: float = Field(default=0.1, ge=0, le=1)
-    """more bad rows than this share are an error in any case: the mapping of columns is then the likelier fault"""
+    """a larger fraction of bad rows is always an error: probably the mapping of columns is wrong"""
     time_unit: Literal["auto", "s", "ms", "us", "ns", "order"] = "auto"
     """unit of the times. ``auto``: by magnitude, row by row; ``order``: positions in the user's own history"""
     ids: IdForm = "as-is"
-    """ids of users and items. ``strip``: blanks around them go; ``number``: and ``007``, ``7.0`` are read as ``7``"""
+    """ids of users and items. ``strip``: without blanks around them; ``number``: reads ``007``, ``7.0`` as ``7``"""
     ties: TieRule = "hash"
     """order of a user's events at the same time. ``hash``: of user and item, so that the order of the rows in the file
-    decides nothing; ``file``: as the rows stand, where that order means something"""
+    decides nothing; ``file``: the order of the rows, if that order means something"""
     strip_texts: bool = True
     """collapse white space in titles and trim texts"""
 
@@ -51,10 +51,10 @@ class CleanConfig(Config):
 def clean_events(raw: SourceTables, config: CleanConfig, log: Log) -> tuple[pl.DataFrame, Literal["seconds", "order"]]:
     """Events with user_id, item_id (String), timestamp (Int64); rating (Float32), part (Int8), label, if any.
 
-    Where times were no whole numbers, a column ``fraction`` holds what was above them.
+    If times were not whole numbers, a column ``fraction`` holds their fractional parts.
 
     Raises:
-        DataError: a required column is missing or of a kind that cannot be used, nothing is left, or too many rows
+        DataError: a required column is missing or of an unusable type, no row is left, or too many rows
             are bad.
     """
     _require(raw)
@@ -115,7 +115,7 @@ def _require(raw: SourceTables) -> None:
 
 
 def _as_id(events: pl.DataFrame, column: str) -> pl.Expr:
-    """Ids as strings; whole floats (what pandas makes of integers with gaps) as integers; NaN and infinity are none."""
+    """Ids as strings; whole floats (integers with gaps in pandas) as integers; NaN and infinity as null."""
     if events.schema[column].is_float():
         finite = pl.when(pl.col(column).is_finite()).then(pl.col(column))
         values = events.select(finite).to_series().drop_nulls()
@@ -189,7 +189,7 @@ def clean_texts(
     """Texts with one row per id, string columns only, empty strings as null.
 
     Args:
-        frame: what the reader found, or None.
+        frame: the reader's table, or None.
         key: ``item_id`` or ``user_id``.
         what: ``item`` or ``user``, for the log.
         config: whether texts are trimmed.
@@ -197,7 +197,7 @@ def clean_texts(
         where: file or object, for error messages.
 
     Raises:
-        DataError: no column ``key``, or a column whose values are no texts.
+        DataError: no column ``key``, or a column whose values are not texts.
     """
     if frame is None:
         frame = pl.DataFrame(schema={key: pl.String})

@@ -1,6 +1,6 @@
-"""Datasets that are known by name: what they are called in prompts, whose they are, and where they come from.
+"""Datasets that are known by name: their words in prompts, licence and origin.
 
-One entry adds one. Outside this repository: an entry point in the group ``interlingua.dataset`` that names a
+One entry adds one. A package adds one by an entry point in the group ``interlingua.dataset`` that names a
 :class:`NamedDataset`.
 """
 
@@ -27,11 +27,11 @@ PARQUET = "interactions.parquet (user_id, item_id, timestamp, rating[, split]) a
 
 @dataclass(frozen=True)
 class Download:
-    """One archive on the net."""
+    """One archive on the internet."""
 
     url: str
     sha256: str | None
-    """None: the publisher gives none and we have not seen the file; the sum found is printed and stored"""
+    """None: the publisher gives none and we have not seen the file; the computed sum is printed and stored"""
     size_bytes: int | None = None
 
 
@@ -45,7 +45,7 @@ class NamedDataset:
     domain: Domain
     licence: str
     url: str
-    """page or file where a person finds it"""
+    """page or file where it can be found"""
     layout: str = PARQUET
     """the files that the folder must hold"""
     download: Download | None = None
@@ -155,7 +155,7 @@ def named() -> dict[str, NamedDataset]:
     """All named datasets, plug-ins included.
 
     Raises:
-        ConfigError: an entry point that names something else, or a dataset that has another name or one that is taken.
+        ConfigError: an entry point that names something else, or a dataset with another name or with a taken name.
     """
     found = dict(KNOWN)
     for point in entry_points(group="interlingua.dataset"):

@@ -1,4 +1,4 @@
-"""What a prepared dataset is like: sizes, histograms, texts, time, cold shares, and warnings."""
+"""Description of a prepared dataset: sizes, histograms, texts, times, fractions of cold items, and warnings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BAR_WIDTH = 40
 
 
 def histogram(counts: IntArray) -> list[tuple[str, int]]:
-    """(label, how many counts lie there) for buckets 0, 1, 2, 3-4, 5-9, 10-19, ...; empty ends are left out."""
+    """(label, number of counts in it) for buckets 0, 1, 2, 3-4, 5-9, 10-19, ...; empty ends are left out."""
     counts = np.asarray(counts)
     edges = np.array([0, *BUCKETS])
     place = np.searchsorted(edges, counts, side="right") - 1
@@ -43,7 +43,7 @@ def _label(edges: npt.NDArray[np.int64], n: int) -> str:
 
 
 def gini(counts: IntArray) -> float:
-    """0: all items equally popular; towards 1: few items have everything."""
+    """0: all items are equally popular; near 1: few items have all events."""
     ordered = np.sort(np.asarray(counts, np.float64))
     total = ordered.sum()
     if not total:
@@ -53,7 +53,7 @@ def gini(counts: IntArray) -> float:
 
 
 def head_share(counts: IntArray, fraction: float) -> float:
-    """Part of all events that the most popular ``fraction`` of the items has."""
+    """Fraction of all events that belong to the most popular ``fraction`` of the items."""
     ordered = np.sort(np.asarray(counts, np.float64))[::-1]
     total = ordered.sum()
     return float(ordered[: max(round(fraction * len(ordered)), 1)].sum() / total) if total else 0.0
@@ -161,13 +161,13 @@ def _cold(prepared: Dataset) -> dict[str, Any]:
 
 
 def targets_in_history(prepared: Dataset) -> int:
-    """Test events whose item is already in the history that is read: masked as seen, they can never be hit."""
+    """Number of test events whose item is already in the history: masked as seen, they can never be hit."""
     split = prepared.split
     return int(in_history(split.test, split.queries("test"), prepared.interactions.num_items).sum())
 
 
 def later_train_share(prepared: Dataset) -> float:
-    """Share of the test events that are older than the last training event: the future is known in part."""
+    """Fraction of the test events that are older than the last training event: part of the future is known."""
     horizon = prepared.split.horizon
     times = prepared.interactions.times[prepared.parts == TEST]
     return float((times <= horizon).mean()) if horizon is not None and len(times) else 0.0
@@ -262,7 +262,7 @@ def bars(rows: list[tuple[str, int]]) -> list[str]:
 
 
 def bar(fraction: float) -> str:
-    """A bar of up to ``BAR_WIDTH`` characters in eighths; anything above nothing shows at least a sliver."""
+    """A bar of up to ``BAR_WIDTH`` characters in eighths; any value above 0 shows at least one eighth."""
     eighths = round(fraction * BAR_WIDTH * 8)
     if fraction > 0:
         eighths = max(eighths, 1)

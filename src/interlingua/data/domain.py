@@ -1,4 +1,4 @@
-"""Words for the things of a catalogue: what prompts and pages call them."""
+"""Words for the items of a catalogue, used by prompts and pages."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Domain:
-    """Words for the catalogue's things, for prompts and pages; stored in the dataset card."""
+    """Words for the catalogue's items, for prompts and pages; stored in the dataset card."""
 
     noun: str = "item"
     """``movie``, ``product``, ``game``, ``book``, ``place``"""
     verb: str = "choose"
-    """what a user does with it: ``watch``, ``buy``, ``play``, ``read``, ``visit``"""
+    """a user's action on it: ``watch``, ``buy``, ``play``, ``read``, ``visit``"""
     past: str = "chosen"
     """its past participle: ``watched``, ``bought``"""

@@ -1,4 +1,4 @@
-"""Checked events as rows of sorted ids; samples and filtered sets with rows of their own."""
+"""Checked events as indices into sorted ids; samples and filtered sets with their own indices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from interlingua.data.ties import TieRule, order_by_time, settle
 
 
 def encode(events: pl.DataFrame, ties: TieRule, log: Log) -> tuple[Interactions, Parts | None]:
-    """Events as rows of sorted ids, in the order (user, time, ``ties``)."""
+    """Events as indices into sorted ids, in the order (user, time, ``ties``)."""
     indices, ids = {}, {}
     for column in ("user_id", "item_id"):
         names = events[column].unique().sort()
@@ -67,7 +67,7 @@ def sampled(
 def compact(
     interactions: Interactions, given: Parts | None, mask: npt.NDArray[np.bool_], extra: pl.Series | None
 ) -> tuple[Interactions, Parts | None]:
-    """Only the events in ``mask``, with rows for the users and items that remain (and the items in ``extra``)."""
+    """Only the events in ``mask``, with new indices for the remaining users and items (and the items in ``extra``)."""
     left = interactions.filter(mask)
     has_user = np.bincount(left.users, minlength=interactions.num_users) > 0
     has_item = np.bincount(left.items, minlength=interactions.num_items) > 0

@@ -1,4 +1,4 @@
-"""Filters on events: rating threshold, one-pass counts, iterated k-core. Pure functions of row arrays."""
+"""Filters on events: rating threshold, one-pass counts, iterated k-core. Pure functions of index arrays."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ class FilterConfig(Config):
     min_rating: float | None = None
     """keep events rated at least this; events without a rating are dropped too (and counted)"""
     kind: Literal["k-core", "one-pass"] = "k-core"
-    """``k-core``: both counts hold in the result (iterated). ``one-pass``: counted once before filtering, as the
-    A-LLMRec authors do, so that the result may fall below the thresholds"""
+    """``k-core``: both counts hold in the result (iterated). ``one-pass``: counted once before filtering, as by the
+    A-LLMRec authors, so that the result may fall below the thresholds"""
     duplicates: Literal["first", "last", "keep"] = "first"
     """which event of a repeated (user, item) pair stays; ``keep``: all (a held-out item may then be in the history)"""
     items_without_events: Literal["drop", "keep"] = "drop"
-    """catalogue items that no remaining event names: ``keep`` makes them rows that can be recommended"""
+    """catalogue items without a remaining event: ``keep`` makes them items that can be recommended"""
 
 
 def rating_mask(ratings: npt.NDArray[np.floating[Any]], at_least: float) -> Mask:
-    """(N,) events rated at least so; a missing rating (NaN) does not pass."""
+    """(N,) events with at least this rating; a missing rating (NaN) does not pass."""
     return np.asarray(ratings >= at_least)
 
 

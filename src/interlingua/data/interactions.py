@@ -17,9 +17,9 @@ Ids = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Interactions:
-    """Events between users and items; rows are positions in ``user_ids`` and ``item_ids`` (external ids, strings).
+    """Events between users and items; indices are positions in ``user_ids`` and ``item_ids`` (external ids, strings).
 
-    Users or items without an event are legal: a cold item is a row like any other.
+    Users or items without an event are legal: a cold item has an index like any other.
     """
 
     user_ids: Ids
@@ -33,11 +33,11 @@ class Interactions:
     times: npt.NDArray[np.int64]
     """(N,) seconds, or the order within the user"""
     ratings: npt.NDArray[np.float32] | None = None
-    """(N,) where there are any"""
+    """(N,) if there are any"""
     labels: npt.NDArray[np.bool_] | None = None
-    """(N,) whether the user liked the item, where events are labelled (``[data] label``)"""
+    """(N,) whether the user liked the item, if events are labelled (``[data] label``)"""
     labelled: Interactions | None = None
-    """of the training part of labelled data: its events with their labels, of which these are the liked ones"""
+    """for the training part of labelled data: all its events with their labels; the events here are the liked ones"""
 
     @classmethod
     def of(
@@ -49,7 +49,7 @@ class Interactions:
         times: IntArray | None = None,
         ratings: npt.NDArray[Any] | None = None,
     ) -> Interactions:
-        """Sorts the events by (user, time), stably: events with equal times keep the order they came in."""
+        """Sorts the events by (user, time), stably: events with equal times keep their order."""
         times = np.arange(len(users)) if times is None else times
         order = np.lexsort((np.asarray(times), np.asarray(users)))
         return cls(
@@ -101,7 +101,7 @@ class Interactions:
 
     @cached_property
     def middle_rating(self) -> float | None:
-        """The middle between the lowest and the highest rating; None without ratings."""
+        """The mean of the lowest and the highest rating; None without ratings."""
         known = None if self.ratings is None else self.ratings[np.isfinite(self.ratings)]
         return None if known is None or not len(known) else (float(known.min()) + float(known.max())) / 2
 
@@ -115,16 +115,16 @@ class Interactions:
 
     @cached_property
     def item_indices(self) -> dict[str, int]:
-        """External item id -> row."""
+        """External item id -> index."""
         return {str(item): row for row, item in enumerate(self.item_ids)}
 
     @cached_property
     def user_indices(self) -> dict[str, int]:
-        """External user id -> row."""
+        """External user id -> index."""
         return {str(user): row for row, user in enumerate(self.user_ids)}
 
     def filter(self, mask: npt.NDArray[np.bool_]) -> Interactions:
-        """The events where ``mask`` holds; ids and rows stay. Of labelled events of a whole nothing is kept beside."""
+        """The events in ``mask``, with the same ids and indices; ``labelled`` is dropped."""
         return Interactions(
             self.user_ids, self.item_ids, self.users[mask], self.items[mask], self.times[mask],
             None if self.ratings is None else self.ratings[mask],
@@ -132,7 +132,7 @@ class Interactions:
         )  # fmt: skip
 
     def liked(self) -> Interactions:
-        """Labelled events without those that the user did not like; the whole is kept as ``labelled``."""
+        """The liked ones of labelled events; all of them stay in ``labelled``."""
         if self.labels is None:
             return self
         return replace(self.filter(self.labels), labels=None, labelled=self)

@@ -1,7 +1,7 @@
-"""Items whose every event is held out: a fold of the items, or those that first appear after a moment.
+"""Items with all events held out: a fold of the items, or those that first appear after a moment.
 
-In leave-one-out nearly every held-out item has other events in training, so nothing there says what a method makes of
-an item that nobody has chosen yet. Here all events of the cold items are test targets, and no event of theirs is read
+In leave-one-out nearly every held-out item has other events in training, so it does not measure items without
+events. Here all events of the cold items are test targets, and no event of theirs is read
 by training, early stopping or calibration.
 
 Shape key: N events, I items.
@@ -42,8 +42,8 @@ def first_seen_from(interactions: Interactions, moment: int) -> Mask:
 def divided(interactions: Interactions, cold: Mask, until: int | None = None) -> tuple[Mask, Mask, Mask]:
     """(N,) masks of the test, the validation and the unused events; all others are training.
 
-    Test: the cold items' events. Validation: each user's last other event, where a training event is left to the user
-    and to the item. Unused: cold items' events of users that have no other event, and, of a split by time, other events
+    Test: the cold items' events. Validation: each user's last other event, if the user and the item keep a training
+    event. Unused: cold items' events of users that have no other event, and, of a split by time, other events
     from its moment on.
 
     Args:

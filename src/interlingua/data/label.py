@@ -1,7 +1,7 @@
-"""Which events a user liked: from a column of labels, or from a rating on. The others are no targets of a ranking.
+"""Events that a user liked, by a column of labels or a threshold of ratings. The others are no targets of a ranking.
 
-What is liked trains, is shown as history and is looked for, as events always are; liked and not liked together are the
-labelled pairs that a binary loss learns from and that AUC, UAUC and log loss are measured on.
+Liked events are training events, histories and targets like any others; liked and other events together are the
+labelled pairs for binary losses and for AUC, UAUC and log loss.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class LabelConfig(Config):
     """The section [data.label] of a recipe."""
 
     at_least: float | None = None
-    """events rated at least this are liked, those rated less are not; None: the events' column of labels says it"""
+    """events with at least this rating are liked, the others are not; None: the events' column of labels decides"""
 
 
 def label_events(events: pl.DataFrame, config: LabelConfig | None, where: str, log: Log) -> pl.DataFrame:
-    """Checked events with a column ``label`` (Boolean) where labels were asked for, and without one where not.
+    """Checked events with a column ``label`` (Boolean) if labels were requested, else without it.
 
     Raises:
         DataError: neither ratings nor labels, or labels that are neither 0 and 1 nor yes and no.

@@ -1,4 +1,4 @@
-"""Ids of two tables that should meet: counted, and where they never do, refused with what would join them."""
+"""Ids that two tables should share: counted; if they share none, the error names a rule that would join them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from interlingua.errors import DataError
 IdForm = Literal["as-is", "strip", "number"]
 WHOLE = r"^[+]?0*(\d+)(?:\.0*)?$"
 FEW = 0.5
-"""Below this share of met ids a rule that would join more is offered"""
+"""below this fraction of shared ids, a rule that would join more is suggested"""
 
 
 def strip(ids: pl.Series) -> pl.Series:
@@ -40,7 +40,7 @@ def formed(ids: pl.Series, form: IdForm) -> pl.Series:
 
 
 def text_of_bytes(values: pl.Series) -> tuple[pl.Series, str]:
-    """Binary values as text and how: UTF-8 where all are, UUIDs where all have 16 bytes, else hexadecimal digits."""
+    """Binary values as text and how: UTF-8 if all are, UUIDs if all have 16 bytes, else hexadecimal digits."""
     try:
         return values.cast(pl.String), "text"
     except pl.exceptions.ComputeError:  # not UTF-8
@@ -62,7 +62,7 @@ def text_of_objects(values: pl.Series) -> pl.Series | None:
 
 
 def warn_of_twins(ids: pl.Series, what: str, log: Log) -> None:
-    """Says where ids of one column differ by blanks alone."""
+    """Warns if ids of one column differ only by blanks."""
     once = ids.unique()
     padded = once.filter(once != strip(once))
     if not len(padded):
@@ -85,10 +85,10 @@ def check_meeting(events: pl.Series, texts: pl.Series, what: str, where: str, ev
         what: ``item`` or ``user``.
         where: the table of texts, for messages.
         events_where: the events.
-        log: told of the counts.
+        log: records the counts.
 
     Raises:
-        DataError: both have ids, and none is the same.
+        DataError: both have ids, but share none.
     """
     here, described = events.unique().sort(), texts.unique().sort()
     if not len(here) or not len(described):

@@ -1,6 +1,6 @@
 """Tables in memory as a source on disk, so that a run made from them can be continued, opened and repeated.
 
-The folder is named by what is in it: equal tables are one source, changed tables are another.
+The folder's name is a hash of its content: equal tables are one source, changed tables are another.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from interlingua.storage.artifact import content_key, disk, file_hash
 
 
 def as_source(data: Any, folder: Path) -> str:
-    """What a recipe's ``[data].name`` can be: a name or path as it is, anything in memory stored below ``folder``.
+    """A value for a recipe's ``[data].name``: a name or path unchanged, data in memory after storing it in ``folder``.
 
     Args:
         data: a dataset's name, a path, a frame of events (pandas, Polars, Arrow), a mapping with the frames
@@ -29,7 +29,7 @@ def as_source(data: Any, folder: Path) -> str:
         folder: where tables are stored.
 
     Raises:
-        ConfigError: nothing of these.
+        ConfigError: none of these.
         DataError: tables that cannot be stored.
     """
     if isinstance(data, str | Path):
@@ -51,7 +51,7 @@ def _word(name: str) -> str:
 
 
 def _store(tables: Mapping[str, pl.DataFrame], folder: Path) -> Path:
-    """Parquet files in a folder named by their hashes: whole, or not there."""
+    """Writes parquet files to a folder named by their hashes, all or none."""
     temporary = folder / f".tables.{os.getpid()}.tmp"
     with disk(folder):
         shutil.rmtree(temporary, ignore_errors=True)

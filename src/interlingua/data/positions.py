@@ -1,4 +1,4 @@
-"""What the times of a dataset are: moments, positions in each user's own history, some other order, or none at all."""
+"""The kind of a dataset's times: moments, positions in each user's own history, some other order, or none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from interlingua.data.raw import TimeKind
 
 Times = Literal["seconds", "positions", "order", "rows"]
 """``seconds``: moments, comparable between users; ``positions``: 0, 1, 2, ... of each user's own history; ``order``:
-small numbers of which nothing more is known; ``rows``: no times, the order of the rows stands for them"""
+other small numbers; ``rows``: no times, the order of the rows replaces them"""
 WHY_NOT = {
     "positions": (
         "the times of this source are positions in each user's own history (0, 1, 2, ... for everyone), so that one "
@@ -26,11 +26,11 @@ WHY_NOT = {
         "of times with columns.timestamp"
     ),
 }
-"""Why a split by moments is refused"""
+"""reasons for refusing a split by moments"""
 
 
 def are_positions(interactions: Interactions) -> bool:
-    """Whether every user's times are 0, 1, 2, ... or 1, 2, 3, ..., and somebody has at least three events."""
+    """Whether every user's times are 0, 1, 2, ... or 1, 2, 3, ..., and at least one user has three events."""
     counts = interactions.user_counts
     if not len(interactions) or counts.max() < 3:
         return False
@@ -44,9 +44,9 @@ def what_times(interactions: Interactions, kind: TimeKind, stated: str | None, t
 
     Args:
         interactions: all events of the source, before filters make gaps.
-        kind: what the values were read as.
-        stated: what the source says of them.
-        ties: ``rows`` where there are no times.
+        kind: how the values were read.
+        stated: the source's statement.
+        ties: ``rows`` if there are no times.
     """
     if ties == "rows":
         return "rows"

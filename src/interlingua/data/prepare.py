@@ -1,4 +1,4 @@
-"""From a source to a prepared dataset: read, check, filter, split; one card says what happened to every row."""
+"""From a source to a prepared dataset: read, check, filter, split; one card records every change of the rows."""
 
 from __future__ import annotations
 
@@ -49,22 +49,22 @@ class DataConfig(Config):
     split: SplitConfig = SplitConfig()
     """how events are divided: a name, or a table with a name and options"""
     clean: CleanConfig = CleanConfig()
-    """what happens to rows that cannot be used"""
+    """treatment of rows that cannot be used"""
     columns: dict[str, str] = Field(default_factory=dict)
     """role -> column of the source, e.g. ``{user_id = "reader", item_id = "isbn"}``; the rest is guessed and shown;
-    ``time_format``: how times are written, as ``strptime`` takes it, or ``unix``, ``unix-ms``"""
+    ``time_format``: format of the times, as for ``strptime``, or ``unix``, ``unix-ms``"""
     domain: dict[str, str] = Field(default_factory=dict)
-    """words for prompts: noun, verb, past; what is not given comes from the source"""
+    """words for prompts: noun, verb, past; missing ones come from the source"""
     options: dict[str, Any] = Field(default_factory=dict)
     """the reader's own options, e.g. ``{num_users = 1000}`` for ``planted``"""
     reader: str | None = None
     """the reader's name (``interlingua data list``); None: the one that recognises the source"""
     max_users: int | None = Field(None, ge=1)
-    """a random sample of so many users, drawn before filtering"""
+    """a random sample of this number of users, drawn before filtering"""
     label: LabelConfig | None = None
-    """which events a user liked, e.g. ``{at_least = 4}``; None: all were chosen, and there is nothing else to tell"""
+    """which events a user liked, e.g. ``{at_least = 4}``; None: all of them"""
     as_prepared: bool = False
-    """``name`` is a prepared folder that is used as it is; ``split`` and ``filter`` say how it was made"""
+    """``name`` is a prepared folder that is used unchanged; ``split`` and ``filter`` say how it was made"""
 
     @field_validator("split", mode="before")
     @classmethod
@@ -99,7 +99,7 @@ def prepare(
     Args:
         source: a dataset's name, a file, a folder, a frame (pandas, Polars, Arrow) of events, a mapping with the
             frames ``interactions``, ``items`` and ``users`` (the last two optional), or columns as arrays. A prepared
-            folder without further arguments is used as it is.
+            folder without further arguments is used unchanged.
         filter: see :class:`FilterConfig`; as a mapping, ``{"min_user": 5}``, it is checked like a recipe's.
         split: see :class:`SplitConfig`; a name (``"global-time"``) or a mapping will do.
         seed: of random splits, samples and generated worlds.
@@ -108,8 +108,8 @@ def prepare(
         domain: words for prompts that replace the source's.
         options: the reader's own options.
         reader: name of the reader; None: the one that recognises the source.
-        max_users: sample so many users before filtering.
-        label: see :class:`LabelConfig`; a mapping will do. ``columns`` that name a label ask for it, too.
+        max_users: sample this number of users before filtering.
+        label: see :class:`LabelConfig`; a mapping will do. ``columns`` that name a label request it, too.
         quiet: record steps and decisions without printing them.
 
     Raises:
@@ -134,7 +134,7 @@ def prepare(
 
 
 def _options(model: type[C], given: C | Mapping[str, Any] | None, name: str) -> C | None:
-    """Options as an object of their class, whether they came as one or as a mapping."""
+    """Options as an object of their class, from such an object or a mapping."""
     if given is None or isinstance(given, model):
         return given
     if not isinstance(given, Mapping):
@@ -154,7 +154,7 @@ def prepare_raw(
     label: LabelConfig | None = None,
     log: Log,
 ) -> Dataset:
-    """:func:`prepare` for rows that a reader has found."""
+    """:func:`prepare` for tables that a reader returned."""
     filter, split, clean = filter or FilterConfig(), split or SplitConfig(), clean or CleanConfig()
     ties = tie_rule(raw, clean)
     events, kind = clean_events(raw, clean, log)
@@ -206,7 +206,7 @@ def prepare_raw(
 def _check_ids(
     events: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame | None, raw: SourceTables, log: Log
 ) -> None:
-    """The tables of texts against the events, where they are tables of their own."""
+    """Compares ids of the texts with the events, for texts in separate tables."""
     here = raw.where or raw.name
     if raw.items is not None:
         check_meeting(events["item_id"], items["item_id"], "item", raw.items_where or here, here, log)
@@ -230,9 +230,9 @@ def _counts(interactions: Interactions, split: Split) -> dict[str, int]:
 
 
 def tie_rule(raw: SourceTables, clean: CleanConfig) -> str:
-    """How events of equal times are ordered: ``hash``, ``file``, or ``rows`` where there are no times at all.
+    """The order of events with equal times: ``hash``, ``file``, or ``rows`` if there are no times at all.
 
-    The rows of a prepared dataset stand in their order already: its own rule holds on.
+    The rows of a prepared dataset are already in their order: its own rule stays valid.
     """
     events = raw.events
     untimed = raw.time_unit == "none" and clean.time_unit == "auto"
@@ -244,8 +244,7 @@ def tie_rule(raw: SourceTables, clean: CleanConfig) -> str:
 def prepare_config(config: DataConfig, seed: int, source: Any = None) -> Dataset:
     """:func:`prepare` with a recipe's section; ``source`` replaces ``config.name``.
 
-    A prepared folder is used as it is where the section says so, or nothing but its name; else it is a source like any
-    other.
+    A prepared folder is used unchanged if the section says so or has only its name; else it is a source like any other.
     """
     source = config.name if source is None else source
     if config.as_prepared or (config.model_fields_set <= {"name"} and _is_prepared(source)):
@@ -270,7 +269,7 @@ def _is_prepared(source: Any) -> bool:
 
 
 def _folder(source: Any) -> Any:
-    """Where a named source lies, else what was given."""
+    """The path of a named source, else the given value."""
     return here(str(source)) or source if isinstance(source, str | Path) else source
 
 

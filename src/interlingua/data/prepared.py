@@ -31,7 +31,7 @@ SCHEMA = 1
 CARD = "card.json"
 TABLES = ("interactions", "items", "users")
 MAX_ID_BYTES = 1 << 29
-"""Above this size an id array is kept as Python strings instead of fixed-width ones (one very long id is enough)"""
+"""larger id arrays are kept as Python strings instead of fixed-width ones (one very long id is enough)"""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ class Dataset:
     parts: Parts
     """(N,) 0 train, 1 valid, 2 test, 3 unused, for each event of ``interactions``"""
     source: Path | None = None
-    """file or folder that it was read from, which :func:`save` never overwrites; None: it came from memory"""
+    """file or folder from which it was read, which :func:`save` never overwrites; None: it came from memory"""
 
     @cached_property
     def on_record(self) -> Interactions:
-        """All events that a recommendation may read as history: of labelled ones those that were liked."""
+        """All events that a recommendation may read as history: only the liked ones if they are labelled."""
         return self.interactions.liked()
 
     @property
@@ -87,7 +87,7 @@ def fingerprint(interactions: Interactions, catalogue: Catalogue, parts: Parts, 
 
 
 def id_array(values: pl.Series) -> npt.NDArray[Any]:
-    """Ids as fixed-width strings (no pickle when saved), or Python strings where one is very long."""
+    """Ids as fixed-width strings (no pickle when saved), or Python strings if one is very long."""
     longest = int(values.str.len_chars().max() or 1)  # type: ignore[arg-type]
     ends_in_null = bool(values.str.ends_with("\0").any())  # numpy cuts trailing zero characters
     if ends_in_null or longest * 4 * len(values) > MAX_ID_BYTES:
@@ -98,11 +98,11 @@ def id_array(values: pl.Series) -> npt.NDArray[Any]:
 def save(prepared: Dataset, folder: Path | str) -> Path:
     """Writes ``interactions.parquet`` (with a column ``part``), ``items.parquet``, ``users.parquet``, ``card.json``.
 
-    A dataset that is there already is replaced once the new one is whole; other files in the folder stay.
+    An existing dataset is replaced once the new one is complete; other files in the folder stay.
 
     Raises:
         DataError: the folder is the dataset's own source, holds something else than a prepared dataset, or cannot be
-            written; what was in it is untouched.
+            written; its content is untouched.
     """
     folder = Path(folder)
     check_target(folder, prepared.source)
@@ -137,18 +137,18 @@ def save(prepared: Dataset, folder: Path | str) -> Path:
 
 
 def _staging(folder: Path, process: int | str) -> Path:
-    """Where :func:`save` fills its files before they take their places."""
+    """The temporary folder in which :func:`save` writes its files."""
     return folder / f".{folder.resolve().name}.{process}.tmp"
 
 
 def _stale(folder: Path) -> list[Path]:
-    """What killed processes left of a :func:`save` into a folder that was there."""
+    """Remains of a :func:`save` into an existing folder by a killed process."""
     return list(folder.glob(f".{glob.escape(folder.resolve().name)}.*.tmp"))
 
 
 @contextmanager
 def _whole(folder: Path) -> Iterator[Path]:
-    """Yields a temporary folder to fill; what it holds comes to ``folder`` only if nothing failed on the way."""
+    """Yields a temporary folder; its files move to ``folder`` only if nothing failed."""
     final = folder.resolve()  # a link is followed: what it points to is replaced, not the link
     # inside a folder that exists: its parent may be read-only, or another disk to which nothing can be renamed
     staging = _staging(final, os.getpid())
@@ -169,11 +169,11 @@ def _whole(folder: Path) -> Iterator[Path]:
 
 
 def check_target(folder: Path, source: Path | None = None) -> None:
-    """Refuses a folder in which :func:`save` would overwrite somebody's files.
+    """Refuses a folder in which :func:`save` would overwrite other files.
 
     Args:
-        folder: where a dataset is to be written; what :func:`save` wrote there before, finished or not, may go.
-        source: file or folder that the dataset is read from.
+        folder: the target; files that :func:`save` wrote there before, finished or not, may be replaced.
+        source: file or folder from which the dataset is read.
 
     Raises:
         DataError: the folder holds something else, or is the source.
@@ -206,14 +206,14 @@ def is_prepared(folder: Path | str) -> bool:
 
 
 def load(folder: Path | str, *, verify: bool = True) -> Dataset:
-    """Reads what :func:`save` wrote.
+    """Reads a dataset that :func:`save` wrote.
 
     Args:
         folder: a prepared dataset.
         verify: compute the fingerprint again and compare it with the card's.
 
     Raises:
-        DataError: no prepared dataset there, a newer schema, or files that do not match the card.
+        DataError: no prepared dataset in the folder, a newer schema, or files that do not match the card.
     """
     folder = Path(folder)
     try:

@@ -1,4 +1,4 @@
-"""How a prepared folder was made, from its card, and what a recipe's section [data] becomes over such a folder."""
+"""The options of a prepared folder, from its card, and a recipe's section [data] for such a folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from interlingua.data.source import here
 from interlingua.data.splitting import SplitConfig
 
 HOLDS_STILL = ("duplicates", "items_without_events")
-"""options of the filter that keep something: filtering a folder once more must not drop it"""
+"""options of the filter that keep something: filtering a folder again must not drop it"""
 
 
 def card_of(name: Any) -> dict[str, Any] | None:
@@ -28,12 +28,12 @@ def card_of(name: Any) -> dict[str, Any] | None:
 def with_card(
     name: str, card: Mapping[str, Any], file: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """[data] for a prepared folder, and the line that says what decided.
+    """[data] for a prepared folder, and a line that explains the decision.
 
     Args:
         name: the folder, as the user wrote it.
-        card: of the folder.
-        file: [data] of the recipe's file: only what ``overrides`` repeats of it is used.
+        card: the folder's card.
+        file: [data] of the recipe's file: used only for entries that ``overrides`` repeats.
         overrides: [data] of the command line, without the name.
     """
     split = SplitConfig.read_part({k: v for k, v in card["split"].items() if k in SplitConfig.model_fields})
@@ -55,5 +55,5 @@ def with_card(
 
 
 def _tables(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """``split = "ratio"`` as the table that it stands for, so that it meets the card's."""
+    """``split = "ratio"`` as a table, to compare it with the card's."""
     return {k: {"name": v} if k == "split" and isinstance(v, str) else v for k, v in overrides.items()}

@@ -1,4 +1,4 @@
-"""Who is asked about: users with the histories that a recommendation may read."""
+"""Queries: users with the histories that a recommendation may read."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import numpy as np
 import numpy.typing as npt
 
 PAD = -1
-"""Row number that stands for "no item" in padded histories."""
+"""Index that means "no item" in padded histories."""
 
 IntArray = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
 class Queries:
-    """Who is asked about: users with the histories that a recommendation may read (never a target).
+    """Users with the histories that a recommendation may read (never a target).
 
     Histories lie on one flat array, oldest first: row ``b`` is ``items[offsets[b]:offsets[b + 1]]``.
     """
 
     users: IntArray
-    """(B,) user indices; -1 for a user that training has not seen"""
+    """(B,) user indices; -1 for a user unseen in training"""
     items: IntArray
     """(N,) item indices of all histories"""
     offsets: IntArray
     """(B + 1,)"""
     ratings: npt.NDArray[np.float32] | None = None
-    """(N,) what each user said of each item, NaN where nothing; None: nothing is known; for reasons, not for models"""
+    """(N,) each user's rating of each item, NaN if unknown; None: no ratings; for reasons, not for models"""
     times: npt.NDArray[np.int64] | None = None
-    """(N,) when, in the interactions' unit (seconds, or the order within the user); None: not known"""
+    """(N,) times in the interactions' unit (seconds, or the order within the user); None: unknown"""
 
     @classmethod
     def of(cls, histories: list[list[int]] | list[IntArray], users: IntArray | None = None) -> Queries:
@@ -46,14 +46,14 @@ class Queries:
         return len(self.users)
 
     def without_histories(self) -> Queries:
-        """The same users with nothing in their histories."""
+        """The same users with empty histories."""
         return Queries(self.users, self.items[:0], np.zeros(len(self) + 1, np.int64))
 
     def at(self, places: Any, users: IntArray, offsets: IntArray) -> Queries:
-        """The events at some places of the flat arrays, as histories of the given users; all that is known goes along.
+        """The events at some positions of the flat arrays, as histories of the given users, with ratings and times.
 
         Args:
-            places: (N',) indices, marks or a slice.
+            places: (N',) indices, a mask or a slice.
             users: (B',)
             offsets: (B' + 1,)
         """
@@ -66,13 +66,13 @@ class Queries:
         return self.items[self.offsets[row] : self.offsets[row + 1]]
 
     def history_ratings(self, row: int) -> npt.NDArray[np.float32]:
-        """What the user said of each item of :meth:`history`; NaN where nothing is known."""
+        """The user's rating of each item of :meth:`history`; NaN if unknown."""
         if self.ratings is None:
             return np.full(len(self.history(row)), np.nan, np.float32)
         return self.ratings[self.offsets[row] : self.offsets[row + 1]]
 
     def history_times(self, row: int) -> npt.NDArray[np.int64] | None:
-        """When each event of :meth:`history` was; None where no times are known."""
+        """The time of each event of :meth:`history`; None if times are unknown."""
         return None if self.times is None else self.times[self.offsets[row] : self.offsets[row + 1]]
 
     def lengths(self) -> IntArray:

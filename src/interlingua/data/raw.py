@@ -1,4 +1,4 @@
-"""What a reader hands over before cleaning, and the log in which every later decision is counted and shown."""
+"""A reader's tables before cleaning, and the log that counts and shows every later decision."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ TimeKind = Literal["seconds", "order"]
 
 @dataclass
 class Log:
-    """Everything that happened to the rows, for the card and for the person who waits."""
+    """Every change of the rows, for the card and for the terminal."""
 
     quiet: bool = False
     """do not print, only record"""
     steps: list[dict[str, Any]] = field(default_factory=list)
-    """rows in and out of each step"""
+    """numbers of rows before and after each step"""
     decisions: list[dict[str, Any]] = field(default_factory=list)
-    """what was changed or dropped, how often, an example, and the option that undoes it"""
+    """each change: its count, an example, and the option that undoes it"""
     warnings: list[str] = field(default_factory=list)
-    """what a reader of results should know"""
+    """notes for readers of results"""
     reading: dict[str, str] = field(default_factory=dict)
     """how columns and files were read: ids, times, ratings, encoding, quotes"""
     item_names: dict[str, str] = field(default_factory=dict)
-    """column of the catalogue -> what the source calls it, where that is another word"""
+    """column of the catalogue -> its name in the source, if that is another"""
 
     def reads(self, what: str, how: str) -> None:
-        """How something was read; the same thing of several files is listed."""
+        """Records how something was read; values of several files are listed."""
         known = self.reading.get(what)
         if known is None or how not in known.split("; "):
             self.reading[what] = how if known is None else f"{known}; {how}"
             self._show(f"data: {what}: {how}")
 
     def step(self, name: str, rows_in: int, rows_out: int, **more: Any) -> None:
-        """Rows in and out of one step."""
+        """Records the numbers of rows before and after one step."""
         self.steps.append({"step": name, "rows_in": int(rows_in), "rows_out": int(rows_out), **more})
         extra = "".join(
             f", {key} {value:,}" if isinstance(value, int) else f", {key} {value}" for key, value in more.items()
@@ -52,7 +52,7 @@ class Log:
         self._show(f"data: {name}: {rows_in:,} -> {rows_out:,} rows{extra}")
 
     def decide(self, what: str, count: int, undo: str, example: Any = None) -> None:
-        """A counted decision (nothing is recorded where it touched no row)."""
+        """Records a counted decision (unless it touched no row)."""
         if not count:
             return
         entry = {"what": what, "count": int(count), "undo": undo}
@@ -63,12 +63,12 @@ class Log:
         self._show(f"data: {what}: {count:,}{shown}; to change it: {undo}")
 
     def warn(self, text: str) -> None:
-        """Something that a reader of results should know."""
+        """Records a note for readers of results."""
         self.warnings.append(text)
         self._show(f"data: warning: {text}")
 
     def note(self, text: str) -> None:
-        """A line that is shown but not kept."""
+        """Shows a line without recording it."""
         self._show(f"data: {text}")
 
     def _show(self, text: str) -> None:
@@ -81,11 +81,11 @@ class Source:
 
     kind: ClassVar[str] = "data"
     version: ClassVar[int] = 1
-    """raised when the same files give other rows: prepared data is then made anew"""
+    """raised when the same files give other rows: prepared data is then made again"""
 
     @staticmethod
     def matches(path: Path) -> bool:
-        """Whether a file or folder is of that form."""
+        """Whether a file or folder has that form."""
         raise NotImplementedError
 
     def read(
@@ -97,38 +97,38 @@ class Source:
 
 @dataclass
 class SourceTables:
-    """Events and texts as a source has them, columns named by role, values not yet checked."""
+    """Events and texts of a source, with columns named by role and values not yet checked."""
 
     events: pl.DataFrame
-    """user_id, item_id and, where there are any, timestamp, rating, part; of any type that can be cast"""
+    """user_id, item_id and, if there are any, timestamp, rating, part; of any type that can be cast"""
     items: pl.DataFrame | None = None
     """item_id, title, description, categories, ...: one row per item (repeated ids are counted, the first is kept)"""
     users: pl.DataFrame | None = None
     """user_id and texts"""
     name: str = ""
-    """what the dataset is called"""
+    """name of the dataset"""
     domain: Domain = Domain()
     """words for prompts"""
     licence: str = "unknown: the source does not say"
     """terms of use"""
     url: str = ""
-    """where the source can be got"""
+    """where to get the source"""
     time_unit: str | None = None
-    """what the source says of its times (``s``, ``ms``, ``order``, ``none``); None: guess from the values"""
+    """unit of the source's times, if it states one (``s``, ``ms``, ``order``, ``none``); None: guess from the values"""
     times: str | None = None
-    """what the times were found to be (a dataset prepared so, whose filter may have made gaps)"""
+    """kind of the times (for a prepared dataset, whose filter may have made gaps)"""
     time_format: str | None = None
-    """how the user says that times are written (``columns.time_format``)"""
+    """the user's format of the times (``columns.time_format``)"""
     ties: str | None = None
-    """the rule by which rows of equal times were put into the order in which they stand (a dataset prepared so)"""
+    """the rule that ordered rows of equal times (for a prepared dataset)"""
     keep_items: bool = False
-    """the source says that items without an event belong to the catalogue (a dataset prepared so)"""
+    """items without an event belong to the catalogue (for a prepared dataset)"""
     where: str = ""
     """file or object, for error messages"""
     items_where: str = ""
-    """the same of the texts of items, where it is another one"""
+    """the same for the texts of items, if it is another one"""
     users_where: str = ""
-    """the same of the texts of users"""
+    """the same for the texts of users"""
     path: Path | None = None
     """file or folder that was read; None: rows from memory or a generated world"""
     columns: Mapping[str, str] = field(default_factory=dict)

@@ -1,7 +1,7 @@
-"""Repeat consumption: events of a user with an item that the user had before (groceries, music, restaurants).
+"""Repeat consumption: events of a user with a known item (groceries, music, restaurants).
 
-Most recommenders are measured on what is new, so by default the first event of each pair is kept. Where people come
-back to what they know, ``filter.duplicates = "keep"`` keeps every event, and the protocol ``full-repeat`` ranks items
+Most recommenders are measured on new items, so by default the first event of each pair is kept. If users come back
+to known items, ``filter.duplicates = "keep"`` keeps every event, and the protocol ``full-repeat`` ranks items
 of the history too.
 """
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from interlingua.data.interactions import Interactions
 
 MANY = 0.1
-"""share of repeats from which a dataset is one of repeat consumption"""
+"""least fraction of repeats in a dataset of repeat consumption"""
 STEP = "unique pairs"
-"""step of preparing that leaves out repeats (:mod:`interlingua.data.filter`)"""
+"""step of preparation that drops repeats (:mod:`interlingua.data.filter`)"""
 
 
 def repeated_pairs(events: Interactions) -> int:
@@ -33,11 +33,11 @@ def repeated_pairs(events: Interactions) -> int:
 
 
 def repeats(events: Interactions, steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """How many events of the source are repeats, their share, and whether they were kept.
+    """The number of repeats in the source, their fraction, and whether they were kept.
 
     Args:
         events: of the prepared dataset.
-        steps: its card's, which count what was left out.
+        steps: its card's steps, which count dropped events.
     """
     removed = [step for step in steps if step.get("step") == STEP]
     left, total = repeated_pairs(events), len(events)
@@ -47,7 +47,7 @@ def repeats(events: Interactions, steps: Sequence[Mapping[str, Any]]) -> dict[st
 
 
 def warning(found: Mapping[str, Any]) -> str | None:
-    """What to do about a dataset of repeat consumption; None for any other."""
+    """Advice for a dataset of repeat consumption; None for any other."""
     if found["share"] < MANY:
         return None
     keep = "" if found["kept"] else 'keep them with filter.duplicates = "keep", '
@@ -58,14 +58,14 @@ def warning(found: Mapping[str, Any]) -> str | None:
 
 
 def in_history(targets: GroundTruth, queries: Queries, num_items: int) -> npt.NDArray[np.bool_]:
-    """(T,) whether a target stands in the history that its question shows."""
+    """(T,) whether a target is in the history of its query."""
     history = np.repeat(np.arange(len(queries)), queries.lengths()) * num_items + queries.items
     held = np.repeat(np.arange(len(targets)), np.diff(targets.offsets)) * num_items + targets.items
     return among(held, history)
 
 
 def repeat_share(split: Split, part: Part) -> float:
-    """Share of a part's targets that the user's history already holds."""
+    """Fraction of a part's targets that are already in the user's history."""
     targets = split.targets(part)
     if not len(targets.items):
         return 0.0

@@ -1,4 +1,4 @@
-"""Which reader reads a source, and where named datasets are found."""
+"""Finds the reader of a source, and the folders of named datasets."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def cache_folder() -> Path:
 def read(
     source: Any, *, columns: Mapping[str, str], options: Mapping[str, Any], reader: str | None, seed: int, log: Log
 ) -> SourceTables:
-    """The rows of a source, as its reader finds them.
+    """The tables of a source, from its reader.
 
     Raises:
-        DataError: nothing there, no reader for it, or the reader cannot read it.
+        DataError: the source does not exist, no reader recognises it, or the reader cannot read it.
         ConfigError: options or columns that the reader does not take.
     """
     form = columns.get(TIME_FORMAT)
@@ -95,10 +95,10 @@ def recognise(path: Path) -> str:
 
 
 def locate(source: str, log: Log) -> Path:
-    """Where a source lies: a path, ``$INTERLINGUA_DATA``, the cache, or a download.
+    """The path of a source: as given, in ``$INTERLINGUA_DATA``, in the cache, or after a download.
 
     Raises:
-        DataError: nowhere, with the places that were looked at.
+        DataError: not found, with the places that were searched.
     """
     path = Path(source).expanduser()
     if path.exists():
@@ -124,7 +124,7 @@ def locate(source: str, log: Log) -> Path:
 
 
 def here(source: str) -> Path | None:
-    """Where a source lies on this machine, by the rules of :func:`locate`; None: nowhere, or it is generated."""
+    """The path of a source on this machine, by the rules of :func:`locate`; None: not here, or generated."""
     path = Path(source).expanduser()
     if path.exists():
         return path

@@ -26,9 +26,9 @@ class GroundTruth:
     offsets: npt.NDArray[np.int64]
     """(M + 1,)"""
     times: npt.NDArray[np.int64] | None = None
-    """(T,) when each was, in the interactions' unit; None: not known"""
+    """(T,) times in the interactions' unit; None: unknown"""
     labels: npt.NDArray[np.bool_] | None = None
-    """(T,) whether the user liked the item; None: every target is one that the user chose"""
+    """(T,) whether the user liked the item; None: the user chose every target"""
 
     @classmethod
     def of(
@@ -57,12 +57,12 @@ class GroundTruth:
         return self.items[self.offsets[row] : self.offsets[row + 1]]
 
     def filter(self, mask: npt.NDArray[np.bool_]) -> GroundTruth:
-        """The same users with the targets where ``mask`` (T,) holds."""
+        """The same users with the targets in ``mask`` (T,)."""
         counts = np.bincount(self.owners[mask], minlength=len(self))
         return self._at(mask, self.users, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
 
     def _at(self, places: Any, users: npt.NDArray[np.int64], offsets: npt.NDArray[np.int64]) -> GroundTruth:
-        """Targets at some places of the flat arrays, of the given users."""
+        """Targets at some positions of the flat arrays, for the given users."""
         times = None if self.times is None else self.times[places]
         labels = None if self.labels is None else self.labels[places]
         return GroundTruth(users, self.items[places], offsets, times, labels)
@@ -97,15 +97,15 @@ class Split:
     protocol: str
     """e.g. ``leave-one-out``"""
     valid_in_test_history: bool = True
-    """leave-one-out: the validation item belongs to the history at test time; given 3:1:1 splits: it does not"""
+    """whether the validation item is in the history at test time: yes for leave-one-out, no for given 3:1:1 splits"""
     horizon: int | None = None
     """time of the last training event (None: order only)"""
     notes: tuple[str, ...] = ()
-    """what a reader of results should know of how the events were divided"""
+    """notes on the division of events for readers of results"""
     valid_pairs: GroundTruth | None = None
-    """validation events with their labels, where the data are labelled (``[data] label``); ``valid`` has the liked"""
+    """validation events with their labels, if the data are labelled (``[data] label``); ``valid`` has the liked ones"""
     test_pairs: GroundTruth | None = None
-    """the same of the test part"""
+    """the same for the test part"""
 
     def pairs(self, part: Part) -> GroundTruth:
         """Held-out events of a part with the labels that say whether the user liked the item.
@@ -126,7 +126,7 @@ class Split:
         return self.valid if part == "valid" else self.test
 
     def queries(self, part: Part) -> Queries:
-        """One query per user of the part, with the history that may be read at that moment."""
+        """One query per user of the part, with the history that a recommender may read at that moment."""
         return self.queries_of(self.targets(part).users, part)
 
     def queries_of(self, users: IntArray, part: Part) -> Queries:
@@ -138,7 +138,7 @@ class Split:
 
 
 def _appended(base: Queries, more: GroundTruth, num_users: int) -> Queries:
-    """The queries with each user's items of ``more`` behind the history (no loop: there may be a million users)."""
+    """The queries with each user's items of ``more`` after the history (no loop: there may be a million users)."""
     position = np.full(num_users, -1, np.int64)
     position[more.users] = np.arange(len(more))
     indices = position[base.users]

@@ -1,4 +1,4 @@
-"""How events are divided into train, valid and test: leave-one-out, ratio, global time, cold items, given."""
+"""Division of events into train, valid and test: leave-one-out, ratio, global time, cold items, given."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TRAIN, VALID, TEST, UNUSED = range(4)
 
 
 class SplitConfig(Config):
-    """How events are divided."""
+    """Options of the division of events."""
 
     only_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
         "valid": ("name", ("ratio", "global-time")),
@@ -39,25 +39,25 @@ class SplitConfig(Config):
 
     name: Literal["leave-one-out", "ratio", "global-time", "item-cold", "given"] = "leave-one-out"
     """``leave-one-out``: each user's last event is the test target, the one before it the validation target (users with
-    fewer than 3 events stay in train whole). ``ratio``: shares of each user's events. ``global-time``: two moments cut
+    fewer than 3 events all stay in train). ``ratio``: fractions of each user's events. ``global-time``: two moments cut
     all users alike. ``item-cold``: every event of some items is a test target (see
     :mod:`interlingua.data.item_cold`). ``given``: the source's own column"""
     valid: float = Field(default=0.1, ge=0, lt=1)
-    """ratio, global-time: share of the events for validation"""
+    """ratio, global-time: fraction of the events for validation"""
     test: float = Field(default=0.1, ge=0, lt=1)
-    """ratio, global-time, item-cold by time: share of the events for test"""
+    """ratio, global-time, item-cold by time: fraction of the events for test"""
     by: Literal["random", "time"] = "random"
     """ratio: which events of a user are held out: random ones (RLMRec's 3:1:1: valid = test = 0.2) or the last ones.
     item-cold: which items: a random fold, or those first seen at ``test_from`` or later"""
     valid_from: int | None = None
-    """global-time: first second of the validation part (None: from the share)"""
+    """global-time: first second of the validation part (None: from the fraction)"""
     test_from: int | None = None
-    """global-time, item-cold by time: first second of the test part (None: from the share)"""
+    """global-time, item-cold by time: first second of the test part (None: from the fraction)"""
     targets: Literal["all", "next"] = "all"
     """global-time: all later events of a user are targets, or only the next one"""
 
     folds: int = Field(default=5, ge=2)
-    """item-cold: how many parts the items are divided into"""
+    """item-cold: number of parts of the items"""
     fold: int = Field(default=0, ge=0)
     """item-cold: which part is held out, from 0"""
 
@@ -87,7 +87,7 @@ def leave_one_out(interactions: Interactions) -> Parts:
 
 
 def ratio(interactions: Interactions, valid: float, test: float, by: str, seed: int) -> Parts:
-    """(N,) codes; shares of each user's events, rounded half up; at least one event per user stays in train."""
+    """(N,) codes; fractions of each user's events, rounded half up; at least one event per user stays in train."""
     counts = interactions.user_counts
     key = np.random.default_rng(seed).random(len(interactions)) if by == "random" else np.arange(len(interactions))
     order = np.lexsort((key, interactions.users))
@@ -102,7 +102,7 @@ def ratio(interactions: Interactions, valid: float, test: float, by: str, seed: 
 
 
 def global_time(interactions: Interactions, config: SplitConfig) -> tuple[Parts, int, int]:
-    """(N,) codes, and the first seconds of validation and test: events of one second never straddle a cut."""
+    """(N,) codes, and the first seconds of validation and test: events of the same second are never separated."""
     times = interactions.times
     test_from = config.test_from
     if test_from is None:
@@ -136,14 +136,14 @@ def _moment(times: npt.NDArray[np.int64], fraction: float) -> int:
 
 
 def tied_at_targets(interactions: Interactions, parts: Parts) -> int:
-    """Users of whom a held-out event has the same time as one of another part."""
+    """Users with a held-out event at the same time as an event of another part."""
     users, times = interactions.users, interactions.times
     tied = (users[1:] == users[:-1]) & (times[1:] == times[:-1]) & (parts[1:] != parts[:-1])
     return len(np.unique(users[1:][tied]))
 
 
 def tie_notes(interactions: Interactions, parts: Parts, config: SplitConfig, ties: str) -> tuple[str, ...]:
-    """What decided between events of equal times, where a split by time had to choose."""
+    """Notes on the order of events with equal times, if a split by time depends on it."""
     by_time = config.name == "leave-one-out" or (config.name, config.by) == ("ratio", "time")
     tied = tied_at_targets(interactions, parts)
     if ties == "rows" or not tied or not (by_time or config.targets == "next"):
@@ -176,7 +176,7 @@ def item_cold(
 
 
 def needs_times(kind: TimeKind, times: str | None, what: str) -> None:
-    """Raises: DataError: the source has no times that are comparable between users; it says why not."""
+    """Raises: DataError: the source has no times that are comparable between users; the message says why."""
     if kind != "seconds":
         why = WHY_NOT.get(times or "order", WHY_NOT["order"])
         raise DataError(f"{what} needs times that are comparable between users: {why}")
@@ -221,14 +221,14 @@ def divide(
         interactions: in their order.
         given: (N,) codes that the source has, for ``given``.
         config: which split.
-        kind: what the times are.
+        kind: the kind of the times.
         seed: of random splits.
-        log: told of sizes.
-        ties: the rule by which events of equal times were ordered (:mod:`interlingua.data.ties`, or ``rows``).
-        times: what the times are (None: what ``kind`` says).
+        log: records sizes.
+        ties: the rule that ordered events of equal times (:mod:`interlingua.data.ties`, or ``rows``).
+        times: the meaning of the times (None: by ``kind``).
 
     Raises:
-        DataError: the split needs what the source lacks (real times, a given column).
+        DataError: the source lacks what the split needs (real times, a given column).
     """
     more: dict[str, Any] = {}
     valid_known = True

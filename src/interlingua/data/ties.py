@@ -1,4 +1,4 @@
-"""Order of events: by user and time, and within equal times by a rule that no order of rows in a file can change."""
+"""Order of events: by user and time, and at equal times by a rule independent of the order of rows in a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 TieRule = Literal["hash", "file"]
-"""``hash``: of the two ids, see :func:`pair_hashes`; ``file``: as the rows stand"""
+"""``hash``: by the two ids, see :func:`pair_hashes`; ``file``: in the order of the rows"""
 
 IntIndices = npt.NDArray[np.signedinteger[Any]]
 
@@ -30,7 +30,7 @@ def pair_hashes(users: npt.NDArray[np.uint64], items: npt.NDArray[np.uint64]) ->
 
 
 def order_by_time(users: IntIndices, times: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Stable order by (user, time): one sort of one key where both fit into 63 bits, else two."""
+    """Stable order by (user, time): one sort of one key if both fit into 63 bits, else two."""
     if not len(users):
         return np.zeros(0, np.int64)
     first, last = int(times.min()), int(times.max())
@@ -50,20 +50,20 @@ def settle(
     further: tuple[npt.NDArray[Any], ...],
     rule: TieRule,
 ) -> tuple[npt.NDArray[np.int64], int]:
-    """``order`` with the events of equal user and time put into a declared order.
+    """``order`` with the events of equal user and time sorted by a declared rule.
 
     Args:
-        order: (N,) of the events by user and time.
-        users: (N,) rows in ``ids[0]``.
-        items: (N,) rows in ``ids[1]``.
+        order: (N,) order of the events by user and time.
+        users: (N,) indices in ``ids[0]``.
+        items: (N,) indices in ``ids[1]``.
         times: (N,)
-        fractions: (N,) what lay above the whole number of a time; it goes first.
+        fractions: (N,) fractional parts of the times; they are compared first.
         ids: external ids of users and items.
-        further: (N,) arrays that tell events of one pair apart (rating, part), so that nothing is left to the file.
+        further: (N,) arrays that order events of the same pair (rating, part), so that the file decides nothing.
         rule: see :data:`TieRule`.
 
     Returns:
-        (N,) the order, and how many events the rule (not the time or its fraction) decided about.
+        (N,) the order, and the number of events that the rule (not the time or its fraction) ordered.
     """
     user, time = users[order], times[order]
     tied = (user[1:] == user[:-1]) & (time[1:] == time[:-1])

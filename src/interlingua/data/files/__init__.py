@@ -1,4 +1,4 @@
-"""How bytes become frames: encodings, columns, dates, times, parquet and the authors' pickles.
+"""From bytes to frames: encodings, columns, dates, times, parquet and the authors' pickles.
 
 Not here: datasets by name (data/sources).
 """

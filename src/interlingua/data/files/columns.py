@@ -1,4 +1,4 @@
-"""Which column of a source plays which role: guessed from its name, shown, and settable."""
+"""Roles of a source's columns: guessed from their names, shown, and settable."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EVENT_ROLES: Roles = {
     "part": ("part", "split", "fold", "subset", "set"),
     "label": ("label", "liked", "clicked"),
 }  # fmt: skip
-"""Names under which sources keep an event's roles, best first (compared in lower case, without ``:type`` suffixes)"""
+"""known column names of an event's roles, best first (compared in lower case, without ``:type`` suffixes)"""
 ITEM_ROLES: Roles = {
     "item_id": EVENT_ROLES["item_id"] + ("id",),
     "title": ("title", "name", "item_name", "product_name", "movie_title", "title_name", "headline", "app_name"),
@@ -48,7 +48,7 @@ USER_ROLES: Roles = {
 """The same for users"""
 
 TIME_FORMAT = "time_format"
-"""Stands among the roles in ``columns``, but names no column: how the times are written (see :mod:`~.dates`)"""
+"""A key of ``columns`` that names no column: the format of the times (see :mod:`~.dates`)"""
 
 
 def plain(name: str) -> str:
@@ -61,12 +61,12 @@ def guess(names: Sequence[str], roles: Roles, given: Mapping[str, str], where: s
 
     Args:
         names: the source's columns.
-        roles: names under which each role may stand, best first.
-        given: what the user said; it wins.
+        roles: known names of each role, best first.
+        given: the user's mapping; it wins.
         where: file or object, for error messages.
 
     Raises:
-        DataError: a given column is not there.
+        DataError: a given column does not exist.
     """
     found: dict[str, str] = {}
     for role in roles:
@@ -90,7 +90,7 @@ def guess(names: Sequence[str], roles: Roles, given: Mapping[str, str], where: s
 def rename(
     frame: pl.DataFrame, roles: Roles, given: Mapping[str, str], where: str, log: Log
 ) -> tuple[pl.DataFrame, dict[str, str]]:
-    """The frame with its columns named by role (others keep their names), and the mapping used, which is shown."""
+    """The frame with its columns named by role (others keep their names), and the mapping, which is shown."""
     used = guess(frame.columns, roles, {k: v for k, v in given.items() if k in roles}, where)
     log.note(f"columns of {where}: " + ", ".join(f"{role} = {column}" for role, column in used.items()))
     back = {column: role for role, column in used.items()}
@@ -102,16 +102,16 @@ def rename(
 
 
 def of_texts(given: Mapping[str, str], frame: pl.DataFrame) -> dict[str, str]:
-    """The part of a mapping that is meant for a table of texts beside the events.
+    """The part of a mapping that is meant for a separate table of texts.
 
-    Ids may be called otherwise there than in the events, in which the given column was found: they are guessed then.
-    Titles and other texts stand nowhere else, so a column of theirs that is missing stays an error.
+    Ids may have another name there than in the events, where the given column was found: then they are guessed.
+    Titles and other texts are nowhere else, so a missing column of theirs stays an error.
     """
     return {role: column for role, column in given.items() if column in frame.columns or role not in EVENT_ROLES}
 
 
 def check_roles(given: Mapping[str, str]) -> None:
-    """Rejects roles that nothing has.
+    """Rejects unknown roles.
 
     Raises:
         DataError: with the nearest role.
@@ -125,15 +125,15 @@ def check_roles(given: Mapping[str, str]) -> None:
 def check_texts(given: Mapping[str, str], read: Mapping[str, tuple[Roles, Sequence[str]]]) -> None:
     """Rejects names of text columns that no table has, once all tables of a source are read.
 
-    A mapping may name columns that only one of the tables has, so no single table can refuse them. What is missing
-    among the roles of events stopped :func:`rename`.
+    A mapping may name columns that only one of the tables has, so no single table can refuse them. :func:`rename`
+    already refused missing roles of events.
 
     Args:
-        given: role -> column, as the user said.
-        read: file or object -> the roles that are looked for in it, and its columns.
+        given: role -> column, from the user.
+        read: file or object -> the roles that are searched in it, and its columns.
 
     Raises:
-        DataError: with the columns that there are, and the nearest.
+        DataError: with the existing columns, and the nearest.
     """
     for role, column in given.items():
         if not column or role in EVENT_ROLES:

@@ -1,6 +1,6 @@
-"""Dates as text, read by one rule for the whole column: what could be two days is refused, never guessed.
+"""Dates as text, read by one rule for the whole column: ambiguous dates are refused, never guessed.
 
-A row is matched by its shape (digits or a month's name, where the year stands); which number is the day and which the
+A row is matched by its shape (digits or a month's name, position of the year); which number is the day and which the
 month is then decided on all rows of that shape together. One day above 12 decides for every row.
 """
 
@@ -32,13 +32,13 @@ GAP = r"[-/. ]\s*"
 
 @dataclass(frozen=True)
 class Shape:
-    """One way in which dates are written."""
+    """One way to write dates."""
 
     pattern: str
     orders: tuple[str, ...]
-    """what the numbers ``a``, ``b``, ``c`` (and a month's name) may mean, e.g. ``DMY``"""
+    """possible meanings of the numbers ``a``, ``b``, ``c`` (and a month's name), e.g. ``DMY``"""
     first_wins: bool = False
-    """the first order is the convention, and another one is only suspected where the first cannot be"""
+    """the first order is the convention, and another is tried only if the first is impossible"""
 
 
 SHAPES = (
@@ -85,7 +85,7 @@ def days_since_1970(year: Numbers, month: Numbers, day: Numbers) -> tuple[Number
 
 
 def read_dates(text: pl.Series, column: str) -> tuple[pl.Series, list[str]]:
-    """Microseconds since 1970 (UTC; null where no date can be read), and how the column was read, in words.
+    """Microseconds since 1970 (UTC; null if no date can be read), and a sentence on how the column was read.
 
     Args:
         text: strings without blanks around them.
@@ -112,7 +112,7 @@ def read_dates(text: pl.Series, column: str) -> tuple[pl.Series, list[str]]:
 
 
 def _decided(shape: Shape, groups: pl.DataFrame, text: pl.Series, column: str) -> tuple[Numbers, Mask, str]:
-    """Microseconds of the rows of one shape, which of them are dates, and how that was decided."""
+    """Microseconds of the rows of one shape, a mask of those that are dates, and how that was decided."""
     clock, clock_valid = _clock(groups)
     days, valid = zip(*(_days(order, groups) for order in shape.orders), strict=True)
     some = np.logical_or.reduce(valid)
@@ -144,7 +144,7 @@ def _shown(day: int) -> str:
 
 
 def _ambiguous(shape: Shape, days: Any, valid: Any, text: pl.Series, column: str) -> str:
-    """What the two readings of a row are, or which rows contradict each other, and what to say."""
+    """The two readings of a row, or the rows that contradict each other, as an error with advice."""
     for n in range(len(days)):
         for m in range(n + 1, len(days)):
             both = np.flatnonzero(valid[n] & valid[m] & (days[n] != days[m]))
@@ -225,7 +225,7 @@ def _clock(groups: pl.DataFrame) -> tuple[Numbers, Mask]:
 
 
 def read_format(text: pl.Series, form: str, column: str) -> pl.Series:
-    """Microseconds since 1970 (UTC where no zone is written; null where the format does not fit).
+    """Microseconds since 1970 (UTC if no zone is written; null if the format does not fit).
 
     Args:
         text: strings without blanks around them.
@@ -233,7 +233,7 @@ def read_format(text: pl.Series, form: str, column: str) -> pl.Series:
         column: its name, for the error.
 
     Raises:
-        DataError: the format is none, or fits no row.
+        DataError: the format is invalid, or fits no row.
     """
     once = text.drop_nulls().unique(maintain_order=True)
     values = _by_polars(once, form)
@@ -258,7 +258,7 @@ def _by_python(value: str, form: str) -> int | None:
 
 
 def _by_polars(once: pl.Series, form: str) -> pl.Series | None:
-    """The quick way, where it agrees with Python's on a sample: the two know slightly different formats."""
+    """The fast way, if it agrees with Python's on a sample: the two accept slightly different formats."""
     if "%f" in form.replace(".%f", ""):
         return None
     try:
@@ -273,7 +273,7 @@ def _by_polars(once: pl.Series, form: str) -> pl.Series | None:
 
 
 def read_calendar_numbers(values: pl.Series) -> pl.Series:
-    """20240131 or 20240131101500 as microseconds since 1970; null where that is no moment."""
+    """20240131 or 20240131101500 as microseconds since 1970; null if that is not a date."""
     valid = values.is_not_null().to_numpy()
     number = values.fill_null(0).to_numpy()
     long = number > 10**12

@@ -21,7 +21,7 @@ from interlingua.storage import durable
 BLOCK_BYTES = 1 << 20
 TIMEOUT_S = 30
 RECORD = "source.json"
-"""Written beside the unpacked files: where they come from, their sum and licence"""
+"""file next to the unpacked files: their origin, sum and licence"""
 
 
 def fetch(dataset: NamedDataset, root: Path, log: Log) -> Path:
@@ -65,7 +65,7 @@ def fetch(dataset: NamedDataset, root: Path, log: Log) -> Path:
 
 
 def _stream(download: Download, archive: Path, name: str) -> None:
-    """Appends to what an interrupted download left, where the server allows it; starts anew where it does not."""
+    """Continues an interrupted download if the server allows it; else starts again."""
     have = archive.stat().st_size if archive.exists() else 0
     if download.size_bytes is not None and have >= download.size_bytes:
         if have == download.size_bytes:
@@ -111,7 +111,7 @@ def _checked(download: Download, archive: Path, log: Log) -> str:
 
 
 def _unpack(archive: Path, target: Path) -> None:
-    """Unpacks into a temporary sibling and renames it; a single top folder is left out."""
+    """Unpacks into a temporary sibling and renames it; a single top folder is removed."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:

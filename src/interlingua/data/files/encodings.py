@@ -1,4 +1,4 @@
-"""A text file as UTF-8 with ordinary line ends, whatever it was written in; what cannot be known is asked for."""
+"""A text file of any encoding as UTF-8 with ordinary line ends; an unknown encoding is an error that asks for it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ MARKS = ((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (code
          (codecs.BOM_UTF16_BE, "utf-16"))  # fmt: skip
 """Byte order marks that leave no doubt, longest first"""
 FIELD_BYTES = 2**31 - 1
-"""The csv module stops at 131,072 characters by itself: a long description is no error"""
+"""limit of a field: the csv module stops at 131,072 characters, but a long description is no error"""
 
 
 @contextmanager
 def large_fields() -> Iterator[None]:
-    """Lets the csv module read fields of any length inside."""
+    """Lets the csv module read fields of any length inside this context."""
     before = csv.field_size_limit(FIELD_BYTES)
     try:
         yield
@@ -30,13 +30,13 @@ def large_fields() -> Iterator[None]:
 
 
 def plain_text(path: Path, data: bytes | None, encoding: str | None, log: Log) -> Path | bytes:
-    """The path itself where its bytes can be read as they are, else UTF-8 bytes.
+    """The path itself if its bytes can be read unchanged, else UTF-8 bytes.
 
     Args:
-        path: a file that is there.
-        data: its content where it was unpacked already (gzip); None: it is read where that is needed.
-        encoding: what the user says.
-        log: told what was found.
+        path: an existing file.
+        data: its content if it was already unpacked (gzip); None: it is read when needed.
+        encoding: the user's choice.
+        log: records the encoding.
 
     Raises:
         DataError: the file is not in the encoding, or looks like UTF-16 without a mark.

@@ -29,7 +29,7 @@ def to_polars(source: Any, where: str = "frame") -> pl.DataFrame:
     """A Polars frame of any table.
 
     Raises:
-        DataError: not a table, one with repeated column names, or one with columns that have no Arrow type (Python
+        DataError: not a table, repeated column names, or columns without an Arrow type (Python
             objects of several kinds).
     """
     if isinstance(source, pl.LazyFrame):
@@ -90,13 +90,13 @@ def _of_arrays(source: Mapping[str, Any]) -> pl.DataFrame:
 
 
 def tables_of(source: Any) -> dict[str, pl.DataFrame]:
-    """The Polars frames ``interactions`` and, where they are given, ``items`` and ``users``.
+    """The Polars frames ``interactions`` and, if they are given, ``items`` and ``users``.
 
     Args:
         source: a frame of events, columns as arrays, or a mapping with up to three frames.
 
     Raises:
-        DataError: an unknown key, no events, or something that is no table.
+        DataError: an unknown key, no events, or a value that is not a table.
     """
     if isinstance(source, Mapping) and source and not set(source) & set(NAMES):
         source = _of_arrays(source)

@@ -1,4 +1,4 @@
-"""What a reader or its file cannot be used for, told as errors of ours: which file, which column, what to do."""
+"""Errors for files that cannot be used: they name the file, the column and the remedy."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def guarded(where: str, what: str, advice: str) -> Iterator[None]:
 
     Args:
         where: file or object.
-        what: what could not be done, e.g. ``"the column t (timestamp) cannot be used"``.
-        advice: what to do about it.
+        what: the failure, e.g. ``"the column t (timestamp) cannot be used"``.
+        advice: the remedy.
     """
     try:
         yield
@@ -29,16 +29,16 @@ def guarded(where: str, what: str, advice: str) -> Iterator[None]:
 
 
 def refuse_unused(reader: str, what: str, given: Mapping[str, Any], takes: str) -> None:
-    """Rejects settings that a reader would not look at: a silent one leaves the belief that it did something.
+    """Rejects settings that a reader would ignore, so that users do not believe in their effect.
 
     Args:
         reader: its name.
         what: ``columns`` or ``options``.
-        given: what the user said.
-        takes: what the reader takes instead.
+        given: the user's settings.
+        takes: the settings that the reader takes instead.
 
     Raises:
-        ConfigError: anything was given.
+        ConfigError: ``given`` is not empty.
     """
     if given:
         raise ConfigError(f"the reader {reader} takes no {what} (got {', '.join(map(str, given))}); it takes {takes}")
@@ -48,7 +48,7 @@ def require_columns(frame: pl.DataFrame, needed: tuple[str, ...], where: str, se
     """Rejects a table that lacks a column which its layout always has.
 
     Raises:
-        DataError: with the missing names, what the table has, and ``see``: what to do.
+        DataError: with the missing names, the table's columns, and ``see``: the remedy.
     """
     if missing := [c for c in needed if c not in frame.columns]:
         raise DataError(
@@ -63,7 +63,7 @@ def plain_values(frame: pl.DataFrame, where: str, source: Mapping[str, str], log
         frame: columns named by role.
         where: file or object, for error messages.
         source: role -> column of the source, for error messages.
-        log: told how bytes were read.
+        log: records how bytes were read.
 
     Raises:
         DataError: a column of lists, structures or Python objects, or times without a day.

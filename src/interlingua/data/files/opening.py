@@ -1,4 +1,4 @@
-"""Opening what people have: csv, tsv and ``::`` tables, json lines, plain or gzipped."""
+"""Opens csv, tsv and ``::`` tables and json lines, plain or gzipped."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from interlingua.storage.exact_files import read_csv
 GZIP_MAGIC = b"\x1f\x8b"
 UNIT_SEPARATOR = "\x1f"
 PROGRESS_EVERY = 1_000_000
-"""Lines between two lines of progress"""
+"""number of lines read between two lines of progress"""
 
 
 def check_file(path: Path) -> None:
-    """Rejects what is not a file with something in it.
+    """Rejects a path that is not a non-empty file.
 
     Raises:
         DataError: missing, a folder, or empty.
@@ -41,7 +41,7 @@ def check_file(path: Path) -> None:
 
 
 def is_gzip(path: Path) -> bool:
-    """Whether the file begins as gzip does, whatever its name."""
+    """Whether the file begins like gzip, whatever its name."""
     with path.open("rb") as stream:
         return stream.read(2) == GZIP_MAGIC
 
@@ -100,12 +100,12 @@ def read_table(
 
     Args:
         path: plain or gzipped.
-        log: told of lines that do not fit and of an encoding that is not UTF-8.
+        log: records lines that do not fit and an encoding that is not UTF-8.
         separator: one or more characters.
-        header: names of the columns where the file has no header line.
-        quote: the character that encloses values; None: none does.
+        header: names of the columns if the file has no header line.
+        quote: the character that encloses values; None: no character.
         encoding: of the text; None: UTF-8 or by its mark, else Latin-1.
-        source: what :func:`text_of` gave for the path, where that was asked before.
+        source: the result of :func:`text_of` for the path, if it was called before.
 
     Raises:
         DataError: the file cannot be read at all.
@@ -129,7 +129,7 @@ def read_table(
 
 
 def text_of(path: Path, encoding: str | None, log: Log) -> Path | bytes:
-    """The file itself, or its content as UTF-8 where it is packed or written otherwise."""
+    """The file itself, or its content as UTF-8 if it is packed or has another encoding."""
     check_file(path)
     return plain_text(path, content(path) if is_gzip(path) else None, encoding, log)
 
@@ -188,7 +188,7 @@ def _fast(source: Path | bytes, separator: str, header: Sequence[str] | None, qu
 def _careful(
     data: bytes, separator: str, header: Sequence[str] | None, quote: str | None, path: Path, log: Log, why: str
 ) -> pl.DataFrame:
-    """Row by row, for what a strict parser rejects: rows that do not fit become nulls, which are counted later."""
+    """Reads row by row what a strict parser rejects: rows that do not fit become nulls, which are counted later."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -238,17 +238,17 @@ def read_json_lines(
     *,
     literal: bool = False,
 ) -> pl.DataFrame:
-    """One row per line of JSON; lines that are not are counted and become rows of nulls.
+    """One row per line of JSON; other lines are counted and become rows of nulls.
 
     Args:
-        path: plain or gzipped; a file with one JSON array is read too, its elements in the place of lines.
+        path: plain or gzipped; a file with one JSON array is read too, one row per element.
         pick: the values of a line's object, in the order of ``names``.
         names: columns of the result.
-        log: told of lines that cannot be read.
+        log: records lines that cannot be read.
         literal: lines may also be Python literals (Amazon's 2014 metadata); read without running them.
 
     Raises:
-        DataError: the file cannot be read, or the values of a column do not go together.
+        DataError: the file cannot be read, or the values of a column have incompatible types.
     """
     if begins_array(path):
         return _json_array(path, pick, names, log)
@@ -272,7 +272,7 @@ def read_json_lines(
 
 
 def _rows(rows: list[tuple[Any, ...]], names: Sequence[str], path: Path) -> pl.DataFrame:
-    """Column by column, so that an error can name the one whose values do not go together."""
+    """Column by column, so that an error can name the column with incompatible types."""
     columns = {}
     for n, name in enumerate(names):
         try:
@@ -301,7 +301,7 @@ def _record(line: bytes, literal: bool) -> dict[str, Any] | None:
 
 
 def begins_array(path: Path) -> bool:
-    """Whether the first line with something on it opens a JSON array."""
+    """Whether the first non-empty line opens a JSON array."""
     return next((line for line in lines(path) if line.strip()), b"").lstrip()[:1] == b"["
 
 
@@ -309,7 +309,7 @@ def json_array(path: Path) -> list[Any]:
     """The elements of a file with one JSON array.
 
     Raises:
-        DataError: not one, or nothing in it.
+        DataError: not a JSON array, or an empty one.
     """
     try:
         found = json.loads(content(path))

@@ -1,7 +1,7 @@
-"""Stand-ins for what pickled numpy arrays and scipy sparse matrices are made of, and how they become real ones.
+"""Stand-ins for the parts of pickled numpy arrays and scipy sparse matrices, and their conversion to real ones.
 
-While a file is read nothing of numpy or scipy is called: shapes, types and bytes are collected here, compared with each
-other, and turned into arrays at the end. numpy's own ``__setstate__`` trusts its input, and is never reached.
+While a file is read, no numpy or scipy function is called: shapes, types and bytes are collected, compared with each
+other, and turned into arrays at the end. numpy's own ``__setstate__`` trusts its input, and is never called.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ MAX_DEPTH = 50
 
 
 class StandIn:
-    """Something that a pickle may set the state of."""
+    """An object whose state a pickle may set."""
 
     def set_state(self, state: Any) -> None:
-        """Takes the state, checked."""
+        """Checks and takes the state."""
         raise ValueError(f"it sets the state of a {type(self).__name__}")
 
     def finish(self) -> Any:
-        """The real thing."""
+        """The real object."""
         raise ValueError(f"a {type(self).__name__} stands where a value should")
 
 
@@ -55,7 +55,7 @@ class DType(StandIn):
 
     @property
     def real(self) -> np.dtype[Any]:
-        """The type that numpy has."""
+        """The numpy type."""
         return np.dtype(self.order + self.code)
 
 
@@ -77,7 +77,7 @@ class Array(StandIn):
         self.fill(shape, dtype, bool(fortran), data)
 
     def fill(self, shape: Any, dtype: Any, fortran: bool, data: Any) -> None:
-        """Takes the parts where they fit together."""
+        """Takes the parts if they fit together."""
         if isinstance(data, str):  # bytes of Python 2
             data = data.encode("latin-1")
         if not isinstance(dtype, DType) or not isinstance(data, bytes):
@@ -159,7 +159,7 @@ class Sparse(StandIn):
 
 
 def finished(value: Any) -> Any:
-    """The value with real arrays in the places of the stand-ins.
+    """The value with real arrays instead of the stand-ins.
 
     Raises:
         ValueError: nested too deeply, or within itself.
@@ -270,4 +270,4 @@ CONSTRUCTORS: dict[tuple[str, str], Constructor] = {
         for kind in ("matrix", "array")
     },
 }
-"""(module, name) as pickles write them, old and new -> what is made in its place"""
+"""(module, name) as pickles write them, old and new -> the stand-in's constructor"""

@@ -34,11 +34,11 @@ _MARK = object()
 
 
 class RefusedError(Exception):
-    """What a pickle asked for and does not get."""
+    """A pickle asked for something that is refused."""
 
 
 class Name:
-    """A name that a pickle mentions and that is in the table; not the thing it names."""
+    """A name from the table that a pickle mentions; not the object that it names."""
 
     def __init__(self, module: str, name: str) -> None:
         found = CONSTRUCTORS.get((module, name))
@@ -55,7 +55,7 @@ def read_pickle(path: Path, max_bytes: int = MAX_BYTES) -> Any:
         max_bytes: larger files are refused.
 
     Raises:
-        DataError: not there, too large, damaged, or it asks for something else (nothing of it has been run).
+        DataError: missing, too large, damaged, or it asks for something else (nothing of it has been run).
     """
     check_file(path)
     size = path.stat().st_size
@@ -128,7 +128,7 @@ class _Machine:
         return found
 
     def to_mark(self) -> list[Any]:
-        """Values above the last mark, which is taken away with them."""
+        """Removes the last mark and the values above it, and returns these."""
         position = len(self.stack) - 1
         while self.stack[position] is not _MARK:
             position -= 1

@@ -4,7 +4,7 @@
 reasoning), ``usr_emb_np.pkl``, ``itm_emb_np.pkl`` (rows x 1,536). They are read by
 :mod:`interlingua.data.files.restricted_pickle`, which runs nothing of them.
 
-Ids are the row numbers with leading zeros, so that sorted ids are in the published order.
+Ids are the indices with leading zeros, so that sorted ids are in the published order.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ SIDES = {"users": "usr", "items": "itm"}
 
 @dataclass(frozen=True)
 class Published:
-    """What the folder holds, as tables."""
+    """The folder's content as tables."""
 
     events: pl.DataFrame
     """user_id, item_id, split"""
     items: pl.DataFrame
-    """item_id and, where there are profiles, description (the profile) and reasoning"""
+    """item_id and, if there are profiles, description (the profile) and reasoning"""
     users: pl.DataFrame
-    """user_id and, where there are profiles, profile and reasoning"""
+    """user_id and, if there are profiles, profile and reasoning"""
 
 
 def is_published(path: Path) -> bool:
-    """A folder with the training matrix."""
+    """Whether the folder has the training matrix."""
     return (path / PARTS["trn"]).is_file()
 
 
@@ -71,10 +71,10 @@ def published(path: Path) -> Published:
 
 
 def vectors(path: Path, side: str) -> npt.NDArray[np.float32] | None:
-    """(n, T) published vectors of ``users`` or ``items``, None where the folder has none.
+    """(n, T) published vectors of ``users`` or ``items``, None if the folder has none.
 
     Raises:
-        DataError: the file is refused, or is no table of finite numbers.
+        DataError: the file is refused, or is not a table of finite numbers.
     """
     file = path / f"{SIDES[side]}_emb_np.pkl"
     if not file.is_file():
@@ -92,22 +92,22 @@ def vectors(path: Path, side: str) -> npt.NDArray[np.float32] | None:
 
 
 def ids_of(count: int) -> pl.Series:
-    """Row numbers as texts of equal length."""
+    """Indices as texts of equal length."""
     width = len(str(max(count - 1, 0)))
     return pl.Series([f"{row:0{width}d}" for row in range(count)], dtype=pl.String)
 
 
 def convert(path: Path, out: Path) -> dict[str, Any]:
-    """Writes the folder as parquet: events with their split, texts, and vectors beside their ids.
+    """Writes the folder as parquet: events with their split, texts, and vectors with their ids.
 
     ``interactions.parquet``, ``items.parquet`` and ``users.parquet`` are a dataset of the reader ``rlmrec``;
-    ``item_vectors.parquet`` and ``user_vectors.parquet`` are what the text source ``npy`` reads.
+    ``item_vectors.parquet`` and ``user_vectors.parquet`` are files for the text source ``npy``.
 
     Returns:
         Files written, and their rows.
 
     Raises:
-        DataError: the folder is none of RLMRec's, or ``out`` cannot be written.
+        DataError: the folder is not one of RLMRec's, or ``out`` cannot be written.
     """
     if not is_published(path):
         raise DataError(f"{path} holds no {PARTS['trn']}: only a folder with RLMRec's published files is converted")

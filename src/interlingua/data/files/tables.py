@@ -1,4 +1,4 @@
-"""One table of a file, whatever its form: parquet, JSON lines or an array, delimited text."""
+"""One table from a file of any form: parquet, JSON lines or an array, delimited text."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from interlingua.storage.exact_files import read_json, read_ndjson, read_parquet
 SEPARATORS = ("::", "\t", ";", "|", ",")
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 BY_POSITION = ("user_id", "item_id", "rating", "timestamp")
-"""What the first four columns of a file without a header line are taken for"""
+"""assumed roles of the first four columns of a file without a header line"""
 
 
 @dataclass(frozen=True)
 class Form:
-    """How delimited text is written (see :class:`interlingua.data.sources.table.TableConfig`); None: found out."""
+    """Form of delimited text (see :class:`interlingua.data.sources.table.TableConfig`); None: detected."""
 
     separator: str | None = None
     header: bool | None = None
@@ -54,7 +54,7 @@ def any_table(path: Path, log: Log, roles: Any, form: Form | None = None) -> pl.
     """The rows of a parquet, json lines or delimited file.
 
     Raises:
-        DataError: not there, a folder, empty, damaged, or without columns.
+        DataError: missing, a folder, empty, damaged, or without columns.
     """
     check_file(path)
     kind = ending(path)
@@ -95,7 +95,7 @@ def _json_by_line(path: Path, log: Log) -> pl.DataFrame:
 
 
 def _parsed(path: Path) -> Iterator[Any]:
-    """What stands on each line that is JSON."""
+    """The value of each line that is JSON."""
     for line in lines(path):
         try:
             yield json.loads(line)

@@ -1,4 +1,4 @@
-"""Times as whole seconds or as an order, whatever unit the source has; impossible ones are marked, never guessed."""
+"""Times of any unit as whole seconds or as an order; impossible times are marked, never guessed."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from interlingua.errors import ConfigError, DataError
 
 TimeUnit = Literal["auto", "s", "ms", "us", "ns", "order"]
 EARLIEST_S = 100_000_000
-"""March 1973: a guessed second before it is taken for an error (0 means "missing" in many sources)"""
+"""March 1973: a guessed time before it counts as an error (0 means "missing" in many sources)"""
 LATEST_S = 4_102_444_800
 """1 January 2100"""
 PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 UPPER = {"s": 10**11, "ms": 10**14, "us": 10**17}
-"""A value below this bound is taken to be in that unit (10^11 s is the year 5138)"""
+"""a value below this bound is read in that unit (10^11 s is the year 5138)"""
 NAMES = {"ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 FORMS = {"unix": "s", "unix-ms": "ms", "unix-us": "us", "unix-ns": "ns"}
 """Values of ``columns.time_format`` that are units"""
 UNDO = "clean.time_unit"
 FRACTION = "fraction"
-"""Column for what is lost of a time when it becomes a whole number: events of one second keep their order by it"""
+"""Column with the fractional part of a time that becomes a whole number: it orders events of the same second"""
 
 Result = tuple[pl.DataFrame, TimeKind, dict[str, pl.Series]]
 
@@ -31,15 +31,15 @@ Result = tuple[pl.DataFrame, TimeKind, dict[str, pl.Series]]
 def as_seconds(
     events: pl.DataFrame, unit: TimeUnit, said: str | None, log: Log, form: str | None = None, column: str = "timestamp"
 ) -> Result:
-    """The events with an Int64 ``timestamp``, what it means, and masks of rows whose time cannot be used.
+    """The events with an Int64 ``timestamp``, its meaning, and masks of rows whose time cannot be used.
 
-    Where a time was no whole second (or no whole position), a column ``fraction`` says by how much it lay above.
+    If a time was not a whole second (or position), a column ``fraction`` has its fractional part.
 
     Args:
         events: may lack ``timestamp``.
-        unit: what the user says, or ``auto``.
-        said: what the source says (used where the user leaves it open).
-        log: told how the times were read, and of conversions.
+        unit: the user's choice, or ``auto``.
+        said: the source's statement (used if the user makes no choice).
+        log: records how the times were read and converted.
         form: ``unix``, ``unix-ms``, ... or a format of ``strptime``, from the user.
         column: name of the source's column, for errors.
 
@@ -87,7 +87,7 @@ def as_seconds(
 
 
 def _unit_and_form(given: pl.Series, unit: TimeUnit, said: str | None, form: str | None) -> tuple[str, str | None]:
-    """The unit that holds, and the format of dates where one was given."""
+    """The unit to use, and the format of dates if one was given."""
     if form is None:
         return said if unit == "auto" and said else unit, None
     named = FORMS.get(form)
@@ -103,12 +103,12 @@ def _unit_and_form(given: pl.Series, unit: TimeUnit, said: str | None, form: str
 
 
 def _divided(values: pl.Series, by: int) -> tuple[pl.Series, pl.Series]:
-    """Whole quotients, and what was above them as a share of one."""
+    """Whole quotients, and the remainders as fractions."""
     return values // by, (values % by).cast(pl.Float64) / by
 
 
 def _floored(given: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Floats as Int64 (null where that cannot be), and what was above."""
+    """Floats as Int64 (null if impossible), and their fractional parts."""
     floor = given.fill_nan(None).floor()
     return floor.cast(pl.Int64, strict=False), (given - floor).fill_nan(None)
 
@@ -116,7 +116,7 @@ def _floored(given: pl.Series) -> tuple[pl.Series, pl.Series]:
 def _whole_numbers(
     given: pl.Series, form: str | None, unit: str, column: str
 ) -> tuple[pl.Series, pl.Series | None, str]:
-    """Int64 values (null where unreadable), what was above them, and how dates (now in seconds) were read, if any."""
+    """Int64 values (null if unreadable), their fractional parts, and how dates (now in seconds) were read, if any."""
     if form is not None:
         text = given.cast(pl.String).str.strip_chars()
         return *_divided(read_format(text, form, column), PER_SECOND["us"]), f"dates in the format {form}"
@@ -154,7 +154,7 @@ def _are_calendar_numbers(values: pl.Series) -> bool:
 def _guessed(
     values: pl.Series, fraction: pl.Series | None, log: Log
 ) -> tuple[pl.Series, pl.Series | None, TimeKind, pl.Series]:
-    """Seconds or positions, what was above them (None: nothing), what they are, the impossible ones."""
+    """Seconds or positions, their fractional parts (None: none), their kind, and a mask of impossible ones."""
     median = values.median()
     if median is None or float(median) < EARLIEST_S:  # type: ignore[arg-type]
         return values, fraction, "order", (values < 0) | (values >= EARLIEST_S)

@@ -1,4 +1,4 @@
 """Readers of datasets: one file each, named by ``[data].name`` or found by a path.
 
-Not here: what several readers share (data/files).
+Not here: parts that several readers share (data/files).
 """

@@ -1,4 +1,4 @@
-"""Words of the generated world: themes with their vocabularies, and neutral words that tell nothing."""
+"""Words of the generated world: themes with their vocabularies, and neutral words."""
 
 from __future__ import annotations
 

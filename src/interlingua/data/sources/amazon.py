@@ -23,10 +23,10 @@ from interlingua.errors import DataError
 
 ENDINGS = (".json", ".jsonl", ".json.gz", ".jsonl.gz")
 MAX_DESCRIPTION = 2_000
-"""Characters of a description that are kept"""
+"""number of characters of a description that are kept"""
 TAG = re.compile(r"<[^>]+>")
 BY_WORD = {"book": BOOK, "kindle": BOOK, "game": GAME, "movie": MOVIE}
-"""Words of a file name that tell what is sold; everything else is a product"""
+"""words of a file name that reveal the kind of item; any other item is a product"""
 
 
 class AmazonConfig(Config):
@@ -124,7 +124,7 @@ def _review(record: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _one(value: Any) -> Any:
-    """A value, or nothing where a list or an object stands in its place: such a line is counted as one without it."""
+    """A value, or None if it is a list or an object: such a line counts as one without it."""
     return None if isinstance(value, list | tuple | dict) else value
 
 

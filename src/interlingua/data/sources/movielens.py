@@ -24,24 +24,24 @@ NEEDED = {
     "tags": ("movieId", "tag"),
     "users": ("userId",),
 }
-"""Columns without which a file cannot be used"""
+"""required columns of a file"""
 NO_GENRES = "(no genres listed)"
 MAX_TAGS = 10
-"""Most frequent tags of a movie that are kept"""
+"""number of the most frequent tags of a movie that are kept"""
 
 
 class MovielensConfig(Config):
     """Options of the reader ``movielens``."""
 
     tags: bool = True
-    """keep the most frequent free tags in a column ``tags`` of their own; users write them after watching, held-out
-    events included, so they are no part of the default texts"""
+    """keep the most frequent free tags in a separate column ``tags``; users write them after watching, held-out
+    events included, so the default texts do not include them"""
     encoding: str | None = None
     """of the files, e.g. ``latin-1``; None: UTF-8, else Latin-1 (the ``.dat`` files of 1M are)"""
 
 
 class Movielens(Source):
-    """Reads a MovieLens folder: ratings, titles, genres, tags; users where there are any."""
+    """Reads a MovieLens folder: ratings, titles, genres, tags; users if there are any."""
 
     @staticmethod
     def matches(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Folders with ``interactions.parquet`` and, where there are texts, ``items.parquet`` and ``users.parquet``."""
+"""Folders with ``interactions.parquet`` and, if there are texts, ``items.parquet`` and ``users.parquet``."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ParquetFolder(Source):
 
 
 def event_columns(path: Path) -> list[str]:
-    """Names of the columns of a folder's events; none where the file is damaged, which reading it then says."""
+    """Names of the columns of a folder's events; none if the file is damaged (reading it then raises the error)."""
     try:
         return column_names(path / EVENTS)
     except (OSError, pl.exceptions.PolarsError):
@@ -45,7 +45,7 @@ def event_columns(path: Path) -> list[str]:
 
 
 def read_folder(path: Path, columns: dict[str, str], log: Log) -> SourceTables:
-    """The folder's tables and, where it has one, what ``meta.json`` or ``card.json`` says of them.
+    """The folder's tables, described by ``meta.json`` or ``card.json`` if there is one.
 
     Raises:
         DataError: a file is missing or damaged.
@@ -109,6 +109,6 @@ def _meta(path: Path) -> dict[str, Any]:
 
 
 def _table(meta: dict[str, Any], name: str) -> dict[str, Any]:
-    """A table inside the card; empty where something else stands there (folders of other makers have cards too)."""
+    """A table inside the card; empty if the entry is something else (folders of other programs have cards too)."""
     found = meta.get(name)
     return found if isinstance(found, dict) else {}

@@ -1,7 +1,7 @@
-"""A generated world: users with tastes, items with texts that reveal them, times, and items that only the future has.
+"""A generated world: users with tastes, items whose texts match them, times, and items that appear only at the end.
 
-Items belong to themes and stand in the order of a series within their theme. A user likes a few themes, mostly reads
-the next of a series, and now and then something popular. Titles, categories and descriptions are ordinary words of the
+Items belong to themes and are ordered as a series within their theme. A user likes a few themes, mostly reads
+the next of a series, and sometimes something popular. Titles, categories and descriptions are ordinary words of the
 item's theme. Cold items are only ever read last: under leave-one-out they have test events and no training event.
 """
 
@@ -29,7 +29,7 @@ SPREAD_DAYS = 700
 
 
 class PlantedConfig(Config):
-    """Size and temper of the world."""
+    """Size and behaviour of the world."""
 
     num_users: int = Field(default=400, ge=1)
     """users"""
@@ -42,13 +42,13 @@ class PlantedConfig(Config):
     history: int = Field(default=12, ge=3)
     """mean events of a user"""
     cold_share: float = Field(default=0.05, ge=0, lt=0.5)
-    """share of the items that are cold"""
+    """fraction of the items that are cold"""
     cold_events: float = Field(default=0.2, ge=0, lt=1)
-    """share of the users whose last event is a cold item"""
+    """fraction of the users whose last event is a cold item"""
     noise: float = Field(default=0.1, ge=0, le=1)
-    """share of the events on any item, by popularity"""
+    """fraction of the events on any item, by popularity"""
     series: float = Field(default=0.5, ge=0, le=1)
-    """share of the other events that are the next of a series"""
+    """fraction of the other events that are the next of a series"""
 
 
 class Planted(Source):
@@ -56,7 +56,7 @@ class Planted(Source):
 
     @staticmethod
     def matches(path: Path) -> bool:
-        """Never: this world lies in no folder."""
+        """False: this world is not in a folder."""
         return False
 
     def read(

@@ -86,7 +86,7 @@ class Recbole(Source):
 
     @staticmethod
     def _table(path: Path, config: RecboleConfig, log: Log) -> pl.DataFrame:
-        """The table with its types cut off the names; the header must have them."""
+        """The table with the types removed from its column names; the header must have them."""
         check_file(path)
         frame = read_table(path, log, separator="\t", quote=None, encoding=config.encoding)
         if not all(":" in name for name in frame.columns):

@@ -1,6 +1,6 @@
-"""Splits as RLMRec and XRec publish them: RLMRec's own pickles, or parquet with a column ``split``; no times.
+"""Splits published by RLMRec and XRec: RLMRec's own pickles, or parquet with a column ``split``; no times.
 
-The pickles are read directly, so that a downloaded folder is a dataset as it is; their vectors are no part of a
+The pickles are read directly, so that a downloaded folder is already a dataset; their vectors are not part of a
 dataset, and ``interlingua data convert`` writes them for the text source ``npy``.
 """
 
@@ -42,7 +42,7 @@ class Rlmrec(Source):
 
 
 def _of_pickles(path: Path) -> SourceTables:
-    """The published files as rows; the part is the matrix in which a pair stands."""
+    """The published files as tables; the part is the matrix that has the pair."""
     found = published(path)
     events = found.events.rename({"split": "part"})
     used = {"user_id": "row", "item_id": "column", "part": "matrix"}

@@ -14,7 +14,7 @@ from interlingua.data.raw import Log, Source, SourceTables
 
 ENDINGS = (".csv", ".tsv", ".txt", ".dat", ".parquet", ".pq", ".jsonl", ".ndjson", ".json", ".inter")
 IN_EVENTS: Roles = {role: ITEM_ROLES[role] for role in ("title", "categories")}
-"""Texts of items that may stand in the events' own rows; a description there is rather a review"""
+"""texts of items that may be columns of the events; a description there is more likely a review"""
 
 
 class TableConfig(Config):
@@ -23,11 +23,11 @@ class TableConfig(Config):
     separator: str | None = None
     """between the values; None: the one of ``:: tab ; | ,`` that fits the first lines"""
     header: bool | None = None
-    """whether the first line names the columns; None: no, where it holds numbers and no known name"""
+    """whether the first line names the columns; None: yes, unless it holds numbers and no known name"""
     encoding: str | None = None
     """e.g. ``latin-1``, ``cp1252``, ``utf-16-le``; None: UTF-8, or UTF-16 by its mark, else Latin-1"""
     quote: Literal['"', "'", "none"] | None = None
-    """what encloses values; ``none``: nothing does, quotes are part of the texts; None: ``"`` (none with ``::``)"""
+    """character that encloses values; ``none``: none, quotes are part of the texts; None: ``"`` (none with ``::``)"""
     items: str | None = None
     """path of a table of item texts"""
     users: str | None = None
@@ -35,7 +35,7 @@ class TableConfig(Config):
 
     @property
     def form(self) -> Form:
-        """How every file of this source is written."""
+        """The form of every file of this source."""
         return Form(self.separator, self.header, self.encoding, self.quote)
 
 
@@ -91,7 +91,7 @@ class Table(Source):
 
     @staticmethod
     def _texts_of_events(events: pl.DataFrame, columns: dict[str, str], log: Log) -> pl.DataFrame | None:
-        """Titles that stand in the events' own rows."""
+        """Titles in the events' own rows."""
         rest = [c for c in events.columns if c not in EVENT_ROLES]
         given = {role: column for role, column in columns.items() if role in IN_EVENTS}
         used = guess(rest, IN_EVENTS, given, "the events")
