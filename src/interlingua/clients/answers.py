@@ -1,4 +1,4 @@
-"""From what a language model wrote to a checked answer: JSON as asked for, or nearly so, or a reason why not.
+"""Checks a language model's answer: requested JSON, repaired JSON, or a reason for refusing it.
 
 Repaired, in this order: a block of thinking before the answer, markdown fences, prose around the object, line breaks
 inside strings, commas before a closing brace, typographic or single quotes, quotes that nobody escaped, an end that is
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 THINKING, THOUGHT = re.compile(r"<think>", re.IGNORECASE), re.compile(r"</think>", re.IGNORECASE)
 EMPTY = {"", "none", "null", "n/a", "unknown", "..."}
-"""what models write where they have nothing to say (RLMRec's prompt asks for "None" there)"""
+"""answers of models without content (RLMRec's prompt requests "None" then)"""
 SHOWN = 80
 """characters of an unusable answer in its reason"""
 

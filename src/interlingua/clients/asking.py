@@ -1,4 +1,4 @@
-"""Many questions to one language model: what the ledger has is not asked, the rest at the pace and within the budget.
+"""Many questions to one language model: answers come from the ledger, or from calls within pace and budget.
 
 One question goes through: reserve money, wait for a place, call, settle, check the answer, keep it. Failed calls are
 tried again after a wait; a question that cannot be answered is kept with its reason, and the others go on.
@@ -34,7 +34,7 @@ class ServerError(InterlinguaError):
 
 @dataclass
 class Wallet:
-    """Money of one ledger: what is spent, what calls in flight may cost at most, and the limit."""
+    """Money of one ledger: payments, the most that calls in flight may cost, and the limit."""
 
     price: Price | None
     """None: unknown; then nothing can be limited"""
@@ -54,7 +54,7 @@ class Wallet:
 
 @dataclass
 class Round:
-    """How a round of questions went."""
+    """Results of a round of questions."""
 
     found: int = 0
     """questions that the ledger had answered before"""
@@ -63,11 +63,11 @@ class Round:
     calls: int = 0
     """calls made now, further tries included"""
     stopped: str = ""
-    """why questions are left: ``budget``, or what the server said"""
+    """why questions are left: ``budget``, or the server's message"""
     fatal: bool = False
     """the server refuses everything"""
     entries: dict[str, Entry] = field(default_factory=dict)
-    """key -> what the ledger knows now"""
+    """key -> the ledger's entry now"""
 
 
 class Asker:

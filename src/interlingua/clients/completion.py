@@ -19,7 +19,7 @@ PER_MESSAGE = 8
 
 
 class Sampling(Config):
-    """How an answer is drawn. Every field is part of the key under which the answer is kept."""
+    """Options of sampling. Every field is part of the key under which the answer is kept."""
 
     max_tokens: int = Field(default=600, ge=1)
     """length limit of an answer, in tokens"""
@@ -61,7 +61,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, and what it cost."""
+    """An answer and its cost."""
 
     text: str
     prompt_tokens: int
@@ -95,7 +95,7 @@ class Completer(Protocol):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What decides the answers besides request and sampling: model, server or revision. No secrets."""
+        """Everything else that determines the answers: model, server or revision. No secrets."""
         ...
 
     async def complete(self, request: Request, sampling: Sampling) -> Answer:

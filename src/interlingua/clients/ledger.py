@@ -1,4 +1,4 @@
-"""What was asked and answered, in SQLite, under the content of each question: an answer is bought once.
+"""Questions and answers in SQLite, by the content of each question: each answer is paid for once.
 
 Each row is committed when its answer is there, so a killed process loses at most the calls in flight. Those are kept as
 open payments with the most that they can have cost: a budget that was set stays kept after a kill.
@@ -33,7 +33,7 @@ ASK = 500
 
 @dataclass(frozen=True)
 class Entry:
-    """What the ledger knows of one question."""
+    """The ledger's entry for one question."""
 
     state: str
     """``done`` or ``failed``"""
@@ -99,7 +99,7 @@ class Ledger:
         self._base.close()
 
     def found(self, keys: Sequence[str]) -> dict[str, Entry]:
-        """What is known of the given questions."""
+        """Entries of the given questions."""
         out: dict[str, Entry] = {}
         for start in range(0, len(keys), ASK):
             some = list(keys[start : start + ASK])
@@ -123,7 +123,7 @@ class Ledger:
         )
 
     def settle(self, payment: int, prompt_tokens: int, completion_tokens: int, money: float) -> None:
-        """What the call did cost (nothing where the server refused it)."""
+        """Records the actual cost of the call (nothing if the server refused it)."""
         self._run(
             "UPDATE payments SET state = 'settled', prompt_tokens = ?, completion_tokens = ?, money = ? WHERE id = ?",
             (prompt_tokens, completion_tokens, money, payment),
@@ -134,7 +134,7 @@ class Ledger:
         self._answer(key, model, prompt, "done", value, raw, "", tries)
 
     def failed(self, key: str, model: str, prompt: str, reason: str, raw: str, tries: int) -> None:
-        """Keeps why there is no answer, and what came instead."""
+        """Stores the reason for a missing answer, and the reply."""
         self._answer(key, model, prompt, "failed", b"", raw, reason, tries)
 
     def _answer(
@@ -147,7 +147,7 @@ class Ledger:
         )
 
     def spent(self) -> Spent:
-        """All that was paid, open payments in full."""
+        """The sum of all payments, open ones in full."""
         row = self._base.execute(
             "SELECT COUNT(*), TOTAL(prompt_tokens), TOTAL(completion_tokens), TOTAL(money), TOTAL(state = 'open')"
             " FROM payments"

@@ -23,10 +23,10 @@ models of this size repeat themselves without it. The prompt's tokens are not pe
 
 @dataclass
 class Writing:
-    """One answer in the making."""
+    """One unfinished answer."""
 
     rooms: list[int]
-    """tokens at most of each field"""
+    """most tokens of each field"""
     bridges: list[list[int]]
     """token ids written for the model between one field and the next"""
     fields: list[list[int]] = field(default_factory=lambda: [[]])

@@ -24,7 +24,7 @@ FORMAT = 1
 CLOSING = re.compile(r"""[^\s"\\]?["]""")
 """start of a token that ends a field: a quote, behind one sign at most"""
 BARRED = re.compile(r"""["\\\n\r]""")
-"""what no token inside a field may hold"""
+"""characters that no token inside a field may have"""
 MOST_TOKENS = 240
 """an answer's length at most, whatever is allowed: small models that lose the thread fill whatever room there is"""
 

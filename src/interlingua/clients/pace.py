@@ -1,4 +1,4 @@
-"""How fast a server may be asked: requests and tokens per minute, pauses that it asks for, and waits between tries."""
+"""Rate limits for a server: requests and tokens per minute, its requested pauses, and waits between tries."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ MINUTE = 60.0
 
 
 class Limits(Config):
-    """How a server is asked. None of this changes an answer, so none of it is part of a key."""
+    """Limits of requests to a server. They change no answer, so they are not part of a key."""
 
     concurrency: int = Field(default=8, ge=1)
     """calls in flight at one time"""
     requests_per_minute: int | None = Field(default=None, ge=1)
-    """at most so many calls begin in any sixty seconds"""
+    """at most this number of calls begin in any sixty seconds"""
     tokens_per_minute: int | None = Field(default=None, ge=1)
-    """at most so many tokens, prompts and answers together, in any sixty seconds"""
+    """at most this number of tokens, prompts and answers together, in any sixty seconds"""
     timeout_s: float = Field(default=120.0, gt=0)
-    """a call without a whole reply after so many seconds is tried again"""
+    """a call without a whole reply after this number of seconds is tried again"""
     tries: int = Field(default=6, ge=1)
     """calls at most for one question: rate limits, server errors, timeouts, dropped connections, unusable answers"""
     answer_tries: int = Field(default=3, ge=1)
     """answers at most for one question: those that are no usable JSON are asked for again"""
     give_up_after: int = Field(default=20, ge=1)
-    """so many failed questions one after the other stop the run: the server is down, or refuses everything"""
+    """this number of consecutive failed questions stops the run: the server is down, or refuses everything"""
     backoff_s: float = Field(default=1.0, gt=0)
     """wait before the second try; it doubles with each further one"""
     backoff_max_s: float = Field(default=60.0, gt=0)
@@ -39,7 +39,7 @@ class Limits(Config):
     retry_after_max_s: float = Field(default=600.0, ge=0)
     """a server that asks to wait longer than this stops the run; what is there is kept"""
     waiting_max_s: float = Field(default=3600.0, gt=0)
-    """so long without one usable answer, waiting for the server, stops the run too"""
+    """this time without a usable answer, waiting for the server, stops the run too"""
 
 
 def backoff(tried: int, limits: Limits, retry_after: float | None, draw: Callable[[], float]) -> float:

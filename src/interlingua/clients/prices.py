@@ -1,4 +1,4 @@
-"""What tokens cost: a table that the user writes, because vendors change their prices and servers at home cost nothing.
+"""Prices of tokens: a table by the user, because vendors change their prices and local servers cost nothing.
 
 ```toml
 currency = "USD"
@@ -63,7 +63,7 @@ def read_prices(path: Path) -> PriceTable:
 
 
 def price_of(model: str, table: PriceTable | None, *, needed: bool) -> Price | None:
-    """The model's prices, or None where nobody said them.
+    """The model's prices, or None if they are unknown.
 
     Args:
         model: the model's name.

@@ -15,7 +15,7 @@ from string import ascii_lowercase, ascii_uppercase
 from urllib.parse import quote
 
 PART = 8
-"""so many characters of a secret in a row are a part of it; a shorter secret is found as a whole"""
+"""this number of consecutive characters counts as a part of a secret; a shorter secret is found as a whole"""
 SHORTEST = 4
 """a shorter secret than this is a word: taking it out would hit any text"""
 MASK = "***"

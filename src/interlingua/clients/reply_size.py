@@ -1,4 +1,4 @@
-"""How large a server's reply may be, counted while it comes in: no reply fills the memory, compressed or not."""
+"""Limits the size of a server's reply while it arrives: no reply fills the memory, compressed or not."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _limit: ContextVar[int] = ContextVar("limit", default=4 * MEGABYTE)
 
 
 class ReplySizeError(Exception):
-    """A reply that is not read to its end."""
+    """A reply that is too large to read."""
 
 
 @contextmanager
 def at_most(size: int) -> Iterator[None]:
-    """Replies of the calls inside may have so many bytes."""
+    """Limits the bytes of replies inside this context."""
     token = _limit.set(size)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Reasons: which history items mattered, and sentences that say only what is known.
+"""Reasons: the history items that mattered, and sentences that state only known facts.
 
-Not here: what ranks.
+Not here: ranking.
 """

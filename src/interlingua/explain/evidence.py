@@ -1,4 +1,4 @@
-"""What a reason rests on: titles, spans of catalogue fields, and events of the history, each with an id.
+"""The evidence of a reason: titles, spans of catalogue fields, and events of the history, each with an id.
 
 Every content word of a reason carries the ids of what it was taken from; other words claim nothing (:data:`PLAIN`).
 """
@@ -30,15 +30,15 @@ _CLAUSE = re.compile(r"(?<=[.!?;])\s+|\n+")
 
 @dataclass(frozen=True)
 class Evidence:
-    """One thing that is known."""
+    """One known fact."""
 
     id: str
     """``title:7``, ``categories:7``, ``event:7``: unique within a reason"""
     kind: Kind
     item: int | str | None
-    """whose it is: an item's index, or its external id; None: the dataset's"""
+    """its item: an index, or an external id; None: it belongs to the dataset"""
     text: str
-    """as it stands in the catalogue; of an event what is said of it"""
+    """its text in the catalogue; for an event, its description"""
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class Explanation(Generic[S]):
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What is known of the items."""
+    """Known facts about the items."""
 
     titles: Sequence[str]
     """(I,)"""
@@ -144,7 +144,7 @@ def explain_items(
 
 
 def _facts(query: Queries, item: int, influence: Influence, known: Catalogue) -> tuple[Facts, list[tuple[int, float]]]:
-    """What may be said of one item, and its support."""
+    """Facts for the reason of one item, and its support."""
     whole = np.asarray(query.history(0), np.int64)
     found = choose_support(whole[len(whole) - len(influence.values) :], influence)
     support, liked = named_support(found, whole, query.history_ratings(0), known.middle)

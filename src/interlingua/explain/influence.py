@@ -1,4 +1,4 @@
-"""How much each item of a history raises an item's score: left out in turn, the score falls by its influence.
+"""The influence of each history item on an item's score: the fall of the score without it.
 
 The score is the one that recommended: the known user's, with the whole history. A model that keeps one vector per known
 user does not read the history at all; then a stand-in is measured, the score for the same history of an unknown user,
@@ -28,7 +28,7 @@ ROUNDING = 1e-6
 
 
 class Basis(StrEnum):
-    """What was measured."""
+    """The score that was measured."""
 
     SCORE = "score"
     """the score that recommended"""
@@ -38,7 +38,7 @@ class Basis(StrEnum):
 
 @dataclass(frozen=True)
 class Influence:
-    """What the history does to the score of one item."""
+    """The influence of the history on the score of one item."""
 
     values: list[float]
     """L falls of the score, in its own unit"""

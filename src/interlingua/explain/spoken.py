@@ -1,4 +1,4 @@
-"""Titles as people say them."""
+"""Titles in spoken form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which history items a reason names, and what may be called liked."""
+"""Selects the history items that a reason names, and those that it may call liked."""
 
 from __future__ import annotations
 

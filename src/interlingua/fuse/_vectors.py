@@ -1,4 +1,4 @@
-"""The vectors of a sum of standardised scores: the members' own, side by side.
+"""The vectors of a sum of standardised scores: the members' vectors, concatenated.
 
 Shape key: M members, B queries, I items, D a member's width.
 """

@@ -17,7 +17,7 @@ class RrfConfig(Config):
     """Options of ``rrf``."""
 
     k: float = Field(default=60.0, gt=0)
-    """how little the first places count above those behind them (paper: 60)"""
+    """larger values favour the first places less (paper: 60)"""
 
 
 class Rrf(Fusion):

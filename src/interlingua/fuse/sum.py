@@ -53,7 +53,7 @@ class SumConfig(Config):
 
 
 class WeightedSum(Fusion):
-    """Each member's standardised scores times a weight that validation answers decide."""
+    """Sums each member's standardised scores, with weights learned from validation answers."""
 
     Config = SumConfig
     log_weights: Tensor
@@ -71,7 +71,7 @@ class WeightedSum(Fusion):
         return np.asarray(np.tensordot(weights, standardised(scores), axes=1), np.float32)
 
     def towers(self) -> Towers | None:
-        """The members' vectors side by side, each in its own units."""
+        """The members' vectors, concatenated, each in its own units."""
         return joined_towers(self.members, self.log_weights.exp()[:, None].expand(-1, self.num_items))
 
     def calibrate(self, queries: Queries, targets: IntArray) -> None:

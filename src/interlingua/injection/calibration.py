@@ -1,4 +1,4 @@
-"""Learns a mixture's numbers on validation questions, on part of them with items whose events are hidden.
+"""Learns the numbers of a score fusion on validation queries, some of them with hidden events of items.
 
 On the training part the backbone has already seen the answers, so a weight learned there would trust it too much. And
 in the validation part of leave-one-out nearly every item has events, so nothing there says how to place one without.
@@ -42,7 +42,7 @@ HIGHEST = 20.0
 """the constant of items without events is looked for below it"""
 
 Ask = Callable[[Queries, Tensor], Features]
-"""(queries, (I,) hidden items) -> what the sources say"""
+"""(queries, (I,) hidden items) -> the sources' scores"""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Questions:
 
 @dataclass(frozen=True)
 class Block:
-    """What the sources say of some questions."""
+    """The sources' scores for some questions."""
 
     features: Features
     """head, backbone and text, (N, I) each"""
@@ -81,7 +81,7 @@ def calibrate(
     cold_weight: float = 1.0,
     floor: bool = True,
 ) -> float:
-    """Learns how head, backbone and texts are mixed.
+    """Learns the weights of head, backbone and texts.
 
     Args:
         fusion: its numbers are replaced; they stay where no better ones are found.
@@ -104,7 +104,7 @@ def calibrate(
 
 
 class FusionOptions(Protocol):
-    """Of every ranker that fuses its scores."""
+    """Options of every ranker that fuses its scores."""
 
     cold_weight: float
     unseen_floor: bool

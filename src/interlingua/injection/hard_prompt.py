@@ -1,4 +1,4 @@
-"""What the two towers read in words: a user's last items, and one item, through templates.
+"""Texts for the two towers, from templates: a user's last items, and one item.
 
 RA-Rec's hard prompt (arXiv 2402.04527v2): the task and the titles, beside the soft prompt made of ID vectors.
 

@@ -1,4 +1,4 @@
-"""The ID vectors of users and items as prompts read them: of one size, and zero where there is none.
+"""The ID vectors of users and items for prompts: scaled, and zero if there is none.
 
 Items are shifted to mean zero, which changes every user's scores by a constant. Users are not: what all of them have in
 common is what the dot product knows of an item's popularity.
@@ -44,7 +44,7 @@ class IdVectors(nn.Module):
     items: Tensor
     """(I, D)"""
     unseen: Tensor
-    """(I, D) what each item would have without events: the vector of its text, or zero"""
+    """(I, D) each item's vector without events: the vector of its text, or zero"""
     scale: Tensor
     noise: Tensor | None
     """(U, D) or None"""

@@ -1,4 +1,4 @@
-"""Which settings of key/value prompts go together, with the language model and with what the backbone gives."""
+"""Checks that settings of key/value prompts fit each other, the language model and the backbone's vectors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check(config: Any, inputs: RankerInputs, causal: bool, layers: int, abilitie
 
 
 def of_model(config: Any, causal: bool, layers: int, abilities: Abilities) -> list[str]:
-    """Settings that do not go together, or that the language model cannot follow."""
+    """Settings that contradict each other, or that the language model does not support."""
     problems = []
     if config.injection in ("kv", "direct") and not abilities.prompts:
         problems.append(

@@ -36,7 +36,7 @@ def language_model(config: Any) -> LanguageModel | None:
 
 
 def whole_model(config: Any) -> LanguageModel:
-    """The model that options name, whole and with its own weights: what writes."""
+    """The model that options name, with all layers and its own weights: it writes texts."""
     return _loaded(config.model, config.precision, config.revision, identity(config.model, config.revision))
 
 

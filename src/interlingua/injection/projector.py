@@ -39,7 +39,7 @@ class Projector(nn.Module):
                 nn.init.zeros_(layer.bias)
 
     def features(self, vectors: Tensor) -> Tensor:
-        """(..., D) -> what the last layer reads."""
+        """(..., D) -> inputs of the last layer."""
         return self.activation(self.norm(self.first(vectors)))
 
     def forward(self, vectors: Tensor) -> Tensor:

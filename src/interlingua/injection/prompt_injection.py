@@ -1,4 +1,4 @@
-"""Where ID vectors enter the frozen model: in every layer's keys and values, directly as such, or as input tokens.
+"""Puts ID vectors into the frozen model: through each layer's projections, as keys and values, or as input tokens.
 
 Shape key: B rows, D ID vectors, N prompted layers, P prompt vectors, H width, G key/value heads, E width of a head.
 """

@@ -1,4 +1,4 @@
-"""Joins what the head, the backbone and the texts say of an item; the backbone counts less where it has seen little.
+"""Joins the scores of head, backbone and texts; the backbone's weight is smaller for items with few events.
 
 Its numbers are learned by :mod:`interlingua.injection.calibration`. Shape key: B queries, I items, T text width.
 """
@@ -24,7 +24,7 @@ START = (-1.0, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0)
 TEXT_HISTORY = 10
 """last items whose mean text a user is compared by"""
 SHARPNESS = 10.0
-"""cosines are multiplied by this, which brings their spread near that of log-probabilities"""
+"""factor of cosines, which brings their spread near that of log-probabilities"""
 
 
 class ScoreFusion(nn.Module):
@@ -58,7 +58,7 @@ class ScoreFusion(nn.Module):
         Args:
             head: (B, I) centred log-probabilities by the head.
             backbone: (B, I) the same by the backbone.
-            text: (B, I) centred likeness of texts.
+            text: (B, I) centred similarity of texts.
             counts: (I,) training events of each item.
             numbers: (7,) instead of the learned ones.
         """
@@ -120,7 +120,7 @@ class TextSimilarity(nn.Module):
         return self.users(queries) @ self.table.T
 
     def users(self, queries: Queries) -> Tensor:
-        """(B, T) whose dot products with the table are the likeness."""
+        """(B, T) vectors whose dot products with the table are the similarities."""
         indices = torch.as_tensor(queries.padded(TEXT_HISTORY), device=self.table.device)
         mask = (indices >= 0).float()[..., None]
         mean = (self.table[indices.clamp_min(0)] * mask).sum(1) / mask.sum(1).clamp_min(1.0)
@@ -133,11 +133,11 @@ def centred(scores: Tensor) -> Tensor:
 
 
 Features = tuple[Tensor, Tensor, Tensor]
-"""what head, backbone and texts say of every item, (B, I) each, centred"""
+"""scores of head, backbone and texts for every item, (B, I) each, centred"""
 
 
 def features(own: Tensor, base: FloatArray, similarity: TextSimilarity | None, queries: Queries) -> Features:
-    """What :class:`ScoreFusion` joins.
+    """The inputs of :class:`ScoreFusion`.
 
     Args:
         own: (B, I) scores of the head.

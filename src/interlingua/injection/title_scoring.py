@@ -1,4 +1,4 @@
-"""Candidates ranked by what a language model would say: exact likelihood, constrained generation, or the authors' rule.
+"""Ranks candidates by a language model's titles: exact likelihood, constrained generation, or the authors' rule.
 
 Shape key: B prompts, T tokens, C candidates, H input width.
 """

@@ -1,4 +1,4 @@
-"""Frozen language models and sentence encoders: found, loaded, probed, prompted, scored and continued.
+"""Frozen language models and sentence encoders: finding, loading, probing, prompts, scores and generation.
 
 Not here: vectors of users and items (injection/), servers (clients/).
 """

@@ -30,10 +30,10 @@ class Abilities:
     prompts: int = ANY
     """keys and values in front of every layer's (RA-Rec). Without it only input tokens can carry a vector"""
     reasons: dict[str, str] = field(default_factory=dict)
-    """why something does not work, in a few words"""
+    """short reasons for missing abilities"""
 
     def to_dict(self) -> dict[str, Any]:
-        """What is kept in the cache folder."""
+        """The entry for the cache folder."""
         return asdict(self)
 
     @classmethod

@@ -27,7 +27,7 @@ Tune = Literal["none", "lora", "full"]
 NAME = "default"
 """peft's name of the one adapter"""
 PREFIX = "base_model.model."
-"""what stands before a weight's name in peft's files"""
+"""prefix of a weight's name in peft's files"""
 WEIGHTS, CARD = "adapter_model.safetensors", "adapter_config.json"
 
 
@@ -78,7 +78,7 @@ class Tuned(nn.Module):
         return self
 
     def check_it_changes_something(self, where: str) -> None:
-        """Refuses adapters whose every B is zero: the model answers as if they were not there.
+        """Refuses adapters with B = 0 everywhere: they change no answer.
 
         TALLRec's published evaluation ran like that (its adapter's keys met no module), and nobody saw it.
 
@@ -140,7 +140,7 @@ class Tuned(nn.Module):
 
 
 def check_learned(model: Tuned | None, where: str) -> None:
-    """See :meth:`Tuned.check_it_changes_something`; None: nothing was to learn."""
+    """See :meth:`Tuned.check_it_changes_something`; None: nothing was tuned."""
     if model is not None:
         model.check_it_changes_something(where)
 
@@ -148,7 +148,7 @@ def check_learned(model: Tuned | None, where: str) -> None:
 def tuned(
     lm: LanguageModel, kind: Tune, options: LoraOptions, *, words: bool = True, start: Path | None = None
 ) -> Tuned | None:
-    """A language model that learns, beside the one that is handed in; None for ``none``.
+    """A language model that learns and shares or copies the given one's weights; None for ``none``.
 
     Draws A from PyTorch's global generator (LoRA).
 

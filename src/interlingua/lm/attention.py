@@ -20,7 +20,7 @@ from interlingua.errors import ConfigError
 
 PREFIX = "interlingua-"
 KINDS = ("sdpa", "eager")
-"""kinds of attention that can be stood in for"""
+"""kinds of attention that can be replaced"""
 EAGER = "eager_attention_forward"
 Attend = Callable[..., tuple[Tensor, Any]]
 """(module, query, key, value, mask, ...) -> ((B, T, A, E), weights or None); query is (B, A, T, E)"""
@@ -44,7 +44,7 @@ _CURRENT: ContextVar[Attending | None] = ContextVar("what is done in place of at
 
 @contextmanager
 def attending(attention: Attending) -> Iterator[None]:
-    """While open, attention of this thread is what ``attention`` makes of it."""
+    """Inside this context, ``attention`` computes the attention of this thread."""
     token = _CURRENT.set(attention)
     try:
         yield
@@ -145,7 +145,7 @@ def _dispatch(known: Any, kind: str) -> Attend:
 
 
 def _plain(known: Any, kind: str, module: nn.Module) -> Attend:
-    """What the module's family does by itself. Families keep the function for eager attention in their own file."""
+    """The attention of the module's family. Families keep the function for eager attention in their own file."""
     found: Attend = known[kind] if kind in known else vars(sys.modules[type(module).__module__])[EAGER]
     return found
 

@@ -15,7 +15,7 @@ NAMES = ("cache", "past_key_values", "layer_past")
 
 
 def cache_name(module: Any) -> str | None:
-    """What the module's ``forward`` calls its cache, or None where it takes none."""
+    """The name of the cache in the module's ``forward``, or None if it takes none."""
     return _name_of(type(module).forward)
 
 

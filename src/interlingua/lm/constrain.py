@@ -51,10 +51,10 @@ class Trie:
 
 @dataclass(frozen=True)
 class Generated:
-    """Rankings that generation yields."""
+    """Rankings from generation."""
 
     candidates: Ids
-    """(B, W) columns of the candidates, best first; PAD where fewer than W came out"""
+    """(B, W) columns of the candidates, best first; PAD if there are fewer than W"""
     log_probs: npt.NDArray[np.float32]
     """(B, W) log-probability of the answer; -inf at PAD"""
     collisions: Ids

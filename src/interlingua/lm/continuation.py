@@ -14,7 +14,7 @@ from interlingua.lm.padding import last_states, to_front
 
 
 class Continuation:
-    """A batch of prompts and what was added to each."""
+    """A batch of prompts and the tokens added to each."""
 
     state: Tensor
     """(R, H') the state at each row's last token"""
@@ -37,11 +37,11 @@ class Continuation:
             self._read()
 
     def add(self, tokens: Tensor, indices: Tensor | None = None) -> None:
-        """Goes on with some rows, in a new order.
+        """Continues some rows, in a new order.
 
         Args:
-            tokens: (R,) what each is continued by, or (R, N) several tokens.
-            indices: (R,) the row before that each continues; None: all, in order.
+            tokens: (R,) the next token of each, or (R, N) several tokens.
+            indices: (R,) the earlier row that each continues; None: all, in order.
         """
         tokens = tokens[:, None] if tokens.dim() == 1 else tokens
         new = self._lm.embed(tokens)

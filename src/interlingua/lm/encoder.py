@@ -23,7 +23,7 @@ from interlingua.lm.variants import shuffled, truncated
 from interlingua.runtime.repeatable import undisturbed
 
 DECODERS = ("ForCausalLM", "LMHeadModel")
-"""how the name of an architecture ends that reads from left to right"""
+"""endings of the names of architectures that read from left to right"""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _abilities(lm: EncoderModel) -> Abilities:
 def frozen(
     reference: str, precision: Precision, num_layers: int | None, weights: str, revision: str | None = None
 ) -> LanguageModel:
-    """The model that a ranker asks for: its first layers only, or the control with shuffled weights."""
+    """The model that a ranker needs: possibly only its first layers, or the control with shuffled weights."""
     found = load_any(reference, precision, revision, identity(reference, revision))
     if num_layers is not None:
         found = truncated(found, min(num_layers, found.num_layers))

@@ -1,4 +1,4 @@
-"""Whether a sentence encoder and what reads it are on this machine: asked before anything runs."""
+"""Checks, before anything runs, whether a sentence encoder and its packages are on this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from interlingua.runtime.missing import Missing, hub_model, package
 
 
 def missing(model: str, revision: str | None = None) -> list[Missing]:
-    """What an encoder with these options lacks."""
+    """Missing packages and files of an encoder with these options."""
     out = package("sentence_transformers", "text", f"sentence encoder {model}")
     path = Path(model).expanduser()
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""Whether a language model and what reads it are on this machine: asked before anything runs."""
+"""Checks, before anything runs, whether a language model and its packages are on this machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from interlingua.runtime.missing import Missing, hub_model, package
 
 
 def missing(model: str, precision: str = "fp32", weights: str = "pretrained") -> list[Missing]:
-    """What a ranker with these options lacks."""
+    """Missing packages and files of a ranker with these options."""
     if weights == "none":
         return []
     purpose = f"language model {model}"

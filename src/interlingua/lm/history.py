@@ -1,4 +1,4 @@
-"""Histories as right-padded rows, and the queries that stand behind each of their positions.
+"""Histories as right-padded rows, and the query for each of their positions.
 
 Shape key: B rows, L positions.
 """
@@ -19,7 +19,7 @@ def shifted(values: Tensor, histories: Tensor) -> tuple[Tensor, Tensor]:
     """Moves left-padded rows to the front, because a causal model then needs no mask.
 
     Args:
-        values: (B, L) what to move: the histories themselves, or their targets.
+        values: (B, L) values to move: the histories themselves, or their targets.
         histories: (B, L) left-padded with PAD; says where a row begins.
 
     Returns:

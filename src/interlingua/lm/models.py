@@ -25,13 +25,13 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "4bit": torch.bfloat16}
 
 @dataclass(frozen=True)
 class ModelOutput:
-    """The last layer's output, and the key/value cache where it was asked for."""
+    """The last layer's output, and the key/value cache if it was requested."""
 
     states: Tensor
     """(B, T, H')"""
     cache: Any = None
     layers: tuple[Tensor, ...] = ()
-    """(B, T, H) the input of the first layer and the output of each, where they were asked for"""
+    """(B, T, H) the input of the first layer and the output of each, if they were requested"""
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class LanguageModel:
     """the transformers model, in evaluation mode; no parameter requires a gradient (but see ``lm.adapters``)"""
     tokenizer: Any
     name: str
-    """the reference that it was loaded by"""
+    """the reference from which it was loaded"""
     revision: str
     """hub commit, or a hash of the files: part of an artifact's key"""
     precision: str = "fp32"
     abilities: Abilities = Abilities()
-    """what it does exactly, as measured when it was loaded"""
+    """its abilities, measured when it was loaded"""
 
     @property
     def config(self) -> Any:
@@ -57,7 +57,7 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the input embeddings live."""
+        """Device of the input embeddings."""
         return self._embedding.weight.device
 
     @property
@@ -126,7 +126,7 @@ class LanguageModel:
 
     @cached_property
     def _takes(self) -> frozenset[str]:
-        """What the layers can be told."""
+        """Arguments that the layers take."""
         return frozenset(inspect.signature(self.decoder.forward).parameters)
 
     @property

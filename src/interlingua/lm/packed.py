@@ -21,9 +21,9 @@ from interlingua.lm.attention import Attend, attached, attending
 from interlingua.lm.models import LanguageModel
 
 BLOCK = 64
-"""queries of a block; of 32 to 128 the fastest on an EPYC core for heads of 64"""
+"""queries of a block; the fastest size of 32 to 128 on an EPYC core for heads of 64"""
 KEPT_BYTES = 1 << 30
-"""attention weights kept for the backward pass, at most; where more would be, they are computed again"""
+"""most bytes of attention weights kept for the backward pass; larger ones are computed again"""
 UNDERSTOOD = frozenset(
     {"scaling", "dropout", "is_causal", "position_ids", "use_cache", "cache_position", "sliding_window", "layer_idx"}
 )

@@ -24,7 +24,7 @@ MOST_TOKENS = 160
 
 @dataclass(frozen=True)
 class _Place:
-    """One way in which the tokens so far can be read."""
+    """One reading of the tokens so far."""
 
     done: tuple[Phrase, ...]
     """whole phrases, the one at hand included"""
@@ -35,7 +35,7 @@ class _Place:
 
 @dataclass
 class _Text:
-    """A text in the making."""
+    """An unfinished text."""
 
     places: list[_Place]
     ended: tuple[Phrase, ...] | None = None
@@ -121,7 +121,7 @@ class PhraseWriter:
         ]
 
     def _places(self, done: tuple[Phrase, ...], rest: Rest) -> list[_Place]:
-        """Where a text can be that has written ``done`` and has ``rest`` before it."""
+        """Possible readings of a text after ``done``, with ``rest`` still to come."""
         return [
             _Place(done, (), ()) if phrase is None else _Place((*done, phrase), self._tokens(phrase.text), behind)
             for phrase, behind in next_phrases(rest)

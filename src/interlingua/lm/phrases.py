@@ -17,7 +17,7 @@ class Phrase:
 
     text: str
     tags: tuple[str, ...] = ()
-    """whatever the caller wants to know of them afterwards"""
+    """the caller's labels of the phrase"""
 
     def __post_init__(self) -> None:
         if not self.text:
@@ -26,7 +26,7 @@ class Phrase:
 
 @dataclass(frozen=True)
 class Row:
-    """Wordings one behind the other."""
+    """Several wordings in a row."""
 
     parts: tuple[Wording, ...]
 
@@ -50,7 +50,7 @@ def row(*parts: Wording) -> Row:
 
 
 def either(*parts: Wording) -> Either:
-    """One of them; of none nothing can be written."""
+    """One of them; without any, nothing can be written."""
     return Either(parts)
 
 

@@ -34,7 +34,7 @@ Pair = tuple[Tensor, Tensor]
 
 
 class _Record:
-    """Keeps the keys and values that a layer made, and attends to nothing."""
+    """Records the keys and values of a layer, and computes no attention."""
 
     masked = True
     pair: Pair
@@ -71,13 +71,13 @@ class _Prepend:
 
 
 def _causal(module: Any) -> bool:
-    """What transformers' own attention assumes of a layer that says nothing."""
+    """The default of transformers' attention for a layer without this setting."""
     return bool(getattr(module, "is_causal", True))
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What a prompt must fit: the shapes of a model's layers, and the size of what they read."""
+    """Shapes of a model's layers and the scale of their inputs, which a prompt must fit."""
 
     width: int
     """H (for OPT-350m not the width of the input embeddings)"""
@@ -86,14 +86,14 @@ class Survey:
     head_width: int
     """E"""
     scales: Tensor
-    """(N,) root mean square of what each layer's attention reads"""
+    """(N,) root mean square of the input of each layer's attention"""
     pair_scales: Tensor
-    """(N,) the same of its keys and values"""
+    """(N,) the same for its keys and values"""
 
 
 @torch.no_grad()
 def survey(lm: LanguageModel, ids: Tensor, mask: Tensor) -> Survey:
-    """Runs some texts and looks at what every attention reads.
+    """Runs some texts and measures the inputs of every attention.
 
     Args:
         lm: the model.

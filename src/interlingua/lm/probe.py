@@ -1,4 +1,4 @@
-"""What a language model can do, measured when it is loaded: the code that ranks, writes and trains on plain passes.
+"""Measures a language model's abilities when it is loaded: compares this package's code with plain passes.
 
 Prompts of two lengths with answers are read once as plainly as a model can be read (ids, one row, no mask, no cache)
 and then in every other way that this package has. Where the configuration names an attention window, lengths beyond it
@@ -41,7 +41,7 @@ TABLE = "the table of families in docs/results/language-models.md says which mod
 
 
 def abilities_of(lm: LanguageModel) -> Abilities:
-    """Measures a decoder, or remembers what was measured of the same files.
+    """Measures a decoder, or reads the stored measurement of the same files.
 
     Raises:
         ConfigError: a model that does not read vectors as it reads tokens, or not from left to right.
@@ -68,7 +68,7 @@ def measure(lm: LanguageModel) -> Abilities:
 
 
 def _joined(within: Abilities, beyond: list[Abilities], window: int) -> Abilities:
-    """Any length where both are exact; up to the window where only short prompts are."""
+    """Any length if both are exact; up to the window if only short prompts are."""
     lengths, reasons = {}, dict(within.reasons)
     for way in WAYS:
         near = getattr(within, way)

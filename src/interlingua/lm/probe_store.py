@@ -1,4 +1,4 @@
-"""What was measured of a language model, kept in the cache folder under the hash of its files."""
+"""Measurements of a language model, stored in the cache folder under the hash of its files."""
 
 from __future__ import annotations
 

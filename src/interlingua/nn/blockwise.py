@@ -43,7 +43,7 @@ def spd_inverse(matrix: Tensor, label: str, block: int = BLOCK) -> Tensor:
 
 
 def seconds_of_inverse(items: int) -> float:
-    """What :func:`spd_inverse` of an (items, items) matrix will take: the cube, at the speed of a small one here."""
+    """Estimated time of :func:`spd_inverse` for an (items, items) matrix: cubic, from the time of a small one here."""
     small = min(items, TRIED)
     matrix = torch.eye(small) * 2
     started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""A conditional logit over a catalogue, learned on a sample of each question's rivals.
+"""A conditional logit over a catalogue, learned on a sample of each query's candidates (rivals).
 
 Shape key: M members, N questions, I items, C rivals of a question (its answer among them).
 """
@@ -28,7 +28,7 @@ FIRST_STEP, SHRINK, HALVINGS = 1.0, 0.6, 10
 
 @dataclass(frozen=True)
 class Rivals:
-    """For each question its answer and those that it is compared with."""
+    """For each question, its answer and the items to compare it with."""
 
     items: Tensor
     """(N, C) rows"""
@@ -44,7 +44,7 @@ class Rivals:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of items, standardised: a logit's weights depend on it."""
+    """Standardised facts about items, on which a logit's weights depend."""
 
     record: Tensor
     """(I,) or (N, C) log of one more than the number of events, mean 0 and spread 1 over the catalogue"""
@@ -52,7 +52,7 @@ class Known:
     """(I,) or (N, C): :data:`UNSEEN`, :data:`RARE`, :data:`MIDDLE` or :data:`OTHER`"""
 
     def at(self, items: Tensor) -> Known:
-        """The same of some items."""
+        """The same for some items."""
         return Known(self.record[items], self.kinds[items])
 
 
@@ -64,16 +64,16 @@ class Block:
     """(M, N, C) standardised scores of the members"""
     known: Known
     users: Tensor
-    """(N,) what is known of the user: standardised log of the history's length"""
+    """(N,) standardised log of the length of the user's history"""
     rivals: Rivals
     weight: float
-    """how much the block counts beside the others"""
+    """weight of the block relative to the others"""
     plain: bool = True
     """no item is hidden"""
 
 
 def known_of(counts: Tensor, hidden: Tensor | None = None) -> Known:
-    """What the numbers of events say.
+    """Facts about items from their numbers of events.
 
     Args:
         counts: (I,) training events; they set the scale.

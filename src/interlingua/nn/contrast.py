@@ -38,7 +38,7 @@ def infonce(
     Args:
         anchors: (N, D)
         positives: (N, D)
-        candidates: (M, D) what each anchor is told from; None: the positives themselves (in the batch).
+        candidates: (M, D) candidates of each anchor; None: the positives themselves (in the batch).
         temperature: T > 0.
         anchor_weights: (N,) how often each anchor stands for itself (repeated ids computed once); None: once each.
             The mean is over ``anchor_weights.sum()``.
@@ -149,7 +149,7 @@ def anchors_of(indices: Tensor, limit: int | None, repeats: bool = True) -> tupl
     Args:
         indices: (n,) ids as they occur in the batch.
         limit: positions to draw.
-        repeats: an id that occurs several times counts so often; otherwise once, and ids are drawn, not positions.
+        repeats: an id that occurs several times counts as many times; otherwise once, and ids are drawn, not positions.
 
     Returns:
         Distinct ids (m,), and how often each stands for itself (m,), None without ``repeats``.

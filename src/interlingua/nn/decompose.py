@@ -1,4 +1,4 @@
-"""Large dense decompositions, one call of LAPACK each, with progress: how long they take is tried on a small one.
+"""Large dense decompositions, one LAPACK call each, with progress: a small one is timed to estimate their time.
 
 The operations are torch's and numpy's own, so that the numbers are too.
 """

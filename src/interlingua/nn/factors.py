@@ -1,4 +1,4 @@
-"""Item vectors made of interactions alone, without training: a truncated singular value decomposition."""
+"""Item vectors from interactions alone, without training: a truncated singular value decomposition."""
 
 from __future__ import annotations
 

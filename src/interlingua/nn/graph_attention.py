@@ -26,9 +26,9 @@ def attend(graph: Graph, query: Tensor, key: Tensor, value: Tensor, *, heads: in
 
     Args:
         graph: the pattern; the edges of a node lead to what it attends to.
-        query: (N, D) of the nodes that look.
-        key: (N, D) of the nodes looked at.
-        value: (N, D) what is averaged.
+        query: (N, D) queries of the nodes.
+        key: (N, D) keys of their neighbours.
+        value: (N, D) vectors to average.
         heads: H, a divisor of D.
         limit: logits are cut off here (no gradient beyond), so that no exponential overflows.
     """

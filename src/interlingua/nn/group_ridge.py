@@ -1,4 +1,4 @@
-"""How much each of several sources of vectors counts in one regression: a ridge of its own for every source.
+"""Weights of several sources of vectors in one regression: a separate ridge for every source.
 
 Ridge regression on sources side by side, each divided by its spread and multiplied by a weight, is ridge regression
 with a penalty per source, the inverse square of its weight (group ridge: van de Wiel et al., "Fast cross-validation for
@@ -20,11 +20,11 @@ from interlingua.nn.linear_autoencoders import stacked
 from interlingua.progress import track
 
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
-"""weights tried for a source, beside the others as they stand"""
+"""weights tried for a source while the others stay fixed"""
 PENALTIES = tuple(10.0**power for power in (-3, -2.5, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2))
 """in units of the mean squared singular value of the rows"""
 ROUNDS = 2
-"""times that every source is tried anew"""
+"""number of passes over all sources"""
 
 
 def leave_one_out_error(vectors: Tensor, targets: Tensor) -> float:
@@ -56,7 +56,7 @@ def learned_weights(sources: Sequence[Tensor], targets: Tensor) -> list[float]:
 
     Args:
         sources: (n, T) each.
-        targets: (n, D) what is to be told from them.
+        targets: (n, D) values to predict from them.
     """
     weights = [1.0] * len(sources)
     if len(sources) < 2 or len(targets) < 3:

@@ -29,7 +29,7 @@ from interlingua.vectors.frozen import FrozenRows
 
 LEDGER = "http-ledger.sqlite"
 BLANK = "-"
-"""sent for a text without any sign: servers refuse empty input"""
+"""sent instead of an empty text: servers refuse empty input"""
 
 
 class HttpConfig(TextConfig):
@@ -44,13 +44,13 @@ class HttpConfig(TextConfig):
     key_variable: str = "OPENAI_API_KEY"
     """environment variable that holds the key; a server on this machine needs none"""
     prompt: str = ""
-    """written before every text; some encoders ask for one (e5: ``passage: ``)"""
+    """written before every text; some encoders need one (e5: ``passage: ``)"""
     max_chars: int = Field(default=20_000, ge=1)
     """texts are cut after so many characters: servers refuse what is longer than their encoder reads"""
     batch_size: int = Field(default=64, ge=1)
     """texts of one call"""
     limits: Limits = Limits()
-    """how fast the server is asked, and how often"""
+    """rate limits and number of tries"""
 
 
 def encode_texts(config: HttpConfig, texts: Sequence[str], cache: Path | None = None) -> FloatArray:

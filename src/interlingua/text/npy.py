@@ -48,7 +48,7 @@ class NpyConfig(TextConfig):
 
     @property
     def reads_fields(self) -> bool:
-        """Vectors are brought."""
+        """False: the vectors come from a file."""
         return False
 
     @property

@@ -51,7 +51,7 @@ class SbertConfig(TextConfig):
     max_tokens: int | None = Field(default=None, ge=1)
     """cut texts after so many tokens (None: the model's own limit)"""
     prompt: str = ""
-    """written before every text; some encoders ask for one (e5: ``passage: ``)"""
+    """written before every text; some encoders need one (e5: ``passage: ``)"""
 
     def lacks(self) -> list[Missing]:
         """Packages and the encoder."""
@@ -103,7 +103,7 @@ class Sbert(Component):
 
     @classmethod
     def makes(cls, config: SbertConfig) -> frozenset[str]:
-        """A table where the encoder is frozen, vectors that change where it learns."""
+        """A table if the encoder is frozen; else vectors that change in training."""
         return frozenset({"text.items"}) if config.trainable else FrozenRows.makes(config)
 
     def __init__(
@@ -184,7 +184,7 @@ class Sbert(Component):
             return self.encoder(tokens, np.arange(len(tokens))).clone()
 
     def _examined(self, texts: Sequence[str], user_texts: Sequence[str] | None) -> dict[str, int]:
-        """Counts of what the frozen vectors do not tell."""
+        """Counts of problems that the frozen vectors do not show."""
         assert self.table is not None
         cutter = Cutter(locate(self.config.model, self.config.revision), self.config.max_tokens)
         limit = f"{cutter.max_tokens} tokens; text.max_tokens, or an encoder that reads more"

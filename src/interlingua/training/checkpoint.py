@@ -1,4 +1,4 @@
-"""What was trained, and half-trained, on disk: safetensors and JSON, hashed, and loaded whole or not at all."""
+"""Finished and unfinished trainings on disk: safetensors and JSON, hashed, and loaded completely or not at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from interlingua.storage.durable import disk, replace
 
 STATE = "state.json"
 RENAMED = {"mixture.": "score_fusion."}
-"""how names of stored tensors began in earlier versions -> how they begin today"""
+"""prefix of a stored tensor's name in earlier versions -> prefix today"""
 HELD_BYTES = 512 * 2**20
 """a larger state is not held in memory beside the training"""
 
@@ -95,13 +95,13 @@ class Checkpoint:
             self._held = copies, FitLog(list(log.epochs), log.best_epoch, log.best)
 
     def flush(self) -> None:
-        """The training ends before its time: what is held is written."""
+        """Writes the held copy, when the training ends early."""
         if self._held is not None:
             self._write(*self._held)
             self._held = None
 
     def save(self, module: nn.Module, optimizer: torch.optim.Optimizer, log: FitLog, best: dict[str, Tensor]) -> None:
-        """Writes all of it now."""
+        """Writes everything now."""
         self._write(_tensors(module, optimizer, best), log)
 
     def _write(self, tensors: Mapping[str, Tensor], log: FitLog) -> None:

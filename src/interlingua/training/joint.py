@@ -1,4 +1,4 @@
-"""Backbone, texts and aligner as one module with one loss: what a training step sees."""
+"""Backbone, texts and aligner as one module with one loss, for a training step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches of labelled events: what a binary loss (liked or not) is trained on."""
+"""Batches of labelled events, for a binary loss (liked or not)."""
 
 from __future__ import annotations
 

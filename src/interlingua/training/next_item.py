@@ -1,4 +1,4 @@
-"""What models that predict the next item at every position share: their batches, and states with their targets.
+"""Shared parts of models that predict the next item at every position: batches, and states with their targets.
 
 Shape key: B rows, L positions, D width, N negatives, n positions with a target.
 """

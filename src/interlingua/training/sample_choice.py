@@ -1,4 +1,4 @@
-"""A small, well-chosen part of the training data: what cannot teach is dropped, the rest is drawn evenly over buckets.
+"""A small part of the training data: uninformative samples are dropped, the rest is drawn evenly over buckets.
 
 RA-Rec (arXiv 2402.04527v2): samples (history, answer) whose answer shares no word with the history's titles are noise
 and are dropped; users are bucketed by the length of their sequence, items by their popularity, and samples are drawn

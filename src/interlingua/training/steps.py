@@ -1,4 +1,4 @@
-"""How many steps an epoch has, for the time left: known after the first one, counted aside where that one is long."""
+"""The number of steps of an epoch, for the time left: known after the first epoch, or counted if that is long."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Steps:
         self._was_counted = False
 
     def finished(self, steps: int) -> None:
-        """A whole epoch had so many."""
+        """Records the number of steps of a whole epoch."""
         self._known = steps
 
     def total(self, epoch: int, seconds: float) -> int | None:
-        """Steps of this epoch; None while that is not known.
+        """Steps of this epoch; None if unknown.
 
         Args:
             epoch: number from 0.
@@ -48,7 +48,7 @@ class Steps:
 def count(batches: Batches, epoch: int, limit: int | None = None, most_s: float = LONG_S) -> int | None:
     """Batches of an epoch, made and thrown away; None where that takes longer than ``most_s``.
 
-    No random number of anyone else is used up: the generators are as they were.
+    Other generators do not change.
     """
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     started, made = time.perf_counter(), 0
