@@ -84,5 +84,6 @@ def check_size(train: Interactions, name: str, most: int) -> None:
     if train.num_items > most:
         raise DataError(
             f"{name} keeps a dense {train.num_items:,} x {train.num_items:,} matrix, more than this machine should "
-            f"hold (limit {most:,} items); raise the minimum count per item or use itemknn"
+            f"hold (limit {most:,} items); use low-rank-ease or low-rank-additive-ease, or raise the minimum count of "
+            "an item"
         )

@@ -1,0 +1,92 @@
+"""EASE on interactions plus EASE on texts, both as products of vectors: for catalogues too large for (I, I) matrices.
+
+As ``additive-ease`` (whose file says more), with ``low-rank-ease`` in place of EASE. The texts' part is exact: its rank
+is their width. Items without events are scored by their texts.
+
+**Deviations:** those of ``low-rank-ease`` and ``additive-ease``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+
+from interlingua.backbones._linear import OWN, TextWeights, text_table
+from interlingua.backbones._low_rank import ByVectors
+from interlingua.contracts.batch import FloatArray
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Fitting
+from interlingua.data.interactions import Interactions
+from interlingua.data.queries import IntArray, Queries
+from interlingua.nn.histories import pick
+from interlingua.nn.low_rank import ease_towers, text_towers
+
+
+class LowRankAdditiveEaseConfig(TextWeights):
+    """Options of :class:`LowRankAdditiveEase`."""
+
+    l2: float = Field(default=300.0, gt=0)
+    """ridge of EASE's weights"""
+    fraction: float = Field(default=0.5, ge=0, le=1)
+    """of the texts' weights; the rest is EASE's"""
+    text_ridge: float = Field(default=10.0, gt=0)
+    """ridge of the texts' weights, for text vectors of root mean square length 1"""
+    rank: int = Field(default=512, ge=1)
+    """directions of interactions that are kept"""
+
+
+class LowRankAdditiveEase(ByVectors):
+    """Two forms of low rank, added: their vectors stand side by side."""
+
+    Config = LowRankAdditiveEaseConfig
+    config: LowRankAdditiveEaseConfig
+    needs_text = True
+
+    def __init__(self, config: LowRankAdditiveEaseConfig, train: Interactions) -> None:
+        super().__init__(config, train)
+        self.register_buffer("text_width", torch.zeros((), dtype=torch.int64))
+        self.used: dict[str, float] = {}
+
+    text_width: torch.Tensor
+
+    @classmethod
+    def needs(cls, config: Any) -> frozenset[str]:
+        """Further texts where a weight names one."""
+        return super().needs(config) | ({"texts"} if cls.needs_texts(config) else set())
+
+    @classmethod
+    def needs_texts(cls, config: Any) -> frozenset[str]:
+        """Those that have a weight."""
+        return frozenset(config.weights) - {OWN}
+
+    @torch.no_grad()
+    def fit(self, job: Fitting) -> FitLog:
+        """A truncated decomposition and two small inverses.
+
+        Raises:
+            ConfigError: texts are missing.
+        """
+        config = self.config
+        self.used, texts = text_table(config, job)
+        summed, scored = ease_towers(job.train.matrix(), config.rank, config.l2)
+        of_texts, by_texts = text_towers(texts, config.text_ridge)
+        self.keep(
+            torch.cat([(1 - config.fraction) * summed, config.fraction * of_texts], dim=1),
+            torch.cat([scored, by_texts], dim=1),
+        )
+        self.text_width.fill_(texts.shape[1])
+        return FitLog.untrained()
+
+    def write_extras(self, folder: Path) -> dict[str, Any]:
+        """How much each source of texts counted."""
+        return {"text_weights": self.used}
+
+    @torch.no_grad()
+    def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """What the texts alone say of each item."""
+        start = self.scored.shape[1] - int(self.text_width)
+        scores = self.user_embeddings(queries)[:, start:] @ self.scored[:, start:].T
+        return pick(scores.float().cpu().numpy(), items)
