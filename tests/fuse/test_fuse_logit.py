@@ -218,3 +218,36 @@ def test_without_questions_it_is_the_plain_sum(texts_and_ids) -> None:
 def test_shares_of_hidden_items_lie_between_0_and_1() -> None:
     with pytest.raises(ValueError, match="above 0 and below 1"):
         LogitConfig(hidden=[0.5, 1.0])
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_who_has_no_history_gets_what_is_said_of_newcomers(texts_and_ids, bias: bool) -> None:
+    """Popularity has the word alone: weights and constants that were learned on histories say nothing there."""
+    train, queries, members, answers = texts_and_ids
+    counts = torch.as_tensor(train.item_counts, dtype=torch.float32)
+    popular = TableScorer(
+        torch.zeros(ITEMS, 1) if bias else counts[:, None], lambda some: torch.ones(len(some), 1),
+        counts if bias else None,
+    )  # fmt: skip
+    histories_only = [_reading_histories(member) for member in members]
+    made = Logit(LogitConfig(max_questions=100), [*histories_only, popular], train)
+    assert made.welcoming.tolist() == [0.0] * len(members) + [1.0]
+    made.calibrate(queries, answers)
+    nothing: list[list[int]] = [[], [1, 2]]
+    some = Queries.of(nothing)
+    scores = made.score(some)
+    known = np.argsort(-counts.numpy()[counts.numpy() > 0], kind="stable")
+    np.testing.assert_array_equal(np.argsort(-scores[0][counts.numpy() > 0], kind="stable"), known)
+    assert np.corrcoef(scores[1], counts.numpy())[0, 1] < 0.999
+    check(made.towers(), scores, some)
+
+
+def _reading_histories(member: TableScorer) -> TableScorer:
+    """The same items; users are sums over their histories, so nobody without one has a vector."""
+
+    def users(queries: Queries) -> torch.Tensor:
+        return torch.stack(
+            [member.items[torch.as_tensor(queries.history(b).astype(np.int64))].sum(0) for b in range(len(queries))]
+        )
+
+    return TableScorer(member.items, users, None, member.unseen)

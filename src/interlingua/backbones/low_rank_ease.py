@@ -4,8 +4,8 @@ The Gram matrix ``X'X`` is taken as its ``rank`` leading directions and the whol
 a closed form (:func:`interlingua.nn.low_rank.ease_towers`). Memory and time grow with the items, not with their square
 or cube, and scores are dot products, so an approximate index can serve them.
 
-**Deviations from Steck 2019:** what the other directions say is lost (docs/results/speed.md shows how much). An item of
-the history counts in its own score too; lists leave the history out, so none of them changes.
+**Deviations from Steck 2019:** what the other directions say is lost: little on dense data, much on sparse data
+(benchmarks/LOG.md). An item of the history counts in its own score too; lists leave the history out, so none changes.
 """
 
 from __future__ import annotations

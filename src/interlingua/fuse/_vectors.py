@@ -73,3 +73,25 @@ def joined_towers(
         return torch.cat(found, dim=1)
 
     return Towers(users, torch.cat([*items, *(tables if by_user else [])], dim=1), constants)
+
+
+def either_towers(usual: Towers, other: Towers, takes_other: Callable[[Queries], Tensor]) -> Towers:
+    """Vectors whose products are those of ``other`` for the queries that ``takes_other`` names, else of ``usual``.
+
+    Both stand side by side, biases as columns of their own; columns of zeros are left out.
+
+    Args:
+        usual: of most queries.
+        other: of the rest.
+        takes_other: queries -> (B,) bool.
+    """
+    first, second = usual.folded(), other.folded()
+    used = second.items.abs().amax(dim=0) > 0
+
+    @torch.no_grad()
+    def users(queries: Queries) -> Tensor:
+        rest = takes_other(queries)[:, None]
+        left, right = first.users(queries), second.users(queries)[:, used]
+        return torch.cat([left.masked_fill(rest, 0.0), right.masked_fill(~rest, 0.0)], dim=1)
+
+    return Towers(users, torch.cat([first.items, second.items[:, used]], dim=1))

@@ -7,6 +7,8 @@ validation answers, drawn to the plain sum.
 - **Simulated coldness**: in copies of the questions random items count as without events: their scores give way to what
   a member knows of them without any (texts), else to that of an average item. So the weights learn what to do with new
   items where validation has none.
+- **Newcomers**: a question without a history has nothing for weights to depend on: the members that tell items apart
+  even then (popularity) are summed plainly, without constants.
 - **Balance**: what is most likely puts rare items behind all others. Constants for unseen, rare and middling items are
   chosen so that answers of no kind are placed worse than by the best single member, as far as that can be had.
 
@@ -16,7 +18,7 @@ Shape key: M members, B or N questions, I items, C rivals.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
@@ -28,7 +30,7 @@ from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.fusion import Fusion
 from interlingua.contracts.scorer import Scorer, Towers
 from interlingua.data.queries import IntArray, Queries
-from interlingua.fuse._vectors import joined_towers
+from interlingua.fuse._vectors import either_towers, joined_towers
 from interlingua.injection.score_fusion import seen_mask
 from interlingua.nn import conditional_logit as logit
 from interlingua.nn.conditional_logit import Block
@@ -71,6 +73,8 @@ class Logit(Fusion):
     """A weighted sum whose weights depend on the item's events and on the user's; new items are not left behind."""
 
     Config = LogitConfig
+    version: ClassVar[int] = 2
+    """2: questions without a history are answered by what the members say of them"""
     config: LogitConfig
     numbers: Tensor
     offsets: Tensor
@@ -88,14 +92,21 @@ class Logit(Fusion):
         says = [member.score_unseen(Queries.of(nothing)) is not None for member in self.members]
         self.silent = ~torch.tensor(says)[:, None] & (self.counts == 0)[None, :]
         """(M, I) items without events of which a member knows nothing; all others have the member's own score"""
+        apart = [np.ptp(np.asarray(member.score(Queries.of(nothing)), np.float32)) > 0 for member in self.members]
+        self.welcoming = torch.tensor(apart, dtype=torch.float32)
+        """(M,) 1 for members that tell items apart for somebody without a history"""
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """See :class:`Scorer`."""
         pairs = zip(torch.as_tensor(self.member_scores(queries)), self.silent, strict=True)
         scores = torch.stack([logit.standardised(own, None, silent) for own, silent in pairs])
         utility = logit.utilities(self.numbers, scores, self.known, self._users(queries))
-        joined = (utility + self.offsets[self.known.kinds]).numpy()
-        return joined if items is None else np.take_along_axis(joined, np.asarray(items, np.int64), axis=1)
+        joined = utility + self.offsets[self.known.kinds]
+        if bool(self.welcoming.any()):
+            welcome = torch.einsum("m,mbi->bi", self.welcoming, scores)
+            joined = torch.where(_new(queries)[:, None], welcome, joined)
+        out = joined.numpy()
+        return out if items is None else np.take_along_axis(out, np.asarray(items, np.int64), axis=1)
 
     def towers(self) -> Towers | None:
         """The members' vectors side by side, times what is known of the items; twice where users count too."""
@@ -104,7 +115,11 @@ class Logit(Fusion):
         unseen = (known.kinds == logit.UNSEEN).float()
         constants = self.numbers[-2] * known.record + self.numbers[-1] * unseen + self.offsets[known.kinds]
         factors = a + b * known.record + e * unseen
-        return joined_towers(self.members, factors, d[:, 0], self._users, constants, self.silent)
+        found = joined_towers(self.members, factors, d[:, 0], self._users, constants, self.silent)
+        welcome = joined_towers(self.members, self.welcoming[:, None].expand_as(factors), neutral=self.silent)
+        if found is None or welcome is None or not bool(self.welcoming.any()):
+            return found
+        return either_towers(found, welcome, _new)
 
     def calibrate(self, queries: Queries, targets: IntArray) -> None:
         """Learns weights and constants; without a question it stays the plain sum."""
@@ -161,3 +176,8 @@ class Logit(Fusion):
                     )
                 shown.advance(len(answers))
         return [each for part in parts for each in part]
+
+
+def _new(queries: Queries) -> Tensor:
+    """(B,) bool: questions without a history."""
+    return torch.as_tensor(queries.lengths() == 0)
