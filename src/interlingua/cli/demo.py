@@ -119,7 +119,7 @@ def _check_writable(report: Path) -> None:
 
 
 def _favourite_or_planted() -> str:
-    """MovieLens where it is found or can be fetched, else the generated world, saying so."""
+    """MovieLens if it is found or can be fetched, else the generated world, with a note."""
     from interlingua.data.raw import Log
     from interlingua.data.source import locate
     from interlingua.errors import DataError

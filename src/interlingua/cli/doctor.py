@@ -50,7 +50,7 @@ def doctor(
 
 
 def facts(out: Path) -> dict[str, Any]:
-    """Everything that ``doctor`` says."""
+    """All facts that ``doctor`` reports."""
     import torch
 
     from interlingua import __version__

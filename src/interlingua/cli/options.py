@@ -1,4 +1,4 @@
-"""Options that several commands share, so that they are spelled once."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 
 def _device(name: str) -> str:
-    """Refuses what this machine has not, before any work and also where nothing would be trained."""
+    """Refuses a missing device before any work, even if nothing would be trained."""
     if name == "auto":  # most commands: their first message need not wait for torch
         return name
     from interlingua.training.loop import check_device

@@ -75,7 +75,7 @@ def run(
 
 
 def summary(session: Session) -> dict[str, Any]:
-    """What ``--json`` prints: run path, stage keys, metrics, slices, seconds."""
+    """The output of ``--json``: run path, stage keys, metrics, slices, seconds."""
     final = session.done["evaluate"]
     reports = json.loads((final.path / "metrics.json").read_text(encoding="utf-8"))
     return {
@@ -111,7 +111,7 @@ def print_metrics(result: dict[str, Any]) -> None:
 
 
 def planned(session: Session, as_json: bool) -> str:
-    """The dry run, once everything that it needs is known to be here."""
+    """The dry run, after a check that nothing is missing."""
     from interlingua.progress import say
     from interlingua.runs.planner import describe
     from interlingua.runs.preflight import check

@@ -1,4 +1,4 @@
 """The best items that are allowed: exact and approximate top-k, positions of targets, retrieve then rerank.
 
-Not here: what learns.
+Not here: anything that learns.
 """

@@ -1,4 +1,4 @@
-"""Which rows of a table are most like one vector, by cosine, whatever the size of the table: block by block.
+"""The rows of a table most similar to one vector, by cosine, block by block for tables of any size.
 
 Shape key: n rows, D width, k results.
 """
@@ -36,9 +36,9 @@ def alike(blocks: Iterable[Tensor], of: Tensor, k: int, *, row: int | None = Non
 
     Args:
         blocks: the table (n, D) in parts, in the order of its rows; only one part exists at a time.
-        of: (D,) what they are compared with; a zero vector is like nothing.
+        of: (D,) the vector to compare with; a zero vector is similar to nothing.
         k: how many at most.
-        row: is left out (the row that ``of`` came from).
+        row: a row to leave out (the origin of ``of``).
 
     Returns:
         (1, up to k) rows and cosines.

@@ -27,7 +27,7 @@ from interlingua.retrieval.best import FEW, by_products, scored
 
 FILE = "items.usearch"
 MARGIN = 1.5
-"""where some items are hidden from everybody, so many times the expected number of candidates is fetched"""
+"""factor on the expected number of candidates if some items are hidden from everybody"""
 
 
 class AnnConfig(Config):
@@ -87,7 +87,7 @@ class Ann(Scorer):
 
     @property
     def scorer(self) -> Scorer:
-        """What was indexed.
+        """The indexed scorer.
 
         Raises:
             ConfigError: plain vectors were.
@@ -105,11 +105,11 @@ class Ann(Scorer):
         return self.scorer.towers()
 
     def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray | None:
-        """What the indexed scorer says."""
+        """The indexed scorer's :meth:`score_unseen`."""
         return self.scorer.score_unseen(queries, items)
 
     def with_repeats(self) -> Ann:
-        """The same graph over the scorer that is to be asked so."""
+        """The same graph over the scorer's :meth:`with_repeats`."""
         return Ann(self.index, self.items, self.config, self.scorer.with_repeats())
 
     def best(

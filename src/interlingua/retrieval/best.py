@@ -26,7 +26,7 @@ BLOCK_BYTES = 64 * 2**20
 MOST_USERS = 2048
 """of one block; so many histories are alike in length, and encoded with little padding"""
 FEW = 0.25
-"""where no more than this share of the items is allowed, only their vectors are looked at"""
+"""if at most this fraction of the items is allowed, only their vectors are read"""
 
 
 def best(

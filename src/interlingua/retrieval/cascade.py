@@ -1,4 +1,4 @@
-"""Retrieve with something fast, order with something slow: full-catalogue ranking by a language model."""
+"""Retrieve with a fast scorer, order with a slow one: full-catalogue ranking by a language model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from interlingua.retrieval.best import best, best_of_scores
 
 @dataclass(frozen=True)
 class Candidates:
-    """What :meth:`RetrieveThenRerank.candidates` decided for B queries."""
+    """Results of :meth:`RetrieveThenRerank.candidates` for B queries."""
 
     items: npt.NDArray[np.int64]
     """(B, n) item indices, best first; -1 where a query has fewer unseen items"""
@@ -42,15 +42,15 @@ class RetrieveThenRerank(Scorer):
         self.n = min(n, self.num_items)
 
     def towers(self) -> Towers | None:
-        """The retriever's, where nothing reranks; else None: what is reranked follows no vectors."""
+        """The retriever's, if nothing reranks; else None: reranked scores are not products of vectors."""
         return self.retriever.towers() if self.ranker is None else None
 
     def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray | None:
-        """What the retriever says, where nothing reranks."""
+        """The retriever's, if nothing reranks."""
         return self.retriever.score_unseen(queries, items) if self.ranker is None else None
 
     def with_repeats(self) -> RetrieveThenRerank:
-        """The same stages, with items of the history among what is retrieved."""
+        """The same stages, with items of the history among the retrieved ones."""
         return RetrieveThenRerank(self.retriever.with_repeats(), self.ranker, self.n, repeat=True)
 
     def candidates(
@@ -74,7 +74,7 @@ class RetrieveThenRerank(Scorer):
         return self._ordered(queries, found, n or self.n)
 
     def _ordered(self, queries: Queries, top: TopK, n: int) -> Candidates:
-        """The first ``n`` of what was retrieved, in the ranker's order."""
+        """The first ``n`` retrieved items, in the ranker's order."""
         scores = top.scores
         if self.ranker is not None and top.indices.size:
             scores = np.array(self.ranker.score(queries, np.maximum(top.indices, 0)), np.float32)

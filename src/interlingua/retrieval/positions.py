@@ -1,4 +1,4 @@
-"""Positions of targets in ranked lists, counted from 1, and the two that are no positions."""
+"""Positions of targets in ranked lists, counted from 1, and two special values."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ Positions = npt.NDArray[np.int64]
 NEVER = 2**40
 """rank of a target that cannot be recommended at all (it is masked as seen)"""
 BEYOND = 2**39
-"""rank of a target below the last position that was asked for"""
+"""rank of a target below the last requested position"""

@@ -157,7 +157,7 @@ def exact_scores(queries: Tensor, items: Tensor, bias: Tensor | None, query: Ten
 
 @dataclass
 class _Running:
-    """The best so far of one block of queries, and what may replace them."""
+    """The best so far of one block of queries, and the candidates to replace them."""
 
     indices: Tensor
     """(B, k)"""
@@ -249,7 +249,7 @@ class _Running:
 
 
 class _Masked:
-    """What must not come out for one block of queries, found per block of items without a (B, I) mask."""
+    """Masked items for one block of queries, found per block of items without a (B, I) mask."""
 
     def __init__(self, seen: Queries | None, hidden: Tensor | None) -> None:
         self.hidden = hidden

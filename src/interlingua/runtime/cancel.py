@@ -1,4 +1,4 @@
-"""Stops work between two of its steps: whoever asked for it has gone, or its time is up.
+"""Stops work between two of its steps, if its client has gone or its time is up.
 
 Long work calls :func:`check` at each step (a forward pass of a language model, a block of scores). Outside of
 :func:`cancellable` that does nothing.
@@ -13,7 +13,7 @@ from contextvars import ContextVar
 
 
 class Cancelled(Exception):  # noqa: N818 (nothing went wrong)
-    """The work was given up; what it had made is thrown away."""
+    """The work was cancelled; its results are dropped."""
 
 
 class Cancellation:
@@ -25,12 +25,12 @@ class Cancellation:
         self._given_up = False
 
     def cancel(self) -> None:
-        """Nobody wants the result any more."""
+        """Cancels the work: its result is no longer needed."""
         self._given_up = True
 
     @property
     def cancelled(self) -> bool:
-        """Whether it was given up, or its time is up."""
+        """Whether it was cancelled, or its time is up."""
         return self._given_up or (self.deadline is not None and time.monotonic() >= self.deadline)
 
     def remaining(self) -> float | None:

@@ -1,4 +1,4 @@
-"""What a recipe wants and this machine has not, as one line that says what to install or to get."""
+"""Things that a recipe needs and this machine lacks, as one line with the remedy."""
 
 from __future__ import annotations
 

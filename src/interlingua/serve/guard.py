@@ -1,4 +1,4 @@
-"""What stands in front of the application: counts and bounds a request's body, and notices when the client goes.
+"""A layer before the application: counts and bounds a request's body, and notices when the client goes.
 
 Plain ASGI, so that it works with any server. The body is read here, before the application sees the request: a slow
 sender holds nothing but its own connection.

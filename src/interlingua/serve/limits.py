@@ -1,4 +1,4 @@
-"""What one client can take from the service: places, seconds, bytes, connections."""
+"""Limits of one client's use of the service: places, seconds, bytes, connections."""
 
 from __future__ import annotations
 

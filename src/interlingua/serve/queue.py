@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class BusyError(Exception):
-    """A request that is not answered; tells when it is worth trying again."""
+    """A request that is not answered; it has the time for another try."""
 
     def __init__(self, status: int, reason: str, retry_after: int) -> None:
         super().__init__(reason)
@@ -34,7 +34,7 @@ class _Job:
 
 
 class WorkQueue:
-    """One worker thread and those who wait for it."""
+    """One worker thread and the requests that wait for it."""
 
     def __init__(self, places: int, deadline_s: float) -> None:
         """Starts nothing; the thread begins with the first request.

@@ -1,4 +1,4 @@
-"""Results as folders that are whole or not there, hashes of what made them, and writing that survives.
+"""Results as complete folders, hashes of their inputs, and durable writing.
 
-Not here: what the results mean.
+Not here: the meaning of the results.
 """

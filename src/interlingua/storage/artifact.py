@@ -30,7 +30,7 @@ T = TypeVar("T")
 SCHEMA = 2
 """2: parents with their keys and contents; a stage with parents of schema 1 is refused"""
 KEYS = 1
-"""raised when all keys of stages and caches shall change"""
+"""raised to change all keys of stages and caches"""
 CARD = "card.json"
 CARD_HASH = "card_sha256"
 """entry of the card that holds the hash of all its others"""
@@ -66,7 +66,7 @@ class Artifact:
 
     @property
     def contents(self) -> str:
-        """Hash of everything that a later stage can read of this one."""
+        """Hash of everything in this stage that a later stage can read."""
         return content_key({name: found for name, found in self.card["files"].items() if name not in NOTES})
 
     def entry(self, name: str, kind: type[T]) -> T:

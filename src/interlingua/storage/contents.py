@@ -1,4 +1,4 @@
-"""What stands behind an option: sha256 of a file or folder, text of a template, commit of a model of the hub."""
+"""Contents that an option names: sha256 of a file or folder, text of a template, commit of a model of the hub."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ SETTLED_NS = 2_000_000_000
 UNREAD = (".md", ".png", ".jpg", ".gif", ".h5", ".msgpack", ".onnx", ".ot", ".lock", ".tmp")
 """endings of files in a model's folder that no model reads"""
 MISSING = "missing: "
-"""begins what stands for contents that are not here; why follows"""
+"""prefix for missing contents; the reason follows"""
 COMMIT = "commit "
-"""begins what identifies a model of the hub"""
+"""prefix of the identity of a model of the hub"""
 _known: dict[tuple[Any, ...], str] = {}
 
 
@@ -100,7 +100,7 @@ def hub_folder(name: str, commit: str) -> Path | None:
 
 
 def model_identity(path: Path | None, hub_name: str, revision: str | None) -> str:
-    """What a model is: a hash of its files, or its commit on the hub."""
+    """The identity of a model: a hash of its files, or its commit on the hub."""
     if path is not None:
         return f"sha256 {hash_path(path)}"
     commit = hub_commit(hub_name, revision)

@@ -1,4 +1,4 @@
-"""Writing that survives a power cut, one process at a time, with clear words where a disk refuses."""
+"""Writing that survives a power cut, one process at a time, with clear errors if a disk refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a card says of the machine: memory used, versions of packages, the code's commit."""
+"""Facts about the machine for a card: memory used, versions of packages, the code's commit."""
 
 from __future__ import annotations
 

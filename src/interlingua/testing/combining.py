@@ -80,7 +80,7 @@ def fused_values(fusion: str, triples: Sequence[Triple], files: dict[str, str]) 
 
 
 def accepted(values: dict[str, Any]) -> recipes.Recipe | None:
-    """The recipe, or None where it is refused: then in words that say what to do."""
+    """The recipe, or None if it is refused: then the message must name the remedy."""
     try:
         return recipes.resolve(values)
     except ConfigError as error:

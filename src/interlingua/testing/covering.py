@@ -15,12 +15,12 @@ Places = tuple[tuple[int, Hashable], ...]
 
 
 def parts(combination: Combination, strength: int = 2) -> set[Places]:
-    """What a combination holds: values by their positions, ``strength`` at once."""
+    """Parts of a combination: values by their positions, ``strength`` at once."""
     return set(combinations(enumerate(combination), strength))
 
 
 def held(permitted: Iterable[Combination], strength: int = 2) -> set[Places]:
-    """What any of the combinations holds."""
+    """Parts of all combinations together."""
     return {part for each in permitted for part in parts(each, strength)}
 
 

@@ -1,4 +1,4 @@
-"""What every command promises: it says what it does, and bad input is an error that people can read."""
+"""Promises of every command: it describes itself, and bad input gives a readable error."""
 
 from __future__ import annotations
 

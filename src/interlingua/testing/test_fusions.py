@@ -24,7 +24,7 @@ NAMES = registry.names("fuse")
 
 @pytest.fixture(scope="module")
 def members(world: Dataset, table: Any) -> list[TableScorer]:
-    """Likeness of texts to the history, and popularity."""
+    """Similarity of texts to the history, and popularity."""
     items = (table.items > 0).float()  # whole numbers: sums are exact in whatever order they are made
 
     def words(queries: Queries) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What every metric promises: a number for each user or one for all, the same in whatever order users come."""
+"""Promises of every metric: a number for each user or one for all, whatever the order of users."""
 
 from __future__ import annotations
 

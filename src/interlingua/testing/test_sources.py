@@ -1,4 +1,4 @@
-"""What every source ranker promises: it claims only what is its own, and says clearly what it cannot read."""
+"""Promises of every source: it recognises only its own files, and reports clearly what it cannot read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = registry.names("data")
 
 @pytest.fixture(scope="module")
 def strange(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with things that no ranker should claim."""
+    """A folder with files that no source should recognise."""
     folder = tmp_path_factory.mktemp("strange")
     (folder / "empty").mkdir()
     (folder / "notes.md").write_text("# not a dataset\n")

@@ -1,4 +1,4 @@
-"""What every text source promises: rows in item order, frozen or not."""
+"""Promises of every text source: rows in item order, frozen or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables of vectors with external ids: files, caches, and what is done to all rows of text vectors.
+"""Tables of vectors with external ids: files, caches, and operations on all text vectors.
 
 Not here: models that make vectors (backbones/, text/, lm/).
 """

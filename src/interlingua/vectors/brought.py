@@ -58,7 +58,7 @@ def read_brought(source: Any, side: str, ids: Any = None) -> tuple[FloatArray, l
 
 
 def has_users(source: Any) -> bool:
-    """Whether this is a model of another library, which has vectors of users beside those of items."""
+    """Whether this is a model of another library, with vectors of users and of items."""
     return hasattr(source, "user_factors") or hasattr(source, "get_vectors")
 
 

@@ -29,7 +29,7 @@ Loader = Callable[[Callable[[int], None]], EncodeChunk]
 
 
 def user_cache() -> Path:
-    """Where what can be made again is kept: ``$INTERLINGUA_CACHE``, else the system's cache folder."""
+    """The cache folder: ``$INTERLINGUA_CACHE``, else the system's cache folder."""
     given = os.environ.get("INTERLINGUA_CACHE")
     if given:
         return Path(given)
@@ -53,7 +53,7 @@ def cached_vectors(
 
     Args:
         name: the encoder.
-        parts: what decides the vectors besides the texts: configuration, model fingerprint.
+        parts: everything besides the texts that determines the vectors: configuration, model fingerprint.
         texts: n texts.
         encode: loads the model and returns the function that encodes one chunk; not called on a cache hit.
         cache: the folder; None is :func:`user_cache`.

@@ -1,4 +1,4 @@
-"""A catalogue row as one string: which columns, in which form, and what stands in for a missing one.
+"""A catalogue row as one string: columns, format, and replacements for missing values.
 
 Nothing is truncated here: an encoder cuts at its own token limit.
 """
@@ -26,7 +26,7 @@ class TextConfig(Config):
 
     @property
     def brings_users(self) -> bool:
-        """Vectors of users are brought, not made from their texts."""
+        """Whether vectors of users come from a file, not from their texts."""
         return False
 
     fields: list[str] = ["title", "categories", "description"]
@@ -50,12 +50,12 @@ class TextConfig(Config):
 
     @property
     def reads_fields(self) -> bool:
-        """Vectors are made from ``fields``, not brought, nor made from profiles."""
+        """Whether vectors are made from ``fields``, not from a file or from profiles."""
         return self.profiles is None
 
     @property
     def most_dims(self) -> int | None:
-        """Dimensions of a vector at most, as far as the options say so."""
+        """Most dimensions of a vector, if the options limit them."""
         return self.reduce
 
 

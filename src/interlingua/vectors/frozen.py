@@ -1,4 +1,4 @@
-"""Frozen text vectors in memory: what every encoder that does not learn offers as its rows."""
+"""Frozen text vectors in memory, for all encoders that do not learn."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FrozenRows(Component):
     items: Tensor
     users: Tensor | None
     config: Any = None
-    """options of the encoder; None: a table that nobody named in a recipe"""
+    """options of the encoder; None: a table that no recipe names"""
 
     def export(self, job: Fitting) -> dict[str, Tensor]:
         """See :func:`tables_of`."""

@@ -1,4 +1,4 @@
-"""Texts that say nothing to an encoder, counted and said: equal vectors of different texts, zero vectors, cut texts."""
+"""Counts and reports texts that an encoder cannot distinguish: equal vectors, zero vectors, cut texts."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ MULTILINGUAL = "paraphrase-multilingual-MiniLM-L12-v2"
 
 @runtime_checkable
 class Examined(Protocol):
-    """A text source that has looked at its own vectors."""
+    """A text source that has examined its own vectors."""
 
     notes: dict[str, int]
 
 
 def notes_of(source: Any) -> dict[str, int]:
-    """What a source counted, for the card; nothing where it does not look."""
+    """A source's counts, for the card; empty if it does not count."""
     return dict(source.notes) if isinstance(source, Examined) else {}
 
 
@@ -44,7 +44,7 @@ def same_vectors(texts: Sequence[str], vectors: FloatArray) -> list[list[str]]:
 def examine(
     texts: Sequence[str], vectors: FloatArray, what: str, *, cut: int = 0, limit: str = "", remedy: str = ""
 ) -> dict[str, int]:
-    """Counts what the vectors do not tell apart, and says it.
+    """Counts and reports texts that the vectors do not distinguish.
 
     Args:
         texts: n texts.

@@ -1,4 +1,4 @@
-"""What is done to all rows of frozen text vectors after encoding: users from their items, fewer dimensions, controls.
+"""Operations on frozen text vectors after encoding: users from their items, fewer dimensions, controls.
 
 Shape key: U users, I items, T width.
 """
