@@ -95,7 +95,7 @@ def test_the_command_measures_every_split(tmp_path, monkeypatch):
     fuse.write_text(
         '# both\n[data]\nname = "planted"\n[fuse]\nname = "logit"\nmembers = ["itemknn", "textknn"]\n', encoding="utf-8"
     )
-    monkeypatch.setattr(measures, "OTHERS", ())
+    monkeypatch.setattr(measures, "FURTHER", ())
     arguments = ["bench", "all-round", "--data", "planted", "--recipe", str(fuse), "--out", str(tmp_path / "runs")]
     found = CliRunner().invoke(app, [*arguments, "--json"])
     assert found.exit_code == 0, found.output

@@ -97,7 +97,7 @@ def test_the_vectors_of_every_user_are_written_however_many_blocks_they_take(
 ) -> None:
     session = ran(tmp_path)
     whole = export.embed(session, tmp_path / "one", "npy").path
-    monkeypatch.setattr(export, "USER_ROWS", 7)
+    monkeypatch.setattr(export, "USER_BLOCK", 7)
     blocks = export.embed(session, tmp_path / "many", "npy").path
     found = np.load(blocks / "users.npy")
     assert len(found) == len(json.loads((blocks / "user_ids.json").read_text(encoding="utf-8")))

@@ -42,7 +42,7 @@ def all_round(
 
     more = [Method(Path(recipe).stem, recipe) for recipe in recipes or ()]
     made = measures.measure(
-        data, methods=(*measures.SIMPLE, *measures.OTHERS, *more), splits=tuple(splits or measures.SPLITS),
+        data, methods=(*measures.SIMPLE, *measures.FURTHER, *more), splits=tuple(splits or measures.SPLITS),
         seeds=tuple(seeds or (7,)), out=out, overrides=tuple(overrides or ()), max_users=max_users, device=device,
     )  # fmt: skip
     print(json.dumps(made.to_json(), indent=1) if as_json else made.markdown())

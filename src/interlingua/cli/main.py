@@ -81,7 +81,7 @@ def options(
 
 
 INTERRUPTED, TERMINATED = 130, 143
-KEPT = "finished stages and checkpoints are kept, run the same command to continue"
+RETAINED = "finished stages and checkpoints are kept, run the same command to continue"
 
 
 @contextmanager
@@ -117,7 +117,7 @@ def main() -> None:
             raise KeyboardInterrupt
     except SystemExit as end:
         if end.code == TERMINATED:
-            print(f"stopped by SIGTERM; {KEPT}", file=sys.stderr)
+            print(f"stopped by SIGTERM; {RETAINED}", file=sys.stderr)
         raise
     except InterlinguaError as error:
         if debug:
@@ -125,7 +125,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print(f"stopped; {KEPT}", file=sys.stderr)
+        print(f"stopped; {RETAINED}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except USAGE as error:
         print(f"error: {error.format_message()}", file=sys.stderr)

@@ -21,7 +21,7 @@ from interlingua.progress import track
 if TYPE_CHECKING:
     from interlingua.data.interactions import Interactions
 
-USER_ROWS = 2048
+USER_BLOCK = 2048
 """users whose vectors are made at once"""
 
 
@@ -154,7 +154,7 @@ class Backbone(Component, Scorer):
             out["items"] = self.item_embeddings().detach()
         if "users" in made:
             train = job.train
-            blocks = np.array_split(np.arange(train.num_users), max(1, train.num_users // USER_ROWS))
+            blocks = np.array_split(np.arange(train.num_users), max(1, train.num_users // USER_BLOCK))
             users = [self.user_embeddings(train.queries(block)) for block in track(blocks, "user vectors")]
             out["users"] = torch.cat(users)
         return out

@@ -11,7 +11,7 @@ from interlingua.contracts.component import Component
 from interlingua.contracts.fitting import Fitting
 from interlingua.errors import ConfigError
 
-ROWS = {
+ONE_EACH = {
     "users": "users",
     "items": "items",
     "items_from_text": "items",
@@ -35,7 +35,7 @@ def exported(component: Component, config: Any, job: Fitting) -> dict[str, Tenso
         ConfigError: names, shapes or numbers differ from what the component declares.
     """
     found, who = component.export(job), type(component).__name__
-    declared = component.makes(config) & ROWS.keys()
+    declared = component.makes(config) & ONE_EACH.keys()
     if set(found) != declared:
         known = ", ".join(sorted(declared)) or "no table"
         raise ConfigError(
@@ -44,7 +44,7 @@ def exported(component: Component, config: Any, job: Fitting) -> dict[str, Tenso
         )
     counts = {"users": job.train.num_users, "items": job.train.num_items}
     for name, table in found.items():
-        _check(f"{who} exports {name}", name, table, counts[ROWS[name]])
+        _check(f"{who} exports {name}", name, table, counts[ONE_EACH[name]])
     return found
 
 
@@ -56,7 +56,7 @@ def _check(where: str, name: str, table: Tensor, length: int) -> None:
         )
     if table.dim() != 2 or shape[0] != length:
         raise ConfigError(
-            f"{where} of shape {shape}; it must be a table of {length} rows, one for each of {ROWS[name]}"
+            f"{where} of shape {shape}; it must be a table of {length} rows, one for each of {ONE_EACH[name]}"
         )
     if table.is_floating_point() and not bool(torch.isfinite(table).all()):
         bad = int((~torch.isfinite(table)).any(dim=1).sum())

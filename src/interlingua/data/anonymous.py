@@ -18,7 +18,7 @@ LEFT_OUT = "users_left_out"
 """entry of a dataset's card: users and their events were left out when a model was saved"""
 NOBODY = "nobody"
 """external id of the only user of such a dataset, who has the training events of all"""
-KEPT = ("name", "domain", "licence", "url", "label", "item_names")
+RETAINED = ("name", "domain", "licence", "url", "label", "item_names")
 """entries of a card that reveal nothing about users"""
 
 
@@ -35,7 +35,7 @@ def to_give_away(dataset: Dataset) -> Dataset:
     if not has_users(dataset):
         return dataset
     found = without_events(dataset, [NOBODY], dataset.split.train.item_counts)
-    card = {name: found.card[name] for name in KEPT if name in found.card}
+    card = {name: found.card[name] for name in RETAINED if name in found.card}
     card |= {name: found.card[name] for name in ("fingerprint", "filter") if name in found.card}
     card |= {
         "time": {"kind": "order", "first": 0, "last": 0},

@@ -39,7 +39,7 @@ from interlingua.progress import task
 if TYPE_CHECKING:
     from interlingua.data.interactions import Interactions
 
-ROWS = 128
+BLOCK = 128
 """questions whose scores are made at once"""
 CELLS = 40_000_000
 """numbers (members x questions x rivals, over all copies) that are learned from at most: 160 MB"""
@@ -163,8 +163,8 @@ class Logit(Fusion):
         generator = torch.Generator().manual_seed(0)
         parts: list[list[Block]] = [[] for _ in hidden]
         with task("calibrate: questions", len(queries)) as shown:
-            for at in range(0, len(queries), ROWS):
-                block, answers = queries.slice(at, at + ROWS), targets[at : at + ROWS]
+            for at in range(0, len(queries), BLOCK):
+                block, answers = queries.slice(at, at + BLOCK), targets[at : at + BLOCK]
                 seen = seen_mask(block, self.num_items)
                 for number, scores in enumerate(self._scores(block, hidden)):
                     rivals = logit.choose_rivals(scores, answers, seen, generator)

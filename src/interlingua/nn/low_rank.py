@@ -30,8 +30,8 @@ def ease_towers(matrix: sp.csr_matrix, rank: int, ridge: float) -> tuple[Tensor,
         ridge: above 0.
     """
     strength, directions = leading(matrix, rank)
-    kept = strength > SMALLEST * strength[0]
-    squared, vectors = strength[kept].square(), directions[:, kept]  # (R,), (I, R)
+    mask = strength > SMALLEST * strength[0]
+    squared, vectors = strength[mask].square(), directions[:, mask]  # (R,), (I, R)
     counts = torch.as_tensor(np.asarray(matrix.multiply(matrix).sum(0)).ravel(), dtype=torch.float64)
     left = (counts - vectors.square() @ squared).clamp_min(0)
     inside = vectors / (left + ridge)[:, None]  # E V
@@ -48,9 +48,9 @@ def text_towers(texts: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
         texts: (I, T), the rows of F'.
         ridge: above 0.
     """
-    rows = texts.double()
-    inner = rows.T @ rows
+    vectors = texts.double()
+    inner = vectors.T @ vectors
     inner.diagonal().add_(ridge)
-    half = rows @ spd_inverse(inner, "item texts") / ridge
-    diagonal = 1 / ridge - (half * rows).sum(1)
+    half = vectors @ spd_inverse(inner, "item texts") / ridge
+    diagonal = 1 / ridge - (half * vectors).sum(1)
     return texts.float(), (half / diagonal[:, None]).float()

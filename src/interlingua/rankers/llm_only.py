@@ -33,7 +33,7 @@ from interlingua.lm.prompt import compile_template, embed_prompts
 from interlingua.lm.template import FOLDER
 from interlingua.runtime.missing import Missing
 
-ROWS = 16
+BLOCK = 16
 """queries per forward pass of the language model"""
 
 
@@ -113,8 +113,8 @@ class LlmOnly(Ranker):
             raise ConfigError("the ranker 'llm-only' orders given candidates; retrieve some first (evaluate.retrieve)")
         if self.lm.device != self.device_of.device and self.lm.precision != "4bit":
             self.lm.to(self.device_of.device)
-        candidates, steps = np.asarray(items, np.int64), range(0, len(queries), ROWS)
-        scores = [self._some(queries.slice(at, at + ROWS), candidates[at : at + ROWS]) for at in steps]
+        candidates, steps = np.asarray(items, np.int64), range(0, len(queries), BLOCK)
+        scores = [self._some(queries.slice(at, at + BLOCK), candidates[at : at + BLOCK]) for at in steps]
         return np.concatenate(scores) if scores else np.zeros(candidates.shape, np.float32)
 
     def _some(self, queries: Queries, items: IntArray) -> FloatArray:

@@ -36,7 +36,7 @@ from interlingua.lm.models import LanguageModel
 from interlingua.lm.prompt import PromptBatch, embed_prompts
 from interlingua.lm.template import FOLDER, Template
 from interlingua.rankers._vector_options import VectorRankerConfig
-from interlingua.rankers._vector_ranker import ROWS, VectorRanker
+from interlingua.rankers._vector_ranker import BLOCK, VectorRanker
 from interlingua.training.batches import Negatives, last_position_batches
 
 
@@ -196,8 +196,10 @@ class SoftPrompt(VectorRanker):
                 "(evaluate.retrieve) or use scoring = 'head', which scores the whole catalogue"
             )
         candidates = np.asarray(items, np.int64)
-        steps = range(0, len(queries), ROWS)
-        return np.concatenate([self._title_scores(queries.slice(a, a + ROWS), candidates[a : a + ROWS]) for a in steps])
+        steps = range(0, len(queries), BLOCK)
+        return np.concatenate(
+            [self._title_scores(queries.slice(a, a + BLOCK), candidates[a : a + BLOCK]) for a in steps]
+        )
 
     def _title_scores(self, queries: Queries, items: IntArray) -> FloatArray:
         """(B, C) how well each candidate's title answers."""

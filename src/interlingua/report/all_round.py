@@ -31,7 +31,7 @@ SIMPLE = (
     Method("SASRec", "sasrec"),
 )
 """What every other method is held against: no method here joins ids and texts"""
-OTHERS = (Method("L3AE", "l3ae"), Method("all-round", "all-round"))
+FURTHER = (Method("L3AE", "l3ae"), Method("all-round", "all-round"))
 SPLITS: dict[str, tuple[str, ...]] = {
     "leave-one-out": ("data.split=leave-one-out",),
     "global-time": ("data.split=global-time",),
@@ -95,7 +95,7 @@ class Measured:
 def measure(
     data: str,
     *,
-    methods: Sequence[Method] = (*SIMPLE, *OTHERS),
+    methods: Sequence[Method] = (*SIMPLE, *FURTHER),
     splits: Sequence[str] = tuple(SPLITS),
     seeds: Sequence[int] = (7,),
     out: Path | str = "runs",

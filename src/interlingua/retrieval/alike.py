@@ -19,7 +19,7 @@ from interlingua.data.queries import Queries
 from interlingua.progress import track
 from interlingua.retrieval.best import MOST_USERS, by_products, top_items
 
-ROWS = 65_536
+BLOCK = 65_536
 """rows of a table that are looked at together"""
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 QUERY_ROWS = 1024
-"""queries of a block; with ITEM_ROWS: 8 MB of scores, the fastest of 256 to 1024 by 1024 to 4096 on two EPYC cores"""
-ITEM_ROWS = 2048
+"""queries of a block; with ITEM_BLOCK: 8 MB of scores, the fastest of 256 to 1024 by 1024 to 4096 on two EPYC cores"""
+ITEM_BLOCK = 2048
 """items of a block"""
 GROUP = 128
 """neighbouring scores whose maximum is compared first"""
@@ -38,7 +38,7 @@ def faster_type(queries: Tensor, items: Tensor) -> torch.dtype:
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
         left = queries[:QUERY_ROWS].to(dtype)
-        right = items[:ITEM_ROWS].to(dtype)
+        right = items[:ITEM_BLOCK].to(dtype)
         times = []
         for _ in range(4):
             started = time.perf_counter()

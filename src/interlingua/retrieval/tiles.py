@@ -26,7 +26,7 @@ TILE = 1024
 """W, at most; a multiple of 8, and with :data:`COLUMNS` at most 2,040 (:func:`count` adds up bytes)"""
 TOGETHER = 128
 """queries whose targets' scores are computed at once, as a product of matrices: so they are rounded as in the tiles"""
-ROWS, COLUMNS = 8, 64
+BLOCK, COLUMNS = 8, 64
 """queries and items of a tile, at least: products of very few take another way and may round otherwise"""
 LARGEST = 1e37
 """products that could come near float32's range are left to the plain way, which says what is wrong with them"""
@@ -100,7 +100,7 @@ def in_tiles(
         going = above[left] < depth
         if not going.all():
             if going.any():
-                going[np.flatnonzero(~going)[: max(0, ROWS - int(going.sum()))]] = True
+                going[np.flatnonzero(~going)[: max(0, BLOCK - int(going.sum()))]] = True
             left, left_queries = left[going], left_queries[torch.from_numpy(going)]
             place[:] = -1
             place[left] = np.arange(len(left))

@@ -31,7 +31,7 @@ from interlingua.errors import ConfigError, DataError, at_least_one
 from interlingua.progress import task
 from interlingua.retrieval.screening import (
     GROUP,
-    ITEM_ROWS,
+    ITEM_BLOCK,
     QUERY_ROWS,
     faster_type,
     fraction_above,
@@ -60,7 +60,7 @@ def top_k(
     seen: Queries | None = None,
     hidden: Tensor | None = None,
     query_block: int = QUERY_ROWS,
-    item_block: int = ITEM_ROWS,
+    item_block: int = ITEM_BLOCK,
     screen: torch.dtype | None = None,
 ) -> TopK:
     """The k largest of ``queries @ items.T + bias`` in each row, exactly.
@@ -76,7 +76,7 @@ def top_k(
         seen: B queries whose own history must not come out.
         hidden: (I,) bool: items that must not come out for anybody.
         query_block: see :data:`QUERY_ROWS`.
-        item_block: see :data:`ITEM_ROWS`.
+        item_block: see :data:`ITEM_BLOCK`.
         screen: ``torch.float32`` or ``torch.bfloat16`` for whole blocks; None: the faster one. Changes no result.
 
     Returns:

@@ -39,7 +39,7 @@ from interlingua.vectors.tables import save_tables
 
 Format = Literal["safetensors", "npy", "parquet"]
 Events = Literal["all", "train"]
-USER_ROWS = 2048
+USER_BLOCK = 2048
 """users whose vectors are made at once"""
 CHECKED_USERS = 1000
 """number of users for whom an index is measured"""
@@ -128,7 +128,7 @@ def embed(
     made = towers(session)
     train = session.data.split.train
     queries = (session.data.on_record if events == "all" else train).queries(np.arange(train.num_users))
-    users = torch.cat(list(user_blocks(made.users, queries, USER_ROWS)))
+    users = torch.cat(list(user_blocks(made.users, queries, USER_BLOCK)))
     run = session.done["evaluate"]
     options = {"format": format, "events": events, "index": index, "ann": (ann or AnnConfig()).model_dump()}
     key = artifact.content_key({"kind": "vectors", "run": run.key, "options": options})

@@ -26,7 +26,7 @@ from interlingua.data.anonymous import has_users
 from interlingua.data.queries import Queries
 from interlingua.errors import at_least_one
 from interlingua.progress import track
-from interlingua.retrieval.alike import ROWS, alike, alike_of_values, user_blocks
+from interlingua.retrieval.alike import BLOCK, alike, alike_of_values, user_blocks
 from interlingua.runs.scorers import retriever_of
 from interlingua.runs.session import known_items
 from interlingua.vectors.tables import save_tensors
@@ -68,7 +68,7 @@ def similar(session: Session, side: str, row: int, k: int) -> TopK:
     if side == "items":
         table = item_vectors(session)
         if table is not None:
-            return alike(table.split(ROWS), table[row], k, row=row)
+            return alike(table.split(BLOCK), table[row], k, row=row)
     else:
         users = user_vectors(session)
         if users is not None:

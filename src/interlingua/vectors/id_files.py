@@ -60,7 +60,7 @@ def read_ids(path: str | Path, side: str, option: str) -> list[str]:
     if not path.is_file():
         raise DataError(f"{option}: no file of ids at {path}")
     try:
-        return RANKERS.get(path.suffix.lower(), _lines)(path, side)
+        return READERS.get(path.suffix.lower(), _lines)(path, side)
     except (ValueError, OSError, pl.exceptions.PolarsError) as error:
         raise DataError(
             f"{option}: cannot read ids from {path}: {first_line(error)}; a file of ids is {FORMS}"
@@ -151,5 +151,5 @@ def _parquet(path: Path, side: str) -> list[str]:
     return [str(each) for each in frame[name].cast(pl.String).to_list()]
 
 
-RANKERS: dict[str, Callable[[Path, str], list[str]]] = {".json": _json, ".npy": _npy, ".parquet": _parquet}
+READERS: dict[str, Callable[[Path, str], list[str]]] = {".json": _json, ".npy": _npy, ".parquet": _parquet}
 """suffix -> reader; any other file is text"""
