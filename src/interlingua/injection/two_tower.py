@@ -20,7 +20,7 @@ from interlingua.lm.prefix_attention import Pair, prompted
 from interlingua.progress import track
 
 Pooling = Literal["last", "cls", "mean"]
-BLOCK = 32
+AT_ONCE = 32
 """texts that the model reads at once when nothing learns"""
 
 
@@ -88,7 +88,7 @@ def by_length(
     lists: Sequence[Sequence[int]],
     pad: int,
     run: Callable[[np.ndarray, Tensor, Tensor], Tensor],
-    batch_size: int = BLOCK,
+    batch_size: int = AT_ONCE,
     label: str = "read texts",
 ) -> Tensor:
     """Runs token lists in batches of similar length and returns the results in the lists' order.
@@ -133,7 +133,7 @@ class PlainStates:
             if len(self._known) + len(fresh) > self.most:
                 self._known.clear()
                 fresh = list(dict.fromkeys(keys))
-            batch_size = 1 if device.type == "cpu" else BLOCK
+            batch_size = 1 if device.type == "cpu" else AT_ONCE
 
             def run(_: Any, each: Tensor, mask: Tensor) -> Tensor:
                 return plain(self.lm, each, mask, self.pooling).cpu()

@@ -24,7 +24,7 @@ from interlingua.injection.hard_prompt import HardPrompts, padded, tokens
 from interlingua.injection.id_vectors import IdVectors
 from interlingua.injection.prompt_injection import Injection
 from interlingua.injection.score_fusion import BLOCK, Features, ScoreFusion, TextSimilarity, features_in_blocks
-from interlingua.injection.two_tower import BLOCK, PlainStates, by_length, read
+from interlingua.injection.two_tower import AT_ONCE, PlainStates, by_length, read
 from interlingua.lm.adapters import Tuned, check_learned
 from interlingua.nn.retrieval_losses import tower_scores
 
@@ -198,7 +198,7 @@ class TwoTowers(Ranker):
                 states = self._states("user", [ids[row] for row in indices], vectors[torch.as_tensor(indices)])
                 return self._read_out("user", states)
 
-            for row, state in zip(fresh, by_length(ids, self.lm.pad_token_id, run, BLOCK, "read users"), strict=True):
+            for row, state in zip(fresh, by_length(ids, self.lm.pad_token_id, run, AT_ONCE, "read users"), strict=True):
                 self._users_known[keys[row]] = state
         return torch.stack([self._users_known[key] for key in keys])
 

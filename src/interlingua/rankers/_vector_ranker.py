@@ -31,7 +31,7 @@ from interlingua.lm.adapters import Tuned, check_learned, tuned
 from interlingua.progress import track
 from interlingua.rankers._vector_options import VectorRankerConfig, check
 
-BLOCK = 16
+AT_ONCE = 16
 """queries per forward pass of the language model when scoring"""
 REMEMBERED = 20000
 """number of remembered query states: 46 MB at a width of 576"""
@@ -208,7 +208,9 @@ class VectorRanker(Ranker):
             self._known.clear()
             fresh = list(range(len(keys)))
         order = np.asarray(fresh, np.int64)[np.argsort(queries.lengths()[fresh], kind="stable")]
-        parts = [order[at : at + BLOCK] for at in range(0, len(order), BLOCK)]  # rows of similar length run together
+        parts = [
+            order[at : at + AT_ONCE] for at in range(0, len(order), AT_ONCE)
+        ]  # rows of similar length run together
         for indices in track(parts, "read histories"):
             for row, state in zip(indices.tolist(), self.states(queries.take(indices), vectors), strict=True):
                 self._known[keys[row]] = state

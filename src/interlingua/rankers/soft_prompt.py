@@ -36,7 +36,7 @@ from interlingua.lm.models import LanguageModel
 from interlingua.lm.prompt import PromptBatch, embed_prompts
 from interlingua.lm.template import FOLDER, Template
 from interlingua.rankers._vector_options import VectorRankerConfig
-from interlingua.rankers._vector_ranker import BLOCK, VectorRanker
+from interlingua.rankers._vector_ranker import AT_ONCE, VectorRanker
 from interlingua.training.batches import Negatives, last_position_batches
 
 
@@ -196,9 +196,9 @@ class SoftPrompt(VectorRanker):
                 "(evaluate.retrieve) or use scoring = 'head', which scores the whole catalogue"
             )
         candidates = np.asarray(items, np.int64)
-        steps = range(0, len(queries), BLOCK)
+        steps = range(0, len(queries), AT_ONCE)
         return np.concatenate(
-            [self._title_scores(queries.slice(a, a + BLOCK), candidates[a : a + BLOCK]) for a in steps]
+            [self._title_scores(queries.slice(a, a + AT_ONCE), candidates[a : a + AT_ONCE]) for a in steps]
         )
 
     def _title_scores(self, queries: Queries, items: IntArray) -> FloatArray:
