@@ -17,7 +17,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 MAX_LINES = 350
 
 FLOORS = (
-    "__main__", "testing", "cli", "serve web", "report", "recommender", "runs", "profiles",
+    "__main__", "testing", "cli", "serve", "report", "recommender", "runs", "profiles",
     "backbones text align rankers fuse",
     "explain", "evaluate", "retrieval", "injection", "training", "clients", "lm", "vectors", "nn", "contracts", "data",
     "config", "runtime", "storage", "registry", "progress", "errors",
@@ -373,11 +373,54 @@ def test_nobody_asks_what_class_a_component_has(path: Path) -> None:
         ("type(x) is int", False),
         ("type(scorer).__name__", False),
         ("name = type(x).makes(x.config)", False),
-        ("option in type(x.config).model_fields", False),
     ],
 )
 def test_a_type_test_is_seen(source: str, bad: bool) -> None:
     assert bool(type_tests(source)) is bad
+
+
+DECLARING = ("contracts/", "config.py", "testing/")
+"""the one place that may look at a class: a contract makes declarations (``makes``, ``width``) of what a class defines,
+so that everybody else reads those; the suite compares the two"""
+
+
+def looks_inside(source: str) -> list[str]:
+    """Lines that ask which options a component has, or whether its class overrides a method of the contract's."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Compare):
+            continue
+        sides = [side for side in (node.left, *node.comparators) if isinstance(side, ast.Attribute)]
+        if any(isinstance(op, ast.In | ast.NotIn) for op in node.ops):  # a NAMED options class is asked by its owner
+            of = [dotted(side.value) or "?" for side in sides if side.attr == "model_fields"]
+            bad = any(not OPTIONS.fullmatch(each) or each == "Config" for each in of)
+        else:
+            same = len(sides) == 2 and sides[0].attr == sides[1].attr
+            named = {dotted(side.value).rpartition(".")[2] for side in sides}
+            bad = same and bool(named & TYPED) and any(isinstance(op, ast.Is | ast.IsNot) for op in node.ops)
+        if bad:
+            found.append(f"line {node.lineno}: {ast.unparse(node)}")
+    return found
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if not ident(p).startswith(DECLARING)], ids=ident)
+def test_what_a_component_has_is_read_from_its_declarations(path: Path) -> None:
+    assert not looks_inside(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("source", "bad"),
+    [
+        ("option in type(x.config).model_fields", True),
+        ("'slots' not in part.cls.Config.model_fields", True),
+        ("cls.fit is not Backbone.fit", True),
+        ("part.cls.batches is aligner.Aligner.batches", True),
+        ("key in SplitConfig.model_fields", False),
+        ("self.data is other.data", False),
+    ],
+)
+def test_a_look_inside_is_seen(source: str, bad: bool) -> None:
+    assert bool(looks_inside(source)) is bad
 
 
 @pytest.mark.parametrize("path", FILES, ids=ident)

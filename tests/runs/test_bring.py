@@ -229,6 +229,25 @@ def test_what_reads_the_texts_by_default_is_said(
     assert ("text='lsa' takes seconds" in capsys.readouterr().err) is here
 
 
+def test_the_encoder_is_said_only_where_texts_are_embedded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bring, "missing", lambda model: [])
+    made = interlingua.align(VECTORS, item_ids=IDS, catalogue=ITEMS, method="none", out=tmp_path, device="cpu")
+    assert "sentence encoder" not in capsys.readouterr().err
+    assert made.session.recipe.text is None
+
+
+def test_an_aligner_that_cannot_do_it_is_refused_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bring, "run", lambda *_, **__: pytest.fail("something was trained"))
+    with pytest.raises(ConfigError, match="trained by gradient"):
+        interlingua.align(
+            VECTORS, item_ids=IDS, catalogue=ITEMS, interactions=EVENTS, method="kar", text=TEXT, out=tmp_path
+        )
+
+
 def test_the_vectors_stay_alone_where_texts_do_not_help(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from interlingua import progress
+from interlingua import progress, registry
 from interlingua.backbones.pop import Pop
 from interlingua.config import Config
 from interlingua.errors import ConfigError
@@ -290,3 +290,29 @@ def test_a_head_over_the_catalogue_retrieves_by_itself(tmp_path: Path, capsys: p
     for row, best in enumerate(top_items(scores, 6)):
         found = made.recommend(str(made.train.user_ids[row]), k=6)
         assert [each.item_id for each in found] == [str(made.train.item_ids[item]) for item in best]
+
+
+@pytest.mark.parametrize(
+    ("ranker", "option"), [("soft-prompt", "slots.user"), ("sequence-head", "slots.user"), ("kv-prompt", "maps")]
+)
+def test_a_ranker_declares_how_it_does_without_user_vectors(ranker: str, option: str) -> None:
+    """The remedy that is named is the one that helps."""
+    from interlingua.backbones.mf import Mf
+    from interlingua.runs.pairs import misfits
+    from interlingua.runs.section import Section
+
+    class ItemsOnly(Mf):
+        @classmethod
+        def makes(cls, config: Any) -> frozenset[str]:
+            return super().makes(config) - {"users"}
+
+    def said(**options: Any) -> list[str]:
+        cls = registry.find("ranker", ranker)
+        parts = Section("backbone", "mf", ItemsOnly, Mf.Config()), Section("ranker", ranker, cls, cls.Config(**options))
+        return misfits(parts[0], None, None, parts[1], frozen=True, candidate_source="backbone")
+
+    table: Any = "none"
+    for key in reversed(option.split(".")):
+        table = {key: table}
+    assert any(f"set ranker.{option} = 'none'" in line for line in said())
+    assert not any("user vectors" in line for line in said(**table))

@@ -62,6 +62,8 @@ class Ranker(Component, Scorer):
     """Orders items with a language model: fitted (or nothing to learn), afterwards a :class:`Scorer`."""
 
     kind: ClassVar[str] = "ranker"
+    without_users: ClassVar[str] = ""
+    """the option (``slots.user``) whose value ``none`` does without user vectors; empty: there is none"""
 
     def __init__(self, config: Any, inputs: RankerInputs) -> None:
         super().__init__()

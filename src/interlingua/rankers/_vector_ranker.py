@@ -42,6 +42,7 @@ WIDTH_WITHOUT_MODEL = 576
 class VectorRanker(Ranker):
     """Projectors (and a head) around a language model; :meth:`states` of a subclass defines what it reads."""
 
+    without_users = "slots.user"
     words: ClassVar[bool] = True
     """the language model reads or writes words; False: vectors alone"""
 

@@ -181,6 +181,7 @@ class KvPrompt(TwoTowers):
 
     Config = KvPromptConfig
     version = 2
+    without_users = "maps"
 
     def __init__(self, config: KvPromptConfig, inputs: RankerInputs) -> None:
         super().__init__(config, inputs)

@@ -70,8 +70,9 @@ def align(
             what is measured best on the validation part is taken, also the vectors alone; without, the dot product and
             ridge regression.
         method: an aligner (``interlingua list align``), ``none``, or ``auto``.
-        item_ids: a list or a file, where the vectors come without ids.
-        user_ids: the same of users.
+        item_ids: ids of the rows of ``items``, a list or a file: needed by a bare array, tensor, ``.npy`` or model. None:
+            those that come with the vectors, or the catalogue's, where it has as many rows.
+        user_ids: ids of the rows of ``users``, in the same way.
         similarity: ``dot``, ``cosine`` or ``auto``.
         text: a text source or its options; ``auto``: a sentence encoder where one is on this machine, else LSA.
         out: the runs folder.
@@ -100,11 +101,12 @@ def align(
         "data": data,
         "backbone": {"name": "pretrained"} | {side: str(_store(*sides[side], side, out / "frames")) for side in sides},
     }
-    has_texts = catalogue is not None
     kinds = _kinds(similarity, interactions is not None)
-    if has_texts:
+    if any(methods):
         base["text"] = _text(text)
     measure = {"protocols": ["full"], "part": "valid"}
+    for name in methods:  # what cannot be joined is refused before anything is trained
+        _recipe(base, kinds[0], name, measure)
     options: dict[str, Any] = {"out": out, "seed": seed, "device": device}
     if interactions is None:
         final = _recipe(base, kinds[0], methods[0], {"protocols": []})

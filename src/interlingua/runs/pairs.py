@@ -120,9 +120,8 @@ def _of_texts(part: Section, word: str, backbone: Section, align: Section | None
 def _of_backbone(part: Section, lacks: frozenset[str], backbone: Section) -> str:
     words = " and ".join(WORDS.get(word, word) for word in sorted(lacks))
     leave = f"leave out [{part.kind}]"
-    if part.kind == "ranker" and lacks == {"users"}:
-        slots = "slots" in type(part.config).model_fields
-        leave = "set ranker.slots.user = 'none'" if slots else "set ranker.maps = 'none'"
+    if part.kind == "ranker" and lacks == {"users"} and part.cls.without_users:
+        leave = f"set ranker.{part.cls.without_users} = 'none'"
     instead = _instead("backbone", part.cls.needs(part.config) - TEXTS, backbone.name)
     return f"{_start(part, words)}, which the backbone {backbone.name!r} does not give; {leave}, or {instead}"
 
