@@ -70,8 +70,8 @@ def align(
             what is measured best on the validation part is taken, also the vectors alone; without, the dot product and
             ridge regression.
         method: an aligner (``interlingua list align``), ``none``, or ``auto``.
-        item_ids: ids of the rows of ``items``, a list or a file: needed by a bare array, tensor, ``.npy`` or model. None:
-            those that come with the vectors, or the catalogue's, where it has as many rows.
+        item_ids: ids of the rows of ``items``, a list or a file: needed by a bare array, tensor, ``.npy`` or model.
+            None: those that come with the vectors, or the catalogue's, where it has as many rows.
         user_ids: ids of the rows of ``users``, in the same way.
         similarity: ``dot``, ``cosine`` or ``auto``.
         text: a text source or its options; ``auto``: a sentence encoder where one is on this machine, else LSA.
