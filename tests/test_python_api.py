@@ -112,6 +112,32 @@ def test_a_session_has_its_numbers(session: Session) -> None:
         _ = Session(session.recipe, session.root).metrics
 
 
+def test_a_session_is_shown_in_a_line(session: Session) -> None:
+    shown_one = repr(session)
+    name, value = next(iter(session.metrics["full"].items()))
+    stages = "prepare, train, evaluate"
+    assert shown_one == f"Session('itemknn', '{session.path}', done: {stages}; full {name} {value:.4f})"
+    fresh = Session(session.recipe, session.root)
+    assert repr(fresh) == f"Session('itemknn', '{session.root}', done: nothing)"
+
+
+def test_a_recipe_is_a_mapping_too(root: Path) -> None:
+    sections = {"backbone": {"name": "itemknn"}, "evaluate": {"protocols": ["full"]}}
+    options = {"out": root / "mapping", "device": "cpu"}
+    one = interlingua.run(sections, data=EVENTS, overrides=["backbone.neighbours=7"], **options)
+    same = {"backbone": {"name": "itemknn", "neighbours": 7}, "evaluate": {"protocols": ["full"]}}
+    two = interlingua.run({"data": {"name": one.recipe.data.name}} | same, **options)
+    assert two.path == one.path
+    assert sections["backbone"] == {"name": "itemknn"}  # nobody wrote into it
+    assert interlingua.load(one.path).recommend("u3", k=3) == interlingua.load(two).recommend("u3", k=3)
+    with pytest.raises(ConfigError, match=r"'neighbors' in recipe \[backbone\]"):
+        interlingua.run({"backbone": {"name": "itemknn", "neighbors": 7}}, **options)
+    with pytest.raises(ConfigError, match=r"imports 'os:Path'.*trust=True"):
+        interlingua.run({"backbone": {"name": "os:Path"}}, data=EVENTS, **options)
+    with pytest.raises(ConfigError, match="recipe is 7; give a shipped name, a path, a mapping"):
+        interlingua.run(7, **options)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("split", [None, "ratio", {"name": "ratio", "test": 0.2}])
 def test_prepare_takes_plain_options(split: Any) -> None:
     from interlingua.data.filter import FilterConfig

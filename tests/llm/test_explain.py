@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from interlingua.contracts.scorer import Scorer
 from interlingua.data.domain import Domain
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
-from interlingua.explain.evidence import content_words
+from interlingua.explain.evidence import Part, content_words
 from interlingua.explain.explain import Catalogue, explain, explain_items
 from interlingua.explain.influence import Basis, Influence, choose_support, influences
 from interlingua.explain.support import likings, named_support
@@ -179,6 +181,10 @@ def test_the_model_chooses_among_what_is_known():
     assert "".join(part.text for part in answer.parts).strip() == answer.sentence
     claims, held = content_words(answer.parts)
     assert claims == held > 3
+    assert answer.held == 1.0
+    invented = replace(answer, parts=[*answer.parts, Part(" A thrilling masterpiece.")])
+    assert invented.held == held / (claims + 2)
+    assert replace(answer, parts=[]).held == 1.0  # nothing is claimed
     named = {id_ for part in answer.parts for id_ in part.evidence}
     assert {each.id for each in answer.evidence} == named
     assert f"title:{0}" in named

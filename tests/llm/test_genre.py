@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from benchmarks.quality.genre import evaluate_genres, favourites, genre_counts, genre_matrix, report, score_genres
 
 from interlingua.data.domain import Domain
 from interlingua.data.queries import Queries
 from interlingua.errors import DataError
-from interlingua.explain.genre import evaluate_genres, favourites, genre_counts, genre_matrix, report, score_genres
 from interlingua.lm.prompt import compile_template, embed_prompts
 from interlingua.testing.tiny_models import TITLES
 

@@ -136,11 +136,17 @@ def own_words(values: Mapping[str, Any], file: Any, overrides: Any) -> tuple[dic
 
 
 @renamed(sets="overrides")
-def load(name: str | Path, overrides: Sequence[str] = (), data: str | None = None, *, trust: bool = False) -> Recipe:
+def load(
+    name: str | Path | Mapping[str, Any],
+    overrides: Sequence[str] = (),
+    data: str | None = None,
+    *,
+    trust: bool = False,
+) -> Recipe:
     """Reads and resolves a recipe.
 
     Args:
-        name: a shipped name or a path to a TOML file.
+        name: a shipped name, a path to a TOML file, or what such a file holds: a mapping section -> options.
         overrides: overrides of the form ``section.key=value``, in any order.
         data: dataset name or folder that replaces ``[data].name``. How a prepared folder was split and filtered stays
             as it is, whatever the recipe's file says; only ``overrides`` change it.
@@ -150,19 +156,21 @@ def load(name: str | Path, overrides: Sequence[str] = (), data: str | None = Non
     Raises:
         ConfigError: every problem of the recipe in one message, or one that is not trusted.
     """
-    path = find(name)
-    file, parsed = read_toml(path, translated), translated(parse_overrides(overrides), "--set")
+    paths: tuple[Path, ...] = () if isinstance(name, Mapping) else (find(name),)
+    called, where = (paths[0].stem, str(paths[0])) if paths else ("recipe", "recipe")
+    file = translated(name, where) if isinstance(name, Mapping) else read_toml(paths[0], translated)
+    parsed = translated(parse_overrides(overrides), "--set")
     agree_on_data(parsed, data)
-    _check_sections(file, parsed, str(path))
-    values = with_members(merge(file, parsed), find, lambda each: read_toml(each, translated), (path,))
+    _check_sections(file, parsed, where)
+    values = with_members(merge(file, parsed), find, lambda each: read_toml(each, translated), paths)
     if not trust:
-        refuse(str(path), of_recipe(values, parsed))
+        refuse(where, of_recipe(values, parsed))
     own: Any = values.get("data", {})
     notes: tuple[str, ...] = ()
     if isinstance(own, Mapping):  # anything else is resolve's to refuse
         own = {**own, **({} if data is None else {"name": data})}
         values["data"], notes = own_words(own, file.get("data"), parsed.get("data"))
-    return replace(resolve(values, path.stem, str(path)), notes=notes)
+    return replace(resolve(values, called, where), notes=notes)
 
 
 def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recipe", *, stored: bool = False) -> Recipe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,7 @@ from interlingua.contracts.ranker import Ranker, RankerInputs
 from interlingua.contracts.text import Text
 from interlingua.data.anonymous import has_users
 from interlingua.data.queries import Queries
-from interlingua.errors import ConfigError
+from interlingua.errors import ArtifactError, ConfigError
 from interlingua.progress import duration, say
 from interlingua.runs.measuring import EvaluateConfig
 from interlingua.runs.plan import Planned, is_trainable, make_plan, planned
@@ -57,6 +58,16 @@ class Session(Measured):
     """objects that other modules made from this run and keep here"""
     whole: Session | None = None
     """for a member of ``[fuse]``: the run that joins it, whose data it shares"""
+
+    def __repr__(self) -> str:
+        """Name, folder, finished stages, and the first number, if there is one."""
+        place, number = self.root, ""
+        if "evaluate" in self.done:
+            place = self.path
+            with suppress(ArtifactError, OSError):  # the folder may be gone by now
+                found = ((p, m, v) for p, each in self.metrics.items() for m, v in each.items() if v is not None)
+                number = "".join(f"; {protocol} {metric} {value:.4f}" for protocol, metric, value in [*found][:1])
+        return f"Session({self.recipe.name!r}, {str(place)!r}, done: {', '.join(self.done) or 'nothing'}{number})"
 
     def __post_init__(self) -> None:
         if self.seed < 0:

@@ -8,7 +8,7 @@ follow from the key alone.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from interlingua.training.loop import derive_seed, seed_all
 
 @renamed(sets="overrides")
 def run(
-    recipe: Recipe | str | Path,
+    recipe: Recipe | str | Path | Mapping[str, Any],
     *,
     out: Path | str = "runs",
     seed: int = 7,
@@ -48,7 +48,7 @@ def run(
     """Runs every stage of a recipe that is not finished yet.
 
     Args:
-        recipe: a resolved recipe, a shipped name or a path.
+        recipe: a resolved recipe, a shipped name, a path, or a mapping section -> options, as in a recipe's file.
         out: the runs folder.
         seed: every random number follows from it.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
@@ -68,8 +68,8 @@ def run(
         from interlingua.data.memory import as_source
         from interlingua.runs.recipe import load
 
-        if not isinstance(recipe, str | Path):
-            raise ConfigError(f"recipe is {shown(recipe)}; give a shipped name, a path or a resolved recipe")
+        if not isinstance(recipe, str | Path | Mapping):
+            raise ConfigError(f"recipe is {shown(recipe)}; give a shipped name, a path, a mapping or a resolved recipe")
         recipe = load(recipe, overrides, None if data is None else as_source(data, Path(out) / "frames"), trust=trust)
     elif data is not None or overrides:
         raise ConfigError(
