@@ -52,7 +52,7 @@ OTHER: dict[str, Any] = {
     4, "max_share": 0.2, "min_similarity": 0.9, "sgl.contrast": "batch", "simgcl.contrast": "all", "dim": 4,
     "soft_epochs": 1, "pooling": "mean", "kv-prompt.user_template": "none", "kv-prompt.item_template": "none",
     "soft-prompt.template": "next-item-vectors",  "slots": {"user": "none"}, "sample_rate": 0.9, "keep": 0.5,
-    "weights": {"text": 3.0},
+    "weights": {"text": 3.0}, "low-rank-ease.rank": 2, "low-rank-additive-ease.rank": 2,
 }  # fmt: skip
 """by option, or component.option: another value than one that follows from the type"""
 HEAD: dict[str, Any] = {"head_weight": 1.0, "scoring": "head", "template": "next-item-vectors"}
@@ -65,7 +65,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "textknn.neighbours": {"variant": "item"},
     "style": {"max_share": 1.0},
     "min_similarity": {"filter": "similarity"},
-    "rank": {"maps": "low-rank"},
+    "rank": {"maps": "low-rank"}, "low-rank-ease.rank": {}, "low-rank-additive-ease.rank": {},
     "popularity_correction": {"loss": "softmax"},
     "kv-prompt.cold_weight": {"fuse_scores": True},
     "kv-prompt.unseen_floor": {"fuse_scores": True},
