@@ -11,6 +11,7 @@ Each component declares what it needs from the others and what it makes for them
 - ``text.user_table`` (a need only): ``text.users`` where the backbone has a ``user_table``.
 - ``item_codes``: every item as a few integers (semantic ids).
 - ``items_from_text``: a table of item vectors made from texts alone, in the space of ``items``.
+- ``labels``, ``order``: of the data: events that say whether they were liked (``data.label``), events in an order.
 """
 
 from __future__ import annotations

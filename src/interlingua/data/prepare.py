@@ -66,6 +66,11 @@ class DataConfig(Config):
     as_prepared: bool = False
     """``name`` is a prepared folder that is used unchanged; ``split`` and ``filter`` say how it was made"""
 
+    def makes(self) -> frozenset[str]:
+        """Words (see :mod:`interlingua.contracts.component`) that the data make; a prepared folder may have labels."""
+        labelled = self.label is not None or "label" in self.columns or self.as_prepared or _is_prepared(self.name)
+        return frozenset({"order"} | ({"labels"} if labelled else set()))
+
     @field_validator("split", mode="before")
     @classmethod
     def _split_name(cls, value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from interlingua import registry
@@ -22,8 +23,12 @@ WORDS = {
     "texts": "further texts by name ([texts.NAME])",
     "items_from_text": "item vectors made from texts alone",
     "item_codes": "integer codes of items",
+    "labels": "events with labels (data.label, or data.columns.label)",
+    "order": "events in an order",
 }
 """word of :mod:`interlingua.contracts.component` -> what a person reads"""
+OF_DATA = frozenset({"labels", "order"})
+"""words that the data make"""
 OF_ALIGNERS = {"items_from_text": "autoencoder, contrastive or ridge", "item_codes": "that makes them"}
 """word that only aligners make -> which one to choose"""
 TEXTS = frozenset({"texts", "text.items", "text.table", "text.users", "text.user_table", *OF_ALIGNERS})
@@ -36,23 +41,33 @@ def misfits(
     ranker: Section | None,
     *,
     texts: frozenset[str] = frozenset(),
+    encoders: Sequence[Section] = (),
+    data: frozenset[str] = OF_DATA,
     frozen: bool,
     candidate_source: str,
 ) -> list[str]:
-    """Why these parts cannot work together: one sentence per problem, with a remedy; empty if they can."""
+    """Why these parts cannot work together: one sentence per problem, with a remedy; empty if they can.
+
+    ``texts`` are the names of [texts.NAME], ``encoders`` their sections; ``data`` says what the data make.
+    """
     if backbone is None:
         return []
     own = backbone.cls.makes(backbone.config)
-    made = own | (text.cls.makes(text.config) if text else frozenset())
+    made = own | data | (text.cls.makes(text.config) if text else frozenset())
     if texts:
         made |= {"texts"}
     if "text.users" in made or "user_table" not in own:
         made |= {"text.user_table"}
     problems = []
+    for part in (text, *encoders):
+        problems += [] if part is None else _of_nobody(part, part.cls.needs(part.config) - made)
     for part in (backbone, align, ranker):
         if part is None:
             continue
         lacks = part.cls.needs(part.config) - made
+        strange = _strange(lacks)
+        problems += _of_nobody(part, strange)
+        lacks -= strange
         problems += [_of_texts(part, word, backbone, align) for word in sorted(lacks & TEXTS)]
         if lacks - TEXTS:
             problems.append(_of_backbone(part, lacks - TEXTS, backbone))
@@ -70,10 +85,17 @@ def misfits(
         problems.append(f"nothing here reads [texts.NAME] ({names} read [text] at most): leave those sections out")
     if align is None or problems:
         return problems
+    return _of_alignment(align, text, backbone, made, candidate_source == "aligned", ranker is None and frozen)
+
+
+def _of_alignment(
+    align: Section, text: Section | None, backbone: Section, made: frozenset[str], aligned: bool, alone: bool
+) -> list[str]:
+    """What an aligner asks of the other parts beside its needs; ``alone``: a frozen backbone without a ranker."""
+    problems: list[str] = []
     if align.cls.picks_dimensions and text is not None:
         problems += _too_few_dimensions(align, text, backbone)
-    aligned = candidate_source == "aligned"
-    if (aligned or (ranker is None and frozen and align.cls.keeps_space)) and "dot_product" not in own:
+    if (aligned or (alone and align.cls.keeps_space)) and "dot_product" not in backbone.cls.makes(backbone.config):
         problems.append(
             f"with the aligner {align.name!r} items made from texts stand beside the backbone's own, which needs "
             f"{WORDS['dot_product']}; {_instead('backbone', frozenset({'items', 'dot_product'}), backbone.name)}"
@@ -84,6 +106,31 @@ def misfits(
             "does not make; leave the option out, or choose the aligner autoencoder, contrastive or ridge"
         )
     return problems
+
+
+def _strange(lacks: frozenset[str]) -> frozenset[str]:
+    """Words that no part makes: the data's, and unknown ones."""
+    return frozenset(word for word in lacks if word in OF_DATA or word not in {*WORDS, "text.user_table"})
+
+
+def unfit_members(fuse: Section, members: Sequence[tuple[str, frozenset[str]]]) -> list[str]:
+    """What a fusion needs and a member does not make: one sentence for each. ``members``: (name, words) each."""
+    return [
+        problem
+        for name, made in members
+        for problem in _of_nobody(fuse, fuse.cls.needs(fuse.config) - made - OF_DATA, f"the member {name!r} does not")
+    ]
+
+
+def _of_nobody(part: Section, lacks: frozenset[str], given: str = "nothing in this recipe can") -> list[str]:
+    """Needs that only the data could meet, or nobody."""
+    known = ", ".join(sorted(WORDS))
+    return [
+        f"{_start(part, WORDS[word])}, which {given} give; add it, or choose another"
+        if word in WORDS
+        else f"{_start(part, f'the word {word!r}')}, which is none of those that parts say to each other: {known}"
+        for word in sorted(lacks)
+    ]
 
 
 def _too_few_dimensions(align: Section, text: Section, backbone: Section) -> list[str]:
@@ -98,7 +145,7 @@ def _too_few_dimensions(align: Section, text: Section, backbone: Section) -> lis
 
 
 def _start(part: Section, words: str) -> str:
-    kind = {"align": "aligner", "ranker": "ranker"}.get(part.kind, part.kind)
+    kind = {"align": "aligner", "text": "text encoder", "fuse": "fusion"}.get(part.kind, part.kind)
     return f"the {kind} {part.name!r} needs {words}"
 
 

@@ -16,7 +16,7 @@ from interlingua.runs.measuring import EvaluateConfig, evaluate_options, unread_
 from interlingua.runs.members import members_of, of_a_member, stored_member, with_members
 from interlingua.runs.named_texts import named_texts
 from interlingua.runs.old_words import parted, renamed, translated
-from interlingua.runs.pairs import misfits
+from interlingua.runs.pairs import misfits, unfit_members
 from interlingua.runs.section import Section
 from interlingua.runs.trust import of_recipe, refuse
 
@@ -50,6 +50,11 @@ class Recipe:
     """recipes on the same data, whose last stages are joined"""
     notes: tuple[str, ...] = ()
     """notes for whoever runs it, one line each"""
+
+    def makes(self) -> frozenset[str]:
+        """The words that its parts make together; of ``[fuse]``: scores."""
+        parts = (self.backbone, self.text, self.align, self.ranker)
+        return frozenset({"scores"}).union(*(part.cls.makes(part.config) for part in parts if part is not None))
 
     def resolved(self) -> dict[str, Any]:
         """Every option of every section, as the artifacts store it."""
@@ -225,12 +230,7 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
     if parts.get("align") is None and "evaluate" in parts and parts["evaluate"].candidate_source == "aligned":
         problems.append(f"{where} [evaluate] candidate_source = 'aligned' needs an [align] section")
     if not problems:
-        chosen = {kind: parts.get(kind) for kind in ("backbone", "text", "align", "ranker")}
-        by = parts["evaluate"].candidate_source
-        problems += [
-            f"{where}: {said}"
-            for said in misfits(**chosen, texts=frozenset(texts), frozen="backbone" in frozen, candidate_source=by)
-        ]
+        problems += [f"{where}: {said}" for said in _misfits(parts, texts, "backbone" in frozen)]
     if stored:
         del problems[joined:]
     if problems:
@@ -238,6 +238,15 @@ def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recip
     backbone, text, aligner, ranker = (parts.get(kind) for kind in ("backbone", "text", "align", "ranker"))
     measured, fixed = parts["evaluate"], "backbone" in frozen
     return Recipe(name, parts["data"], backbone, text, aligner, ranker, measured, fixed, texts=texts)
+
+
+def _misfits(parts: Mapping[str, Any], texts: Mapping[str, Section], frozen: bool) -> list[str]:
+    """Why the parts cannot work together."""
+    chosen = {kind: parts.get(kind) for kind in ("backbone", "text", "align", "ranker")}
+    return misfits(
+        **chosen, texts=frozenset(texts), encoders=tuple(texts.values()), data=parts["data"].makes(), frozen=frozen,
+        candidate_source=parts["evaluate"].candidate_source,
+    )  # fmt: skip
 
 
 def _fused(values: Mapping[str, Any], name: str, where: str, stored: bool, problems: list[str]) -> Recipe:
@@ -262,6 +271,10 @@ def _fused(values: Mapping[str, Any], name: str, where: str, stored: bool, probl
         problems.append(f"{where} [evaluate].candidate_source = 'aligned' is for recipes with [align]: leave it out")
     if "evaluate" in parts and not stored:
         problems += unread_metrics(parts["evaluate"], has_text=False, where=where)
+    if "fuse" in parts and not stored:
+        problems += [
+            f"{where}: {said}" for said in unfit_members(parts["fuse"], [(m.name, m.makes()) for m in members])
+        ]
     if problems:
         raise ConfigError("\n".join(dict.fromkeys(problems)))
     data, measured = parts["data"], parts["evaluate"]
