@@ -15,7 +15,7 @@ pytest.importorskip("hatchling")
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "examples" / "plugins"
 NAMES = {
-    "backbones": ["markov"],
+    "backbones": ["likes", "markov"],
     "encoders": ["letters"],
     "aligners": ["rotation"],
     "rankers": ["next-title", "overlap", "survey", "title-states"],
@@ -125,3 +125,33 @@ def test_recipes_of_plug_ins_run_to_their_end(installed: Path, tmp_path: Path) -
         assert done.returncode == 0, done.stderr[-2000:]
         assert "hit@10" in done.stdout
         assert "f1@10" in done.stdout
+
+
+def test_a_component_learns_from_labels_and_says_that_it_needs_them(tmp_path: Path) -> None:
+    """Everybody rates at random; each of two groups likes its own half of the items. Only labels tell which."""
+    import numpy as np
+    import polars as pl
+
+    import interlingua
+    from interlingua.errors import ConfigError
+
+    draw = np.random.default_rng(0)
+    users, items = np.repeat(np.arange(60), 20), np.concatenate([draw.permutation(40)[:20] for _ in range(60)])
+    liked = (users % 2 == items % 2) ^ (draw.random(len(users)) < 0.05)
+    events = pl.DataFrame(
+        {"user_id": users.astype(str), "item_id": items.astype(str), "rating": np.where(liked, 5.0, 1.0),
+         "timestamp": 1_600_000_000 + draw.permutation(len(users))}
+    )  # fmt: skip
+    events.write_csv(tmp_path / "events.csv")
+    recipe = {
+        "data": {"name": str(tmp_path / "events.csv"), "split": "ratio", "filter": {"min_user": 1, "min_item": 1}},
+        "backbone": {"name": "interlingua_examples.likes:Likes", "labels": True},
+        "evaluate": {"protocols": ["labelled"]},
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(PACKAGE / "src"))
+        with pytest.raises(ConfigError, match=r"needs events with labels \(data.label"):
+            interlingua.run(recipe, out=tmp_path / "runs", trust=True)
+        recipe["data"]["label"] = {"at_least": 4}
+        session = interlingua.run(recipe, out=tmp_path / "runs", trust=True, device="cpu")
+    assert session.metrics["labelled"]["auc"] > 0.8

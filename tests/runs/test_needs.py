@@ -21,7 +21,9 @@ def asking(monkeypatch: pytest.MonkeyPatch, cls: Any, *words: str) -> None:
 
 def test_a_text_encoders_needs_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     asking(monkeypatch, Lsa, "item_codes")
-    with pytest.raises(ConfigError, match="the text encoder 'lsa' needs integer codes of items, which nothing"):
+    with pytest.raises(
+        ConfigError, match="the text encoder 'lsa' needs integer codes of items, which neither the backbone 'textknn'"
+    ):
         recipes.load("textknn", ["data.name=planted"])
 
 
@@ -32,6 +34,15 @@ def test_a_fusion_asks_every_member(monkeypatch: pytest.MonkeyPatch) -> None:
         recipes.resolve(values, "mine", "mine")
     values["fuse"] = {"name": "sum", "members": ["sasrec", "textknn"]}
     assert len(recipes.resolve(values, "mine", "mine").members) == 2
+
+
+def test_a_fusion_that_needs_labels_asks_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    asking(monkeypatch, WeightedSum, "labels")
+    values = {"data": {"name": "planted"}, "fuse": {"name": "sum", "members": ["itemknn", "textknn"]}}
+    with pytest.raises(ConfigError, match="the fusion 'sum' needs events with labels"):
+        recipes.resolve(values, "mine", "mine")
+    values["data"] = {"name": "planted", "label": {"at_least": 4}}
+    assert recipes.resolve(values, "mine", "mine").fuse is not None
 
 
 def test_labels_are_made_by_the_data(monkeypatch: pytest.MonkeyPatch) -> None:

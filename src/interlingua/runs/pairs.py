@@ -59,8 +59,10 @@ def misfits(
     if "text.users" in made or "user_table" not in own:
         made |= {"text.user_table"}
     problems = []
-    for part in (text, *encoders):
-        problems += [] if part is None else _of_nobody(part, part.cls.needs(part.config) - made)
+    others = f"neither the backbone {backbone.name!r} nor another part does"
+    for part in (text, *encoders):  # what it makes itself does not count
+        given = (own | data) if part is not None else frozenset()
+        problems += [] if part is None else _of_nobody(part, part.cls.needs(part.config) - given, others)
     for part in (backbone, align, ranker):
         if part is None:
             continue
@@ -113,13 +115,21 @@ def _strange(lacks: frozenset[str]) -> frozenset[str]:
     return frozenset(word for word in lacks if word in OF_DATA or word not in {*WORDS, "text.user_table"})
 
 
-def unfit_members(fuse: Section, members: Sequence[tuple[str, frozenset[str]]]) -> list[str]:
-    """What a fusion needs and a member does not make: one sentence for each. ``members``: (name, words) each."""
-    return [
-        problem
-        for name, made in members
-        for problem in _of_nobody(fuse, fuse.cls.needs(fuse.config) - made - OF_DATA, f"the member {name!r} does not")
-    ]
+def unfit_members(
+    fuse: Section, members: Sequence[tuple[str, frozenset[str]]], data: frozenset[str] = OF_DATA
+) -> list[str]:
+    """What a fusion needs and neither the data nor a member makes: one sentence for each.
+
+    Args:
+        fuse: the fusion.
+        members: (name, words that it makes) each.
+        data: words that the data make.
+    """
+    needs = fuse.cls.needs(fuse.config)
+    problems = _of_nobody(fuse, (needs & OF_DATA) - data)
+    for name, made in members:
+        problems += _of_nobody(fuse, needs - made - OF_DATA, f"the member {name!r} does not")
+    return problems
 
 
 def _of_nobody(part: Section, lacks: frozenset[str], given: str = "nothing in this recipe can") -> list[str]:

@@ -271,10 +271,9 @@ def _fused(values: Mapping[str, Any], name: str, where: str, stored: bool, probl
         problems.append(f"{where} [evaluate].candidate_source = 'aligned' is for recipes with [align]: leave it out")
     if "evaluate" in parts and not stored:
         problems += unread_metrics(parts["evaluate"], has_text=False, where=where)
-    if "fuse" in parts and not stored:
-        problems += [
-            f"{where}: {said}" for said in unfit_members(parts["fuse"], [(m.name, m.makes()) for m in members])
-        ]
+    if {"fuse", "data"} <= parts.keys() and not stored:
+        made = [(member.name, member.makes()) for member in members]
+        problems += [f"{where}: {said}" for said in unfit_members(parts["fuse"], made, parts["data"].makes())]
     if problems:
         raise ConfigError("\n".join(dict.fromkeys(problems)))
     data, measured = parts["data"], parts["evaluate"]
