@@ -10,7 +10,8 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from interlingua.backbones._linear import TextWeights, WithTexts
+from interlingua.backbones._linear import WithTexts
+from interlingua.backbones._weighted_texts import TextWeights
 from interlingua.contracts.fitting import Fitting
 from interlingua.nn.linear_autoencoders import ease_of_gram, gram_matrix, text_weights
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from interlingua.backbones._linear import TextWeights, WithTexts
+from interlingua.backbones._linear import WithTexts
+from interlingua.backbones._weighted_texts import TextWeights
 from interlingua.contracts.fitting import Fitting
 from interlingua.nn.linear_autoencoders import collective, gram_matrix
 

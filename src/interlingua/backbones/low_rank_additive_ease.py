@@ -8,14 +8,11 @@ is their width. Items without events are scored by their texts.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import torch
 from pydantic import Field
 
-from interlingua.backbones._linear import OWN, TextWeights, text_table
 from interlingua.backbones._low_rank import ByVectors
+from interlingua.backbones._weighted_texts import ReadsTexts, TextWeights
 from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
@@ -38,29 +35,16 @@ class LowRankAdditiveEaseConfig(TextWeights):
     """directions of interactions that are kept"""
 
 
-class LowRankAdditiveEase(ByVectors):
+class LowRankAdditiveEase(ReadsTexts, ByVectors):
     """Two forms of low rank, added: their vectors stand side by side."""
 
     Config = LowRankAdditiveEaseConfig
     config: LowRankAdditiveEaseConfig
-    needs_text = True
+    text_width: torch.Tensor
 
     def __init__(self, config: LowRankAdditiveEaseConfig, train: Interactions) -> None:
         super().__init__(config, train)
         self.register_buffer("text_width", torch.zeros((), dtype=torch.int64))
-        self.used: dict[str, float] = {}
-
-    text_width: torch.Tensor
-
-    @classmethod
-    def needs(cls, config: Any) -> frozenset[str]:
-        """Further texts where a weight names one."""
-        return super().needs(config) | ({"texts"} if cls.needs_texts(config) else set())
-
-    @classmethod
-    def needs_texts(cls, config: Any) -> frozenset[str]:
-        """Those that have a weight."""
-        return frozenset(config.weights) - {OWN}
 
     @torch.no_grad()
     def fit(self, job: Fitting) -> FitLog:
@@ -70,7 +54,7 @@ class LowRankAdditiveEase(ByVectors):
             ConfigError: texts are missing.
         """
         config = self.config
-        self.used, texts = text_table(config, job)
+        texts = self.texts_of(job, config)
         summed, scored = ease_towers(job.train.matrix(), config.rank, config.l2)
         of_texts, by_texts = text_towers(texts, config.text_ridge)
         self.keep(
@@ -79,10 +63,6 @@ class LowRankAdditiveEase(ByVectors):
         )
         self.text_width.fill_(texts.shape[1])
         return FitLog.untrained()
-
-    def write_extras(self, folder: Path) -> dict[str, Any]:
-        """How much each source of texts counted."""
-        return {"text_weights": self.used}
 
     @torch.no_grad()
     def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray:

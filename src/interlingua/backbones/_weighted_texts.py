@@ -1,0 +1,107 @@
+"""Several sources of item texts in one backbone: how much each counts, given or learned.
+
+Shape key: I items, T text width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field, field_validator
+from torch import Tensor
+
+from interlingua.config import Config
+from interlingua.contracts.component import Component
+from interlingua.contracts.fitting import Fitting
+from interlingua.errors import ConfigError
+from interlingua.nn.factors import item_factors
+from interlingua.nn.group_ridge import learned_weights
+from interlingua.nn.linear_autoencoders import stacked
+
+FACTORS = 48
+"""vectors of interactions that texts must predict, if weights are learned"""
+OWN = "text"
+"""name of the section [text] among the weights"""
+
+
+class TextWeights(Config):
+    """Options of every closed form that reads texts."""
+
+    centred: bool = True
+    """subtract the mean of each source of texts first"""
+    weights: dict[str, float] = Field(default_factory=dict)
+    """name -> weight of a source of texts: ``text`` for [text], NAME for [texts.NAME], which is read only if it
+    is named here; [text] has weight 1 if it is not named"""
+    learn_weights: bool = False
+    """choose the weights of the texts that have one: those from which a ridge regression best predicts, item by item,
+    the interactions' vectors of the others (leave-one-out error; the validation part is not read)"""
+
+    @field_validator("weights")
+    @classmethod
+    def _some_weight(cls, weights: dict[str, float]) -> dict[str, float]:
+        for name, weight in weights.items():
+            if weight < 0:
+                raise ValueError(f"the weight of {name!r} must be a number of at least 0, got {weight}")
+        if not any({OWN: 1.0, **weights}.values()):
+            raise ValueError("leaves no source of texts: give one a weight above 0")
+        return weights
+
+
+class ReadsTexts(Component):
+    """What a backbone that reads weighed texts declares; it calls :meth:`texts_of` when it fits."""
+
+    needs_text: ClassVar[bool] = True
+
+    used: Mapping[str, float] = MappingProxyType({})
+    """name -> weight of the texts, after the fit"""
+
+    @classmethod
+    def needs(cls, config: Any) -> frozenset[str]:
+        """Needs the further texts that the weights name."""
+        return super().needs(config) | ({"texts"} if cls.needs_texts(config) else set())
+
+    @classmethod
+    def needs_texts(cls, config: Any) -> frozenset[str]:
+        """Names of the texts with a weight."""
+        return frozenset(config.weights) - {OWN}
+
+    def texts_of(self, job: Fitting, config: TextWeights) -> Tensor:
+        """(I, sum of T) the weighed texts side by side; their weights are kept for the card.
+
+        Raises:
+            ConfigError: texts are missing.
+        """
+        self.used, texts = text_table(config, job)
+        return texts
+
+    def write_extras(self, folder: Path) -> dict[str, Any]:
+        """Records the weight of each source of texts."""
+        return {"text_weights": dict(self.used)}
+
+
+def text_table(config: TextWeights, job: Fitting) -> tuple[dict[str, float], Tensor]:
+    """Name -> weight of the item texts that are read, and their concatenated vectors (I, sum of T).
+
+    Raises:
+        ConfigError: a weight names texts that do not exist.
+    """
+    if job.text is None:
+        raise ConfigError("this backbone reads item texts: add a [text] section, e.g. name = 'lsa'")
+    sources = {OWN: job.text, **job.texts}
+    for name in config.weights:
+        if name not in sources:
+            raise ConfigError(f"backbone.weights names the texts {name!r}; there are {', '.join(sorted(sources))}")
+    used = {name: config.weights.get(name, 1.0 if name == OWN else 0.0) for name in sources}
+    used = {name: weight for name, weight in used.items() if weight > 0}
+    vectors = [sources[name].rows("items").detach().float().cpu() for name in used]
+    if config.learn_weights:
+        train = job.train
+        known = torch.as_tensor(train.item_counts > 0)
+        factors = item_factors(train.matrix(), FACTORS)
+        found = learned_weights([each[known] for each in vectors], factors[known])
+        used = dict(zip(used, found, strict=True))
+    return used, stacked(vectors, list(used.values()), config.centred)
