@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from interlingua.backbones._weighted_texts import ReadsTexts
+from interlingua.backbones._weighted_texts import text_table
 from interlingua.backbones.ease import check_size
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import FloatArray
@@ -22,10 +23,11 @@ MOST_ITEMS = 30_000
 """three to four (I, I) matrices of 3.6 GB each are in memory during the fit"""
 
 
-class WithTexts(ReadsTexts, Backbone):
+class WithTexts(Backbone):
     """Item-item weights ``B`` (I, I), scores ``X B``; subclasses compute them and their part from texts."""
 
     sampling = "none"
+    needs_text = True
 
     weights: Tensor
     by_texts: Tensor
@@ -34,6 +36,18 @@ class WithTexts(ReadsTexts, Backbone):
         super().__init__(config, train)
         self.register_buffer("weights", torch.zeros(0, 0))
         self.register_buffer("by_texts", torch.zeros(0, 0))
+        self.used: dict[str, float] = {}
+        """name -> weight of the texts, after :meth:`fit`"""
+
+    @classmethod
+    def needs(cls, config: Any) -> frozenset[str]:
+        """Needs the further texts that the weights name."""
+        return super().needs(config) | ({"texts"} if config.further else set())
+
+    @classmethod
+    def needs_texts(cls, config: Any) -> frozenset[str]:
+        """Names of the texts with a weight."""
+        return frozenset(config.further)
 
     def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor]:
         """The weights and their part from texts, (I, I) each; ``texts``: (I, T)."""
@@ -49,9 +63,13 @@ class WithTexts(ReadsTexts, Backbone):
         """
         check_size(job.train, "a closed form with texts", MOST_ITEMS)
         place = self.weights.device
-        texts = self.texts_of(job, self.config)
+        self.used, texts = text_table(self.config, job)
         self.weights, self.by_texts = (part.to(place) for part in self.fit_weights(job, texts))
         return FitLog.untrained()
+
+    def write_extras(self, folder: Path) -> dict[str, Any]:
+        """Records the weight of each source of texts."""
+        return {"text_weights": self.used}
 
     def expected_seconds(self, train: Interactions) -> float:
         """Two to three times the cube of the number of items, at the measured speed of a small inverse."""

@@ -5,17 +5,11 @@ Shape key: I items, T text width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from types import MappingProxyType
-from typing import Any, ClassVar
-
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
 from interlingua.config import Config
-from interlingua.contracts.component import Component
 from interlingua.contracts.fitting import Fitting
 from interlingua.errors import ConfigError
 from interlingua.nn.factors import item_factors
@@ -40,6 +34,11 @@ class TextWeights(Config):
     """choose the weights of the texts that have one: those from which a ridge regression best predicts, item by item,
     the interactions' vectors of the others (leave-one-out error; the validation part is not read)"""
 
+    @property
+    def further(self) -> frozenset[str]:
+        """Names of the sections [texts.NAME] with a weight."""
+        return frozenset(self.weights) - {OWN}
+
     @field_validator("weights")
     @classmethod
     def _some_weight(cls, weights: dict[str, float]) -> dict[str, float]:
@@ -49,38 +48,6 @@ class TextWeights(Config):
         if not any({OWN: 1.0, **weights}.values()):
             raise ValueError("leaves no source of texts: give one a weight above 0")
         return weights
-
-
-class ReadsTexts(Component):
-    """What a backbone that reads weighed texts declares; it calls :meth:`texts_of` when it fits."""
-
-    needs_text: ClassVar[bool] = True
-
-    used: Mapping[str, float] = MappingProxyType({})
-    """name -> weight of the texts, after the fit"""
-
-    @classmethod
-    def needs(cls, config: Any) -> frozenset[str]:
-        """Needs the further texts that the weights name."""
-        return super().needs(config) | ({"texts"} if cls.needs_texts(config) else set())
-
-    @classmethod
-    def needs_texts(cls, config: Any) -> frozenset[str]:
-        """Names of the texts with a weight."""
-        return frozenset(config.weights) - {OWN}
-
-    def texts_of(self, job: Fitting, config: TextWeights) -> Tensor:
-        """(I, sum of T) the weighed texts side by side; their weights are kept for the card.
-
-        Raises:
-            ConfigError: texts are missing.
-        """
-        self.used, texts = text_table(config, job)
-        return texts
-
-    def write_extras(self, folder: Path) -> dict[str, Any]:
-        """Records the weight of each source of texts."""
-        return {"text_weights": dict(self.used)}
 
 
 def text_table(config: TextWeights, job: Fitting) -> tuple[dict[str, float], Tensor]:

@@ -8,11 +8,14 @@ is their width. Items without events are scored by their texts.
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import torch
 from pydantic import Field
 
 from interlingua.backbones._low_rank import ByVectors
-from interlingua.backbones._weighted_texts import ReadsTexts, TextWeights
+from interlingua.backbones._weighted_texts import TextWeights, text_table
 from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
@@ -35,16 +38,28 @@ class LowRankAdditiveEaseConfig(TextWeights):
     """directions of interactions that are kept"""
 
 
-class LowRankAdditiveEase(ReadsTexts, ByVectors):
+class LowRankAdditiveEase(ByVectors):
     """Two forms of low rank, added: their vectors stand side by side."""
 
     Config = LowRankAdditiveEaseConfig
     config: LowRankAdditiveEaseConfig
+    needs_text = True
     text_width: torch.Tensor
 
     def __init__(self, config: LowRankAdditiveEaseConfig, train: Interactions) -> None:
         super().__init__(config, train)
         self.register_buffer("text_width", torch.zeros((), dtype=torch.int64))
+        self.used: dict[str, float] = {}
+
+    @classmethod
+    def needs(cls, config: Any) -> frozenset[str]:
+        """Needs the further texts that the weights name."""
+        return super().needs(config) | ({"texts"} if config.further else set())
+
+    @classmethod
+    def needs_texts(cls, config: Any) -> frozenset[str]:
+        """Names of the texts with a weight."""
+        return frozenset(config.further)
 
     @torch.no_grad()
     def fit(self, job: Fitting) -> FitLog:
@@ -54,7 +69,7 @@ class LowRankAdditiveEase(ReadsTexts, ByVectors):
             ConfigError: texts are missing.
         """
         config = self.config
-        texts = self.texts_of(job, config)
+        self.used, texts = text_table(config, job)
         summed, scored = ease_towers(job.train.matrix(), config.rank, config.l2)
         of_texts, by_texts = text_towers(texts, config.text_ridge)
         self.keep(
@@ -63,6 +78,10 @@ class LowRankAdditiveEase(ReadsTexts, ByVectors):
         )
         self.text_width.fill_(texts.shape[1])
         return FitLog.untrained()
+
+    def write_extras(self, folder: Path) -> dict[str, Any]:
+        """Records the weight of each source of texts."""
+        return {"text_weights": self.used}
 
     @torch.no_grad()
     def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray:

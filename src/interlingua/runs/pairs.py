@@ -59,10 +59,10 @@ def misfits(
     if "text.users" in made or "user_table" not in own:
         made |= {"text.user_table"}
     problems = []
-    others = f"neither the backbone {backbone.name!r} nor another part does"
+    given = f"neither the backbone {backbone.name!r} nor another part does"
     for part in (text, *encoders):  # what it makes itself does not count
-        given = (own | data) if part is not None else frozenset()
-        problems += [] if part is None else _of_nobody(part, part.cls.needs(part.config) - given, others)
+        if part is not None:
+            problems += _of_nobody(part, part.cls.needs(part.config) - own - data, given)
     for part in (backbone, align, ranker):
         if part is None:
             continue
