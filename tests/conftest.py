@@ -1,10 +1,10 @@
-"""What all tests share: where real data are, which marked tests run here, and helper modules importable by name."""
+"""What all tests share: where real data are, marked tests that run here, the command line, helper modules by name."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,24 @@ def data_root() -> Path:
     if not Path(named).is_dir():
         pytest.skip(f"INTERLINGUA_DATA names {named}, which is not a folder")
     return Path(named)
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """The command in this process: (exit code, stdout, stderr)."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        from interlingua.cli.main import main
+
+        monkeypatch.setattr(sys, "argv", ["interlingua", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        return int(stop.value.code or 0), out, err
+
+    return call
 
 
 @pytest.fixture(scope="session", autouse=True)

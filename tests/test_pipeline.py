@@ -1,7 +1,6 @@
 """The whole line on a planted world with tiny real models: data, encoder, backbone, alignment, ranker, answers, CLI."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -169,22 +168,6 @@ def test_ablations_share_the_trained_backbone_and_alignment(recipe, run, overrid
     session = stages.run(recipes.load(str(recipe), [override]), out=run.root, seed=3)
     assert {"prepare", "train", "align"} <= session.reused
     assert session.done["rank"].key != run.done["rank"].key
-
-
-@pytest.fixture
-def cli(monkeypatch, capfd):
-    """The command in this process: (exit code, stdout, stderr)."""
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        from interlingua.cli.main import main
-
-        monkeypatch.setattr(sys, "argv", ["interlingua", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        return int(stop.value.code or 0), *capfd.readouterr()
-
-    return call
 
 
 def test_json_on_stdout_is_one_object_and_progress_stays_on_stderr(recipe, run, cli):

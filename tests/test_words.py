@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from tests.source_trees import FILES, ident
 
-import interlingua
-
-ROOT = Path(interlingua.__file__).parent
 WORDS = {
     "rows": "indices", "item_rows": "item_indices", "user_rows": "user_indices", "sets": "overrides",
     "beside": "extra_runs", "asked": "queries, requests", "wanted": "expected", "told": "known", "there": "mask",
@@ -52,8 +49,8 @@ def old_names(source: str) -> list[str]:
 
 def test_no_name_is_an_old_word() -> None:
     found, used = [], set()
-    for path in sorted(ROOT.rglob("*.py")):
-        place = path.relative_to(ROOT).as_posix()
+    for path in FILES:
+        place = ident(path)
         for name, line in names_of(ast.parse(path.read_text(encoding="utf-8"))):
             word = name.strip("_").lower()
             if (place, word) in ALLOWED:

@@ -22,27 +22,8 @@ from interlingua.runs.measuring import EvaluateConfig
 from interlingua.runs.opening import open_session
 from interlingua.storage import artifact
 
-Answer = tuple[int, str, str]
-Cli = Callable[..., Answer]
+Cli = Callable[..., tuple[int, str, str]]
 WORLD = ("data.options={num_users=60, num_items=40}",)
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
-    """The command in this process: (exit code, stdout, stderr)."""
-
-    def call(*arguments: str) -> Answer:
-        from interlingua.cli.main import main
-
-        monkeypatch.setattr(sys, "argv", ["interlingua", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err
-        return int(stop.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -24,8 +23,7 @@ from interlingua.runs.several import on_one_dataset, run_several
 from interlingua.runs.stages import reevaluate
 
 WORLD = ("data.options={num_users=60, num_items=40}",)
-Answer = tuple[int, str, str]
-Cli = Callable[..., Answer]
+Cli = Callable[..., tuple[int, str, str]]
 
 
 def recipe(backbone: str, align: str | None = None, **options: Any) -> dict[str, Any]:
@@ -73,24 +71,6 @@ def test_different_methods_have_different_names_and_equal_ones_no_differences(ma
     for one, first in zip(recipes, words, strict=True):
         for other, second in zip(recipes, words, strict=True):
             assert (one == other) == (first == second)
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
-    """The command in this process: (exit code, stdout, stderr)."""
-
-    def call(*arguments: str) -> Answer:
-        from interlingua.cli.main import main
-
-        monkeypatch.setattr(sys, "argv", ["interlingua", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            main()
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err
-        return int(stop.value.code or 0), out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from tests.source_trees import FILES, ident
 from torch import nn
 
 from interlingua.lm.cache_argument import NAMES, cache_name, cache_of
-
-SOURCE = Path(__file__).parents[2] / "src" / "interlingua"
 
 
 class New(nn.Module):
@@ -35,7 +32,7 @@ def test_a_module_is_asked_for_its_name(module, name):
     assert cache_of(out) is (None if name is None else given)
 
 
-@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda p: str(p.relative_to(SOURCE)))
+@pytest.mark.parametrize("path", FILES, ids=ident)
 def test_no_other_file_knows_a_name_of_the_past(path):
     if path.name != "cache_argument.py":
         text = path.read_text(encoding="utf-8")

@@ -13,8 +13,6 @@ from tests.saved_models import (
     HISTORY,
     Saved,
     contents,
-    made_at_home,
-    saving,
 )
 
 import interlingua
@@ -22,17 +20,6 @@ from interlingua.errors import ArtifactError, ConfigError, install_command
 from interlingua.runs import pretrained
 from interlingua.runs.portable import with_templates
 from interlingua.storage import artifact
-
-
-@pytest.fixture(scope="module")
-def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return made_at_home(tmp_path_factory.mktemp("secret-home"))
-
-
-@pytest.fixture(scope="module")
-def saved(given: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Saved]:
-    """Each method's saved model, made once."""
-    return saving(given, tmp_path_factory)
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,6 @@ from tests.saved_models import (
     Saved,
     answers,
     contents,
-    made_at_home,
-    saving,
     values_of,
 )
 
@@ -39,17 +37,6 @@ from interlingua.runs import recipe as recipes
 from interlingua.runs.export import embed
 from interlingua.runs.section import Section
 from interlingua.vectors.frozen import FrozenRows
-
-
-@pytest.fixture(scope="module")
-def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return made_at_home(tmp_path_factory.mktemp("secret-home"))
-
-
-@pytest.fixture(scope="module")
-def saved(given: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Saved]:
-    """Each method's saved model, made once."""
-    return saving(given, tmp_path_factory)
 
 
 @pytest.mark.parametrize("name", METHODS)
