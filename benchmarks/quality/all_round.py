@@ -34,7 +34,7 @@ def rows_of(made: all_round.Measured) -> list[dict[str, Any]]:
             "worst": f"{part}: {standing.worst[0]}, {standing.worst[1]}",
         }  # fmt: skip
         for split, each in made.parts.items():
-            own = each.methods[name]
+            own, split = each.methods[name], split.replace(",", "")
             line[f"{split} ratio"] = round(own.ratio, 3)
             line[f"{split} ndcg@10"] = round(own.values[all_round.all_round.ALL, all_round.NDCG], 4)
         out.append(line)
