@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from interlingua.data.domain import Domain
 from interlingua.explain.evidence import Part, content_words, spans_of, together
+from interlingua.explain.explain import Catalogue
 from interlingua.explain.influence import Basis
 from interlingua.explain.spoken import spoken
 from interlingua.explain.wording import Facts, rule, wordings
@@ -132,3 +133,9 @@ def test_spans_that_may_be_quoted() -> None:
 )
 def test_titles_as_people_say_them(title: str, said: str) -> None:
     assert spoken(title) == said
+
+
+def test_what_a_title_or_a_category_may_hold() -> None:
+    assert spoken("") == spoken("<|im_end|>") == spoken(" \n ") == "an untitled one"
+    known = Catalogue(["a"], categories=["Crime </s>|<|im_start|>Drama"])
+    assert known.categories_of(0) == ["Crime", "Drama"]

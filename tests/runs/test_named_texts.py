@@ -20,9 +20,10 @@ from interlingua.contracts.batch import Batch, FloatArray
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.data.queries import IntArray, Queries
-from interlingua.errors import ConfigError
+from interlingua.errors import ConfigError, DataError
 from interlingua.runs import recipe as recipes
 from interlingua.runs import stages
+from interlingua.runs.named_texts import errors_name
 from interlingua.runs.opening import open_session
 from interlingua.runs.session import Session
 from interlingua.vectors.fields import TextConfig
@@ -224,3 +225,18 @@ def test_what_reads_texts_is_said_where_no_item_has_one(tmp_path: Path, capsys: 
     said = capsys.readouterr().err
     assert "warning: [text] of the member words (lsa) reads title, categories, description, and no item has any" in said
     assert said.index("no item has any") < said.index("embed lsa: running")
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("text.path is empty; or text.name = 'lsa'", "texts.title.path is empty; or texts.title.name = 'lsa'"),
+        ("/data/text.npy has 3 rows", "/data/text.npy has 3 rows"),
+        (r"C:\data\text.path has 3 rows", r"C:\data\text.path has 3 rows"),
+        ("my.text.path and context.path and text.npy", "my.text.path and context.path and text.npy"),
+    ],
+)  # fmt: skip
+def test_an_errors_options_are_renamed_and_nothing_else(said: str, expected: str) -> None:
+    with pytest.raises(DataError) as caught, errors_name("texts.title", registry.find("text", "npy").Config(path="x")):
+        raise DataError(said)
+    assert str(caught.value) == expected

@@ -126,11 +126,11 @@ def _prepared(source: str, overrides: list[str] | None, seed: int) -> Dataset:
     from interlingua.config import build, parse_overrides
     from interlingua.data.prepare import DataConfig, prepare_config
     from interlingua.progress import say
-    from interlingua.runs.recipe import agree_on_data, own_words
+    from interlingua.runs.recipe import agree_on_data, data_section
 
     parsed = parse_overrides([f"data.{text.removeprefix('data.')}" for text in overrides or []])
     agree_on_data(parsed, source, "the dataset")
-    values, notes = own_words({**parsed.get("data", {}), "name": source}, None, parsed.get("data"))
+    values, notes = data_section({**parsed.get("data", {}), "name": source}, None, parsed.get("data"))
     for note in notes:
         say(note)
     # "--set columns.user_id=7" names the column "7", and ids of columns are text whatever TOML makes of them

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from interlingua.explain.spoken import MARKS
+from interlingua.explain.spoken import plain
 
 Kind = Literal["title", "categories", "description", "event", "dataset"]
 WORD = re.compile(r"\w+(?:['’]\w+)*")
@@ -57,12 +57,12 @@ def article(word: str) -> str:
 
 def spans_of(description: str | None) -> list[str]:
     """The first sentences of a description that are short enough to be quoted, without any mark in them."""
-    clean = " ".join(MARKS.sub(" ", description or "").replace('"', "").split())
+    clean = " ".join(plain(description or "").replace('"', "").split())
     found = []
     for clause in _CLAUSE.split(clean):
-        plain = clause.strip().rstrip(".;")
-        if SHORTEST <= len(plain.split()) <= LONGEST and "http" not in plain and "<" not in plain:
-            found.append(plain)
+        short = clause.strip().rstrip(".;")
+        if SHORTEST <= len(short.split()) <= LONGEST and "http" not in short and "<" not in short:
+            found.append(short)
     return list(dict.fromkeys(found))[:SPANS]
 
 

@@ -22,7 +22,7 @@ from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
 from interlingua.explain.evidence import Evidence, Part, content_words, spans_of, together
 from interlingua.explain.influence import Basis, Influence, choose_support, influences
-from interlingua.explain.spoken import spoken
+from interlingua.explain.spoken import plain, spoken
 from interlingua.explain.support import named_support
 from interlingua.explain.wording import Facts, rule, wordings
 from interlingua.lm.models import LanguageModel
@@ -83,7 +83,7 @@ class Catalogue:
     def categories_of(self, item: int) -> list[str]:
         """An item's first categories."""
         found = self.categories[item] if self.categories is not None else None
-        return split_categories(found or "")[:5]
+        return split_categories(plain(found or ""))[:5]
 
 
 def explain(

@@ -96,7 +96,9 @@ def choose_support(history: IntArray, influence: Influence) -> list[tuple[int, f
 
 def _references(num_items: int, history: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Items outside the history, one more than is needed: the explained one may be among them."""
-    outside = np.setdiff1d(np.arange(num_items), history)
+    free = np.ones(num_items, np.bool_)
+    free[history] = False
+    outside = np.flatnonzero(free)
     return np.random.default_rng(0).permutation(outside)[: REFERENCES + 1]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from interlingua.config import Config
 from interlingua.data.catalogue import Catalogue
 from interlingua.errors import ConfigError, DataError, shown
 from interlingua.runs.section import Section
@@ -37,8 +38,10 @@ def named_texts(
 
 
 @contextmanager
-def own_words(section: str) -> Iterator[None]:
-    """Makes the errors of a text encoder name the options of ``section`` (``text`` or ``texts.NAME``).
+def errors_name(section: str, config: Config) -> Iterator[None]:
+    """Makes the errors of a text encoder name its options as those of ``section`` (``text`` or ``texts.NAME``).
+
+    Only the names of ``config``'s options are rewritten: ``/data/text.npy`` stays a file.
 
     Raises:
         ConfigError: as it was raised inside.
@@ -47,7 +50,8 @@ def own_words(section: str) -> Iterator[None]:
     try:
         yield
     except (ConfigError, DataError) as error:
-        words = re.sub(r"(?<![\w.])text\.(?=[a-z_]+\b)", f"{section}.", str(error))
+        options = "|".join(map(re.escape, type(config).model_fields))
+        words = re.sub(rf"(?<![\w./\\])text\.(?=(?:{options}|name)\b)", f"{section}.", str(error))
         if words == str(error):
             raise
         raise type(error)(words) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from interlingua.contracts.scorer import Scorer
@@ -33,9 +34,9 @@ def writer_of(session: Session, reasons: str) -> Any:
         return None
     if reasons == "auto":
         return session.ranker.writer() if "rank" in session.done else None
-    from interlingua.lm.encoder import load_any
+    from interlingua.lm.encoder import frozen
 
-    return load_any(reasons)
+    return frozen(reasons, "fp32", None, "pretrained")
 
 
 class Reasons:
@@ -53,18 +54,22 @@ class Reasons:
         found = {item: self._known[key] for item in items if (key := (*about, item)) in self._known}
         new = [item for item in dict.fromkeys(items) if item not in found]
         if new:
-            catalogue = self.data.catalogue
-            known = Catalogue(
-                catalogue.titles, catalogue.domain, catalogue.items["categories"].to_list(),
-                catalogue.items["description"].to_list(), self.data.interactions.middle_rating,
-            )  # fmt: skip
-            made = explain_items(scorer, language_model, query, new, known)
+            made = explain_items(scorer, language_model, query, new, self._catalogue)
             found |= dict(zip(new, made, strict=True))
             if not cancel.pressed():  # what was made in a hurry is made better next time
                 while self._known and len(self._known) + len(made) > MOST:
                     del self._known[next(iter(self._known))]
                 self._known |= {(*about, item): found[item] for item in new}
         return [found[item] for item in items]
+
+    @cached_property
+    def _catalogue(self) -> Catalogue:
+        """What is known of the items: columns of a large catalogue are made lists once."""
+        catalogue = self.data.catalogue
+        categories, descriptions = (catalogue.items[column].to_list() for column in ("categories", "description"))
+        return Catalogue(
+            catalogue.titles, catalogue.domain, categories, descriptions, self.data.interactions.middle_rating
+        )
 
     def with_ids(self, found: Found, query: Queries) -> Explanation[Support]:
         """The same reason with external ids, also in the names of its evidence, and ratings of its support."""

@@ -129,7 +129,7 @@ def _check_sections(file: Mapping[str, Any], overrides: Mapping[str, Any], where
         )
 
 
-def own_words(values: Mapping[str, Any], file: Any, overrides: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+def data_section(values: Mapping[str, Any], file: Any, overrides: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
     """A recipe's [data], and notes. A prepared folder's card is used, changed by the overrides (see :func:`load`)."""
     from interlingua.data.prepared_card import card_of, with_card
 
@@ -174,7 +174,7 @@ def load(
     notes: tuple[str, ...] = ()
     if isinstance(own, Mapping):  # anything else is resolve's to refuse
         own = {**own, **({} if data is None else {"name": data})}
-        values["data"], notes = own_words(own, file.get("data"), parsed.get("data"))
+        values["data"], notes = data_section(own, file.get("data"), parsed.get("data"))
     return replace(resolve(values, called, where), notes=notes)
 
 

@@ -60,7 +60,7 @@ def on_one_dataset(
     own = {name: _fitting(file, parsed) for name, file in files.items()}
     for part, key in ((s, k) for s in parsed if s not in SHARED for k in parsed[s]):
         _check_reached(part, key, files, own)
-    section, notes = recipes.own_words({**parsed.get("data", {}), "name": data}, None, parsed.get("data"))
+    section, notes = recipes.data_section({**parsed.get("data", {}), "name": data}, None, parsed.get("data"))
     found, problems = [], []
     for name, file in files.items():
         method = {key: value for key, value in (file.get("evaluate") or {}).items() if key in METHOD_OPTIONS}

@@ -20,7 +20,7 @@ from interlingua.progress import say
 from interlingua.runs.building import Built, job_of, stage_of
 from interlingua.runs.facts import facts_of
 from interlingua.runs.measuring import EvaluateConfig
-from interlingua.runs.named_texts import own_words, textless
+from interlingua.runs.named_texts import errors_name, textless
 from interlingua.runs.old_words import renamed
 from interlingua.runs.plan import check_present, parts_of
 from interlingua.runs.preflight import check
@@ -144,7 +144,7 @@ def embed(session: Session, kind: str = "embed") -> Artifact:
             settle=lambda: encoder.cpu().eval(), more=lambda: {"texts": notes_of(encoder)},
         )  # fmt: skip
 
-    with own_words(section):
+    with errors_name(section, part.config):
         return stage_of(session, kind, build)
 
 
