@@ -48,14 +48,15 @@ __all__ = [
 class Recommender(Shared):
     """A finished run that recommends. Loads lazily: without re-ranking the language model is never opened.
 
-    With an ``index`` (see :func:`interlingua.runs.scorers.indexed`), which is made at once, the best items are found
-    approximately, fast in catalogues of millions. ``reasons`` says who words them: ``auto`` (the ranker's language
-    model; a rule where there is none), ``rule``, or a model's name or path.
+    With an ``index`` (see :func:`interlingua.runs.scorers.indexed`), made at once, the best items are found approximately.
+    ``reasons`` says who words them: ``auto`` (the ranker's language model; else a rule), ``rule``, or a model's name.
     """
 
     def __init__(self, session: Session, index: Path | str | None = None, reasons: str = "auto") -> None:
         super().__init__(session, index)
-        self.reasons = reasons
+        from interlingua.runs.reasons import checked
+
+        self.reasons = checked(reasons)
         self.train = session.data.split.train
         self.titles: list[str] = session.data.catalogue.titles
         if index is not None:

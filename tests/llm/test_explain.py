@@ -191,6 +191,17 @@ def test_the_model_chooses_among_what_is_known():
     assert all(each.text for each in answer.evidence)
 
 
+def test_what_speaks_for_an_item_as_a_whole():
+    """Nothing does where the history lowers the score, or changes nothing; an item is no reason for itself."""
+    scorer = Additive()
+    scorer.weights[:] = 0.0
+    scorer.weights[[1, 3], 0] = -1.0
+    for history, words in (([1, 3], "Nothing in your history"), ([4], "Nothing in your history"), ([], "no history")):
+        assert words in explain(scorer, None, Queries.of([history]), 0, TITLES, MOVIE).sentence
+    scorer.weights[0, 0] = 5.0
+    assert explain(scorer, None, Queries.of([[0, 4]]), 0, TITLES, MOVIE).support == []
+
+
 def test_without_a_model_the_rule_speaks():
     answer = explain(Additive(), None, Queries.of([[1, 3, 4]]), 0, TITLES, MOVIE, CATEGORIES)
     assert answer.from_template

@@ -107,14 +107,18 @@ def test_a_run_without_a_ranker_loads_no_language_model(
     assert all(why.from_template and why.sentence for why in found)
 
 
-def test_a_model_words_reasons_of_a_run_without_a_ranker_where_it_is_named(rated: Path, tmp_path: Path) -> None:
+def test_a_model_words_reasons_of_a_run_without_a_ranker_where_it_is_named(
+    rated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By external ids: whatever a piece of the sentence claims, its evidence is named."""
     from interlingua.testing.tiny_models import tiny
 
     by_rule = recommender(rated, tmp_path, "itemknn")
-    made = Recommender(by_rule.session, reasons="./no-model")
-    with pytest.raises(ConfigError, match="no-model"):
-        made.explain_items([one.item_id for one in made.recommend(user="u3", k=3)], user="u3")
+    for absent in ("./no-model", "", "/nope"):
+        with pytest.raises(ConfigError, match=r"unknown writer of reasons .*auto, rule, smollm2-135m"):
+            Recommender(by_rule.session, reasons=absent)
+    monkeypatch.setattr("interlingua.lm.here.missing", lambda name: [])
+    made = Recommender(by_rule.session, reasons="a-model")
     made.__dict__["language_model"] = tiny("llama")
     items = [one.item_id for one in made.recommend(user="u3", k=3)]
     for item, why in zip(items, made.explain_items(items, user="u3"), strict=True):

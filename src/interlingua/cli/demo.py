@@ -169,7 +169,7 @@ def print_user(shown: Shown) -> None:
         print(f"  why {shown.explained}?")
         print(f"    {shown.sentence} {author(shown)}")
         for title, influence in shown.support:
-            print(f"      supported by: {title} (score {influence:+.3f} with it)")
+            print(f"      supported by: {title} (score {influence:+.3g} with it)")
 
 
 def _example(result: Result) -> str:

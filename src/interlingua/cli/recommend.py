@@ -77,7 +77,7 @@ def explain(
     print(answer.sentence)
     for each in answer.support:
         rated = "" if each.rating is None else f", rated {each.rating:g}"
-        print(f"  because of: {each.title} [{each.item_id}] (influence {each.influence:+.3f}{rated})")
+        print(f"  because of: {each.title} [{each.item_id}] (influence {each.influence:+.3g}{rated})")
     if answer.support and answer.basis == "history":
         print("  measured on a score from the history alone: this model keeps one vector per known user")
 

@@ -6,6 +6,7 @@ Every content word of a reason carries the ids of what it was taken from; other 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -17,12 +18,14 @@ WORD = re.compile(r"\w+(?:['’]\w+)*")
 PLAIN = frozenset(
     WORD.findall(
         "a an the and or of in with for by as at and to on it its this that these which you your is are be may might "
-        "too also because since if so what both no single reason"
+        "too also because since if so what both no single reason nothing there could you"
     )
 )
 """words that claim nothing of an item or of a person"""
-LIKING = frozenset(WORD.findall("enjoy like recommended fits goes shares history whole"))
+LIKING = frozenset(WORD.findall("enjoy like fits goes history whole speaks"))
 """words of a recommendation: that there is one, and what the reader may come to think"""
+NO_CATEGORY = frozenset(("unknown", "none", "null", "nan", "other", "others", "misc", "n"))
+"""written where there is no category"""
 LONGEST, SHORTEST, SPANS = 14, 3, 3
 """words of a quoted span, and spans that are offered"""
 _CLAUSE = re.compile(r"(?<=[.!?;])\s+|\n+")
@@ -50,9 +53,16 @@ class Part:
     """ids of what it was taken from; none: words that claim nothing"""
 
 
+def says_something(category: str) -> bool:
+    """Whether a category can be named as one: it has a letter, and is not a word such as "the" or "unknown"."""
+    words = [word.casefold() for word in WORD.findall(category)]
+    return any(any(map(str.isalpha, word)) and word not in PLAIN | NO_CATEGORY for word in words)
+
+
 def article(word: str) -> str:
     """``a`` or ``an`` before a word, by its first letter."""
-    return "an" if word[:1].casefold() in "aeiou" and not word.casefold().startswith(("uni", "eu", "one")) else "a"
+    first = unicodedata.normalize("NFD", word[:1]).casefold()[:1]
+    return "an" if first and first in "aeiou" and not word.casefold().startswith(("uni", "eu", "one")) else "a"
 
 
 def spans_of(description: str | None) -> list[str]:

@@ -20,7 +20,7 @@ from interlingua.data.catalogue import split_categories
 from interlingua.data.domain import Domain
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
-from interlingua.explain.evidence import Evidence, Part, content_words, spans_of, together
+from interlingua.explain.evidence import Evidence, Part, content_words, says_something, spans_of, together
 from interlingua.explain.influence import Basis, Influence, choose_support, influences
 from interlingua.explain.spoken import plain, spoken
 from interlingua.explain.support import named_support
@@ -83,7 +83,7 @@ class Catalogue:
     def categories_of(self, item: int) -> list[str]:
         """An item's first categories."""
         found = self.categories[item] if self.categories is not None else None
-        return split_categories(plain(found or ""))[:5]
+        return [each for each in split_categories(plain(found or "")) if says_something(each)][:5]
 
 
 def explain(
@@ -153,6 +153,7 @@ def _facts(query: Queries, item: int, influence: Influence, known: Catalogue) ->
     """Facts for the reason of one item, and its support."""
     whole = np.asarray(query.history(0), np.int64)
     found = choose_support(whole[len(whole) - len(influence.values) :], influence)
+    found = [(row, fall) for row, fall in found if row != item]  # nothing is a reason for itself
     support, liked = named_support(found, whole, query.history_ratings(0), known.middle)
     items = [row for row, _ in support]
     spans = spans_of(known.descriptions[item]) if known.descriptions is not None else []
@@ -160,6 +161,7 @@ def _facts(query: Queries, item: int, influence: Influence, known: Catalogue) ->
     facts = Facts(
         item, {row: spoken(known.titles[row]) for row in named}, items,
         {row: known.categories_of(row) for row in named}, spans, known.domain, liked, influence.basis,
+        "whole" if influence.speaks else "nothing" if len(whole) else "no history",
     )  # fmt: skip
     return facts, support
 

@@ -47,6 +47,13 @@ class Influence:
     spread: float
     """standard deviation of the references' scores"""
     basis: Basis = Basis.SCORE
+    whole: float = 0.0
+    """fall of the lead without any history"""
+
+    @property
+    def speaks(self) -> bool:
+        """Whether the history as a whole recommends the item: it leads, and would lead less without it."""
+        return self.lead > 0 and self.whole > LEAST_SHARE * max(abs(self.lead), self.spread)
 
     @property
     def least(self) -> float:
@@ -77,7 +84,7 @@ def influences(scorer: Scorer, query: Queries, items: Sequence[int], max_history
     scores = _scores(scorer, histories, candidates, user)
     if user >= 0 and np.abs(scores[0] - scores[-1]).max() <= ROUNDING * np.abs(scores[0]).max():
         scores, basis = _scores(scorer, histories, candidates, -1), Basis.HISTORY
-    scores, out = scores[:-1], []
+    out = []
     for column, item in enumerate(items):
         compared = len(items) + np.flatnonzero(references != item)[:REFERENCES]
         out.append(_of(scores[:, column], scores[:, compared], basis))
@@ -111,7 +118,8 @@ def _scores(
 
 
 def _of(own: npt.NDArray[np.float64], compared: npt.NDArray[np.float64], basis: Basis) -> Influence:
-    """The influence from (1 + L,) scores of the item and (1 + L, references) of the others."""
+    """The influence from (1 + L + 1,) scores of the item and of the references: whole, each left out, no history."""
     relative = own - compared.mean(1) if compared.shape[1] else own
     spread = float(compared[0].std()) if compared.shape[1] else 0.0
-    return Influence((relative[0] - relative[1:]).tolist(), float(relative[0]), spread, basis)
+    falls = (relative[0] - relative[1:]).tolist()
+    return Influence(falls[:-1], float(relative[0]), spread, basis, falls[-1])

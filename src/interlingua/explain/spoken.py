@@ -10,6 +10,12 @@ MARKS = re.compile(r"<\|[^|>]*\|>|</?s>|<(?:bos|eos|pad|unk|start_of_turn|end_of
 """markers of chats and texts, which a title may hold and a prompt must not take from it"""
 
 
+_QUOTES = re.compile(r"[\"“”]")
+LONGEST = 80
+"""characters of a title that are said"""
+WORDS = re.compile(r"\w")
+UNCLEAR = re.compile(r"[\"“”.?!;:,()\[\]]|^[a-z]+(\s|$)|^\W")
+"""a title that a reader could not tell from the sentence around it: it is put in quotation marks"""
 UNTITLED = "an untitled one"
 """said of a title without any word"""
 
@@ -28,4 +34,13 @@ def spoken(title: str) -> str:
     match = _ARTICLE.match(short)
     if match:
         short = f"{match[2]}{'' if match[2].endswith(chr(39)) else ' '}{match[1]}"
-    return " ".join((short or clean).split()) or UNTITLED
+    said = " ".join((short or clean).split())
+    if not WORDS.search(said):
+        return UNTITLED if not said else f"“{said}”"
+    if len(said) > LONGEST:
+        said = f"{said[:LONGEST].rsplit(' ', 1)[0]}…"
+    return (
+        f"“{said.replace('“', chr(39)).replace('”', chr(39)).replace(chr(34), chr(39))}”"
+        if UNCLEAR.search(said)
+        else said
+    )

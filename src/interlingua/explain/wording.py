@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from interlingua.data.domain import Domain
 from interlingua.explain.evidence import Evidence, article
@@ -17,6 +18,12 @@ from interlingua.lm.phrases import NOTHING, Phrase, Wording, either, maybe, row
 
 MOST_CATEGORIES = 4
 """of the recommended item, that a sentence may choose from"""
+
+
+WITHOUT_SUPPORT = {
+    "no history": "There is no history that could be a reason for", "nothing": "Nothing in your history speaks for",
+}  # fmt: skip
+"""said before the item where the history, as a whole, is no reason either"""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,8 @@ class Facts:
     domain: Domain = Domain()
     liked: bool = False
     basis: Basis = Basis.SCORE
+    without_support: Literal["whole", "nothing", "no history"] = "whole"
+    """what holds where no single item of the history is a reason"""
 
     @property
     def had(self) -> str:
@@ -66,6 +75,14 @@ def rule(facts: Facts) -> tuple[Phrase, ...]:
     """The sentence that needs no model: the category that most of the support shares with the item, or none."""
     target = _name(facts, facts.target, "")
     if not facts.support:
+        if facts.without_support == "no history":
+            return (
+                Phrase("There is no history that could be a reason for"),
+                _name(facts, facts.target, " "),
+                Phrase("."),
+            )
+        if facts.without_support == "nothing":
+            return Phrase("Nothing in your history speaks for"), _name(facts, facts.target, " "), Phrase(".")
         return (
             target, Phrase(" fits your history as a whole, and no single"), _noun(facts),
             Phrase(" in it is the reason."),
@@ -74,12 +91,14 @@ def rule(facts: Facts) -> tuple[Phrase, ...]:
     holding = facts.sharing(best) if best else ()
     if not holding:
         middle = " goes with" if facts.basis == Basis.HISTORY else " is recommended because you"
+        by = _events(facts.support)
         had = () if facts.basis == Basis.HISTORY else (_had(facts, facts.support),)
         behind = (Phrase(", which you"), _had(facts, facts.support)) if facts.basis == Basis.HISTORY else ()
-        return target, Phrase(middle), *had, *_listed(facts, facts.support), *behind, Phrase(".")
+        quoted = (*_its(facts), _quote(facts, facts.spans[0]), Phrase(".")) if facts.spans and not facts.own else ()
+        return target, Phrase(middle, by), *had, *_listed(facts, facts.support), *behind, Phrase("."), *quoted
     shared = [category for category in facts.own if facts.sharing(category) == holding][:2]
     without = [item for item in facts.support if item not in holding]
-    said: list[Phrase] = [target, Phrase(" shares"), *_shared(facts, shared, holding), Phrase(" with")]
+    said: list[Phrase] = [target, _shares(facts, holding), *_shared(facts, shared, holding), Phrase(" with")]
     said += [*_listed(facts, holding), Phrase(", which you"), _had(facts, holding), Phrase(".")]
     if without and facts.basis == Basis.HISTORY:
         said += [Phrase(" It also goes with"), *_listed(facts, without), Phrase(".")]
@@ -91,68 +110,81 @@ def rule(facts: Facts) -> tuple[Phrase, ...]:
 def wordings(facts: Facts) -> Wording:
     """All sentences that a language model may choose from, of facts with support whose influence was measured."""
     lists = [facts.support[: n + 1] for n in range(len(facts.support))]
-    because = either(*(row(Phrase("Because you"), _had(facts, some), *_listed(facts, some)) for some in lists))
     target, start = _name(facts, facts.target, " "), _name(facts, facts.target, "")
+    because = either(
+        *(row(Phrase("Because you", _events(some)), _had(facts, some), *_listed(facts, some)) for some in lists)
+    )
     may = either(*(Phrase(f" you {words}") for words in ("may enjoy", "might enjoy", "may like", "might like")))
-    are: list[Wording] = [row(Phrase(" is"), kind) for kind, _ in _kinds(facts)]
-    sharings = _sharings(facts)
-    claims = either(*are, *sharings, *(row(one, Phrase(" and"), other) for one in are for other in sharings))
-    if are:  # where something is known of the item, it is said
-        ways: list[Wording] = [row(start, one) for one in sharings]
-        ways += [  # side by side stand only items of that kind: more would hint at what is not so
-            row(
-                start,
-                Phrase(" is"),
-                kind,
-                Phrase(", and you"),
-                _had(facts, alike[: n + 1]),
-                *_listed(facts, alike[: n + 1]),
-            )
-            for kind, alike in _kinds(facts)
-            for n in range(len(alike))
-        ]
-        ways += [row(because, Phrase(","), may, target, Phrase(": it"), claims)]
-        ways += [row(because, Phrase(","), target, claims)] if sharings else []
-    else:
-        ways = [row(because, Phrase(","), may, target)]
-    quotes = [Phrase(f' "{span}"', (f"description:{facts.target}",)) for span in facts.spans]
-    its = Phrase(" Its description", (f"description:{facts.target}",))
-    described = maybe(its, Phrase(":"), either(*quotes), Phrase(".")) if quotes else NOTHING
-    return row(either(*ways), Phrase("."), described)
+    kinds, sharings = _kinds(facts), _sharings(facts)
+    claims = [claim.wording for claim in (*kinds, *sharings)]
+    claims += [  # what is shared says the category already
+        row(kind.wording, Phrase(" and"), sharing.wording)
+        for kind in kinds
+        for sharing in sharings
+        if not set(kind.categories) & set(sharing.categories)
+    ]
+    ways: list[Wording] = [row(start, sharing.wording) for sharing in sharings]
+    ways += [  # side by side stand only items of that kind: more would hint at what is not so
+        row(start, kind.wording, Phrase(", and you"), _had(facts, some), *_listed(facts, some))
+        for kind in kinds
+        for some in (kind.alike[: n + 1] for n in range(len(kind.alike)))
+    ]
+    # "because" stands before what one may come to think, never before what the item is
+    known = (Phrase(": it"), either(*claims)) if claims else ()  # where something is known of the item, it is said
+    ways += [row(because, Phrase(","), may, target, *known)]
+    quotes = [_quote(facts, span) for span in facts.spans]
+    described = row(*_its(facts), either(*quotes), Phrase(".")) if quotes else NOTHING
+    return row(either(*ways), Phrase("."), maybe(described) if claims else described)
 
 
-def _kinds(facts: Facts) -> list[tuple[Wording, Sequence[int]]]:
-    """``a crime movie``, ``a crime and drama movie``, and the support that is the same."""
+@dataclass(frozen=True)
+class _Claim:
+    """Something that may be said of the target."""
+
+    wording: Wording
+    categories: Sequence[str]
+    alike: Sequence[int] = ()
+    """the support of which it is true as well"""
+
+
+def _kinds(facts: Facts) -> list[_Claim]:
+    """``is a crime movie``, ``is a crime and drama movie``."""
     own = list(facts.own[:MOST_CATEGORIES])
-    found: list[tuple[Wording, Sequence[int]]] = []
-    for one in own:
-        begins = Phrase(f" {article(_lower(one))}"), _category(facts, one)
-        found.append((row(*begins, _noun(facts)), facts.sharing(one)))
-        found += [
-            (
-                row(*begins, Phrase(" and"), _category(facts, two), _noun(facts)),
-                [item for item in facts.sharing(one) if item in facts.sharing(two)],
-            )
-            for two in own
-            if two != one
-        ]
+    pairs = [(one, two) for one in own for two in own if one != two]
+    found = []
+    for named in ([(one,) for one in own], pairs):
+        for categories in named:
+            words = _joined([_category(facts, category) for category in categories])
+            begins = Phrase(f" is {article(_lower(categories[0]))}", words[0].tags)
+            alike = [item for item in facts.support if all(item in facts.sharing(each) for each in categories)]
+            found.append(_Claim(row(begins, *words, _noun(facts)), categories, alike))
     return found
 
 
-def _sharings(facts: Facts) -> list[Wording]:
+def _sharings(facts: Facts) -> list[_Claim]:
     """``shares crime with Heat``: categories that the same items of the support have."""
     groups: dict[tuple[int, ...], list[str]] = {}
     for category in facts.own[:MOST_CATEGORIES]:
         if facts.sharing(category):
             groups.setdefault(facts.sharing(category), []).append(category)
-    some: list[Wording] = []
+    found = []
     for holding, categories in groups.items():
-        choices = [[one] for one in categories] + ([categories[:2]] if len(categories) > 1 else [])
-        some += [
-            row(Phrase(" shares"), *_shared(facts, shared, holding), Phrase(" with"), *_listed(facts, holding))
-            for shared in choices
-        ]
-    return some
+        for some in [[one] for one in categories] + ([categories[:2]] if len(categories) > 1 else []):
+            words = (*_shared(facts, some, holding), Phrase(" with"), *_listed(facts, holding))
+            found.append(_Claim(row(_shares(facts, holding), *words), some, holding))
+    return found
+
+
+def _shares(facts: Facts, holding: Sequence[int]) -> Phrase:
+    return Phrase(" shares", tuple(f"categories:{item}" for item in (facts.target, *holding)))
+
+
+def _its(facts: Facts) -> tuple[Phrase, Phrase]:
+    return Phrase(" Its description", (f"description:{facts.target}",)), Phrase(":")
+
+
+def _quote(facts: Facts, span: str) -> Phrase:
+    return Phrase(f' "{span}"', (f"description:{facts.target}",))
 
 
 def _shared(facts: Facts, categories: Sequence[str], holding: Sequence[int]) -> list[Phrase]:
@@ -197,4 +229,5 @@ def _joined(phrases: Sequence[Phrase]) -> list[Phrase]:
 def _lower(category: str) -> str:
     """``Crime`` as ``crime``; names that are written otherwise (IMAX, iPad) stay as they are."""
     words = category.split(" ")
-    return " ".join(w.lower() if w[:1].isupper() and (w[1:] == w[1:].lower() or "-" in w) else w for w in words)
+    usual = (w[:1].isupper() and w.isascii() and (w[1:] == w[1:].lower() or "-" in w) for w in words)
+    return " ".join(word.lower() if lower else word for word, lower in zip(words, usual, strict=True))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from interlingua.contracts.scorer import Scorer
 from interlingua.data.queries import Queries
+from interlingua.errors import ConfigError, unknown
 from interlingua.explain.explain import Catalogue, Explanation, explain_items
 from interlingua.runs.answers import Support
 from interlingua.runtime import cancel
@@ -18,8 +19,27 @@ if TYPE_CHECKING:
     from interlingua.runs.session import Session
 
 Found = Explanation[tuple[int, float]]
+SMALL = "smollm2-135m"
+"""a model that words reasons on any machine"""
 MOST = 1000
 """number of reasons that are remembered"""
+
+
+def checked(reasons: str) -> str:
+    """Who is to word reasons, if that is ``auto``, ``rule`` or a model that can be had.
+
+    Raises:
+        ConfigError: it is none of these; said before anything is asked, and without waiting for a hub.
+    """
+    if reasons in ("auto", "rule"):
+        return reasons
+    from interlingua.lm.here import missing
+
+    lacks = [each.what for each in missing(reasons)] if reasons else ["a name"]
+    if lacks:
+        names = ["auto", "rule", SMALL]
+        raise ConfigError(f"{unknown('writer of reasons', reasons, names)}; missing: {'; '.join(lacks)}")
+    return reasons
 
 
 def writer_of(session: Session, reasons: str) -> Any:
