@@ -48,7 +48,7 @@ __all__ = [
 class Recommender(Shared):
     """A finished run that recommends. Loads lazily: without re-ranking the language model is never opened.
 
-    With an ``index`` (see :func:`interlingua.runs.scorers.indexed`), made at once, the best items are found approximately.
+    With an ``index`` (:func:`interlingua.runs.scorers.indexed`), made at once, the best items are found approximately.
     ``reasons`` says who words them: ``auto`` (the ranker's language model; else a rule), ``rule``, or a model's name.
     """
 
