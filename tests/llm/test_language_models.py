@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -118,6 +119,33 @@ def test_truncated_equals_the_first_layers(family):
     assert all(id(p) in shared for p in short.model.parameters())
     cached = short.forward(short.embed(IDS[:1]), use_cache=True).cache
     assert len(cached.layers) == 2
+
+
+def test_models_that_share_weights_move_together():
+    """A type of numbers stands in for another device."""
+    lm = hold(build("llama", 3), tokenizer_of())
+    half_way = truncated(truncated(lm, 2), 1)
+    control = shuffled(half_way, seed=0)
+    half_way.to(torch.float64)
+    for held in (lm, half_way):
+        tensors = [*held.model.parameters(), *held.model.buffers()]
+        assert {each.dtype for each in tensors if each.is_floating_point()} == {torch.float64}
+    control.to(torch.float32)  # has weights of its own
+    assert (control.dtype, lm.dtype) == (torch.float32, torch.float64)
+
+
+def test_a_model_is_moved_unless_all_of_it_is_there(monkeypatch):
+    lm, moved = hold(build("llama", 3), tokenizer_of()), []
+    monkeypatch.setattr(type(lm), "to", lambda self, device: moved.append(device))
+    here, elsewhere = torch.device("cpu"), torch.device("meta")
+    lm.place(here)
+    replace(lm, precision="4bit").place(elsewhere)
+    assert moved == []
+    lm.place(elsewhere)
+    last = lm.model.model.layers[-1].mlp.down_proj
+    last.weight = torch.nn.Parameter(last.weight.to(elsewhere), requires_grad=False)
+    lm.place(here)  # the embeddings are here, the last layer is not
+    assert moved == [elsewhere, here]
 
 
 def test_truncated_rejects_impossible_depths(llama):

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from interlingua.errors import ConfigError
-from interlingua.lm.encoder import hold_encoder
+from interlingua.lm.encoder import hold_encoder, load_any
+from interlingua.lm.load import hold
 from interlingua.registry import find
-from interlingua.testing.tiny_models import tiny
+from interlingua.testing.tiny_models import build, tiny, tokenizer_of
 from interlingua.text import lm_states
 from interlingua.text.lm_states import LmStates, LmStatesConfig, pooled, states_of
 
@@ -26,11 +27,16 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Any:
     return lm
 
 
+def ids_of(lm: Any, *parts: str) -> list[int]:
+    return [i for part in parts if part for i in lm.tokenizer(part, add_special_tokens=False)["input_ids"]]
+
+
 def by_hand(lm: Any, text: str, layer: int, prompt: str = "", ending: str = "") -> torch.Tensor:
     """transformers' own forward over one text."""
-    ids = [
-        i for part in (prompt, text, ending) if part for i in lm.tokenizer(part, add_special_tokens=False)["input_ids"]
-    ]
+    return by_ids(lm, ids_of(lm, prompt, text, ending), layer)
+
+
+def by_ids(lm: Any, ids: list[int], layer: int) -> torch.Tensor:
     first = lm.bos_token_id if lm.bos_token_id is not None else lm.tokenizer.bos_token_id
     first = lm.eos_token_id if first is None else first
     with torch.no_grad():
@@ -89,3 +95,64 @@ def test_options_are_in_the_caches_key(held: Any, tmp_path: Path) -> None:
         LmStates(LmStatesConfig(**one), TEXTS, cache=tmp_path)
     assert sum(path.is_dir() for path in (tmp_path / "text").glob("*lm-states*")) == len(options)
     assert find("text", "lm-states") is LmStates
+
+
+def test_two_models_do_not_share_vectors_in_the_cache(tmp_path: Path) -> None:
+    found = []
+    for family in ("llama", "gpt2"):
+        folder = tmp_path / family
+        build(family).save_pretrained(folder)
+        tokenizer_of().save_pretrained(folder)
+        found.append(LmStates(LmStatesConfig(model=str(folder), layer=1), TEXTS[:3], cache=tmp_path).items)
+        expected = by_hand(load_any(str(folder)), TEXTS[2], 1)
+        torch.testing.assert_close(found[-1][2], expected, atol=2e-5, rtol=1e-4)
+    assert not torch.allclose(found[0], found[1], atol=1e-2)
+
+
+def test_a_long_text_is_cut_and_the_ending_stays(held: Any, tmp_path: Path) -> None:
+    whole, around = ids_of(held, TEXTS[2]), (ids_of(held, "a film:"), ids_of(held, " is"))
+    most = 1 + len(around[0]) + len(around[1]) + 4
+    assert len(whole) > 4
+    config = LmStatesConfig(layer=1, prompt="a film:", ending=" is", max_tokens=most)
+    (vector,) = LmStates(config, TEXTS[2:3], cache=tmp_path).items
+    torch.testing.assert_close(vector, by_ids(held, [*around[0], *whole[:4], *around[1]], 1), atol=2e-5, rtol=1e-4)
+
+
+def test_a_mark_in_a_text_is_read_as_characters(held: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[list[int]] = []
+    whole = lm_states.states_of
+    monkeypatch.setattr(
+        lm_states, "states_of", lambda lm, ids, *rest: read.extend(map(list, ids)) or whole(lm, ids, *rest)
+    )
+    LmStates(LmStatesConfig(prompt="<s>", ending="<pad>"), ["ends </s> here"], cache=tmp_path)
+    assert held.tokenizer("</s>", add_special_tokens=False)["input_ids"] == [held.eos_token_id]
+    ((_, *ids),) = read
+    assert not {0, 1, 2} & set(ids)
+    assert held.tokenizer.decode(ids) == "<s>ends </s> here<pad>"
+
+
+def test_a_source_makes_its_model_once(held: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr(lm_states, "frozen", lambda *given: made.append(given) or held)
+    source = LmStates(LmStatesConfig(), TEXTS, user_texts=["a thief", "heat"], cache=tmp_path)
+    source.encode(["other"])
+    source.encode(["another"])
+    assert len(made) == 1
+    assert LmStates(LmStatesConfig(), TEXTS, cache=tmp_path).items.equal(source.items)
+    assert len(made) == 1  # whatever is in the cache needs none
+
+
+def test_user_texts_are_examined_too(held: Any, tmp_path: Path) -> None:
+    source = LmStates(LmStatesConfig(users="texts"), TEXTS[:3], user_texts=["", "heat", ""], cache=tmp_path)
+    assert source.notes == {"user: texts with a zero vector": 2}
+
+
+def test_the_model_is_moved_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A type of numbers stands in for another device: rankers and reasons read all layers of the same model."""
+    lm = hold(build("llama", 3), tokenizer_of())
+    monkeypatch.setattr(lm_states, "frozen", lambda *_: lm)
+    monkeypatch.setattr(lm_states, "_device", lambda: torch.float64)
+    source = LmStates(LmStatesConfig(layer=1), TEXTS[:3], cache=tmp_path)
+    tensors = [*lm.model.parameters(), *lm.model.buffers()]
+    assert {each.dtype for each in tensors if each.is_floating_point()} == {torch.float64}
+    torch.testing.assert_close(source.items[0], by_hand(lm, TEXTS[0], 1).float(), atol=1e-6, rtol=1e-6)

@@ -171,7 +171,7 @@ def tuned(
         return Tuned(_full(lm, words), kind, lm.name)
     model = _sharing(lm.model)
     _inject(model, lm, options)
-    made = Tuned(replace(lm, model=model, name=f"{lm.name} (lora)"), kind, lm.name)
+    made = Tuned(replace(lm, model=model, name=f"{lm.name} (lora)", whole=lm), kind, lm.name)
     if start is not None:
         made.load(start)
     return made
@@ -185,7 +185,7 @@ def _full(lm: LanguageModel, words: bool) -> LanguageModel:
         for module in (model.get_input_embeddings(), model.get_output_embeddings()):
             if module is not None:
                 module.requires_grad_(False)
-    return replace(lm, model=model, name=f"{lm.name} (full)")
+    return replace(lm, model=model, name=f"{lm.name} (full)", whole=None)
 
 
 def _sharing(model: nn.Module) -> nn.Module:

@@ -6,6 +6,7 @@ Shape key: B rows, T tokens, S tokens in the cache before, H width of the input 
 from __future__ import annotations
 
 import inspect
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -48,6 +49,8 @@ class LanguageModel:
     precision: str = "fp32"
     abilities: Abilities = Abilities()
     """its abilities, measured when it was loaded"""
+    whole: LanguageModel | None = None
+    """the model whose weights this one shares (:func:`interlingua.lm.variants.truncated`): both are in one place"""
 
     @property
     def config(self) -> Any:
@@ -212,6 +215,15 @@ class LanguageModel:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
     def to(self, device: torch.device | str) -> LanguageModel:
-        """The same model on another device (moved in place)."""
+        """The same model on another device, moved in place together with the one whose weights it shares."""
+        if self.whole is not None:
+            self.whole.to(device)
         self.model.to(device)
+        return self
+
+    def place(self, device: torch.device) -> LanguageModel:
+        """:meth:`to`, unless all of it is there; 4-bit weights stay where they were loaded."""
+        tensors = itertools.chain(self.model.parameters(), self.model.buffers())
+        if self.precision != "4bit" and any(each.device != device for each in tensors):
+            self.to(device)
         return self

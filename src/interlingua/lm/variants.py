@@ -26,7 +26,8 @@ def shuffled(held: LanguageModel, seed: int) -> LanguageModel:
         for weight in model.parameters():
             order = torch.randperm(weight.numel(), generator=generator).to(weight.device)
             weight.copy_(weight.reshape(-1)[order].view_as(weight))
-    return replace(held, model=model, name=f"{held.name} (shuffled)", revision=f"{held.revision}-shuffled-{seed}")
+    name, revision = f"{held.name} (shuffled)", f"{held.revision}-shuffled-{seed}"
+    return replace(held, model=model, name=name, revision=revision, whole=None)
 
 
 def truncated(held: LanguageModel, num_layers: int) -> LanguageModel:
@@ -46,9 +47,8 @@ def truncated(held: LanguageModel, num_layers: int) -> LanguageModel:
     kinds = getattr(config, "layer_types", None)
     if kinds is not None:
         config.layer_types = list(kinds)[:num_layers]
-    return replace(
-        held, model=model, name=f"{held.name} ({num_layers} layers)", revision=f"{held.revision}-layers-{num_layers}"
-    )
+    name, revision = f"{held.name} ({num_layers} layers)", f"{held.revision}-layers-{num_layers}"
+    return replace(held, model=model, name=name, revision=revision, whole=held)
 
 
 def _owner(model: nn.Module, child: nn.Module) -> tuple[nn.Module, str]:

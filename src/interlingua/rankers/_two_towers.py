@@ -86,8 +86,7 @@ class TwoTowers(Ranker):
 
     def _place(self) -> None:
         for lm in (self.lm, self._plain_states.lm):  # one model, or one that learns and the one it was made of
-            if lm.device != self.device and lm.precision != "4bit":
-                lm.to(self.device)
+            lm.place(self.device)
 
     def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
         return tokens(self.lm, texts, room=self.config.prefix_length + 1)

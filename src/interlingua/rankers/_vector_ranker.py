@@ -164,8 +164,8 @@ class VectorRanker(Ranker):
 
     def _place(self) -> None:
         """The language model is no child module: it follows the projectors to their device here."""
-        if self.lm is not None and self.lm.device != self.device and self.lm.precision != "4bit":
-            self.lm.to(self.device)
+        if self.lm is not None:
+            self.lm.place(self.device)
 
     def _users(self, queries: Queries) -> Tensor | None:
         """(B, H) soft tokens of users, or None without that slot."""

@@ -111,8 +111,7 @@ class LlmOnly(Ranker):
         """
         if items is None:
             raise ConfigError("the ranker 'llm-only' orders given candidates; retrieve some first (evaluate.retrieve)")
-        if self.lm.device != self.device_of.device and self.lm.precision != "4bit":
-            self.lm.to(self.device_of.device)
+        self.lm.place(self.device_of.device)
         candidates, steps = np.asarray(items, np.int64), range(0, len(queries), BLOCK)
         scores = [self._some(queries.slice(at, at + BLOCK), candidates[at : at + BLOCK]) for at in steps]
         return np.concatenate(scores) if scores else np.zeros(candidates.shape, np.float32)

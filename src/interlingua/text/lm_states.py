@@ -13,6 +13,8 @@ Shape key: n texts, B texts of one call, L tokens, T width of a state.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,6 +102,8 @@ class LmStates(FrozenRows):
         super().__init__(self._vectors(texts), None if user_texts is None else self._vectors(user_texts))
         self.config = config
         self.notes = examine(texts, self.items.numpy(), "item", remedy=REMEDY)
+        if user_texts is not None and self.users is not None:
+            self.notes |= examine(user_texts, self.users.numpy(), "user", remedy=REMEDY)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(n, T) vectors of other texts (new items)."""
@@ -110,29 +114,55 @@ class LmStates(FrozenRows):
         options = ("layer", "pool", "prompt", "ending", "max_tokens", "precision", "lm_weights")
         parts = {name: getattr(config, name) for name in options}
         parts |= {"model": locate(config.model, config.revision).revision or config.model, "version": self.version}
-        return cached_vectors("lm-states", parts, texts, lambda made: _encoder(config, made), cache)
+        return cached_vectors("lm-states", parts, texts, lambda made: self._reader.telling(made), cache)
+
+    @cached_property
+    def _reader(self) -> _Reader:
+        """Made when the first text is not in the cache, once."""
+        return _reader_of(self._settings[0])
 
 
-def _encoder(config: LmStatesConfig, made: Callable[[int], None]) -> EncodeChunk:
-    """Loads the model; returns what encodes one chunk of texts, and tells ``made`` of texts that are done."""
-    lm = frozen(config.model, config.precision, None, config.lm_weights, config.revision)
+@dataclass(frozen=True)
+class _Reader:
+    """A model that is ready to read texts."""
+
+    lm: LanguageModel
+    """with as many layers as are read"""
+    layer: int
+    pool: str
+    before: list[int]
+    """tokens before every text"""
+    behind: list[int]
+    room: int
+    """tokens of a text that are read"""
+
+    def telling(self, made: Callable[[int], None]) -> EncodeChunk:
+        """Encodes one chunk of texts, and tells ``made`` of texts that are done."""
+
+        def run(texts: list[str]) -> FloatArray:
+            sequences = [[*self.before, *ids[: self.room], *self.behind] for ids in _ids(self.lm, texts)]
+            return states_of(self.lm, sequences, self.layer, self.pool, made).numpy()
+
+        return run
+
+
+def _reader_of(config: LmStatesConfig) -> _Reader:
+    """Loads the model and moves it, whole: rankers and reasons may use the same one."""
+    lm = frozen(config.model, config.precision, None, config.lm_weights, config.revision).place(_device())
     layer = layer_of(lm, config.layer)
-    lm = truncated(lm, min(layer + 1, lm.num_layers))  # what lies behind is never read
-    if torch.cuda.is_available():
-        lm.model.to("cuda")
-    around = [_ids(lm, [config.prompt], special=True)[0], _ids(lm, [config.ending])[0] if config.ending else []]
-    room = config.max_tokens - sum(map(len, around))
-    if room < 1:
+    before, behind = _ids(lm, [config.prompt], special=True)[0], _ids(lm, [config.ending])[0] if config.ending else []
+    around = len(before) + len(behind)
+    if config.max_tokens <= around:
         raise ConfigError(
-            f"text.prompt and text.ending have {sum(map(len, around))} tokens, and text.max_tokens is "
-            f"{config.max_tokens}: nothing is left for the text"
+            f"text.prompt and text.ending have {around} tokens, and text.max_tokens is {config.max_tokens}: nothing is "
+            "left for the text"
         )
+    short = truncated(lm, min(layer + 1, lm.num_layers))  # what lies behind is never read
+    return _Reader(short, layer, config.pool, before, behind, config.max_tokens - around)
 
-    def run(texts: list[str]) -> FloatArray:
-        sequences = [[*around[0], *ids[:room], *around[1]] for ids in _ids(lm, texts)]
-        return states_of(lm, sequences, layer, config.pool, made).numpy()
 
-    return run
+def _device() -> torch.device:
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
 
 
 def layer_of(lm: LanguageModel, layer: int | None) -> int:
