@@ -15,8 +15,10 @@ from interlingua.explain.explain import Catalogue, explain, explain_items
 from interlingua.explain.influence import Basis, Influence, choose_support, influences
 from interlingua.explain.support import likings, named_support
 from interlingua.lm.generate import generate, paper_generate, paper_hit
+from interlingua.lm.load import hold
+from interlingua.lm.phrase_writer import PhraseWriter
 from interlingua.runtime.cancel import Cancellation, Cancelled, cancellable
-from interlingua.testing.tiny_models import TITLES, tiny
+from interlingua.testing.tiny_models import TITLES, build, tiny, tokenizer_of
 
 MOVIE = Domain("movie", "watch", "watched")
 NAN = float("nan")
@@ -232,6 +234,78 @@ def test_several_reasons_are_those_of_one_by_one():
     known = Catalogue(TITLES, MOVIE, CATEGORIES)
     together = explain_items(Additive(), tiny("llama"), Queries.of([[1, 3, 4]]), [0, 2, 6], known)
     assert together == [ask(item) for item in (0, 2, 6)]
+
+
+def words(number, count=60):
+    """A title of so many words."""
+    return " ".join(f"w{number}x{n}" for n in range(count))
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_where_titles_are_longer_than_what_a_model_reads_the_rule_speaks_of_them_alone(cache):
+    """GPT-2 has a table of positions: whatever lies behind its end is an IndexError."""
+    lm = tiny("gpt2")
+    if not cache:
+        lm = replace(lm, abilities=replace(lm.abilities, cache=0))
+    titles = [words(n) if n == 0 else title for n, title in enumerate(TITLES)]
+    query = Queries.of([[1, 3, 4]])
+    long, other = explain_items(Additive(), lm, query, [0, 2], Catalogue(titles, MOVIE, CATEGORIES))
+    assert long.from_template
+    assert titles[0] in long.sentence
+    assert not other.from_template
+    assert other == explain(Additive(), lm, query, 2, titles, MOVIE, CATEGORIES)
+
+
+def test_a_prompt_shows_the_beginning_of_titles_that_are_too_long_for_it(monkeypatch):
+    """And what is said is whole."""
+    lm, read = tiny("gpt2"), []
+    write = PhraseWriter.write
+
+    def spied(self, embeds, mask, wordings):
+        read.append(embeds[mask.bool()])
+        return write(self, embeds, mask, wordings)
+
+    monkeypatch.setattr(PhraseWriter, "write", spied)
+    titles = [words(n, 20) for n in range(12)]
+    query = Queries.of([[1, 3, 4]])
+    answer = explain(Additive(), lm, query, 0, titles, MOVIE)
+    explain(Additive(), lm, query, 0, [title[:60] for title in titles], MOVIE)
+    assert torch.equal(*read)
+    assert not answer.from_template
+    assert titles[0] in answer.sentence
+
+
+def test_reasons_that_fit_alone_and_not_together_are_written_apart():
+    """A long prompt with a short text, and a short prompt with a long text."""
+    lm = replace(tiny("gpt2"), abilities=replace(tiny("gpt2").abilities, cache=0))
+    titles = [words(n, 26) if n == 2 else title for n, title in enumerate(TITLES)]
+    about = [", ".join(words(n, 12).replace(" ", "") for n in range(5)) if n == 0 else None for n in range(12)]
+    quoted = ["A hacker learns what is real" if n == 2 else None for n in range(12)]  # so the title before it is read
+    known, query = Catalogue(titles, MOVIE, about, quoted), Queries.of([[1, 3, 4]])
+    together = explain_items(Additive(), lm, query, [0, 2], known)
+    assert not any(answer.from_template for answer in together)
+    assert together == [explain_items(Additive(), lm, query, [item], known)[0] for item in (0, 2)]
+
+
+def test_beyond_the_length_to_which_a_cache_is_exact_prompts_are_read_again(monkeypatch):
+    """However long the titles: whatever is read from the cache ends before."""
+    whole, lengths = hold(build("llama", max_position_embeddings=2048), tokenizer_of()), [0]
+    forward = type(whole).forward
+
+    def spied(self, embeds, mask=None, *, cache=None, **more):
+        if cache is not None:
+            lengths.append(cache.get_seq_length() + embeds.shape[1])
+        return forward(self, embeds, mask, cache=cache, **more)
+
+    monkeypatch.setattr(type(whole), "forward", spied)
+    titles = [words(n, 40) for n in range(12)]
+    query = Queries.of([[1, 3, 4]])
+    expected = explain(Additive(), whole, query, 0, titles, MOVIE)
+    longest = max(lengths)
+    lengths[1:] = []
+    short = replace(whole, abilities=replace(whole.abilities, cache=longest - 1))
+    assert explain(Additive(), short, query, 0, titles, MOVIE) == expected
+    assert max(lengths) < longest
 
 
 def test_an_empty_history_has_no_reason_and_needs_no_model():

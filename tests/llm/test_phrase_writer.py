@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from interlingua.lm.continuation import Continuation
 from interlingua.lm.phrase_writer import PhraseWriter
-from interlingua.lm.phrases import NOTHING, Phrase, Wording, either, maybe, row, texts
+from interlingua.lm.phrases import NOTHING, Phrase, Wording, either, longest, maybe, row, texts
 from interlingua.testing.tiny_models import tiny
 
 WORDS = st.sampled_from([" the", " Heat", " a", " and", " The Matrix", " b c", "."]).map(Phrase)
@@ -89,3 +90,24 @@ def test_wordings() -> None:
         Phrase("")
     lm = tiny("llama")
     assert PhraseWriter(lm).write(*prompts(lm, [5]), [either()]) == [()]
+
+
+@given(WORDINGS)
+def test_the_room_is_that_of_the_longest_text(wording: Wording) -> None:
+    lm = tiny("llama")
+    every = list(texts(wording))
+    assert longest(wording, len) == max(sum(len(phrase.text) for phrase in text) for text in every)
+    assert PhraseWriter(lm).room(wording) == max(len(tokens(lm, text)) for text in every)
+    assert longest(either(), len) == longest(NOTHING, len) == 0
+
+
+def test_a_mark_in_a_phrase_is_written_as_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm, read = tiny("llama"), []
+    add = Continuation.add
+    monkeypatch.setattr(
+        Continuation, "add", lambda self, ids, rows: read.extend(ids.flatten().tolist()) or add(self, ids, rows)
+    )
+    PhraseWriter(lm).write(*prompts(lm, [5]), [row(Phrase("</s><pad>"), either(Phrase(" a"), Phrase(" b")))])
+    assert lm.tokenizer("</s>", add_special_tokens=False)["input_ids"] == [lm.eos_token_id]
+    assert not {0, 1, 2} & set(read)
+    assert lm.tokenizer.decode(read).startswith("</s><pad>")

@@ -26,6 +26,7 @@ LIKING = frozenset(WORD.findall("enjoy like fits goes history whole speaks"))
 """words of a recommendation: that there is one, and what the reader may come to think"""
 NO_CATEGORY = frozenset(("unknown", "none", "null", "nan", "other", "others", "misc", "n"))
 """written where there is no category"""
+NO_CLAIM = PLAIN | LIKING
 LONGEST, SHORTEST, SPANS = 14, 3, 3
 """words of a quoted span, and spans that are offered"""
 _CLAUSE = re.compile(r"(?<=[.!?;])\s+|\n+")
@@ -81,7 +82,7 @@ def content_words(parts: Sequence[Part]) -> tuple[int, int]:
     claims = held = 0
     for part in parts:
         words = [word.casefold() for word in WORD.findall(part.text)]
-        claiming = [word for word in words if part.evidence or word not in PLAIN | LIKING]
+        claiming = [word for word in words if part.evidence or word not in NO_CLAIM]
         claims += len(claiming)
         held += len(claiming) if part.evidence else 0
     return claims, held

@@ -27,7 +27,7 @@ from interlingua.explain.support import named_support
 from interlingua.explain.wording import Facts, rule, wordings
 from interlingua.lm.models import LanguageModel
 from interlingua.lm.phrase_writer import PhraseWriter
-from interlingua.lm.phrases import Phrase
+from interlingua.lm.phrases import Phrase, Wording
 from interlingua.lm.template import Template
 from interlingua.runtime import cancel
 
@@ -36,6 +36,8 @@ Speaker = LanguageModel | Callable[[], LanguageModel | None] | None
 """what words the reasons: a model, what loads it if it is needed at all, or nobody (None): the rule"""
 AT_ONCE = 16
 """reasons that a model words in one batch"""
+SHORT = 60
+"""characters of a title, and of its categories, in a prompt that is too long for the model with the whole ones"""
 
 
 @dataclass(frozen=True)
@@ -143,9 +145,7 @@ def explain_items(
         speaker = lm if lm is None or isinstance(lm, LanguageModel) else lm()
     if speaker is not None:
         prompt = Template.load(template) if isinstance(template, str) else template
-        for at in range(0, len(worded), AT_ONCE):
-            some = worded[at : at + AT_ONCE]
-            said |= dict(zip(some, _written(speaker, prompt, [found[n][0] for n in some]), strict=True))
+        said = dict(zip(worded, _written(speaker, prompt, [found[n][0] for n in worded]), strict=True))
     return [_explanation(facts, support, said.get(n)) for n, (facts, support) in enumerate(found)]
 
 
@@ -175,20 +175,57 @@ def _explanation(
     return Explanation(together(parts), support, not said, facts.liked, facts.basis, parts, evidence)
 
 
+@dataclass(frozen=True)
+class _Task:
+    """What a model is asked for one reason."""
+
+    number: int
+    ids: list[int]
+    """of the prompt"""
+    wording: Wording
+    room: int
+    """tokens of its longest text"""
+
+
 @torch.no_grad()
 def _written(lm: LanguageModel, template: Template, facts: Sequence[Facts]) -> list[tuple[Phrase, ...]]:
-    """A language model's choice for each."""
-    prompts = [_prompt(lm, template, each) for each in facts]
-    longest = max(map(len, prompts))
-    ids = torch.tensor([[lm.pad_token_id] * (longest - len(prompt)) + prompt for prompt in prompts])
-    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
-    return PhraseWriter(lm).write(lm.embed(ids), mask, [wordings(each) for each in facts])
+    """A language model's choice for each; nothing where prompt and reason are longer than what the model reads."""
+    said: list[tuple[Phrase, ...]] = [() for _ in facts]
+    writer, tasks = PhraseWriter(lm), []
+    for number, each in enumerate(facts):
+        wording = wordings(each)
+        room = writer.room(wording)
+        asked = (_prompt(lm, template, each, most) for most in (None, SHORT))
+        ids = next((ids for ids in asked if len(ids) + room <= lm.max_positions), None)
+        if ids is not None:
+            tasks.append(_Task(number, ids, wording, room))
+    for some in _batches(tasks, lm.max_positions):
+        most = max(len(task.ids) for task in some)
+        prompts = torch.tensor([[lm.pad_token_id] * (most - len(task.ids)) + task.ids for task in some])
+        mask = torch.tensor([[0] * (most - len(task.ids)) + [1] * len(task.ids) for task in some])
+        written = writer.write(lm.embed(prompts), mask, [task.wording for task in some])
+        for task, phrases in zip(some, written, strict=True):
+            said[task.number] = phrases
+    return said
 
 
-def _prompt(lm: LanguageModel, template: Template, facts: Facts) -> list[int]:
-    """Token ids of the question."""
+def _batches(tasks: Sequence[_Task], positions: int) -> list[list[_Task]]:
+    """At most :data:`AT_ONCE` at a time, whose longest prompt and longest text fit into the positions together."""
+    batches: list[list[_Task]] = []
+    for task in tasks:
+        some = [*batches[-1], task] if batches else [task]
+        fits = max(len(each.ids) for each in some) + max(each.room for each in some) <= positions
+        if batches and fits and len(some) <= AT_ONCE:
+            batches[-1] = some
+        else:
+            batches.append([task])
+    return batches
+
+
+def _prompt(lm: LanguageModel, template: Template, facts: Facts, most: int | None = None) -> list[int]:
+    """Token ids of the question; ``most``: characters of a title that are shown."""
     entries = [
-        {"title": facts.names[item], "about": ", ".join(facts.categories.get(item, ()))}
+        {"title": facts.names[item][:most], "about": ", ".join(facts.categories.get(item, ()))[:most]}
         for item in (*facts.support, facts.target)
     ]
     words = Domain(facts.domain.noun, facts.domain.verb, facts.had)

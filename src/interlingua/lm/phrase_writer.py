@@ -10,16 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from interlingua.lm.continuation import Continuation
 from interlingua.lm.models import LanguageModel
-from interlingua.lm.phrases import Phrase, Rest, Wording, next_phrases
-
-MOST_TOKENS = 160
-"""of one text; a wording should end long before"""
+from interlingua.lm.phrases import Phrase, Rest, Wording, longest, next_phrases
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,14 @@ class _Text:
 
 
 class PhraseWriter:
-    """Writes with one model; token ids of phrases are remembered."""
+    """Writes with one model."""
 
     def __init__(self, lm: LanguageModel) -> None:
         self._lm = lm
-        self._ids: dict[str, tuple[int, ...]] = {}
+
+    def room(self, wording: Wording) -> int:
+        """Tokens of the longest text that a wording allows. With its prompt it must fit into the model's positions."""
+        return longest(wording, lambda text: len(self._tokens(text)))
 
     @torch.no_grad()
     def write(self, embeds: Tensor, mask: Tensor, wordings: Sequence[Wording]) -> list[tuple[Phrase, ...]]:
@@ -65,7 +67,7 @@ class PhraseWriter:
         texts = [_Text(self._places((), (wording,))) for wording in wordings]
         for text in texts:
             self._forced(text)
-        reading = Continuation(self._lm, embeds, mask, MOST_TOKENS)
+        reading = Continuation(self._lm, embeds, mask, max(map(self.room, wordings), default=0))
         alive = list(range(len(texts)))  # the texts of the rows that are being read
         while True:
             asking = [n for n, number in enumerate(alive) if texts[number].ended is None]
@@ -128,7 +130,11 @@ class PhraseWriter:
         ]
 
     def _tokens(self, text: str) -> tuple[int, ...]:
-        if text not in self._ids:
-            found = self._lm.tokenizer([text], add_special_tokens=False, split_special_tokens=True)["input_ids"][0]
-            self._ids[text] = tuple(int(i) for i in found)
-        return self._ids[text]
+        return _ids(self._lm.tokenizer, text)
+
+
+@lru_cache(maxsize=10_000)
+def _ids(tokenizer: Any, text: str) -> tuple[int, ...]:
+    """Token ids of a phrase, whose own words are never read as marks. Most are asked for again and again."""
+    found = tokenizer([text], add_special_tokens=False, split_special_tokens=True)["input_ids"][0]
+    return tuple(int(i) for i in found)

@@ -6,7 +6,7 @@ however many texts it allows, only the phrases that may come next are looked at.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -73,6 +73,17 @@ def next_phrases(rest: Rest) -> Iterator[tuple[Phrase | None, Rest]]:
         case Either():
             for part in first.parts:
                 yield from next_phrases((part, *behind))
+
+
+def longest(wording: Wording, count: Callable[[str], int]) -> int:
+    """The most that a text of a wording can count to, where ``count`` gives a phrase's part (its tokens)."""
+    match wording:
+        case Phrase():
+            return count(wording.text)
+        case Row():
+            return sum(longest(part, count) for part in wording.parts)
+        case Either():
+            return max((longest(part, count) for part in wording.parts), default=0)
 
 
 def texts(wording: Wording) -> Iterator[tuple[Phrase, ...]]:
