@@ -195,15 +195,15 @@ def _written(lm: LanguageModel, template: Template, facts: Sequence[Facts]) -> l
     for number, each in enumerate(facts):
         wording = wordings(each)
         room = writer.room(wording)
-        asked = (_prompt(lm, template, each, most) for most in (None, SHORT))
-        ids = next((ids for ids in asked if len(ids) + room <= lm.max_positions), None)
+        prompts = (_prompt(lm, template, each, most) for most in (None, SHORT))
+        ids = next((ids for ids in prompts if len(ids) + room <= lm.max_positions), None)
         if ids is not None:
             tasks.append(_Task(number, ids, wording, room))
     for some in _batches(tasks, lm.max_positions):
         most = max(len(task.ids) for task in some)
-        prompts = torch.tensor([[lm.pad_token_id] * (most - len(task.ids)) + task.ids for task in some])
+        padded = torch.tensor([[lm.pad_token_id] * (most - len(task.ids)) + task.ids for task in some])
         mask = torch.tensor([[0] * (most - len(task.ids)) + [1] * len(task.ids) for task in some])
-        written = writer.write(lm.embed(prompts), mask, [task.wording for task in some])
+        written = writer.write(lm.embed(padded), mask, [task.wording for task in some])
         for task, phrases in zip(some, written, strict=True):
             said[task.number] = phrases
     return said

@@ -36,7 +36,10 @@ OPTIONS: dict[str, Any] = {
 FIT = {"epochs": 1, "steps_per_epoch": 1, "batch_size": 32, "patience": None}
 WORLD = {"name": "planted", "options": {"num_users": 40, "num_items": 30, "history": 6}}
 MEASURED = {"protocols": ["sampled-20"], "max_users": 5, "retrieve": 5}
-REMEDY = re.compile(r"choose|leave out|add a \[text\]|set (text|llm|frozen)|frozen = \[\]")
+CHOICE = re.compile(r"choose the (\w+) ([\w-]+(?:(?:, (?!or\b)| or )[\w-]+)*)")
+OPTION = re.compile(r"\bset (\w+)\.(\w+)")
+SECTION = re.compile(r"leave out \[(\w+)\]")
+OTHERS = re.compile(r"add a \[text\] section|set text options that|frozen = \[\] trains it")
 MEMBERS = 6
 """members of a fusion, at most"""
 
@@ -79,13 +82,26 @@ def fused_values(fusion: str, triples: Sequence[Triple], files: dict[str, str]) 
     return {"data": WORLD, "fuse": {**section("fuse", fusion, {}), "members": members}, "evaluate": MEASURED}
 
 
+def remedies(line: str, values: dict[str, Any]) -> list[bool]:
+    """Whether each thing that a message tells its reader to choose, set or leave out exists, in the order of kinds."""
+    found = [
+        name in registry.names({"aligner": "align"}.get(kind, kind))
+        for kind, names in CHOICE.findall(line)
+        for name in re.split(", | or ", names)
+    ]
+    for kind, option in OPTION.findall(line):
+        found.append(kind in values and option in registry.find(kind, values[kind]["name"]).Config.model_fields)
+    return [*found, *(kind in values for kind in SECTION.findall(line)), *(True for _ in OTHERS.findall(line))]
+
+
 def accepted(values: dict[str, Any]) -> recipes.Recipe | None:
-    """The recipe, or None if it is refused: then the message must name the remedy."""
+    """The recipe, or None if it is refused: then the message must name a remedy, and nothing that does not exist."""
     try:
         return recipes.resolve(values)
     except ConfigError as error:
         for line in str(error).splitlines():
-            assert REMEDY.search(line), line
+            named = remedies(line, values)
+            assert named and all(named), line
         return None
 
 
