@@ -26,7 +26,7 @@ LIKING = frozenset(WORD.findall("enjoy like fits goes history whole speaks"))
 """words of a recommendation: that there is one, and what the reader may come to think"""
 NO_CATEGORY = frozenset(("unknown", "none", "null", "nan", "other", "others", "misc", "n"))
 """written where there is no category"""
-NO_CLAIM = PLAIN | LIKING
+NO_CLAIM, NO_CATEGORIES = PLAIN | LIKING, PLAIN | NO_CATEGORY
 LONGEST, SHORTEST, SPANS = 14, 3, 3
 """words of a quoted span, and spans that are offered"""
 _CLAUSE = re.compile(r"(?<=[.!?;])\s+|\n+")
@@ -57,7 +57,7 @@ class Part:
 def says_something(category: str) -> bool:
     """Whether a category can be named as one: it has a letter, and is not a word such as "the" or "unknown"."""
     words = [word.casefold() for word in WORD.findall(category)]
-    return any(any(map(str.isalpha, word)) and word not in PLAIN | NO_CATEGORY for word in words)
+    return any(any(map(str.isalpha, word)) and word not in NO_CATEGORIES for word in words)
 
 
 def article(word: str) -> str:

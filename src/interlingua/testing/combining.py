@@ -101,7 +101,8 @@ def accepted(values: dict[str, Any]) -> recipes.Recipe | None:
     except ConfigError as error:
         for line in str(error).splitlines():
             named = remedies(line, values)
-            assert named and all(named), line
+            assert named, line
+            assert all(named), line
         return None
 
 
