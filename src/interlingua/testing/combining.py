@@ -39,7 +39,7 @@ MEASURED = {"protocols": ["sampled-20"], "max_users": 5, "retrieve": 5}
 CHOICE = re.compile(r"choose the (\w+) ([\w-]+(?:(?:, (?!or\b)| or )[\w-]+)*)")
 OPTION = re.compile(r"\bset (\w+)\.(\w+)")
 SECTION = re.compile(r"leave out \[(\w+)\]")
-OTHERS = re.compile(r"add a \[text\] section|set text options that|frozen = \[\] trains it")
+SAYINGS = re.compile(r"add a \[text\] section|set text options that|frozen = \[\] trains it")
 MEMBERS = 6
 """members of a fusion, at most"""
 
@@ -91,7 +91,7 @@ def remedies(line: str, values: dict[str, Any]) -> list[bool]:
     ]
     for kind, option in OPTION.findall(line):
         found.append(kind in values and option in registry.find(kind, values[kind]["name"]).Config.model_fields)
-    return [*found, *(kind in values for kind in SECTION.findall(line)), *(True for _ in OTHERS.findall(line))]
+    return [*found, *(kind in values for kind in SECTION.findall(line)), *(True for _ in SAYINGS.findall(line))]
 
 
 def accepted(values: dict[str, Any]) -> recipes.Recipe | None:
