@@ -51,7 +51,7 @@ class Config(BaseModel):
         return tuple(dict.fromkeys(own))
 
     only_with: ClassVar[Mapping[str, tuple[str, tuple[Any, ...]]]] = {}
-    """option -> (the option that decides, its values for which this one is read); set beside another, it is refused"""
+    """option -> (the option that decides, its values for which this one is read); set further another, it is refused"""
 
     def lacks(self) -> list[Missing]:
         """What these options want and this machine has not: files that they name; models and packages in subclasses."""
@@ -94,7 +94,7 @@ class Config(BaseModel):
         )
 
     def is_read(self, name: str) -> bool:
-        """Whether an option has a meaning beside the others."""
+        """Whether an option has a meaning further the others."""
         by, values = self.only_with.get(name, ("", ()))
         return not by or getattr(self, by) in values
 
@@ -146,20 +146,25 @@ class FitConfig(Config):
 C = TypeVar("C", bound=Config)
 
 
-def build(model: type[C], values: Mapping[str, Any], where: str = "") -> C:
-    """Validates ``values`` against ``model``; every problem is listed in one :class:`ConfigError`."""
+def build(model: type[C], values: Mapping[str, Any], where: str = "", further: Sequence[str] = ()) -> C:
+    """Validates ``values`` against ``model``; every problem is listed in one :class:`ConfigError`.
+
+    ``further``: further keys of the same table, which whoever calls has read; an error names them too.
+    """
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(model, problem, where) for problem in error.errors())) from None
+        problems = (_explain(model, problem, where, further) for problem in error.errors())
+        raise ConfigError("\n".join(problems)) from None
 
 
-def _explain(model: type[BaseModel], problem: Any, where: str) -> str:
+def _explain(model: type[BaseModel], problem: Any, where: str, further: Sequence[str]) -> str:
     path = ".".join(str(part) for part in problem["loc"])
     place = f"{where}.{path}" if where and path else where or path
     if problem["type"] == "extra_forbidden":
         owner = _model_at(model, problem["loc"][:-1])
-        return unknown("key", problem["loc"][-1], owner.model_fields, where or owner.__name__)
+        keys = {*owner.model_fields, *(further if len(problem["loc"]) == 1 else ())}
+        return unknown("key", problem["loc"][-1], keys, where or owner.__name__)
     return f"{place}: {problem['msg']} (got {shown(problem.get('input'))})"
 
 

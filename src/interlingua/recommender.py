@@ -156,7 +156,7 @@ class Recommender(Shared):
         self, user: str | None = None, history: Sequence[str] | None = None, k: int = 10, **options: Any
     ) -> Answer:
         """:meth:`recommend` for one user, with its notes in the answer instead of on stderr; the same options."""
-        return self._answer(Request(k, **{"rerank": True, **options}), user, history)
+        return self._answer(Request.of(k, options), user, history)
 
     def _answer(self, request: Request, user: str | None, history: Sequence[str] | None) -> Answer:
         request.check(user, history)

@@ -15,6 +15,7 @@ from interlingua.errors import ConfigError, DataError, UnknownIdError
 from interlingua.recommender import Recommender
 from interlingua.runs import recipe as recipes
 from interlingua.runs import stages
+from interlingua.runs.answers import Request
 
 WORLD = {"name": "planted", "options": {"num_users": 60, "num_items": 40}}
 FIT = {"epochs": 1, "batch_size": 64}
@@ -186,3 +187,9 @@ def test_ids_come_as_any_list(neighbours: Recommender) -> None:
     for wrong in ("i1", {"i1": 2}, [["i1"]], pl.DataFrame({"item_id": ids})):
         with pytest.raises(ConfigError, match="history"):
             neighbours.recommend(history=wrong)  # type: ignore[arg-type]
+
+
+def test_an_option_that_no_question_takes_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"unknown option of a question 'explain'.*diversity, exclude"):
+        Request.of(5, {"explain": 3})
+    assert Request.of(5, {"repeat": True}) == Request(5, True, repeat=True)

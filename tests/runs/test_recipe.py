@@ -117,3 +117,14 @@ def test_a_method_of_ours_says_so_in_its_first_lines_and_leaves_the_dial_alone(m
     head = recipes.find(method).read_text(encoding="utf-8").split("[")[0]
     assert "Ours, not a paper's" in head or "aligned-mixture" in head
     assert recipes.load(method).ranker.config.cold_weight == 1
+
+
+def test_a_recipe_without_a_dataset_says_which_is_taken() -> None:
+    assert recipes.load({"backbone": {"name": "pop"}}).notes[-1] == "[data] names no dataset: movielens-small is taken"
+    assert not recipes.load({"backbone": {"name": "pop"}, "data": {"name": "planted"}}).notes
+
+
+def test_an_error_names_the_keys_of_the_section_too() -> None:
+    fused = {"fuse": {"name": "sum", "members": ["pop", "ease"], "nmae": "logit"}}
+    with pytest.raises(ConfigError, match=r"'nmae' in recipe \[fuse\]; did you mean 'name'.*members, name"):
+        recipes.load(fused)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +13,7 @@ from interlingua.contracts.batch import FloatArray
 from interlingua.data.allowed import Filters
 from interlingua.data.files.frames import is_frame
 from interlingua.data.queries import IntArray
-from interlingua.errors import ConfigError, at_least_one, shown
+from interlingua.errors import ConfigError, at_least_one, shown, unknown
 
 Histories = Sequence[Sequence[str]] | Mapping[str, Sequence[str]]
 
@@ -80,6 +80,19 @@ class Request:
     filters: Filters | None = None
     diversity: float = 0.0
     repeat: bool = False
+
+    @classmethod
+    def of(cls, k: int, options: Mapping[str, Any]) -> Request:
+        """A request from options by name; ``rerank`` is on where it is not among them.
+
+        Raises:
+            ConfigError: an option that no question takes.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in options:
+            if name not in known:
+                raise ConfigError(unknown("option of a question", name, known))
+        return cls(k, **{"rerank": True, **options})
 
     def check(self, *who: Any) -> None:
         """Refuses numbers out of range, and anything but exactly one of ``who``.

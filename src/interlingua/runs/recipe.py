@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from interlingua import registry
-from interlingua.config import build, merge, parse_overrides, read_toml
+from interlingua.config import OF_SECTION, build, merge, parse_overrides, read_toml
 from interlingua.errors import ConfigError, shown, unknown
 from interlingua.progress import say
 from interlingua.runs.measuring import EvaluateConfig, evaluate_options, unread_metrics
@@ -175,7 +175,10 @@ def load(
     if isinstance(own, Mapping):  # anything else is resolve's to refuse
         own = {**own, **({} if data is None else {"name": data})}
         values["data"], notes = data_section(own, file.get("data"), parsed.get("data"))
-    return replace(resolve(values, called, where), notes=notes)
+    recipe = resolve(values, called, where)
+    if "name" not in own:
+        notes = (*notes, f"[data] names no dataset: {recipe.data.name} is taken")
+    return replace(recipe, notes=notes)
 
 
 def resolve(values: Mapping[str, Any], name: str = "recipe", where: str = "recipe", *, stored: bool = False) -> Recipe:
@@ -338,4 +341,5 @@ def _component(kind: str, table: Mapping[str, Any], where: str) -> Section:
             f"{where} [{kind}].name is a word, got {shown(name)}; interlingua list {registry.LISTED[kind]}"
         )
     cls = registry.find(kind, name, f"{where} [{kind}].name")
-    return Section(kind, name, cls, build(cls.Config, options, f"{where} [{kind}]"))
+    further = ("name", *(OF_SECTION if kind == "fuse" else ()))
+    return Section(kind, name, cls, build(cls.Config, options, f"{where} [{kind}]", further))
