@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from interlingua.testing.combining import remedies
 from interlingua.testing.covering import covering, held, parts
 
 combinations = st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=60, unique=True)
@@ -37,3 +38,13 @@ def test_nothing_permitted_is_nothing_to_run() -> None:
 def test_equal_input_gives_the_equal_design(strength: int) -> None:
     whole = list(product("abc", "de", "fg"))
     assert covering(whole, strength) == covering(list(whole), strength)
+
+
+def test_a_remedy_that_does_not_exist_is_seen() -> None:
+    """``remedies`` reads a refusal: what it says to choose, set or leave out, and whether that exists."""
+    values = {"text": {"name": "lsa"}, "backbone": {"name": "ease"}}
+    assert remedies("choose wisely, and set something", values) == []
+    assert remedies("leave out [text], or choose the backbone sasrec, nothing", values) == [True, False, True]
+    assert remedies("choose the aligner ridge or autoencoder, or a backbone that is trained", values) == [True, True]
+    assert remedies("set text.dim = 8", values) == [True]
+    assert remedies("set text.dims = 8; set llm.model = 'x'; leave out [fuse]", values) == [False, False, False]

@@ -142,6 +142,17 @@ def test_words_that_are_no_category() -> None:
     assert not any(map(says_something, ("the", "Unknown", "A", "80", "-", "")))
 
 
+def test_several_categories_may_be_named_and_those_alone_that_come_first() -> None:
+    """One by one and in pairs, in any order of a sentence's choice; a fifth is not chosen."""
+    facts = Facts(0, NAMES, [1], {0: CATEGORIES, 1: CATEGORIES}, (), MOVIE, True)
+    every = [together(parts_of(phrases)) for phrases in texts(wordings(facts))]
+    kinds = {kind for sentence in every for kind in re.findall(r" is an? ([\w -]+?) movie", sentence)}
+    first = ["crime", "drama", "sci-fi", "animation"]
+    assert kinds == {*first, *(f"{one} and {two}" for one, two in itertools.permutations(first, 2))}
+    shared = {words for sentence in every for words in re.findall(r" shares ([\w -]+?) with", sentence)}
+    assert shared == {*first, "crime and drama"}
+
+
 def test_spans_that_may_be_quoted() -> None:
     text = 'A thief and a detective meet. "Great" film; see http://x.org for more now. Two. ' + "long " * 20
     assert spans_of(text) == ["A thief and a detective meet"]

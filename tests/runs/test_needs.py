@@ -10,6 +10,7 @@ from interlingua.backbones.itemknn import ItemKnn
 from interlingua.errors import ConfigError
 from interlingua.fuse.sum import WeightedSum
 from interlingua.runs import recipe as recipes
+from interlingua.text.lm_states import LmStates
 from interlingua.text.lsa import Lsa
 
 
@@ -25,6 +26,17 @@ def test_a_text_encoders_needs_are_read(monkeypatch: pytest.MonkeyPatch) -> None
         ConfigError, match="the text encoder 'lsa' needs integer codes of items, which neither the backbone 'textknn'"
     ):
         recipes.load("textknn", ["data.name=planted"])
+
+
+def test_needs_of_the_encoder_of_a_further_text_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {
+        "data": {"name": "planted"}, "text": {"name": "lsa"}, "texts": {"title": {"name": "lm-states"}},
+        "backbone": {"name": "additive-ease", "weights": {"title": 1.0}},
+    }  # fmt: skip
+    assert recipes.resolve(values, "mine", "mine").texts.keys() == {"title"}
+    asking(monkeypatch, LmStates, "item_codes")
+    with pytest.raises(ConfigError, match="the text encoder 'lm-states' needs integer codes of items, which neither"):
+        recipes.resolve(values, "mine", "mine")
 
 
 def test_a_fusion_asks_every_member(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,9 @@ import pytest
 from interlingua.errors import ConfigError
 from interlingua.explain.influence import Basis, influences
 from interlingua.recommender import Recommender
+from interlingua.runs import reasons
 from interlingua.runs.stages import run
+from interlingua.runtime.cancel import Cancellation, cancellable
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,35 @@ def test_a_reason_is_made_once(rated: Path, tmp_path: Path, monkeypatch: pytest.
     assert len(asked) == 1
     made.explain(items[1], user="u4")
     assert len(asked) == 2
+
+
+def test_what_was_made_in_a_hurry_is_not_remembered(
+    rated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, given = recommender(rated, tmp_path, "itemknn"), []
+    whole = reasons.explain_items
+    monkeypatch.setattr(reasons, "explain_items", lambda *all_: given.append(all_[3]) or whole(*all_))
+    items = [one.item_id for one in made.recommend(user="u3", k=2)]
+    hurried = Cancellation(1000.0)
+    assert hurried.deadline is not None
+    hurried.deadline -= 600.0
+    with cancellable(hurried):
+        made.explain_items(items, user="u3")
+    for _ in range(2):
+        made.explain_items(items, user="u3")
+    assert len(given) == 2
+
+
+def test_the_oldest_reasons_are_forgotten(rated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, given = recommender(rated, tmp_path, "itemknn"), []
+    whole = reasons.explain_items
+    monkeypatch.setattr(reasons, "explain_items", lambda *all_: given.append(len(all_[3])) or whole(*all_))
+    monkeypatch.setattr(reasons, "MOST", 3)
+    items = [one.item_id for one in made.recommend(user="u3", k=5)]
+    for some in (items[:2], items[2:4], items[1:4], items[:1], items, items[2:]):
+        made.explain_items(some, user="u3")
+        assert len(made._reasons._known) <= 3
+    assert given == [2, 2, 1, 2, 2]  # the third request finds all three
 
 
 def test_a_run_without_a_ranker_loads_no_language_model(

@@ -77,9 +77,9 @@ class Reasons:
             made = explain_items(scorer, language_model, query, new, self._catalogue)
             found |= dict(zip(new, made, strict=True))
             if not cancel.pressed():  # what was made in a hurry is made better next time
-                while self._known and len(self._known) + len(made) > MOST:
-                    del self._known[next(iter(self._known))]
                 self._known |= {(*about, item): found[item] for item in new}
+                for oldest in list(self._known)[: max(0, len(self._known) - MOST)]:
+                    del self._known[oldest]
         return [found[item] for item in items]
 
     @cached_property
