@@ -11,9 +11,15 @@ from interlingua.backbones.low_rank_ease import LowRankEase, LowRankEaseConfig
 from interlingua.contracts.fitting import Fitting
 from interlingua.data.queries import Queries
 from interlingua.errors import DataError
+from interlingua.evaluate.protocol import evaluate
+from interlingua.evaluate.rules import scorer_for
+from interlingua.fuse.sum import SumConfig, WeightedSum
 from interlingua.nn.linear_autoencoders import text_weights
 from interlingua.nn.low_rank import ease_towers, text_towers
+from interlingua.retrieval.ann import Ann, AnnConfig
+from interlingua.retrieval.best import best
 from interlingua.vectors.frozen import FrozenRows
+from tests.evaluate.test_protocol import random_split
 
 
 def off_diagonal(weights):
@@ -52,22 +58,82 @@ def test_texts_are_exact(random_world):
     np.testing.assert_allclose(off_diagonal((summed @ scored.T).numpy()), text_weights(texts, 2.0).numpy(), atol=1e-5)
 
 
-def test_new_items_are_scored_by_their_texts_as_additive_ease_does(random_world):
+@pytest.fixture
+def pairs(random_world):
+    """The same model twice: by products of all directions, and with its dense matrix."""
     train = random_world(users=60, items=30, seed=5)
     texts = FrozenRows(torch.from_numpy(np.random.default_rng(3).normal(size=(30, 6)).astype(np.float32)))
-    model = LowRankAdditiveEase(LowRankAdditiveEaseConfig(fraction=0.4), train)
-    dense = AdditiveEase(AdditiveEaseConfig(share=0.4), train)
-    for each in (model, dense):
-        each.fit(Fitting(train, texts))
-    history = Queries.of([[1, 2, 3], []])
-    found, expected = model.score_unseen(history), dense.score_unseen(history)
-    outside = np.setdiff1d(np.arange(30), [1, 2, 3])
-    np.testing.assert_allclose(found[:, outside], expected[:, outside], atol=1e-5)
+    made = {
+        "ease": (LowRankEase(LowRankEaseConfig(l2=20.0), train), Ease(EaseConfig(l2=20.0), train)),
+        "additive": (
+            LowRankAdditiveEase(LowRankAdditiveEaseConfig(fraction=0.4, l2=20.0), train),
+            AdditiveEase(AdditiveEaseConfig(share=0.4, l2=20.0), train),
+        ),
+    }
+    for model in (each for pair in made.values() for each in pair):
+        model.fit(Fitting(train, texts))
+    return train, made
+
+
+HISTORIES = Queries.of([[1, 2, 3, 2], [], [29]])
+
+
+@pytest.mark.parametrize("name", ["ease", "additive"])
+def test_scores_are_those_of_the_dense_matrix_inside_the_history_too(pairs, name):
+    model, dense = pairs[1][name]
+    expected = dense.score(HISTORIES)
+    np.testing.assert_allclose(model.score(HISTORIES), expected, atol=1e-5)
+    some = np.array([[3, 4, 1], [0, 5, 5], [29, 28, 0]])
+    np.testing.assert_allclose(model.score(HISTORIES, some), np.take_along_axis(expected, some, 1), atol=1e-5)
     towers = model.towers()
-    np.testing.assert_allclose((towers.users(history) @ towers.items.T).numpy(), model.score(history), atol=1e-6)
+    products = (towers.users(HISTORIES) @ towers.items.T).numpy()
+    assert not towers.exact
+    np.testing.assert_allclose(products[0, 4:], expected[0, 4:], atol=1e-5)
+    assert np.abs(products[0, 1:4] - expected[0, 1:4]).min() > 1e-3  # why they are not the scores
+
+
+def test_new_items_are_scored_by_their_texts_as_additive_ease_does(pairs):
+    train, made = pairs
+    model, dense = made["additive"]
+    np.testing.assert_allclose(model.score_unseen(HISTORIES), dense.score_unseen(HISTORIES), atol=1e-5)
     again = LowRankAdditiveEase(LowRankAdditiveEaseConfig(fraction=0.4), train)
     again.load_state_dict(model.state_dict())
-    np.testing.assert_array_equal(again.score_unseen(history), found)
+    np.testing.assert_array_equal(again.score_unseen(HISTORIES), model.score_unseen(HISTORIES))
+
+
+@pytest.mark.parametrize("name", ["ease", "additive"])
+@pytest.mark.parametrize("repeat", [False, True])
+@pytest.mark.parametrize("indexed", [False, True])
+def test_lists_are_those_of_the_dense_matrix(pairs, name, repeat, indexed):
+    if indexed:
+        pytest.importorskip("usearch")
+    model, dense = pairs[1][name]
+    own = Ann.of(model, AnnConfig(expansion_search=100)) if indexed else model
+    queries = Queries.of([[1, 2, 3, 2], [29, 4], list(range(12))])
+    found, expected = best(own, queries, 8, repeat=repeat), best(dense, queries, 8, repeat=repeat)
+    np.testing.assert_array_equal(found.indices, expected.indices)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("protocol", ["full", "full-repeat"])
+def test_metrics_are_those_of_the_dense_matrix_alone_and_inside_a_sum(pairs, protocol):
+    train, made = pairs
+    split = random_split(5, users=60, items=30)
+    for model, dense in made.values():
+        for others in ([], [made["ease"][1]]):
+            reports = []
+            for each in (model, dense):
+                scorer = WeightedSum(SumConfig(weights=[1.0, 0.5]), [each, *others], train) if others else each
+                reports.append(evaluate(scorer_for(scorer, protocol), split, protocol=protocol, resamples=0))
+            assert reports[0].metrics == pytest.approx(reports[1].metrics, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["ease", "additive"])
+def test_a_sum_of_both_kinds_scores_alike(pairs, name):
+    train, made = pairs
+    sums = [WeightedSum(SumConfig(weights=[1.0, 0.5]), [each, made["ease"][1]], train) for each in made[name]]
+    np.testing.assert_allclose(sums[0].score(HISTORIES), sums[1].score(HISTORIES), atol=1e-4)
+    assert sums[0].towers() is None
 
 
 def test_too_many_items_for_ease_names_the_way_out(random_world, monkeypatch):

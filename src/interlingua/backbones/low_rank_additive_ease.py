@@ -21,7 +21,6 @@ from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
-from interlingua.nn.histories import pick
 from interlingua.nn.low_rank import ease_towers, text_towers
 
 
@@ -43,6 +42,7 @@ class LowRankAdditiveEase(ByVectors):
 
     Config = LowRankAdditiveEaseConfig
     config: LowRankAdditiveEaseConfig
+    version = 2
     needs_text = True
     text_width: torch.Tensor
 
@@ -86,6 +86,4 @@ class LowRankAdditiveEase(ByVectors):
     @torch.no_grad()
     def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """What the texts alone say of each item."""
-        start = self.scored.shape[1] - int(self.text_width)
-        scores = self.user_embeddings(queries)[:, start:] @ self.scored[:, start:].T
-        return pick(scores.float().cpu().numpy(), items)
+        return self.products(queries, items, self.scored.shape[1] - int(self.text_width))

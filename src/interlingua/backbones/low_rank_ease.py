@@ -2,10 +2,11 @@
 
 The Gram matrix ``X'X`` is taken as its ``rank`` leading directions and the whole of its diagonal; the inverse then has
 a closed form (:func:`interlingua.nn.low_rank.ease_towers`). Memory and time grow with the items, not with their square
-or cube, and scores are dot products, so an approximate index can serve them.
+or cube. Dot products rank every item outside the history, so an approximate index can serve lists of them; an item of
+the history says nothing of itself, as in EASE, so where such items may come out, whole rows of scores are looked at.
 
 **Deviations from Steck 2019:** what the other directions say is lost: little on dense data, much on sparse data
-(benchmarks/LOG.md). An item of the history counts in its own score too; lists leave the history out, so none changes.
+(benchmarks/LOG.md).
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class LowRankEase(ByVectors):
 
     Config = LowRankEaseConfig
     config: LowRankEaseConfig
+    version = 2
 
     def fit(self, job: Fitting) -> FitLog:
         """One truncated decomposition, one small inverse."""

@@ -115,10 +115,14 @@ class Ann(Scorer):
     def best(
         self, queries: Queries, k: int, *, allowed: BoolArray | None = None, repeat: bool = False,
         seen: Queries | None = None,
-    ) -> TopK:  # fmt: skip
-        """The k best that the graph finds, with the scorer's scores (see :func:`interlingua.retrieval.best.best`)."""
+    ) -> TopK | None:  # fmt: skip
+        """The k best that the graph finds, with the scorer's scores (see :func:`interlingua.retrieval.best.best`).
+
+        None where the scorer has no vectors that rank so (see :meth:`with_repeats`): the caller searches.
+        """
         towers = self.towers()
-        assert towers is not None
+        if towers is None:
+            return None
         with torch.no_grad():
             users = towers.folded_users(queries).detach().float().cpu()
         seen = queries if seen is None else seen

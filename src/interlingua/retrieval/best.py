@@ -56,6 +56,7 @@ def best(
     if allowed is not None and allowed.shape != (scorer.num_items,):
         raise ConfigError(f"allowed has shape {allowed.shape}, expected ({scorer.num_items},): one flag per item")
     seen = queries if seen is None else seen
+    scorer = scorer.with_repeats() if repeat else scorer
     own = scorer.best(queries, k, allowed=allowed, repeat=repeat, seen=seen)
     if own is not None:
         return own

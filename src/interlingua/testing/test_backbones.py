@@ -249,7 +249,7 @@ def test_it_exports_the_tables_that_it_says_it_makes_and_they_score_as_it_does(
     assert set(tables) == backbone.makes(backbone.config) & {"items", "users"}
     assert not any(table.requires_grad for table in tables.values())
     towers = backbone.towers()
-    if towers is None:
+    if towers is None or not towers.exact:
         return
     scores = tables["users"] @ tables["items"].T + (0.0 if towers.bias is None else towers.bias)
     own = backbone.score(train.queries(np.arange(train.num_users)))
