@@ -11,19 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from controls import NO_HEAD, NO_TEXT, Cell, Sources, name_of, over_seeds, paired
+from header import header
 
 from interlingua.evaluate.protocol import evaluate
 from interlingua.evaluate.result import load_report
@@ -259,11 +254,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     labels = options.methods or [label for group in options.groups for label in GROUPS[group]]
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
     result: dict[str, Any] = {
-        "command": "python benchmarks/quality/a_llmrec.py " + shlex.join(a for a in sys.argv[1:] if "/" not in a),
-        "commit": commit.stdout.strip(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        **header(__file__),
         "data": options.data, "part": options.part, "max_users": options.max_users, "paper": PAPER,
     }  # fmt: skip
     rows: list[dict[str, Any]] = []

@@ -10,15 +10,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-import torch
+from header import header
 
 from interlingua.progress import say
 from interlingua.report import all_round
@@ -36,7 +31,8 @@ def rows_of(made: all_round.Measured) -> list[dict[str, Any]]:
         for split, each in made.parts.items():
             own, split = each.methods[name], split.replace(",", "")
             line[f"{split} ratio"] = round(own.ratio, 3)
-            line[f"{split} ndcg@10"] = round(own.values[all_round.all_round.ALL, all_round.NDCG], 4)
+            ndcg = own.values.get((all_round.all_round.ALL, all_round.NDCG))  # none where every simple method has 0
+            line[f"{split} ndcg@10"] = None if ndcg is None else round(ndcg, 4)
         out.append(line)
     return out
 
@@ -54,11 +50,8 @@ def main() -> None:
         options.data, splits=options.splits, seeds=options.seeds, out=options.runs, max_users=options.max_users,
         device="cpu",
     )  # fmt: skip
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
     result = {
-        "command": "python benchmarks/quality/all_round.py " + shlex.join(a for a in sys.argv[1:] if "/" not in a),
-        "commit": commit.stdout.strip(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        **header(__file__),
         "rows": rows_of(made), **made.to_json(),
     }  # fmt: skip
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -18,10 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from header import header
 from torch import Tensor
 
 from interlingua.contracts.batch import FloatArray
@@ -207,7 +205,6 @@ def main() -> None:
     rng = np.random.default_rng(options.seed)
     users = np.sort(rng.permutation(train.num_users)[: options.users])
     rows = []
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     for history in options.history:
         for calibration in options.calibration:
             started = time.process_time()
@@ -224,9 +221,8 @@ def main() -> None:
             rows.append(row)
             print({k: row[k] for k in ("titles", "calibration", "top1", "top3", "most_said")}, file=sys.stderr)
             result = {
-                "command": "python " + " ".join(sys.argv), "commit": commit,
+                **header(__file__),
                 "data": options.data, "model": options.model,
-                "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
                 "seeds": [options.seed], "rows": rows,
             }  # fmt: skip
             options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -15,12 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
-import platform
 import resource
-import shlex
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from controls import NO_HEAD, NO_TEXT, Sources
+from header import header
 
 from interlingua.contracts.scorer import Scorer
 from interlingua.evaluate.compare import compare, holm
@@ -265,12 +261,9 @@ def main() -> None:
     parser.add_argument("--runs", default="runs")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
     kept = json.loads(options.out.read_text(encoding="utf-8")) if options.out.is_file() else {"rows": []}
     result: dict[str, Any] = {
-        "command": "python benchmarks/quality/injections.py " + shlex.join(a for a in sys.argv[1:] if "/" not in a),
-        "commit": commit.stdout.strip(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        **header(__file__),
         "data": options.data, "part": options.part, "max_users": options.max_users, "paper": PAPER,
         "rows": kept["rows"],
     }  # fmt: skip

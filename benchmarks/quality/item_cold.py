@@ -14,17 +14,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 import torch
+from header import header
 from torch import Tensor
 
 from interlingua.align.ridge import Ridge, RidgeConfig
@@ -129,11 +125,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
     result: dict[str, Any] = {
-        "command": "python benchmarks/quality/item_cold.py " + shlex.join(a for a in sys.argv[1:] if "/" not in a),
-        "commit": commit.stdout.strip(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        **header(__file__),
         "data": options.data, "rows": [],
     }  # fmt: skip
     vectors: dict[str, Tensor] = {}

@@ -13,17 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import shlex
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from header import header
 
 import interlingua
 from interlingua.data.queries import Queries
@@ -145,12 +141,9 @@ def main() -> None:
     found = rows_of(
         Recommender(session, reasons=options.model), Recommender(session, reasons="rule"), users[: options.users]
     )
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
     some = max(1, len(found["reasons"]) // 12)
     result = {
-        "command": "python benchmarks/quality/reasons.py " + shlex.join(a for a in sys.argv[1:] if "/" not in a),
-        "commit": commit.stdout.strip(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        **header(__file__),
         "threads": torch.get_num_threads(),
         "data": options.data, "recipe": options.recipe, "rows": summary(found, lm), "faithfulness": faithfulness(found),
         "examples": [{"model": a.sentence, "rule": b.sentence} for a, b in found["reasons"][::some]],

@@ -125,7 +125,7 @@ def collect(options: argparse.Namespace) -> None:
                 users.add(row["run"], report)
         finish(result, rows, users, options.out)
         return
-    result = header("rlmrec.py") | {"curves": {}}
+    result = header(__file__) | {"curves": {}}
     rows = []
     for name in options.backbones:
         for folder in sorted(runs.glob(f"evaluate-amazon-{name}-*")):
@@ -179,7 +179,7 @@ def main() -> None:
     if options.finished:
         collect(options)
         return
-    result = header("rlmrec.py")
+    result = header(__file__)
     {"base": base, "align": align}[options.experiment](options, result)
 
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
+from header import header as header_of
 from per_user import UserHits
 
 from interlingua.evaluate.compare import compare, holm
@@ -198,11 +193,5 @@ def write(result: dict[str, Any], out: Path) -> None:
 
 
 def header(script: str) -> dict[str, Any]:
-    """Command, commit and machine."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
-    return {
-        "command": f"python benchmarks/quality/{script} " + shlex.join(a for a in sys.argv[1:] if "/" not in a),
-        "commit": commit.stdout.strip(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
-        "paper": "arXiv 2310.15950v5",
-    }
+    """Command, commit, machine and the paper."""
+    return header_of(script) | {"paper": "arXiv 2310.15950v5"}

@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     options.data = options.data or {"noise": "xrec-yelp-profiles", "pretrain": "movielens-small"}[options.experiment]
-    result = header("rlmrec_robustness.py")
+    result = header(__file__)
     {"noise": noise, "pretrain": pretrain}[options.experiment](options, result)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tests.evaluate.test_protocol import random_split
 
 from interlingua.backbones.additive_ease import AdditiveEase, AdditiveEaseConfig
 from interlingua.backbones.ease import Ease, EaseConfig
@@ -19,7 +20,6 @@ from interlingua.nn.low_rank import ease_towers, text_towers
 from interlingua.retrieval.ann import Ann, AnnConfig
 from interlingua.retrieval.best import best
 from interlingua.vectors.frozen import FrozenRows
-from tests.evaluate.test_protocol import random_split
 
 
 def off_diagonal(weights):

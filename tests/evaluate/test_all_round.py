@@ -113,3 +113,54 @@ def test_the_command_measures_every_split(tmp_path, monkeypatch):
     ratio = made["parts"]["leave-one-out"]["ratios"]["both"]
     assert "leave-one-out: ratio, NDCG@10" in shown.stdout
     assert f"| {ratio:.2f}, {ndcg:.4f} |" in shown.stdout
+
+
+SMALL = ("data.options={ num_users = 120, num_items = 150 }",)
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    from interlingua.report import all_round as measures
+    from interlingua.report.side_by_side import Method
+
+    monkeypatch.setattr(measures, "SIMPLE", (Method("popularity", "pop"), Method("item kNN (cosine)", "itemknn")))
+    return measures, (*measures.SIMPLE, Method("text", "textknn"))
+
+
+def test_seeds_share_the_data_that_the_first_one_divides(tiny, tmp_path):
+    measures, methods = tiny
+    splits = ("leave-one-out", "item-cold")
+    asked = {"methods": methods, "splits": splits, "out": tmp_path, "overrides": SMALL}
+    one, two = (measures.measure("planted", seeds=seeds, **asked) for seeds in ((7,), (7, 8)))
+    assert one.failed == two.failed == {}
+    assert set(two.parts) == {"leave-one-out", "item-cold, full", "item-cold, cold"}
+    for name, part in two.parts.items():  # these methods draw nothing: another seed on the same data changes no value
+        for label, standing in part.methods.items():
+            assert standing.values == pytest.approx(one.parts[name].methods[label].values)
+
+
+def test_what_fails_is_named_and_the_rest_goes_on(tiny, tmp_path, monkeypatch):
+    measures, methods = tiny
+    real = measures.stages.run
+
+    def run(recipe, *, seed, **options):
+        if recipe.data.split.name == "leave-one-out" or (recipe.name == "textknn" and seed == 8):
+            raise ConfigError("not today")
+        return real(recipe, seed=seed, **options)
+
+    monkeypatch.setattr(measures.stages, "run", run)
+    splits = ("leave-one-out", "item-cold")
+    made = measures.measure("planted", methods=methods, splits=splits, seeds=(7, 8), out=tmp_path, overrides=SMALL)
+    assert "item-cold, cold" in made.parts
+    assert "leave-one-out" not in made.parts
+    assert set(made.overall()) == {"popularity", "item kNN (cosine)"}
+    assert made.failed["item-cold: text"] == made.failed["leave-one-out: popularity"] == "not today"
+    assert "nothing to compare with" in made.failed["leave-one-out"]
+    with pytest.raises(ConfigError, match="none given"):
+        measures.measure("planted", methods=methods, seeds=(), out=tmp_path)
+
+
+def test_simple_methods_without_a_hit_are_nothing_to_divide_by(world):
+    nothing, some = report(-100 * world["both"]), report(world["both"])
+    with pytest.raises(ConfigError, match="has 0 everywhere"):
+        all_round({"head": [nothing], "m": [some]}, {"head"}, metrics=("ndcg@10",))

@@ -17,7 +17,7 @@ from interlingua.nn.histories import history_matrix, pick, weighted_sum
 
 
 class ByVectors(Backbone):
-    """Weights ``L Q'`` (I, I) without their diagonal, never made: users are sums of L over their histories, items are Q.
+    """Weights ``L Q'`` (I, I) but for their diagonal, never made: users are sums of L over histories, items are Q.
 
     The products of these vectors are the scores, but for the items of the history: from theirs, what the item says of
     itself is taken away.

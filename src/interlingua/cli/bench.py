@@ -24,7 +24,9 @@ def all_round(
     splits: Annotated[
         list[str] | None, typer.Option("--split", help="leave-one-out, global-time, item-cold (default: all three).")
     ] = None,
-    seeds: Annotated[list[int] | None, typer.Option("--seed", help="Training seeds (default: 7).")] = None,
+    seeds: Annotated[
+        list[int] | None, typer.Option("--seed", help="Training seeds (default: 7); the first also divides the data.")
+    ] = None,
     recipes: Annotated[
         list[str] | None, typer.Option("--recipe", help="A further recipe to measure, by name or path.")
     ] = None,

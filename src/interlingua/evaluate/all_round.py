@@ -81,11 +81,12 @@ def all_round(
         seed: of the bootstrap.
 
     Raises:
-        ConfigError: no simple method, reports of different protocols or users, or too few targets.
+        ConfigError: no simple method or none with a hit, reports of different protocols or users, or too few targets.
     """
     known = [name for name in reports if name in simple]
     if not known:
-        raise ConfigError(f"none of {', '.join(reports)} is a simple method, so there is nothing to compare with")
+        names = f"none of {', '.join(reports)}" if reports else "no method was measured: none"
+        raise ConfigError(f"{names} is a simple method, so there is nothing to compare with")
     first = next(iter(reports.values()))[0]
     for name, each in reports.items():
         for report in each:
@@ -101,6 +102,11 @@ def all_round(
         generator = np.random.default_rng([seed, number])
         means[name] = _resampled([_cells(report, targets, metrics) for report in each], drawn, generator)
     cells = [cell for cell in next(iter(means.values())) if max(means[name][cell][0] for name in known) > 0]
+    if not cells:
+        raise ConfigError(
+            f"every simple method ({', '.join(known)}) has 0 everywhere, so there is nothing to divide by; measure on "
+            "more users, or with a metric of longer lists"
+        )
     best = {cell: max(known, key=lambda name: float(means[name][cell][0])) for cell in cells}
     top = {cell: np.max([means[name][cell] for name in known], axis=0) for cell in cells}
     found = {name: _standing(means[name], top, best) for name in reports}

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from interlingua.config import parse_overrides
 from interlingua.errors import ConfigError, InterlinguaError, unknown
 from interlingua.evaluate import all_round
 from interlingua.evaluate.all_round import METRICS, AllRound, Standing
-from interlingua.evaluate.result import Report, load_report
+from interlingua.evaluate.result import load_report
 from interlingua.progress import say
 from interlingua.report.side_by_side import Method
 from interlingua.report.table import pipes
@@ -51,7 +52,7 @@ class Measured:
     parts: dict[str, AllRound] = field(default_factory=dict)
     """split, or split and protocol -> standings"""
     failed: dict[str, str] = field(default_factory=dict)
-    """method -> why it is missing, e.g. texts that the data does not have"""
+    """``split: method`` or part -> why it is missing, e.g. texts that the data does not have"""
 
     def overall(self) -> dict[str, tuple[str, Standing]]:
         """Method -> its worst part and the standing there, best method first; only methods that are in every part."""
@@ -105,46 +106,74 @@ def measure(
 ) -> Measured:
     """Runs every method on every split and seed (finished stages are reused) and compares them with the simple ones.
 
+    What cannot be measured is named in :attr:`Measured.failed`, and the rest goes on: a method of which one seed fails
+    is left out of the split, a part without a simple method or enough targets is left out altogether.
+
     Args:
         data: a dataset's name, file or folder.
         methods: those with a label in :data:`SIMPLE` are the simple ones.
         splits: of :data:`SPLITS`.
-        seeds: of training.
+        seeds: of training; the first one also draws and divides the data, which are the same for all.
         out: the runs folder.
         overrides: overrides of ``[data]`` and ``[evaluate]`` for all.
         max_users: evaluate a random subset of the users.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
     Raises:
-        ConfigError: an unknown split.
+        ConfigError: no seed, or an unknown split.
     """
+    if not seeds:
+        raise ConfigError("seeds: none given; give one or more, e.g. 7")
     for split in splits:
         if split not in SPLITS:
             raise ConfigError(unknown("split", split, SPLITS))
     made = Measured(str(data))
+    simple = {each.label for each in SIMPLE}
     for split in splits:
         protocols = PROTOCOLS.get(split, ("full",))
+        asked = [FILTER, *overrides, *SPLITS[split]]
         changes = [f"evaluate.protocols={_toml(protocols)}", f"evaluate.metrics={_toml(['recall@100'])}"]
         changes += [f"evaluate.max_users={max_users}"] if max_users else []
-        reports: dict[str, dict[str, list[Report]]] = {protocol: {} for protocol in protocols}
+        done: dict[str, list[Path]] = {}
         for method in methods:
-            for seed in seeds:
-                say(f"== {split}, {method.label}, seed {seed}")
-                try:
-                    recipe = method.resolve([FILTER, *overrides, *SPLITS[split], *changes], data)
-                    path = stages.run(recipe, out=out, seed=seed, device=device).path
-                except InterlinguaError as error:
-                    say(f"{method.label} is left out: {error}")
-                    made.failed[f"{split}: {method.label}"] = str(error)
-                    break
-                for protocol in protocols:
-                    found = load_report(path / "protocols" / protocol)
-                    reports[protocol].setdefault(method.label, []).append(found)
-        simple = {each.label for each in SIMPLE}
-        for protocol, each in reports.items():
+            say(f"== {split}, {method.label}")
+            try:
+                done[method.label] = _runs(method, data, seeds, [*asked, *changes], out, device)
+            except InterlinguaError as error:
+                say(f"{method.label} is left out: {error}")
+                made.failed[f"{split}: {method.label}"] = str(error)
+        for protocol in protocols:
             name = split if len(protocols) == 1 else f"{split}, {protocol}"
-            made.parts[name] = all_round.all_round(each, simple, metrics=METRICS)
+            found = {each: [load_report(p / "protocols" / protocol) for p in runs] for each, runs in done.items()}
+            try:
+                made.parts[name] = all_round.all_round(found, simple, metrics=METRICS)
+            except ConfigError as error:
+                say(f"{name} is left out: {error}")
+                made.failed[name] = str(error)
     return made
+
+
+def _runs(
+    method: Method, data: str, seeds: Sequence[int], overrides: Sequence[str], out: Path | str, device: str
+) -> list[Path]:
+    """The evaluate stage of each seed; the data that the first one draws and divides are those of all.
+
+    Raises:
+        InterlinguaError: one of them cannot be made.
+    """
+    paths: list[Path] = []
+    prepared: Path | None = None
+    for seed in seeds:
+        say(f"= seed {seed}")
+        if prepared is None:
+            recipe = method.resolve(overrides, data)
+        else:
+            own = [each for each in overrides if "data" not in parse_overrides([each])]
+            recipe = method.resolve(own, str(prepared))
+        session = stages.run(recipe, out=out, seed=seed, device=device)
+        prepared = prepared or session.done["prepare"].path / "dataset"
+        paths.append(session.path)
+    return paths
 
 
 def _names(made: Measured) -> list[str]:
