@@ -131,14 +131,14 @@ def measure(
     simple = {each.label for each in SIMPLE}
     for split in splits:
         protocols = PROTOCOLS.get(split, ("full",))
-        asked = [FILTER, *overrides, *SPLITS[split]]
+        chosen = [FILTER, *overrides, *SPLITS[split]]
         changes = [f"evaluate.protocols={_toml(protocols)}", f"evaluate.metrics={_toml(['recall@100'])}"]
         changes += [f"evaluate.max_users={max_users}"] if max_users else []
         done: dict[str, list[Path]] = {}
         for method in methods:
             say(f"== {split}, {method.label}")
             try:
-                done[method.label] = _runs(method, data, seeds, [*asked, *changes], out, device)
+                done[method.label] = _runs(method, data, seeds, [*chosen, *changes], out, device)
             except InterlinguaError as error:
                 say(f"{method.label} is left out: {error}")
                 made.failed[f"{split}: {method.label}"] = str(error)
