@@ -89,6 +89,13 @@ def test_refusals(held: Any, tmp_path: Path) -> None:
         LmStates(LmStatesConfig(prompt="a long prompt about films and books", max_tokens=3), TEXTS, cache=tmp_path)
 
 
+def test_a_layer_that_is_not_there_is_refused_before_anything_runs(held: Any) -> None:
+    with pytest.raises(ConfigError, match=r"text.layer = 99.*use 0 to"):
+        LmStatesConfig(layer=99).check_models()
+    LmStatesConfig(layer=1).check_models()
+    LmStatesConfig().check_models()
+
+
 def test_options_are_in_the_caches_key(held: Any, tmp_path: Path) -> None:
     options: list[dict[str, Any]] = [{}, {"layer": 0}, {"pool": "last"}, {"prompt": "x"}, {"lm_weights": "shuffled"}]
     for one in options:

@@ -70,6 +70,11 @@ class LmStatesConfig(TextConfig):
         """Packages and the model."""
         return super().lacks() + missing(self.model, self.precision)
 
+    def check_models(self) -> None:
+        """Refuses a layer that the model does not have."""
+        if self.layer is not None:
+            layer_of(frozen(self.model, self.precision, None, "pretrained", self.revision), self.layer)
+
 
 class LmStates(FrozenRows):
     """Vectors of item (and user) texts; see :class:`interlingua.contracts.text.Text`."""
