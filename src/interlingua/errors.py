@@ -36,6 +36,10 @@ class ArtifactError(InterlinguaError):
     """A stored stage that is missing, damaged, edited or from a newer schema."""
 
 
+class StoreError(InterlinguaError):
+    """A store that cannot be opened or written: unreachable, locked, damaged, of a newer schema."""
+
+
 class MissingExtraError(InterlinguaError):
     """An optional dependency is not installed; the message names the command that installs it."""
 

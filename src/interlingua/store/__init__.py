@@ -1,0 +1,10 @@
+"""What a service remembers: items, events, users, versions of models and requests, in SQLite or Postgres.
+
+Not here: what a model does with it, HTTP, and the folders of runs (``storage/``).
+"""
+
+from interlingua.store.records import Event, Item, Logged, ModelVersion, User
+from interlingua.store.sampling import sampled
+from interlingua.store.store import Store
+
+__all__ = ["Event", "Item", "Logged", "ModelVersion", "Store", "User", "sampled"]

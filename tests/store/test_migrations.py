@@ -1,0 +1,89 @@
+"""Older stores are brought up to date and lose nothing; newer ones are refused."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from sqlalchemy import inspect, text
+from tests.store import schema_1
+
+from interlingua.errors import DataError, StoreError
+from interlingua.store import Event, Item, Store
+from interlingua.store.schema import SCHEMA
+
+
+def layout(store: Store) -> dict[str, object]:
+    """Tables -> columns with types and whether they may be empty, keys and indexes."""
+    found = inspect(store._engine)
+    return {
+        name: (
+            sorted((c["name"], str(c["type"]), c["nullable"]) for c in found.get_columns(name)),
+            found.get_pk_constraint(name)["constrained_columns"],
+            sorted((i["name"], tuple(i["column_names"])) for i in found.get_indexes(name)),
+        )
+        for name in found.get_table_names()
+    }
+
+
+def test_schema_1_is_brought_up_to_date(place: str) -> None:
+    schema_1.make(place)
+    with Store.open(place) as store:
+        assert [(one.item_id, one.attributes, one.revision) for one in store.items()] == [
+            ("i1", {"price": 20}, 1), ("i2", {"price": 3.5}, 2),
+        ]  # fmt: skip
+        assert store.events("u1") == [Event("u1", "i1", 10.5, None, 1), Event("u1", "i2", 11, 4, 2)]
+        assert store.counters() == {"items": 2, "events": 3, "promotions": 0, "requests": 0}
+        assert store.add_events([Event("u1", "i1", 10.5), Event("u1", "i2", 11.0, 4.0)], "first") == 0
+        assert store.add_events([Event("u3", "i1")], "third") == 1
+        assert store.events("u3")[0].number == 4
+        assert store.put_items([Item("i3")]) == 3
+
+
+def test_an_old_store_has_the_layout_of_a_new_one(place: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    fresh = str(tmp_path_factory.mktemp("fresh") / "store")
+    if place.startswith("postgresql"):
+        fresh = place.rsplit("?", 1)[0].rsplit("/", 1)[0] + "/postgres?" + place.rsplit("?", 1)[1]
+    schema_1.make(place)
+    with Store.open(place) as old, Store.open(fresh) as new:
+        assert layout(old) == layout(new)
+
+
+def test_a_step_that_fails_changes_nothing(place: str) -> None:
+    schema_1.make(place)
+    with Store.open(place) as store:  # something stands in the way of the last table
+        before = layout(store)
+    with Store.open(place) as store:
+        assert layout(store) == before
+    with store._writing() as connection:
+        connection.execute(text("UPDATE meta SET value = '1'"))
+    with pytest.raises(StoreError):  # its tables are there already
+        Store.open(place)
+    with store._reading() as connection:
+        assert connection.execute(text("SELECT value FROM meta")).scalar() == "1"
+    assert layout(store) == before
+
+
+def test_a_newer_schema_is_refused(place: str) -> None:
+    with Store.open(place) as store, store._writing() as connection:
+        connection.execute(text(f"UPDATE meta SET value = '{SCHEMA + 1}'"))
+    with pytest.raises(StoreError, match=f"has schema {SCHEMA + 1}, this Interlingua reads up to {SCHEMA}"):
+        Store.open(place)
+
+
+def test_many_may_make_the_same_store_at_once(place: str) -> None:
+    found: list[object] = []
+
+    def opened() -> None:
+        try:
+            with Store.open(place, wait_s=20) as store:
+                found.append(store.add_events([Event("u", "i", 1.0)], "one"))
+        except (StoreError, DataError) as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=opened) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(str, found)) == ["0"] * 5 + ["1"]
