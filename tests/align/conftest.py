@@ -11,3 +11,10 @@ def encoder_folder(tmp_path_factory):
     from interlingua.testing.tiny_sentence_encoder import tiny_encoder
 
     return tiny_encoder(tmp_path_factory.mktemp("tiny-encoder"))
+
+
+@pytest.fixture(scope="session")
+def planted():
+    from tests.align.planted import make
+
+    return make()

@@ -62,10 +62,11 @@ def test_a_user_who_has_every_item_stops_nothing_and_is_named(
 @pytest.mark.parametrize("aligner", ALIGNERS)
 def test_aligners_stop_no_more(aligner: str, small: Any) -> None:
     train, cls = world(complete=2), registry.find("align", aligner)
-    vectors = torch.randn(len(train.item_ids), 6, generator=torch.Generator().manual_seed(0))
-    text = FrozenRows(vectors, torch.randn(train.num_users, 6, generator=torch.Generator().manual_seed(1)))
+    vectors = torch.randn(len(train.item_ids), 20, generator=torch.Generator().manual_seed(0))
+    text = FrozenRows(vectors, torch.randn(train.num_users, 20, generator=torch.Generator().manual_seed(1)))
     own = CLASSES["lightgcn"](small(CLASSES["lightgcn"]), train)
     joint = Joint(own, aligner_for(cls, small(cls), own, text), text)
+    joint.aligner.start(own, text)
     options = own.config.fit
     (epoch,) = islice(fit(joint, joint.aligner.batches(own, train, options), options, seed=1, device="cpu"), 1)
     assert all(np.isfinite(value) for value in epoch.losses.values())

@@ -1,0 +1,47 @@
+"""Principal directions of vectors, and vectors in units of their spread along them.
+
+Shape key: n rows, T width, d kept directions.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from interlingua.nn.decompose import eigh
+
+LEAST_VARIANCE = 1e-6
+"""directions with less of the largest variance are rounding errors, and are not blown up"""
+
+
+def principal(vectors: Tensor, dim: int, label: str = "directions of the texts") -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (T,), the d directions of largest variance in columns (T, d), and their variances (d,), falling; float64.
+
+    d is ``dim``, or less where fewer directions have any variance.
+
+    Args:
+        vectors: (n, T)
+        dim: directions wanted, at most.
+        label: for the progress of a large decomposition.
+    """
+    table = vectors.detach().double()
+    mean = table.mean(0)
+    covariance = (table - mean).T @ (table - mean) / max(len(table) - 1, 1)
+    variances, basis = eigh(covariance, label)  # ascending
+    variances, basis = variances.flip(0).clamp_min(0), basis.flip(1)
+    rank = int((variances > LEAST_VARIANCE * variances[0]).sum())
+    count = max(min(dim, rank), 1)
+    return mean, basis[:, :count], variances[:count]
+
+
+def whitened(vectors: Tensor, dim: int, fitted_on: Tensor | None = None) -> Tensor:
+    """(n, d) coordinates along the principal directions, each divided by its standard deviation.
+
+    The covariance of what the directions are fitted on becomes the identity.
+
+    Args:
+        vectors: (n, T)
+        dim: directions, at most.
+        fitted_on: (m, T) rows whose mean, directions and spread are used; None: ``vectors``.
+    """
+    mean, basis, variances = principal(vectors if fitted_on is None else fitted_on, dim)
+    return (((vectors.double() - mean) @ basis) * variances.clamp_min(1e-30).rsqrt()).float()
