@@ -32,13 +32,13 @@ def model_of(train, **options):
     return SasRec(SasRecConfig(embedding_dim=16, max_history=8, **options), train).eval()
 
 
-NORMS = pytest.mark.parametrize("norm", ["pre", "authors"])
+BLOCKS = pytest.mark.parametrize("block", [{"norm": "pre"}, {"norm": "authors"}, {"block": "ligr"}], ids=str)
 
 
-@NORMS
+@BLOCKS
 @pytest.mark.parametrize("heads", [1, 2])
-def test_later_events_do_not_change_earlier_states(norm, heads):
-    model = model_of(cycles(), norm=norm, num_heads=heads)
+def test_later_events_do_not_change_earlier_states(block, heads):
+    model = model_of(cycles(), **block, num_heads=heads)
     history = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6]])
     before, _ = model.states(model.items, history)
     for cut in range(1, 8):
@@ -49,9 +49,9 @@ def test_later_events_do_not_change_earlier_states(norm, heads):
         assert not torch.allclose(after[:, cut:], before[:, cut:])
 
 
-@NORMS
-def test_padding_changes_nothing(norm):
-    model = model_of(cycles(), norm=norm)
+@BLOCKS
+def test_padding_changes_nothing(block):
+    model = model_of(cycles(), **block)
     short = torch.tensor([[3, 1, 4]])
     expected, _ = model.states(model.items, short)
     for width in range(4, 9):
@@ -68,7 +68,7 @@ def test_only_the_last_events_count():
     torch.testing.assert_close(model.user_embeddings(Queries.of([long])), model.user_embeddings(Queries.of([short])))
 
 
-@pytest.mark.parametrize("loss", ["bce", "ce", "sampled-ce"])
+@pytest.mark.parametrize("loss", ["bce", "gbce", "ce", "sampled-ce"])
 @pytest.mark.parametrize("num", [1, 3])
 def test_all_position_loss_equals_the_mean_over_prefixes(loss, num):
     train = cycles()
@@ -90,16 +90,20 @@ def test_all_position_loss_equals_the_mean_over_prefixes(loss, num):
             rows.append(functional.cross_entropy(scores, positives[row, column]))
         elif loss == "bce":
             rows.append(-functional.logsigmoid(positive) - functional.logsigmoid(-others).mean())
+        elif loss == "gbce":  # t = 0.75; a = num / 11
+            beta = 0.75 * (num / 11 - 1) + 1
+            negative_part = functional.logsigmoid(-others).sum()
+            rows.append(-(beta * functional.logsigmoid(positive) + negative_part) / (num + 1))
         else:
             shifted = others + np.log(11 / num)
             rows.append(functional.cross_entropy(torch.cat([positive[None], shifted]), torch.tensor(0)))
     torch.testing.assert_close(value, torch.stack(rows).mean(), rtol=1e-4, atol=1e-5)
 
 
-@NORMS
+@BLOCKS
 @pytest.mark.parametrize("heads", [1, 2])
-def test_query_is_the_last_state_and_equals_represent(norm, heads):
-    model = model_of(cycles(), norm=norm, num_heads=heads)
+def test_query_is_the_last_state_and_equals_represent(block, heads):
+    model = model_of(cycles(), **block, num_heads=heads)
     histories = torch.tensor([[PAD, PAD, 3, 1], [5, 0, 2, 7], [PAD, PAD, PAD, 2]])
     batch = Batch(torch.arange(3), torch.tensor([4, 5, 6]), None, histories)
     encoded = model.encode(model.input_embeddings(), batch)
@@ -140,6 +144,9 @@ def test_unknown_users_empty_histories_and_candidates():
         # sampled negatives are never the user's own items, so those that come later in the row are not told apart
         ({"loss": "bce", "num_negatives": 2}, 5),
         ({"loss": "sampled-ce", "num_negatives": 4}, 5),
+        ({"loss": "gbce", "num_negatives": 4}, 5),
+        ({"loss": "sampled-ce", "num_negatives": 8, "block": "ligr", "popular_negatives": 0.5}, 1),
+        ({"loss": "ce", "similarity": "cosine", "temperature": 0.2}, 1),
     ],
 )
 def test_learns_the_order(options, top):

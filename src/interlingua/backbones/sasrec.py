@@ -1,7 +1,9 @@
 """SASRec: a causal transformer over the history whose last state scores the next item (Kang & McAuley 2018).
 
 Each training row has a target at every position. Losses: binary cross-entropy with sampled negatives (the paper's
-eq. 7), cross-entropy over all items, or over sampled items.
+eq. 7), cross-entropy over all items, or over sampled items. With ``loss = "gbce"`` it is gSASRec (Petrov & Macdonald,
+RecSys 2023, arXiv 2308.07192); with ``block = "ligr"`` and ``loss = "sampled-ce"`` eSASRec (Tikhonovich et al.,
+RecSys 2025, arXiv 2508.06450).
 
 Shape key: B rows, L positions, D width, I items, N negatives.
 
@@ -11,14 +13,16 @@ Shape key: B rows, L positions, D width, I items, N negatives.
 - Padding never enters a computation: rows are shifted so that real events come first, and positions are numbered from
   the end, so a row gives the same states whatever its padding.
 - No dropout mask or position vector on padding, and no L2 term (the authors' weight for it is 0).
+- Uniform negatives are items that the user does not have; gSASRec and eSASRec draw from all items.
+- eSASRec's authors do not scale inputs by sqrt(D), and leave the sampled softmax uncorrected (``log_q = "none"``); as
+  theirs, LiGR blocks have no norm behind the last one.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -26,6 +30,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from interlingua.backbones._causal_attention import Block, LigrBlock, positions_mask
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch, Embeddings, Encoded
@@ -33,6 +38,7 @@ from interlingua.data.interactions import Interactions
 from interlingua.data.queries import PAD, Queries
 from interlingua.errors import ConfigError
 from interlingua.nn import losses
+from interlingua.training.mixed_negatives import MixedNegatives
 from interlingua.training.next_item import next_item_batches, pair_scores, with_targets
 
 QUERY_POSITIONS = 1600
@@ -42,6 +48,15 @@ computed for them stays in the cache"""
 
 class SasRecConfig(Config):
     """Options of :class:`SasRec`."""
+
+    only_with: ClassVar = {
+        "norm": ("block", ("sasrec",)),
+        "inner_factor": ("block", ("ligr",)),
+        "calibration": ("loss", ("gbce",)),
+        "log_q": ("loss", ("sampled-ce",)),
+        "popular_negatives": ("loss", ("sampled-ce",)),
+        "temperature": ("similarity", ("cosine",)),
+    }
 
     embedding_dim: int = Field(default=64, ge=1)
     """D (A-LLMRec: 50)"""
@@ -53,13 +68,29 @@ class SasRecConfig(Config):
     """attention heads (paper: 1)"""
     dropout: float = Field(default=0.2, ge=0, lt=1)
     """on embeddings, attention and feed-forward (A-LLMRec: 0.5)"""
+    block: Literal["sasrec", "ligr"] = "sasrec"
+    """``ligr``: gated residuals and a SwiGLU feed-forward part (eSASRec)"""
     norm: Literal["pre", "authors"] = "pre"
     """where the residual is taken, see the module's deviations"""
-    loss: Literal["bce", "ce", "sampled-ce", "shared-ce"] = "ce"
-    """``bce`` (paper), ``ce``: softmax over all items, ``sampled-ce``: over ``num_negatives`` sampled ones,
-    ``shared-ce``: over the batch's targets and ``num_negatives`` sampled ones that all positions share"""
+    inner_factor: int = Field(4, ge=1)
+    """``ligr``: width of the feed-forward part, in D (eSASRec: 4; 1 to 4 chosen per dataset)"""
+    loss: Literal["bce", "gbce", "ce", "sampled-ce", "shared-ce"] = "ce"
+    """``bce`` (paper), ``gbce`` (gSASRec), ``ce``: softmax over all items, ``sampled-ce``: over ``num_negatives``
+    sampled ones, ``shared-ce``: over the batch's targets and ``num_negatives`` sampled ones that all positions share"""
     num_negatives: int = Field(1, ge=1)
-    """per position for ``bce`` and ``sampled-ce``, per batch for ``shared-ce`` (say 1,000)"""
+    """per position for ``bce``, ``gbce`` and ``sampled-ce`` (gSASRec, eSASRec: 256), per batch for ``shared-ce`` (say
+    1,000)"""
+    calibration: float = Field(0.75, ge=0, le=1)
+    """``gbce``: t, from 0 (``bce``) to 1 (the bias of sampling undone; gSASRec: 0.75)"""
+    popular_negatives: float = Field(0.0, ge=0, le=1)
+    """``sampled-ce``: fraction of the negatives that is drawn by numbers of events (rounded to whole negatives)"""
+    log_q: Literal["negatives", "all", "none"] = "negatives"
+    """``sampled-ce``: whose scores lose the logarithm of how often they are drawn: the negatives' (the expected
+    partition function is that of the full softmax), the target's too (Yi et al. 2019), or nobody's (eSASRec)"""
+    similarity: Literal["dot", "cosine"] = "dot"
+    """of a state and an item"""
+    temperature: float = Field(0.07, gt=0)
+    """``cosine``: scores are divided by it (UniSRec: 0.07)"""
     init: Literal["normal", "xavier"] = "normal"
     """``normal``: N(0, 0.02); ``xavier``: Xavier normal on every matrix, as the A-LLMRec authors"""
     long_histories: Literal["last", "windows"] = "last"
@@ -76,6 +107,9 @@ class SasRec(Backbone):
     Config = SasRecConfig
     sampling = "sequences"
 
+    popularity: Tensor | None
+    """(I,) fraction of all events, where negatives are drawn by it"""
+
     def __init__(self, config: SasRecConfig, train: Interactions) -> None:
         super().__init__(config, train)
         dim = config.embedding_dim
@@ -85,8 +119,11 @@ class SasRec(Backbone):
             )
         self.items = nn.Parameter(torch.empty(train.num_items, dim))
         self.positions = nn.Parameter(torch.empty(config.max_history, dim))
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_blocks))
-        self.norm = nn.LayerNorm(dim, eps=1e-8)
+        self.blocks = nn.ModuleList(_block(config) for _ in range(config.num_blocks))
+        self.norm = nn.LayerNorm(dim, eps=1e-8) if config.block == "sasrec" else nn.Identity()
+        self.register_buffer("popularity", None, persistent=False)
+        if config.popular_negatives or config.log_q == "all":
+            self.popularity = torch.as_tensor(train.item_counts / max(len(train), 1), dtype=torch.float32)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -100,7 +137,8 @@ class SasRec(Backbone):
 
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
         """Rows of all users with a target at every position."""
-        return next_item_batches(train, self.config, fit)
+        share = self.config.popular_negatives
+        return next_item_batches(train, self.config, fit, MixedNegatives(train, share) if share else None)
 
     def input_embeddings(self) -> Embeddings:
         """The item embeddings; there is no user table."""
@@ -118,16 +156,42 @@ class SasRec(Backbone):
         states, lengths = encoded.private
         table = encoded.tables.items
         flat, targets, negatives = with_targets(encoded, batch, positions_mask(lengths, states.shape[1]))
-        if self.config.loss == "ce":
+        loss, flat, table = self.config.loss, self._query(flat), self._compared(table)
+        if loss == "ce":
             return {"ce": losses.full_softmax(flat, table, targets)}
-        if self.config.loss == "shared-ce":
+        if loss == "shared-ce":
             return {"shared_ce": losses.shared_softmax(flat, table, targets, self.config.num_negatives)}
         if negatives is None:
-            raise ConfigError(f"sasrec with loss {self.config.loss!r} needs negatives in its batches")
+            raise ConfigError(f"sasrec with loss {loss!r} needs negatives in its batches")
         positive, negative = pair_scores(flat, table, targets, negatives)
-        if self.config.loss == "bce":
+        if loss == "bce":
             return {"bce": losses.bce(positive, negative)}
-        return {"sampled_ce": losses.sampled_softmax(positive, negative, self.num_items)}
+        if loss == "gbce":
+            return {"gbce": losses.gbce(positive, negative, self.num_items, self.config.calibration)}
+        return {"sampled_ce": self._sampled_softmax(positive, negative, targets, negatives.reshape(negative.shape))}
+
+    def _sampled_softmax(self, positive: Tensor, negative: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
+        """Softmax over scores (n,) of targets (n,) and (n, N) of negatives (n, N), corrected as ``log_q`` says."""
+        if self.popularity is None:
+            return losses.sampled_softmax(positive, negative, self.num_items if self.config.log_q != "none" else None)
+        negative = negative.masked_fill(negatives == targets[:, None], -math.inf)  # drawn by chance
+        if self.config.log_q == "none":
+            return losses.sampled_softmax(positive, negative)
+        popular = round(self.config.popular_negatives * negatives.shape[1])
+        uniform = (negatives.shape[1] - popular) / max(self.num_items - 1, 1)
+        expected = uniform + popular * self.popularity
+        own = expected[targets] if self.config.log_q == "all" else None
+        return losses.log_q_softmax(positive, negative, expected[negatives], own)
+
+    def _compared(self, table: Tensor) -> Tensor:
+        """(I, D) the item vectors whose dot product with :meth:`_query` is the score."""
+        return table if self.config.similarity == "dot" else functional.normalize(table, dim=-1)
+
+    def _query(self, states: Tensor) -> Tensor:
+        """(n, D) states as they are compared with items."""
+        if self.config.similarity == "dot":
+            return states
+        return functional.normalize(states, dim=-1) / self.config.temperature
 
     def states(self, table: Tensor, histories: Tensor) -> tuple[Tensor, Tensor]:
         """States of every position, shifted so that a row's first event is at column 0.
@@ -174,87 +238,20 @@ class SasRec(Backbone):
             for part in _similar(order, np.maximum(lengths[order], 1)):
                 padded = queries.take(part).padded(max(int(lengths[part[-1]]), 1))
                 indices = torch.from_numpy(part).to(out.device)
-                out[indices] = self.last_states(self.items, torch.from_numpy(padded).to(out.device))
+                last = self.last_states(self.items, torch.from_numpy(padded).to(out.device))
+                out[indices] = self._query(last)
         return out
 
     def item_embeddings(self) -> Tensor:
-        """(I, D) item embeddings."""
-        return self.items.detach()
+        """(I, D) item embeddings; for the cosine, divided by their lengths."""
+        return self._compared(self.items.detach())
 
 
-class Block(nn.Module):
-    """Causal attention and a position-wise feed-forward part of the same width."""
-
-    def __init__(self, config: SasRecConfig) -> None:
-        super().__init__()
-        dim = config.embedding_dim
-        self.norm, self.heads, self.dropout = config.norm, config.num_heads, config.dropout
-        self.attention_norm = nn.LayerNorm(dim, eps=1e-8)
-        self.query = nn.Linear(dim, dim)
-        self.key_value = nn.Linear(dim, 2 * dim)
-        self.out = nn.Linear(dim, dim)
-        self.forward_norm = nn.LayerNorm(dim, eps=1e-8)
-        self.inner = nn.Linear(dim, dim)
-        self.outer = nn.Linear(dim, dim)
-
-    def forward(self, x: Tensor, at: Tensor | None = None) -> Tensor:
-        """(B, L, D) -> (B, L, D); position l reads up to l. With ``at`` (B,): that position's state (B, 1, D)."""
-        normed = self.attention_norm(x)
-        asking, states, attend = normed, x, self._attend
-        if at is not None:
-            indices = torch.arange(len(x), device=x.device)
-            asking, states = normed[indices, at][:, None], x[indices, at][:, None]
-            attend = partial(self._attend_once, at=at)
-        if self.norm == "pre":
-            states = states + attend(asking, normed)
-            return states + self._feed(self.forward_norm(states))
-        states = self.forward_norm(asking + attend(asking, x))
-        return states + self._feed(states)
-
-    def _attend(self, asking: Tensor, x: Tensor) -> Tensor:
-        if self.heads == 1 and not self.training and not torch.is_grad_enabled():
-            return self._attend_folded(asking, x)
-        batch, _, dim = x.shape
-        shape = (batch, -1, self.heads, dim // self.heads)
-        query = self.query(asking).view(shape).transpose(1, 2)
-        key, value = (part.view(shape).transpose(1, 2) for part in self.key_value(x).chunk(2, dim=-1))
-        drop = self.dropout if self.training else 0.0
-        mixed = functional.scaled_dot_product_attention(query, key, value, dropout_p=drop, is_causal=True)
-        return self.out(mixed.transpose(1, 2).reshape(batch, -1, dim))
-
-    def _attend_folded(self, asking: Tensor, x: Tensor) -> Tensor:
-        """:meth:`_attend` for one head without dropout, with two products instead of four.
-
-        (Q a + q)'(K x + k) is, up to what is the same for all x, (K'Q a + K'q)'x; and O of a mean of (V x + v) is the
-        mean of (OV x + Ov).
-        """
-        to_key, to_value = self.key_value.weight.chunk(2)
-        query = functional.linear(asking, to_key.T @ self.query.weight, self.query.bias @ to_key)
-        bias = torch.addmv(self.out.bias, self.out.weight, self.key_value.bias.chunk(2)[1])
-        value = functional.linear(x, self.out.weight @ to_value, bias)
-        queries, keys, values = (each[:, None] for each in (query, x, value))  # of three dimensions: PyTorch's slow way
-        scale = x.shape[-1] ** -0.5
-        return functional.scaled_dot_product_attention(queries, keys, values, is_causal=True, scale=scale)[:, 0]
-
-    def _attend_once(self, asking: Tensor, x: Tensor, at: Tensor) -> Tensor:
-        """Attention of one query per row, (B, 1, D), over its positions up to ``at``, without dropout.
-
-        With one query it is cheaper to map the query into the positions' space than L positions into that of
-        keys and values: q (W x + b) = (W' q) x + constant, and the mean of W x is W of the mean.
-        """
-        batch, width, dim = x.shape
-        size = dim // self.heads
-        query = self.query(asking).view(batch, self.heads, size)
-        to_key, to_value = self.key_value.weight.view(2, self.heads, size, dim)
-        folded = torch.einsum("bhs,hsd->bhd", query, to_key)
-        logits = (folded @ x.transpose(1, 2)) / math.sqrt(size)
-        weights = logits.masked_fill(~positions_mask(at + 1, width)[:, None], -math.inf).softmax(-1)
-        mixed = torch.einsum("bhd,hsd->bhs", weights @ x, to_value).reshape(batch, 1, dim)
-        return self.out(mixed + self.key_value.bias[dim:])
-
-    def _feed(self, x: Tensor) -> Tensor:
-        hidden = functional.dropout(functional.relu(self.inner(x)), self.dropout, self.training)
-        return functional.dropout(self.outer(hidden), self.dropout, self.training)
+def _block(config: SasRecConfig) -> Block | LigrBlock:
+    dim, heads, dropout = config.embedding_dim, config.num_heads, config.dropout
+    if config.block == "ligr":
+        return LigrBlock(dim, heads, dropout, config.inner_factor)
+    return Block(dim, heads, dropout, config.norm)
 
 
 def _similar(order: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:
@@ -265,11 +262,6 @@ def _similar(order: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:
         stop = start + max(1, int(np.searchsorted(filled, QUERY_POSITIONS, side="right")))
         yield order[start:stop]
         start = stop
-
-
-def positions_mask(lengths: Tensor, width: int) -> Tensor:
-    """(B, L) true in the first ``lengths[b]`` columns."""
-    return torch.arange(width, device=lengths.device)[None, :] < lengths[:, None]
 
 
 def last_state(states: Tensor, lengths: Tensor) -> Tensor:

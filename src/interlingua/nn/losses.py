@@ -38,6 +38,26 @@ def bce(positive: Tensor, negative: Tensor) -> Tensor:
     return functional.softplus(-positive).mean() + functional.softplus(negative).mean()
 
 
+def gbce(positive: Tensor, negative: Tensor, num_items: int, calibration: float) -> Tensor:
+    """Generalised binary cross-entropy: the positive's likelihood to the power ``beta`` (Petrov & Macdonald 2023).
+
+    ``-(beta log sigmoid(s+) + sum_k log(1 - sigmoid(s_k))) / (K + 1)`` with ``beta = a (t (1 - 1 / a) + 1 / a)`` and
+    ``a = K / (I - 1)`` (arXiv 2308.07192, section 5): few negatives among many items make a model overconfident, and a
+    small beta undoes it.
+
+    Args:
+        positive: (N,) scores of observed items.
+        negative: (N, K) scores of uniformly sampled items.
+        num_items: I.
+        calibration: t: 0 is the plain loss (beta 1), 1 gives beta a.
+    """
+    count = negative.shape[-1]
+    rate = min(count / max(num_items - 1, 1), 1.0)
+    beta = calibration * (rate - 1) + 1
+    both = beta * functional.softplus(-positive) + functional.softplus(negative).sum(-1)
+    return (both / (count + 1)).mean()
+
+
 def sampled_softmax(positive: Tensor, negative: Tensor, num_items: int | None = None) -> Tensor:
     """Cross-entropy of the positive among itself and K uniformly drawn negatives.
 
@@ -50,6 +70,23 @@ def sampled_softmax(positive: Tensor, negative: Tensor, num_items: int | None = 
     if num_items is not None:
         negative = negative + torch.log(negative.new_tensor((num_items - 1) / negative.shape[-1]))
     logits = torch.cat([positive.unsqueeze(-1), negative], dim=-1)
+    return (torch.logsumexp(logits, dim=-1) - positive).mean()
+
+
+def log_q_softmax(positive: Tensor, negative: Tensor, expected: Tensor, own: Tensor | None = None) -> Tensor:
+    """Cross-entropy of the positive among itself and K drawn negatives, each less the log of how often it is drawn.
+
+    A draw of item i stands for ``1 / (K q_i)`` of it, so that the partition function's expectation is that of the full
+    softmax, whatever q is (logQ correction: Bengio & Senecal 2008; Yi et al., RecSys 2019).
+
+    Args:
+        positive: (N,) scores of observed items.
+        negative: (N, K) scores of drawn items; -inf for one that does not count.
+        expected: (N, K) expected number ``K q_i`` of draws of each of them.
+        own: (N,) the same of the observed items, to correct their scores too, as Yi et al. do; None: they are no draws.
+    """
+    positive = positive if own is None else positive - own.log()
+    logits = torch.cat([positive.unsqueeze(-1), negative - expected.log()], dim=-1)
     return (torch.logsumexp(logits, dim=-1) - positive).mean()
 
 

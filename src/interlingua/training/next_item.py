@@ -21,17 +21,18 @@ from interlingua.training.batches import Negatives, sequence_batches
 
 
 def next_item_batches(
-    train: Interactions, config: Any, fit: FitConfig
+    train: Interactions, config: Any, fit: FitConfig, negatives: Negatives | None = None
 ) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
     """Rows of all users with a target at every position; negatives only for losses that sample.
 
     Args:
         train: training events.
-        config: ``loss``, ``num_negatives``, ``max_history``, ``long_histories`` and ``equal`` are read.
+        config: ``loss``, ``num_negatives``, ``max_history``, ``long_histories`` and ``batch_by`` are read.
         fit: ``batch_size`` is read.
+        negatives: who draws them; None: uniformly.
     """
     num = 0 if config.loss in ("ce", "shared-ce") else config.num_negatives
-    source = Negatives(train) if num else None
+    source = negatives or Negatives(train) if num else None
 
     def make(epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
         return sequence_batches(
