@@ -137,8 +137,8 @@ class SasRec(Backbone):
 
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
         """Rows of all users with a target at every position."""
-        share = self.config.popular_negatives
-        return next_item_batches(train, self.config, fit, MixedNegatives(train, share) if share else None)
+        fraction = self.config.popular_negatives
+        return next_item_batches(train, self.config, fit, MixedNegatives(train, fraction) if fraction else None)
 
     def input_embeddings(self) -> Embeddings:
         """The item embeddings; there is no user table."""
