@@ -113,5 +113,5 @@ def test_cosine_scores_are_within_the_inverse_temperature_and_long_vectors_gain_
 def test_options_of_another_loss_are_refused():
     with pytest.raises(ValueError, match="calibration is read with loss = 'gbce' only"):
         SasRecConfig(calibration=0.5)
-    with pytest.raises(ValueError, match="norm is read with block = 'sasrec' only"):
+    with pytest.raises(ValueError, match="norm is read with block = 'transformer' only"):
         SasRecConfig(block="ligr", norm="pre")

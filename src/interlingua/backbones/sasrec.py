@@ -50,7 +50,7 @@ class SasRecConfig(Config):
     """Options of :class:`SasRec`."""
 
     only_with: ClassVar = {
-        "norm": ("block", ("sasrec",)),
+        "norm": ("block", ("transformer",)),
         "inner_factor": ("block", ("ligr",)),
         "calibration": ("loss", ("gbce",)),
         "log_q": ("loss", ("sampled-ce",)),
@@ -68,7 +68,7 @@ class SasRecConfig(Config):
     """attention heads (paper: 1)"""
     dropout: float = Field(default=0.2, ge=0, lt=1)
     """on embeddings, attention and feed-forward (A-LLMRec: 0.5)"""
-    block: Literal["sasrec", "ligr"] = "sasrec"
+    block: Literal["transformer", "ligr"] = "transformer"
     """``ligr``: gated residuals and a SwiGLU feed-forward part (eSASRec)"""
     norm: Literal["pre", "authors"] = "pre"
     """where the residual is taken, see the module's deviations"""
@@ -120,7 +120,7 @@ class SasRec(Backbone):
         self.items = nn.Parameter(torch.empty(train.num_items, dim))
         self.positions = nn.Parameter(torch.empty(config.max_history, dim))
         self.blocks = nn.ModuleList(_block(config) for _ in range(config.num_blocks))
-        self.norm = nn.LayerNorm(dim, eps=1e-8) if config.block == "sasrec" else nn.Identity()
+        self.norm = nn.LayerNorm(dim, eps=1e-8) if config.block == "transformer" else nn.Identity()
         self.register_buffer("popularity", None, persistent=False)
         if config.popular_negatives or config.log_q == "all":
             self.popularity = torch.as_tensor(train.item_counts / max(len(train), 1), dtype=torch.float32)
