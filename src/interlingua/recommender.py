@@ -125,8 +125,8 @@ class Recommender(Shared):
             rerank: let the language model reorder what the backbone retrieved, if the run has one.
             items: the only item ids that may come out; None: all.
             exclude: item ids that must not come out.
-            filters: conditions on columns of the catalogue, e.g. ``{"categories": "Comedy", "year>=": 1990}`` (see
-                :mod:`interlingua.data.allowed`).
+            filters: conditions on columns of the catalogue, e.g. ``'year >= 1990 and "Comedy" in categories'`` or
+                ``{"categories": "Comedy", "year>=": 1990}`` (see :mod:`interlingua.data.allowed`).
             diversity: 0: by score only; higher: prefer items of different categories, chosen among the best
                 ``max(5 k, evaluate.retrieve)`` (see :func:`interlingua.retrieval.cascade.diversified`).
             repeat: whether items of the user's history may come out again (groceries, music).

@@ -241,6 +241,12 @@ def test_items_whose_ids_hold_commas_can_be_named(tmp_path: Path, cli: Cli) -> N
     assert [answer["item_id"] for answer in json.loads(out)] == ["i,1"]
     code, _, err = cli(*asked, "--filter", "item_id=a", "--filter", "item_id=b")
     assert (code, "stands twice" in err) == (2, True)
+    code, out, _ = cli(*asked, "--where", "item_id in ['i,3', 'i,4']")
+    assert (code, {each["item_id"] for each in json.loads(out)}) == (0, {"i,3", "i,4"})
+    code, _, err = cli(*asked, "--where", "item_id in ['i,3'")
+    assert (code, "was never closed" in err) == (2, True)
+    code, _, err = cli(*asked, "--where", "true", "--filter", "item_id=i,3")
+    assert (code, "write the condition into --where too" in err) == (2, True)
     code, _, err = cli("recommend", run, "--history", '"i,3')
     assert code == 2
     assert "--history" in err

@@ -82,7 +82,8 @@ def test_what_passes(filters: dict[str, Any], expected: str) -> None:
         ({"price>": float("nan")}, "the column holds numbers"),
         ({"title contains": ""}, "no value behind contains"),
         ({"day>=": " "}, "no value behind >="),
-        ("categories=Comedy", "give a mapping"),
+        (["categories"], "give an expression, e.g. .* or a mapping"),
+        ("categories=Comedy", "write == for equal"),
     ],
 )
 def test_what_cannot_be_read_is_said(filters: Any, words: str) -> None:

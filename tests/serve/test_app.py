@@ -61,6 +61,9 @@ def test_only_what_is_allowed_comes_out(client, recommender):
     assert ids(client.post("/v1/recommend", json=ask | {"filters": {"categories!=": [one]}})) == [
         item for item in everything if item not in passing
     ]
+    assert ids(client.post("/v1/recommend", json=ask | {"filters": f"not {one!r} in categories"})) == [
+        item for item in everything if item not in passing
+    ]
     answer = client.post("/v1/recommend", json=ask | {"items": [*everything[3:1:-1], "nowhere"]})
     assert ids(answer) == everything[2:4]
     assert answer.json()["unknown_items"] == ["nowhere"]
@@ -68,6 +71,9 @@ def test_only_what_is_allowed_comes_out(client, recommender):
     refused = client.post("/v1/recommend", json=ask | {"filters": {"categoris": one}})
     assert refused.status_code == 422
     assert "did you mean 'categories'" in refused.json()["detail"]
+    refused = client.post("/v1/recommend", json=ask | {"filters": "title and ("})
+    assert refused.status_code == 422
+    assert refused.json()["detail"].endswith("\n  title and (\n            ^")
 
 
 def test_a_new_user_without_any_history(client):

@@ -33,6 +33,12 @@ def recommend(
             "Several values as one CSV line: any of them. Repeatable: all must hold.",
         ),
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            help="""Conditions as one expression: 'category in ["A", "B"] and price < 20 and not sold_out'."""
+        ),
+    ] = None,
     diversity: Annotated[float, typer.Option(help="0: by score alone; more: rather different categories.")] = 0.0,
     repeat: Annotated[bool, typer.Option("--repeat", help="Items of the history may come out too.")] = False,
     device: Device = "auto",
@@ -43,7 +49,7 @@ def recommend(
     from interlingua.recommender import load
 
     history_ids, hidden = ids(history, "--history"), ids(exclude, "--exclude") or []
-    conditions = conditions_of(filters or [])
+    conditions = conditions_of(filters or [], where)
     answers = load(run, device, trust=trust).recommend(
         user, history_ids, k, rerank=rerank, items=ids(items, "--items"), exclude=hidden, filters=conditions,
         diversity=diversity, repeat=repeat,
@@ -82,15 +88,19 @@ def explain(
         print("  measured on a score from the history alone: this model keeps one vector per known user")
 
 
-def conditions_of(filters: list[str]) -> dict[str, str | list[str]]:
-    """What ``recommend(filters=...)`` takes, from texts such as ``year>=1990``.
+def conditions_of(filters: list[str], where: str | None = None) -> dict[str, str | list[str]] | str:
+    """What ``recommend(filters=...)`` takes, from texts such as ``year>=1990``, or from an expression.
 
     Raises:
-        ConfigError: no operator, or one column with one operator twice.
+        ConfigError: no operator, one column with one operator twice, or both kinds.
     """
     from interlingua.data.allowed import split_filter
     from interlingua.errors import ConfigError
 
+    if where is not None:
+        if filters:
+            raise ConfigError(f"--where and --filter {filters[0]!r}: write the condition into --where too, with and")
+        return where
     out: dict[str, str | list[str]] = {}
     for text in filters:
         key, value = split_filter(text)

@@ -130,7 +130,9 @@ def names_of(ids: Any, what: str) -> list[str]:
     """
     if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable) or _is_table(ids):
         raise ConfigError(f"{what} is {shown(ids)}; give a list of ids")
-    names = list(ids)
+    names = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+    if set(map(type, names)) <= {str}:  # a million of them
+        return names
     wrong = next((each for each in names if not isinstance(each, str | int | float | np.generic)), None)
     if wrong is not None:
         raise ConfigError(f"{what} holds {shown(wrong)}; an id is a text or a number")

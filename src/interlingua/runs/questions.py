@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from interlingua.contracts.scorer import BoolArray
-from interlingua.data.allowed import passing
+from interlingua.data.allowed import Filters, passing
 from interlingua.data.anonymous import has_users
 from interlingua.data.prepared import Dataset
 from interlingua.data.queries import Queries
@@ -22,6 +22,8 @@ from interlingua.runs.answers import Histories, Request, names_of, one_id
 
 MOST_NAMED = 5
 """ids that a note lists"""
+REMEMBERED = 64
+"""expressions whose masks stay in memory, one byte for each item and condition"""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Questions:
         self.train, self.catalogue = data.split.train, data.catalogue
         self.had, self.liked = data.interactions, data.on_record
         self.has_users = has_users(data)
+        self._masks: dict[str, list[tuple[str, BoolArray]]] = {}
 
     def user_row(self, user: str) -> int:
         """Index of an external user id.
@@ -91,9 +94,10 @@ class Questions:
 
     def known(self, items: Any, what: str) -> tuple[list[int], list[str]]:
         """Indices of the item ids that the run knows, and the unknown ids, each once."""
-        indices = self.train.item_indices
         names = names_of(items, what)
-        return [indices[n] for n in names if n in indices], [n for n in dict.fromkeys(names) if n not in indices]
+        found = list(map(self.train.item_indices.get, names))
+        left_out = dict.fromkeys(name for name, index in zip(names, found, strict=True) if index is None)
+        return [index for index in found if index is not None], list(left_out)
 
     def of_users(self, users: Iterable[str]) -> Question:
         """Known users, with all events on record."""
@@ -134,7 +138,7 @@ class Questions:
             out[indices] = True
             steps.append(f"the list items leaves {int(out.sum()):,} of {len(out):,} items")
         if request.filters is not None:
-            for condition, mask in passing(self.catalogue, request.filters):
+            for condition, mask in self._conditions(request.filters):
                 steps.append(f"the filter {condition} leaves {int((out & mask).sum()):,} of {int(out.sum()):,} items")
                 out &= mask
         indices, left["exclude"] = self.known(request.exclude, "exclude")
@@ -143,6 +147,16 @@ class Questions:
         if indices:
             steps.append(f"the list exclude leaves {int(out.sum()):,} of {before:,} items")
         return Allowed(out, tuple(steps), {what: ids for what, ids in left.items() if ids})
+
+    def _conditions(self, filters: Filters) -> list[tuple[str, BoolArray]]:
+        """Conditions with their masks; an expression is read once, and its masks are remembered."""
+        if not isinstance(filters, str):
+            return passing(self.catalogue, filters)
+        if filters not in self._masks:
+            if len(self._masks) >= REMEMBERED:
+                self._masks.clear()
+            self._masks[filters] = passing(self.catalogue, filters)
+        return self._masks[filters]
 
     def notes(self, left_out: Mapping[str, list[str]]) -> list[str]:
         """One note for each argument with items that the run does not know."""

@@ -30,12 +30,13 @@ class RecommendRequest(Strict):
     """item ids that must not come out"""
     items: list[Id] | None = Field(None, max_length=10_000)
     """item ids that alone may come out; null: all"""
-    filters: dict[Id, Value | Annotated[list[Value], Field(max_length=1000)]] = Field(
-        default_factory=dict, max_length=20
-    )
-    """conditions on columns of the catalogue, all of which must hold, the operator (``=``, ``!=``, ``<``, ``<=``,
-    ``>``, ``>=``, ``contains``) in the key: ``{"categories": "Comedy", "year>=": 1990}``; a list is any of its values;
-    null: no value"""
+    filters: (
+        Annotated[dict[Id, Value | Annotated[list[Value], Field(max_length=1000)]], Field(max_length=20)]
+        | Annotated[str, Field(max_length=10_000)]
+    ) = Field(default_factory=dict)
+    """an expression, ``category in ["A", "B"] and price < 20 and not sold_out``; or conditions on columns of the
+    catalogue, all of which must hold, the operator (``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=``, ``contains``) in the
+    key: ``{"categories": "Comedy", "year>=": 1990}``; a list is any of its values; null: no value"""
     rerank: bool = True
     """let the language model order what the backbone retrieved, where the run has one"""
     diversity: float = Field(0.0, ge=0, allow_inf_nan=False)

@@ -1,0 +1,276 @@
+"""Filters as one text: ``category in ["A", "B"] and price < 20 and not sold_out``, read into masks of items.
+
+The syntax is Python's own, read by its parser; nothing is executed, and what is not listed here is refused with its
+place in the text::
+
+    price < 20        10 <= price < 20       year == 1999       brand != "Acme"
+    brand in ["Acme", "Globex"]              category not in ["Horror"]
+    "star" in title                          a part of the text, in any case; of the categories: one of them
+    sold_out          not sold_out           a column of yes and no
+    brand is None     brand is not None      without, with a value
+    (a or b) and not c                       column("Year of release") > 1990: names that are no single word
+
+``category == "A"`` means that A is one of the categories. A comparison with an item that has no value is false, only
+``!=`` and ``not in`` are true; ``not`` turns what stands behind it round: ``not price < 20`` holds for an item
+without a price, ``price >= 20`` does not. ``true``, ``false`` and ``null`` are read too.
+"""
+
+from __future__ import annotations
+
+import ast
+from functools import cached_property
+from typing import NoReturn
+
+import numpy as np
+import polars as pl
+
+from interlingua.data.catalogue import Catalogue
+from interlingua.data.cells import SEVERAL, BoolArray, contains, empty, equal, ordered
+from interlingua.errors import ConfigError, DataError, shown, unknown
+
+LONGEST = 100_000
+"""characters of an expression; a long list of ids is what ``items=`` and ``exclude=`` are for"""
+SIGNS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
+TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
+WORDS = {"true": True, "false": False, "null": None}
+"""JSON's words beside Python's"""
+YES_NO = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False, "1.0": True, "0.0": False}
+"""texts of cells that a column of yes and no may have"""
+CALL = "column"
+"""``column("a name")``"""
+Value = str | int | float | bool | None
+
+
+def parsed(catalogue: Catalogue, text: str) -> list[tuple[str, BoolArray]]:
+    """The conditions that ``and`` joins on top, each as it is written with its (I,) mask; an item must meet all.
+
+    Raises:
+        ConfigError: the text cannot be read, or a value does not fit its column; the message shows the place.
+        DataError: a column that the catalogue does not have.
+    """
+    if len(text) > LONGEST:
+        raise ConfigError(f"filters: an expression of {len(text):,} characters; at most {LONGEST:,} are read")
+    line = " ".join(text.splitlines()).strip()
+    if not line:
+        raise ConfigError(f"filters: an empty expression; write e.g. {EXAMPLE}")
+    try:
+        body = ast.parse(line, mode="eval").body
+        parts = body.values if isinstance(body, ast.BoolOp) and isinstance(body.op, ast.And) else [body]
+        reading = _Reading(catalogue, line)
+        return [(ast.get_source_segment(line, part) or line, reading.mask(part)) for part in parts]
+    except SyntaxError as error:
+        at = error.offset - 1 if error.offset else len(line)  # 0: at the end
+        why = "write == for equal" if "==" in error.msg or line[at : at + 1] == "=" else f"write e.g. {EXAMPLE}"
+        raise ConfigError(_pointed(f"filters: cannot be read here ({error.msg}); {why}", line, at, at + 1)) from None
+    except (RecursionError, MemoryError):
+        raise ConfigError(
+            "filters: the expression is nested too deep; for any of several values write in [...]"
+        ) from None
+    except ValueError as error:  # the parser's words on characters that no source has
+        raise ConfigError(f"filters: {error}") from None
+
+
+EXAMPLE = '\'category in ["A", "B"] and price < 20 and not sold_out\''
+
+
+class _Reading:
+    """Masks of the parts of one expression."""
+
+    def __init__(self, catalogue: Catalogue, line: str) -> None:
+        self.catalogue, self.line = catalogue, line
+
+    def mask(self, node: ast.expr) -> BoolArray:
+        """(I,) items for which a condition holds."""
+        if isinstance(node, ast.BoolOp):
+            join = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
+            return np.asarray(join.reduce([self.mask(part) for part in node.values]), np.bool_)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            return ~self.mask(node.operand)
+        if isinstance(node, ast.Compare):
+            operands, masks = [node.left, *node.comparators], []
+            for left, sign, right in zip(operands, node.ops, operands[1:], strict=False):
+                masks.append(self._compared(left, sign, right))
+            return np.asarray(np.logical_and.reduce(masks), np.bool_)
+        value = WORDS.get(node.id) if isinstance(node, ast.Name) and not self._known(node.id) else None
+        if isinstance(node, ast.Constant) and isinstance(node.value, bool):
+            value = node.value
+        if value is not None:
+            return np.full(len(self.catalogue), value)
+        name = self._column(node)
+        if name is not None:
+            return self._yes(node, name)
+        if isinstance(node, ast.BinOp):
+            self._fail(node, "calculations are not read; join conditions with and, or; " + NAMES)
+        self._fail(node, "a condition was expected here: a comparison, a column of yes and no, not, and, or")
+
+    def _compared(self, left: ast.expr, sign: ast.cmpop, right: ast.expr) -> BoolArray:
+        name, other = self._column(left), self._column(right)
+        if name is not None and other is not None:
+            self._fail(right, "two columns cannot be compared; a text stands in quotes")
+        if isinstance(sign, ast.In | ast.NotIn):
+            found = self._part(left, right, other) if other is not None else self._any_of(left, name, right)
+            return found if isinstance(sign, ast.In) else ~found
+        if name is None and other is None:
+            self._fail(left, "a column was expected on one side")
+        column, at = (name, right) if name is not None else (other, left)
+        assert column is not None
+        value = self._value(at)
+        if isinstance(sign, ast.Is | ast.IsNot) and value is not None:
+            self._fail(at, "after 'is' only None can stand; write == for equal")
+        if isinstance(sign, ast.Eq | ast.Is):
+            return self._equal(column, [(value, at)])
+        if isinstance(sign, ast.NotEq | ast.IsNot):
+            return ~self._equal(column, [(value, at)])
+        order = SIGNS[type(sign)]
+        return self._ordered(column, order if name is not None else TURNED[order], value, at)
+
+    def _part(self, left: ast.expr, right: ast.expr, column: str) -> BoolArray:
+        """``"star" in title``."""
+        value = self._value(left)
+        if not isinstance(value, str) or not value.strip():
+            self._fail(left, f"before 'in {column}' a text in quotes was expected")
+        if column == SEVERAL:
+            return equal(self.catalogue, column, [value])
+        return contains(self.catalogue.items[column], value)
+
+    def _any_of(self, left: ast.expr, column: str | None, right: ast.expr) -> BoolArray:
+        """``brand in ["Acme", "Globex"]``."""
+        if column is None:
+            self._fail(left, "a column was expected here")
+        if not isinstance(right, ast.List | ast.Tuple | ast.Set):
+            self._fail(right, "a list was expected here, e.g. [1, 2]")
+        return self._equal(column, [(self._value(each), each) for each in right.elts])
+
+    def _equal(self, column: str, values: list[tuple[Value, ast.expr]]) -> BoolArray:
+        numbers, yes_no = self._numbers(column), self._yes_no(column)
+        out, rest = np.zeros(len(self.catalogue), np.bool_), []
+        for value, at in values:
+            if isinstance(value, str) and value and not numbers and yes_no is not None and yes_no.count():
+                value = self._meant(column, value, at)
+            if isinstance(value, bool):
+                if yes_no is None:
+                    self._fail(at, f"the column {column!r} is not one of yes and no{self._for_example(column)}")
+                out |= (yes_no == value).fill_null(False).to_numpy()
+                continue
+            if isinstance(value, str) and value and numbers == "all" and _number(value) is None:
+                self._fail(at, f"the column {column!r} holds numbers{self._for_example(column)}")
+            rest.append(value)
+        return out | equal(self.catalogue, column, rest) if rest else out
+
+    def _ordered(self, column: str, sign: str, value: Value, at: ast.expr) -> BoolArray:
+        if value is None or isinstance(value, bool) or (isinstance(value, str) and not value.strip()):
+            self._fail(at, f"behind {sign} a number or a text was expected")
+        numbers, number = self._numbers(column), _number(value)
+        if numbers in ("all", "most") and number is None:
+            self._fail(at, f"the column {column!r} holds numbers{self._for_example(column)}")
+        if numbers == "none" and isinstance(value, int | float):
+            self._fail(at, f"the column {column!r} holds no number{self._for_example(column)}; a text stands in quotes")
+        return ordered(self.catalogue.items[column], column, sign, value)
+
+    def _meant(self, column: str, text: str, at: ast.expr) -> bool:
+        """Yes or no from a text that is compared with a column of these."""
+        found = YES_NO.get(text.strip().lower())
+        if found is None:
+            self._fail(at, f"the column {column!r} is one of yes and no{self._for_example(column)}")
+        return found
+
+    def _yes(self, node: ast.expr, column: str) -> BoolArray:
+        found = self._yes_no(column)
+        if found is None:
+            said = f"the column {column!r} is not one of yes and no{self._for_example(column)}"
+            self._fail(node, f'{said}; compare it, e.g. {column} == "..."')
+        return found.fill_null(False).to_numpy()
+
+    def _yes_no(self, column: str) -> pl.Series | None:
+        """The column as true, false and null where all its cells say one of these."""
+        cells = self.catalogue.items[column]
+        if cells.dtype == pl.Boolean:
+            return cells
+        texts = cells.cast(pl.String).str.strip_chars().str.to_lowercase()
+        found = texts.replace_strict(YES_NO, default=None, return_dtype=pl.Boolean)
+        return found if not (found.is_null().to_numpy() & ~empty(cells)).any() else None
+
+    def _numbers(self, column: str) -> str:
+        """How many of a column's cells are numbers: ``all``, ``most``, ``some``, ``none``; ``""``: it has none."""
+        cells = self.catalogue.items[column]
+        filled = int((~empty(cells)).sum())
+        if cells.dtype == pl.Boolean or column == SEVERAL or not filled:
+            return ""
+        found = len(cells.cast(pl.Float64, strict=False).drop_nulls())
+        if found in (0, filled):
+            return "all" if found else "none"
+        return "most" if found > filled / 2 else "some"
+
+    def _for_example(self, column: str) -> str:
+        cells = self.catalogue.items[column]
+        filled = cells.filter(pl.Series(~empty(cells)))
+        return f" (e.g. {shown(filled[0])})" if len(filled) else " (it has no values)"
+
+    def _value(self, node: ast.expr) -> Value:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | None):
+            return node.value
+        if isinstance(node, ast.Name) and node.id in WORDS:
+            return WORDS[node.id]
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+            value = self._value(node.operand)
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                return -value if isinstance(node.op, ast.USub) else value
+        if isinstance(node, ast.Name):
+            self._unknown(node, node.id, "a text stands in quotes; ")
+        self._fail(node, "a number, a text in quotes, true, false or None was expected here")
+
+    def _column(self, node: ast.expr) -> str | None:
+        """The column that a name stands for; None: it is no name of a column, but perhaps a value."""
+        if isinstance(node, ast.Name):
+            name = self._known(node.id)
+            if name is None and node.id not in WORDS:
+                self._unknown(node, node.id)
+            return name
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == CALL:
+            if len(node.args) != 1 or node.keywords or not isinstance(node.args[0], ast.Constant):
+                self._fail(node, NAMES)
+            given = str(node.args[0].value)
+            return self._known(given) or self._unknown(node, given)
+        if isinstance(node, ast.Call | ast.Attribute | ast.Subscript):
+            self._fail(node, f"only names of columns, values and lists are read; {NAMES}")
+        return None
+
+    def _known(self, name: str) -> str | None:
+        return self.catalogue.column(name)
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [*self.catalogue.items.columns, *self.catalogue.names.values()]
+
+    def _unknown(self, node: ast.expr, name: str, hint: str = "") -> NoReturn:
+        said = unknown("column", name, self._names, "filters", ", ".join(self.catalogue.named))
+        raise DataError(self._at(node, hint + said))
+
+    def _fail(self, node: ast.expr, said: str) -> NoReturn:
+        raise ConfigError(self._at(node, f"filters: {said}"))
+
+    def _at(self, node: ast.expr, said: str) -> str:
+        raw = self.line.encode()  # the parser counts bytes
+        end = node.end_col_offset or node.col_offset + 1
+        return _pointed(said, self.line, *(len(raw[:at].decode()) for at in (node.col_offset, end)))
+
+
+NAMES = 'a name that is no single word is written column("its name")'
+SHOWN = 60
+"""characters of an expression before and behind the place that an error shows"""
+
+
+def _pointed(said: str, line: str, start: int, end: int) -> str:
+    """The message, the text around the place, and marks below it."""
+    first = max(0, start - SHOWN)
+    piece = line[first : end + SHOWN]
+    marks = " " * (start - first) + "^" * max(1, min(end, len(line)) - start)
+    return f"{said}\n  {piece}\n  {marks[: len(piece) + 1]}"
+
+
+def _number(value: str | int | float) -> float | None:
+    try:
+        found = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return found if np.isfinite(found) else None

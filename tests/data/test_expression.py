@@ -1,0 +1,191 @@
+"""Filters as an expression: each form by hand, any expression against a plain evaluation, and errors at their place."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.data.test_allowed import ITEMS
+
+from interlingua.data.allowed import passing
+from interlingua.data.catalogue import Catalogue
+from interlingua.errors import ConfigError, DataError
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("year >= 1979 and stock", ""),
+        ("stock", "ad"),
+        ("not stock", "bc"),
+        ("stock == false", "b"),
+        ("stock is None", "c"),
+        ("stock in [True, null]", "acd"),
+        ('"STAR" in title', "ab"),
+        ('"star" not in title', "cd"),
+        ('"Sci-Fi" in categories', "ac"),
+        ('"Sci" in categories', ""),
+        ('category in ["Drama", "Action"]', "ab"),
+        ('categories == "Sci-Fi" and year == 1979', "c"),
+        ('categories != "Sci-Fi"', "bd"),
+        ("year in [1977, '2007']", "ab"),
+        ("not (year in [1977] or price is None)", "bd"),
+        ("9 < price <= 20", "ab"),
+        ("20 >= price", "abd"),
+        ("not price < 20", "bc"),
+        ("price > -1", "abd"),
+        ("price == +9.5", "a"),
+        ('day >= "1978-01-01"', "bc"),
+        ("day is not None", "abc"),
+        ('column("odd>=") == "x"', "acd"),
+        ("item_id in ['a', 'd']", "ad"),
+        ("item_id in []", ""),
+        ("title\n  == 'Alien'", "c"),
+        ("true", "abcd"),
+        ("false or stock", "ad"),
+    ],
+)
+def test_what_passes(text: str, expected: str) -> None:
+    ids = ITEMS.items["item_id"].to_list()
+    mask = np.logical_and.reduce([each for _, each in passing(ITEMS, text)])
+    assert "".join(name for name, good in zip(ids, mask, strict=True) if good) == expected
+
+
+def test_what_and_joins_on_top_is_told_apart() -> None:
+    assert [said for said, _ in passing(ITEMS, "stock and (price < 9 or year > 1)")] == [
+        "stock",
+        "price < 9 or year > 1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "place"),
+    [
+        ("pric < 3", r"unknown column 'pric' in filters; did you mean 'price'\? \(9 known: item_id", "^^^^"),
+        ('price < 3 and "é" in titel', "unknown column 'titel'", " " * 21 + "^^^^^"),
+        ("title == Alien", "unknown column 'Alien'", " " * 9 + "^^^^^"),
+        ("year = 3", r"write == for equal", " " * 5 + "^"),
+        ("(year < 3", r"'\(' was never closed", "^"),
+        ("year <", "cannot be read here", " " * 6 + "^"),
+        ('year < "soon"', r"the column 'year' holds numbers \(e.g. '1977'\)", " " * 7 + "^^^^^^"),
+        ('price in [1, "x"]', "the column 'price' holds numbers", " " * 13 + "^^^"),
+        ("title < 5", "the column 'title' holds no number .* a text stands in quotes", " " * 8 + "^"),
+        ("stock and title", "the column 'title' is not one of yes and no", " " * 10 + "^^^^^"),
+        ('stock == "x"', "the column 'stock' is one of yes and no", " " * 9 + "^^^"),
+        ("title == true", "not one of yes and no", " " * 9 + "^^^^"),
+        ("price < year", "two columns cannot be compared", " " * 8 + "^^^^"),
+        ("price < None", "behind < a number or a text was expected", " " * 8 + "^^^^"),
+        ("price is 3", "after 'is' only None", " " * 9 + "^"),
+        ("price in 3", "a list was expected here", " " * 9 + "^"),
+        ("3 in price", "before 'in price' a text in quotes was expected", "^"),
+        ("1 == 1", "a column was expected on one side", "^"),
+        ("stock & year", "calculations are not read", "^" * 12),
+        ("__import__('os')", "only names of columns", "^" * 16),
+        ("title.upper == 3", "only names of columns", "^" * 11),
+        ("price == [1]", "a number, a text in quotes, true, false or None was expected here", " " * 9 + "^^^"),
+        ("price", "the column 'price' is not one of yes and no", "^^^^^"),
+        ("3", "a condition was expected here", "^"),
+    ],
+)
+def test_a_mistake_is_shown_at_its_place(text: str, said: str, place: str) -> None:
+    with pytest.raises((ConfigError, DataError), match=said) as caught:
+        passing(ITEMS, text)
+    _, line, marks = str(caught.value).rsplit("\n", 2)
+    assert (line, marks) == (f"  {text}", f"  {place}")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (" ", "an empty expression"),
+        ("not " * 3000 + "stock", "nested too deep"),
+        ("(" * 300 + "stock" + ")" * 300, "too many nested parentheses"),
+        ("title == '" + "x" * 100_001 + "'", "at most 100,000 are read"),
+        ("a\0b", "filters: "),
+        ("price == " + "9" * 5000, "filters: "),
+    ],
+)
+def test_texts_that_would_break_a_parser_are_refused(text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        passing(ITEMS, text)
+
+
+COMPARE = {
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+NUMBERS, COLOURS, GENRES = [0, 1, 2.5, 10, -3], ["red", "Green", "b'lue", "x|y"], ["A", "B", "C d"]
+columns = st.fixed_dictionaries(
+    {
+        "price": st.none() | st.sampled_from(NUMBERS).map(float),
+        "colour": st.none() | st.sampled_from(COLOURS),
+        "sold_out": st.none() | st.booleans(),
+        "categories": st.none() | st.lists(st.sampled_from(GENRES), min_size=1, unique=True),
+    }
+)
+leaves = st.one_of(
+    st.tuples(st.just("price"), st.sampled_from(list(COMPARE)), st.sampled_from(NUMBERS)),
+    st.tuples(st.just("colour"), st.sampled_from(["==", "!="]), st.sampled_from(COLOURS)),
+    st.tuples(st.just("categories"), st.sampled_from(["==", "!="]), st.sampled_from(GENRES)),
+    st.tuples(st.just("price"), st.sampled_from(["in", "not in"]), st.lists(st.sampled_from(NUMBERS))),
+    st.tuples(st.just("colour"), st.sampled_from(["in", "not in"]), st.lists(st.sampled_from(COLOURS))),
+    st.tuples(st.just("categories"), st.sampled_from(["in", "not in"]), st.lists(st.sampled_from(GENRES))),
+    st.tuples(st.sampled_from(["price", "colour", "categories"]), st.sampled_from(["is", "is not"]), st.none()),
+    st.tuples(st.just("sold_out"), st.just(""), st.none()),
+)
+trees = st.recursive(
+    leaves, lambda below: st.tuples(st.just("not"), below) | st.tuples(st.sampled_from(["and", "or"]), below, below)
+)
+
+
+def written(tree: Any) -> str:
+    if tree[0] == "not":
+        return f"not ({written(tree[1])})"
+    if tree[0] in ("and", "or"):
+        return f"({written(tree[1])}) {tree[0]} ({written(tree[2])})"
+    column, sign, value = tree
+    return f"{column} {sign} {value!r}" if sign else column
+
+
+def holds(tree: Any, item: dict[str, Any]) -> bool:
+    """One item, by the words of the page and no array."""
+    if tree[0] == "not":
+        return not holds(tree[1], item)
+    if tree[0] in ("and", "or"):
+        both = holds(tree[1], item), holds(tree[2], item)
+        return all(both) if tree[0] == "and" else any(both)
+    column, sign, value = tree
+    cell = item[column]
+    if not sign:
+        return cell is True
+    if sign in ("is", "is not"):
+        return (cell is None) == (sign == "is")
+    if sign in ("!=", "not in"):
+        return not holds((column, {"!=": "==", "not in": "in"}[sign], value), item)
+    if cell is None:
+        return False
+    own = cell if isinstance(cell, list) else [cell]
+    if sign == "in":
+        return any(each in own for each in value)
+    return value in own if sign == "==" else COMPARE[sign](cell, value)
+
+
+@settings(max_examples=150)
+@given(st.lists(columns, min_size=1, max_size=6), trees)
+def test_any_expression_as_a_plain_evaluation(cells: list[dict[str, Any]], tree: Any) -> None:
+    frame = pl.DataFrame(
+        {
+            "item_id": [f"i{number}" for number in range(len(cells))],
+            "title": [None] * len(cells),
+            "categories": [None if c["categories"] is None else "|".join(c["categories"]) for c in cells],
+            "price": pl.Series([c["price"] for c in cells], dtype=pl.Float64),
+            "colour": pl.Series([c["colour"] for c in cells], dtype=pl.String),
+            "sold_out": pl.Series([c["sold_out"] for c in cells], dtype=pl.Boolean),
+        }
+    )
+    mask = np.logical_and.reduce([each for _, each in passing(Catalogue(frame), written(tree))])
+    assert mask.tolist() == [holds(tree, each) for each in cells]
