@@ -33,7 +33,7 @@ def principal(vectors: Tensor, dim: int, label: str = "directions of the texts")
     return mean, basis[:, :count], variances[:count]
 
 
-def whitened(vectors: Tensor, dim: int, fitted_on: Tensor | None = None) -> Tensor:
+def whitened(vectors: Tensor, dim: int, fitted_on: Tensor | None = None, *, standardise: bool = True) -> Tensor:
     """(n, d) coordinates along the principal directions, each divided by its standard deviation.
 
     The covariance of what the directions are fitted on becomes the identity.
@@ -42,6 +42,8 @@ def whitened(vectors: Tensor, dim: int, fitted_on: Tensor | None = None) -> Tens
         vectors: (n, T)
         dim: directions, at most.
         fitted_on: (m, T) rows whose mean, directions and spread are used; None: ``vectors``.
+        standardise: False: the coordinates as they are (principal components).
     """
     mean, basis, variances = principal(vectors if fitted_on is None else fitted_on, dim)
-    return (((vectors.double() - mean) @ basis) * variances.clamp_min(1e-30).rsqrt()).float()
+    coordinates = (vectors.detach().double() - mean) @ basis
+    return (coordinates * variances.clamp_min(1e-30).rsqrt() if standardise else coordinates).float()
