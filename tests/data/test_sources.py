@@ -7,8 +7,9 @@ from interlingua import registry
 from interlingua.data.datasets import KNOWN
 from interlingua.data.prepare import FilterConfig, SplitConfig, prepare
 from interlingua.data.raw import Log
-from interlingua.data.source import cache_folder, locate, recognise
+from interlingua.data.source import locate, recognise
 from interlingua.errors import ConfigError, DataError
+from interlingua.storage.cached import cache_folder
 
 
 @pytest.fixture

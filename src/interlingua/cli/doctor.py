@@ -55,11 +55,12 @@ def facts(out: Path) -> dict[str, Any]:
 
     from interlingua import __version__
     from interlingua.data.datasets import named
-    from interlingua.data.source import cache_folder, present
+    from interlingua.data.source import present
     from interlingua.errors import install_command
     from interlingua.lm.encoder_here import missing as no_encoder
     from interlingua.lm.here import missing as no_model
     from interlingua.runtime.missing import sentence
+    from interlingua.storage.cached import cache_folder
 
     extras = {name: {each: _version(each) for each in packages} for name, packages in _extras().items()}
     lacking = [name for name, packages in extras.items() if None in packages.values()]

@@ -14,16 +14,9 @@ from interlingua.data.files.frames import is_frame, read_frames
 from interlingua.data.files.guard import guarded, refuse_unused
 from interlingua.data.raw import Log, SourceTables
 from interlingua.errors import DataError, unknown
+from interlingua.storage.cached import cache_folder
 
 DATA_VARIABLE = "INTERLINGUA_DATA"
-CACHE_VARIABLE = "INTERLINGUA_CACHE"
-
-
-def cache_folder() -> Path:
-    """``$INTERLINGUA_CACHE``, else ``interlingua`` in the user's cache (XDG)."""
-    if given := os.environ.get(CACHE_VARIABLE):
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "interlingua"
 
 
 def read(

