@@ -7,16 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-import numpy as np
 import polars as pl
 
-from interlingua.contracts.scorer import BoolArray, Scorer
 from interlingua.data.allowed import Filters
-from interlingua.data.queries import IntArray, Queries
+from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
-from interlingua.progress import say, track
-from interlingua.retrieval.best import block_size
-from interlingua.retrieval.cascade import Candidates, RetrieveThenRerank, diversified
+from interlingua.progress import say
 from interlingua.runs.answers import (
     Answer,
     Histories,
@@ -25,19 +21,15 @@ from interlingua.runs.answers import (
     SimilarItem,
     SimilarUser,
     Support,
-    frame_of,
 )
-from interlingua.runs.newcomers import STAGE, Newcomers, of_both
+from interlingua.runs.lists import Lists
 from interlingua.runs.opening import open_session
-from interlingua.runs.questions import Question, Questions, empty_note
-from interlingua.runs.scorers import indexed, rerank_of, retriever_of
 from interlingua.runs.session import Session
 from interlingua.runs.sharing import Shared
+from interlingua.runs.shelf import Changed, Shelf
 
 if TYPE_CHECKING:
     from interlingua.explain.explain import Explanation
-    from interlingua.runs.reasons import Reasons
-
 
 __all__ = [
     "Answer", "Recommendation", "Recommender", "SimilarItem", "SimilarUser", "Support", "align",
@@ -57,10 +49,17 @@ class Recommender(Shared):
         from interlingua.runs.reasons import checked
 
         self.reasons = checked(reasons)
-        self.train = session.data.split.train
-        self.titles: list[str] = session.data.catalogue.titles
+        self._shelf, self._first = Shelf(session), Lists(session, index)
+        self._use(index)
         if index is not None:
-            _ = self._by_ranker if self.has_ranker else self._by_retriever
+            _ = self._lists.by_ranker if self.has_ranker else self._lists.by_retriever
+
+    def _use(self, index: Path | str | None) -> None:
+        """Asks the run with all its changes from now on."""
+        session = self._shelf.session
+        closed = self._shelf.closed(session.data.split.train.item_ids)
+        self._lists = Lists(session, index, closed, self._first)
+        self.train, self.titles = self._lists.train, self._lists.titles
 
     @classmethod
     def load(
@@ -146,7 +145,7 @@ class Recommender(Shared):
         request = Request(k, rerank, exclude, items, filters, diversity, repeat)
         if users is not None or histories is not None:
             request.check(user, history, users, histories)
-            return self._frame(*self._questions.of_many(users, histories), request)
+            return self._lists.frame(*self._lists.questions.of_many(users, histories), request)
         found = self._answer(request, user, history)
         for note in found.notes:
             say(f"note: {note}")
@@ -160,100 +159,48 @@ class Recommender(Shared):
 
     def _answer(self, request: Request, user: str | None, history: Sequence[str] | None) -> Answer:
         request.check(user, history)
-        question, allowed = self._questions.of_one(user, history), self._questions.allowed(request)
-        unknown = question.unknown | allowed.unknown
-        notes = self._questions.notes(unknown)
-        listed, new = self._listed(question, request, allowed.mask)
-        stages = self._stages(request, new)
-        found = [
-            Recommendation(str(self.train.item_ids[row]), self.titles[row], float(score), stages[0])
-            for row, score in zip(listed.items[0], listed.scores[0], strict=True)
-            if row >= 0
-        ]
-        if not found:
-            had = 0 if request.repeat else len(np.unique(question.seen.items))
-            notes.append(empty_note(allowed, had, self.train.num_items))
-        elif new.any():
-            notes.append(self._newcomers.note(1, 1))
-        return Answer(found, tuple(notes), tuple(dict.fromkeys(id for ids in unknown.values() for id in ids)))
+        return self._lists.answer(request, self._lists.questions.of_one(user, history))
 
-    def _listed(self, question: Question, request: Request, allowed: BoolArray | None) -> tuple[Candidates, BoolArray]:
-        """The lists of some queries, and which of them popularity decided."""
-        k, use_ranker = request.k, request.rerank and self.has_ranker
-        cascade = self._by_ranker if use_ranker else self._by_retriever
-        wide = max(5 * k, self.session.recipe.evaluate.retrieve) if request.diversity else k
-        new = self._newcomers.among(question.queries)
+    def add_items(self, items: Any) -> Changed:
+        """Makes items recommendable at once, by their texts and without training; known ids are updated.
 
-        def of(indices: IntArray, known: bool) -> Candidates:
-            queries = question.queries.take(indices)
-            how: dict[str, Any] = {"allowed": allowed, "repeat": request.repeat, "seen": question.seen.take(indices)}
-            if known:  # an item without evidence scores 0 like many others: the popular ones of them come first
-                return cascade.candidates(queries, wide, ties=self.train.item_counts, **how)
-            return self._newcomers.answered(self._retriever[1], queries, wide, **how)
+        Args:
+            items: a frame (Polars, pandas, Arrow), mappings of one item each, one mapping, or a file of a table: with
+                ``item_id``, texts and categories under any name that a catalogue may have, and further columns, which
+                filters know. ``available``: false switches an item off. Of an item that the run knows, what is not
+                given stays; its vectors, where they were learned, stay as well.
 
-        listed = of_both(new, of)
-        if request.diversity:
-            listed = diversified(listed, self.session.data.catalogue.categories, k, request.diversity)
-        return listed, new
+        A new item gets the vectors and scores that training would have given it without an event. Whatever the run
+        measured on its own texts (words and directions of ``lsa``, means, scales, ``reduce``) stays as it was.
 
-    def _stages(self, request: Request, new: BoolArray) -> list[str]:
-        """(B,) the stage that decided each list. A backbone trained with texts is named in the align stage's card."""
-        kind, done = "rank" if request.rerank and self.has_ranker else self._retriever[0], self.session.done
-        known = str(done[kind].card["name"] if kind in done else done["align"].card["config"]["backbone"]["name"])
-        return [STAGE if is_new else known for is_new in new]
+        Raises:
+            ConfigError: the run reads no texts, or cannot read new ones (profiles, brought vectors).
+            DataError: an item without an id, or something that is no table.
+        """
+        return self._changed(self._shelf.put(items))
 
-    def _frame(self, names: list[str], question: Question, request: Request) -> pl.DataFrame:
-        """The lists of many users, by blocks of some 64 MB of scores."""
-        size = block_size(self.train.num_items)
-        allowed = self._questions.allowed(request)
-        blocks = [question.slice(at, at + size) for at in range(0, len(names), size)]
-        found = [self._listed(block, request, allowed.mask) for block in track(blocks, "recommend")]
-        items = np.concatenate([part.items for part, _ in found]) if found else np.zeros((0, 0), np.int64)
-        scores = np.concatenate([part.scores for part, _ in found]) if found else np.zeros((0, 0), np.float32)
-        new = np.concatenate([part for _, part in found]) if found else np.zeros(0, np.bool_)
-        none = int((items < 0).all(axis=1).sum())
-        for note in self._questions.notes(question.unknown | allowed.unknown):
-            say(f"note: {note}")
-        if new.any():
-            say(f"note: {self._newcomers.note(int(new.sum()), len(names))}")
-        if none:
-            say(f"note: {none:,} of {len(names):,} lists are empty: {empty_note(allowed, 0, self.train.num_items)}")
-        stages = self._stages(request, new) if names else []
-        return frame_of(names, self.train.item_ids.tolist(), items, scores, stages)
+    def remove_items(self, ids: Sequence[str] | str) -> Changed:
+        """Takes items out: new ones are forgotten; the run's own never come out, and still count in histories.
+
+        Raises:
+            UnknownIdError: an id that the run does not know; nothing is removed then.
+        """
+        return self._changed(self._shelf.remove(ids))
+
+    def _changed(self, changed: Changed) -> Changed:
+        self._use(self.index)
+        return changed
 
     def similar_items(self, item: str, k: int = 10) -> list[SimilarItem]:
         """The ``k`` items most like this one, best first (see :mod:`interlingua.runs.neighbours`)."""
-        ids, found = self.train.item_ids, self._nearest("items", self.item_row(item), k)
+        ids, found = self.train.item_ids, self._lists.nearest("items", self.item_row(item), k)
         return [SimilarItem(str(ids[row]), self.titles[row], score) for row, score in found]
 
     def similar_users(self, user: str, k: int = 10) -> list[SimilarUser]:
         """The ``k`` users most like this one, best first (see :mod:`interlingua.runs.neighbours`)."""
         ids = self.train.user_ids
-        return [SimilarUser(str(ids[row]), score) for row, score in self._nearest("users", self.user_row(user), k)]
-
-    def _nearest(self, side: str, row: int, k: int) -> list[tuple[int, float]]:
-        from interlingua.runs.neighbours import similar
-
-        found = similar(self.session, side, row, k)
-        return [(int(other), float(score)) for other, score in zip(found.indices[0], found.scores[0], strict=True)]
-
-    @cached_property
-    def _retriever(self) -> tuple[str, Scorer]:
-        return retriever_of(self.session)
-
-    @cached_property
-    def _by_retriever(self) -> RetrieveThenRerank:
-        return rerank_of(self.session, None, self._indexed(self._retriever[1]))
-
-    @cached_property
-    def _by_ranker(self) -> RetrieveThenRerank:
-        ranker = self.session.ranker
-        if ranker.ranks_catalogue:
-            return rerank_of(self.session, None, self._indexed(ranker))
-        return rerank_of(self.session, ranker, self._by_retriever.retriever)
-
-    def _indexed(self, scorer: Scorer) -> Scorer:
-        return scorer if self.index is None else indexed(self.session, scorer, self.index)
+        found = self._lists.nearest("users", self.user_row(user), k)
+        return [SimilarUser(str(ids[row]), score) for row, score in found]
 
     def explain(
         self, item: str, user: str | None = None, history: Sequence[str] | None = None, *, rerank: bool = True
@@ -275,7 +222,7 @@ class Recommender(Shared):
         """:meth:`explain` for several items of one answer; their influences are measured together."""
         query = self.query(user, history)
         found = self.explain_rows(query, [self.item_row(item) for item in items], rerank=rerank)
-        return [self._reasons.with_ids(each, query) for each in found]
+        return [self._lists.reasons.with_ids(each, query) for each in found]
 
     def explain_query(self, query: Queries, item: int) -> Explanation[tuple[int, float]]:
         """:meth:`explain` by indices."""
@@ -285,39 +232,24 @@ class Recommender(Shared):
         self, query: Queries, items: Sequence[int], *, rerank: bool = True
     ) -> list[Explanation[tuple[int, float]]]:
         """:meth:`explain_items` by indices; recent reasons are remembered."""
-        scorer = self.session.ranker if rerank and self.has_ranker else self._retriever[1]
-        return self._reasons.of(scorer, lambda: self.language_model, query, items, rerank)
-
-    @cached_property
-    def _reasons(self) -> Reasons:
-        from interlingua.runs.reasons import Reasons
-
-        return Reasons(self.session.data)
+        return self._lists.explained(lambda: self.language_model, query, items, rerank)
 
     def query(self, user: str | None = None, history: Sequence[str] | None = None) -> Queries:
         """A query from a known user (all events on record) or from a history of item ids; reports unknown ids."""
         if (user is None) == (history is None):
             raise ConfigError("give either a user or a history")
-        question = self._questions.of_one(user, history)
-        for note in self._questions.notes(question.unknown):
+        question = self._lists.questions.of_one(user, history)
+        for note in self._lists.questions.notes(question.unknown):
             say(f"note: {note}")
         return question.queries
 
     def user_row(self, user: str) -> int:
         """Index of an external user id."""
-        return self._questions.user_row(user)
+        return self._lists.questions.user_row(user)
 
     def item_row(self, item: str) -> int:
         """Index of an external item id."""
-        return self._questions.item_row(item)
-
-    @cached_property
-    def _questions(self) -> Questions:
-        return Questions(self.session.data)
-
-    @cached_property
-    def _newcomers(self) -> Newcomers:
-        return Newcomers(self.session)
+        return self._lists.questions.item_row(item)
 
     @cached_property
     def language_model(self) -> Any:

@@ -226,7 +226,7 @@ def test_options_of_texts(name: str, option: str, world: Dataset, supplied: dict
         users = user_texts(world.catalogue, config) if config.users == "texts" else None
         encoder = cls(config, item_texts(world.catalogue, config), user_texts=users)
         tables = Embeddings(None if users is None else encoder.rows("users"), encoder.rows("items"))
-        tables = finish_rows(tables, world.split.train, config, 3)
+        tables, _ = finish_rows(tables, world.split.train, config, 3)
         return [tables.items.numpy(), *([] if tables.users is None else [tables.users.numpy()])]
 
     assert_effect(cls, name, option, supplied, made)

@@ -54,7 +54,7 @@ def test_nothing_that_was_disliked_is_called_liked(rated: Path, tmp_path: Path) 
             assert ("liked" in why.sentence) is why.liked
             liked += why.liked
         query = events.queries(np.array([made.train.user_indices[user]]))
-        (measured,) = influences(made._retriever[1], query, [made.item_row(best[0].item_id)])
+        (measured,) = influences(made._lists.retriever[1], query, [made.item_row(best[0].item_id)])
         disliked_first += bool(own[int(np.argmax(measured.values))] < own.mean())
     assert liked > 20
     assert disliked_first > 5  # they would have been called liked
@@ -84,7 +84,7 @@ def test_fixed_user_vectors_have_no_because(rated: Path, tmp_path: Path) -> None
 
 def test_a_reason_is_made_once(rated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, asked = recommender(rated, tmp_path, "itemknn"), []
-    scorer = made._retriever[1]
+    scorer = made._lists.retriever[1]
     score = scorer.score
     monkeypatch.setattr(scorer, "score", lambda *given: (asked.append(1), score(*given))[1])
     items = [one.item_id for one in made.recommend(user="u3", k=3)]
@@ -123,7 +123,7 @@ def test_the_oldest_reasons_are_forgotten(rated: Path, tmp_path: Path, monkeypat
     items = [one.item_id for one in made.recommend(user="u3", k=5)]
     for some in (items[:2], items[2:4], items[1:4], items[:1], items, items[2:]):
         made.explain_items(some, user="u3")
-        assert len(made._reasons._known) <= 3
+        assert len(made._lists.reasons._known) <= 3
     assert given == [2, 2, 1, 2, 2]  # the third request finds all three
 
 

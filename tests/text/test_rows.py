@@ -10,7 +10,7 @@ from interlingua.contracts.batch import Embeddings
 from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError
 from interlingua.vectors.fields import TextConfig
-from interlingua.vectors.rows import controlled, finish_rows, mean_of_items, reduced
+from interlingua.vectors.rows import controlled, directions, finish_rows, mean_of_items
 
 
 @pytest.fixture
@@ -30,7 +30,8 @@ def test_a_user_is_the_mean_of_its_training_items(train: Interactions) -> None:
 def test_reduction_keeps_products_when_the_rank_allows_it() -> None:
     torch.manual_seed(0)
     low = torch.randn(9, 3) @ torch.randn(3, 8)  # rank 3 in 8 dimensions
-    users, items = reduced(low[:4], low[4:], 3)
+    basis = directions(low[:4], low[4:], 3)
+    users, items = low[:4] @ basis, low[4:] @ basis
     assert users is not None
     assert users.shape == (4, 3)
     assert torch.allclose(users @ items.T, low[:4] @ low[4:].T, atol=1e-4)
@@ -38,7 +39,7 @@ def test_reduction_keeps_products_when_the_rank_allows_it() -> None:
 
 def test_reduction_to_more_dimensions_than_there_are() -> None:
     with pytest.raises(ConfigError, match=r"text\.reduce = 9, but the text vectors have only 2"):
-        reduced(None, torch.randn(4, 2), 9)
+        directions(None, torch.randn(4, 2), 9)
 
 
 def test_controls_keep_the_numbers_and_lose_the_meaning() -> None:
@@ -54,7 +55,7 @@ def test_controls_keep_the_numbers_and_lose_the_meaning() -> None:
 def test_everything_in_order_and_the_same_with_the_same_seed(train: Interactions) -> None:
     items = torch.randn(4, 3)
     config = TextConfig(users="items", reduce=2, control="shuffled")
-    first, again, other = (finish_rows(Embeddings(None, items), train, config, seed) for seed in (1, 1, 5))
+    first, again, other = (finish_rows(Embeddings(None, items), train, config, seed)[0] for seed in (1, 1, 5))
     assert first.users is not None
     assert first.users.shape == (3, 2)
     assert torch.equal(first.items, again.items)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from interlingua.backbones._weighted_texts import text_table
+from interlingua.backbones._weighted_texts import added_texts, text_table
 from interlingua.backbones.ease import check_size
+from interlingua.contracts.added import AddedItems
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.fit_log import FitLog
@@ -18,6 +20,7 @@ from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 from interlingua.nn.blockwise import seconds_of_inverse
 from interlingua.nn.histories import history_matrix, pick, weighted_sum
+from interlingua.nn.linear_autoencoders import AddedWeights
 
 MOST_ITEMS = 30_000
 """three to four (I, I) matrices of 3.6 GB each are in memory during the fit"""
@@ -31,11 +34,16 @@ class WithTexts(Backbone):
 
     weights: Tensor
     by_texts: Tensor
+    diagonal: Tensor
+    """(I,) of the inverse behind the weights, for forms that read it when an item is added; else (0,)"""
 
     def __init__(self, config: Any, train: Interactions) -> None:
         super().__init__(config, train)
         self.register_buffer("weights", torch.zeros(0, 0))
         self.register_buffer("by_texts", torch.zeros(0, 0))
+        self.register_buffer("diagonal", torch.zeros(0))
+        self.added: AddedWeights | None = None
+        """of items that came after the fit"""
         self.used: dict[str, float] = {}
         """name -> weight of the texts, after :meth:`fit`"""
 
@@ -49,9 +57,24 @@ class WithTexts(Backbone):
         """Names of the texts with a weight."""
         return frozenset(config.further)
 
-    def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor]:
-        """The weights and their part from texts, (I, I) each; ``texts``: (I, T)."""
+    def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The weights and their part from texts, (I, I) each, and :attr:`diagonal`; ``texts``: (I, T)."""
         raise NotImplementedError
+
+    def added_weights(self, texts: Tensor, added: Tensor) -> AddedWeights | None:
+        """What a fit would have given n items without events, texts (n, T), beside the fitted (I, T); None: unknown."""
+        return None
+
+    @torch.no_grad()
+    def extended(self, added: AddedItems) -> WithTexts | None:
+        """The same weights between the fitted items; those of the new ones as a fit on all texts gives them."""
+        found = added_texts(self.config, added)
+        weights = None if found is None else self.added_weights(*found)
+        if weights is None:
+            return None
+        other = self.longer(added)
+        other.added = weights
+        return other
 
     @torch.no_grad()
     def fit(self, job: Fitting) -> FitLog:
@@ -64,7 +87,7 @@ class WithTexts(Backbone):
         check_size(job.train, "a closed form with texts", MOST_ITEMS)
         place = self.weights.device
         self.used, texts = text_table(self.config, job)
-        self.weights, self.by_texts = (part.to(place) for part in self.fit_weights(job, texts))
+        self.weights, self.by_texts, self.diagonal = (part.to(place) for part in self.fit_weights(job, texts))
         return FitLog.untrained()
 
     def write_extras(self, folder: Path) -> dict[str, Any]:
@@ -82,9 +105,22 @@ class WithTexts(Backbone):
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """Rows of ``X B``."""
-        return pick(weighted_sum(history_matrix(queries, self.num_items), self.weights).cpu().numpy(), items)
+        return self._sums(queries, self.weights, items)
 
     @torch.no_grad()
     def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """Scores of each item as if it had no events: exact, see ``drawn_to``."""
-        return pick(weighted_sum(history_matrix(queries, self.num_items), self.by_texts).cpu().numpy(), items)
+        return self._sums(queries, self.by_texts, items)
+
+    def _sums(self, queries: Queries, weights: Tensor, items: IntArray | None) -> FloatArray:
+        history = history_matrix(queries, self.num_items)
+        if self.added is None:
+            return pick(weighted_sum(history, weights).cpu().numpy(), items)
+        fitted = len(weights)
+        own = weighted_sum(history[:, :fitted], weights) + weighted_sum(history[:, fitted:], self.added.lines)
+        return pick(torch.cat([own, weighted_sum(history, self.added.columns)], dim=1).cpu().numpy(), items)
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
+        if f"{prefix}diagonal" not in state_dict:  # of an older version: the same weights, but no item can be added
+            state_dict = {**state_dict, f"{prefix}diagonal": torch.zeros(0)}
+        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -10,11 +10,12 @@ from pydantic import Field, field_validator
 from torch import Tensor
 
 from interlingua.config import Config
+from interlingua.contracts.added import AddedItems
 from interlingua.contracts.fitting import Fitting
 from interlingua.errors import ConfigError
 from interlingua.nn.factors import item_factors
 from interlingua.nn.group_ridge import learned_weights
-from interlingua.nn.linear_autoencoders import stacked
+from interlingua.nn.linear_autoencoders import stacked, stacked_with
 
 FACTORS = 48
 """vectors of interactions that texts must predict, if weights are learned"""
@@ -56,6 +57,28 @@ def text_table(config: TextWeights, job: Fitting) -> tuple[dict[str, float], Ten
     Raises:
         ConfigError: a weight names texts that do not exist.
     """
+    used, vectors = _sources(config, job)
+    return used, stacked(vectors, list(used.values()), config.centred)
+
+
+def added_texts(config: TextWeights, added: AddedItems) -> tuple[Tensor, Tensor] | None:
+    """The texts (I, sum of T) of :func:`text_table`, and those of n new items (n, sum of T) in the same units.
+
+    None: a source that is read has no vectors of them.
+    """
+    if added.job.text is None:
+        return None
+    used, vectors = _sources(config, added.job)
+    new = {OWN: added.text, **added.texts}
+    given = [each for name in used if (each := new.get(name)) is not None]
+    if len(given) < len(used):
+        return None
+    weights = list(used.values())
+    return stacked(vectors, weights, config.centred), stacked_with(vectors, given, weights, config.centred)
+
+
+def _sources(config: TextWeights, job: Fitting) -> tuple[dict[str, float], list[Tensor]]:
+    """Name -> weight of what is read, and the vectors (I, T) of each."""
     if job.text is None:
         raise ConfigError("this backbone reads item texts: add a [text] section, e.g. name = 'lsa'")
     sources = {OWN: job.text, **job.texts}
@@ -71,4 +94,4 @@ def text_table(config: TextWeights, job: Fitting) -> tuple[dict[str, float], Ten
         factors = item_factors(train.matrix(), FACTORS)
         found = learned_weights([each[known] for each in vectors], factors[known])
         used = dict(zip(used, found, strict=True))
-    return used, stacked(vectors, list(used.values()), config.centred)
+    return used, vectors

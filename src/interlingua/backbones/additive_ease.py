@@ -7,13 +7,20 @@
 
 from __future__ import annotations
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from interlingua.backbones._linear import WithTexts
 from interlingua.backbones._weighted_texts import TextWeights
 from interlingua.contracts.fitting import Fitting
-from interlingua.nn.linear_autoencoders import ease_of_gram, gram_matrix, text_weights
+from interlingua.nn.linear_autoencoders import (
+    AddedWeights,
+    added_text_weights,
+    ease_of_gram,
+    gram_matrix,
+    text_weights,
+)
 
 
 class AdditiveEaseConfig(TextWeights):
@@ -33,9 +40,13 @@ class AdditiveEase(WithTexts):
     Config = AdditiveEaseConfig
     config: AdditiveEaseConfig
 
-    def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor]:
+    def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Two inverses."""
         config = self.config
         by_texts = text_weights(texts, config.text_ridge).mul_(config.share)
         by_events = ease_of_gram(gram_matrix(job.train.matrix()), config.l2, "ease").mul_(1 - config.share)
-        return by_events.add_(by_texts), by_texts
+        return by_events.add_(by_texts), by_texts, torch.zeros(0)
+
+    def added_weights(self, texts: Tensor, added: Tensor) -> AddedWeights:
+        """The texts' part: EASE gives an item without events nothing."""
+        return added_text_weights(texts, added, self.config.text_ridge).times(self.config.share)

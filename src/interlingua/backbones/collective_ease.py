@@ -14,7 +14,7 @@ from torch import Tensor
 from interlingua.backbones._linear import WithTexts
 from interlingua.backbones._weighted_texts import TextWeights
 from interlingua.contracts.fitting import Fitting
-from interlingua.nn.linear_autoencoders import collective, gram_matrix
+from interlingua.nn.linear_autoencoders import AddedWeights, added_collective, collective, gram_matrix
 
 
 class CollectiveEaseConfig(TextWeights):
@@ -32,6 +32,13 @@ class CollectiveEase(WithTexts):
     Config = CollectiveEaseConfig
     config: CollectiveEaseConfig
 
-    def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor]:
+    def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One inverse and a product."""
         return collective(gram_matrix(job.train.matrix()), texts, self.config.l2, self.config.text_weight)
+
+    def added_weights(self, texts: Tensor, added: Tensor) -> AddedWeights | None:
+        """By the inverse with the new items as a border."""
+        config = self.config
+        if not len(self.diagonal):
+            return None
+        return added_collective(self.weights, self.diagonal, texts, added, config.l2, config.text_weight)

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interlingua.config import Config, FitConfig
+from interlingua.contracts.added import AddedItems
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch, Embeddings, Encoded, FloatArray
 from interlingua.data.interactions import Interactions
@@ -100,6 +101,10 @@ class ComiRec(Backbone):
             )  # fmt: skip
 
         return make
+
+    def extended(self, added: AddedItems) -> ComiRec | None:
+        """An item without an event is its input, in histories too."""
+        return self.with_inputs(added)
 
     def input_embeddings(self) -> Embeddings:
         """The item embeddings; there is no user table."""

@@ -40,6 +40,7 @@ class Ease(Backbone):
 
     Config = EaseConfig
     sampling = "none"
+    without_events = 0.0
 
     weights: Tensor
 

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interlingua.config import Config, FitConfig
+from interlingua.contracts.added import AddedItems
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.data.interactions import Interactions
@@ -83,6 +84,10 @@ class Gru4Rec(Backbone):
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
         """Rows of all users with a target at every position."""
         return next_item_batches(train, self.config, fit)
+
+    def extended(self, added: AddedItems) -> Gru4Rec | None:
+        """An item without an event is its input, in histories too."""
+        return self.with_inputs(added)
 
     def input_embeddings(self) -> Embeddings:
         """The item embeddings; there is no user table."""

@@ -49,6 +49,7 @@ class ItemKnn(Backbone):
 
     Config = ItemKnnConfig
     sampling = "none"
+    without_events = 0.0
 
     values: Tensor
     columns: Tensor

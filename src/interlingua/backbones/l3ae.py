@@ -20,7 +20,14 @@ from torch import Tensor
 from interlingua.backbones._linear import WithTexts
 from interlingua.backbones._weighted_texts import TextWeights
 from interlingua.contracts.fitting import Fitting
-from interlingua.nn.linear_autoencoders import gram_matrix, near_texts, text_weights
+from interlingua.nn.linear_autoencoders import (
+    AddedWeights,
+    added_near_texts,
+    added_text_weights,
+    gram_matrix,
+    near_texts,
+    text_weights,
+)
 
 
 class L3aeConfig(TextWeights):
@@ -40,8 +47,17 @@ class L3ae(WithTexts):
     Config = L3aeConfig
     config: L3aeConfig
 
-    def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor]:
+    def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Two inverses and a product of (I, I) matrices."""
         config = self.config
         target = text_weights(texts, config.text_ridge)
         return near_texts(gram_matrix(job.train.matrix()), target, config.l2, config.pull * config.l2)
+
+    def added_weights(self, texts: Tensor, added: Tensor) -> AddedWeights | None:
+        """Near C of all texts, by the inverse of the fitted items."""
+        config = self.config
+        if not len(self.diagonal):
+            return None
+        target = added_text_weights(texts, added, config.text_ridge)
+        own = self.weights - self.by_texts
+        return added_near_texts(own, self.diagonal, target, config.l2, config.pull * config.l2)

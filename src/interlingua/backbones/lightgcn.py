@@ -24,6 +24,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from interlingua.config import Config, FitConfig
+from interlingua.contracts.added import AddedItems
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.data.interactions import Interactions
@@ -82,6 +83,8 @@ class LightGcn(Backbone):
         self.graph = bipartite(train.users, train.items, train.num_users, train.num_items, self_loops=loops)
         self.register_buffer("final_items", None)
         self._final: Embeddings | None = None
+        self._added: Tensor | None = None
+        """(n, D') of items that came after training"""
 
     final_items: Tensor | None
     """(I, D') item vectors of a model saved without its graph; else None, and nothing is stored"""
@@ -98,6 +101,21 @@ class LightGcn(Backbone):
 
     def begin_epoch(self) -> None:
         """Called before each training epoch, to draw new views of the graph."""
+
+    def extended(self, added: AddedItems) -> LightGcn | None:
+        """An item without an event is a node without an edge; strangers are folded in on all final vectors."""
+        if added.inputs is None and added.items is None:
+            return None
+        other = self.longer(added)
+        other._added = added.items if added.inputs is None else self._alone(added, added.inputs)
+        return other
+
+    @torch.no_grad()
+    def _alone(self, added: AddedItems, inputs: Tensor) -> Tensor:
+        """(n, D') final vectors of nodes without an edge."""
+        none, other = np.zeros(0, np.int32), self.longer(added)
+        other.graph = bipartite(none, none, 1, len(inputs), self_loops=self.self_loops(self.config))
+        return other.infer(Embeddings(inputs.new_zeros(1, inputs.shape[1]), inputs)).items
 
     def input_embeddings(self) -> Embeddings:
         """The input vectors, before propagation."""
@@ -166,9 +184,16 @@ class LightGcn(Backbone):
         super().train(mode)
         return self
 
-    @torch.no_grad()
     def final(self) -> Embeddings:
-        """All nodes propagated over the whole graph, computed once per state of the weights."""
+        """All nodes propagated over the whole graph; behind them items that came after training."""
+        own = self._propagated()
+        if self._added is None:
+            return own
+        return Embeddings(own.users, torch.cat([own.items, self._added.to(own.items)]))
+
+    @torch.no_grad()
+    def _propagated(self) -> Embeddings:
+        """Computed once per state of the weights."""
         if self.final_items is not None:
             return Embeddings(self.final_items.new_zeros(self.num_users, self.final_items.shape[1]), self.final_items)
         if self._final is None or self.training:
@@ -203,8 +228,8 @@ class LightGcn(Backbone):
         unknown = np.flatnonzero(np.asarray(queries.users) < 0)
         if len(unknown):
             indices = torch.from_numpy(unknown).to(out.device)
-            folded = fold_in(tables.items, queries.take(unknown), self.config.fold_in_weight, self.config.fold_in_l2)
-            out[indices] = folded
+            some, learned = queries.take(unknown), self.items.shape[0]
+            out[indices] = fold_in(tables.items, some, self.config.fold_in_weight, self.config.fold_in_l2, learned)
         return out
 
     def item_embeddings(self) -> Tensor:

@@ -15,7 +15,8 @@ import torch
 from pydantic import Field
 
 from interlingua.backbones._low_rank import ByVectors
-from interlingua.backbones._weighted_texts import TextWeights, text_table
+from interlingua.backbones._weighted_texts import TextWeights, added_texts, text_table
+from interlingua.contracts.added import AddedItems
 from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
@@ -78,6 +79,21 @@ class LowRankAdditiveEase(ByVectors):
         )
         self.text_width.fill_(texts.shape[1])
         return FitLog.untrained()
+
+    @torch.no_grad()
+    def extended(self, added: AddedItems) -> LowRankAdditiveEase | None:
+        """The texts' part of all items anew; the interactions' part says nothing of an item without events."""
+        found = added_texts(self.config, added)
+        if found is None:
+            return None
+        of_texts, by_texts = text_towers(torch.cat(found), self.config.text_ridge)
+        rank = self.summed.shape[1] - int(self.text_width)
+        parts = [(self.summed, self.config.fraction * of_texts), (self.scored, by_texts)]
+        summed, scored = (
+            torch.cat([torch.cat([old[:, :rank], old.new_zeros(added.count, rank)]), texts.to(old)], dim=1)
+            for old, texts in parts
+        )
+        return self.longer(added, summed=summed, scored=scored)
 
     def write_extras(self, folder: Path) -> dict[str, Any]:
         """Records the weight of each source of texts."""

@@ -35,6 +35,7 @@ class LowRankEase(ByVectors):
     Config = LowRankEaseConfig
     config: LowRankEaseConfig
     version = 2
+    without_events = 0.0
 
     def fit(self, job: Fitting) -> FitLog:
         """One truncated decomposition, one small inverse."""

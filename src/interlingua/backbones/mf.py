@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interlingua.config import Config, FitConfig
+from interlingua.contracts.added import AddedItems
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.data.interactions import Interactions
@@ -50,6 +51,7 @@ class Mf(Backbone):
     def __init__(self, config: MfConfig, train: Interactions) -> None:
         super().__init__(config, train)
         self.users = nn.Parameter(torch.empty(train.num_users, config.embedding_dim).normal_(std=0.1))
+        self.learned = train.num_items
         self.items = nn.Parameter(torch.empty(train.num_items, config.embedding_dim).normal_(std=0.1))
         self.bias = nn.Parameter(torch.zeros(train.num_items)) if config.item_bias else None
 
@@ -61,6 +63,14 @@ class Mf(Backbone):
             return pair_batches(train, fit, generator, negatives=source, num_negatives=self.config.num_negatives)
 
         return make
+
+    def extended(self, added: AddedItems) -> Mf | None:
+        """An item without an event is its input, of mean popularity."""
+        other = self.with_inputs(added)
+        if other is not None and self.bias is not None:
+            own = self.bias.detach()
+            other = other.longer(AddedItems(0, added.job), bias=torch.cat([own, own.mean().expand(added.count)]))
+        return other
 
     def input_embeddings(self) -> Embeddings:
         """The embeddings."""
@@ -90,7 +100,8 @@ class Mf(Backbone):
         if len(unknown):
             history = queries.take(unknown)
             indices = torch.from_numpy(unknown).to(out.device)
-            out[indices] = fold_in(self.items.detach(), history, self.config.fold_in_weight, self.config.fold_in_l2)
+            options = self.config.fold_in_weight, self.config.fold_in_l2, self.learned
+            out[indices] = fold_in(self.items.detach(), history, *options)
         return out
 
     def item_embeddings(self) -> Tensor:

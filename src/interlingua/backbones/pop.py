@@ -28,6 +28,7 @@ class Pop(Backbone):
 
     Config = PopConfig
     sampling = "none"
+    without_events = 0.0
 
     counts: Tensor
 

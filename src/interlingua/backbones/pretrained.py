@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from interlingua.config import Config
+from interlingua.contracts.added import AddedItems
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch, Embeddings, Encoded, FloatArray
 from interlingua.contracts.fit_log import FitLog
@@ -127,6 +128,14 @@ class Pretrained(Backbone):
             padded = batch.histories.cpu().numpy()
             histories = [row[row >= 0] for row in padded]
         return Encoded(inputs, self.user_embeddings(Queries.of(histories, batch.users.cpu().numpy())))
+
+    def extended(self, added: AddedItems) -> Pretrained | None:
+        """New items are like items without a vector in the file, until an aligner gives them one."""
+        if added.items is None:
+            return None
+        none = self.items.new_zeros(added.count, self.items.shape[1])
+        known = self.known_items.new_zeros(added.count)
+        return self.longer(added, items=torch.cat([self.items, none]), known_items=torch.cat([self.known_items, known]))
 
     def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """The same scores: the vectors were made elsewhere, and no event of this dataset changes them."""

@@ -32,6 +32,7 @@ from torch.nn import functional
 
 from interlingua.backbones._causal_attention import Block, LigrBlock, positions_mask
 from interlingua.config import Config, FitConfig
+from interlingua.contracts.added import AddedItems
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.data.interactions import Interactions
@@ -139,6 +140,10 @@ class SasRec(Backbone):
         """Rows of all users with a target at every position."""
         fraction = self.config.popular_negatives
         return next_item_batches(train, self.config, fit, MixedNegatives(train, fraction) if fraction else None)
+
+    def extended(self, added: AddedItems) -> SasRec | None:
+        """An item without an event is its input, in histories too."""
+        return self.with_inputs(added)
 
     def input_embeddings(self) -> Embeddings:
         """The item embeddings; there is no user table."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from interlingua.config import Config
+from interlingua.contracts.added import AddedItems
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch, Embeddings, Encoded, FloatArray
 from interlingua.contracts.fit_log import FitLog
@@ -87,6 +88,20 @@ class TextKnn(Backbone):
         if self.config.variant == "item":
             self.similar, self.near = nearest(self.vectors, self.config.neighbours)
         return FitLog.untrained()
+
+    @torch.no_grad()
+    def extended(self, added: AddedItems) -> TextKnn | None:
+        """New rows of the table, less the mean of the fitted texts; of ``item`` also new neighbours of every item."""
+        if added.text is None or added.job.text is None:
+            return None
+        new = added.text.float()
+        if self.config.centred and self.num_items:
+            new = new - added.job.text.rows("items").detach().float().mean(0)
+        vectors = torch.cat([self.vectors, functional.normalize(new, dim=1).to(self.vectors)])
+        if self.config.variant == "user":
+            return self.longer(added, vectors=vectors)
+        similar, near = with_new(self.vectors, vectors, self.similar, self.near, self.config.neighbours)
+        return self.longer(added, vectors=vectors, similar=similar, near=near)
 
     def input_embeddings(self) -> Embeddings:
         """The text vectors."""
@@ -159,3 +174,21 @@ def nearest(vectors: Tensor, keep: int, block: int = 1024) -> tuple[Tensor, Tens
         values.append(found.values.clamp(min=0))
         indices.append(found.indices)
     return torch.cat(values), torch.cat(indices)
+
+
+def with_new(old: Tensor, vectors: Tensor, similar: Tensor, near: Tensor, keep: int) -> tuple[Tensor, Tensor]:
+    """:func:`nearest` of (I + n, T) vectors, where that of the first (I, T) is known: (I + n, keep) each.
+
+    Args:
+        old: (I, T) unit rows.
+        vectors: (I + n, T), the same and n new ones.
+        similar: (I, k) from :func:`nearest` of ``old``.
+        near: (I, k).
+        keep: as for :func:`nearest`.
+    """
+    keep, count = min(keep, len(vectors)), len(old)
+    theirs = (old @ vectors[count:].T).clamp(min=0)
+    values, places = torch.topk(torch.cat([similar, theirs], dim=1), keep, dim=1)
+    indices = torch.cat([near, torch.arange(count, len(vectors), device=near.device).expand(count, -1)], dim=1)
+    own = torch.topk(vectors[count:] @ vectors.T, keep, dim=1)
+    return torch.cat([values, own.values.clamp(min=0)]), torch.cat([indices.gather(1, places), own.indices])

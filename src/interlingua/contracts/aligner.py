@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -89,6 +90,28 @@ class Aligner(Component):
     def export(self, job: Fitting) -> dict[str, Tensor]:
         """The item vectors that later stages see: the backbone's, which lie in ``job.tables``, as they are."""
         return {"items": job.tables["items"]}
+
+    def from_texts(self, text: Text, job: Fitting) -> Tensor | None:
+        """(n, Di) item vectors of texts alone, for items that came after training; None: it makes none.
+
+        By default what :meth:`export` makes of these texts, which must read each text by itself.
+
+        Args:
+            text: vectors of n items' texts.
+            job: what it was fitted on, with the exports of the stages before it.
+        """
+        if "items_from_text" not in self.makes(self.config):
+            return None
+        return self.export(replace(job, text=text))["items_from_text"]
+
+    def inputs_from_texts(self, text: Text, width: int) -> Tensor | None:
+        """(n, ``width``) the backbone's inputs of n items without an ID vector, by their texts; None: it changes none.
+
+        By default what :meth:`inputs` makes of zeros and these texts.
+        """
+        own = Embeddings(None, text.rows("items").new_zeros(len(text.rows("items")), width))
+        made = self.inputs(own, text)
+        return None if made is own else made.items
 
     def to_backbone(self, latents: Tensor) -> Tensor:
         """(n, D) exported item vectors in the backbone's space, where its user vectors score them."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from interlingua.config import FitConfig
+from interlingua.contracts.added import AddedItems
 from interlingua.contracts.batch import Batch, Embeddings, Encoded, FloatArray
 from interlingua.contracts.component import Component
 from interlingua.contracts.fit_log import FitLog
@@ -40,6 +42,8 @@ class Backbone(Component, Scorer):
     """True: :meth:`fit` reads ``job.text``, and the recipe must have a [text] section"""
     dot_product: ClassVar[bool] = True
     """False: :meth:`score` is another function of the vectors; they are then inputs of aligners and rankers only"""
+    without_events: ClassVar[float | None] = None
+    """score of every item without a training event (a sum over events: 0); None: it depends"""
 
     num_users: int
     num_items: int
@@ -130,6 +134,31 @@ class Backbone(Component, Scorer):
     def learned_users(self, train: Interactions) -> Tensor:
         """(U,) bool: users about whom the model knows more than the history in a query."""
         return torch.as_tensor(train.user_counts > 0)
+
+    def extended(self, added: AddedItems) -> Backbone | None:
+        """The backbone over its items and ``added``, as a fit on both would have made the latter, without a fit.
+
+        None: it knows nothing of items that came after its training.
+        """
+        return None
+
+    def with_inputs(self, added: AddedItems) -> Self | None:
+        """:meth:`extended` where an item without an event is its input: a further line of the table ``items``."""
+        if added.inputs is None:
+            return None
+        table = self.input_embeddings().items.detach()
+        return self.longer(added, items=torch.cat([table, added.inputs.to(table)]))
+
+    def longer(self, added: AddedItems, **changed: Any) -> Self:
+        """A copy for more items, with other buffers or parameters; the original stays as it is."""
+        other = copy.copy(self)
+        for name in ("_buffers", "_parameters", "_modules"):
+            other.__dict__[name] = dict(self.__dict__[name])
+        other.num_items = self.num_items + added.count
+        for name, value in changed.items():
+            held = torch.nn.Parameter(value, requires_grad=False) if name in other._parameters else value
+            setattr(other, name, held)
+        return other
 
     def user_rows(self) -> frozenset[str]:
         """Names of the state's tensors with one row per user: a model saved without its users omits their rows."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -32,10 +32,16 @@ class Fusion(Component, Scorer):
         self.members = tuple(members)  # not registered: their weights are stored with them
         self.num_items = train.num_items
 
-    def of(self, members: Sequence[Scorer]) -> Fusion:
+    def of(self, members: Sequence[Scorer]) -> Self:
         """The same fusion, with everything it learned, over other members."""
         other = copy.copy(self)
         other.members = tuple(members)
+        return other
+
+    def extended(self, members: Sequence[Scorer], train: Interactions) -> Self:
+        """The same fusion, with everything it learned, over members that know more items (at the end of ``train``)."""
+        other = self.of(members)
+        other.num_items = train.num_items
         return other
 
     def member_scores(self, queries: Queries) -> FloatArray:
@@ -46,7 +52,7 @@ class Fusion(Component, Scorer):
         """(B, I) joined scores from the members' scores (M, B, I)."""
         raise NotImplementedError
 
-    def with_repeats(self) -> Fusion:
+    def with_repeats(self) -> Self:
         """The same fusion of the members' :meth:`with_repeats`."""
         return self.of([member.with_repeats() for member in self.members])
 

@@ -54,6 +54,8 @@ class RankerInputs:
     """(I,) each item's categories (``A|B`` or ``A, B``), if the catalogue has them"""
     item_codes: Tensor | None = None
     """(I, K) integers of each item, if the aligner makes them"""
+    added: int = 0
+    """number of items at the end that came after training: no mean and no scale may depend on them"""
     user_scale: float | None = None
     """root mean square of the training users' vectors, for a model that was saved without its users"""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -29,4 +30,12 @@ class Text(Protocol):
 
     def rows(self, side: Side, ids: Tensor | None = None) -> Tensor:
         """(n, T) vectors of the given users or items, or of all."""
+        ...
+
+
+class Encoder(Protocol):
+    """Reads texts that came after training."""
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """(n, T) vectors, as those of the catalogue's texts were made."""
         ...

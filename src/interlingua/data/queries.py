@@ -75,6 +75,15 @@ class Queries:
         """The time of each event of :meth:`history`; None if times are unknown."""
         return None if self.times is None else self.times[self.offsets[row] : self.offsets[row + 1]]
 
+    def below(self, num_items: int) -> Queries:
+        """The same queries without the items of their histories from index ``num_items`` on."""
+        mask = self.items < num_items
+        if mask.all():
+            return self
+        owner = np.repeat(np.arange(len(self)), self.lengths())[mask]
+        counts = np.bincount(owner, minlength=len(self))
+        return self.at(mask, self.users, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
+
     def lengths(self) -> IntArray:
         """(B,) number of items in each history."""
         return np.diff(self.offsets)

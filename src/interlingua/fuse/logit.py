@@ -18,7 +18,7 @@ Shape key: M members, B or N questions, I items, C rivals.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 import torch
@@ -89,12 +89,22 @@ class Logit(Fusion):
         self.counts = torch.as_tensor(train.item_counts, dtype=torch.float32)
         self.known = logit.known_of(self.counts)
         nothing: list[list[int]] = [[]]
-        says = [member.score_unseen(Queries.of(nothing)) is not None for member in self.members]
-        self.silent = ~torch.tensor(says)[:, None] & (self.counts == 0)[None, :]
+        self.says = torch.tensor([member.score_unseen(Queries.of(nothing)) is not None for member in self.members])
+        """(M,) bool: members that know something of items without events"""
+        self.silent = ~self.says[:, None] & (self.counts == 0)[None, :]
         """(M, I) items without events of which a member knows nothing; all others have the member's own score"""
         apart = [np.ptp(np.asarray(member.score(Queries.of(nothing)), np.float32)) > 0 for member in self.members]
         self.welcoming = torch.tensor(apart, dtype=torch.float32)
         """(M,) 1 for members that tell items apart for somebody without a history"""
+
+    def extended(self, members: Sequence[Scorer], train: Interactions) -> Self:
+        """Items that came later have no events; a member that knew nothing of such items is silent on them too."""
+        other = super().extended(members, train)
+        added = train.num_items - self.num_items
+        other.counts = torch.cat([self.counts, self.counts.new_zeros(added)])
+        other.known = logit.with_new(self.counts, added)
+        other.silent = torch.cat([self.silent, ~self.says[:, None].expand(-1, added)], dim=1)
+        return other
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """See :class:`Scorer`."""

@@ -58,8 +58,10 @@ class IdVectors(nn.Module):
         seen = ~unlearned(inputs)
         if inputs.items_from_text is not None:
             seen = torch.ones_like(seen)
+            seen[len(seen) - inputs.added :] = False  # they change no mean and no scale
         mean, scale = standardise(items[seen] if bool(seen.any()) else items)
-        items = torch.where(seen[:, None], (items - mean) / scale, 0.0)
+        has_vector = seen | torch.as_tensor(inputs.items_from_text is not None)
+        items = torch.where(has_vector[:, None], (items - mean) / scale, 0.0)
         without = torch.zeros_like(items)
         if inputs.items_from_text is not None:
             without = (inputs.items_from_text.detach().float() - mean) / scale

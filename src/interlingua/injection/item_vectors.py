@@ -39,7 +39,7 @@ class ItemVectors(nn.Module):
         if len(joint) != len(inputs.titles):
             raise ConfigError(f"{len(joint)} item vectors were given for {len(inputs.titles)} titles")
         if scaled:
-            mean, scale = standardise(joint)
+            mean, scale = standardise(joint[: len(joint) - inputs.added])
             joint = (joint - mean) / scale
             text = None if text is None else (text - mean) / scale
         self.has_text, self.random = text is not None, source == "random"

@@ -110,9 +110,10 @@ class TextSimilarity(nn.Module):
 
     table: Tensor
 
-    def __init__(self, texts: Tensor) -> None:
+    def __init__(self, texts: Tensor, added: int = 0) -> None:
+        """``texts`` (I, T); the last ``added`` of them came after training, and change no mean."""
         super().__init__()
-        centred = texts.detach().float() - texts.detach().float().mean(0)
+        centred = texts.detach().float() - texts[: len(texts) - added].detach().float().mean(0)
         self.register_buffer("table", functional.normalize(centred, dim=1), persistent=False)
 
     def forward(self, queries: Queries) -> Tensor:

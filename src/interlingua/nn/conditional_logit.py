@@ -89,6 +89,15 @@ def known_of(counts: Tensor, hidden: Tensor | None = None) -> Known:
     return Known((torch.log1p(own) - record.mean()) / spread, kinds)
 
 
+def with_new(counts: Tensor, added: int) -> Known:
+    """:func:`known_of` the items, and behind them so many without an event that came later, in the same units."""
+    known = known_of(counts)
+    own = torch.log1p(counts)
+    spread = (own.std() if len(own) > 1 else own.new_ones(())).clamp(min=1e-6)
+    record = (-own.mean() / spread).expand(added)
+    return Known(torch.cat([known.record, record]), torch.cat([known.kinds, known.kinds.new_full((added,), UNSEEN)]))
+
+
 def hidden_items(counts: Tensor, fractions: Sequence[float]) -> list[Tensor]:
     """(I,) bool each: none, and for each share so many of the items with events; the same ones every time."""
     generator = torch.Generator().manual_seed(0)

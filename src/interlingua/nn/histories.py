@@ -78,7 +78,7 @@ def pick(scores: FloatArray, items: IntArray | None) -> FloatArray:
     return scores if items is None else np.take_along_axis(scores, np.asarray(items, np.int64), axis=1)
 
 
-def fold_in(items: Tensor, queries: Queries, weight: float, l2: float) -> Tensor:
+def fold_in(items: Tensor, queries: Queries, weight: float, l2: float, learned: int | None = None) -> Tensor:
     """(B, D) user vectors that best give 1 to history items and 0 to others.
 
     ``(V_h' V_h + weight V'V + l2 I)^-1 V_h' 1``: present items count 1 + weight, absent ones ``weight``.
@@ -88,10 +88,12 @@ def fold_in(items: Tensor, queries: Queries, weight: float, l2: float) -> Tensor
         queries: B histories h.
         weight: of an absent item.
         l2: ridge weight.
+        learned: so many of the items count when they are absent (None: all): those behind came after training.
     """
     history = history_matrix(queries, items.shape[0])
     eye = torch.eye(items.shape[1], device=items.device, dtype=items.dtype)
-    shared = weight * (items.T @ items) + l2 * eye
+    absent = items[:learned]
+    shared = weight * (absent.T @ absent) + l2 * eye
     out = weighted_sum(history, items)
     for row in range(len(queries)):
         own = items[

@@ -6,6 +6,7 @@ Shape key: U users, I items, T text width. ``X`` (U, I) interactions, ``F`` (T, 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
@@ -38,6 +39,23 @@ def stacked(sources: Sequence[Tensor], weights: Sequence[float], centred: bool) 
     return torch.cat(parts, dim=1)
 
 
+def stacked_with(sources: Sequence[Tensor], added: Sequence[Tensor], weights: Sequence[float], centred: bool) -> Tensor:
+    """(n, sum of T) further texts, shifted and scaled as :func:`stacked` does with the sources.
+
+    Args:
+        sources: (I, T) each.
+        added: (n, T) each, of the same sources.
+        weights: one for each source.
+        centred: as for :func:`stacked`.
+    """
+    parts = []
+    for source, new, weight in zip(sources, added, weights, strict=True):
+        mean = source.float().mean(0) if centred and len(source) else source.new_zeros(source.shape[1])
+        spread = (source.float() - mean).square().sum(1).mean().sqrt() if len(source) else source.new_ones(())
+        parts.append(weight * (new.float() - mean) / spread.clamp(min=1e-12))
+    return torch.cat(parts, dim=1)
+
+
 def text_weights(texts: Tensor, ridge: float) -> Tensor:
     """(I, I) EASE solved on texts instead of users: each text from the other texts, zero diagonal (L3AE, step 1).
 
@@ -64,6 +82,93 @@ def text_weights(texts: Tensor, ridge: float) -> Tensor:
         diagonal = -weights.diagonal().clone()
     weights /= diagonal[None, :]
     return weights.fill_diagonal_(0.0)
+
+
+@dataclass(frozen=True)
+class AddedWeights:
+    """Weights between I items and n that stand behind them."""
+
+    columns: Tensor
+    """(I + n, n) of the new items, from all"""
+    lines: Tensor
+    """(n, I) of the other items, from the new ones"""
+
+    def times(self, factor: float) -> AddedWeights:
+        """All weights times a number."""
+        return AddedWeights(self.columns * factor, self.lines * factor)
+
+
+def added_text_weights(texts: Tensor, added: Tensor, ridge: float) -> AddedWeights:
+    """The part of :func:`text_weights` of all I + n texts that belongs to the last n.
+
+    Args:
+        texts: (I, T).
+        added: (n, T).
+        ridge: as for :func:`text_weights`.
+    """
+    everything = torch.cat([texts, added]).double()
+    inner = everything.T @ everything
+    inner.diagonal().add_(ridge)
+    half = everything @ spd_inverse(inner, "item texts") / ridge  # (I + n, T)
+    scored = half / (1 / ridge - (half * everything).sum(1))[:, None]
+    columns = everything @ scored[len(texts) :].T
+    columns[len(texts) :].fill_diagonal_(0.0)
+    lines = everything[len(texts) :] @ scored[: len(texts)].T
+    return AddedWeights(columns.float(), lines.float())
+
+
+def times_inverse(weights: Tensor, diagonal: Tensor, columns: Tensor) -> Tensor:
+    """(I, n) ``P V`` where only EASE's weights of P are kept: ``P = (I - W) diag(p)`` for ``W = -P / diag P``.
+
+    Args:
+        weights: (I, I) W, zero on its diagonal.
+        diagonal: (I,) p.
+        columns: (I, n) V.
+    """
+    scaled = diagonal[:, None] * columns
+    return scaled - weights @ scaled
+
+
+def added_near_texts(
+    weights: Tensor, diagonal: Tensor, target: AddedWeights, ridge: float, pull: float
+) -> AddedWeights:
+    """The part of :func:`near_texts` that belongs to n items without interactions: their ``P`` is 1 / ridge alone.
+
+    Args:
+        weights: (I, I) the fitted weights without their part from texts, -P / diag P.
+        diagonal: (I,) of P.
+        target: of C.
+        ridge: as for :func:`near_texts`.
+        pull: as for :func:`near_texts`.
+    """
+    old = len(diagonal)
+    known = pull * times_inverse(weights, diagonal, target.columns[:old])
+    return AddedWeights(torch.cat([known, pull / ridge * target.columns[old:]]), pull / ridge * target.lines)
+
+
+def added_collective(
+    weights: Tensor, diagonal: Tensor, texts: Tensor, added: Tensor, ridge: float, weight: float
+) -> AddedWeights:
+    """The part of :func:`collective` of all I + n items that belongs to n without interactions (a bordered inverse).
+
+    Args:
+        weights: (I, I) the fitted weights, -P / diag P.
+        diagonal: (I,) of P.
+        texts: (I, T).
+        added: (n, T).
+        ridge: as for :func:`collective`.
+        weight: as for :func:`collective`.
+    """
+    border = weight**2 * (texts @ added.T)  # (I, n)
+    reached = times_inverse(weights, diagonal, border)
+    inner = weight**2 * (added @ added.T)
+    inner.diagonal().add_(ridge)
+    corner = spd_inverse((inner - border.T @ reached).double(), "new items").float()  # (n, n) of the whole inverse
+    across = reached @ corner  # (I, n), with the sign of the weights
+    columns = torch.cat([across, -corner]) / corner.diagonal()[None, :]
+    columns[len(texts) :].fill_diagonal_(0.0)
+    whole = diagonal + (across * reached).sum(1)
+    return AddedWeights(columns, across.T / whole[None, :])
 
 
 def gram_matrix(matrix: sp.csr_matrix) -> Tensor:
@@ -97,8 +202,8 @@ def drawn_to(inverse: Tensor, target: Tensor) -> Tensor:
     return out.fill_diagonal_(0.0)
 
 
-def near_texts(gram: Tensor, texts: Tensor, ridge: float, pull: float) -> tuple[Tensor, Tensor]:
-    """The weights that explain X and lie near ``C`` (L3AE, step 2), and their part from texts.
+def near_texts(gram: Tensor, texts: Tensor, ridge: float, pull: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The weights that explain X and lie near ``C`` (L3AE, step 2), their part from texts, and the diagonal of P.
 
     ``min ||X - XB||^2 + (ridge - pull) ||B||^2 + pull ||B - C||^2`` with a zero diagonal has, with
     ``P = inverse(X'X + ridge I)``, the solution ``B = pull P C - P diag((1 + pull diag(P C)) / diag P)``: EASE's
@@ -111,16 +216,16 @@ def near_texts(gram: Tensor, texts: Tensor, ridge: float, pull: float) -> tuple[
         pull: strength of the pull towards C, at least 0.
 
     Returns:
-        (I, I) each: B, and its part from texts.
+        B and its part from texts, (I, I) each, and (I,) the diagonal of P.
     """
     gram.diagonal().add_(ridge)
     inverse = spd_inverse(gram, "items and users")
-    by_texts = drawn_to(inverse, texts.mul_(pull))
-    return _minus_over_diagonal(inverse).add_(by_texts), by_texts
+    by_texts, diagonal = drawn_to(inverse, texts.mul_(pull)), inverse.diagonal().clone()
+    return _minus_over_diagonal(inverse).add_(by_texts), by_texts, diagonal
 
 
-def collective(gram: Tensor, texts: Tensor, ridge: float, weight: float) -> tuple[Tensor, Tensor]:
-    """EASE on users and texts as rows of one matrix (Gram ``X'X + weight^2 F'F``), and its part from texts.
+def collective(gram: Tensor, texts: Tensor, ridge: float, weight: float) -> tuple[Tensor, Tensor, Tensor]:
+    """EASE on users and texts as rows of one matrix (Gram ``X'X + weight^2 F'F``), and what :func:`near_texts` gives.
 
     Args:
         gram: (I, I) X'X; overwritten.
@@ -131,8 +236,8 @@ def collective(gram: Tensor, texts: Tensor, ridge: float, weight: float) -> tupl
     of_texts = weight**2 * (texts @ texts.T)
     gram.add_(of_texts).diagonal().add_(ridge)
     inverse = spd_inverse(gram, "items, users and texts")
-    by_texts = drawn_to(inverse, of_texts.fill_diagonal_(0.0))
-    return _minus_over_diagonal(inverse), by_texts
+    by_texts, diagonal = drawn_to(inverse, of_texts.fill_diagonal_(0.0)), inverse.diagonal().clone()
+    return _minus_over_diagonal(inverse), by_texts, diagonal
 
 
 def _minus_over_diagonal(inverse: Tensor) -> Tensor:

@@ -162,19 +162,21 @@ class TwoTowers(Ranker):
         return tower_scores(users, items, normalised=self.config.normalised, temperature=self.config.temperature)
 
     def item_states(self) -> Tensor:
-        """(I, H') one vector per item, computed once for a set of weights."""
-        if not len(self.item_state_table):
-            self.item_state_table = self._read_items(self.ids.items)
+        """(I, H') one vector per item, computed once for a set of weights; of items that came later, when asked."""
+        known = self.item_state_table
+        if len(known) < self.num_items:
+            read = self._read_items(self.ids.items, len(known))
+            self.item_state_table = torch.cat([known, read.to(known)]) if len(known) else read
         return self.item_state_table
 
     @torch.no_grad()
-    def _read_items(self, vectors: Tensor) -> Tensor:
-        """(I, H') states of all items with the given ID vectors (I, D)."""
+    def _read_items(self, vectors: Tensor, start: int = 0) -> Tensor:
+        """(I - start, H') states of the items from ``start`` on, with the given ID vectors (I, D)."""
         self._place()
-        ids = self._tokens(self.words.items(list(range(self.num_items))))
+        ids = self._tokens(self.words.items(list(range(start, self.num_items))))
 
         def run(indices: np.ndarray, each: Tensor, mask: Tensor) -> Tensor:
-            out = self._states("item", [ids[row] for row in indices], vectors[torch.as_tensor(indices)])
+            out = self._states("item", [ids[row] for row in indices], vectors[start + torch.as_tensor(indices)])
             return self._read_out("item", out)
 
         return by_length(ids, self.lm.pad_token_id, run, label="read items")

@@ -66,7 +66,7 @@ class VectorRanker(Ranker):
             self.head = Head(width if self.lm is None else state_width(self.lm), self.vectors.dim, width)
         self.score_fusion = ScoreFusion() if config.fuse_scores else None
         texts = inputs.items_from_text if inputs.texts is None else inputs.texts
-        self.text_similarity = TextSimilarity(texts) if config.fuse_scores and texts is not None else None
+        self.text_similarity = TextSimilarity(texts, inputs.added) if config.fuse_scores and texts is not None else None
         self.register_buffer("counts", torch.as_tensor(inputs.train.item_counts).float(), persistent=False)
         self.register_buffer("cold", unlearned(inputs), persistent=False)
         self.fit_r2 = self._initialise()

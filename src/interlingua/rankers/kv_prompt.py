@@ -210,7 +210,9 @@ class KvPrompt(TwoTowers):
             width = int(self._plain(probe[:1]).shape[1]) - self._layer_entries
             self.readouts.update({side: nn.Linear(width, config.readout, bias=False) for side in ("user", "item")})
         self.score_fusion = ScoreFusion() if config.fuse_scores else None
-        self.text_similarity = TextSimilarity(inputs.texts) if config.fuse_scores and inputs.texts is not None else None
+        self.text_similarity = (
+            TextSimilarity(inputs.texts, inputs.added) if config.fuse_scores and inputs.texts is not None else None
+        )
         self.sample: Sample | None = None
         self._softly = False
         self._log_chance = torch.zeros(self.num_items)

@@ -85,6 +85,18 @@ class Ann(Scorer):
         made._scorer = scorer
         return made
 
+    def extended(self, scorer: Scorer) -> Ann:
+        """The same graph for a scorer of more items: those behind the graph's own are looked at in every search.
+
+        Raises:
+            ConfigError: its vectors have another width than the graph's, or it has none.
+        """
+        towers = scorer.towers()
+        items = None if towers is None else towers.folded().items
+        if items is None or items.shape[1] != self.items.shape[1]:
+            raise ConfigError("the index was made of other vectors than these; leave the index out, or make it anew")
+        return Ann(self.index, items, self.config, scorer)
+
     @property
     def scorer(self) -> Scorer:
         """The indexed scorer.
@@ -170,6 +182,8 @@ class Ann(Scorer):
         keys = found.keys.reshape(len(vectors), -1).astype(np.int64)
         counts = np.array([keys.shape[1]]) if len(vectors) == 1 else found.counts  # of one query there is no table
         real = np.arange(keys.shape[1])[None, :] < counts[:, None]
+        later = np.tile(np.arange(len(self.index), len(self.items)), (len(vectors), 1))
+        keys, real = np.hstack([keys, later]), np.hstack([real, np.ones(later.shape, np.bool_)])
         keys = np.where(real, keys, 0)
         scores = torch.einsum("bd,bkd->bk", vectors, self.items[torch.from_numpy(keys)]).numpy()
         if allowed is not None:

@@ -72,11 +72,11 @@ def stage_of(session: Session, stage: str, build: Callable[[], Built]) -> Artifa
         elif built.calibrates:
             say(f"warning: {stage}: the validation part is empty, so nothing can be learned on it after the fit")
         built.settle()
-        entries |= built.component.write_extras(folder)
         weights = trainable_state(built.stored)
         if weights or built.stored_empty:
             save_tensors(weights, folder / "weights.safetensors")
-        return built.more() | entries | _exported(built, folder)
+        tables = _exported(built, folder)
+        return built.more() | entries | built.component.write_extras(folder) | tables
 
     return session.run_stage(stage, make)
 

@@ -91,7 +91,8 @@ def telling_items(session: Session) -> BoolArray:
     backbone, train = session.backbone, session.data.split.train
     if backbone.needs_text or "rank" in session.done:
         return np.ones(train.num_items, np.bool_)
-    known = np.asarray(backbone.learned_items(train).numpy(), np.bool_)
+    known = np.array(backbone.learned_items(train).numpy(), np.bool_)
+    known[train.num_items - session.num_added :] = session.places
     if retrieves_aligned(session) and backbone.users_over(backbone.item_embeddings()) is not None:
         return known | items_with_texts(session)
     return known

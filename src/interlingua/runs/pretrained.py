@@ -31,6 +31,7 @@ from interlingua.runs.session import USER_SCALE, Session
 from interlingua.storage import artifact
 from interlingua.storage.artifact import Artifact, content_key
 from interlingua.storage.durable import disk
+from interlingua.vectors.frozen import ENCODER
 from interlingua.vectors.tables import load_tables, save_tables, save_tensors, shapes
 
 WEIGHTS, VECTORS, METRICS, ADAPTERS = "weights.safetensors", "vectors.safetensors", "metrics.json", "adapters"
@@ -103,6 +104,8 @@ class Saving:
             found |= self._vectors(folder, stage, owner)
         for part in parts_of(owner.recipe, kind).values():
             self._templates(folder, part, place)
+        if (stage.path / ENCODER).is_dir():
+            shutil.copytree(stage.path / ENCODER, folder / ENCODER)
         if (stage.path / ADAPTERS).is_dir():
             _adapters(stage.path / ADAPTERS, folder / ADAPTERS)
         if stage.kind == "rank" and not self.events:

@@ -55,9 +55,10 @@ class Allowed:
 
 
 class Questions:
-    """Makes the questions for one prepared dataset."""
+    """Makes the questions for one prepared dataset; items in ``closed`` (I,) never come out."""
 
-    def __init__(self, data: Dataset) -> None:
+    def __init__(self, data: Dataset, closed: BoolArray | None = None) -> None:
+        self.closed = closed
         self.train, self.catalogue = data.split.train, data.catalogue
         self.had, self.liked = data.interactions, data.on_record
         self.has_users = has_users(data)
@@ -130,7 +131,7 @@ class Questions:
     def allowed(self, request: Request) -> Allowed:
         """The items that ``items``, ``filters`` and ``exclude`` leave."""
         if request.items is None and not len(request.exclude) and not request.filters:
-            return Allowed()
+            return Allowed() if self.closed is None else Allowed(~self.closed)
         out, steps, left = np.ones(self.train.num_items, np.bool_), list[str](), dict[str, list[str]]()
         if request.items is not None:
             indices, left["items"] = self.known(request.items, "items")
@@ -146,6 +147,9 @@ class Questions:
         out[indices] = False
         if indices:
             steps.append(f"the list exclude leaves {int(out.sum()):,} of {before:,} items")
+        if self.closed is not None:
+            out &= ~self.closed
+            steps.append(f"{int(out.sum()):,} of these are available")
         return Allowed(out, tuple(steps), {what: ids for what, ids in left.items() if ids})
 
     def _conditions(self, filters: Filters) -> list[tuple[str, BoolArray]]:

@@ -59,6 +59,16 @@ class Session(Measured):
     whole: Session | None = None
     """for a member of ``[fuse]``: the run that joins it, whose data it shares"""
 
+    @property
+    def num_added(self) -> int:
+        """Number of items at the end of the catalogue that came after training (:mod:`interlingua.runs.grown`)."""
+        return 0
+
+    @property
+    def places(self) -> bool:
+        """Whether texts tell the run where such an item stands."""
+        return False
+
     def __repr__(self) -> str:
         """Name, folder, finished stages, and the first number, if there is one."""
         place, number = self.root, ""
@@ -281,6 +291,7 @@ def ranker_inputs(session: Session) -> RankerInputs:
         named_texts={name: text.rows("items") for name, text in session.texts.items()},
         categories=session.data.catalogue.items["categories"].to_list(),
         item_codes=tables.item_codes,
+        added=session.num_added,
         user_scale=session.done["rank"].card.get(USER_SCALE) if "rank" in session.done else None,
     )
 

@@ -111,8 +111,8 @@ class LmStates(FrozenRows):
             self.notes |= examine(user_texts, self.users.numpy(), "user", remedy=REMEDY)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
-        """(n, T) vectors of other texts (new items)."""
-        return torch.from_numpy(self._vectors(texts))
+        """(n, T) vectors of other texts (new items), which are not kept in the cache."""
+        return torch.from_numpy(self._reader.telling(lambda made: None)(list(texts)))
 
     def _vectors(self, texts: Sequence[str]) -> FloatArray:
         config, cache = self._settings

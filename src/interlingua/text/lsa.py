@@ -14,11 +14,13 @@ have unit length, so dot products are cosines.
 from __future__ import annotations
 
 import itertools
+import json
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,14 +30,15 @@ import numpy.typing as npt
 import scipy.sparse as sp
 import torch
 from pydantic import Field
+from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from interlingua.contracts.batch import FloatArray
-from interlingua.errors import DataError
+from interlingua.errors import ArtifactError, DataError
 from interlingua.nn.decompose import svd
 from interlingua.progress import task, track
 from interlingua.vectors.fields import TextConfig
-from interlingua.vectors.frozen import FrozenRows
+from interlingua.vectors.frozen import ENCODER, FrozenRows
 from interlingua.vectors.health import examine
 
 UNSPACED = re.compile(
@@ -44,6 +47,8 @@ UNSPACED = re.compile(
 """Thai, Lao, Burmese, Khmer, kana and Chinese characters"""
 UNSPACED_RUN = re.compile(f"({UNSPACED.pattern}+)|({UNSPACED.pattern.replace('[', '[^', 1)}+)")
 REMEDY = '; they have no word that another text has too: text.name = "sbert" reads words by their meaning'
+WORDS, DIRECTIONS = f"{ENCODER}/words.json", f"{ENCODER}/lsa.safetensors"
+"""files of an embed stage"""
 SMALL = 300
 """up to so many texts or words the dense SVD is quicker than the iterative one"""
 
@@ -100,23 +105,75 @@ class Lsa(FrozenRows):
         counted = [_words(text, config) for text in track(texts, "lsa: words")]
         vocabulary, weights = vocabulary_of(counted, config.min_texts, config.max_share)
         directions = top_directions(_weighted(counted, vocabulary, weights), config.dim)
-        self._fitted = (config, vocabulary, weights, directions)
+        self._fitted = Fitted(config, vocabulary, weights, directions)
         super().__init__(self._place(texts), None if user_texts is None else self._place(user_texts))
         self.config = config
         self.notes = examine(texts, self.items.numpy(), "item", remedy=REMEDY)
         if user_texts is not None and self.users is not None:
             self.notes |= examine(user_texts, self.users.numpy(), "user", remedy=REMEDY)
 
+    def write_extras(self, folder: Path) -> dict[str, Any]:
+        """Writes words, weights and directions, with which further texts are read."""
+        self._fitted.save(folder)
+        return super().write_extras(folder)
+
+    @classmethod
+    def of_stage(cls, config: Any, folder: Path) -> Any:
+        """Words and directions of the stage.
+
+        Raises:
+            ArtifactError: an older version made it, which kept none.
+        """
+        return Fitted.load(config, folder)
+
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(n, T) vectors of other texts (new items); a text without a known word is the zero vector."""
         return torch.from_numpy(self._place(texts))
 
     def _place(self, texts: Sequence[str]) -> FloatArray:
-        config, vocabulary, weights, directions = self._fitted
-        matrix = _weighted([_words(text, config) for text in track(texts, "lsa: texts")], vocabulary, weights)
-        vectors = np.asarray(matrix @ directions)
+        return self._fitted.vectors(texts)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What texts are placed with."""
+
+    config: LsaConfig
+    vocabulary: dict[str, int]
+    """word -> column"""
+    weights: npt.NDArray[np.float64]
+    """(V,) inverse document frequencies"""
+    directions: npt.NDArray[np.float64]
+    """(V, T)"""
+
+    def vectors(self, texts: Sequence[str]) -> FloatArray:
+        """(n, T) of unit length; zero of a text without a known word."""
+        counted = [_words(text, self.config) for text in track(texts, "lsa: texts")]
+        vectors = np.asarray(_weighted(counted, self.vocabulary, self.weights) @ self.directions)
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return (vectors / np.where(lengths > 1e-12, lengths, 1.0)).astype(np.float32)
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """See :class:`interlingua.contracts.text.Encoder`."""
+        return torch.from_numpy(self.vectors(texts))
+
+    def save(self, folder: Path) -> None:
+        """Writes both files."""
+        (folder / ENCODER).mkdir()
+        (folder / WORDS).write_text(json.dumps(list(self.vocabulary), ensure_ascii=False), encoding="utf-8")
+        save_file(
+            {"weights": self.weights, "directions": np.ascontiguousarray(self.directions, np.float32)},
+            folder / DIRECTIONS,
+        )
+
+    @classmethod
+    def load(cls, config: LsaConfig, folder: Path) -> Fitted:
+        """What :meth:`save` has written."""
+        if not (folder / WORDS).is_file():
+            raise ArtifactError(f"{folder} was made by an older interlingua and keeps no words of its texts")
+        words, found = json.loads((folder / WORDS).read_text(encoding="utf-8")), load_file(folder / DIRECTIONS)
+        vocabulary = {str(word): column for column, word in enumerate(words)}
+        return cls(config, vocabulary, found["weights"], found["directions"].astype(np.float64))
 
 
 @cache

@@ -10,6 +10,7 @@ that stands several times in a batch is encoded once (equal up to dropout, which
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,7 +29,7 @@ from interlingua.progress import say
 from interlingua.runtime.missing import Missing
 from interlingua.vectors.cache import EncodeChunk, cached_vectors
 from interlingua.vectors.fields import TextConfig
-from interlingua.vectors.frozen import FrozenRows, tables_of
+from interlingua.vectors.frozen import FrozenRows, tables_of, write_basis
 from interlingua.vectors.health import examine, remedy_for, same_vectors
 
 QUICK = 1000
@@ -126,7 +127,7 @@ class Sbert(Component):
         """
         super().__init__()
         self.config = config
-        self._cache = cache
+        self.basis: Tensor | None = None
         self.table: FrozenRows | None = None
         self.encoder: SentenceModel | None = None
         self.notes: dict[str, int] = {}
@@ -145,7 +146,17 @@ class Sbert(Component):
 
     def export(self, job: Fitting) -> dict[str, Tensor]:
         """See :func:`interlingua.vectors.frozen.tables_of`."""
-        return tables_of(self, self.config, job)
+        tables, self.basis = tables_of(self, self.config, job)
+        return tables
+
+    def write_extras(self, folder: Path) -> dict[str, Any]:
+        """See :func:`interlingua.vectors.frozen.write_basis`."""
+        return write_basis(self.basis, folder)
+
+    @classmethod
+    def of_stage(cls, config: SbertConfig, folder: Path) -> Self:
+        """The frozen encoder, without a row (see :meth:`interlingua.vectors.frozen.FrozenRows.of_stage`)."""
+        return cls(config, [])
 
     @property
     def has_users(self) -> bool:
@@ -177,11 +188,17 @@ class Sbert(Component):
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(n, T) vectors of other texts (new items) by the encoder as it stands, without gradient."""
-        if self.encoder is None:
-            return torch.from_numpy(encode_texts(self.config, texts, self._cache))
+        encoder = self._loaded if self.encoder is None else self.encoder
         with torch.inference_mode():
-            tokens = self._tokenise(texts)
-            return self.encoder(tokens, np.arange(len(tokens))).clone()
+            tokens = encoder.tokens([self.config.prompt + text for text in texts])
+            found: Tensor = encoder(tokens, np.arange(len(tokens)))
+        return found.clone().cpu() if self.encoder is None else found.clone()
+
+    @cached_property
+    def _loaded(self) -> SentenceModel:
+        """The frozen encoder in memory: single texts are not worth a file in the cache."""
+        place = locate(self.config.model, self.config.revision)
+        return SentenceModel(place, self.config.max_tokens).to(_device()).eval()
 
     def _examined(self, texts: Sequence[str], user_texts: Sequence[str] | None) -> dict[str, int]:
         """Counts of problems that the frozen vectors do not show."""

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from interlingua.contracts.batch import Embeddings, FloatArray, Side
 from interlingua.contracts.component import Component
 from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.text import Text
-from interlingua.errors import DataError
+from interlingua.errors import ConfigError, DataError
 from interlingua.vectors.fields import TextConfig
 from interlingua.vectors.rows import finish_rows
+from interlingua.vectors.tables import save_tensors
+
+WEIGHTS = "weights.safetensors"
+ENCODER = "encoder"
+"""folder of an embed stage: what further texts are read with, beside weights"""
+BASIS = f"{ENCODER}/reduced.safetensors"
+"""the directions that ``reduce`` has left"""
 
 
 class FrozenRows(Component):
@@ -28,11 +38,37 @@ class FrozenRows(Component):
     users: Tensor | None
     config: Any = None
     """options of the encoder; None: a table that no recipe names"""
+    basis: Tensor | None = None
+    """(T, reduce) directions that the last :meth:`export` left"""
 
     def export(self, job: Fitting) -> dict[str, Tensor]:
         """See :func:`tables_of`."""
         assert self.config is not None, "a table in memory is nobody's encoder"
-        return tables_of(self, self.config, job)
+        tables, self.basis = tables_of(self, self.config, job)
+        return tables
+
+    def write_extras(self, folder: Path) -> dict[str, Any]:
+        """Writes what further texts are reduced with, if any are."""
+        return write_basis(self.basis, folder)
+
+    @classmethod
+    def of_stage(cls, config: Any, folder: Path) -> Self:
+        """The encoder of a finished embed stage, without a row, for texts that came later: made of no text.
+
+        An encoder that learns from the texts themselves, otherwise than by weights, overrides this.
+        """
+        made = cls(config, [])  # type: ignore[arg-type]  # the constructor of every encoder
+        if (folder / WEIGHTS).is_file():
+            made.load_state_dict(load_file(folder / WEIGHTS), strict=False)
+        return made.eval()
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """(n, T) vectors of other texts (new items).
+
+        Raises:
+            ConfigError: this source has vectors of known items only.
+        """
+        raise ConfigError(f"{type(self).__name__} has vectors of known items only, and cannot read {len(texts)} texts")
 
     def __init__(self, items: Tensor | FloatArray, users: Tensor | FloatArray | None = None) -> None:
         super().__init__()
@@ -72,8 +108,10 @@ class FrozenRows(Component):
 
 
 @torch.no_grad()
-def tables_of(text: Text, config: TextConfig, job: Fitting) -> dict[str, Tensor]:
+def tables_of(text: Text, config: TextConfig, job: Fitting) -> tuple[dict[str, Tensor], Tensor | None]:
     """``text.items`` (I, T), and ``text.users`` (U, T) where the options ask for them, reduced and controlled.
+
+    Beside them the (T, reduce) directions of the reduction, if there was one.
 
     Args:
         text: fitted.
@@ -81,8 +119,17 @@ def tables_of(text: Text, config: TextConfig, job: Fitting) -> dict[str, Tensor]
         job: whose training events users are made of, and the seed of the control.
     """
     users = text.rows("users").detach().float().cpu() if config.users == "texts" else None
-    made = finish_rows(Embeddings(users, text.rows("items").detach().float().cpu()), job.train, config, job.seed)
-    return {f"text.{name}": table for name, table in made.named().items()}
+    own = Embeddings(users, text.rows("items").detach().float().cpu())
+    made, basis = finish_rows(own, job.train, config, job.seed)
+    return {f"text.{name}": table for name, table in made.named().items()}, basis
+
+
+def write_basis(basis: Tensor | None, folder: Path) -> dict[str, Any]:
+    """Writes the directions of a reduction into an embed stage's folder; no entry for the card."""
+    if basis is not None:
+        (folder / ENCODER).mkdir(exist_ok=True)
+        save_tensors({"basis": basis}, folder / BASIS)
+    return {}
 
 
 def _matrix(values: Tensor | FloatArray, side: str) -> Tensor:

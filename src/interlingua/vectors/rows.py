@@ -16,8 +16,10 @@ from interlingua.nn.decompose import eigh
 from interlingua.vectors.fields import TextConfig
 
 
-def finish_rows(tables: Embeddings, train: Interactions, config: TextConfig, seed: int) -> Embeddings:
-    """User vectors, reduction and control as ``config`` says, in this order.
+def finish_rows(
+    tables: Embeddings, train: Interactions, config: TextConfig, seed: int
+) -> tuple[Embeddings, Tensor | None]:
+    """User vectors, reduction and control as ``config`` says, in this order; and the directions of the reduction.
 
     Args:
         tables: encoded items (I, T), and users (U, T) where their own texts were encoded.
@@ -25,16 +27,17 @@ def finish_rows(tables: Embeddings, train: Interactions, config: TextConfig, see
         config: ``users``, ``reduce`` and ``control``.
         seed: of the control.
     """
-    users, items = tables.users, tables.items
+    users, items, basis = tables.users, tables.items, None
     if config.users == "items":
         users = mean_of_items(items, train)
     if config.reduce is not None:
-        users, items = reduced(users, items, config.reduce)
+        basis = directions(users, items, config.reduce)
+        users, items = None if users is None else users @ basis, items @ basis
     if config.control != "none":
         generator = np.random.default_rng(seed)
         items = controlled(items, config.control, generator)
         users = None if users is None else controlled(users, config.control, generator)
-    return Embeddings(users, items)
+    return Embeddings(users, items), basis
 
 
 def mean_of_items(items: Tensor, train: Interactions) -> Tensor:
@@ -51,8 +54,8 @@ def mean_of_items(items: Tensor, train: Interactions) -> Tensor:
     return torch.where(counts > 0, out / counts.clamp_min(1), items.mean(0))
 
 
-def reduced(users: Tensor | None, items: Tensor, dim: int) -> tuple[Tensor | None, Tensor]:
-    """Both tables in the ``dim`` directions that carry most of their squared length together (truncated SVD).
+def directions(users: Tensor | None, items: Tensor, dim: int) -> Tensor:
+    """(T, dim) directions that carry most of the squared length of both tables together (truncated SVD).
 
     Nothing is centred: dot products and cosines are kept as well as ``dim`` dimensions can.
 
@@ -63,8 +66,7 @@ def reduced(users: Tensor | None, items: Tensor, dim: int) -> tuple[Tensor | Non
         raise ConfigError(f"text.reduce = {dim}, but the text vectors have only {items.shape[1]} dimensions")
     vectors = (items if users is None else torch.cat([users, items])).double()
     _, basis = eigh(vectors.T @ vectors, "text.reduce: directions of the texts")  # ascending
-    top = basis[:, -dim:].flip(1).float()
-    return None if users is None else users @ top, items @ top
+    return basis[:, -dim:].flip(1).float()
 
 
 def controlled(vectors: Tensor, control: str, generator: np.random.Generator) -> Tensor:

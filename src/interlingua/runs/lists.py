@@ -1,0 +1,179 @@
+"""Lists and reasons of one run, whose items may have grown: questions in, candidates by stage out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from interlingua.contracts.scorer import BoolArray, Scorer
+from interlingua.data.queries import IntArray, Queries
+from interlingua.progress import say, track
+from interlingua.retrieval.best import block_size
+from interlingua.retrieval.cascade import Candidates, RetrieveThenRerank, diversified
+from interlingua.runs.answers import Answer, Recommendation, Request, frame_of
+from interlingua.runs.newcomers import STAGE, Newcomers, of_both
+from interlingua.runs.questions import Question, Questions, empty_note
+from interlingua.runs.scorers import indexed, rerank_of, retriever_of
+
+if TYPE_CHECKING:
+    from interlingua.retrieval.ann import Ann
+    from interlingua.runs.reasons import Reasons
+    from interlingua.runs.session import Session
+
+
+class Lists:
+    """What a recommender asks a run. A run that has grown is another object of this class.
+
+    Args:
+        session: the run.
+        index: see :class:`interlingua.recommender.Recommender`.
+        closed: (I,) bool: items that never come out; None: there are none.
+        before: the run without what came after its training; None: this is it.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        index: Path | str | None = None,
+        closed: BoolArray | None = None,
+        before: Lists | None = None,
+    ) -> None:
+        self.session, self.index, self.closed, self.before = session, index, closed, before
+        self.train, self.titles = session.data.split.train, session.data.catalogue.titles
+        self.has_ranker = "rank" in session.done
+
+    @cached_property
+    def questions(self) -> Questions:
+        """External ids to queries."""
+        return Questions(self.session.data, self.closed)
+
+    @cached_property
+    def newcomers(self) -> Newcomers:
+        """Whom nothing is known of."""
+        return Newcomers(self.session)
+
+    @cached_property
+    def reasons(self) -> Reasons:
+        """Reasons for items of lists."""
+        from interlingua.runs.reasons import Reasons
+
+        return Reasons(self.session.data)
+
+    @cached_property
+    def retriever(self) -> tuple[str, Scorer]:
+        """(stage, scorer) of what ranks the whole catalogue."""
+        return retriever_of(self.session)
+
+    @cached_property
+    def by_retriever(self) -> RetrieveThenRerank:
+        """Lists without a ranker."""
+        return rerank_of(self.session, None, self.indexed(self.retriever[1], lambda run: run.retriever[1]))
+
+    @cached_property
+    def by_ranker(self) -> RetrieveThenRerank:
+        """Lists in the ranker's order."""
+        ranker = self.session.ranker
+        if ranker.ranks_catalogue:
+            return rerank_of(self.session, None, self.indexed(ranker, lambda run: run.session.ranker))
+        return rerank_of(self.session, ranker, self.by_retriever.retriever)
+
+    def indexed(self, scorer: Scorer, first: Callable[[Lists], Scorer]) -> Scorer:
+        """A scorer behind its index, if there is one; ``first`` finds the same scorer of the run before it grew."""
+        if self.index is None:
+            return scorer
+        if self.before is None or not self.session.num_added:
+            return self.graph(scorer)
+        return self.before.graph(first(self.before)).extended(scorer)
+
+    def graph(self, scorer: Scorer) -> Ann:
+        """The index over a scorer, made once."""
+        assert self.index is not None
+        graphs: dict[int, Ann] = self.session.loaded.setdefault("graphs", {})
+        if id(scorer) not in graphs:
+            graphs[id(scorer)] = indexed(self.session, scorer, self.index)
+        return graphs[id(scorer)]
+
+    def scorer(self, rerank: bool) -> Scorer:
+        """What is explained."""
+        return self.session.ranker if rerank and self.has_ranker else self.retriever[1]
+
+    def answer(self, request: Request, question: Question) -> Answer:
+        """The list for one question."""
+        allowed = self.questions.allowed(request)
+        unknown = question.unknown | allowed.unknown
+        notes = self.questions.notes(unknown)
+        listed, new = self.listed(question, request, allowed.mask)
+        stages = self.stages(request, new)
+        found = [
+            Recommendation(str(self.train.item_ids[row]), self.titles[row], float(score), stages[0])
+            for row, score in zip(listed.items[0], listed.scores[0], strict=True)
+            if row >= 0
+        ]
+        if not found:
+            had = 0 if request.repeat else len(np.unique(question.seen.items))
+            notes.append(empty_note(allowed, had, self.train.num_items))
+        elif new.any():
+            notes.append(self.newcomers.note(1, 1))
+        return Answer(found, tuple(notes), tuple(dict.fromkeys(id for ids in unknown.values() for id in ids)))
+
+    def listed(self, question: Question, request: Request, allowed: BoolArray | None) -> tuple[Candidates, BoolArray]:
+        """The lists of some queries, and which of them popularity decided."""
+        k, use_ranker = request.k, request.rerank and self.has_ranker
+        cascade = self.by_ranker if use_ranker else self.by_retriever
+        wide = max(5 * k, self.session.recipe.evaluate.retrieve) if request.diversity else k
+        new = self.newcomers.among(question.queries)
+
+        def of(indices: IntArray, known: bool) -> Candidates:
+            queries = question.queries.take(indices)
+            how: dict[str, Any] = {"allowed": allowed, "repeat": request.repeat, "seen": question.seen.take(indices)}
+            if known:  # an item without evidence scores 0 like many others: the popular ones of them come first
+                return cascade.candidates(queries, wide, ties=self.train.item_counts, **how)
+            return self.newcomers.answered(self.retriever[1], queries, wide, **how)
+
+        listed = of_both(new, of)
+        if request.diversity:
+            listed = diversified(listed, self.session.data.catalogue.categories, k, request.diversity)
+        return listed, new
+
+    def stages(self, request: Request, new: BoolArray) -> list[str]:
+        """(B,) the stage that decided each list. A backbone trained with texts is named in the align stage's card."""
+        kind, done = "rank" if request.rerank and self.has_ranker else self.retriever[0], self.session.done
+        known = str(done[kind].card["name"] if kind in done else done["align"].card["config"]["backbone"]["name"])
+        return [STAGE if is_new else known for is_new in new]
+
+    def frame(self, names: list[str], question: Question, request: Request) -> pl.DataFrame:
+        """The lists of many users, by blocks of some 64 MB of scores."""
+        size = block_size(self.train.num_items)
+        allowed = self.questions.allowed(request)
+        blocks = [question.slice(at, at + size) for at in range(0, len(names), size)]
+        found = [self.listed(block, request, allowed.mask) for block in track(blocks, "recommend")]
+        items = np.concatenate([part.items for part, _ in found]) if found else np.zeros((0, 0), np.int64)
+        scores = np.concatenate([part.scores for part, _ in found]) if found else np.zeros((0, 0), np.float32)
+        new = np.concatenate([part for _, part in found]) if found else np.zeros(0, np.bool_)
+        none = int((items < 0).all(axis=1).sum())
+        for note in self.questions.notes(question.unknown | allowed.unknown):
+            say(f"note: {note}")
+        if new.any():
+            say(f"note: {self.newcomers.note(int(new.sum()), len(names))}")
+        if none:
+            say(f"note: {none:,} of {len(names):,} lists are empty: {empty_note(allowed, 0, self.train.num_items)}")
+        stages = self.stages(request, new) if names else []
+        return frame_of(names, self.train.item_ids.tolist(), items, scores, stages)
+
+    def nearest(self, side: str, row: int, k: int) -> list[tuple[int, float]]:
+        """(row, cosine) of the ``k`` items or users most like one; items that never come out are left out."""
+        from interlingua.runs.neighbours import similar
+
+        closed = self.closed if side == "items" and self.closed is not None else np.zeros(0, np.bool_)
+        found = similar(self.session, side, row, k + int(closed.sum()))
+        pairs = zip(found.indices[0].tolist(), found.scores[0].tolist(), strict=True)
+        return [(int(other), float(score)) for other, score in pairs if not (len(closed) and closed[other])][:k]
+
+    def explained(self, language_model: Any, query: Queries, items: Sequence[int], rerank: bool) -> list[Any]:
+        """Reasons for items, by indices."""
+        return self.reasons.of(self.scorer(rerank), language_model, query, items, rerank)

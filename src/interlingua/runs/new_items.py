@@ -1,0 +1,74 @@
+"""Lines of a catalogue from whatever describes items: read, cleaned and named as the run's own catalogue was."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from interlingua.data.catalogue import Catalogue
+from interlingua.data.clean import CleanConfig, clean_texts
+from interlingua.data.files.columns import ITEM_ROLES, rename
+from interlingua.data.files.frames import to_polars
+from interlingua.data.raw import Log
+from interlingua.errors import ConfigError, DataError, first_line, shown
+from interlingua.runs.bring_checks import table_of
+
+AVAILABLE = "available"
+"""column that says whether an item may come out; it is no column of the catalogue"""
+NO = ("false", "0", "no")
+YES = ("true", "1", "yes")
+
+
+def lines_of(given: Any, catalogue: Catalogue) -> tuple[pl.DataFrame, list[bool]]:
+    """(n) lines of a catalogue, each id once (the last counts), and which of them may come out.
+
+    Args:
+        given: a frame (Polars, pandas, Arrow), mappings of one item each, one mapping, or a file of a table.
+        catalogue: the run's.
+
+    Raises:
+        DataError: no table, no column of ids, a line without an id, or a value that cannot be read.
+    """
+    frame = _frame(table_of(given, "catalogue"))
+    back = {word: column for column, word in catalogue.names.items() if word in frame.columns}
+    frame = frame.rename({word: column for word, column in back.items() if column not in frame.columns})
+    frame, _ = rename(frame, ITEM_ROLES, {}, "items", Log(quiet=True))
+    if "item_id" not in frame.columns:
+        raise DataError(f"items have no column item_id (they have {', '.join(frame.columns) or 'none'})")
+    missing = frame["item_id"].is_null() | (frame["item_id"].cast(pl.String, strict=False).str.len_bytes() == 0)
+    if missing.any():
+        raise DataError(f"item {int(missing.arg_max() or 0) + 1} of {frame.height} has no item_id")
+    frame = frame.unique("item_id", keep="last", maintain_order=True)
+    cleaned = clean_texts(frame, "item_id", "item", CleanConfig(), Log(quiet=True), "items")
+    allowed = [True] * cleaned.height
+    if AVAILABLE in cleaned.columns:
+        allowed = [_switch(value, item) for value, item in zip(cleaned[AVAILABLE], cleaned["item_id"], strict=True)]
+        cleaned = cleaned.drop(AVAILABLE)
+    absent = [column for column in catalogue.items.columns if column not in cleaned.columns]
+    cleaned = cleaned.with_columns(pl.lit(None, pl.String).alias(column) for column in absent)
+    own = catalogue.items.columns
+    return cleaned.select(*own, *(column for column in cleaned.columns if column not in own)), allowed
+
+
+def _frame(given: Any) -> pl.DataFrame:
+    """A frame of whatever was given."""
+    if isinstance(given, Mapping) and all(not isinstance(value, list | tuple) for value in given.values()):
+        given = [given]
+    if isinstance(given, Sequence) and not isinstance(given, str | bytes):
+        wrong = next((each for each in given if not isinstance(each, Mapping)), None)
+        if wrong is not None:
+            raise ConfigError(f"an item is {shown(wrong)}; give mappings such as {{'item_id': 'i9', 'title': 'Heat'}}")
+        try:
+            return pl.DataFrame([dict(each) for each in given], infer_schema_length=None, strict=False)
+        except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+            raise DataError(f"items: cannot read {len(given)} mappings as a table: {first_line(error)}") from None
+    return to_polars(given, "items")
+
+
+def _switch(value: str | None, item: str) -> bool:
+    word = "true" if value is None else value.strip().lower()
+    if word not in (*YES, *NO):
+        raise DataError(f"item {shown(item)}: {AVAILABLE} is {shown(value)}; it is true or false")
+    return word in YES

@@ -1,0 +1,130 @@
+"""What came after training: new items, changed ones, and those that are not to come out. Nothing is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from interlingua.contracts.scorer import BoolArray
+from interlingua.data.catalogue import Catalogue
+from interlingua.errors import UnknownIdError, unknown
+from interlingua.runs.answers import names_of
+from interlingua.runs.grown import grown
+from interlingua.runs.new_items import lines_of
+
+if TYPE_CHECKING:
+    from interlingua.runs.session import Session
+
+Line = dict[str, str | None]
+"""column -> value of one item"""
+
+
+@dataclass(frozen=True)
+class Changed:
+    """The result of a change of the items."""
+
+    added: tuple[str, ...] = ()
+    """ids that are new to the run"""
+    updated: tuple[str, ...] = ()
+    """ids that it knew"""
+    removed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    """what could not be done, in words"""
+
+
+class Shelf:
+    """The changes of one run's items since its training. :attr:`session` is the run with all of them."""
+
+    def __init__(self, run: Session) -> None:
+        self.run = run
+        self.lines: dict[str, Line] = {}
+        """new items, in the order in which they came"""
+        self.changed: dict[str, Line] = {}
+        """items of the run with other texts or attributes"""
+        self.unavailable: set[str] = set()
+        self.removed: set[str] = set()
+        """items of the run that were taken out"""
+        self.session = run
+        """the run with all changes"""
+
+    def put(self, given: Any) -> Changed:
+        """Adds items, or changes known ones: what is not given of these stays. All of them, or none.
+
+        Args:
+            given: see :func:`interlingua.runs.new_items.lines_of`.
+
+        Raises:
+            ConfigError: the run has no place for new items.
+            DataError: what is given cannot be read.
+        """
+        catalogue: Catalogue = self.run.data.catalogue
+        frame, allowed = lines_of(given, catalogue)
+        known, before = self.run.data.split.train.item_indices, self._copy()
+        added, updated = [], []
+        for line, comes_out in zip(frame.iter_rows(named=True), allowed, strict=True):
+            item, values = str(line["item_id"]), {name: value for name, value in line.items() if value is not None}
+            own = item in known
+            updated.append(item) if (own and item not in self.removed) or item in self.lines else added.append(item)
+            where = self.changed if own else self.lines
+            where[item] = where.get(item) or (self._own(item) if own else {"item_id": item})
+            where[item] = where[item] | values
+            self.removed.discard(item)
+            (self.unavailable.discard if comes_out else self.unavailable.add)(item)
+        try:
+            self.session = self._grown()
+        except Exception:
+            self.lines, self.changed, self.unavailable, self.removed = before
+            raise
+        return Changed(tuple(added), tuple(updated))
+
+    def remove(self, ids: Any) -> Changed:
+        """Takes items out: new ones are forgotten; the run's own never come out, and still count in histories.
+
+        Raises:
+            UnknownIdError: an id that the run does not know; nothing is removed then.
+        """
+        names, known = names_of([ids] if isinstance(ids, str) else ids, "ids"), self.run.data.split.train.item_indices
+        for name in names:
+            if name not in self.lines and (name not in known or name in self.removed):
+                raise UnknownIdError(unknown("item id", name, [*self.lines, *known]))
+        for name in names:
+            if self.lines.pop(name, None) is None:
+                self.removed.add(name)
+                self.changed.pop(name, None)
+            self.unavailable.discard(name)
+        self.session = self._grown()
+        return Changed(removed=tuple(dict.fromkeys(names)))
+
+    def _grown(self) -> Session:
+        """The run with its new and changed items."""
+        if not self.lines and not self.changed:
+            return self.run
+        own: Catalogue = self.run.data.catalogue
+        columns = dict.fromkeys([*own.items.columns, *(name for line in self.lines.values() for name in line)])
+        columns |= dict.fromkeys(name for line in self.changed.values() for name in line)
+        new, changed = (_table(list(some.values()), list(columns)) for some in (self.lines, self.changed))
+        return grown(self.run, new, changed if self.changed else None)
+
+    def _own(self, item: str) -> Line:
+        """The line of an item of the run."""
+        row = self.run.data.split.train.item_indices[item]
+        found: Line = self.run.data.catalogue.items.row(row, named=True)
+        return found
+
+    def closed(self, item_ids: Sequence[Any]) -> BoolArray | None:
+        """(I,) items that never come out; None: there are none."""
+        names = self.unavailable | self.removed
+        return np.array([str(item) in names for item in item_ids], np.bool_) if names else None
+
+    def _copy(self) -> tuple[dict[str, Line], dict[str, Line], set[str], set[str]]:
+        return dict(self.lines), dict(self.changed), set(self.unavailable), set(self.removed)
+
+
+def _table(lines: Sequence[Line], columns: Sequence[str]) -> pl.DataFrame:
+    return pl.DataFrame(
+        [{name: line.get(name) for name in columns} for line in lines], dict.fromkeys(columns, pl.String)
+    )

@@ -1,0 +1,273 @@
+"""Items that come after training: they are what training would have made of them without an event."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+
+import interlingua
+from interlingua.data.queries import Queries
+from interlingua.data.sources.planted import generate
+from interlingua.errors import ConfigError, DataError, UnknownIdError
+from interlingua.recommender import Recommender
+from interlingua.runs.scorers import scorer_of
+from interlingua.testing.tiny_sentence_encoder import tiny_encoder
+from interlingua.vectors.fields import TextConfig
+from interlingua.vectors.frozen import FrozenRows
+
+WORLD = generate(num_users=60, num_items=40, seed=3)
+COLD = (3, 17, 29)
+"""items whose events are all held out"""
+FIT = {"epochs": 2, "patience": None}
+LSA = {"name": "lsa", "dim": 12}
+SASREC = {"name": "sasrec", "embedding_dim": 8, "max_history": 8, "num_blocks": 1, "fit": FIT}
+MF = {"name": "mf", "embedding_dim": 8, "fit": FIT}
+LIGHTGCN = {"name": "lightgcn", "embedding_dim": 8, "num_layers": 2, "fit": FIT}
+ALIGNED = {"candidate_source": "aligned", "protocols": ["full"]}
+TINY = {"model": "ENCODER"}
+MEMBERS = [
+    {"name": "pop", "backbone": {"name": "pop"}},
+    {"name": "itemknn", "backbone": {"name": "itemknn"}},
+    {"name": "ease", "backbone": {"name": "ease"}},
+    {"name": "sasrec", "backbone": SASREC},
+    {"name": "textknn", "backbone": {"name": "textknn"}, "text": LSA},
+]
+RECIPES: dict[str, dict[str, Any]] = {
+    "textknn": {"backbone": {"name": "textknn"}, "text": LSA},
+    "textknn-item": {"backbone": {"name": "textknn", "variant": "item", "neighbours": 8}, "text": LSA},
+    "textknn-reduced": {"backbone": {"name": "textknn"}, "text": LSA | {"reduce": 5}},
+    "textknn-sbert": {"backbone": {"name": "textknn"}, "text": {"name": "sbert", "model": "ENCODER"}},
+    "ridge": {"backbone": MF, "text": LSA, "align": {"name": "ridge", "frozen": ["backbone"]}},
+    "a-llmrec": {
+        "backbone": SASREC, "text": LSA, "evaluate": ALIGNED,
+        "align": {"name": "autoencoder", "latent_dim": 6, "frozen": ["backbone"], "fit": FIT},
+    },
+    "rlmrec": {
+        "backbone": LIGHTGCN, "text": LSA | {"users": "items"}, "align": {"name": "contrastive"}, "evaluate": ALIGNED,
+    },
+    "alpharec": {"backbone": LIGHTGCN, "text": LSA | {"users": "items"}, "align": {"name": "replace"}},
+    "morec": {"backbone": SASREC, "text": LSA, "align": {"name": "replace"}},
+    "rrf": {"fuse": {"name": "rrf", "members": MEMBERS}},
+    "sum": {"fuse": {"name": "sum", "members": [MEMBERS[0], MEMBERS[2], MEMBERS[4]]}},
+    "logit": {"fuse": {"name": "logit", "members": MEMBERS}},
+}  # fmt: skip
+
+
+class Letters(FrozenRows):
+    """Counts of letters as unit vectors: every text by itself, on one scale."""
+
+    kind = "text"
+    Config = TextConfig
+
+    def __init__(self, config: TextConfig, texts: Sequence[str], **_: Any) -> None:
+        super().__init__(self.encode(texts))
+        self.config = config
+
+    def encode(self, texts: Sequence[str]) -> torch.Tensor:
+        counts = torch.tensor([[text.count(letter) for letter in "abcdefghiklmnoprstuvwy"] for text in texts])
+        return torch.nn.functional.normalize(counts.reshape(-1, 22).double(), dim=1).float()
+
+
+def events(without: tuple[int, ...] = ()) -> pl.DataFrame:
+    """The planted events; all of the cold items' are test, and each user's last other one is validation."""
+    known = WORLD.interactions
+    frame = pl.DataFrame({"user_id": known.users, "item_id": known.items, "timestamp": known.times})
+    cold = pl.col("item_id").is_in(COLD)
+    last = (pl.col("timestamp") == pl.col("timestamp").filter(~cold).max().over("user_id")) & ~cold
+    part = pl.when(cold).then(pl.lit("test")).when(last).then(pl.lit("valid")).otherwise(pl.lit("train"))
+    frame = frame.with_columns(part.alias("part")).filter(~pl.col("item_id").is_in(without))
+    return frame.with_columns(
+        pl.format("u{}", "user_id").alias("user_id"), pl.format("i{}", "item_id").alias("item_id")
+    )
+
+
+def items(without: tuple[int, ...] = ()) -> pl.DataFrame:
+    named = WORLD.catalogue.items.with_columns(pl.Series("item_id", [f"i{i}" for i in range(40)]))
+    return named.filter(~pl.Series(range(40)).is_in(without))
+
+
+Make = Callable[..., Recommender]
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_encoder(tmp_path_factory.mktemp("encoder")))
+
+
+@pytest.fixture(scope="session")
+def make(tmp_path_factory: pytest.TempPathFactory, encoder: str) -> Make:
+    """``make(sections, without)``: a run over the world, or over the world without some items, made once."""
+    out, made = tmp_path_factory.mktemp("runs"), {}
+
+    def with_encoder(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: with_encoder(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [with_encoder(each) for each in value]
+        return encoder if value == "ENCODER" else value
+
+    def build(sections: dict[str, Any], without: tuple[int, ...] = ()) -> Recommender:
+        key = repr((sections, without))
+        if key not in made:
+            recipe = {"evaluate": {"protocols": ["full"]}, "data": {"split": "given"}} | with_encoder(sections)
+            data = {"interactions": events(without), "items": items(without)}
+            made[key] = interlingua.run(recipe, data=data, out=out / str(len(made)), device="cpu", trust=True)
+        return interlingua.load(made[key])
+
+    return build
+
+
+def line(item: int, **more: Any) -> dict[str, Any]:
+    """What a shop knows of an item of the world."""
+    return items().row(item, named=True) | more
+
+
+def scores(made: Recommender, histories: list[list[str]]) -> np.ndarray:
+    """(B, I) of the grown run."""
+    known = made.train.item_indices
+    queries = Queries.of([[known[item] for item in history] for history in histories])
+    return scorer_of(made._lists.session).score(queries)
+
+
+HISTORIES = [["i1", "i2", "i5"], ["i9"], ["i30", "i11", "i8", "i7"]]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_copy_of_an_item_without_events_has_its_vector_and_scores(name: str, make: Make) -> None:
+    made = make(RECIPES[name])
+    before = scores(made, HISTORIES)
+    made.add_items([line(3, item_id="copy of 3"), line(17, item_id="copy of 17")])
+    after, at = scores(made, HISTORIES), made.train.item_indices
+    assert after.shape == (3, 42)
+    for item in ("3", "17"):
+        if name != "rrf":  # equals have places one after the other
+            np.testing.assert_allclose(after[:, at[f"copy of {item}"]], after[:, at[f"i{item}"]], rtol=1e-5, atol=1e-5)
+    if name not in ("rrf", "sum", "logit", "textknn-item"):  # these compare over the catalogue
+        np.testing.assert_allclose(after[:, :40], before, rtol=1e-5, atol=1e-6)
+    found = made.recommend(history=HISTORIES[0], k=42)
+    assert {"copy of 3", "copy of 17"} <= {one.item_id for one in found}
+    assert len(found) == 42 - 3
+
+
+VALID = {"protocols": ["full"], "part": "valid"}
+COLD_ONES = [f"i{item}" for item in COLD]
+EXACT: dict[str, dict[str, Any]] = {
+    "textknn": {"backbone": {"name": "textknn", "centred": False}},
+    "textknn-item": {"backbone": {"name": "textknn", "variant": "item", "centred": False}},
+    "additive-ease": {"backbone": {"name": "additive-ease", "centred": False}},
+    "low-rank": {"backbone": {"name": "low-rank-additive-ease", "centred": False, "rank": 12}},
+    "l3ae": {"backbone": {"name": "l3ae", "centred": False, "pull": 0.7}},
+    "collective-ease": {"backbone": {"name": "collective-ease", "centred": False}},
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_a_run_that_never_saw_items_gives_them_what_a_run_with_them_does(name: str, make: Make) -> None:
+    """In one run they are in the catalogue without a training event, in the other they come later: equal scores."""
+    sections = EXACT[name] | {"text": {"name": f"{__name__}:Letters"}, "evaluate": VALID}
+    within, later = make(sections), make(sections, COLD)
+    later.add_items([line(item) for item in COLD])
+    histories = [*HISTORIES, ["i1", "i17"], ["i3", "i29", "i2"]]
+    expected, found = scores(within, histories), scores(later, histories)
+    columns = [[made.train.item_indices[item] for item in COLD_ONES] for made in (within, later)]
+    np.testing.assert_allclose(found[:, columns[1]], expected[:, columns[0]], rtol=1e-4, atol=2e-5)
+    known = [item for item in within.train.item_indices if item not in COLD_ONES]
+    columns = [[made.train.item_indices[item] for item in known] for made in (within, later)]
+    np.testing.assert_allclose(found[:3, columns[1]], expected[:3, columns[0]], atol=0.02)
+
+
+def test_lists_filters_titles_and_reasons_know_a_new_item_and_an_update(make: Make) -> None:
+    made = make(RECIPES["textknn"])
+    changed = made.add_items(pl.DataFrame([line(3, item_id="n1", title="New Nebula", price="7")]))
+    assert changed.added == ("n1",)
+    assert [one.item_id for one in made.recommend(history=["i3"], k=3, items=["n1", "i5"])] == ["n1", "i5"]
+    assert made.recommend(history=["i3"], k=3, filters={"price<": 10})[0].title == "New Nebula"
+    assert made.similar_items("i3", 1)[0].item_id == "n1"
+    assert "n1" in {one.item_id for one in made.similar_items("i3", 5)}
+    (support,) = made.explain("i3", history=["n1"]).support
+    assert support.title == "New Nebula"
+    assert made.add_items({"item_id": "n1", "price": 12}).updated == ("n1",)
+    assert made.titles[made.item_row("n1")] == "New Nebula"  # what is not given stays
+    assert made.recommend(history=["i3"], filters={"price<": 10}) == []
+    made.add_items([{"item_id": "i5", "title": "Renamed", "price": "3"}])
+    assert [one.title for one in made.recommend(history=["i3"], filters={"price<": 10})] == ["Renamed"]
+    assert made.train.num_items == 41
+
+
+def test_what_is_switched_off_or_removed_never_comes_out(make: Make) -> None:
+    made = make(RECIPES["textknn"])
+    made.add_items([line(3, item_id="n1"), line(3, item_id="n2", available=False)])
+    every = {"history": ["i3"], "k": 50}
+    assert "n1" in {one.item_id for one in made.recommend(**every)}
+    assert "n2" not in {one.item_id for one in made.recommend(**every)}
+    assert "n2" not in {one.item_id for one in made.recommend(**every, items=["n2", "i8"])}
+    assert "n2" not in {one.item_id for one in made.similar_items("i3", 41)}
+    made.add_items([{"item_id": "n2", "available": "yes"}, {"item_id": "i8", "available": "no"}])
+    assert "n2" in {one.item_id for one in made.recommend(**every)}
+    assert "i8" not in {one.item_id for one in made.recommend(**every)}
+    assert made.remove_items(["n1", "i9"]).removed == ("n1", "i9")
+    assert not {"n1", "i9", "i8"} & {one.item_id for one in made.recommend(**every)}
+    with pytest.raises(UnknownIdError, match="n1"):
+        made.item_row("n1")
+    with pytest.raises(UnknownIdError, match="nowhere"):
+        made.remove_items("nowhere")
+    assert made.recommend(history=["i9"], k=3)  # what people had says something still
+
+
+def test_frames_of_every_kind_and_a_file(make: Make, tmp_path: Path) -> None:
+    made, one = make(RECIPES["textknn"]), line(3, item_id="n1")
+    pl.DataFrame([one]).write_csv(tmp_path / "new.csv")
+    frames = (
+        one,
+        [one],
+        pl.DataFrame([one]),
+        pd.DataFrame([one]),
+        tmp_path / "new.csv",
+        {k: [v] for k, v in one.items()},
+    )
+    for given in (*frames, {"id": "n1", "name": one["title"], "genre": one["categories"], "plot": one["description"]}):
+        made.add_items(given)
+        assert made.recommend(history=["i3"], k=1)[0].item_id == "n1"
+        made.remove_items("n1")
+    for wrong, word in (({"title": "x"}, "item_id"), ([{"item_id": "a"}, {"item_id": None}], "item 2"), ([3], "3"),
+                        ([{"item_id": "a", "available": "perhaps"}], "perhaps")):  # fmt: skip
+        with pytest.raises((ConfigError, DataError), match=word):
+            made.add_items(wrong)
+    assert made.train.num_items == 40
+
+
+def test_recipes_without_texts_say_what_to_use(make: Make) -> None:
+    for sections in (
+        {"backbone": {"name": "itemknn"}},
+        {"backbone": SASREC},
+        {"fuse": {"name": "rrf", "members": MEMBERS[:3]}},
+    ):
+        made = make(sections)
+        before = made.recommend(history=["i1"], k=5)
+        with pytest.raises(ConfigError, match="by events alone; use a recipe that reads texts"):
+            made.add_items([line(3, item_id="n1")])
+        assert made.recommend(history=["i1"], k=5) == before
+        made.add_items([{"item_id": before[0].item_id, "available": False}])  # attributes need no text
+        assert made.recommend(history=["i1"], k=4) == before[1:]
+    made = make({"backbone": {"name": "textknn"}, "text": LSA | {"control": "shuffled"}})
+    with pytest.raises(ConfigError, match="control of an experiment"):
+        made.add_items([line(3, item_id="n1")])
+
+
+def test_a_batch_is_there_within_a_second(make: Make) -> None:
+    made = make(RECIPES["logit"])
+    made.add_items([line(3, item_id="first")])
+    made.recommend(history=HISTORIES[0])
+    started = time.perf_counter()
+    made.add_items([line(3, item_id=f"n{number}") for number in range(100)])
+    found = made.recommend(history=HISTORIES[0], k=200)
+    assert time.perf_counter() - started < 1
+    assert len(found) == 40 + 101 - 3
