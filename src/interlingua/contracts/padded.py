@@ -54,10 +54,6 @@ class Padded(Backbone):
         """Those of the backbone, without the others."""
         return self.base.input_embeddings()
 
-    def user_rows(self) -> frozenset[str]:
-        """None: it is not stored."""
-        return frozenset()
-
     def learned_items(self, train: Interactions) -> Tensor:
         """(I + n,) the backbone's own; none of the others."""
         own = self.base.learned_items(self.job.train)
@@ -89,9 +85,9 @@ class Padded(Backbone):
     def item_embeddings(self) -> Tensor:
         """(I + n, D) of the others by their texts, or the mean of all."""
         own = self.base.item_embeddings()
-        return torch.cat([own, self._others(own)])
+        return torch.cat([own, self._rest(own)])
 
-    def _others(self, own: Tensor) -> Tensor:
+    def _rest(self, own: Tensor) -> Tensor:
         return own.mean(0, keepdim=True).expand(self.count, -1) if self.added is None else self.added.to(own)
 
     def item_bias(self) -> Tensor | None:
@@ -104,9 +100,9 @@ class Padded(Backbone):
         own = self.base.towers() if self.with_vectors else None
         if own is None:
             return None
-        others = self._others(own.items) if self.by_products else own.items.new_zeros(self.count, own.items.shape[1])
+        rest = self._rest(own.items) if self.by_products else own.items.new_zeros(self.count, own.items.shape[1])
         bias = None if own.bias is None else torch.cat([own.bias, own.bias.mean().expand(self.count)])
-        return Towers(self.user_embeddings, torch.cat([own.items, others]), bias, own.exact)
+        return Towers(self.user_embeddings, torch.cat([own.items, rest]), bias, own.exact)
 
     def with_repeats(self) -> Scorer:
         """The same scores, without vectors where the backbone's would rank the history's items otherwise."""
@@ -130,8 +126,8 @@ class Padded(Backbone):
 
     def _filled(self, own: FloatArray, items: IntArray | None) -> FloatArray:
         value = self.base.without_events
-        others = own.mean(1, keepdims=True) if value is None else np.full((len(own), 1), value)
-        scores = np.concatenate([own, np.repeat(others, self.count, axis=1)], axis=1).astype(np.float32)
+        rest = own.mean(1, keepdims=True) if value is None else np.full((len(own), 1), value)
+        scores = np.concatenate([own, np.repeat(rest, self.count, axis=1)], axis=1).astype(np.float32)
         return scores if items is None else np.take_along_axis(scores, np.asarray(items, np.int64), axis=1)
 
 
