@@ -50,7 +50,7 @@ def perplexity(lm: LanguageModel, sentences: list[str]) -> float:
 
 def fall(made: Recommender, query: Queries, item: int, left_out: list[int]) -> float:
     """How far the score of an item falls without some items of the history, in spreads of other items' scores."""
-    scorer, whole = made._retriever[1], query.history(0)
+    scorer, whole = made._lists.retriever[1], query.history(0)
     others = np.random.default_rng(0).permutation(np.setdiff1d(np.arange(scorer.num_items), whole))[:REFERENCES]
     histories = [whole, whole[~np.isin(whole, left_out)]]
     indices = np.tile(np.concatenate([[item], others]), (2, 1))

@@ -58,7 +58,8 @@ class Recommender(Shared):
         """Asks the run with all its changes from now on."""
         session = self._shelf.session
         closed = self._shelf.closed(session.data.split.train.item_ids)
-        self._lists = Lists(session, index, closed, self._first)
+        same = session is self.session and closed is None
+        self._lists = self._first if same else Lists(session, index, closed, self._first)
         self.train, self.titles = self._lists.train, self._lists.titles
 
     @classmethod

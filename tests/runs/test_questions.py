@@ -224,10 +224,10 @@ def test_an_expression_is_read_once(neighbours: Recommender, monkeypatch: pytest
     monkeypatch.setattr(questions, "passing", None)
     assert neighbours.recommend(history=[], filters=text) == first
     for number in range(questions.REMEMBERED + 1):
-        neighbours._questions._masks[f"{number}"] = []
+        neighbours._lists.questions._masks[f"{number}"] = []
     monkeypatch.undo()
     neighbours.recommend(history=[], filters="true")
-    assert len(neighbours._questions._masks) == 1
+    assert len(neighbours._lists.questions._masks) == 1
 
 
 def test_a_list_of_a_million_ids_is_read_in_a_second() -> None:

@@ -27,7 +27,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
 def test_an_index_serves_with_all_masks(session: Session, tmp_path: Path, stored: bool) -> None:
     where = embed(session, tmp_path / "vectors", index="usearch").path if stored else "usearch"
     exact, near = interlingua.load(session), interlingua.load(session, index=where)
-    assert isinstance(near._by_retriever.retriever, Ann)
+    assert isinstance(near._lists.by_retriever.retriever, Ann)
     users = [str(user) for user in exact.train.user_ids[:20]]
     own = exact.session.data.catalogue.categories
     one = sorted(own[0])[0]

@@ -46,6 +46,7 @@ class Lists:
         self.session, self.index, self.closed, self.before = session, index, closed, before
         self.train, self.titles = session.data.split.train, session.data.catalogue.titles
         self.has_ranker = "rank" in session.done
+        self._graphs: dict[int, Ann] = {}
 
     @cached_property
     def questions(self) -> Questions:
@@ -86,17 +87,17 @@ class Lists:
         """A scorer behind its index, if there is one; ``first`` finds the same scorer of the run before it grew."""
         if self.index is None:
             return scorer
-        if self.before is None or not self.session.num_added:
+        if self.before is None:
             return self.graph(scorer)
-        return self.before.graph(first(self.before)).extended(scorer)
+        graph = self.before.graph(first(self.before))
+        return graph.extended(scorer) if self.session.num_added else graph
 
     def graph(self, scorer: Scorer) -> Ann:
         """The index over a scorer, made once."""
         assert self.index is not None
-        graphs: dict[int, Ann] = self.session.loaded.setdefault("graphs", {})
-        if id(scorer) not in graphs:
-            graphs[id(scorer)] = indexed(self.session, scorer, self.index)
-        return graphs[id(scorer)]
+        if id(scorer) not in self._graphs:
+            self._graphs[id(scorer)] = indexed(self.session, scorer, self.index)
+        return self._graphs[id(scorer)]
 
     def scorer(self, rerank: bool) -> Scorer:
         """What is explained."""

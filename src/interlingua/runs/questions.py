@@ -57,6 +57,8 @@ class Allowed:
 class Questions:
     """Makes the questions for one prepared dataset; items in ``closed`` (I,) never come out."""
 
+    closed: BoolArray | None = None
+
     def __init__(self, data: Dataset, closed: BoolArray | None = None) -> None:
         self.closed = closed
         self.train, self.catalogue = data.split.train, data.catalogue
