@@ -85,6 +85,7 @@ class Recommender(Shared):
         self, user: str | None = ..., history: Sequence[str] | None = ..., k: int = ..., *, rerank: bool = ...,
         items: Sequence[str] | None = ...,
         exclude: Sequence[str] = ..., filters: Filters | None = ..., diversity: float = ..., repeat: bool = ...,
+        text: str | None = ..., text_weight: float = ...,
     ) -> list[Recommendation]: ...  # fmt: skip
 
     @overload
@@ -113,6 +114,8 @@ class Recommender(Shared):
         filters: Filters | None = None,
         diversity: float = 0.0,
         repeat: bool = False,
+        text: str | None = None,
+        text_weight: float = 0.5,
     ) -> list[Recommendation] | pl.DataFrame:
         """The best ``k`` items that the user has not had: a list for one user, a frame for many.
 
@@ -130,6 +133,8 @@ class Recommender(Shared):
             diversity: 0: by score only; higher: prefer items of different categories, chosen among the best
                 ``max(5 k, evaluate.retrieve)`` (see :func:`interlingua.retrieval.cascade.diversified`).
             repeat: whether items of the user's history may come out again (groceries, music).
+            text: what is looked for, in words ("slow burn science fiction"); alone, or beside a user or a history.
+            text_weight: of the text beside a history, from 0 to 1: both scores are standardised over the catalogue.
 
         Item ids that the run does not know are left out and said. Who is new to the run (no history, or one that says
         nothing to it) gets what is popular in training.
@@ -140,10 +145,10 @@ class Recommender(Shared):
 
         Raises:
             DataError: a user or a column that the run does not know.
-            ConfigError: not exactly one of ``user``, ``history``, ``users``, ``histories``, ``k`` < 1, a negative
-                ``diversity``, or a filter that cannot be read.
+            ConfigError: not exactly one of ``user``, ``history``, ``users``, ``histories`` (or a ``text``), ``k`` < 1,
+                a negative ``diversity``, a filter that cannot be read, or a ``text`` to a run that reads none.
         """
-        request = Request(k, rerank, exclude, items, filters, diversity, repeat)
+        request = Request(k, rerank, exclude, items, filters, diversity, repeat, text, text_weight)
         if users is not None or histories is not None:
             request.check(user, history, users, histories)
             return self._lists.frame(*self._lists.questions.of_many(users, histories), request)

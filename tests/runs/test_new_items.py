@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -244,6 +245,12 @@ def test_frames_of_every_kind_and_a_file(make: Make, tmp_path: Path) -> None:
     assert made.train.num_items == 40
 
 
+def test_what_is_like_a_new_item_is_found_by_its_text_where_events_are_compared(make: Make) -> None:
+    made = make(RECIPES["logit"])
+    made.add_items([line(3, item_id="n1")])
+    assert made.similar_items("n1", 1)[0].item_id == "i3"
+
+
 def test_recipes_without_texts_say_what_to_use(make: Make) -> None:
     for sections in (
         {"backbone": {"name": "itemknn"}},
@@ -271,3 +278,51 @@ def test_a_batch_is_there_within_a_second(make: Make) -> None:
     found = made.recommend(history=HISTORIES[0], k=200)
     assert time.perf_counter() - started < 1
     assert len(found) == 40 + 101 - 3
+
+
+READING = ("textknn", "textknn-item", "textknn-sbert", "ridge", "rlmrec", "morec", "logit")
+
+
+@pytest.mark.parametrize("name", READING)
+def test_a_sentence_ranks_alone_and_beside_a_history(name: str, make: Make) -> None:
+    made = make(RECIPES[name])
+    made.add_items([line(3, item_id="n1", title="Quiet Nebula")])
+    ids, said = [f"i{n}" for n in range(40)] + ["n1"], "a space story about galaxy and orbit"
+    alone = [one.item_id for one in made.recommend(text=said, k=41)]
+    assert sorted(alone) == sorted(ids)
+    beside = {w: made.recommend(history=["i1", "i2"], text=said, text_weight=w, k=41) for w in (0.0, 0.5, 1.0)}
+    plain = made.recommend(history=["i1", "i2"], k=41)
+    order = {w: [one.item_id for one in found] for w, found in beside.items()}
+    by_history = {one.item_id: one.score for one in plain}
+    assert all(by_history[a] >= by_history[b] - 1e-4 for a, b in itertools.pairwise(order[0.0]))  # equals aside
+    assert order[1.0] == [item for item in alone if item not in ("i1", "i2")]
+    assert order[0.5] not in (order[0.0], order[1.0])
+    by_id = {w: {one.item_id: one.score for one in found} for w, found in beside.items()}
+    for item in order[0.5]:  # a weighted mean of both
+        np.testing.assert_allclose(by_id[0.5][item], (by_id[0.0][item] + by_id[1.0][item]) / 2, atol=1e-4)
+    assert made.train.num_items == 41
+    assert [one.item_id for one in made.recommend(text=said, k=2, items=["n1", "i1"], exclude=["i1"])] == ["n1"]
+
+
+def test_a_sentence_finds_what_it_says(make: Make) -> None:
+    made = make(RECIPES["textknn"])
+    about = {f"i{n}": str(line(n)["categories"]) for n in range(40)}
+    found = made.recommend(text="space galaxy orbit astronaut", k=5)
+    assert all("Space" in about[one.item_id] for one in found)
+    assert {one.stage for one in found} == {"textknn"}
+    answer = made.answer(text="zyzzyva", k=3)
+    assert "no word of 'zyzzyva' says anything" in answer.notes[0]
+    assert {one.stage for one in answer.items} == {"popularity"}
+
+
+def test_a_sentence_is_refused_in_words(make: Make) -> None:
+    made = make(RECIPES["textknn"])
+    for options, word in (
+        ({"text": "space", "text_weight": 2}, "from 0 to 1"), ({"text": " "}, "in words"),
+        ({"text": "space", "users": ["u1"]}, "one user or history"), ({}, "or a text"),
+        ({"text": "space", "user": "u1", "history": ["i1"]}, "either a user or a history"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=word):
+            made.recommend(**options)
+    with pytest.raises(ConfigError, match=r"text: .*itemknn scores items by events alone; use a recipe that reads"):
+        make({"backbone": {"name": "itemknn"}}).recommend(text="space")

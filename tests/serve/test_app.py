@@ -185,3 +185,24 @@ def test_reasons_name_history_items(client, recommender):
     assert second["reason"] is None
     assert first["reason"]["sentence"]
     assert {s["item_id"] for s in first["reason"]["support"]} <= set(history)
+
+
+def test_a_text_goes_alone_or_beside_a_history(tmp_path):
+    options = ("data.options={num_users = 40, num_items = 30}", 'evaluate.protocols=["full"]')
+    made = Recommender(run("textknn", out=tmp_path, data="planted", overrides=options, device="cpu"))
+    said = {"text": "a space story about galaxy and orbit", "k": 4}
+    with TestClient(create_app(made)) as client:
+        assert ids(client.post("/v1/recommend", json=said)) == [one.item_id for one in made.recommend(**said)]
+        ask = said | {"history": [str(made.train.item_ids[2])], "text_weight": 0.2, "explain": 1}
+        assert ids(client.post("/v1/recommend", json=ask)) == [
+            one.item_id for one in made.recommend(history=ask["history"], **said, text_weight=0.2)
+        ]
+        refused = client.post("/v1/recommend", json={"k": 3})
+        assert refused.status_code == 422
+        assert "or a text" in refused.text
+
+
+def test_a_text_is_refused_by_a_run_without_texts(client):
+    answer = client.post("/v1/recommend", json={"text": "space"})
+    assert answer.status_code == 422
+    assert "use a recipe that reads texts" in answer.json()["detail"]

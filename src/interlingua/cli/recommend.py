@@ -41,18 +41,20 @@ def recommend(
     ] = None,
     diversity: Annotated[float, typer.Option(help="0: by score alone; more: rather different categories.")] = 0.0,
     repeat: Annotated[bool, typer.Option("--repeat", help="Items of the history may come out too.")] = False,
+    text: Annotated[str | None, typer.Option(help='What is looked for: "slow burn science fiction".')] = None,
+    text_weight: Annotated[float, typer.Option(help="Of --text beside a history: 0 to 1.")] = 0.5,
     device: Device = "auto",
     trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
-    """Recommend items to a known user or to a history."""
+    """Recommend items to a known user, to a history, or for a text."""
     from interlingua.recommender import load
 
     history_ids, hidden = ids(history, "--history"), ids(exclude, "--exclude") or []
     conditions = conditions_of(filters or [], where)
     answers = load(run, device, trust=trust).recommend(
         user, history_ids, k, rerank=rerank, items=ids(items, "--items"), exclude=hidden, filters=conditions,
-        diversity=diversity, repeat=repeat,
+        diversity=diversity, repeat=repeat, text=text, text_weight=text_weight,
     )  # fmt: skip
     if as_json:
         print(json.dumps([asdict(answer) for answer in answers]))

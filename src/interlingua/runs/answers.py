@@ -80,6 +80,8 @@ class Request:
     filters: Filters | None = None
     diversity: float = 0.0
     repeat: bool = False
+    text: str | None = None
+    text_weight: float = 0.5
 
     @classmethod
     def of(cls, k: int, options: Mapping[str, Any]) -> Request:
@@ -100,11 +102,23 @@ class Request:
         Raises:
             ConfigError: the message says which.
         """
-        if sum(given is not None for given in who) != 1:
-            raise ConfigError("give either a user or a history, or many as users or histories")
+        given = [each is not None for each in who]
+        if sum(given) > 1 or (not any(given) and self.text is None):
+            raise ConfigError("give either a user or a history, or many as users or histories; or a text")
+        self._check_text(many=any(given[2:]))
         at_least_one("k", self.k)
         if not _is_number(self.diversity) or not self.diversity >= 0:
             raise ConfigError(f"diversity must be a number of at least 0, got {shown(self.diversity)}")
+
+    def _check_text(self, many: bool) -> None:
+        if self.text is None:
+            return
+        if many:
+            raise ConfigError("a text goes with one user or history, or stands alone; ask for each user by itself")
+        if not isinstance(self.text, str) or not self.text.strip():
+            raise ConfigError(f"text is {shown(self.text)}; say in words what is looked for")
+        if not _is_number(self.text_weight) or not 0 <= self.text_weight <= 1:
+            raise ConfigError(f"text_weight must be a number from 0 to 1, got {shown(self.text_weight)}")
 
 
 def _is_number(value: Any) -> bool:

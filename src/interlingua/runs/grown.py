@@ -31,6 +31,8 @@ from interlingua.runs.session import Session
 from interlingua.vectors.fields import item_texts
 from interlingua.vectors.frozen import FrozenRows
 
+SENTENCE = "what was said"
+"""id of the line that stands for a sentence"""
 READERS = ("all-round", "textknn", "l3ae")
 """shipped recipes that any catalogue with texts can use"""
 
@@ -43,17 +45,29 @@ class Grown(Session):
     """(n) lines of the catalogue"""
     changed: pl.DataFrame | None
     """lines of the run's own items whose texts or attributes are others now; vectors stay"""
+    sentence: str | None
+    """what the last new item stands for, which is no item: its text, as it was said"""
 
     def __init__(
-        self, base: Session, new: pl.DataFrame, changed: pl.DataFrame | None = None, whole: Grown | None = None
+        self,
+        base: Session,
+        new: pl.DataFrame,
+        changed: pl.DataFrame | None = None,
+        whole: Grown | None = None,
+        sentence: str | None = None,
     ) -> None:
         super().__init__(base.recipe, base.root, base.seed, base.device, base.done, base.reused, {}, whole)
-        self.base, self.new, self.changed = base, new, changed
+        self.base, self.new, self.changed, self.sentence = base, new, changed, sentence
 
     @property
     def num_added(self) -> int:
         """Number of new items."""
         return self.new.height
+
+    @property
+    def before_growth(self) -> tuple[Session, pl.DataFrame, pl.DataFrame | None]:
+        """The run as it was trained, and the lines with which it grew."""
+        return self.base, self.new, self.changed
 
     @cached_property
     def plan(self) -> Any:
@@ -63,7 +77,7 @@ class Grown(Session):
     @cached_property
     def grown_members(self) -> list[Grown]:
         """The members, over the same new items."""
-        return [Grown(member, self.new, None, self) for member in self.base.members]
+        return [Grown(member, self.new, None, self, self.sentence) for member in self.base.members]
 
     @cached_property
     def members(self) -> list[Session]:
@@ -110,13 +124,14 @@ class Grown(Session):
         """Section -> (n, T) vectors of the new items' texts; sections that cannot read them are in :attr:`problems`."""
         encoders = encoders_of(self.base)
         base, found = self.base.data.catalogue, {}
-        catalogue = Catalogue(self.new, None, base.domain, base.names)
+        lines = self.new if self.sentence is None else self.new[:-1]
+        catalogue, said = Catalogue(lines, None, base.domain, base.names), [self.sentence] if self.sentence else []
         for section in encoders.sections():
             table, _, name = section.partition(".")
             part = self.recipe.texts[name] if table == "texts" else self.recipe.text
             assert part is not None
             try:
-                found[section] = encoders.vectors(section, item_texts(catalogue, part.config))
+                found[section] = encoders.vectors(section, [*item_texts(catalogue, part.config), *said])
             except (ConfigError, ArtifactError) as error:
                 self.problems.append(str(error))
         return found
@@ -140,6 +155,13 @@ class Grown(Session):
         if self.recipe.fuse is not None:
             return any(member.places for member in self.grown_members)
         return self.added.items is not None or self.base.backbone.extended(self.added) is not None
+
+    @property
+    def says(self) -> bool:
+        """Whether the text of the last new item says anything: its vectors are not all zero."""
+        if self.recipe.fuse is not None:
+            return any(member.says for member in self.grown_members)
+        return any(bool(vectors[-1].any()) for vectors in self.new_vectors.values())
 
     @cached_property
     def text(self) -> Text | None:
@@ -191,10 +213,28 @@ def grown(session: Session, new: pl.DataFrame, changed: pl.DataFrame | None = No
     found = Grown(session, new, changed)
     if new.height and not found.places:
         raise ConfigError(refusal(found))
+    return _fused(found)
+
+
+def spoken(session: Session, sentence: str) -> Grown:
+    """The run with one more item behind all others: what a sentence says. It must not come out.
+
+    Args:
+        session: a finished run, grown or not.
+        sentence: any text.
+    """
+    base, new, changed = session.before_growth
+    line = pl.DataFrame([{"item_id": SENTENCE, "title": sentence}], {"item_id": pl.String, "title": pl.String})
+    found = Grown(base, pl.concat([new, line], how="diagonal"), changed, sentence=sentence)
+    return _fused(found) if found.places else found
+
+
+def _fused(session: Grown) -> Grown:
+    """Gives a grown run the fusion of its grown members."""
     if session.recipe.fuse is not None:
-        members = [scorer_of(member) for member in found.members]
-        found.loaded["fusion"] = fusion_of(session).extended(members, found.data.split.train)
-    return found
+        members = [scorer_of(member) for member in session.members]
+        session.loaded["fusion"] = fusion_of(session.base).extended(members, session.data.split.train)
+    return session
 
 
 def refusal(session: Grown) -> str:

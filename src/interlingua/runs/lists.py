@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +14,13 @@ import polars as pl
 from interlingua.contracts.scorer import BoolArray, Scorer
 from interlingua.data.queries import IntArray, Queries
 from interlingua.progress import say, track
-from interlingua.retrieval.best import block_size
+from interlingua.retrieval.best import best, block_size
 from interlingua.retrieval.cascade import Candidates, RetrieveThenRerank, diversified
 from interlingua.runs.answers import Answer, Recommendation, Request, frame_of
 from interlingua.runs.newcomers import STAGE, Newcomers, of_both
 from interlingua.runs.questions import Question, Questions, empty_note
 from interlingua.runs.scorers import indexed, rerank_of, retriever_of
+from interlingua.runs.sentence import Sentence, Sentences, text_notes
 
 if TYPE_CHECKING:
     from interlingua.retrieval.ann import Ann
@@ -57,6 +59,11 @@ class Lists:
     def newcomers(self) -> Newcomers:
         """Whom nothing is known of."""
         return Newcomers(self.session)
+
+    @cached_property
+    def sentences(self) -> Sentences:
+        """What was looked for in words."""
+        return Sentences(self.session, self.retriever[1])
 
     @cached_property
     def reasons(self) -> Reasons:
@@ -108,8 +115,15 @@ class Lists:
         allowed = self.questions.allowed(request)
         unknown = question.unknown | allowed.unknown
         notes = self.questions.notes(unknown)
-        listed, new = self.listed(question, request, allowed.mask)
-        stages = self.stages(request, new)
+        sentence = None if request.text is None else self.sentences.scorer(request.text, request.text_weight)
+        if sentence is not None:
+            listed, new = self.listed_by(sentence, question, request, allowed.mask), np.zeros(1, np.bool_)
+            stages = self.stages(replace(request, rerank=False), new)
+        else:
+            listed, new = self.listed(question, request, allowed.mask)
+            stages = self.stages(request, new)
+        if request.text is not None:
+            notes += text_notes(sentence is not None, request, self.has_ranker)
         found = [
             Recommendation(str(self.train.item_ids[row]), self.titles[row], float(score), stages[0])
             for row, score in zip(listed.items[0], listed.scores[0], strict=True)
@@ -140,6 +154,20 @@ class Lists:
         if request.diversity:
             listed = diversified(listed, self.session.data.catalogue.categories, k, request.diversity)
         return listed, new
+
+    def listed_by(
+        self, sentence: Sentence, question: Question, request: Request, allowed: BoolArray | None
+    ) -> Candidates:
+        """The lists of some queries, by a sentence and by what they have had."""
+        nobody: list[list[int]] = [[] for _ in range(len(question.queries))]
+        queries = Queries.of(nobody) if self.newcomers.among(question.queries).any() else question.queries
+        wide = max(5 * request.k, self.session.recipe.evaluate.retrieve) if request.diversity else request.k
+        how: dict[str, Any] = {"repeat": request.repeat, "seen": question.seen, "ties": self.train.item_counts}
+        found = best(sentence, queries, wide, allowed=allowed, **how)
+        listed = Candidates(found.indices, found.scores, found.scores)
+        if request.diversity:
+            return diversified(listed, self.session.data.catalogue.categories, request.k, request.diversity)
+        return listed
 
     def stages(self, request: Request, new: BoolArray) -> list[str]:
         """(B,) the stage that decided each list. A backbone trained with texts is named in the align stage's card."""

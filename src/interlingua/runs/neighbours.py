@@ -3,7 +3,7 @@
 Vectors of users are those by which the run retrieves (:meth:`interlingua.contracts.scorer.Scorer.towers`); of
 items those of an alignment, where there is one (items without events through their texts), else those by which it
 retrieves. A run without vectors (popularity, neighbourhoods, EASE) compares who had what: the cosine of the columns,
-or rows, of the user-item matrix. Where such a run is given away
+or rows, of the user-item matrix; an item that nobody had is compared by the run's texts. Where such a run is given away
 without its users, each item's nearest are written beside it. The best are found block by block
 (:mod:`interlingua.retrieval.alike`).
 """
@@ -52,6 +52,14 @@ def item_vectors(session: Session) -> Tensor | None:
     return session.exported("train").get("items") if "train" in session.done else None  # of a score that is no product
 
 
+def text_vectors(session: Session) -> Tensor | None:
+    """(I, T) the frozen text vectors of the run, or of its first member that has some."""
+    for part in (session, *session.members):
+        if "embed" in part.done:
+            return part.exported("embed")["items"]
+    return None
+
+
 def user_vectors(session: Session) -> Callable[[Queries], Tensor] | None:
     """(B, D) of any queries, or None where the run has no user vectors."""
     towers = retriever_of(session)[1].towers()
@@ -67,6 +75,8 @@ def similar(session: Session, side: str, row: int, k: int) -> TopK:
     at_least_one("k", k)
     if side == "items":
         table = item_vectors(session)
+        if table is None and not session.data.interactions.item_counts[row]:
+            table = text_vectors(session)  # nobody had it: its text says what it is like
         if table is not None:
             return alike(table.split(BLOCK), table[row], k, row=row)
     else:

@@ -114,10 +114,10 @@ class Questions:
         return Question(queries, queries, {name: left for name, (_, left) in found.items() if left})
 
     def of_one(self, user: str | None, history: Sequence[str] | None) -> Question:
-        """A known user, or a history."""
-        if history is not None:
-            return self.of_histories({"history": history})
-        return self.of_users([] if user is None else [user])
+        """A known user, or a history; neither (a text alone): nobody."""
+        if user is None:
+            return self.of_histories({"history": [] if history is None else history})
+        return self.of_users([user])
 
     def of_many(self, users: Sequence[str] | None, histories: Histories | None) -> tuple[list[str], Question]:
         """Names and questions of many users or histories."""

@@ -69,6 +69,11 @@ class Session(Measured):
         """Whether texts tell the run where such an item stands."""
         return False
 
+    @property
+    def before_growth(self) -> tuple[Session, Any, Any]:
+        """The run as it was trained, and the lines of a catalogue with which it grew: none."""
+        return self, self.data.catalogue.items[:0], None
+
     def __repr__(self) -> str:
         """Name, folder, finished stages, and the first number, if there is one."""
         place, number = self.root, ""

@@ -102,9 +102,11 @@ def answer(recommender: Recommender, request: RecommendRequest, started: float) 
         filters=request.filters,
         diversity=request.diversity,
         repeat=request.repeat,
+        text=request.text,
+        text_weight=request.text_weight,
     )
     found, known = made.items, recommender.train.item_indices
-    history = None if request.history is None else [item for item in request.history if item in known]
+    history = None if request.user_id is not None else [item for item in request.history or [] if item in known]
     explained = [one.item_id for one in found[: request.explain]]
     reasons = recommender.explain_items(explained, request.user_id, history, rerank=request.rerank)
     items = [

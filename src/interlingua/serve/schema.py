@@ -18,12 +18,16 @@ class Strict(BaseModel):
 
 
 class RecommendRequest(Strict):
-    """Who asks, and for how much. Exactly one of ``user_id`` and ``history``."""
+    """Who asks, and for how much. Exactly one of ``user_id`` and ``history``; with a ``text`` neither is needed."""
 
     user_id: Id | None = None
     """a user that the run knows"""
     history: list[Id] | None = Field(None, max_length=10_000)
     """item ids, oldest first, of anybody; an empty list is a new user"""
+    text: str | None = Field(None, min_length=1, max_length=2000)
+    """what is looked for, in words; alone, or beside a user or a history"""
+    text_weight: float = Field(0.5, ge=0, le=1)
+    """of the text beside a history: 0 is the history alone, 1 the text alone"""
     k: int = Field(10, ge=1, le=1000)
     """how many items"""
     exclude: list[Id] = Field(default_factory=list, max_length=10_000)
@@ -53,8 +57,9 @@ class RecommendRequest(Strict):
 
     @model_validator(mode="after")
     def _one_of_two(self) -> RecommendRequest:
-        if (self.user_id is None) == (self.history is None):
-            raise ValueError("give exactly one of user_id and history")
+        given = (self.user_id is not None) + (self.history is not None)
+        if given > 1 or (given == 0 and self.text is None):
+            raise ValueError("give exactly one of user_id and history, or a text")
         return self
 
 
