@@ -20,6 +20,7 @@ from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError, DataError, at_least_one
 from interlingua.retrieval.few import MOST, top_k_of_few
 from interlingua.retrieval.topk import top_k
+from interlingua.retrieval.whole import suits, top_k_at_once
 
 BLOCK_BYTES = 64 * 2**20
 """scores of one block of users"""
@@ -114,11 +115,13 @@ def by_products(
 def _search(
     users: Tensor, items: Tensor, k: int, bias: Tensor | None, seen: Queries | None, hidden: Tensor | None
 ) -> TopK:
-    """All at once for a few users, else by blocks: the results are the same."""
+    """All at once for a few users or a moderate catalogue, else by blocks: the results are the same."""
     if 0 < len(users) <= MOST and len(items) and 4 * len(users) * len(items) <= BLOCK_BYTES:
         found = top_k_of_few(users, items, k, bias=bias, seen=seen, hidden=hidden)
         if found is not None:
             return found
+    if len(users) > MOST and suits(users, items, k):
+        return top_k_at_once(users, items, k, bias=bias, seen=seen, hidden=hidden)
     return top_k(users, items, k, bias=bias, seen=seen, hidden=hidden)
 
 

@@ -35,6 +35,9 @@ def faster_type(queries: Tensor, items: Tensor) -> torch.dtype:
     """bfloat16 where this processor multiplies blocks of it clearly faster. Any answer gives the same results."""
     if queries.device.type != "cpu" or len(queries) * len(items) < WORTH_TRYING:
         return torch.float32
+    found = _faster.get((queries.shape[1], torch.get_num_threads()))
+    if found is not None:
+        return found
     seconds = {}
     for dtype in (torch.float32, torch.bfloat16):
         left = queries[:QUERY_ROWS].to(dtype)
@@ -45,7 +48,13 @@ def faster_type(queries: Tensor, items: Tensor) -> torch.dtype:
             torch.mm(left, right.T)
             times.append(time.perf_counter() - started)
         seconds[dtype] = min(times)
-    return torch.bfloat16 if 1.3 * seconds[torch.bfloat16] < seconds[torch.float32] else torch.float32
+    found = torch.bfloat16 if 1.3 * seconds[torch.bfloat16] < seconds[torch.float32] else torch.float32
+    _faster[queries.shape[1], torch.get_num_threads()] = found
+    return found
+
+
+_faster: dict[tuple[int, int], torch.dtype] = {}
+"""width and threads -> what :func:`faster_type` measured"""
 
 
 def highest(groups: Tensor, limit: Tensor) -> Tensor:
