@@ -178,7 +178,7 @@ def test_many_users_are_each_user_alone(recommender: Recommender) -> None:
 
 def test_blocks_do_not_change_many_answers(recommender: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = recommender.recommend(users=[f"u{n}" for n in range(20)], k=3, diversity=0.5, exclude=["i1"])
-    monkeypatch.setattr("interlingua.recommender.block_size", lambda items: 3)
+    monkeypatch.setattr("interlingua.runs.lists.block_size", lambda items: 3)
     assert whole.equals(recommender.recommend(users=[f"u{n}" for n in range(20)], k=3, diversity=0.5, exclude=["i1"]))
     assert "i1" not in whole["item_id"]
 

@@ -22,7 +22,9 @@ from interlingua.runs.answers import (
     SimilarUser,
     Support,
 )
+from interlingua.runs.kept import Kept, opened
 from interlingua.runs.lists import Lists
+from interlingua.runs.new_events import NewEvents
 from interlingua.runs.opening import open_session
 from interlingua.runs.session import Session
 from interlingua.runs.sharing import Shared
@@ -42,14 +44,20 @@ class Recommender(Shared):
 
     With an ``index`` (:func:`interlingua.runs.scorers.indexed`), made at once, the best items are found approximately.
     ``reasons`` says who words them: ``auto`` (the ranker's language model; else a rule), ``rule``, or a model's name.
+    ``store`` (a file, ``postgresql://...``, or a :class:`interlingua.store.Store`) keeps what comes after training.
     """
 
-    def __init__(self, session: Session, index: Path | str | None = None, reasons: str = "auto") -> None:
+    def __init__(
+        self, session: Session, index: Path | str | None = None, reasons: str = "auto",
+        store: Kept | Path | str | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(session, index)
         from interlingua.runs.reasons import checked
 
         self.reasons = checked(reasons)
-        self._shelf, self._first = Shelf(session), Lists(session, index)
+        kept = opened(store)
+        self._shelf, self._events = Shelf(session, kept), NewEvents(session.data, kept)
+        self._first = Lists(session, index, events=self._events)
         self._use(index)
         if index is not None:
             _ = self._lists.by_ranker if self.has_ranker else self._lists.by_retriever
@@ -59,16 +67,16 @@ class Recommender(Shared):
         session = self._shelf.session
         closed = self._shelf.closed(session.data.split.train.item_ids)
         same = session is self.session and closed is None
-        self._lists = self._first if same else Lists(session, index, closed, self._first)
+        self._lists = self._first if same else Lists(session, index, closed, self._first, self._events)
         self.train, self.titles = self._lists.train, self._lists.titles
 
     @classmethod
     def load(
         cls, path: Path | str, device: str = "auto", *, trust: bool = False, index: Path | str | None = None,
-        reasons: str = "auto",
+        reasons: str = "auto", store: Kept | Path | str | None = None,
     ) -> Recommender:  # fmt: skip
         """Opens the folder of a finished run (``runs/evaluate-...``)."""
-        return cls(open_session(path, device, trust=trust), index, reasons)
+        return cls(open_session(path, device, trust=trust), index, reasons, store)
 
     @property
     def version(self) -> str:
@@ -193,6 +201,25 @@ class Recommender(Shared):
         """
         return self._changed(self._shelf.remove(ids))
 
+    def add_events(self, events: Any, idempotency_key: str | None = None) -> int:
+        """Enters what users have had since training: it counts in their next answer, new users included.
+
+        A user with new events is asked by the whole history: where a model keeps a vector of each user, by the one
+        that it folds in for strangers.
+
+        Args:
+            events: a frame, mappings of one event each, or a file of a table: ``user_id``, ``item_id``, and the time
+                (seconds) and rating if they are known. Items that the run does not know are kept, and say nothing.
+            idempotency_key: the same key with the same batch again adds nothing.
+
+        Returns:
+            How many were added.
+
+        Raises:
+            DataError: an event without a user or an item, or the key of another batch.
+        """
+        return self._events.add(events, idempotency_key)
+
     def _changed(self, changed: Changed) -> Changed:
         self._use(self.index)
         return changed
@@ -267,11 +294,11 @@ class Recommender(Shared):
 
 def load(
     run: Path | str | Session, device: str = "auto", *, trust: bool = False, index: Path | str | None = None,
-    reasons: str = "auto",
+    reasons: str = "auto", store: Kept | Path | str | None = None,
 ) -> Recommender:  # fmt: skip
     """Opens a finished run as a :class:`Recommender`: its folder, or what ``interlingua.run`` gave."""
     session = run if isinstance(run, Session) else open_session(run, device, trust=trust)
-    return Recommender(session, index, reasons)
+    return Recommender(session, index, reasons, store)
 
 
 def from_pretrained(name: Path | str, revision: str | None = None, **options: Any) -> Recommender:

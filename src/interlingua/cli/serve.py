@@ -21,11 +21,15 @@ def serve(
         str | None,
         typer.Option(help="Approximate search: usearch (built now), or a folder of embed --index usearch."),
     ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(help="Keeps new items and events over a restart: a file, or postgresql://... (else in memory)."),
+    ] = None,
     reasons: Reasons = "auto",
     device: Device = "auto",
     trust: Trust = False,
 ) -> None:
-    """Serve recommendations over HTTP (POST /v1/recommend; /docs shows the API)."""
+    """Serve recommendations over HTTP (POST /v1/recommend, /v1/items, /v1/events; /docs shows the API)."""
     from interlingua.errors import MissingExtraError
     from interlingua.recommender import load
 
@@ -39,7 +43,7 @@ def serve(
 
     limits = ServeLimits(queue=queue, deadline_s=deadline, drain_s=drain, max_body=max_body)
     line = WorkQueue(limits.queue, limits.deadline_s)
-    recommender = load(run, device, trust=trust, index=index, reasons=reasons)
+    recommender = load(run, device, trust=trust, index=index, reasons=reasons, store=store)
     server.run(create_app(recommender, limits, line), line, limits, host, port)
 
 

@@ -14,7 +14,7 @@ from interlingua.data.files.columns import EVENT_ROLES, ITEM_ROLES
 from interlingua.data.files.frames import is_frame, to_polars
 from interlingua.data.files.tables import any_table
 from interlingua.data.raw import Log
-from interlingua.errors import ConfigError, DataError, shown
+from interlingua.errors import ConfigError, DataError, first_line, shown
 from interlingua.progress import say
 from interlingua.vectors.id_files import ID_NAMES, id_name
 
@@ -37,6 +37,31 @@ def table_of(source: Any, name: str) -> Any:
             f"{name}: there is no file {shown(str(source))} (in {Path.cwd()}); give a frame, or a file of one"
         )
     return any_table(path, Log(quiet=True), ITEM_ROLES if name == "catalogue" else EVENT_ROLES)
+
+
+def lines_frame(given: Any, what: str, example: str) -> pl.DataFrame:
+    """A frame of whatever describes things: a table, mappings of one thing each, or one mapping.
+
+    Args:
+        given: see above.
+        what: one of them, for errors.
+        example: a mapping, for errors.
+
+    Raises:
+        ConfigError: one of several is no mapping.
+        DataError: what is given makes no table.
+    """
+    if isinstance(given, Mapping) and all(not isinstance(value, list | tuple) for value in given.values()):
+        given = [given]
+    if not isinstance(given, Sequence) or isinstance(given, str | bytes):
+        return to_polars(given, f"{what}s")
+    wrong = next((each for each in given if not isinstance(each, Mapping)), None)
+    if wrong is not None:
+        raise ConfigError(f"an {what} is {shown(wrong)}; give mappings such as {example}")
+    try:
+        return pl.DataFrame([dict(each) for each in given], infer_schema_length=None, strict=False)
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"{what}s: cannot read {len(given)} mappings as a table: {first_line(error)}") from None
 
 
 def check_vectors(sides: Sides) -> None:

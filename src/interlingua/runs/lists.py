@@ -13,6 +13,7 @@ import polars as pl
 
 from interlingua.contracts.scorer import BoolArray, Scorer
 from interlingua.data.queries import IntArray, Queries
+from interlingua.errors import UnknownIdError
 from interlingua.progress import say, track
 from interlingua.retrieval.best import best, block_size
 from interlingua.retrieval.cascade import Candidates, RetrieveThenRerank, diversified
@@ -24,6 +25,7 @@ from interlingua.runs.sentence import Sentence, Sentences, text_notes
 
 if TYPE_CHECKING:
     from interlingua.retrieval.ann import Ann
+    from interlingua.runs.new_events import NewEvents
     from interlingua.runs.reasons import Reasons
     from interlingua.runs.session import Session
 
@@ -35,6 +37,7 @@ class Lists:
         session: the run.
         index: see :class:`interlingua.recommender.Recommender`.
         closed: (I,) bool: items that never come out; None: there are none.
+        events: that came after training.
         before: the run without what came after its training; None: this is it.
     """
 
@@ -44,8 +47,9 @@ class Lists:
         index: Path | str | None = None,
         closed: BoolArray | None = None,
         before: Lists | None = None,
+        events: NewEvents | None = None,
     ) -> None:
-        self.session, self.index, self.closed, self.before = session, index, closed, before
+        self.session, self.index, self.closed, self.before, self.events = session, index, closed, before, events
         self.train, self.titles = session.data.split.train, session.data.catalogue.titles
         self.has_ranker = "rank" in session.done
         self._graphs: dict[int, Ann] = {}
@@ -53,7 +57,7 @@ class Lists:
     @cached_property
     def questions(self) -> Questions:
         """External ids to queries."""
-        return Questions(self.session.data, self.closed)
+        return Questions(self.session.data, self.closed, self.events)
 
     @cached_property
     def newcomers(self) -> Newcomers:
@@ -198,6 +202,8 @@ class Lists:
         """(row, cosine) of the ``k`` items or users most like one; items that never come out are left out."""
         from interlingua.runs.neighbours import similar
 
+        if row < 0:
+            raise UnknownIdError("the user is known by events after training alone, and is compared with nobody yet")
         closed = self.closed if side == "items" and self.closed is not None else np.zeros(0, np.bool_)
         found = similar(self.session, side, row, k + int(closed.sum()))
         pairs = zip(found.indices[0].tolist(), found.scores[0].tolist(), strict=True)

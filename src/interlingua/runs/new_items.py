@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -10,19 +9,19 @@ import polars as pl
 from interlingua.data.catalogue import Catalogue
 from interlingua.data.clean import CleanConfig, clean_texts
 from interlingua.data.files.columns import ITEM_ROLES, rename
-from interlingua.data.files.frames import to_polars
 from interlingua.data.raw import Log
-from interlingua.errors import ConfigError, DataError, first_line, shown
-from interlingua.runs.bring_checks import table_of
+from interlingua.errors import DataError, shown
+from interlingua.runs.bring_checks import lines_frame, table_of
 
 AVAILABLE = "available"
 """column that says whether an item may come out; it is no column of the catalogue"""
+EXAMPLE = "{'item_id': 'i9', 'title': 'Heat'}"
 NO = ("false", "0", "no")
 YES = ("true", "1", "yes")
 
 
-def lines_of(given: Any, catalogue: Catalogue) -> tuple[pl.DataFrame, list[bool]]:
-    """(n) lines of a catalogue, each id once (the last counts), and which of them may come out.
+def lines_of(given: Any, catalogue: Catalogue) -> tuple[pl.DataFrame, list[bool | None]]:
+    """(n) lines of a catalogue, each id once (the last counts), and which of them may come out (None: not said).
 
     Args:
         given: a frame (Polars, pandas, Arrow), mappings of one item each, one mapping, or a file of a table.
@@ -31,7 +30,7 @@ def lines_of(given: Any, catalogue: Catalogue) -> tuple[pl.DataFrame, list[bool]
     Raises:
         DataError: no table, no column of ids, a line without an id, or a value that cannot be read.
     """
-    frame = _frame(table_of(given, "catalogue"))
+    frame = lines_frame(table_of(given, "catalogue"), "item", EXAMPLE)
     back = {word: column for column, word in catalogue.names.items() if word in frame.columns}
     frame = frame.rename({word: column for word, column in back.items() if column not in frame.columns})
     frame, _ = rename(frame, ITEM_ROLES, {}, "items", Log(quiet=True))
@@ -42,7 +41,7 @@ def lines_of(given: Any, catalogue: Catalogue) -> tuple[pl.DataFrame, list[bool]
         raise DataError(f"item {int(missing.arg_max() or 0) + 1} of {frame.height} has no item_id")
     frame = frame.unique("item_id", keep="last", maintain_order=True)
     cleaned = clean_texts(frame, "item_id", "item", CleanConfig(), Log(quiet=True), "items")
-    allowed = [True] * cleaned.height
+    allowed: list[bool | None] = [None] * cleaned.height
     if AVAILABLE in cleaned.columns:
         allowed = [_switch(value, item) for value, item in zip(cleaned[AVAILABLE], cleaned["item_id"], strict=True)]
         cleaned = cleaned.drop(AVAILABLE)
@@ -52,23 +51,10 @@ def lines_of(given: Any, catalogue: Catalogue) -> tuple[pl.DataFrame, list[bool]
     return cleaned.select(*own, *(column for column in cleaned.columns if column not in own)), allowed
 
 
-def _frame(given: Any) -> pl.DataFrame:
-    """A frame of whatever was given."""
-    if isinstance(given, Mapping) and all(not isinstance(value, list | tuple) for value in given.values()):
-        given = [given]
-    if isinstance(given, Sequence) and not isinstance(given, str | bytes):
-        wrong = next((each for each in given if not isinstance(each, Mapping)), None)
-        if wrong is not None:
-            raise ConfigError(f"an item is {shown(wrong)}; give mappings such as {{'item_id': 'i9', 'title': 'Heat'}}")
-        try:
-            return pl.DataFrame([dict(each) for each in given], infer_schema_length=None, strict=False)
-        except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-            raise DataError(f"items: cannot read {len(given)} mappings as a table: {first_line(error)}") from None
-    return to_polars(given, "items")
-
-
-def _switch(value: str | None, item: str) -> bool:
-    word = "true" if value is None else value.strip().lower()
+def _switch(value: str | None, item: str) -> bool | None:
+    if value is None:
+        return None
+    word = value.strip().lower()
     if word not in (*YES, *NO):
         raise DataError(f"item {shown(item)}: {AVAILABLE} is {shown(value)}; it is true or false")
     return word in YES

@@ -16,9 +16,10 @@ from interlingua.contracts.scorer import BoolArray
 from interlingua.data.allowed import Filters, passing
 from interlingua.data.anonymous import has_users
 from interlingua.data.prepared import Dataset
-from interlingua.data.queries import Queries
+from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import UnknownIdError, near, shown, unknown
 from interlingua.runs.answers import Histories, Request, names_of, one_id
+from interlingua.runs.new_events import NewEvents
 
 MOST_NAMED = 5
 """ids that a note lists"""
@@ -58,22 +59,26 @@ class Questions:
     """Makes the questions for one prepared dataset; items in ``closed`` (I,) never come out."""
 
     closed: BoolArray | None = None
+    events: NewEvents | None = None
 
-    def __init__(self, data: Dataset, closed: BoolArray | None = None) -> None:
-        self.closed = closed
+    def __init__(self, data: Dataset, closed: BoolArray | None = None, events: NewEvents | None = None) -> None:
+        """``events`` came after training; ``closed`` see above."""
+        self.closed, self.events = closed, events
         self.train, self.catalogue = data.split.train, data.catalogue
         self.had, self.liked = data.interactions, data.on_record
         self.has_users = has_users(data)
         self._masks: dict[str, list[tuple[str, BoolArray]]] = {}
 
     def user_row(self, user: str) -> int:
-        """Index of an external user id.
+        """Index of an external user id; -1 of one who is known by new events alone.
 
         Raises:
             UnknownIdError: the run does not know it.
             ConfigError: it is no id.
         """
         user = one_id(user, "user", "for several users write users=[...]")
+        if user not in self.train.user_indices and self.events is not None and user in self.events.of_user:
+            return -1
         if not self.has_users:
             raise UnknownIdError("this model was saved without its users: give a history of item ids instead")
         if user not in self.train.user_indices:
@@ -104,8 +109,27 @@ class Questions:
 
     def of_users(self, users: Iterable[str]) -> Question:
         """Known users, with all events on record."""
-        indices = np.array([self.user_row(user) for user in users], np.int64)
+        given = list(users)
+        indices = np.array([self.user_row(user) for user in given], np.int64)
+        names = [one_id(user, "user") for user in given]
+        if self.events is not None and any(name in self.events.of_user for name in names):
+            return self._with_events(self.events, names, indices)
         return Question(self.liked.queries(indices), self.had.queries(indices))
+
+    def _with_events(self, events: NewEvents, names: Sequence[str], indices: IntArray) -> Question:
+        """Users some of whom have new events: these are asked by their histories, whatever a model learned of them."""
+        known, read, had, unknown = self.train.item_indices, [], [], dict[str, list[str]]()
+        for name, row in zip(names, indices.tolist(), strict=True):
+            new = events.of_user.get(name, [])
+            left_out = [each.item_id for each in new if each.item_id not in known]
+            unknown |= {f"events of {name}": list(dict.fromkeys(left_out))} if left_out else {}
+            new = [each for each in new if each.item_id in known]
+            before = [(self.liked.history(row), self.had.history(row))] if row >= 0 else []
+            read.append([*(i for own, _ in before for i in own), *(known[e.item_id] for e in new if events.liked(e))])
+            had.append([*(i for _, own in before for i in own), *(known[e.item_id] for e in new)])
+        changed = np.array([name in events.of_user for name in names])
+        users = np.where(changed, -1, indices)
+        return Question(Queries.of(read, users), Queries.of(had, users), unknown)
 
     def of_histories(self, histories: Mapping[str, Sequence[str]]) -> Question:
         """Users given by histories; ``histories``: name for messages -> item ids."""

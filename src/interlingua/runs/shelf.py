@@ -11,9 +11,11 @@ import polars as pl
 
 from interlingua.contracts.scorer import BoolArray
 from interlingua.data.catalogue import Catalogue
-from interlingua.errors import UnknownIdError, unknown
+from interlingua.errors import ConfigError, UnknownIdError, unknown
+from interlingua.progress import say
 from interlingua.runs.answers import names_of
 from interlingua.runs.grown import grown
+from interlingua.runs.kept import Kept, item_of, line_of
 from interlingua.runs.new_items import lines_of
 
 if TYPE_CHECKING:
@@ -39,8 +41,10 @@ class Changed:
 class Shelf:
     """The changes of one run's items since its training. :attr:`session` is the run with all of them."""
 
-    def __init__(self, run: Session) -> None:
+    def __init__(self, run: Session, store: Kept | None = None) -> None:
+        """``store`` keeps the items; those that it has are put in at once."""
         self.run = run
+        self.store: Kept | None = None
         self.lines: dict[str, Line] = {}
         """new items, in the order in which they came"""
         self.changed: dict[str, Line] = {}
@@ -50,6 +54,19 @@ class Shelf:
         """items of the run that were taken out"""
         self.session = run
         """the run with all changes"""
+        if store is not None:
+            self._read(store)
+            self.store = store
+
+    def _read(self, store: Kept) -> None:
+        """Puts in what a store has; items that this run cannot take in are reported, and stay in the store."""
+        lines = [line_of(item) for item in store.items()]
+        own = [line for line in lines if line["item_id"] in self.run.data.split.train.item_indices]
+        try:
+            self.put(lines) if lines else None
+        except ConfigError as error:
+            say(f"warning: {len(lines) - len(own):,} items of the store are left out: {error}")
+            self.put(own) if own else None
 
     def put(self, given: Any) -> Changed:
         """Adds items, or changes known ones: what is not given of these stays. All of them, or none.
@@ -73,12 +90,18 @@ class Shelf:
             where[item] = where.get(item) or (self._own(item) if own else {"item_id": item})
             where[item] = where[item] | values
             self.removed.discard(item)
-            (self.unavailable.discard if comes_out else self.unavailable.add)(item)
+            if comes_out is not None:
+                (self.unavailable.discard if comes_out else self.unavailable.add)(item)
         try:
-            self.session = self._grown()
+            session = self._grown()
+            if self.store is not None:
+                put = [*added, *updated]
+                lines = [self.lines.get(item) or self.changed[item] for item in put]
+                self.store.put_items([item_of(each, str(each["item_id"]) not in self.unavailable) for each in lines])
         except Exception:
             self.lines, self.changed, self.unavailable, self.removed = before
             raise
+        self.session = session
         return Changed(tuple(added), tuple(updated))
 
     def remove(self, ids: Any) -> Changed:
@@ -91,6 +114,10 @@ class Shelf:
         for name in names:
             if name not in self.lines and (name not in known or name in self.removed):
                 raise UnknownIdError(unknown("item id", name, [*self.lines, *known]))
+        if self.store is not None:  # one of the run's own is kept as an item that does not come out
+            own = [self.changed.get(name) or self._own(name) for name in names if name not in self.lines]
+            self.store.put_items([item_of(line, False) for line in own])
+            self.store.delete_items([name for name in names if name in self.lines])
         for name in names:
             if self.lines.pop(name, None) is None:
                 self.removed.add(name)

@@ -18,6 +18,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from interlingua import __version__
 from interlingua.errors import InterlinguaError, UnknownIdError
+from interlingua.serve.changes import changes
 from interlingua.serve.counts import CONTENT_TYPE, Counts
 from interlingua.serve.guard import KEY, Guard
 from interlingua.serve.limits import ServeLimits
@@ -62,6 +63,8 @@ def create_app(recommender: Recommender, limits: ServeLimits | None = None, queu
         if request.user_id is not None:
             recommender.user_row(request.user_id)  # an unknown one does not wait for the model
         return await line.do(lambda: answer(recommender, request, started), http.scope[KEY])
+
+    app.include_router(changes(recommender, line))
 
     @app.get("/health/live")
     async def live() -> dict[str, str]:

@@ -137,3 +137,70 @@ class RecommendResponse(Strict):
     model_version: str
     """key of the run: changes with data, options and seed"""
     latency_ms: float
+
+
+class ItemBody(Strict):
+    """An item: what a catalogue has of it. Of a known one, what is not given stays."""
+
+    title: Annotated[str, Field(max_length=2000)] | None = None
+    description: Annotated[str, Field(max_length=50_000)] | None = None
+    categories: list[Id] | Annotated[str, Field(max_length=2000)] | None = None
+    """several as a list, or as ``Comedy|Drama``"""
+    available: bool | None = None
+    """false: it is known, and does not come out"""
+    attributes: dict[Id, Value] = Field(default_factory=dict, max_length=100)
+    """further columns, which ``filters`` know: ``{"price": 19.5}``"""
+
+    def line(self, item_id: str) -> dict[str, Any]:
+        """The item as a line of a catalogue."""
+        categories = "|".join(self.categories) if isinstance(self.categories, list) else self.categories
+        own = {"title": self.title, "description": self.description, "categories": categories}
+        return {**self.attributes, **own, "available": self.available, "item_id": item_id}
+
+
+class NewItem(ItemBody):
+    """An item with its id."""
+
+    item_id: Id
+
+
+class ItemsRequest(Strict):
+    """Items to put in."""
+
+    items: list[NewItem] = Field(min_length=1, max_length=1000)
+
+
+class ItemsResponse(Strict):
+    """What changed."""
+
+    added: list[str]
+    updated: list[str]
+    removed: list[str]
+
+
+class NewEvent(Strict):
+    """A user had an item."""
+
+    user_id: Id
+    item_id: Id
+    time: float | None = Field(None, allow_inf_nan=False)
+    """seconds since 1970; null: now"""
+    value: float | None = Field(None, allow_inf_nan=False)
+    """a rating, or 1 and 0"""
+
+
+class EventsRequest(Strict):
+    """Events in their order."""
+
+    events: list[NewEvent] = Field(min_length=1, max_length=1000)
+    idempotency_key: Id | None = None
+    """of this batch (or the header ``Idempotency-Key``): sent again, it adds nothing"""
+
+
+class EventsResponse(Strict):
+    """What was entered."""
+
+    added: int
+    """0: this batch came before"""
+    unknown_items: list[str]
+    """ids that the run does not know: their events are kept, and say nothing until it does"""

@@ -1,0 +1,70 @@
+"""Where items and events that came after training are kept over a restart: whatever has these few methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from interlingua.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from interlingua.store.records import Event, Item
+
+TEXTS = ("title", "description", "categories")
+"""columns that are no attributes"""
+
+
+class Kept(Protocol):
+    """A store: what a call has returned for is durable. :class:`interlingua.store.Store` is one."""
+
+    def put_items(self, items: Iterable[Item]) -> int:
+        """Adds items, or replaces those of the same id."""
+        ...
+
+    def delete_items(self, item_ids: Iterable[str]) -> int:
+        """Deletes items; unknown ids are passed over."""
+        ...
+
+    def items(self, item_ids: Sequence[str] | None = None) -> list[Item]:
+        """The items that are there."""
+        ...
+
+    def add_events(self, events: Iterable[Event], idempotency_key: str | None = None) -> int:
+        """Adds a batch, all or nothing; the same key with the same batch again adds nothing (0)."""
+        ...
+
+    def events(self, user_id: str | None = None, *, since: int = 0, limit: int | None = None) -> list[Event]:
+        """Events in the order of arrival."""
+        ...
+
+
+def opened(store: Kept | Path | str | None) -> Kept | None:
+    """A store, or the one at a place: a file, or ``postgresql://...``.
+
+    Raises:
+        StoreError: it cannot be opened.
+        MissingExtraError: SQLAlchemy is not installed.
+    """
+    if not isinstance(store, str | Path):
+        return store
+    try:
+        from interlingua.store import Store
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(str(error.name), "store", "a store") from None
+    return Store.open(store)
+
+
+def item_of(line: Mapping[str, str | None], available: bool) -> Item:
+    """A line of a catalogue as the store keeps it."""
+    from interlingua.store.records import Item
+
+    attributes = {name: value for name, value in line.items() if name not in ("item_id", *TEXTS) and value is not None}
+    title, description, categories = (line.get(name) for name in TEXTS)
+    return Item(str(line["item_id"]), title, description, categories, attributes, available)
+
+
+def line_of(item: Item) -> dict[str, Any]:
+    """The line of a stored item, with ``available``."""
+    texts = dict(zip(TEXTS, (item.title, item.description, item.categories), strict=True))
+    return {"item_id": item.item_id, **texts, **item.attributes, "available": item.available}

@@ -1,0 +1,57 @@
+"""``/v1/items`` and ``/v1/events``: what comes after training, put in, changed and taken out while the service runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Header, Request
+
+from interlingua.serve.guard import KEY
+from interlingua.serve.schema import EventsRequest, EventsResponse, ItemBody, ItemsRequest, ItemsResponse
+
+if TYPE_CHECKING:
+    from interlingua.recommender import Recommender
+    from interlingua.runs.shelf import Changed
+    from interlingua.serve.queue import WorkQueue
+
+IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=500)]
+
+
+def changes(recommender: Recommender, line: WorkQueue) -> APIRouter:
+    """The routes; they wait in the line of the model, so that an answer sees a change as a whole or not at all."""
+    router = APIRouter(prefix="/v1")
+
+    @router.post("/items")
+    async def put_items(request: ItemsRequest, http: Request) -> ItemsResponse:
+        """Adds items, which come out at once by their texts, or changes known ones; all of them, or none."""
+        lines = [item.line(item.item_id) for item in request.items]
+        return response(await line.do(lambda: recommender.add_items(lines), http.scope[KEY]))
+
+    @router.put("/items/{item_id:path}")
+    async def put_item(item_id: str, request: ItemBody, http: Request) -> ItemsResponse:
+        """Adds an item, or changes it: what is not given stays."""
+        return response(await line.do(lambda: recommender.add_items([request.line(item_id)]), http.scope[KEY]))
+
+    @router.delete("/items/{item_id:path}")
+    async def delete_item(item_id: str, http: Request) -> ItemsResponse:
+        """Takes an item out; one of the run's own still counts in histories."""
+        return response(await line.do(lambda: recommender.remove_items([item_id]), http.scope[KEY]))
+
+    @router.post("/events")
+    async def add_events(
+        request: EventsRequest, http: Request, idempotency_key: IdempotencyKey = None
+    ) -> EventsResponse:
+        """Enters what users had: it counts in their next answer. The same key with the same batch adds nothing."""
+        events = [event.model_dump() for event in request.events]
+        key = request.idempotency_key or idempotency_key
+        added = await line.do(lambda: recommender.add_events(events, key), http.scope[KEY])
+        known = recommender.train.item_indices
+        unknown = list(dict.fromkeys(event.item_id for event in request.events if event.item_id not in known))
+        return EventsResponse(added=added, unknown_items=unknown)
+
+    return router
+
+
+def response(changed: Changed) -> ItemsResponse:
+    """What changed, as it goes over the wire."""
+    return ItemsResponse(added=list(changed.added), updated=list(changed.updated), removed=list(changed.removed))

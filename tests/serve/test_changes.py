@@ -1,0 +1,122 @@
+"""Items and events over HTTP: they count at once, and a store keeps them over a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi")
+from fastapi.testclient import TestClient
+
+import interlingua
+from interlingua.runs.session import Session
+from interlingua.runs.stages import run
+from interlingua.serve.app import create_app
+
+SPACE = {
+    "title": "The Lost Galaxy",
+    "description": "A space story about orbit and rocket",
+    "categories": ["Space", "Nebula"],
+}
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
+    options = ("data.options={num_users = 60, num_items = 40}", 'evaluate.protocols=["full"]')
+    return run("textknn", out=tmp_path_factory.mktemp("runs"), data="planted", overrides=options, device="cpu")
+
+
+@pytest.fixture
+def client(session: Session) -> Iterator[TestClient]:
+    with TestClient(create_app(interlingua.load(session))) as client:
+        yield client
+
+
+def first(client: TestClient, **ask: object) -> list[str]:
+    answer = client.post("/v1/recommend", json={"k": 3} | ask)
+    assert answer.status_code == 200, answer.text
+    return [item["item_id"] for item in answer.json()["items"]]
+
+
+def test_an_item_by_its_text_comes_out_is_changed_and_goes(client: TestClient) -> None:
+    before = client.get("/health/ready").json()["items"]
+    sent = client.post("/v1/items", json={"items": [SPACE | {"item_id": "n 1/2", "attributes": {"price": 9}}]})
+    assert sent.json() == {"added": ["n 1/2"], "updated": [], "removed": []}
+    assert client.get("/health/ready").json()["items"] == before + 1
+    assert first(client, text="space galaxy orbit rocket nebula lost story")[0] == "n 1/2"
+    assert first(client, history=["n 1/2"], filters={"price<": 10}) == []
+    assert first(client, history=[], filters={"price<": 10}) == ["n 1/2"]
+    assert client.put("/v1/items/n 1%2F2", json={"available": False}).json()["updated"] == ["n 1/2"]
+    assert first(client, history=[], filters={"price<": 10}) == []
+    assert client.put("/v1/items/n 1%2F2", json={"available": True, "title": "Renamed"}).status_code == 200
+    answer = client.post("/v1/recommend", json={"history": [], "filters": {"price<": 10}, "k": 1}).json()
+    assert answer["items"][0]["title"] == "Renamed"
+    assert client.delete("/v1/items/n 1%2F2").json()["removed"] == ["n 1/2"]
+    gone = client.delete("/v1/items/n 1%2F2")
+    assert gone.status_code == 404
+    assert "unknown item id" in gone.json()["detail"]
+
+
+def test_events_change_the_next_answer_of_known_and_new_users(client: TestClient, session: Session) -> None:
+    assert client.post("/v1/recommend", json={"user_id": "zoe"}).status_code == 404
+    item = str(session.data.split.train.item_ids[5])
+    batch = {"events": [{"user_id": "zoe", "item_id": item}, {"user_id": "u00001", "item_id": "later", "value": 5}]}
+    sent = client.post("/v1/events", json=batch, headers={"Idempotency-Key": "order 1"})
+    assert sent.json() == {"added": 2, "unknown_items": ["later"]}
+    assert client.post("/v1/events", json=batch | {"idempotency_key": "order 1"}).json()["added"] == 0
+    other = {"events": batch["events"][:1], "idempotency_key": "order 1"}
+    assert client.post("/v1/events", json=other).status_code == 422
+    assert first(client, user_id="zoe") == first(client, history=[item])
+    before = first(client, user_id="u00001", k=40)
+    client.post("/v1/items", json={"items": [SPACE | {"item_id": "later"}]})  # now its event says something
+    after = first(client, user_id="u00001", k=41)
+    assert "later" not in after
+    assert sorted(after) == sorted(before)
+    assert after != before
+
+
+def test_what_cannot_be_taken_in_is_refused_as_a_whole(client: TestClient) -> None:
+    before = client.get("/health/ready").json()["items"]
+    for body in ({"items": []}, {"items": [{"title": "no id"}]}, {"items": [{"item_id": "a", "colour": "x"}]}):
+        assert client.post("/v1/items", json=body).status_code == 422
+    for body in ({"events": [{"user_id": "a"}]}, {"events": [{"user_id": "a", "item_id": "b", "time": "soon"}]}):
+        assert client.post("/v1/events", json=body).status_code == 422
+    assert client.get("/health/ready").json()["items"] == before
+
+
+def test_a_restart_keeps_items_and_events(session: Session, tmp_path: Path) -> None:
+    pytest.importorskip("sqlalchemy")
+    place, item = tmp_path / "shop.sqlite", str(session.data.split.train.item_ids[0])
+    with TestClient(create_app(interlingua.load(session, store=place))) as client:
+        client.post("/v1/items", json={"items": [SPACE | {"item_id": "n1", "attributes": {"price": 9}}]})
+        client.put("/v1/items/n2", json=SPACE | {"available": False})
+        client.delete(f"/v1/items/{item}")
+        client.post("/v1/events", json={"events": [{"user_id": "zoe", "item_id": "n1"}], "idempotency_key": "x"})
+        answer = first(client, user_id="zoe", k=50)
+    with TestClient(create_app(interlingua.load(session, store=place))) as client:
+        assert first(client, user_id="zoe", k=50) == answer
+        assert not {item, "n1", "n2"} & set(answer)
+        assert first(client, history=[], filters={"price": 9}) == ["n1"]
+        again = {"events": [{"user_id": "zoe", "item_id": "n1"}], "idempotency_key": "x"}
+        assert client.post("/v1/events", json=again).json()["added"] == 0
+        assert client.delete("/v1/items/n1").status_code == 200
+    assert "n1" not in interlingua.load(session, store=place).train.item_indices
+
+
+def test_a_run_without_texts_takes_events_and_refuses_items(tmp_path: Path) -> None:
+    options = ("data.options={num_users = 40, num_items = 30}", 'evaluate.protocols=["full"]')
+    made = interlingua.load(run("mf", out=tmp_path, data="planted", overrides=(*options, "backbone.fit.epochs=1")))
+    user, items = str(made.train.user_ids[0]), [str(i) for i in made.train.item_ids]
+    before = [one.item_id for one in made.recommend(user, k=30)]
+    new = before[0]
+    made.add_events({"user_id": user, "item_id": new})
+    known = [items[i] for i in made._lists.questions.had.history(0)]
+    after = [one.item_id for one in made.recommend(user, k=30)]
+    assert after == [one.item_id for one in made.recommend(history=[*known, new], k=30)]  # folded in
+    assert new not in after
+    with TestClient(create_app(made)) as client:
+        refused = client.post("/v1/items", json={"items": [{"item_id": "n1", "title": "x"}]})
+        assert refused.status_code == 422
+        assert "use a recipe that reads texts" in refused.json()["detail"]
