@@ -22,13 +22,13 @@ from interlingua.runs.answers import (
     SimilarUser,
     Support,
 )
-from interlingua.runs.kept import Kept, opened
 from interlingua.runs.lists import Lists
 from interlingua.runs.new_events import NewEvents
 from interlingua.runs.opening import open_session
 from interlingua.runs.session import Session
 from interlingua.runs.sharing import Shared
 from interlingua.runs.shelf import Changed, Shelf
+from interlingua.runs.stores import StoreLike, opened
 
 if TYPE_CHECKING:
     from interlingua.explain.explain import Explanation
@@ -49,14 +49,14 @@ class Recommender(Shared):
 
     def __init__(
         self, session: Session, index: Path | str | None = None, reasons: str = "auto",
-        store: Kept | Path | str | None = None,
+        store: StoreLike | Path | str | None = None,
     ) -> None:  # fmt: skip
         super().__init__(session, index)
         from interlingua.runs.reasons import checked
 
         self.reasons = checked(reasons)
-        kept = opened(store)
-        self._shelf, self._events = Shelf(session, kept), NewEvents(session.data, kept)
+        held = opened(store)
+        self._shelf, self._events = Shelf(session, held), NewEvents(session.data, held)
         self._first = Lists(session, index, events=self._events)
         self._use(index)
         if index is not None:
@@ -73,7 +73,7 @@ class Recommender(Shared):
     @classmethod
     def load(
         cls, path: Path | str, device: str = "auto", *, trust: bool = False, index: Path | str | None = None,
-        reasons: str = "auto", store: Kept | Path | str | None = None,
+        reasons: str = "auto", store: StoreLike | Path | str | None = None,
     ) -> Recommender:  # fmt: skip
         """Opens the folder of a finished run (``runs/evaluate-...``)."""
         return cls(open_session(path, device, trust=trust), index, reasons, store)
@@ -294,7 +294,7 @@ class Recommender(Shared):
 
 def load(
     run: Path | str | Session, device: str = "auto", *, trust: bool = False, index: Path | str | None = None,
-    reasons: str = "auto", store: Kept | Path | str | None = None,
+    reasons: str = "auto", store: StoreLike | Path | str | None = None,
 ) -> Recommender:  # fmt: skip
     """Opens a finished run as a :class:`Recommender`: its folder, or what ``interlingua.run`` gave."""
     session = run if isinstance(run, Session) else open_session(run, device, trust=trust)

@@ -13,7 +13,7 @@ from interlingua.data.raw import Log
 from interlingua.errors import DataError, shown
 from interlingua.runs.answers import id_text
 from interlingua.runs.bring_checks import lines_frame, table_of
-from interlingua.runs.kept import Kept
+from interlingua.runs.stores import StoreLike
 
 if TYPE_CHECKING:
     from interlingua.data.prepared import Dataset
@@ -39,7 +39,7 @@ class Happened:
 class NewEvents:
     """The events of one run since its training, by user in the order of arrival."""
 
-    def __init__(self, data: Dataset, store: Kept | None = None) -> None:
+    def __init__(self, data: Dataset, store: StoreLike | None = None) -> None:
         self.store = store
         self.of_user: dict[str, list[Happened]] = {}
         self._keys: dict[str, str] = {}

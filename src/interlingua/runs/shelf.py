@@ -15,8 +15,8 @@ from interlingua.errors import ConfigError, UnknownIdError, unknown
 from interlingua.progress import say
 from interlingua.runs.answers import names_of
 from interlingua.runs.grown import grown
-from interlingua.runs.kept import Kept, item_of, line_of
 from interlingua.runs.new_items import lines_of
+from interlingua.runs.stores import StoreLike, item_of, line_of
 
 if TYPE_CHECKING:
     from interlingua.runs.session import Session
@@ -41,10 +41,10 @@ class Changed:
 class Shelf:
     """The changes of one run's items since its training. :attr:`session` is the run with all of them."""
 
-    def __init__(self, run: Session, store: Kept | None = None) -> None:
+    def __init__(self, run: Session, store: StoreLike | None = None) -> None:
         """``store`` keeps the items; those that it has are put in at once."""
         self.run = run
-        self.store: Kept | None = None
+        self.store: StoreLike | None = None
         self.lines: dict[str, Line] = {}
         """new items, in the order in which they came"""
         self.changed: dict[str, Line] = {}
@@ -58,7 +58,7 @@ class Shelf:
             self._read(store)
             self.store = store
 
-    def _read(self, store: Kept) -> None:
+    def _read(self, store: StoreLike) -> None:
         """Puts in what a store has; items that this run cannot take in are reported, and stay in the store."""
         lines = [line_of(item) for item in store.items()]
         own = [line for line in lines if line["item_id"] in self.run.data.split.train.item_indices]

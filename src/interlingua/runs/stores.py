@@ -15,7 +15,7 @@ TEXTS = ("title", "description", "categories")
 """columns that are no attributes"""
 
 
-class Kept(Protocol):
+class StoreLike(Protocol):
     """A store: what a call has returned for is durable. :class:`interlingua.store.Store` is one."""
 
     def put_items(self, items: Iterable[Item]) -> int:
@@ -39,7 +39,7 @@ class Kept(Protocol):
         ...
 
 
-def opened(store: Kept | Path | str | None) -> Kept | None:
+def opened(store: StoreLike | Path | str | None) -> StoreLike | None:
     """A store, or the one at a place: a file, or ``postgresql://...``.
 
     Raises:
