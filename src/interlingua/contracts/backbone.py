@@ -36,8 +36,9 @@ class Backbone(Component, Scorer):
     """
 
     kind: ClassVar[str] = "backbone"
-    sampling: ClassVar[Literal["pairs", "sequences", "none"]] = "pairs"
-    """``none``: closed form, which overrides :meth:`fit`"""
+    sampling: ClassVar[Literal["pairs", "sequences", "histories", "none"]] = "pairs"
+    """``histories``: whole histories as their own targets, without negatives; ``none``: closed form, which overrides
+    :meth:`fit`"""
     needs_text: ClassVar[bool] = False
     """True: :meth:`fit` reads ``job.text``, and the recipe must have a [text] section"""
     dot_product: ClassVar[bool] = True

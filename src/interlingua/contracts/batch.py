@@ -56,6 +56,8 @@ class Batch:
     """same shape as ``positives``: time of each event, in the interactions' unit; 0 where there is no target"""
     history_times: Tensor | None = None
     """(B, L) times of the events in ``histories``"""
+    step: Tensor | None = None
+    """() optimiser steps before this one, for losses whose weights change as training goes on"""
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""

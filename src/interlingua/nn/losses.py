@@ -129,6 +129,21 @@ def shared_softmax(states: Tensor, table: Tensor, targets: Tensor, num_negatives
     return full_softmax(states, chosen, places, bias)
 
 
+def multinomial(logits: Tensor, counts: Tensor) -> Tensor:
+    """Negative log-likelihood ``-sum_i x_i log softmax_i`` of whole rows (Liang et al. 2018, eq. 2), mean over rows.
+
+    Args:
+        logits: (N, I)
+        counts: (N, I) how often a row has each item.
+    """
+    return -(functional.log_softmax(logits, dim=-1) * counts).sum(-1).mean()
+
+
+def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """``KL(N(mean, variance) || N(0, 1))`` of diagonal Gaussians (N, K): sum over K, mean over rows."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1).mean()
+
+
 class _FullSoftmax(torch.autograd.Function):
     """Loss and gradients in one pass over chunks of rows; backward only scales them."""
 
