@@ -13,7 +13,9 @@ from interlingua.data.interactions import Interactions
 from interlingua.data.queries import Queries
 from interlingua.fuse.logit import Logit, LogitConfig
 from interlingua.fuse.sum import SumConfig, WeightedSum
+from interlingua.injection.score_fusion import seen_mask
 from interlingua.nn import conditional_logit as logit
+from interlingua.nn import kind_constants
 
 ITEMS, WIDTH = 80, 4
 
@@ -113,7 +115,7 @@ def test_it_learns_which_member_to_trust_for_which_items() -> None:
     answers = drawn(truth, queries)
 
     def fitted(**options: bool) -> Logit:
-        made = Logit(LogitConfig(hidden=[], pull=1e-4, balance=False, **options), members, train)
+        made = Logit(LogitConfig(hidden=[], bend=0, pull=1e-4, balance=False, **options), members, train)
         made.calibrate(queries, answers)
         return made
 
@@ -149,9 +151,9 @@ def texts_and_ids() -> tuple[Interactions, Queries, Sequence[TableScorer], np.nd
 
 def test_simulated_coldness_teaches_what_validation_cannot_show(texts_and_ids) -> None:
     train, queries, members, answers = texts_and_ids
-    made = Logit(LogitConfig(balance=False), members, train)
+    made = Logit(LogitConfig(bend=0, balance=False), members, train)
     made.calibrate(queries, answers)
-    plain = Logit(LogitConfig(balance=False, hidden=[]), members, train)
+    plain = Logit(LogitConfig(bend=0, balance=False, hidden=[]), members, train)
     plain.calibrate(queries, answers)
     on_unseen = [each.numbers[1] + each.numbers[5] for each in (made, plain)]  # of the text member: a and e
     assert on_unseen[0] > on_unseen[1] + 0.1
@@ -181,10 +183,14 @@ def worst(made: Logit, queries: Queries, answers: np.ndarray) -> float:
     blocks = made._blocks(queries, torch.as_tensor(answers), hidden)
     utility = [logit.utilities(made.numbers, b.scores, b.known, b.users) + made.offsets[b.known.kinds] for b in blocks]
     kinds = [block.known.kinds.gather(1, block.rivals.answer[:, None])[:, 0] for block in blocks]
-    own, _ = logit._placed(utility, blocks, kinds)
-    single = [logit._placed([b.scores[m] for b in blocks], blocks, kinds)[0] for m in range(2)]
-    counts = torch.bincount(torch.cat(kinds), minlength=4) >= logit.LEAST
-    return float((own / torch.stack(single).max(0).values)[counts].min())
+
+    def placed(each: list[torch.Tensor]) -> torch.Tensor:
+        rank = torch.cat([logit.ranks(scores, block.rivals) for scores, block in zip(each, blocks, strict=True)])
+        return torch.zeros(4, 3).index_add_(0, torch.cat(kinds), kind_constants.measured(rank))
+
+    single = [placed([block.scores[member] for block in blocks]) for member in range(2)]
+    counts = torch.bincount(torch.cat(kinds), minlength=4) >= kind_constants.LEAST
+    return float((placed(utility) / torch.stack(single).max(0).values)[counts].min())
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -192,7 +198,7 @@ def worst(made: Logit, queries: Queries, answers: np.ndarray) -> float:
 def test_the_joined_vectors_give_the_same_scores(texts_and_ids, bias: bool, by_user: bool) -> None:
     train, queries, members, answers = texts_and_ids
     members = [*members, table(8, bias=bias)]
-    made = Logit(LogitConfig(by_user=by_user), members, train)
+    made = Logit(LogitConfig(by_user=by_user, bend=0), members, train)
     made.calibrate(queries, answers)
     check(made.towers(), made.score(queries), queries)
     joined = WeightedSum(SumConfig(weights=[1.0, 0.5, 2.0]), members, train)
@@ -230,7 +236,7 @@ def test_who_has_no_history_gets_what_is_said_of_newcomers(texts_and_ids, bias: 
         counts if bias else None,
     )  # fmt: skip
     histories_only = [_reading_histories(member) for member in members]
-    made = Logit(LogitConfig(max_questions=100), [*histories_only, popular], train)
+    made = Logit(LogitConfig(max_questions=100, bend=0), [*histories_only, popular], train)
     assert made.welcoming.tolist() == [0.0] * len(members) + [1.0]
     made.calibrate(queries, answers)
     nothing: list[list[int]] = [[], [1, 2]]
@@ -251,3 +257,30 @@ def _reading_histories(member: TableScorer) -> TableScorer:
         )
 
     return TableScorer(member.items, users, None, member.unseen)
+
+
+def test_bends_by_hand() -> None:
+    scores = torch.tensor([[[1.0, 2.5]], [[4.0, -3.0]]])
+    assert logit.bent(scores, 0) is scores
+    torch.testing.assert_close(logit.bent(scores, 2.0), torch.cat([scores, torch.tensor([[[0.0, 0.5]], [[2.0, 0.0]]])]))
+
+
+def test_a_member_that_is_right_only_where_it_is_sure_is_heard_there() -> None:
+    """The answer is what one member puts far above the rest, else what the other says: only bends can say both."""
+    train = world()
+    queries, sure, steady = asked(train), table(1), table(2)
+    own = [torch.as_tensor(member.score(queries)) for member in (sure, steady)]
+    z = [(each - each.mean(1, keepdim=True)) / each.std(1, keepdim=True) for each in own]
+    truth = 6 * (z[0] - 1.5).clamp(min=0) + 1.0 * z[1]
+    answers, later = drawn(truth, queries), drawn(truth, queries, seed=4)
+
+    def likelihood(bend: float) -> float:
+        config = LogitConfig(hidden=[], bend=bend, balance=False, pull=1e-3)
+        made = Logit(config, [sure, steady], train)
+        made.calibrate(queries, answers)
+        scores = torch.as_tensor(made.score(queries)).masked_fill(seen_mask(queries, ITEMS), -torch.inf)
+        return float(scores.log_softmax(1)[torch.arange(len(later)), torch.as_tensor(later)].mean())
+
+    assert likelihood(1.5) > likelihood(0) + 0.1
+    made = Logit(LogitConfig(), [sure, steady], train)
+    assert made.towers() is None  # a bend is no product

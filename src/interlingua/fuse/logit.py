@@ -9,6 +9,8 @@ validation answers, drawn to the plain sum.
   items where validation has none.
 - **Newcomers**: a question without a history has nothing for weights to depend on: the members that tell items apart
   even then (popularity) are summed plainly, without constants.
+- **Bends**: what a member puts far above all else (a text's nearest neighbours) is worth more than in proportion, so
+  what its score has above two spreads counts once more, as if it were another member.
 - **Balance**: what is most likely puts rare items behind all others. Constants for unseen, rare and middling items are
   chosen so that answers of no kind are placed worse than by the best single member, as far as that can be had.
 
@@ -34,6 +36,7 @@ from interlingua.fuse._vectors import either_towers, joined_towers
 from interlingua.injection.score_fusion import seen_mask
 from interlingua.nn import conditional_logit as logit
 from interlingua.nn.conditional_logit import Block
+from interlingua.nn.kind_constants import balanced
 from interlingua.progress import task
 
 if TYPE_CHECKING:
@@ -56,7 +59,10 @@ class LogitConfig(Config):
     """weights depend on the item's events"""
     by_user: bool = False
     """weights depend on the history's length"""
-    pull: float = Field(default=0.002, ge=0)
+    bend: float = Field(default=2.0, ge=0)
+    """what a member's score has above so many spreads counts once more, with weights of its own; 0: nothing does, and
+    the fusion scores by products of vectors where all members do"""
+    pull: float = Field(default=0.01, ge=0)
     """towards the plain sum"""
     balance: bool = True
     """constants for kinds of items, see the module"""
@@ -73,8 +79,9 @@ class Logit(Fusion):
     """A weighted sum whose weights depend on the item's events and on the user's; new items are not left behind."""
 
     Config = LogitConfig
-    version: ClassVar[int] = 2
-    """2: questions without a history are answered by what the members say of them"""
+    version: ClassVar[int] = 3
+    """2: questions without a history are answered by what the members say of them; 3: bends, and constants that are
+    looked for together"""
     config: LogitConfig
     numbers: Tensor
     offsets: Tensor
@@ -82,7 +89,7 @@ class Logit(Fusion):
 
     def __init__(self, config: LogitConfig, members: Sequence[Scorer], train: Interactions) -> None:
         super().__init__(config, members, train)
-        self.register_buffer("numbers", logit.plain(len(members)))
+        self.register_buffer("numbers", self._plain())
         self.register_buffer("offsets", torch.zeros(4))
         lengths = np.log1p(train.queries().lengths())
         self.register_buffer("scale", torch.tensor([lengths.mean(), lengths.std() or 1.0], dtype=torch.float32))
@@ -110,7 +117,8 @@ class Logit(Fusion):
         """See :class:`Scorer`."""
         pairs = zip(torch.as_tensor(self.member_scores(queries)), self.silent, strict=True)
         scores = torch.stack([logit.standardised(own, None, silent) for own, silent in pairs])
-        utility = logit.utilities(self.numbers, scores, self.known, self._users(queries))
+        parts = logit.bent(scores, self.config.bend)
+        utility = logit.utilities(self.numbers, parts, self.known, self._users(queries))
         joined = utility + self.offsets[self.known.kinds]
         if bool(self.welcoming.any()):
             welcome = torch.einsum("m,mbi->bi", self.welcoming, scores)
@@ -119,7 +127,12 @@ class Logit(Fusion):
         return out if items is None else np.take_along_axis(out, np.asarray(items, np.int64), axis=1)
 
     def towers(self) -> Towers | None:
-        """The members' vectors side by side, times what is known of the items; twice where users count too."""
+        """The members' vectors side by side, times what is known of the items; twice where users count too.
+
+        None with bends: those are no products.
+        """
+        if self.config.bend:
+            return None
         known, members = self.known, len(self.members)
         a, b, e, d = (self.numbers[at * members : (at + 1) * members, None] for at in range(4))
         unseen = (known.kinds == logit.UNSEEN).float()
@@ -137,22 +150,33 @@ class Logit(Fusion):
             return
         config, copies = self.config, 1 + len(self.config.hidden)
         width = min(self.num_items, logit.UNIFORM + logit.HARD * len(self.members))
-        most = min(config.max_questions, max(50, CELLS // (len(self.members) * width * copies)))
+        most = min(config.max_questions, max(50, CELLS // (self._parts * width * copies)))
         chosen = np.unique(np.linspace(0, len(queries) - 1, most).astype(np.int64))
         answers = torch.as_tensor(np.asarray(targets, np.int64)[chosen])
         blocks = self._blocks(queries.take(chosen), answers, logit.hidden_items(self.counts, config.hidden))
         with task("calibrate: weights, at most", logit.STEPS * 5 // 4 + 1) as shown:
             self.numbers = logit.learn(
-                blocks, self._free(), config.pull, lambda: shown.advance(0 if shown.done == shown.total else 1)
-            )
+                blocks, self._free(), self._plain(), config.pull,
+                lambda: shown.advance(0 if shown.done == shown.total else 1),
+            )  # fmt: skip
         if config.balance:
-            self.offsets = logit.balance(self.numbers, blocks)
+            utility = [logit.utilities(self.numbers, each.scores, each.known, each.users) for each in blocks]
+            alone = [[block.scores[number] for block in blocks] for number in range(len(self.members))]
+            self.offsets = balanced(utility, alone, blocks)
+
+    @property
+    def _parts(self) -> int:
+        """Scores that have weights: of each member one, and with bends two."""
+        return len(self.members) * (2 if self.config.bend else 1)
+
+    def _plain(self) -> Tensor:
+        """(4 P + 2,) the numbers of the plain sum of the members."""
+        return logit.plain(len(self.members), self._parts - len(self.members))
 
     def _free(self) -> Tensor:
-        """(4 M + 2,) bool: the numbers that are learned."""
-        members, config = len(self.members), self.config
-        parts = [True, config.by_item, config.by_item, config.by_user]
-        free = torch.tensor(parts).repeat_interleave(members)
+        """(4 P + 2,) bool: the numbers that are learned."""
+        config = self.config
+        free = torch.tensor([True, config.by_item, config.by_item, config.by_user]).repeat_interleave(self._parts)
         return torch.cat([free, torch.tensor([config.by_item, config.by_item])])
 
     def _users(self, queries: Queries) -> Tensor:
@@ -180,6 +204,7 @@ class Logit(Fusion):
                     rivals = logit.choose_rivals(scores, answers, seen, generator)
                     known = logit.known_of(self.counts, hidden[number])
                     gathered = torch.stack([member.gather(1, rivals.items) for member in scores])
+                    gathered = logit.bent(gathered, self.config.bend)
                     weight = len(answers) * (1.0 if number == 0 else 1.0 / (len(hidden) - 1))
                     parts[number].append(
                         Block(gathered, known.at(rivals.items), self._users(block), rivals, weight, number == 0)

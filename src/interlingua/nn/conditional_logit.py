@@ -20,10 +20,6 @@ HARD, UNIFORM = 30, 300
 """rivals of a question: the best of every member, and so many at random of all others"""
 STEPS = 80
 """of L-BFGS"""
-LEAST, ENOUGH, COST = 20, 1.05, 0.3
-"""of :func:`balance`: answers of a kind that counts; a ratio that suffices; what the questions as they are weigh"""
-FIRST_STEP, SHRINK, HALVINGS = 1.0, 0.6, 10
-"""of its search: how far a constant is moved at first, how the step shrinks, how often"""
 
 
 @dataclass(frozen=True)
@@ -182,29 +178,38 @@ def utilities(numbers: Tensor, scores: Tensor, known: Known, users: Tensor) -> T
     return out + numbers[4 * members] * known.record + numbers[4 * members + 1] * unseen
 
 
-def plain(members: int) -> Tensor:
-    """(4 M + 2,) the numbers of a plain sum: every member counts the same, whatever is known."""
-    numbers = torch.zeros(4 * members + 2)
+def plain(members: int, extra: int = 0) -> Tensor:
+    """(4 (M + E) + 2,) the numbers of a plain sum: every member counts the same, whatever is known; extra scores 0."""
+    numbers = torch.zeros(4 * (members + extra) + 2)
     numbers[:members] = 1.0 / members
     return numbers
 
 
+def bent(scores: Tensor, bend: float) -> Tensor:
+    """(2 M, N, C) the scores, and by how much each is above ``bend``; (M, N, C) as they are if that is 0.
+
+    What a member puts far above all else is worth more than in proportion, and each member learns how much.
+    """
+    return scores if not bend else torch.cat([scores, (scores - bend).clamp(min=0)])
+
+
 def learn(
-    blocks: Sequence[Block], free: Tensor, pull: float, advance: Callable[[], None] = lambda: None, steps: int = STEPS
-) -> Tensor:
-    """(4 M + 2,) numbers that make the answers most likely, drawn to the plain sum.
+    blocks: Sequence[Block], free: Tensor, start: Tensor, pull: float, advance: Callable[[], None] = lambda: None,
+    steps: int = STEPS,
+) -> Tensor:  # fmt: skip
+    """(4 M + 2,) numbers that make the answers most likely, drawn to those of the start.
 
     Args:
         blocks: questions.
-        free: (4 M + 2,) bool: which numbers are learned; the others stay those of the plain sum.
-        pull: of the squared distance from the plain sum, beside the mean negative log-likelihood.
+        free: (4 M + 2,) bool: which numbers are learned; the others stay those of the start.
+        start: (4 M + 2,), e.g. :func:`plain`.
+        pull: of the squared distance from the start, beside the mean negative log-likelihood.
         advance: called after each evaluation.
         steps: of L-BFGS at most.
 
     Raises:
         ArithmeticError: the search left the finite numbers.
     """
-    start = plain((len(free) - 2) // 4)
     numbers = start.clone().requires_grad_(True)
     optimizer = torch.optim.LBFGS([numbers], max_iter=steps, line_search_fn="strong_wolfe")
     total = sum(block.weight for block in blocks)
@@ -239,58 +244,3 @@ def ranks(utility: Tensor, rivals: Rivals) -> Tensor:
     above = torch.where(utility > own, weights, 0.0).sum(1)
     level = torch.where(utility == own, weights, 0.0).sum(1) - 1
     return above + level.clamp(min=0) / 2 + 1
-
-
-@torch.no_grad()
-def balance(numbers: Tensor, blocks: Sequence[Block]) -> Tensor:
-    """(4,) a constant for each kind of item (0 for warm ones): answers of no kind are placed worse than need be.
-
-    Of each kind, and by three measures (``1 / log2(1 + rank)``, NDCG@10, Recall@100), the answers' sum is divided by
-    that of the member that places them best. The smallest of these ratios is raised, up to :data:`ENOUGH`, at as
-    little cost as possible to the questions as they are.
-
-    Args:
-        numbers: (4 M + 2,).
-        blocks: questions, with and without hidden items.
-    """
-    made = [utilities(numbers, block.scores, block.known, block.users) for block in blocks]
-    kinds = [block.known.kinds.gather(1, block.rivals.answer[:, None])[:, 0] for block in blocks]
-    members = range(len(blocks[0].scores))
-    targets = torch.stack([_placed([b.scores[m] for b in blocks], blocks, kinds)[0] for m in members]).max(dim=0).values
-    counts = torch.bincount(torch.cat(kinds), minlength=OTHER + 1)
-    counts_for = (counts >= LEAST)[:, None] & (targets > 0)
-    if not bool(counts_for.any()):
-        return torch.zeros(OTHER + 1)
-    before = _placed(made, blocks, kinds)[1]
-
-    def worth(offsets: Tensor) -> float:
-        raised = [utility + offsets[block.known.kinds] for utility, block in zip(made, blocks, strict=True)]
-        placed, whole = _placed(raised, blocks, kinds)
-        worst = float((placed / targets)[counts_for].min())
-        return min(worst, ENOUGH) + COST * float((whole / before)[:2].mean())
-
-    offsets, step = torch.zeros(OTHER + 1), FIRST_STEP
-    reached = worth(offsets)
-    for _ in range(HALVINGS):
-        for kind in (UNSEEN, RARE, MIDDLE):
-            for move in (-step, step):
-                tried = offsets.clone()
-                tried[kind] += move
-                value = worth(tried)
-                if value > reached:
-                    offsets, reached = tried, value
-        step *= SHRINK
-    return offsets
-
-
-def _placed(utility: Sequence[Tensor], blocks: Sequence[Block], kinds: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """(4, 3) sums of the measures over the answers of each kind, and (3,) over the questions as they are."""
-    total, whole = torch.zeros(OTHER + 1, 3), torch.zeros(3)
-    for made, block, kind in zip(utility, blocks, kinds, strict=True):
-        rank = ranks(made, block.rivals)
-        gain = 1 / torch.log2(rank + 1)
-        found = torch.stack([gain, gain * (rank <= 10), (rank <= 100).float()], dim=1)
-        total.index_add_(0, kind, found)
-        if block.plain:
-            whole += found.sum(0)
-    return total, whole
