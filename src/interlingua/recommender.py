@@ -21,7 +21,9 @@ from interlingua.runs.answers import (
     SimilarItem,
     SimilarUser,
     Support,
+    names_of,
 )
+from interlingua.runs.batch import Written, write_lists
 from interlingua.runs.lists import Lists
 from interlingua.runs.new_events import NewEvents
 from interlingua.runs.opening import open_session
@@ -164,6 +166,28 @@ class Recommender(Shared):
         for note in found.notes:
             say(f"note: {note}")
         return found.items
+
+    def recommend_all(
+        self, out: Path | str, users: Sequence[str] | None = None, k: int = 50, *, shard: int = 20_000, **options: Any
+    ) -> Written:
+        """Writes the lists of many users, by default of all, into one parquet file; goes on where it was interrupted.
+
+        Args:
+            out: ``recs.parquet``: the columns of :meth:`recommend` for many.
+            users: external ids; None: all that the run knows.
+            k: how many items for each.
+            shard: users whose lists are in memory at once.
+            options: the other options of :meth:`recommend`.
+        """
+        request = Request.of(k, options)
+        lists, given = self._lists, self.train.user_ids.tolist() if users is None else names_of(users, "users")
+        names = list(dict.fromkeys(map(str, given)))
+        request.check(None, None, names)
+        for name in names:  # all of them before any work
+            self.user_row(name)
+        about = {"run": self.version, "index": str(self.index), "items": lists.fingerprint, "request": request.key()}
+        ask = lists.questions.of_many
+        return write_lists(lambda some: lists.frame(*ask(some, None), request), names, out, about, shard)
 
     def answer(
         self, user: str | None = None, history: Sequence[str] | None = None, k: int = 10, **options: Any

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from interlingua.cli.options import AsJson, Device, Reasons, RunPath, Trust
+
+if TYPE_CHECKING:
+    from interlingua.recommender import Recommender
 
 User = Annotated[str | None, typer.Option("--user", help="External id of a known user.")]
 History = Annotated[
@@ -43,24 +48,51 @@ def recommend(
     repeat: Annotated[bool, typer.Option("--repeat", help="Items of the history may come out too.")] = False,
     text: Annotated[str | None, typer.Option(help='What is looked for: "slow burn science fiction".')] = None,
     text_weight: Annotated[float, typer.Option(help="Of --text beside a history: 0 to 1.")] = 0.5,
+    users: Annotated[
+        str | None, typer.Option(help="Many users, to --out: all, or a file with one external id per line.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="With --users: the parquet file to write. Interrupted, it goes on from there.")
+    ] = None,
     device: Device = "auto",
     trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
-    """Recommend items to a known user, to a history, or for a text."""
+    """Recommend items to a known user, to a history, for a text, or to many users."""
     from interlingua.recommender import load
 
     history_ids, hidden = ids(history, "--history"), ids(exclude, "--exclude") or []
-    conditions = conditions_of(filters or [], where)
+    options: dict[str, Any] = {
+        "rerank": rerank, "items": ids(items, "--items"), "exclude": hidden, "diversity": diversity, "repeat": repeat,
+        "filters": conditions_of(filters or [], where),
+    }  # fmt: skip
+    if users is not None or out is not None:
+        names = many(users, out, user, history, text)
+        _write_all(load(run, device, trust=trust), out or Path(), names, k, options, as_json)
+        return
     answers = load(run, device, trust=trust).recommend(
-        user, history_ids, k, rerank=rerank, items=ids(items, "--items"), exclude=hidden, filters=conditions,
-        diversity=diversity, repeat=repeat, text=text, text_weight=text_weight,
-    )  # fmt: skip
+        user, history_ids, k, text=text, text_weight=text_weight, **options
+    )
     if as_json:
         print(json.dumps([asdict(answer) for answer in answers]))
         return
     for place, answer in enumerate(answers, 1):
         print(f"{place:>3}. {answer.title}  [{answer.item_id}]  {answer.score:.3f} by {answer.stage}")
+
+
+def _write_all(
+    recommender: Recommender, out: Path, names: list[str] | None, k: int, options: dict[str, Any], as_json: bool
+) -> None:
+    """The lists of many users into one file, and what it cost."""
+    started = time.perf_counter()
+    made = recommender.recommend_all(out, names, k, **options)
+    seconds = time.perf_counter() - started
+    if as_json:
+        print(json.dumps({**asdict(made), "path": str(made.path), "seconds": round(seconds, 3)}))
+        return
+    fresh = made.users - made.reused
+    rate = f", {fresh / seconds:,.0f} users per second" if fresh else ""
+    print(f"{made.path}: {made.lists:,} lists of {made.users:,} users, {made.entries:,} rows, {seconds:.1f} s{rate}")
 
 
 def explain(
@@ -88,6 +120,30 @@ def explain(
         print(f"  because of: {each.title} [{each.item_id}] (influence {each.influence:+.3g}{rated})")
     if answer.support and answer.basis == "history":
         print("  measured on a score from the history alone: this model keeps one vector per known user")
+
+
+def many(users: str | None, out: Path | None, *one: str | None) -> list[str] | None:
+    """The users of ``--users``; None: all.
+
+    Raises:
+        ConfigError: ``--users`` without ``--out`` or the other way round, with one user too, or a file that cannot be
+            read or is empty.
+    """
+    from interlingua.errors import ConfigError
+
+    if users is None or out is None:
+        raise ConfigError("--users and --out belong together: --users all --out recs.parquet")
+    if any(each is not None for each in one):
+        raise ConfigError("--users stands instead of --user, --history and --text")
+    if users == "all":
+        return None
+    try:
+        names = [line.strip() for line in Path(users).read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--users {users!r}: give all, or a text file with one id per line ({error})") from None
+    if not names:
+        raise ConfigError(f"--users {users!r}: the file names no user")
+    return names
 
 
 def conditions_of(filters: list[str], where: str | None = None) -> dict[str, str | list[str]] | str:

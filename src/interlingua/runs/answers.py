@@ -96,6 +96,11 @@ class Request:
                 raise ConfigError(unknown("option of a question", name, known))
         return cls(k, **{"rerank": True, **options})
 
+    def key(self) -> dict[str, Any]:
+        """All options, JSON-able: equal keys ask for the same."""
+        listed = {"items": self.items, "exclude": self.exclude}
+        return vars(self) | {name: None if ids is None else names_of(ids, name) for name, ids in listed.items()}
+
     def check(self, *who: Any) -> None:
         """Refuses numbers out of range, and anything but exactly one of ``who``.
 

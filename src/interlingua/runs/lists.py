@@ -22,6 +22,7 @@ from interlingua.runs.newcomers import STAGE, Newcomers, of_both
 from interlingua.runs.questions import Question, Questions, empty_note
 from interlingua.runs.scorers import indexed, rerank_of, retriever_of
 from interlingua.runs.sentence import Sentence, Sentences, text_notes
+from interlingua.storage.artifact import content_key
 
 if TYPE_CHECKING:
     from interlingua.retrieval.ann import Ann
@@ -53,6 +54,12 @@ class Lists:
         self.train, self.titles = session.data.split.train, session.data.catalogue.titles
         self.has_ranker = "rank" in session.done
         self._graphs: dict[int, Ann] = {}
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the items that may come out and of their columns: it changes as the run grows."""
+        table, closed = self.session.data.catalogue.items, [] if self.closed is None else self.closed.tolist()
+        return content_key({"items": table.hash_rows().to_list(), "ids": table["item_id"].to_list(), "closed": closed})
 
     @cached_property
     def questions(self) -> Questions:
