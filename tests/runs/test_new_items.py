@@ -104,7 +104,17 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
-def make(tmp_path_factory: pytest.TempPathFactory, encoder: str) -> Make:
+def language_model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    from interlingua.testing.tiny_models import build, tokenizer_of
+
+    folder = tmp_path_factory.mktemp("lm")
+    build("smollm2").save_pretrained(folder)
+    tokenizer_of(False).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def make(tmp_path_factory: pytest.TempPathFactory, encoder: str, language_model: str) -> Make:
     """``make(sections, without)``: a run over the world, or over the world without some items, made once."""
     out, made = tmp_path_factory.mktemp("runs"), {}
 
@@ -113,7 +123,7 @@ def make(tmp_path_factory: pytest.TempPathFactory, encoder: str) -> Make:
             return {key: with_encoder(each) for key, each in value.items()}
         if isinstance(value, list):
             return [with_encoder(each) for each in value]
-        return encoder if value == "ENCODER" else value
+        return {"ENCODER": encoder, "LM": language_model}.get(value, value) if isinstance(value, str) else value
 
     def build(sections: dict[str, Any], without: tuple[int, ...] = ()) -> Recommender:
         key = repr((sections, without))
@@ -183,6 +193,55 @@ def test_a_run_that_never_saw_items_gives_them_what_a_run_with_them_does(name: s
     known = [item for item in within.train.item_indices if item not in COLD_ONES]
     columns = [[made.train.item_indices[item] for item in known] for made in (within, later)]
     np.testing.assert_allclose(found[:3, columns[1]], expected[:3, columns[0]], atol=0.02)
+
+
+STEPS = FIT | {"epochs": 1, "steps_per_epoch": 2, "batch_size": 8}
+AUTOENCODER = {"name": "autoencoder", "latent_dim": 6, "frozen": ["backbone"], "fit": FIT | {"epochs": 1}}
+KV = {"name": "kv-prompt", "model": "LM", "history_length": 3, "fraction": 1.0, "fuse_scores": True, "fit": STEPS}
+SHORT = {"model": "LM", "history_length": 3, "max_title_tokens": 4}
+RANKED: dict[str, dict[str, Any]] = {
+    "a-llmrec": {
+        "backbone": SASREC, "align": AUTOENCODER, "text": {"name": "sbert", "model": "ENCODER", "trainable": True},
+        "ranker": SHORT | {"name": "soft-prompt", "num_candidates": 4, "fit": STEPS},
+    },
+    "aligned-mixture": {
+        "backbone": SASREC, "align": AUTOENCODER, "text": LSA,
+        "ranker": {"name": "sequence-head", "model": "LM", "fuse_scores": True, "fit": STEPS},
+    },
+    "kv-mixture": {
+        "backbone": SASREC, "text": LSA, "align": AUTOENCODER,
+        "ranker": KV,
+    },
+    "llm-only": {"backbone": {"name": "textknn"}, "text": LSA, "ranker": SHORT | {"name": "llm-only"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RANKED)
+def test_a_ranker_reads_the_copy_of_an_item_without_events_like_the_item(name: str, make: Make) -> None:
+    made = make(RANKED[name])
+    at = made.train.item_indices
+    candidates = np.array([[at["i1"], at["i3"], at["i17"], at["i8"]]] * 3)
+    queries = Queries.of([[at[item] for item in history] for history in HISTORIES])
+    before = made.session.ranker.score(queries, candidates)
+    made.add_items([line(3, item_id="copy of 3"), line(17, item_id="copy of 17")])
+    ranker = made._lists.session.ranker
+    if not made.session.recipe.ranker.options().get("fuse_scores"):  # a mixture compares over the catalogue
+        np.testing.assert_allclose(ranker.score(queries, candidates), before, rtol=1e-4, atol=1e-4)
+    copies = ranker.score(queries, np.array([[at["i3"], 40, at["i17"], 41]] * 3))
+    np.testing.assert_allclose(copies[:, [1, 3]], copies[:, [0, 2]], rtol=1e-4, atol=1e-4)
+    assert {"copy of 3", "copy of 17"} <= {one.item_id for one in made.recommend(history=["i1"], k=41)}
+    assert made.recommend(history=["copy of 3"], k=3)
+
+
+@pytest.mark.parametrize(
+    "sections", [EXACT["l3ae"] | {"text": LSA}, RECIPES["textknn-reduced"]], ids=["l3ae", "textknn"]
+)
+def test_a_saved_model_without_events_takes_items(sections: dict[str, Any], make: Make, tmp_path: Path) -> None:
+    made = make(sections)
+    again = Recommender.from_pretrained(made.save_pretrained(tmp_path / "model"), device="cpu")
+    for each in (made, again):
+        each.add_items([line(3, item_id="n1"), line(8, item_id="n2", title="The Lost Recipe")])
+    np.testing.assert_allclose(scores(again, HISTORIES), scores(made, HISTORIES), rtol=1e-5, atol=1e-6)
 
 
 def test_lists_filters_titles_and_reasons_know_a_new_item_and_an_update(make: Make) -> None:

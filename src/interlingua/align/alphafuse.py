@@ -133,6 +133,9 @@ class AlphaFuse(Aligner):
             users = self._fused(self.user_texts, self.users)
         return Embeddings(users, self._fused(self.item_texts, self.items * self.learned))
 
+    def inputs_from_texts(self, text: Text, width: int) -> None:
+        """None: it keeps the catalogue's whitened texts, and not what whitens another."""
+
     def _fused(self, frozen: Tensor, learned: Tensor) -> Tensor:
         return frozen + functional.pad(learned, (frozen.shape[1] - self.null_dim, 0))
 

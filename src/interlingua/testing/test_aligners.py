@@ -24,6 +24,7 @@ from interlingua.errors import ConfigError
 from interlingua.training.deploy import deploy, deployed
 from interlingua.training.joint import Joint
 from interlingua.training.loop import fit, fit_best, seed_all, trainable_state
+from interlingua.vectors.frozen import FrozenRows
 
 NAMES = registry.names("align")
 JOINT = [name for name in NAMES if registry.find("align", name).trains_backbone]
@@ -79,6 +80,26 @@ def tables_of(aligner: Aligner, backbone: Backbone, table: Any, world: Dataset) 
     """What the aligner exports, checked as its stage checks it."""
     job = Fitting(world.split.train, table, tables={"items": backbone.item_embeddings().detach()})
     return Embeddings.of(exported(aligner, aligner.config, job))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_texts_that_come_later_get_what_the_catalogues_texts_got(
+    name: str, make: Any, backbone: Backbone, table: Any, world: Dataset
+) -> None:
+    """Every text by itself: whatever else is read with it. An aligner of which that is not true says None."""
+    made = make(name)
+    aligner = ready(made, backbone, table, world)
+    vectors, width = table.rows("items"), made.joint.backbone.input_embeddings().items.shape[1]
+    job = Fitting(world.split.train, table, tables={"items": backbone.item_embeddings().detach()})
+    with torch.no_grad():
+        for read in (lambda text: aligner.from_texts(text, job), lambda text: aligner.inputs_from_texts(text, width)):
+            every, some = read(FrozenRows(vectors)), read(FrozenRows(vectors[5:9]))
+            assert (every is None) == (some is None)
+            if every is not None and some is not None:
+                torch.testing.assert_close(some, every[5:9], rtol=1e-4, atol=1e-5)
+        if "items_from_text" in aligner.makes(aligner.config):
+            exported_ones = tables_of(aligner, backbone, table, world).items_from_text
+            torch.testing.assert_close(aligner.from_texts(FrozenRows(vectors), job), exported_ones)
 
 
 @pytest.mark.parametrize("name", TRAINED)
