@@ -24,6 +24,7 @@ from interlingua.runs.answers import (
     names_of,
 )
 from interlingua.runs.batch import Written, write_lists
+from interlingua.runs.grown import load_encoders
 from interlingua.runs.lists import Lists
 from interlingua.runs.new_events import NewEvents
 from interlingua.runs.opening import open_session
@@ -243,6 +244,10 @@ class Recommender(Shared):
             DataError: an event without a user or an item, or the key of another batch.
         """
         return self._events.add(events, idempotency_key)
+
+    def load_encoders(self) -> None:
+        """Loads what reads new texts now, so that the first new item or sentence is answered as fast as the next."""
+        load_encoders(self.session)
 
     def _changed(self, changed: Changed) -> Changed:
         self._use(self.index)

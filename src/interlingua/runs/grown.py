@@ -257,6 +257,12 @@ def encoders_of(session: Session) -> NewTexts:
     return found
 
 
+def load_encoders(session: Session) -> None:
+    """Loads what reads new texts, of the members too (:meth:`interlingua.runs.new_texts.NewTexts.load`)."""
+    for part in (session, *session.members):
+        encoders_of(part).load()
+
+
 def _job(base: Session) -> Fitting:
     frozen = base.text if "embed" in base.done else None
     return Fitting(base.data.split.train, text=frozen, texts=base.texts)

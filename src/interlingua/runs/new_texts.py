@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import torch
@@ -50,12 +51,21 @@ class NewTexts:
             known.clear()
         fresh = [text for text in dict.fromkeys(texts) if text not in known]
         if fresh:
-            if section not in self._encoders:
-                self._encoders[section] = self._encoder(section)
-            encoder, basis = self._encoders[section]
+            encoder, basis = self._loaded(section)
             made = encoder.encode(fresh).detach().float().cpu()
             known.update(zip(fresh, made if basis is None else made @ basis, strict=True))
         return torch.stack([known[text] for text in texts])
+
+    def load(self) -> None:
+        """Loads every encoder that can read new texts, so that the first of them need not wait."""
+        for section in self.sections():
+            with suppress(ConfigError, ArtifactError):
+                self._loaded(section)[0].encode([])
+
+    def _loaded(self, section: str) -> tuple[Encoder, Tensor | None]:
+        if section not in self._encoders:
+            self._encoders[section] = self._encoder(section)
+        return self._encoders[section]
 
     def _encoder(self, section: str) -> tuple[Encoder, Tensor | None]:
         session, name = self.session, section.rpartition(".")[2]

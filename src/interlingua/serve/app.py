@@ -45,6 +45,7 @@ def create_app(recommender: Recommender, limits: ServeLimits | None = None, queu
     @asynccontextmanager
     async def warm(app: FastAPI) -> AsyncIterator[None]:
         recommender.recommend(history=[], k=1)
+        recommender.load_encoders()
         app.state.known = (recommender.train.user_indices, recommender.train.item_indices)  # made now, not in a request
         app.state.ready = True
         yield

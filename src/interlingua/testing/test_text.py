@@ -134,3 +134,21 @@ def test_it_exports_the_tables_that_it_says_it_makes(name: str, users: str, make
     tables = exported(source, source.config, Fitting(world.split.train))
     assert set(tables) == {"text.items"} | ({"text.users"} if users == "items" else set())
     assert tables["text.items"].shape[1] == source.dim
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_texts_that_come_later_are_read_as_those_of_the_catalogue(
+    name: str, make: Any, texts: list[str], world: Dataset, tmp_path: Path
+) -> None:
+    """By what a stage keeps, without the catalogue: a new text has the vector that it would have had there."""
+    source = make(name)
+    exported(source, source.config, Fitting(world.split.train))
+    source.write_extras(tmp_path)
+    if name == "npy":  # it was brought, and reads nothing
+        with pytest.raises(InterlinguaError, match="known items only"):
+            type(source).of_stage(source.config, tmp_path)
+        return
+    encoder = type(source).of_stage(source.config, tmp_path)
+    found = encoder.encode(texts[:4])
+    torch.testing.assert_close(found, source.rows("items")[:4], rtol=1e-4, atol=1e-5)
+    assert encoder.encode([]).shape[0] == 0

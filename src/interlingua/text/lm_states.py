@@ -112,7 +112,10 @@ class LmStates(FrozenRows):
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(n, T) vectors of other texts (new items), which are not kept in the cache."""
-        return torch.from_numpy(self._reader.telling(lambda made: None)(list(texts)))
+        reader = self._reader
+        if not texts:
+            return torch.zeros(0, reader.lm.hidden_size)
+        return torch.from_numpy(reader.telling(lambda made: None)(list(texts)))
 
     def _vectors(self, texts: Sequence[str]) -> FloatArray:
         config, cache = self._settings

@@ -24,6 +24,11 @@ SUFFIXES = (".npy", ".npz", ".parquet", ".safetensors")
 ITEM_ID = "item_id"
 
 
+REFUSAL = (
+    "the text source 'npy' has vectors of known items only, and cannot encode {what}; use text.name = 'sbert' or 'lsa'"
+)
+
+
 class NpyConfig(TextConfig):
     """Options of the text source ``npy``. The item texts themselves are not read."""
 
@@ -93,16 +98,22 @@ class Npy(FrozenRows):
         super().__init__(_joined(config, item_ids, len(texts), "items"), users)
         self.config = config
 
+    @classmethod
+    def of_stage(cls, config: Any, folder: Path) -> Any:
+        """Brought vectors cannot read a new text.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(REFUSAL.format(what="new texts"))
+
     def encode(self, texts: Sequence[str]) -> Tensor:
         """Brought vectors cannot encode a new text.
 
         Raises:
             ConfigError: always.
         """
-        raise ConfigError(
-            f"the text source 'npy' has vectors of known items only, and cannot encode {len(texts)} new texts; "
-            "use text.name = 'sbert' or 'lsa'"
-        )
+        raise ConfigError(REFUSAL.format(what=f"{len(texts)} new texts"))
 
 
 def _joined(config: NpyConfig, ids: Sequence[str] | None, count: int, side: Side) -> FloatArray:
