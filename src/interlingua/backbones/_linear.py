@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interlingua.backbones._weighted_texts import added_texts, text_table
+from interlingua.backbones._weighted_texts import ReadTexts, read_texts, text_table
 from interlingua.backbones.ease import check_size
 from interlingua.contracts.added import AddedItems
 from interlingua.contracts.backbone import Backbone
@@ -20,7 +20,7 @@ from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 from interlingua.nn.blockwise import seconds_of_inverse
 from interlingua.nn.histories import history_matrix, pick, weighted_sum
-from interlingua.nn.linear_autoencoders import AddedWeights
+from interlingua.nn.linear_autoencoders import AddedWeights, TextInverse, text_inverse
 
 MOST_ITEMS = 30_000
 """three to four (I, I) matrices of 3.6 GB each are in memory during the fit"""
@@ -44,6 +44,8 @@ class WithTexts(Backbone):
         self.register_buffer("diagonal", torch.zeros(0))
         self.added: AddedWeights | None = None
         """of items that came after the fit"""
+        self._read: ReadTexts | None = None
+        self._inverse: TextInverse | None = None
         self.used: dict[str, float] = {}
         """name -> weight of the texts, after :meth:`fit`"""
 
@@ -61,15 +63,22 @@ class WithTexts(Backbone):
         """The weights and their part from texts, (I, I) each, and :attr:`diagonal`; ``texts``: (I, T)."""
         raise NotImplementedError
 
-    def added_weights(self, texts: Tensor, added: Tensor) -> AddedWeights | None:
-        """What a fit would have given n items without events, texts (n, T), beside the fitted (I, T); None: unknown."""
+    def added_weights(self, read: ReadTexts, added: Tensor) -> AddedWeights | None:
+        """What a fit would have given n items without events, texts (n, T), beside the fitted ones; None: unknown."""
         return None
+
+    def text_inverse(self, read: ReadTexts, ridge: float) -> TextInverse:
+        """Of the fitted texts, made once."""
+        if self._inverse is None:
+            self._inverse = text_inverse(read.table, ridge)
+        return self._inverse
 
     @torch.no_grad()
     def extended(self, added: AddedItems) -> WithTexts | None:
         """The same weights between the fitted items; those of the new ones as a fit on all texts gives them."""
-        found = added_texts(self.config, added)
-        weights = None if found is None else self.added_weights(*found)
+        self._read = self._read or read_texts(self.config, added.job)
+        texts = None if self._read is None else self._read.added(added)
+        weights = None if self._read is None or texts is None else self.added_weights(self._read, texts)
         if weights is None:
             return None
         other = self.longer(added)

@@ -5,6 +5,8 @@ Shape key: I items, T text width.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor
@@ -61,20 +63,33 @@ def text_table(config: TextWeights, job: Fitting) -> tuple[dict[str, float], Ten
     return used, stacked(vectors, list(used.values()), config.centred)
 
 
-def added_texts(config: TextWeights, added: AddedItems) -> tuple[Tensor, Tensor] | None:
-    """The texts (I, sum of T) of :func:`text_table`, and those of n new items (n, sum of T) in the same units.
+@dataclass(frozen=True)
+class ReadTexts:
+    """The sources that a fitted model reads."""
 
-    None: a source that is read has no vectors of them.
-    """
-    if added.job.text is None:
+    weights: dict[str, float]
+    """name -> weight"""
+    vectors: list[Tensor]
+    """(I, T) of each source"""
+    table: Tensor
+    """(I, sum of T), as :func:`text_table` makes it"""
+    centred: bool
+
+    def added(self, items: AddedItems) -> Tensor | None:
+        """(n, sum of T) the texts of new items in the same units; None: a source has no vectors of them."""
+        new = {OWN: items.text, **items.texts}
+        given = [each for name in self.weights if (each := new.get(name)) is not None]
+        if len(given) < len(self.weights):
+            return None
+        return stacked_with(self.vectors, given, list(self.weights.values()), self.centred)
+
+
+def read_texts(config: TextWeights, job: Fitting) -> ReadTexts | None:
+    """What a fit on ``job`` read; None: its texts are not there."""
+    if job.text is None:
         return None
-    used, vectors = _sources(config, added.job)
-    new = {OWN: added.text, **added.texts}
-    given = [each for name in used if (each := new.get(name)) is not None]
-    if len(given) < len(used):
-        return None
-    weights = list(used.values())
-    return stacked(vectors, weights, config.centred), stacked_with(vectors, given, weights, config.centred)
+    used, vectors = _sources(config, job)
+    return ReadTexts(used, vectors, stacked(vectors, list(used.values()), config.centred), config.centred)
 
 
 def _sources(config: TextWeights, job: Fitting) -> tuple[dict[str, float], list[Tensor]]:

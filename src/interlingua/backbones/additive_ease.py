@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from interlingua.backbones._linear import WithTexts
-from interlingua.backbones._weighted_texts import TextWeights
+from interlingua.backbones._weighted_texts import ReadTexts, TextWeights
 from interlingua.contracts.fitting import Fitting
 from interlingua.nn.linear_autoencoders import (
     AddedWeights,
@@ -47,6 +47,7 @@ class AdditiveEase(WithTexts):
         by_events = ease_of_gram(gram_matrix(job.train.matrix()), config.l2, "ease").mul_(1 - config.share)
         return by_events.add_(by_texts), by_texts, torch.zeros(0)
 
-    def added_weights(self, texts: Tensor, added: Tensor) -> AddedWeights:
+    def added_weights(self, read: ReadTexts, added: Tensor) -> AddedWeights:
         """The texts' part: EASE gives an item without events nothing."""
-        return added_text_weights(texts, added, self.config.text_ridge).times(self.config.share)
+        ridge = self.config.text_ridge
+        return added_text_weights(self.text_inverse(read, ridge), added, ridge).times(self.config.share)

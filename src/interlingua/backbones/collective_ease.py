@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 
 from interlingua.backbones._linear import WithTexts
-from interlingua.backbones._weighted_texts import TextWeights
+from interlingua.backbones._weighted_texts import ReadTexts, TextWeights
 from interlingua.contracts.fitting import Fitting
 from interlingua.nn.linear_autoencoders import AddedWeights, added_collective, collective, gram_matrix
 
@@ -36,9 +36,9 @@ class CollectiveEase(WithTexts):
         """One inverse and a product."""
         return collective(gram_matrix(job.train.matrix()), texts, self.config.l2, self.config.text_weight)
 
-    def added_weights(self, texts: Tensor, added: Tensor) -> AddedWeights | None:
+    def added_weights(self, read: ReadTexts, added: Tensor) -> AddedWeights | None:
         """By the inverse with the new items as a border."""
         config = self.config
         if not len(self.diagonal):
             return None
-        return added_collective(self.weights, self.diagonal, texts, added, config.l2, config.text_weight)
+        return added_collective(self.weights, self.diagonal, read.table, added, config.l2, config.text_weight)

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from interlingua.backbones._linear import WithTexts
-from interlingua.backbones._weighted_texts import TextWeights
+from interlingua.backbones._weighted_texts import ReadTexts, TextWeights
 from interlingua.contracts.fitting import Fitting
 from interlingua.nn.linear_autoencoders import (
     AddedWeights,
@@ -53,11 +53,11 @@ class L3ae(WithTexts):
         target = text_weights(texts, config.text_ridge)
         return near_texts(gram_matrix(job.train.matrix()), target, config.l2, config.pull * config.l2)
 
-    def added_weights(self, texts: Tensor, added: Tensor) -> AddedWeights | None:
+    def added_weights(self, read: ReadTexts, added: Tensor) -> AddedWeights | None:
         """Near C of all texts, by the inverse of the fitted items."""
         config = self.config
         if not len(self.diagonal):
             return None
-        target = added_text_weights(texts, added, config.text_ridge)
+        target = added_text_weights(self.text_inverse(read, config.text_ridge), added, config.text_ridge)
         own = self.weights - self.by_texts
         return added_near_texts(own, self.diagonal, target, config.l2, config.pull * config.l2)

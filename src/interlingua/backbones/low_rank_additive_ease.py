@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 
 from interlingua.backbones._low_rank import ByVectors
-from interlingua.backbones._weighted_texts import TextWeights, added_texts, text_table
+from interlingua.backbones._weighted_texts import ReadTexts, TextWeights, read_texts, text_table
 from interlingua.contracts.added import AddedItems
 from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.fit_log import FitLog
@@ -51,6 +51,7 @@ class LowRankAdditiveEase(ByVectors):
         super().__init__(config, train)
         self.register_buffer("text_width", torch.zeros((), dtype=torch.int64))
         self.used: dict[str, float] = {}
+        self._read: ReadTexts | None = None
 
     @classmethod
     def needs(cls, config: Any) -> frozenset[str]:
@@ -83,10 +84,11 @@ class LowRankAdditiveEase(ByVectors):
     @torch.no_grad()
     def extended(self, added: AddedItems) -> LowRankAdditiveEase | None:
         """The texts' part of all items anew; the interactions' part says nothing of an item without events."""
-        found = added_texts(self.config, added)
-        if found is None:
+        self._read = self._read or read_texts(self.config, added.job)
+        texts = None if self._read is None else self._read.added(added)
+        if self._read is None or texts is None:
             return None
-        of_texts, by_texts = text_towers(torch.cat(found), self.config.text_ridge)
+        of_texts, by_texts = text_towers(torch.cat([self._read.table, texts]), self.config.text_ridge)
         rank = self.summed.shape[1] - int(self.text_width)
         parts = [(self.summed, self.config.fraction * of_texts), (self.scored, by_texts)]
         summed, scored = (

@@ -98,23 +98,44 @@ class AddedWeights:
         return AddedWeights(self.columns * factor, self.lines * factor)
 
 
-def added_text_weights(texts: Tensor, added: Tensor, ridge: float) -> AddedWeights:
-    """The part of :func:`text_weights` of all I + n texts that belongs to the last n.
+@dataclass(frozen=True)
+class TextInverse:
+    """What :func:`added_text_weights` needs of the fitted texts, made once; float64."""
+
+    texts: Tensor
+    """(I, T) F'"""
+    inverse: Tensor
+    """(T, T) K = inverse(F F' + ridge I)"""
+    half: Tensor
+    """(I, T) F' K"""
+
+
+def text_inverse(texts: Tensor, ridge: float) -> TextInverse:
+    """Of (I, T) texts; ``ridge`` as for :func:`text_weights`."""
+    exact = texts.double()
+    inner = exact.T @ exact
+    inner.diagonal().add_(ridge)
+    inverse = spd_inverse(inner, "item texts")
+    return TextInverse(exact, inverse, exact @ inverse)
+
+
+def added_text_weights(known: TextInverse, added: Tensor, ridge: float) -> AddedWeights:
+    """The part of :func:`text_weights` of all I + n texts that belongs to the last n (Woodbury on the inverse).
 
     Args:
-        texts: (I, T).
+        known: of the first I.
         added: (n, T).
         ridge: as for :func:`text_weights`.
     """
-    everything = torch.cat([texts, added]).double()
-    inner = everything.T @ everything
-    inner.diagonal().add_(ridge)
-    half = everything @ spd_inverse(inner, "item texts") / ridge  # (I + n, T)
-    scored = half / (1 / ridge - (half * everything).sum(1))[:, None]
-    columns = everything @ scored[len(texts) :].T
-    columns[len(texts) :].fill_diagonal_(0.0)
-    lines = everything[len(texts) :] @ scored[: len(texts)].T
-    return AddedWeights(columns.float(), lines.float())
+    new = added.double()
+    across = new @ known.inverse  # (n, T)
+    middle = torch.linalg.inv(torch.eye(len(new), dtype=new.dtype) + across @ new.T) @ across  # (n, T)
+    old_half = (known.half - (known.half @ new.T) @ middle) / ridge
+    new_half = (across - (across @ new.T) @ middle) / ridge
+    old_scored = old_half / (1 / ridge - (old_half * known.texts).sum(1))[:, None]
+    new_scored = new_half / (1 / ridge - (new_half * new).sum(1))[:, None]
+    own = (new @ new_scored.T).fill_diagonal_(0.0)
+    return AddedWeights(torch.cat([known.texts @ new_scored.T, own]).float(), (new @ old_scored.T).float())
 
 
 def times_inverse(weights: Tensor, diagonal: Tensor, columns: Tensor) -> Tensor:
