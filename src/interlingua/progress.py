@@ -5,12 +5,16 @@ Work that ends within :data:`FIRST_AFTER_S` says nothing, so that even short loo
 
 from __future__ import annotations
 
+import math
+import re
 import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
+
+from interlingua.errors import ConfigError, shown
 
 T = TypeVar("T")
 FIRST_AFTER_S, PLAIN_EVERY_S = 2.0, 10.0
@@ -178,3 +182,20 @@ def duration(seconds: float) -> str:
     if whole < 7200:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
+
+
+def seconds_of(text: float | str) -> float:
+    """``"10min"``, ``"90 s"``, ``"1.5h"`` or a number of seconds.
+
+    Raises:
+        ConfigError: anything else, or nothing left of it.
+    """
+    found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*([a-z]*)\s*", str(text))
+    unit = UNITS.get(found.group(2) or "s") if found else None
+    seconds = float(found.group(1)) * unit if found and unit is not None else 0.0
+    if not 0 < seconds < math.inf:
+        raise ConfigError(f"{shown(text)} is no length of time; write seconds, or e.g. '10min', '90s', '1.5h'")
+    return seconds

@@ -25,6 +25,14 @@ Seed = Annotated[int, typer.Option("--seed", min=0, help="Every random number fo
 Device = Annotated[str, typer.Option("--device", callback=_device, help="auto, cpu, cuda or mps.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show stages, keys and estimates; run nothing.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; progress goes to stderr.")]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        help="Time for training the members of a recipe that joins several, e.g. 10min; optional ones that would take "
+        "longer are left out.",
+    ),
+]
 Data = Annotated[
     str | None, typer.Option("--data", help="Dataset name, file or folder, instead of the recipe's [data].")
 ]

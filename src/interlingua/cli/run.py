@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from interlingua.cli.options import AsJson, Data, Device, DryRun, Out, Overrides, Seed, Trust
+from interlingua.cli.options import AsJson, Budget, Data, Device, DryRun, Out, Overrides, Seed, Trust
 
 if TYPE_CHECKING:
     from interlingua.runs.session import Session
@@ -34,6 +34,7 @@ def run(
     seed: Seed = 7,
     device: Device = "auto",
     trust: Trust = False,
+    budget: Budget = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -43,6 +44,8 @@ def run(
 
         if on is not None and data is not None:
             raise typer.BadParameter("give --data (one recipe with its own split) or --on, not both")
+        if budget is not None:
+            raise typer.BadParameter("--budget is for one recipe; leave --on out")
         several(
             recipe,
             on,
@@ -64,7 +67,7 @@ def run(
 
         print(planned(Session(resolved, out, seed, device), as_json))
         return
-    session = stages.run(resolved, out=out, seed=seed, device=device)
+    session = stages.run(resolved, out=out, seed=seed, device=device, budget=budget)
     result = summary(session)
     if as_json:
         print(json.dumps(result))

@@ -9,8 +9,10 @@ from interlingua.lm.locate import HUB, INSTALL, WHEELS, wheel_file
 from interlingua.runtime.missing import Missing, hub_model, package
 
 
-def missing(model: str, precision: str = "fp32", weights: str = "pretrained") -> list[Missing]:
-    """Missing packages and files of a ranker with these options."""
+def missing(
+    model: str, precision: str = "fp32", weights: str = "pretrained", option: str = "ranker.model"
+) -> list[Missing]:
+    """Missing packages and files of a language model with these options; ``option`` names it."""
     if weights == "none":
         return []
     purpose = f"language model {model}"
@@ -22,7 +24,7 @@ def missing(model: str, precision: str = "fp32", weights: str = "pretrained") ->
         if not path.exists():
             return [
                 *out,
-                Missing(f"the language model at {path}", get="set ranker.model to a folder or file that exists"),
+                Missing(f"the language model at {path}", get=f"set {option} to a folder or file that exists"),
             ]
         return out + (package("gguf", "llm", purpose) if path.suffix.lower() == ".gguf" else [])
     gone = CHUNKED.get(model.lower())

@@ -22,6 +22,8 @@ def with_members(
 
     The data and the evaluation of a file are those of the recipe that joins; of a file of one's own that is said.
 
+    A member ``{ name = NAME, optional = true }`` is the recipe of that name, and may be left out.
+
     Args:
         values: section -> options.
         find: a member's name or path -> its file.
@@ -50,7 +52,15 @@ def with_members(
             say(f"note: [fuse] member {each}: its {' and '.join(own)} is not read; members share the joint one")
         return {"name": each, **found}
 
-    members = [member(each) if isinstance(each, str) else each for each in table["members"]]
+    def read_in(each: Any) -> Any:
+        """A member by its name alone, or one that may be left out: its file; a table of sections is itself."""
+        if isinstance(each, str):
+            return member(each)
+        if isinstance(each, Mapping) and set(each) == {"name", "optional"} and isinstance(each["name"], str):
+            return {**member(each["name"]), "optional": each["optional"]}
+        return each
+
+    members = [read_in(each) for each in table["members"]]
     return {**values, "fuse": {**table, "members": members}}
 
 
@@ -84,7 +94,9 @@ def members_of(
             for section in OWN
             if each.get(section)
         ]
-        own = {section: each[section] for section in each if section not in (*OWN, "name")}
+        if not isinstance(each.get("optional", False), bool):
+            problems.append(f"{at}.optional is true or false, got {shown(each['optional'])}")
+        own = {section: each[section] for section in each if section not in (*OWN, "name", "optional")}
         try:
             shared = {"data": values.get("data", {}), "evaluate": _retrieved(values.get("evaluate"))}
             members.append(resolve({**own, **shared}, str(each.get("name", f"member-{number}")), at))
@@ -95,6 +107,13 @@ def members_of(
     if isinstance(weights, list) and not problems and len(weights) != len(members):
         problems.append(f"{where} [fuse].weights has {len(weights)} numbers for {len(members)} members")
     return table, members, problems
+
+
+def optional_of(members: Sequence[Mapping[str, Any]]) -> frozenset[str]:
+    """Names of the members that may be left out."""
+    return frozenset(
+        str(each.get("name", f"member-{number}")) for number, each in enumerate(members, 1) if each.get("optional")
+    )
 
 
 def _retrieved(measured: Any) -> dict[str, int]:

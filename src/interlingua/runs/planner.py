@@ -58,6 +58,12 @@ def _of_members(session: Session, data: Dataset | None) -> list[dict[str, Any]]:
     return rows
 
 
+def seconds_of_member(member: Session) -> float:
+    """Expected seconds of a member's own unfinished stages; its data must be prepared."""
+    rows, _ = _rows(member, member.data, SHARED)
+    return sum(row["seconds"][1] for row in rows if row["seconds"] is not None)
+
+
 def total(rows: list[dict[str, Any]]) -> str:
     """One line: the time of all unfinished stages, with its range."""
     left = [row["seconds"] for row in rows if not row["cached"] and row["seconds"] is not None]

@@ -28,13 +28,18 @@ def check(sessions: Sequence[Session]) -> None:
     Raises:
         ConfigError: something is missing, or a model cannot be used as its options say.
     """
-    sessions = [each for session in sessions for each in (session, *session.members)]
+    sessions = [each for session in sessions for each in (session, *_needed(session))]
     found = list(dict.fromkeys(lack for session in sessions for lack in lacking(session)))
     if found:
         raise ConfigError(sentence(found))
     for session in sessions:
         for config in _used(session):
             config.check_models()
+
+
+def _needed(session: Session) -> list[Session]:
+    """The members of ``[fuse]``; optional ones are left out where something is missing, see :mod:`.optional`."""
+    return [each for each in session.members if each.recipe.name not in session.recipe.optional]
 
 
 def lacking(session: Session) -> list[Missing]:

@@ -13,7 +13,7 @@ from interlingua.config import OF_SECTION, build, merge, parse_overrides, read_t
 from interlingua.errors import ConfigError, shown, unknown
 from interlingua.progress import say
 from interlingua.runs.measuring import EvaluateConfig, evaluate_options, unread_metrics
-from interlingua.runs.members import members_of, of_a_member, stored_member, with_members
+from interlingua.runs.members import members_of, of_a_member, optional_of, stored_member, with_members
 from interlingua.runs.named_texts import named_texts
 from interlingua.runs.old_words import parted, renamed, translated
 from interlingua.runs.pairs import misfits, unfit_members
@@ -48,6 +48,8 @@ class Recipe:
     """joins the scores of the members: a recipe has either it or a backbone"""
     members: tuple[Recipe, ...] = ()
     """recipes on the same data, whose last stages are joined"""
+    optional: frozenset[str] = frozenset()
+    """names of members that are left out where data, machine or budget do not allow them"""
     notes: tuple[str, ...] = ()
     """notes for whoever runs it, one line each"""
 
@@ -280,7 +282,10 @@ def _fused(values: Mapping[str, Any], name: str, where: str, stored: bool, probl
     if problems:
         raise ConfigError("\n".join(dict.fromkeys(problems)))
     data, measured = parts["data"], parts["evaluate"]
-    return Recipe(name, data, None, None, None, None, measured, fuse=parts["fuse"], members=tuple(members))
+    return Recipe(
+        name, data, None, None, None, None, measured, fuse=parts["fuse"], members=tuple(members),
+        optional=optional_of(values["fuse"]["members"]),
+    )  # fmt: skip
 
 
 def _trained(parts: Mapping[str, Any], frozen: Any, has_ranker: bool, where: str) -> tuple[Any, list[str]]:

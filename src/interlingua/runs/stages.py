@@ -16,12 +16,13 @@ from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
 from interlingua.errors import ConfigError, shown
 from interlingua.evaluate.rules import measured_under, scorer_for
-from interlingua.progress import say
+from interlingua.progress import say, seconds_of
 from interlingua.runs.building import Built, job_of, stage_of
 from interlingua.runs.facts import facts_of
 from interlingua.runs.measuring import EvaluateConfig
 from interlingua.runs.named_texts import errors_name, textless
 from interlingua.runs.old_words import renamed
+from interlingua.runs.optional import with_possible_members
 from interlingua.runs.plan import check_present, parts_of
 from interlingua.runs.preflight import check
 from interlingua.runs.recipe import Recipe
@@ -44,6 +45,7 @@ def run(
     overrides: Sequence[str] = (),
     data: Any = None,
     trust: bool = False,
+    budget: float | str | None = None,
 ) -> Session:
     """Runs every stage of a recipe that is not finished yet.
 
@@ -57,6 +59,8 @@ def run(
             ``interactions``, ``items`` and ``users``, or what ``interlingua.prepare`` returned. Tables in memory are
             stored below ``out``, so that the run can be continued and opened.
         trust: the recipe's file may import code and name servers and environment variables (docs/security.md).
+        budget: time for training the members of ``[fuse]``, in seconds or like ``"10min"``; optional ones that would
+            take longer are left out.
 
     Returns:
         The session: ``session.metrics``, ``session.slices``, and ``session.path``, the run's folder.
@@ -75,12 +79,24 @@ def run(
         raise ConfigError(
             "data and overrides change a recipe that is still to be read; this one is resolved: load it anew"
         )
-    session = Session(recipe, Path(out), seed, device)
-    check([session])
-    check_present(session.plan)
+    session = started(Session(recipe, Path(out), seed, device), budget)
     run_stages(session)
     evaluate(session)
     return session
+
+
+def started(session: Session, budget: float | str | None = None) -> Session:
+    """The session, checked; optional members of ``[fuse]`` are chosen, for which the data are prepared.
+
+    Raises:
+        ConfigError: something is missing, or the budget cannot be read or kept.
+    """
+    check([session])
+    check_present(session.plan)
+    limit = None if budget is None else seconds_of(budget)
+    if session.recipe.optional:
+        prepare(session)
+    return with_possible_members(session, limit)
 
 
 def run_stages(session: Session) -> None:
@@ -90,7 +106,8 @@ def run_stages(session: Session) -> None:
         if kind == "prepare" and session.whole is not None:
             session.done[kind] = session.whole.done[kind]
         elif kind == "prepare":
-            prepare(session)
+            if kind not in session.done:
+                prepare(session)
             for line in textless(_text_sections(session.recipe), session.data.catalogue):
                 say(f"warning: {line}")
         elif kind == "fuse":

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from interlingua.errors import install_command
+from interlingua.storage.contents import may_be_on_hub
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ def hub_model(name: str, revision: str | None, purpose: str, command: str = "") 
     """
     if find_spec("huggingface_hub") is None:  # it comes with transformers, which is then missing itself
         return []
+    if not may_be_on_hub(name):
+        why = "not a name that the hub could have"
+        return [Missing(f"the {purpose} {name!r} ({why})", get="give a folder that exists, or a name like owner/model")]
     from huggingface_hub import HfApi, constants, try_to_load_from_cache
 
     if isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):

@@ -57,6 +57,20 @@ def hash_path(path: Path) -> str | None:
     return hash_file(path) if os.path.isfile(path) else None
 
 
+def may_be_on_hub(name: str) -> bool:
+    """Whether the hub could have a model of that name: ``model`` or ``owner/model``; its own functions raise if not."""
+    try:
+        from huggingface_hub.errors import HFValidationError
+        from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+    except ImportError:
+        return False
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
 @cache
 def hub_commit(name: str, revision: str | None = None) -> str | None:
     """The commit that a hub name means now: by the hub's answer, or offline by what was downloaded last; else None.
@@ -70,6 +84,8 @@ def hub_commit(name: str, revision: str | None = None) -> str | None:
         from huggingface_hub import HfApi, constants
         from huggingface_hub.file_download import repo_folder_name
     except ImportError:
+        return None
+    if not may_be_on_hub(name):
         return None
     try:
         found = HfApi().model_info(name, revision=version, timeout=10).sha

@@ -68,7 +68,7 @@ class LmStatesConfig(TextConfig):
 
     def lacks(self) -> list[Missing]:
         """Packages and the model."""
-        return super().lacks() + missing(self.model, self.precision)
+        return super().lacks() + missing(self.model, self.precision, option="text.model")
 
     def check_models(self) -> None:
         """Refuses a layer that the model does not have."""

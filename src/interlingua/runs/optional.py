@@ -1,0 +1,89 @@
+"""Members of ``[fuse]`` that may be left out: where data, machine or budget do not allow them.
+
+The choice is made once, on the prepared data, before anything is trained; the run stores the recipe that is left, so
+that its keys, its reuse and its resuming are those of a recipe that never had the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from interlingua.errors import ConfigError, InterlinguaError, first_line
+from interlingua.progress import duration, say
+from interlingua.runs.named_texts import textless
+from interlingua.runs.planner import seconds_of_member
+from interlingua.runs.preflight import check
+from interlingua.runs.recipe import Recipe
+from interlingua.runs.section import Section
+from interlingua.runs.session import Session
+
+
+def with_possible_members(session: Session, budget_s: float | None = None) -> Session:
+    """The session without the optional members that cannot be made, or not in time; it prepares the data if need be.
+
+    Args:
+        session: of a recipe with ``[fuse]``; another one is returned as it is.
+        budget_s: seconds for the training of all members together; None: as long as it takes. Members are taken in
+            their order while the estimates fit; those that must be there count first.
+
+    Raises:
+        ConfigError: a budget for a recipe without optional members, or fewer than two members are left.
+    """
+    recipe = session.recipe
+    if not recipe.optional:
+        if budget_s is not None:
+            raise ConfigError(
+                f"a budget leaves out members of [fuse] that are optional, and {recipe.name!r} has none; leave the "
+                "budget out, or mark members: { name = 'sasrec', optional = true }"
+            )
+        return session
+    left_out: dict[str, str] = {}
+    for member in session.members:
+        if member.recipe.name in recipe.optional and (why := _why_not(session, member)):
+            left_out[member.recipe.name] = why
+    if budget_s is not None:
+        possible = [each for each in session.members if each.recipe.name not in left_out]
+        left_out |= _too_slow(possible, recipe.optional, budget_s)
+    for name, why in left_out.items():
+        say(f"note: {recipe.name} goes on without the member {name!r}: {why}")
+    members = tuple(each for each in recipe.members if each.name not in left_out)
+    if len(members) < 2:
+        reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items())
+        raise ConfigError(f"[fuse] joins two or more members, and {len(members)} can be made here ({reasons})")
+    if not left_out:
+        return session
+    chosen = replace(recipe, members=members, optional=recipe.optional - left_out.keys())
+    made = Session(chosen, session.root, session.seed, session.device)
+    made.done |= {kind: done for kind, done in session.done.items() if kind == "prepare"}
+    return made
+
+
+def _why_not(session: Session, member: Session) -> str:
+    """Why the member cannot be made with these data on this machine; empty if it can."""
+    try:
+        check([member])
+    except InterlinguaError as error:
+        return first_line(error)
+    lines = textless(_texts(member.recipe), session.data.catalogue)
+    return lines[0] if lines else ""
+
+
+def _texts(recipe: Recipe) -> Iterator[tuple[str, Section]]:
+    own = {} if recipe.text is None else {"[text]": recipe.text}
+    yield from (own | {f"[texts.{name}]": part for name, part in recipe.texts.items()}).items()
+
+
+def _too_slow(members: list[Session], optional: frozenset[str], budget_s: float) -> dict[str, str]:
+    """Members for which the budget does not suffice, by the estimates; one without an estimate counts as nothing."""
+    takes = {each.recipe.name: seconds_of_member(each) for each in members}
+    left = budget_s - sum(seconds for name, seconds in takes.items() if name not in optional)
+    out = {}
+    for name, seconds in takes.items():
+        if name not in optional:
+            continue
+        if seconds > left:
+            out[name] = f"it would take about {duration(seconds)}, and {duration(max(left, 0))} of the budget are left"
+        else:
+            left -= seconds
+    return out
