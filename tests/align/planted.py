@@ -23,7 +23,7 @@ class Planted:
     def text(self, control: str = "none") -> FrozenRows:
         """Vectors of the texts, or those of a control (``shuffled``)."""
         config = LsaConfig.model_validate({"users": "texts", "control": control})
-        made = finish_rows(self.tables, self.data.split.train, config, 5)
+        made, _ = finish_rows(self.tables, self.data.split.train, config, 5)
         return FrozenRows(made.items, made.users)
 
 

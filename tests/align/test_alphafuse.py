@@ -91,6 +91,16 @@ def test_users_can_be_made_like_items_on_the_items_axes(planted: Planted) -> Non
     assert aligner.users is not None
 
 
+def test_an_item_that_comes_later_stands_where_its_text_puts_it_also_after_storing(planted: Planted) -> None:
+    text = planted.text()
+    joint = trained(planted, epochs=1)
+    cold = planted.data.split.train.item_counts == 0
+    fresh = AlphaFuse(AlphaFuseConfig(), WIDTH, text.dim)
+    fresh.load_state_dict(joint.aligner.state_dict())
+    made = fresh.inputs_from_texts(FrozenRows(text.items[cold]), WIDTH)
+    assert torch.allclose(made, joint.backbone.item_embeddings()[cold], atol=1e-6)
+
+
 def test_fewer_weights_than_the_backbone_alone(planted: Planted) -> None:
     joint = trained(planted, epochs=1)
     assert joint.aligner.items.numel() == joint.backbone.items.numel() // 2  # type: ignore[operator]

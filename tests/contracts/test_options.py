@@ -93,7 +93,7 @@ ELSEWHERE: dict[str, str] = {
     "learn_weights": "test_linear_with_texts.py",
     **{f"lm-states.{o}": "test_lm_states.py"
        for o in ("model", "layer", "pool", "prompt", "ending", "max_tokens", "lm_weights")},
-    "precision": "test_language_models.py", "revision": "test_keys.py",
+    "llmemb.teacher": "test_llmemb.py", "precision": "test_language_models.py", "revision": "test_keys.py",
     "llm-only.template": "test_chat.py", "characters": "test_health.py",
     "user_fields": "test_joint_runs.py", "profiles": "test_profiles_in_recipes.py",
     **{f"{n}.{o}": "test_adapters.py"

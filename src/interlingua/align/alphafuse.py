@@ -30,12 +30,12 @@ from interlingua.align._profile_map import need_users, needed
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.aligner import Aligner, Encode
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Batch, Embeddings, Encoded, Side
+from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.text import Text
 from interlingua.errors import ConfigError
-from interlingua.nn.whitening import whitened
+from interlingua.nn.whitening import whitening
 
 
 class AlphaFuseConfig(Config):
@@ -66,6 +66,8 @@ class AlphaFuse(Aligner):
     makes_inputs = True
     picks_dimensions = True
 
+    mean: Tensor
+    axes: Tensor
     item_texts: Tensor
     user_texts: Tensor | None
     learned: Tensor
@@ -86,6 +88,8 @@ class AlphaFuse(Aligner):
             )
         self.items = nn.Parameter(torch.zeros(0, self.null_dim))
         self.users: nn.Parameter | None = None
+        self.register_buffer("mean", torch.zeros(text_dim))
+        self.register_buffer("axes", torch.zeros(text_dim, backbone_dim))
         self.register_buffer("item_texts", torch.zeros(0, backbone_dim), persistent=False)
         self.register_buffer("user_texts", None, persistent=False)
         self.register_buffer("learned", torch.zeros(0, 1), persistent=False)
@@ -93,30 +97,40 @@ class AlphaFuse(Aligner):
     def start(self, backbone: Backbone, text: Text | None) -> None:
         """Whitens the texts and makes the tables that are learned; the backbone's own are no longer read."""
         source, inputs = needed(text, "alphafuse"), backbone.input_embeddings()
+        self._fit_axes(source.rows("items"))
         inputs.items.requires_grad_(False)
-        self.item_texts, self.items = self._side(source, "items", inputs.items.shape[1])
+        self.item_texts = self._of(source.rows("items"))
+        self.items = self._first(len(self.item_texts))
         self.learned = torch.ones(len(self.item_texts), 1)
         if inputs.users is not None and self.config.users == "texts":
             need_users(source, "alphafuse")
             inputs.users.requires_grad_(False)
-            self.user_texts, self.users = self._side(source, "users", inputs.users.shape[1])
+            self.user_texts = self._of(source.rows("users"))
+            self.users = self._first(len(self.user_texts))
 
-    def _side(self, text: Text, side: Side, width: int) -> tuple[Tensor, nn.Parameter]:
-        """(n, D) frozen vectors, and (n, N) what is learned beside them."""
-        items = text.rows("items")
-        vectors = whitened(text.rows(side), width, items, standardise=self.config.standardise)
-        if vectors.shape[1] < width - self.null_dim:
+    def _fit_axes(self, items: Tensor) -> None:
+        """The map (T, D) from texts to frozen vectors; it is zero where there is no direction, or none that counts."""
+        width = self.axes.shape[1]
+        mean, axes = whitening(items, width, standardise=self.config.standardise)
+        if axes.shape[1] < width - self.null_dim:
             raise ConfigError(
                 f"the aligner 'alphafuse' keeps {width - self.null_dim} directions of the texts, which have "
-                f"only {vectors.shape[1]} with any variance; raise align.null_dim, or choose narrower vectors"
+                f"only {axes.shape[1]} with any variance; raise align.null_dim, or choose narrower vectors"
             )
-        spread = whitened(items, width, standardise=self.config.standardise).square().mean().sqrt()
-        scale = self.config.scale
-        frozen = functional.pad(vectors * scale / spread, (0, width - vectors.shape[1]))
+        spread = ((items.double() - mean) @ axes).square().mean().sqrt()
+        axes = functional.pad(axes * self.config.scale / spread, (0, width - axes.shape[1]))
         if self.config.cover:
-            frozen[:, width - self.null_dim :] = 0
-        first = torch.zeros(len(frozen), self.null_dim)
-        return frozen, nn.Parameter(first.normal_(std=scale) if self.config.init == "normal" else first)
+            axes[:, width - self.null_dim :] = 0
+        self.mean, self.axes = mean.float(), axes.float()
+
+    def _of(self, texts: Tensor) -> Tensor:
+        """(n, D) frozen vectors of texts (n, T)."""
+        return (texts.detach() - self.mean) @ self.axes
+
+    def _first(self, count: int) -> nn.Parameter:
+        """(n, N) what is learned, before it is."""
+        first = torch.zeros(count, self.null_dim)
+        return nn.Parameter(first.normal_(std=self.config.scale) if self.config.init == "normal" else first)
 
     def fit(self, job: Fitting) -> FitLog:
         """By gradient; items without training events keep what their texts say."""
@@ -133,8 +147,9 @@ class AlphaFuse(Aligner):
             users = self._fused(self.user_texts, self.users)
         return Embeddings(users, self._fused(self.item_texts, self.items * self.learned))
 
-    def inputs_from_texts(self, text: Text, width: int) -> None:
-        """None: it keeps the catalogue's whitened texts, and not what whitens another."""
+    def inputs_from_texts(self, text: Text, width: int) -> Tensor:
+        """(n, D) items that came after training: their texts, and nothing learned."""
+        return self._of(text.rows("items"))
 
     def _fused(self, frozen: Tensor, learned: Tensor) -> Tensor:
         return frozen + functional.pad(learned, (frozen.shape[1] - self.null_dim, 0))

@@ -73,3 +73,22 @@ class _CertainCrossEntropy(torch.autograd.Function):
         d_anchors, d_candidates = ctx.saved_tensors
         scale = grads[0] / ctx.count
         return d_anchors * scale, d_candidates * scale, None, None, None
+
+
+def soft_target_contrast(left: Tensor, right: Tensor, temperature: float) -> Tensor:
+    """Contrast of pairs whose targets are soft: rows that are alike on their own side are not pushed apart.
+
+    ``logits = X Y^T / T``, ``targets = softmax((X X^T + Y Y^T) / 2 * T)`` by rows; mean of the cross-entropies of the
+    logits with the targets and of both transposed (LLMEmb's code; nothing is normalised, and gradients reach the
+    targets).
+
+    Args:
+        left: (N, D) X
+        right: (N, D) Y, row by row the same things.
+        temperature: T
+    """
+    logits = left @ right.T / temperature
+    targets = ((left @ left.T + right @ right.T) / 2 * temperature).softmax(1)
+    forward = -(targets * logits.log_softmax(1)).sum(1)
+    backward = -(targets.T * logits.T.log_softmax(1)).sum(1)
+    return (forward + backward).mean() / 2

@@ -33,17 +33,21 @@ def principal(vectors: Tensor, dim: int, label: str = "directions of the texts")
     return mean, basis[:, :count], variances[:count]
 
 
-def whitened(vectors: Tensor, dim: int, fitted_on: Tensor | None = None, *, standardise: bool = True) -> Tensor:
-    """(n, d) coordinates along the principal directions, each divided by its standard deviation.
+def whitening(vectors: Tensor, dim: int, *, standardise: bool = True) -> tuple[Tensor, Tensor]:
+    """Mean (T,) and map (T, d) to coordinates along the principal directions, in units of their standard deviations.
 
-    The covariance of what the directions are fitted on becomes the identity.
+    The covariance of ``(vectors - mean) @ map`` is the identity.
 
     Args:
         vectors: (n, T)
         dim: directions, at most.
-        fitted_on: (m, T) rows whose mean, directions and spread are used; None: ``vectors``.
         standardise: False: the coordinates as they are (principal components).
     """
-    mean, basis, variances = principal(vectors if fitted_on is None else fitted_on, dim)
-    coordinates = (vectors.detach().double() - mean) @ basis
-    return (coordinates * variances.clamp_min(1e-30).rsqrt() if standardise else coordinates).float()
+    mean, basis, variances = principal(vectors, dim)
+    return mean, basis * variances.clamp_min(1e-30).rsqrt() if standardise else basis
+
+
+def whitened(vectors: Tensor, dim: int, fitted_on: Tensor | None = None) -> Tensor:
+    """(n, d) coordinates of ``vectors`` (n, T) by :func:`whitening` of ``fitted_on`` (m, T), or of themselves."""
+    mean, axes = whitening(vectors if fitted_on is None else fitted_on, dim)
+    return ((vectors.detach().double() - mean) @ axes).float()
