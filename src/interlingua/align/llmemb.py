@@ -55,7 +55,8 @@ class LlmEmbConfig(Config):
     @model_validator(mode="after")
     def _no_options_of_nobody(self) -> LlmEmbConfig:
         given = {"weight": WEIGHT, "temperature": TEMPERATURE, "contrast_anchors": ANCHORS}
-        idle = [name for name, default in given.items() if getattr(self, name) != default]
+        values = dict(self)
+        idle = [name for name, default in given.items() if values[name] != default]
         if self.teacher is None and idle:
             raise ValueError(f"{', '.join(idle)} without a teacher: name one, or leave them out")
         return self
