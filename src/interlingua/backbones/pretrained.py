@@ -28,6 +28,8 @@ from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError, DataError
 from interlingua.nn.histories import recency_weights
 from interlingua.progress import say
+from interlingua.runtime.missing import Missing
+from interlingua.vectors.places import contents_of, place_of
 from interlingua.vectors.vector_files import read_vectors
 
 
@@ -37,18 +39,24 @@ class PretrainedConfig(Config):
     files = ("items", "item_ids", "users", "user_ids")
 
     items: str = ""
-    """file with item vectors (required)"""
+    """file with item vectors (required), or a table: ``qdrant:PATH_OR_URL#NAME``, ``postgresql://HOST/DATABASE#NAME``,
+    ``lancedb:PATH#NAME``"""
     item_ids: str | None = None
     """file with their external ids: text (one a line), a JSON list, a JSON object id -> row, ``.npy``, or ``.parquet``
     (also ``ids.parquet`` of ``interlingua embed``); not needed if ``items`` is parquet or in the dataset's order"""
     users: str | None = None
-    """file with user vectors; None: a user is the mean of the history's item vectors"""
+    """file or table with user vectors; None: a user is the mean of the history's item vectors"""
     user_ids: str | None = None
     """as ``item_ids``"""
     similarity: str = "dot"
     """``dot`` or ``cosine`` (both sides scaled to unit length)"""
     half_life: float | None = Field(default=None, gt=0)
     """users without a vector: events after which a history item's weight halves (None: plain mean)"""
+
+    def lacks(self) -> list[Missing]:
+        """Files that are not here; tables are asked when they are read."""
+        tables = [name for name in ("items", "users") if (value := getattr(self, name)) and place_of(value)]
+        return [each for each in super().lacks() if not any(f"({name})" in each.what for name in tables)]
 
 
 class Pretrained(Backbone):
@@ -61,6 +69,14 @@ class Pretrained(Backbone):
     def makes(cls, config: PretrainedConfig) -> frozenset[str]:
         """Makes a user table if a file of users was given."""
         return super().makes(config) | ({"user_table"} if config.users else set())
+
+    @classmethod
+    def fingerprint(cls, config: PretrainedConfig) -> dict[str, str]:
+        """Files by their hash, and tables of databases by what they hold now."""
+        places = {name: place_of(path) for name in ("items", "users") if (path := vars(config)[name])}
+        return super().fingerprint(config) | {
+            name: contents_of(place) for name, place in places.items() if place is not None
+        }
 
     users: Tensor
     items: Tensor

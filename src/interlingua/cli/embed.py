@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -44,11 +45,21 @@ def embed(
         Index | None, typer.Option(help="Also write an approximate index of the items, and print its recall.")
     ] = None,
     expansion: Annotated[int, typer.Option(help="Candidates that the index looks at: time against recall.")] = 64,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="Write into a vector database instead, and print its recall: qdrant:PATH_OR_URL, "
+            "postgresql://HOST/DATABASE (pgvector) or lancedb:PATH; #NAME behind it names the tables."
+        ),
+    ] = None,
     device: Device = "auto",
     trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Write the user and item vectors of a run whose score is their dot product."""
+    if to is not None:
+        _into_database(run, to, events.value, device, trust, as_json, out, index)
+        return
     from interlingua.config import build
     from interlingua.retrieval.ann import AnnConfig
     from interlingua.runs.export import embed as write
@@ -73,6 +84,26 @@ def embed(
             f"index {found['file']}: recall@10 {found['recall@10']:.4f} against exact, {found['users']:,} users, "
             f"{found['index_ms_per_user']:.3f} ms per user (exact {found['exact_ms_per_user']:.3f} ms)"
         )
+
+
+def _into_database(
+    run: Path, to: str, events: str, device: str, trust: bool, as_json: bool, out: Path | None, index: Index | None
+) -> None:
+    """``--to``: what was written where, and how the database answers."""
+    from interlingua.errors import ConfigError
+    from interlingua.runs.opening import open_session
+    from interlingua.runs.vectors_out import embed_to
+
+    if out is not None or index is not None:
+        raise ConfigError(f"--to {to} writes into a database; --out and --index belong to files")
+    made = embed_to(open_session(run, device, trust=trust), to, events=events)
+    if as_json:
+        print(json.dumps(asdict(made)))
+        return
+    print(f"{made.items_table}: {made.items:,} items, width {made.width}")
+    if made.users_table:
+        print(f"{made.users_table}: {made.users:,} users")
+    print(f"recall@10 {made.recall:.4f} of our exact search, {made.checked_users:,} users")
 
 
 COMMANDS = {"embed": embed}

@@ -108,14 +108,14 @@ def _begin(folder: Path, plan: dict[str, str]) -> None:
 def _store(frame: pl.DataFrame, file: Path) -> None:
     temporary = file.with_suffix(".tmp")
     with temporary.open("wb") as stream:
-        frame.write_parquet(stream)
+        frame.write_parquet(stream, compression="uncompressed")  # read once, soon
     replace(temporary, file)
 
 
 def _joined(files: Sequence[Path], out: Path) -> tuple[int, int]:
     """All shards as one file, a part at a time; (users with items, rows). A user is in one shard only."""
     temporary = out.parent / f".{out.name}.tmp"
-    pl.scan_parquet(list(files), glob=False).sink_parquet(temporary)
+    pl.scan_parquet(list(files), glob=False).sink_parquet(temporary, compression="lz4")
     replace(temporary, out)
     found = [(users.n_unique(), len(users)) for users in (read_parquet(file, ["user_id"])["user_id"] for file in files)]
     return sum(lists for lists, _ in found), sum(entries for _, entries in found)

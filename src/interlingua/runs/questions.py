@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,13 @@ class Questions:
             )
         return self.train.user_indices[user]
 
+    def indices_of(self, users: Sequence[str]) -> IntArray:
+        """(B,) :meth:`user_row` of many."""
+        known = self.train.user_indices if self.has_users else {}
+        found = map(known.get, users) if set(map(type, users)) <= {str} else repeat(None)
+        pairs = zip(users, found, strict=False)
+        return np.array([self.user_row(user) if index is None else index for user, index in pairs], np.int64)
+
     def item_row(self, item: str) -> int:
         """Index of an external item id.
 
@@ -110,8 +118,8 @@ class Questions:
     def of_users(self, users: Iterable[str]) -> Question:
         """Known users, with all events on record."""
         given = list(users)
-        indices = np.array([self.user_row(user) for user in given], np.int64)
-        names = [one_id(user, "user") for user in given]
+        indices = self.indices_of(given)
+        names = given if set(map(type, given)) <= {str} else [one_id(user, "user") for user in given]
         if self.events is not None and any(name in self.events.of_user for name in names):
             return self._with_events(self.events, names, indices)
         return Question(self.liked.queries(indices), self.had.queries(indices))

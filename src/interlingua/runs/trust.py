@@ -12,9 +12,12 @@ from urllib.parse import urlsplit
 
 from interlingua.errors import ConfigError
 from interlingua.storage.contents import hub_folder, hub_name_and_commit
+from interlingua.vectors.places import place_of
 
 KEY_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]*_API_KEY")
 """environment variables that exist to be sent to a server"""
+TABLES = ("items", "users")
+"""options that may name a table of a vector database"""
 LOCAL = ("localhost", "127.0.0.1", "::1", "0.0.0.0")
 NAMED = {"backbone": "name", "text": "name", "align": "name", "ranker": "name", "fuse": "name", "data": "reader"}
 """section -> option that names a class"""
@@ -47,13 +50,22 @@ def of_recipe(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> list[s
             found.append(f"sends texts and a key to {value!r} ({'.'.join(path)})")
         elif path[-1] == "key_variable" and not KEY_VARIABLE.fullmatch(str(value)):
             found.append(f"sends the environment variable {value!r} ({'.'.join(path)}; without asking: *_API_KEY)")
+        elif path[-1] in TABLES and _is_remote(value):
+            found.append(f"reads vectors from the server {value!r} ({'.'.join(path)})")
     return found
+
+
+def _is_remote(value: Any) -> bool:
+    place = place_of(value) if isinstance(value, str) else None
+    return place is not None and place.is_remote
 
 
 def of_run(values: Mapping[str, Any]) -> list[str]:
     """What a stored run demands: imports, and any server or environment variable."""
     found = [f"imports {name!r} ([{section}])" for section, name in _code(values, {})]
     words = {"base_url": "speaks to the server", "key_variable": "reads the environment variable"}
+    remote = [(path, value) for path, value in _options(values, {}) if path[-1] in TABLES and _is_remote(value)]
+    found += [f"reads vectors from the server {value!r} ({'.'.join(path)})" for path, value in remote]
     return found + [f"{words[p[-1]]} {v!r} ({'.'.join(p)})" for p, v in _options(values, {}) if p[-1] in words]
 
 

@@ -12,6 +12,7 @@ from interlingua.contracts.batch import FloatArray
 from interlingua.errors import DataError, first_line, unknown
 from interlingua.storage.exact_files import read_parquet
 from interlingua.vectors.id_files import ID_NAMES, id_name, read_ids
+from interlingua.vectors.places import place_of, read_place
 from interlingua.vectors.vector_columns import VECTOR, matrix_of
 
 
@@ -21,7 +22,7 @@ def read_vectors(
     """Vectors in the order of ``expected_ids``.
 
     Args:
-        path: ``.npy``, ``.parquet`` or ``.safetensors``.
+        path: ``.npy``, ``.parquet`` or ``.safetensors``, or a table of a vector database (:mod:`~.places`).
         ids_path: external ids of the rows, in any form that :func:`interlingua.vectors.id_files.read_ids` reads; None:
             the file names them (parquet) or has the dataset's own row order.
         tensor: name of the tensor in a safetensors file: ``users`` or ``items``.
@@ -33,8 +34,12 @@ def read_vectors(
     Raises:
         DataError: unreadable file, ids that do not match, repeated ids, or values that are not finite.
     """
-    path = Path(path)
-    matrix, ids = matrix_and_ids(path, tensor)
+    place = place_of(str(path))
+    if place is None:
+        path = Path(path)
+        matrix, ids = matrix_and_ids(path, tensor)
+    else:
+        matrix, ids = read_place(place)
     if ids_path is not None:
         ids = read_ids(ids_path, tensor, f"backbone.{tensor[:-1]}_ids")
     if not np.isfinite(matrix).all():
