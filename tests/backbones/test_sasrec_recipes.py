@@ -14,6 +14,7 @@ from interlingua.contracts.batch import Batch
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import Queries
 from interlingua.nn import losses
+from interlingua.training import next_item
 from interlingua.training.mixed_negatives import MixedNegatives
 
 
@@ -108,6 +109,21 @@ def test_cosine_scores_are_within_the_inverse_temperature_and_long_vectors_gain_
     with torch.no_grad():
         model.items[5] *= 10
     np.testing.assert_allclose(model.score(Queries.of([[1, 2]])), before, rtol=1e-4, atol=1e-5)
+
+
+def test_scores_of_many_negatives_by_one_product_are_those_of_gathered_vectors(monkeypatch):
+    states, table = torch.randn(6, 4, requires_grad=True), torch.randn(30, 4, requires_grad=True)
+    targets, negatives = torch.randint(30, (6,)), torch.randint(30, (6, 5))
+    found = []
+    for dense in (0, 50):  # 30 items are more than 0 * 4, and fewer than 50 * 4
+        monkeypatch.setattr(next_item, "DENSE", dense)
+        positive, negative = next_item.pair_scores(states, table, targets, negatives)
+        grads = torch.autograd.grad(losses.gbce(positive, negative, 30, 0.5), (states, table))
+        found.append((positive, negative, *grads))
+    torch.testing.assert_close(*found)
+    torch.testing.assert_close(
+        found[0][1], torch.stack([table[row] @ s for row, s in zip(negatives, states, strict=True)])
+    )
 
 
 def test_options_of_another_loss_are_refused():
