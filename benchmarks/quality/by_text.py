@@ -6,9 +6,9 @@
 
 Each test user is asked once by every description; what the user had in training never comes out, whatever the model was
 told of it. ``titles``: the three titles that the user rated highest (the latest of equals; without ratings the last
-three) as one sentence. ``profile``: the users table's text. ``--folded``: what is lost where a graph model, or a
-factorisation, folds a known user's history in instead of using the vector that it has learned (at most 40 epochs at
-rate 0.01).
+three) as one sentence, ``alone`` (weight 1) or with weight 0.5. ``profile``: the users table's text. ``--folded``: what
+is lost where a graph model, or a factorisation, folds a known user's history in instead of using the vector that it has
+learned (at most 40 epochs at rate 0.01).
 """
 
 from __future__ import annotations
@@ -117,12 +117,14 @@ def by_words(options: argparse.Namespace, runs: Path) -> list[dict[str, Any]]:
 def descriptions(scorer: Scorer, found: list[Any], queries: Queries, words: str) -> dict[str, np.ndarray]:
     """What the model is told of the users -> (B, I) scores; ``found``: what ranks for each user's sentence."""
     return {
+        f"{words} alone": _each([each.with_weight(1.0) for each in found], last(queries, 0)),
         words: _each(found, last(queries, 0)),
         "1 event": scorer.score(last(queries, 1)),
         f"1 event and {words}": _each(found, last(queries, 1)),
         "2 events": scorer.score(last(queries, 2)),
         "3 events": scorer.score(last(queries, 3)),
         f"3 events and {words}": _each(found, last(queries, 3)),
+        f"3 events and {words} (0.25)": _each([each.with_weight(0.25) for each in found], last(queries, 3)),
         "all events": scorer.score(last(queries, 10**6)),
     }
 

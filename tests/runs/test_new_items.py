@@ -347,8 +347,13 @@ def test_a_sentence_ranks_alone_and_beside_a_history(name: str, make: Make) -> N
     made = make(RECIPES[name])
     made.add_items([line(3, item_id="n1", title="Quiet Nebula")])
     ids, said = [f"i{n}" for n in range(40)] + ["n1"], "a space story about galaxy and orbit"
-    alone = [one.item_id for one in made.recommend(text=said, k=41)]
+    alone = [one.item_id for one in made.recommend(text=said, text_weight=1.0, k=41)]
     assert sorted(alone) == sorted(ids)
+    popular = [one.item_id for one in made.recommend(history=[], k=41)]
+    nothing_said = [one.item_id for one in made.recommend(text=said, text_weight=0.0, k=41)]
+    seen = [item for item in popular if made.train.item_counts[made.item_row(item)]]
+    assert [item for item in nothing_said if item in seen] == seen
+    assert [one.item_id for one in made.recommend(text=said, k=41)] not in (alone, nothing_said)
     beside = {w: made.recommend(history=["i1", "i2"], text=said, text_weight=w, k=41) for w in (0.0, 0.5, 1.0)}
     plain = made.recommend(history=["i1", "i2"], k=41)
     order = {w: [one.item_id for one in found] for w, found in beside.items()}
@@ -366,7 +371,7 @@ def test_a_sentence_ranks_alone_and_beside_a_history(name: str, make: Make) -> N
 def test_a_sentence_finds_what_it_says(make: Make) -> None:
     made = make(RECIPES["textknn"])
     about = {f"i{n}": str(line(n)["categories"]) for n in range(40)}
-    found = made.recommend(text="space galaxy orbit astronaut", k=5)
+    found = made.recommend(text="space galaxy orbit astronaut", text_weight=1.0, k=5)
     assert all("Space" in about[one.item_id] for one in found)
     assert {one.stage for one in found} == {"textknn"}
     answer = made.answer(text="zyzzyva", k=3)

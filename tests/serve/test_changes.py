@@ -45,7 +45,7 @@ def test_an_item_by_its_text_comes_out_is_changed_and_goes(client: TestClient) -
     sent = client.post("/v1/items", json={"items": [SPACE | {"item_id": "n 1/2", "attributes": {"price": 9}}]})
     assert sent.json() == {"added": ["n 1/2"], "updated": [], "removed": []}
     assert client.get("/health/ready").json()["items"] == before + 1
-    assert first(client, text="space galaxy orbit rocket nebula lost story")[0] == "n 1/2"
+    assert first(client, text="space galaxy orbit rocket nebula lost story", text_weight=1)[0] == "n 1/2"
     assert first(client, history=["n 1/2"], filters={"price<": 10}) == []
     assert first(client, history=[], filters={"price<": 10}) == ["n 1/2"]
     assert client.put("/v1/items/n 1%2F2", json={"available": False}).json()["updated"] == ["n 1/2"]

@@ -47,7 +47,9 @@ def recommend(
     diversity: Annotated[float, typer.Option(help="0: by score alone; more: rather different categories.")] = 0.0,
     repeat: Annotated[bool, typer.Option("--repeat", help="Items of the history may come out too.")] = False,
     text: Annotated[str | None, typer.Option(help='What is looked for: "slow burn science fiction".')] = None,
-    text_weight: Annotated[float, typer.Option(help="Of --text beside a history: 0 to 1.")] = 0.5,
+    text_weight: Annotated[
+        float, typer.Option(help="Of --text: 1 is the text alone; the rest is the history's, or popularity's.")
+    ] = 0.5,
     users: Annotated[
         str | None, typer.Option(help="Many users, to --out: all, or a file with one external id per line.")
     ] = None,

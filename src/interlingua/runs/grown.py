@@ -213,7 +213,10 @@ def grown(session: Session, new: pl.DataFrame, changed: pl.DataFrame | None = No
     found = Grown(session, new, changed)
     if new.height and not found.places:
         raise ConfigError(refusal(found))
-    return _fused(found)
+    if session.recipe.fuse is not None:
+        members = [scorer_of(member) for member in found.members]
+        found.loaded["fusion"] = fusion_of(session).extended(members, found.data.split.train)
+    return found
 
 
 def spoken(session: Session, sentence: str) -> Grown:
@@ -225,16 +228,7 @@ def spoken(session: Session, sentence: str) -> Grown:
     """
     base, new, changed = session.before_growth
     line = pl.DataFrame([{"item_id": SENTENCE, "title": sentence}], {"item_id": pl.String, "title": pl.String})
-    found = Grown(base, pl.concat([new, line], how="diagonal"), changed, sentence=sentence)
-    return _fused(found) if found.places else found
-
-
-def _fused(session: Grown) -> Grown:
-    """Gives a grown run the fusion of its grown members."""
-    if session.recipe.fuse is not None:
-        members = [scorer_of(member) for member in session.members]
-        session.loaded["fusion"] = fusion_of(session.base).extended(members, session.data.split.train)
-    return session
+    return Grown(base, pl.concat([new, line], how="diagonal"), changed, sentence=sentence)
 
 
 def refusal(session: Grown) -> str:

@@ -1,6 +1,9 @@
 """Lists for a sentence: it stands in the run's space as an item with that text would, and ranks as a history of it.
 
-Beside a history the two scores are standardised over the catalogue and added with a weight.
+In a fusion the members that read texts are heard, plainly: weights that were learned on histories do not fit a question
+without one. What the run would answer without the sentence is added with a weight, both standardised over the
+catalogue: the scores of a history; for somebody without one, the logarithm of an item's training events, in which items
+without any count as average.
 
 Shape key: B queries, I items.
 """
@@ -33,21 +36,25 @@ class Sentence(Scorer):
     Args:
         session: a run that has been grown by the sentence.
         scorer: what scores histories, without the sentence.
-        weight: of the sentence, where there is a history: 0 is the history alone, 1 the sentence alone.
+        weight: of the sentence: 0 leaves it out, 1 is the sentence alone.
     """
 
     def __init__(self, session: Grown, scorer: Scorer, weight: float) -> None:
         self.scorer, self.weight, self.num_items = scorer, weight, scorer.num_items
-        own = retriever_of(session)[1].score(Queries.of([[self.num_items]]))[:, : self.num_items]
-        self.own = standardised(np.asarray(own, np.float32))  # (1, I)
+        readers = [part for part in session.grown_members if part.places] if session.members else [session]
+        said = [retriever_of(part)[1].score(Queries.of([[self.num_items]]))[:, : self.num_items] for part in readers]
+        scores = np.mean([standardised(np.asarray(each, np.float32)) for each in said], axis=0)
+        self.own = standardised(np.asarray(scores, np.float32))  # (1, I)
+        counts = session.data.split.train.item_counts[: self.num_items]
+        self.popular = popularity(counts)
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
-        """See :class:`Scorer`; an empty history leaves the sentence alone."""
-        scores = np.repeat(self.own, len(queries), axis=0)
+        """See :class:`Scorer`."""
+        scores = np.repeat(self.weight * self.own + (1 - self.weight) * self.popular, len(queries), axis=0)
         some = np.flatnonzero((queries.lengths() > 0) | (np.asarray(queries.users) >= 0))
         if len(some) and self.weight < 1:
             theirs = standardised(np.asarray(self.scorer.score(queries.take(some)), np.float32))
-            scores[some] = self.weight * scores[some] + (1 - self.weight) * theirs
+            scores[some] = self.weight * self.own + (1 - self.weight) * theirs
         return scores if items is None else np.take_along_axis(scores, np.asarray(items, np.int64), axis=1)
 
     def with_weight(self, weight: float) -> Sentence:
@@ -83,6 +90,16 @@ class Sentences:
         if not session.places:
             raise ConfigError(f"text: {refusal(session)}")
         return Sentence(session, self._scorer, 1.0) if session.says else None
+
+
+def popularity(counts: IntArray) -> FloatArray:
+    """(1, I) log of training events, mean 0 and spread 1 over the items that have some; 0 for those without."""
+    known = counts > 0
+    logs = np.log1p(counts.astype(np.float32))[None, :]
+    out = np.zeros_like(logs)
+    if known.any():
+        out[:, known] = standardised(logs[:, known])
+    return out
 
 
 def standardised(scores: FloatArray) -> FloatArray:

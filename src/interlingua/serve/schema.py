@@ -27,7 +27,7 @@ class RecommendRequest(Strict):
     text: str | None = Field(None, min_length=1, max_length=2000)
     """what is looked for, in words; alone, or beside a user or a history"""
     text_weight: float = Field(0.5, ge=0, le=1)
-    """of the text beside a history: 0 is the history alone, 1 the text alone"""
+    """of the text: 1 is the text alone; the rest is the history's, or popularity's where there is none"""
     k: int = Field(10, ge=1, le=1000)
     """how many items"""
     exclude: list[Id] = Field(default_factory=list, max_length=10_000)
