@@ -145,8 +145,8 @@ class Recommender(Shared):
                 ``max(5 k, evaluate.retrieve)`` (see :func:`interlingua.retrieval.cascade.diversified`).
             repeat: whether items of the user's history may come out again (groceries, music).
             text: what is looked for, in words ("slow burn science fiction"); alone, or beside a user or a history.
-            text_weight: of the text, from 0 to 1 (the text alone); the rest is the history's, or where there is none that
-                of popularity. All are standardised over the catalogue.
+            text_weight: of the text, from 0 to 1 (the text alone); the rest is the history's, or where there is none
+                that of popularity. All are standardised over the catalogue.
 
         Item ids that the run does not know are left out and said. Who is new to the run (no history, or one that says
         nothing to it) gets what is popular in training.
