@@ -76,6 +76,28 @@ def test_an_interrupted_call_goes_on(
     assert write_lists(answered, users, out, {"k": 2}, 3).reused == 0
 
 
+def test_new_events_make_other_lists(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an interrupted call had made before them is not taken over."""
+    from interlingua.runs import batch
+
+    grown, out, store = load(run), tmp_path / "recs.parquet", batch._store
+
+    def broken(frame: pl.DataFrame, file: Path) -> None:
+        store(frame, file)
+        if file.stem == "000002":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch, "_store", broken)
+    with pytest.raises(KeyboardInterrupt):
+        grown.recommend_all(out, k=5, shard=5)
+    monkeypatch.undo()
+    best = grown.recommend("u00001", k=1)[0].item_id
+    grown.add_events([{"user_id": "u00001", "item_id": best}])
+    made = grown.recommend_all(out, k=5, shard=5)
+    assert made.reused == 0
+    assert best not in pl.read_parquet(out).filter(pl.col("user_id") == "u00001")["item_id"]
+
+
 PROGRAM = """
 import sys
 from interlingua.recommender import load

@@ -57,9 +57,12 @@ class Lists:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the items that may come out and of their columns: it changes as the run grows."""
+        """Hash of the items that may come out, their columns, and the new events: it changes as the run grows."""
         table, closed = self.session.data.catalogue.items, [] if self.closed is None else self.closed.tolist()
-        return content_key({"items": table.hash_rows().to_list(), "ids": table["item_id"].to_list(), "closed": closed})
+        new = {} if self.questions.events is None else self.questions.events.of_user
+        events = {user: [(each.item_id, each.value) for each in own] for user, own in new.items()}
+        ids = table["item_id"].to_list()
+        return content_key({"items": table.hash_rows().to_list(), "ids": ids, "closed": closed, "events": events})
 
     @cached_property
     def questions(self) -> Questions:
