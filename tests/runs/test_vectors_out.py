@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from tests.store.postgres import Cluster
 
-from interlingua.errors import ConfigError
+from interlingua.errors import ConfigError, DataError
 from interlingua.recommender import load
 from interlingua.runs import recipe as recipes
 from interlingua.runs import stages
@@ -80,6 +81,10 @@ def test_a_stage_is_made_anew_when_a_table_changed(run: Session, tmp_path: Path)
         done = stages.run(recipes.resolve(brought, "in"), out=tmp_path / "runs", seed=3, device="cpu").done
         keys.append(done["train"].key)
     assert keys[0] == keys[1] != keys[2]
+    shutil.rmtree(tmp_path / "here")  # what was trained holds the vectors
+    assert len(load(done["evaluate"].path).recommend(history=["i00003"], k=3)) == 3
+    with pytest.raises(DataError, match="no table 'interlingua_items' in lancedb:"):
+        stages.run(recipes.resolve(brought, "in"), out=tmp_path / "other", seed=3, device="cpu")
 
 
 def test_what_cannot_be_written_is_said(run: Session, tmp_path: Path, cli: Cli) -> None:

@@ -74,9 +74,8 @@ class Pretrained(Backbone):
     def fingerprint(cls, config: PretrainedConfig) -> dict[str, str]:
         """Files by their hash, and tables of databases by what they hold now."""
         places = {name: place_of(path) for name in ("items", "users") if (path := vars(config)[name])}
-        return super().fingerprint(config) | {
-            name: contents_of(place) for name, place in places.items() if place is not None
-        }
+        found = {name: contents_of(place) for name, place in places.items() if place is not None}
+        return super().fingerprint(config) | {name: digest for name, digest in found.items() if digest is not None}
 
     users: Tensor
     items: Tensor

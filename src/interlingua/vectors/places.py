@@ -121,9 +121,12 @@ def check_table(name: str) -> None:
         )
 
 
-def contents_of(place: Place) -> str:
-    """sha256 of a table's ids and vectors, in the order of the ids; raises as :func:`read_place`."""
-    vectors, ids = read_place(place)
+def contents_of(place: Place) -> str | None:
+    """sha256 of a table's ids and vectors, in the order of the ids; None: it cannot be read (reading it says why)."""
+    try:
+        vectors, ids = read_place(place)
+    except (DataError, MissingExtraError):
+        return None
     digest = hashlib.sha256(str(vectors.shape).encode())
     for row in np.argsort(np.array(ids)) if ids else ():
         digest.update(f"{len(ids[row])} {ids[row]}".encode())
