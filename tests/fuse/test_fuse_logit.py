@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -237,7 +238,7 @@ def test_who_has_no_history_gets_what_is_said_of_newcomers(texts_and_ids, bias: 
     )  # fmt: skip
     histories_only = [_reading_histories(member) for member in members]
     made = Logit(LogitConfig(max_questions=100, bend=0), [*histories_only, popular], train)
-    assert made.welcoming.tolist() == [0.0] * len(members) + [1.0]
+    assert made.welcoming.tolist() == [False] * len(members) + [True]
     made.calibrate(queries, answers)
     nothing: list[list[int]] = [[], [1, 2]]
     some = Queries.of(nothing)
@@ -284,3 +285,43 @@ def test_a_member_that_is_right_only_where_it_is_sure_is_heard_there() -> None:
     assert likelihood(1.5) > likelihood(0) + 0.1
     made = Logit(LogitConfig(), [sure, steady], train)
     assert made.towers() is None  # a bend is no product
+
+
+def test_questions_without_a_history_are_learned_from_apart(texts_and_ids) -> None:
+    """Newcomers follow one of two popularities; whoever has a history does not learn from them."""
+    train, queries, members, answers = texts_and_ids
+    draw = torch.Generator().manual_seed(2)
+    rows = [torch.randn(ITEMS, 1, generator=draw) for _ in range(2)]
+    popular = [TableScorer(each, lambda some: torch.ones(len(some), 1)) for each in rows]
+    parts = [*(_reading_histories(member) for member in members), *popular]
+    lists: list[list[int]] = [[] for _ in range(200)]
+    followed = torch.stack([2 * rows[1][:, 0]] * 200)
+    newcomers = drawn(followed, Queries.of(lists))
+    some = Queries.of([*lists, *(queries.history(row).tolist() for row in range(len(queries)))])
+    some = replace(some, users=np.arange(len(some)))
+    config = LogitConfig(balance=False, hidden=[])
+    made = Logit(config, parts, train)
+    assert made.welcome.tolist() == [0.0, 0.0, 0.5, 0.5]
+    made.calibrate(some, np.concatenate([newcomers, answers]))
+    assert made.welcome[:2].tolist() == [0.0, 0.0]
+    assert made.welcome[3] > 4 * made.welcome[2].abs()
+    alone = Logit(config, parts, train)
+    alone.calibrate(some.take(np.arange(200, len(some))), answers)
+    torch.testing.assert_close(made.numbers, alone.numbers)
+    assert alone.welcome.tolist() == [0.0, 0.0, 0.5, 0.5]
+
+
+def test_few_users_pull_to_the_plain_sum_and_get_no_balance(texts_and_ids) -> None:
+    train, queries, members, answers = texts_and_ids
+
+    def fitted(users: int) -> Logit:
+        which = np.repeat(np.arange(users), 300 // users)
+        made = Logit(LogitConfig(bend=0), members, train)
+        made.calibrate(queries.take(which), answers[which])
+        return made
+
+    few, many = fitted(10), fitted(300)  # as many questions
+    plain = logit.plain(len(members))
+    assert (few.numbers - plain).norm() < 0.5 * (many.numbers - plain).norm()
+    assert not few.offsets.any()
+    assert many.offsets.any()

@@ -8,11 +8,13 @@ validation answers, drawn to the plain sum.
   a member knows of them without any (texts), else to that of an average item. So the weights learn what to do with new
   items where validation has none.
 - **Newcomers**: a question without a history has nothing for weights to depend on: the members that tell items apart
-  even then (popularity) are summed plainly, without constants.
+  even then (popularity) are summed, without constants, by one weight each, learned from such questions where there are
+  some; the other weights are learned without them.
 - **Bends**: what a member puts far above all else (a text's nearest neighbours) is worth more than in proportion, so
   what its score has above two spreads counts once more, as if it were another member.
 - **Balance**: what is most likely puts rare items behind all others. Constants for unseen, rare and middling items are
-  chosen so that answers of no kind are placed worse than by the best single member, as far as that can be had.
+  chosen so that answers of no kind are placed worse than by the best single member, as far as that can be had. Fewer
+  than 50 users say too little of that.
 
 Shape key: M members, B or N questions, I items, C rivals.
 """
@@ -20,6 +22,7 @@ Shape key: M members, B or N questions, I items, C rivals.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -36,7 +39,7 @@ from interlingua.fuse._vectors import either_towers, joined_towers
 from interlingua.injection.score_fusion import seen_mask
 from interlingua.nn import conditional_logit as logit
 from interlingua.nn.conditional_logit import Block
-from interlingua.nn.kind_constants import balanced
+from interlingua.nn.kind_constants import LEAST, balanced
 from interlingua.progress import task
 
 if TYPE_CHECKING:
@@ -44,6 +47,8 @@ if TYPE_CHECKING:
 
 BLOCK = 128
 """questions whose scores are made at once"""
+FEW, MANY = 50, 500
+"""users from which on there is balance, and from which on the pull is the option's"""
 CELLS = 40_000_000
 """numbers (members x questions x rivals, over all copies) that are learned from at most: 160 MB"""
 
@@ -63,7 +68,7 @@ class LogitConfig(Config):
     """what a member's score has above so many spreads counts once more, with weights of its own; 0: nothing does, and
     the fusion scores by products of vectors where all members do"""
     pull: float = Field(default=0.01, ge=0)
-    """towards the plain sum"""
+    """towards the plain sum, per question; in proportion stronger below 500 users"""
     balance: bool = True
     """constants for kinds of items, see the module"""
 
@@ -79,13 +84,15 @@ class Logit(Fusion):
     """A weighted sum whose weights depend on the item's events and on the user's; new items are not left behind."""
 
     Config = LogitConfig
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     """2: questions without a history are answered by what the members say of them; 3: bends, and constants that are
-    looked for together"""
+    looked for together; 4: questions with and without a history are learned from apart"""
     config: LogitConfig
     numbers: Tensor
     offsets: Tensor
     scale: Tensor
+    welcome: Tensor
+    """(M,) weights for questions without a history"""
 
     def __init__(self, config: LogitConfig, members: Sequence[Scorer], train: Interactions) -> None:
         super().__init__(config, members, train)
@@ -101,8 +108,9 @@ class Logit(Fusion):
         self.silent = ~self.says[:, None] & (self.counts == 0)[None, :]
         """(M, I) items without events of which a member knows nothing; all others have the member's own score"""
         apart = [np.ptp(np.asarray(member.score(Queries.of(nothing)), np.float32)) > 0 for member in self.members]
-        self.welcoming = torch.tensor(apart, dtype=torch.float32)
-        """(M,) 1 for members that tell items apart for somebody without a history"""
+        self.welcoming = torch.tensor(apart)
+        """(M,) bool: members that tell items apart for somebody without a history"""
+        self.register_buffer("welcome", self.welcoming.float() / max(int(self.welcoming.sum()), 1))
 
     def extended(self, members: Sequence[Scorer], train: Interactions) -> Self:
         """Items that came later have no events; a member that knew nothing of such items is silent on them too."""
@@ -121,7 +129,7 @@ class Logit(Fusion):
         utility = logit.utilities(self.numbers, parts, self.known, self._users(queries))
         joined = utility + self.offsets[self.known.kinds]
         if bool(self.welcoming.any()):
-            welcome = torch.einsum("m,mbi->bi", self.welcoming, scores)
+            welcome = torch.einsum("m,mbi->bi", self.welcome, scores)
             joined = torch.where(_new(queries)[:, None], welcome, joined)
         out = joined.numpy()
         return out if items is None else np.take_along_axis(out, np.asarray(items, np.int64), axis=1)
@@ -139,30 +147,56 @@ class Logit(Fusion):
         constants = self.numbers[-2] * known.record + self.numbers[-1] * unseen + self.offsets[known.kinds]
         factors = a + b * known.record + e * unseen
         found = joined_towers(self.members, factors, d[:, 0], self._users, constants, self.silent)
-        welcome = joined_towers(self.members, self.welcoming[:, None].expand_as(factors), neutral=self.silent)
+        welcome = joined_towers(self.members, self.welcome[:, None].expand_as(factors), neutral=self.silent)
         if found is None or welcome is None or not bool(self.welcoming.any()):
             return found
         return either_towers(found, welcome, _new)
 
     def calibrate(self, queries: Queries, targets: IntArray) -> None:
         """Learns weights and constants; without a question it stays the plain sum."""
-        if not len(queries):
+        answers, lengths = np.asarray(targets, np.int64), queries.lengths()
+        new = (lengths == 0) & bool(self.welcoming.any())
+        self._learn_welcome(queries, answers, np.flatnonzero(new))
+        self._learn(queries, answers, np.flatnonzero(~new))
+
+    def _learn(self, queries: Queries, answers: IntArray, which: IntArray) -> None:
+        """Weights and constants, from some of the questions."""
+        config = self.config
+        chosen = self._drawn(which, 1 + len(config.hidden))
+        if not len(chosen):
             return
-        config, copies = self.config, 1 + len(self.config.hidden)
-        width = min(self.num_items, logit.UNIFORM + logit.HARD * len(self.members))
-        most = min(config.max_questions, max(50, CELLS // (self._parts * width * copies)))
-        chosen = np.unique(np.linspace(0, len(queries) - 1, most).astype(np.int64))
-        answers = torch.as_tensor(np.asarray(targets, np.int64)[chosen])
-        blocks = self._blocks(queries.take(chosen), answers, logit.hidden_items(self.counts, config.hidden))
-        with task("calibrate: weights, at most", logit.STEPS * 5 // 4 + 1) as shown:
-            self.numbers = logit.learn(
-                blocks, self._free(), self._plain(), config.pull,
-                lambda: shown.advance(0 if shown.done == shown.total else 1),
-            )  # fmt: skip
-        if config.balance:
+        hidden = logit.hidden_items(self.counts, config.hidden)
+        blocks = self._blocks(queries.take(chosen), torch.as_tensor(answers[chosen]), hidden)
+        self.numbers = _learned(blocks, self._free(), self._plain(), self._pull(queries, chosen))
+        if config.balance and len(np.unique(queries.users[chosen])) >= FEW:
             utility = [logit.utilities(self.numbers, each.scores, each.known, each.users) for each in blocks]
             alone = [[block.scores[number] for block in blocks] for number in range(len(self.members))]
             self.offsets = balanced(utility, alone, blocks)
+
+    def _learn_welcome(self, queries: Queries, answers: IntArray, which: IntArray) -> None:
+        """Weights for questions without a history, where there are enough of them."""
+        chosen = self._drawn(which, 1)
+        if len(chosen) < LEAST:
+            return
+        nobody = [torch.zeros_like(self.counts, dtype=torch.bool)]
+        blocks = self._blocks(queries.take(chosen), torch.as_tensor(answers[chosen]), nobody)
+        members = len(self.members)
+        blocks = [replace(block, scores=block.scores[:members]) for block in blocks]
+        start = logit.plain(members)
+        start[:members] = self.welcome
+        free = torch.zeros(len(start), dtype=torch.bool)
+        free[:members] = self.welcoming
+        self.welcome = _learned(blocks, free, start, self._pull(queries, chosen))[:members]
+
+    def _pull(self, queries: Queries, chosen: IntArray) -> float:
+        """The pull, the stronger the fewer users are asked: questions of one user say little more than one of them."""
+        return self.config.pull * max(1.0, MANY / len(np.unique(queries.users[chosen])))
+
+    def _drawn(self, which: IntArray, copies: int) -> IntArray:
+        """As many of these questions as memory and options allow, evenly drawn."""
+        width = min(self.num_items, logit.UNIFORM + logit.HARD * len(self.members))
+        most = min(self.config.max_questions, max(50, CELLS // (self._parts * width * copies)))
+        return which[np.unique(np.linspace(0, len(which) - 1, most).astype(np.int64))] if len(which) else which
 
     @property
     def _parts(self) -> int:
@@ -216,3 +250,9 @@ class Logit(Fusion):
 def _new(queries: Queries) -> Tensor:
     """(B,) bool: questions without a history."""
     return torch.as_tensor(queries.lengths() == 0)
+
+
+def _learned(blocks: Sequence[Block], free: Tensor, start: Tensor, pull: float) -> Tensor:
+    """:func:`interlingua.nn.conditional_logit.learn`, with progress."""
+    with task("calibrate: weights, at most", logit.STEPS * 5 // 4 + 1) as shown:
+        return logit.learn(blocks, free, start, pull, lambda: shown.advance(0 if shown.done == shown.total else 1))

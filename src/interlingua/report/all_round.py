@@ -22,6 +22,7 @@ NDCG = "ndcg@10"
 SENTENCES = ("text.name=sbert", 'text.fields=["title", "categories"]')
 SIMPLE = (
     Method("popularity", "pop"),
+    Method("popularity of late", "pop", ("backbone.last_share=0.1",)),
     Method("item kNN (cosine)", "itemknn"),
     Method("item kNN (BM25)", "bm25"),
     Method("EASE", "ease"),
