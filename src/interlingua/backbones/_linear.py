@@ -34,14 +34,15 @@ class WithTexts(Backbone):
 
     weights: Tensor
     by_texts: Tensor
-    diagonal: Tensor
-    """(I,) of the inverse behind the weights, for forms that read it when an item is added; else (0,)"""
+    diagonal: Tensor | None
+    """(I,) of the inverse behind the weights, for forms that read it when an item is added; else, and in runs of older
+    versions, None"""
 
     def __init__(self, config: Any, train: Interactions) -> None:
         super().__init__(config, train)
         self.register_buffer("weights", torch.zeros(0, 0))
         self.register_buffer("by_texts", torch.zeros(0, 0))
-        self.register_buffer("diagonal", torch.zeros(0))
+        self.register_buffer("diagonal", None)
         self.added: AddedWeights | None = None
         """of items that came after the fit"""
         self._read: ReadTexts | None = None
@@ -59,7 +60,7 @@ class WithTexts(Backbone):
         """Names of the texts with a weight."""
         return frozenset(config.further)
 
-    def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """The weights and their part from texts, (I, I) each, and :attr:`diagonal`; ``texts``: (I, T)."""
         raise NotImplementedError
 
@@ -96,7 +97,9 @@ class WithTexts(Backbone):
         check_size(job.train, "a closed form with texts", MOST_ITEMS)
         place = self.weights.device
         self.used, texts = text_table(self.config, job)
-        self.weights, self.by_texts, self.diagonal = (part.to(place) for part in self.fit_weights(job, texts))
+        weights, by_texts, diagonal = self.fit_weights(job, texts)
+        self.weights, self.by_texts = weights.to(place), by_texts.to(place)
+        self.diagonal = None if diagonal is None else diagonal.to(place)
         return FitLog.untrained()
 
     def write_extras(self, folder: Path) -> dict[str, Any]:
@@ -130,6 +133,6 @@ class WithTexts(Backbone):
         return pick(torch.cat([own, weighted_sum(history, self.added.columns)], dim=1).cpu().numpy(), items)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        if f"{prefix}diagonal" not in state_dict:  # of an older version: the same weights, but no item can be added
-            state_dict = {**state_dict, f"{prefix}diagonal": torch.zeros(0)}
+        stored = state_dict.get(f"{prefix}diagonal")
+        self.diagonal = None if stored is None else torch.empty_like(stored, device=self.weights.device)
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -40,12 +39,12 @@ class AdditiveEase(WithTexts):
     Config = AdditiveEaseConfig
     config: AdditiveEaseConfig
 
-    def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Two inverses."""
         config = self.config
         by_texts = text_weights(texts, config.text_ridge).mul_(config.share)
         by_events = ease_of_gram(gram_matrix(job.train.matrix()), config.l2, "ease").mul_(1 - config.share)
-        return by_events.add_(by_texts), by_texts, torch.zeros(0)
+        return by_events.add_(by_texts), by_texts, None
 
     def added_weights(self, read: ReadTexts, added: Tensor) -> AddedWeights:
         """The texts' part: EASE gives an item without events nothing."""

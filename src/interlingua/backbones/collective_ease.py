@@ -32,13 +32,13 @@ class CollectiveEase(WithTexts):
     Config = CollectiveEaseConfig
     config: CollectiveEaseConfig
 
-    def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """One inverse and a product."""
         return collective(gram_matrix(job.train.matrix()), texts, self.config.l2, self.config.text_weight)
 
     def added_weights(self, read: ReadTexts, added: Tensor) -> AddedWeights | None:
         """By the inverse with the new items as a border."""
         config = self.config
-        if not len(self.diagonal):
+        if self.diagonal is None:
             return None
         return added_collective(self.weights, self.diagonal, read.table, added, config.l2, config.text_weight)

@@ -47,7 +47,7 @@ class L3ae(WithTexts):
     Config = L3aeConfig
     config: L3aeConfig
 
-    def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def fit_weights(self, job: Fitting, texts: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Two inverses and a product of (I, I) matrices."""
         config = self.config
         target = text_weights(texts, config.text_ridge)
@@ -56,7 +56,7 @@ class L3ae(WithTexts):
     def added_weights(self, read: ReadTexts, added: Tensor) -> AddedWeights | None:
         """Near C of all texts, by the inverse of the fitted items."""
         config = self.config
-        if not len(self.diagonal):
+        if self.diagonal is None:
             return None
         target = added_text_weights(self.text_inverse(read, config.text_ridge), added, config.text_ridge)
         own = self.weights - self.by_texts
