@@ -49,8 +49,8 @@ BLOCK = 128
 """questions whose scores are made at once"""
 FEW, MANY = 50, 500
 """users from which on there is balance, and from which on the pull is the option's"""
-CELLS = 40_000_000
-"""numbers (members x questions x rivals, over all copies) that are learned from at most: 160 MB"""
+CELLS = 120_000_000
+"""numbers (members x questions x rivals, over all copies) that are learned from at most: 480 MB"""
 
 
 class LogitConfig(Config):
@@ -84,9 +84,10 @@ class Logit(Fusion):
     """A weighted sum whose weights depend on the item's events and on the user's; new items are not left behind."""
 
     Config = LogitConfig
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     """2: questions without a history are answered by what the members say of them; 3: bends, and constants that are
-    looked for together; 4: questions with and without a history are learned from apart"""
+    looked for together; 4: questions with and without a history are learned from apart; 5: from
+    more questions, where there are many"""
     config: LogitConfig
     numbers: Tensor
     offsets: Tensor
