@@ -11,9 +11,11 @@ pytest.importorskip("fastapi")
 from fastapi.testclient import TestClient
 
 import interlingua
+from interlingua.errors import ConfigError
 from interlingua.runs.session import Session
 from interlingua.runs.stages import run
 from interlingua.serve.app import create_app
+from interlingua.serve.changing import may_change
 
 SPACE = {
     "title": "The Lost Galaxy",
@@ -120,3 +122,45 @@ def test_a_run_without_texts_takes_events_and_refuses_items(tmp_path: Path) -> N
         refused = client.post("/v1/items", json={"items": [{"item_id": "n1", "title": "x"}]})
         assert refused.status_code == 422
         assert "use a recipe that reads texts" in refused.json()["detail"]
+
+
+ITEM = {"items": [SPACE | {"item_id": "key"}]}
+ROUTES = [
+    ("POST", "/v1/items", ITEM), ("PUT", "/v1/items/key", SPACE), ("DELETE", "/v1/items/key", None),
+    ("POST", "/v1/events", {"events": [{"user_id": "zoe", "item_id": "key"}]}),
+]  # fmt: skip
+
+
+def statuses(session: Session, host: str, base: str, **headers: str) -> list[int]:
+    app = create_app(interlingua.load(session), may_change=may_change(host))
+    with TestClient(app, base_url=base) as client:
+        assert client.post("/v1/recommend", json={"history": []}).status_code == 200  # questions need no key
+        return [client.request(verb, path, json=body, headers=headers).status_code for verb, path, body in ROUTES]
+
+
+@pytest.mark.parametrize(
+    ("host", "base", "allowed"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000", True), ("::1", "http://[::1]:8000", True),
+        ("localhost", "http://localhost", True), ("127.0.0.1", "http://shop.example:8000", False),
+        ("0.0.0.0", "http://127.0.0.1:8000", False), ("192.168.1.7", "http://192.168.1.7", False),
+        ("127.0.0.1", "http://127.0.0.1.shop.example", False),
+    ],
+)  # fmt: skip
+def test_without_a_key_this_machine_alone_changes_items(
+    session: Session, monkeypatch: pytest.MonkeyPatch, host: str, base: str, allowed: bool
+) -> None:
+    monkeypatch.delenv("INTERLINGUA_KEY", raising=False)
+    assert statuses(session, host, base) == ([200] * 4 if allowed else [403] * 4)
+
+
+def test_with_a_key_its_bearer_changes_items_from_anywhere(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "k" * 20
+    monkeypatch.setenv("INTERLINGUA_KEY", key)
+    assert statuses(session, "0.0.0.0", "http://shop.example", Authorization=f"Bearer {key}") == [200] * 4
+    for wrong in (f"Bearer {key}x", key, f"bearer {key[:-1]}", "Bearer ", "Basic abc"):
+        assert statuses(session, "127.0.0.1", "http://127.0.0.1", Authorization=wrong) == [401] * 4
+    assert statuses(session, "127.0.0.1", "http://127.0.0.1") == [401] * 4
+    monkeypatch.setenv("INTERLINGUA_KEY", "short")
+    with pytest.raises(ConfigError, match="can be guessed"):
+        may_change("127.0.0.1")

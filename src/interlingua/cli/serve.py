@@ -29,22 +29,28 @@ def serve(
     device: Device = "auto",
     trust: Trust = False,
 ) -> None:
-    """Serve recommendations over HTTP (POST /v1/recommend, /v1/items, /v1/events; /docs shows the API)."""
+    """Serve recommendations over HTTP (POST /v1/recommend, /v1/items, /v1/events; /docs shows the API).
+
+    Items and events are changed by whoever has the key of the environment variable INTERLINGUA_KEY; without one by this
+    machine alone.
+    """
     from interlingua.errors import MissingExtraError
     from interlingua.recommender import load
 
     try:
         from interlingua.serve import server
         from interlingua.serve.app import create_app
+        from interlingua.serve.changing import may_change
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "serve", "interlingua serve") from None
     from interlingua.serve.limits import ServeLimits
     from interlingua.serve.queue import WorkQueue
 
+    allowed = may_change(host)
     limits = ServeLimits(queue=queue, deadline_s=deadline, drain_s=drain, max_body=max_body)
     line = WorkQueue(limits.queue, limits.deadline_s)
     recommender = load(run, device, trust=trust, index=index, reasons=reasons, store=store)
-    server.run(create_app(recommender, limits, line), line, limits, host, port)
+    server.run(create_app(recommender, limits, line, allowed), line, limits, host, port)
 
 
 COMMANDS = {"serve": serve}

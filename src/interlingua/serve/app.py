@@ -19,6 +19,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from interlingua import __version__
 from interlingua.errors import InterlinguaError, UnknownIdError
 from interlingua.serve.changes import changes
+from interlingua.serve.changing import MayChange
 from interlingua.serve.counts import CONTENT_TYPE, Counts
 from interlingua.serve.guard import KEY, Guard
 from interlingua.serve.limits import ServeLimits
@@ -31,13 +32,18 @@ if TYPE_CHECKING:
     from interlingua.runs.answers import Support as Supported
 
 
-def create_app(recommender: Recommender, limits: ServeLimits | None = None, queue: WorkQueue | None = None) -> FastAPI:
+def create_app(
+    recommender: Recommender, limits: ServeLimits | None = None, queue: WorkQueue | None = None,
+    may_change: MayChange | None = None,
+) -> FastAPI:  # fmt: skip
     """The application over one recommender; run it with any ASGI server.
 
     Args:
         recommender: a loaded run. It is asked once at start, so that the first request finds everything loaded.
         limits: what a client can take. Slow connections are the server's part (:mod:`interlingua.serve.server`).
         queue: the line in front of the model, where the caller wants to stop it too.
+        may_change: raises for whoever may not change items and events (:mod:`interlingua.serve.changing`); None:
+            everybody may.
     """
     bounds = limits or ServeLimits()
     counts, line = Counts(recommender.version), queue or WorkQueue(bounds.queue, bounds.deadline_s)
@@ -65,7 +71,7 @@ def create_app(recommender: Recommender, limits: ServeLimits | None = None, queu
             recommender.user_row(request.user_id)  # an unknown one does not wait for the model
         return await line.do(lambda: answer(recommender, request, started), http.scope[KEY])
 
-    app.include_router(changes(recommender, line))
+    app.include_router(changes(recommender, line, may_change))
 
     @app.get("/health/live")
     async def live() -> dict[str, str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Depends, Header, Request
 
+from interlingua.serve.changing import MayChange
 from interlingua.serve.guard import KEY
 from interlingua.serve.schema import EventsRequest, EventsResponse, ItemBody, ItemsRequest, ItemsResponse
 
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=500)]
 
 
-def changes(recommender: Recommender, line: WorkQueue) -> APIRouter:
-    """The routes; they wait in the line of the model, so that an answer sees a change as a whole or not at all."""
-    router = APIRouter(prefix="/v1")
+def changes(recommender: Recommender, line: WorkQueue, may_change: MayChange | None = None) -> APIRouter:
+    """The routes; they wait in the line of the model, so that an answer sees a change as a whole or not at all.
+
+    ``may_change`` raises for whoever may not; None: everybody may.
+    """
+    router = APIRouter(prefix="/v1", dependencies=[] if may_change is None else [Depends(may_change)])
 
     @router.post("/items")
     async def put_items(request: ItemsRequest, http: Request) -> ItemsResponse:
