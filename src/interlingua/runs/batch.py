@@ -20,7 +20,7 @@ from interlingua.errors import ConfigError, at_least_one, shown
 from interlingua.progress import say, task
 from interlingua.storage.artifact import content_key
 from interlingua.storage.durable import disk, lock, replace
-from interlingua.storage.exact_files import read_parquet
+from interlingua.storage.exact_files import join_parquet, read_parquet
 
 SHARD = 20_000
 """users of a shard"""
@@ -115,7 +115,7 @@ def _store(frame: pl.DataFrame, file: Path) -> None:
 def _joined(files: Sequence[Path], out: Path) -> tuple[int, int]:
     """All shards as one file, a part at a time; (users with items, rows). A user is in one shard only."""
     temporary = out.parent / f".{out.name}.tmp"
-    pl.scan_parquet(list(files), glob=False).sink_parquet(temporary, compression="lz4")
+    join_parquet(files, temporary)
     replace(temporary, out)
     found = [(users.n_unique(), len(users)) for users in (read_parquet(file, ["user_id"])["user_id"] for file in files)]
     return sum(lists for lists, _ in found), sum(entries for _, entries in found)

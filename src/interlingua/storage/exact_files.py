@@ -5,6 +5,7 @@ Polars takes a path for a pattern of several files; every read of this package g
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ def read_parquet(path: Path | str, columns: list[str] | None = None) -> pl.DataF
     """
     with Path(path).open("rb") as stream:
         return pl.read_parquet(stream, columns=columns)
+
+
+def join_parquet(files: Sequence[Path], into: Path) -> None:
+    """Writes the rows of several files, in their order, as one; no more than a part of them is in memory."""
+    pl.scan_parquet(list(files), glob=False).sink_parquet(into, compression="lz4")
 
 
 def column_names(path: Path | str) -> list[str]:
