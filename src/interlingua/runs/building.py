@@ -72,11 +72,12 @@ def stage_of(session: Session, stage: str, build: Callable[[], Built]) -> Artifa
         elif built.calibrates:
             say(f"warning: {stage}: the validation part is empty, so nothing can be learned on it after the fit")
         built.settle()
-        weights = trainable_state(built.stored)
+        tables = _exported(built, folder)
+        extras = built.component.write_extras(folder)
+        weights = trainable_state(built.stored)  # last: what extras made (a ranker's states of all items) is in them
         if weights or built.stored_empty:
             save_tensors(weights, folder / "weights.safetensors")
-        tables = _exported(built, folder)
-        return built.more() | entries | built.component.write_extras(folder) | tables
+        return built.more() | entries | extras | tables
 
     return session.run_stage(stage, make)
 
