@@ -29,6 +29,7 @@ class Pop(Backbone):
     Config = PopConfig
     sampling = "none"
     without_events = 0.0
+    welcomes_newcomers = True
 
     counts: Tensor
 

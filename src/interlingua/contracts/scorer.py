@@ -64,6 +64,8 @@ class Scorer(Protocol):
     num_items: int
     ranks_catalogue: bool = True
     """False: it must be given candidates, which another scorer retrieves"""
+    welcomes_newcomers: bool = False
+    """True: what it says for an empty history is meant (some popularity); else newcomers get what most users had"""
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """Scores, higher is better.

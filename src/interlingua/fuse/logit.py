@@ -111,6 +111,7 @@ class Logit(Fusion):
         apart = [np.ptp(np.asarray(member.score(Queries.of(nothing)), np.float32)) > 0 for member in self.members]
         self.welcoming = torch.tensor(apart)
         """(M,) bool: members that tell items apart for somebody without a history"""
+        self.welcomes_newcomers = bool(self.welcoming.any())
         self.register_buffer("welcome", self.welcoming.float() / max(int(self.welcoming.sum()), 1))
 
     def extended(self, members: Sequence[Scorer], train: Interactions) -> Self:
@@ -129,7 +130,7 @@ class Logit(Fusion):
         parts = logit.bent(scores, self.config.bend)
         utility = logit.utilities(self.numbers, parts, self.known, self._users(queries))
         joined = utility + self.offsets[self.known.kinds]
-        if bool(self.welcoming.any()):
+        if self.welcomes_newcomers:
             welcome = torch.einsum("m,mbi->bi", self.welcome, scores)
             joined = torch.where(_new(queries)[:, None], welcome, joined)
         out = joined.numpy()
@@ -149,14 +150,14 @@ class Logit(Fusion):
         factors = a + b * known.record + e * unseen
         found = joined_towers(self.members, factors, d[:, 0], self._users, constants, self.silent)
         welcome = joined_towers(self.members, self.welcome[:, None].expand_as(factors), neutral=self.silent)
-        if found is None or welcome is None or not bool(self.welcoming.any()):
+        if found is None or welcome is None or not self.welcomes_newcomers:
             return found
         return either_towers(found, welcome, _new)
 
     def calibrate(self, queries: Queries, targets: IntArray) -> None:
         """Learns weights and constants; without a question it stays the plain sum."""
         answers, lengths = np.asarray(targets, np.int64), queries.lengths()
-        new = (lengths == 0) & bool(self.welcoming.any())
+        new = (lengths == 0) & self.welcomes_newcomers
         self._learn_welcome(queries, answers, np.flatnonzero(new))
         self._learn(queries, answers, np.flatnonzero(~new))
 

@@ -1,7 +1,8 @@
 """Newcomers: questions without a learned user and without an item in the history that the run knows anything about.
 
-They are answered by popularity (training events of an item), whatever the recipe: the model would give every item the
-same score, and the first items of the catalogue would come out. Where there are no events at all (vectors of
+They are answered by popularity: by the recipe's own where it has one (:attr:`Scorer.welcomes_newcomers`), else by the
+training events of an item, because the model would give every item the same score, and the first items of the catalogue
+would come out. Where there are no events at all (vectors of
 another system without interactions), a newcomer stands for somebody who has had the whole catalogue.
 """
 
@@ -46,9 +47,11 @@ class Newcomers:
     def answered(
         self, scorer: Scorer, queries: Queries, k: int, *, allowed: BoolArray | None, repeat: bool, seen: Queries
     ) -> Candidates:
-        """The most popular items; ``scorer`` stands in where nobody has had anything (see the module)."""
-        counts = self.train.item_counts
-        if counts.any():
+        """The most popular items; ``scorer`` says which if it can, or if nobody has had anything (see the module)."""
+        counts, nothing = self.train.item_counts, list[int]()
+        if scorer.welcomes_newcomers:
+            scores = torch.as_tensor(np.array(scorer.score(Queries.of([nothing]))[0], np.float32))
+        elif counts.any():
             scores = torch.as_tensor(counts, dtype=torch.float32)
         else:
             everything = Queries.of([list(map(int, np.flatnonzero(self.items)))])
