@@ -37,7 +37,7 @@ SPLIT = {"movielens-small": "leave-one-out", "xrec-yelp-profiles": "given"}
 
 
 def recipes(data: str) -> dict[str, dict[str, Any]]:
-    """Text kNN, and all-round without its one slow member."""
+    """Text kNN, and six of all-round's members."""
     text = {"name": "sbert", "model": "all-minilm-l6-v2", "fields": FIELDS[data]}
     members = [
         {"name": "pop", "backbone": {"name": "pop"}},
@@ -49,7 +49,7 @@ def recipes(data: str) -> dict[str, dict[str, Any]]:
     ]
     return {
         "text kNN": {"backbone": {"name": "textknn"}, "text": text},
-        "all-round without sasrec": {"fuse": {"name": "logit", "members": members}},
+        "six members of all-round": {"fuse": {"name": "logit", "members": members}},
     }
 
 

@@ -61,3 +61,22 @@ def test_kinds_that_must_rise_together_do() -> None:
     assert found[OTHER] == 0
     assert 1.5 < found[RARE] < 2.6
     assert 1.5 < found[MIDDLE] < 2.6
+
+
+def test_kinds_rise_where_no_answer_is_among_the_first_ten() -> None:
+    """NDCG@10 of the questions as they are is 0 then, and nothing may be divided by it."""
+    draw = torch.Generator().manual_seed(5)
+    questions, kinds = 240, torch.full((ITEMS,), RARE)
+    kinds[::2] = OTHER
+    rare = torch.nonzero(kinds == RARE)[:, 0]
+    answers = rare[torch.randint(len(rare), (questions,), generator=draw)]
+    single = torch.randn(questions, ITEMS, generator=draw)
+    single[torch.arange(questions), answers] += 2.0
+    rivals = logit.choose_rivals(single[None], answers, torch.zeros(questions, ITEMS, dtype=torch.bool), draw, 5, ITEMS)
+    own, known = single.gather(1, rivals.items), Known(torch.zeros(ITEMS), kinds).at(rivals.items)
+    far = own + torch.tensor([0.0, -4.0, 0.0, 0.0])[kinds][rivals.items]  # behind nearly all 30 others
+    far.scatter_add_(1, rivals.answer[:, None], torch.full((questions, 1), -1.0))
+    block = Block(own[None], known, torch.zeros(questions), rivals, 1.0)
+    assert Placed([far], [block]).measures(torch.zeros(4))[1][1] == 0
+    found = balanced([far], [[own]], [block])
+    assert found[RARE] > 3

@@ -79,8 +79,8 @@ class Sdr(Aligner):
         need_users(source, "sdr")
         users, items = (source.rows(side).detach() for side in ("users", "items"))
         if self.config.whitening == "joint":
-            both = torch.cat([users, items])
-            users, items = (whitened(each, self.config.dim, both) for each in (users, items))
+            sizes = [len(users), len(items)]
+            users, items = whitened(torch.cat([users, items]), self.config.dim).split(sizes)
         elif self.config.whitening == "separate":
             users, items = (whitened(each, self.config.dim) for each in (users, items))
             shared = min(users.shape[1], items.shape[1])

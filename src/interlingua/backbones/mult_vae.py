@@ -47,7 +47,8 @@ class MultVaeConfig(Config):
     kl_weight: float = Field(0.2, ge=0)
     """beta at its end (paper: 0.2)"""
     kl_steps: int = Field(2_000, ge=0)
-    """optimiser steps over which beta rises linearly from 0 (paper: 200,000 on three million events and more)"""
+    """optimiser steps in which beta rises linearly from 0 to ``kl_weight`` (the authors' code: by 1 / 200,000 a step to
+    0.2, so 40,000; on three million events and more)"""
     fit: FitConfig = FitConfig(learning_rate=1e-3, batch_size=500, epochs=200, patience=10)
     """training (paper: 500 users a step, 200 epochs)"""
 

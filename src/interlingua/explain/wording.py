@@ -75,14 +75,8 @@ def rule(facts: Facts) -> tuple[Phrase, ...]:
     """The sentence that needs no model: the category that most of the support shares with the item, or none."""
     target = _name(facts, facts.target, "")
     if not facts.support:
-        if facts.without_support == "no history":
-            return (
-                Phrase("There is no history that could be a reason for"),
-                _name(facts, facts.target, " "),
-                Phrase("."),
-            )
-        if facts.without_support == "nothing":
-            return Phrase("Nothing in your history speaks for"), _name(facts, facts.target, " "), Phrase(".")
+        if facts.without_support in WITHOUT_SUPPORT:
+            return Phrase(WITHOUT_SUPPORT[facts.without_support]), _name(facts, facts.target, " "), Phrase(".")
         return (
             target, Phrase(" fits your history as a whole, and no single"), _noun(facts),
             Phrase(" in it is the reason."),

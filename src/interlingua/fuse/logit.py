@@ -22,7 +22,6 @@ Shape key: M members, B or N questions, I items, C rivals.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -50,7 +49,7 @@ BLOCK = 128
 FEW, MANY = 50, 500
 """users from which on there is balance, and from which on the pull is the option's"""
 CELLS = 120_000_000
-"""numbers (members x questions x rivals, over all copies) that are learned from at most: 480 MB"""
+"""scores (of questions and rivals, over all copies) that are learned from at most: 480 MB, at the peak twice that"""
 
 
 class LogitConfig(Config):
@@ -84,10 +83,10 @@ class Logit(Fusion):
     """A weighted sum whose weights depend on the item's events and on the user's; new items are not left behind."""
 
     Config = LogitConfig
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     """2: questions without a history are answered by what the members say of them; 3: bends, and constants that are
     looked for together; 4: questions with and without a history are learned from apart; 5: from
-    more questions, where there are many"""
+    more questions, where there are many; 6: from more of newcomers, and balance where no answer was among ten"""
     config: LogitConfig
     numbers: Tensor
     offsets: Tensor
@@ -130,9 +129,9 @@ class Logit(Fusion):
         parts = logit.bent(scores, self.config.bend)
         utility = logit.utilities(self.numbers, parts, self.known, self._users(queries))
         joined = utility + self.offsets[self.known.kinds]
-        if self.welcomes_newcomers:
-            welcome = torch.einsum("m,mbi->bi", self.welcome, scores)
-            joined = torch.where(_new(queries)[:, None], welcome, joined)
+        new = _new(queries)
+        if self.welcomes_newcomers and bool(new.any()):
+            joined[new] = torch.einsum("m,mbi->bi", self.welcome, scores[:, new])
         out = joined.numpy()
         return out if items is None else np.take_along_axis(out, np.asarray(items, np.int64), axis=1)
 
@@ -164,7 +163,7 @@ class Logit(Fusion):
     def _learn(self, queries: Queries, answers: IntArray, which: IntArray) -> None:
         """Weights and constants, from some of the questions."""
         config = self.config
-        chosen = self._drawn(which, 1 + len(config.hidden))
+        chosen = self._drawn(which, self._parts * (1 + len(config.hidden)))
         if not len(chosen):
             return
         hidden = logit.hidden_items(self.counts, config.hidden)
@@ -177,13 +176,12 @@ class Logit(Fusion):
 
     def _learn_welcome(self, queries: Queries, answers: IntArray, which: IntArray) -> None:
         """Weights for questions without a history, where there are enough of them."""
-        chosen = self._drawn(which, 1)
+        members = len(self.members)
+        chosen = self._drawn(which, members)
         if len(chosen) < LEAST:
             return
         nobody = [torch.zeros_like(self.counts, dtype=torch.bool)]
-        blocks = self._blocks(queries.take(chosen), torch.as_tensor(answers[chosen]), nobody)
-        members = len(self.members)
-        blocks = [replace(block, scores=block.scores[:members]) for block in blocks]
+        blocks = self._blocks(queries.take(chosen), torch.as_tensor(answers[chosen]), nobody, bend=0)
         start = logit.plain(members)
         start[:members] = self.welcome
         free = torch.zeros(len(start), dtype=torch.bool)
@@ -194,10 +192,10 @@ class Logit(Fusion):
         """The pull, the stronger the fewer users are asked: questions of one user say little more than one of them."""
         return self.config.pull * max(1.0, MANY / len(np.unique(queries.users[chosen])))
 
-    def _drawn(self, which: IntArray, copies: int) -> IntArray:
-        """As many of these questions as memory and options allow, evenly drawn."""
+    def _drawn(self, which: IntArray, scores: int) -> IntArray:
+        """As many of these questions as memory (so many scores of each rival) and options allow, evenly drawn."""
         width = min(self.num_items, logit.UNIFORM + logit.HARD * len(self.members))
-        most = min(self.config.max_questions, max(50, CELLS // (self._parts * width * copies)))
+        most = min(self.config.max_questions, max(50, CELLS // (width * scores)))
         return which[np.unique(np.linspace(0, len(which) - 1, most).astype(np.int64))] if len(which) else which
 
     @property
@@ -228,8 +226,11 @@ class Logit(Fusion):
         empty = self.counts == 0
         return [torch.stack([logit.standardised(*pair, each | empty) for pair in pairs]) for each in hidden]
 
-    def _blocks(self, queries: Queries, targets: Tensor, hidden: Sequence[Tensor]) -> list[Block]:
-        """The questions as they are, and once more with each set of hidden items."""
+    def _blocks(
+        self, queries: Queries, targets: Tensor, hidden: Sequence[Tensor], bend: float | None = None
+    ) -> list[Block]:
+        """The questions as they are, and once more with each set of hidden items; ``bend``: None is the option's."""
+        bend = self.config.bend if bend is None else bend
         generator = torch.Generator().manual_seed(0)
         parts: list[list[Block]] = [[] for _ in hidden]
         with task("calibrate: questions", len(queries)) as shown:
@@ -240,7 +241,7 @@ class Logit(Fusion):
                     rivals = logit.choose_rivals(scores, answers, seen, generator)
                     known = logit.known_of(self.counts, hidden[number])
                     gathered = torch.stack([member.gather(1, rivals.items) for member in scores])
-                    gathered = logit.bent(gathered, self.config.bend)
+                    gathered = logit.bent(gathered, bend)
                     weight = len(answers) * (1.0 if number == 0 else 1.0 / (len(hidden) - 1))
                     parts[number].append(
                         Block(gathered, known.at(rivals.items), self._users(block), rivals, weight, number == 0)

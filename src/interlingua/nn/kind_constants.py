@@ -16,6 +16,8 @@ from interlingua.nn.conditional_logit import OTHER, Block, ranks
 KINDS = OTHER + 1
 LEAST, ENOUGH, COST = 20, 1.05, 0.3
 """answers of a kind that counts; a ratio that suffices; what the questions as they are weigh"""
+MOST = 2.0
+"""of what the questions as they are may weigh, relative to what they had: none of them may have had anything"""
 SOFT = 0.05
 """how far above the smallest ratio others still count, at first: the smallest alone may be 0 wherever one looks"""
 FIRST_STEP, FINE_STEP, SHRINK, LEAST_STEP, ROUNDS = 1.0, 0.3, 0.6, 0.01, 3
@@ -86,7 +88,7 @@ def balanced(utility: Sequence[Tensor], members: Sequence[Sequence[Tensor]], blo
         sums, whole = placed.measures(constants)
         ratios = (sums / best)[counts_for].clamp(max=ENOUGH)
         smallest = -soft * torch.logsumexp(-ratios / soft, 0) if soft else ratios.min()
-        return float(smallest) + COST * float((whole / before)[:2].mean())
+        return float(smallest) + COST * float((whole / before.clamp(min=1e-9))[:2].clamp(max=MOST).mean())
 
     found = _climb(lambda constants: worth(constants, SOFT), none, FIRST_STEP)
     return _climb(lambda constants: worth(constants, 0.0), found, FINE_STEP)
