@@ -280,9 +280,12 @@ class Recommender(Shared):
         history: Sequence[str] | None = None,
         *,
         rerank: bool = True,
+        quiet: bool = False,
     ) -> list[Explanation[Support]]:
-        """:meth:`explain` for several items of one answer; their influences are measured together."""
-        query = self.query(user, history)
+        """:meth:`explain` for several items of one answer, measured together; ``quiet``: unknown ids are not said."""
+        if not items:
+            return []
+        query = self.query(user, history, quiet=quiet)
         found = self.explain_rows(query, [self.item_row(item) for item in items], rerank=rerank)
         return [self._lists.reasons.with_ids(each, query) for each in found]
 
@@ -296,12 +299,12 @@ class Recommender(Shared):
         """:meth:`explain_items` by indices; recent reasons are remembered."""
         return self._lists.explained(lambda: self.language_model, query, items, rerank)
 
-    def query(self, user: str | None = None, history: Sequence[str] | None = None) -> Queries:
-        """A query from a known user (all events on record) or from a history of item ids; reports unknown ids."""
+    def query(self, user: str | None = None, history: Sequence[str] | None = None, *, quiet: bool = False) -> Queries:
+        """A query from a known user (all events on record) or from a history of item ids; says unknown ids."""
         if (user is None) == (history is None):
             raise ConfigError("give either a user or a history")
         question = self._lists.questions.of_one(user, history)
-        for note in self._lists.questions.notes(question.unknown):
+        for note in [] if quiet else self._lists.questions.notes(question.unknown):
             say(f"note: {note}")
         return question.queries
 

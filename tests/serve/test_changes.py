@@ -164,3 +164,17 @@ def test_with_a_key_its_bearer_changes_items_from_anywhere(session: Session, mon
     monkeypatch.setenv("INTERLINGUA_KEY", "short")
     with pytest.raises(ConfigError, match="can be guessed"):
         may_change("127.0.0.1")
+
+
+def test_ids_are_in_the_answer_and_in_no_log(
+    client: TestClient, session: Session, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    item = str(session.data.split.train.item_ids[3])
+    sent = {"events": [{"user_id": "SECRETUSER", "item_id": one} for one in ("SECRETITEM", item)]}
+    client.post("/v1/events", json=sent)
+    for ask in ({"user_id": "SECRETUSER"}, {"history": ["SECRETITEM", item]}):
+        for explain in (0, 2):
+            answer = client.post("/v1/recommend", json=ask | {"k": 2, "explain": explain})
+            assert "SECRETITEM" in answer.text
+            assert [bool(one["reason"]) for one in answer.json()["items"]] == [bool(explain)] * 2
+    assert "SECRET" not in "".join(capsys.readouterr()) + caplog.text

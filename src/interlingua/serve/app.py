@@ -118,7 +118,7 @@ def answer(recommender: Recommender, request: RecommendRequest, started: float) 
     found, known = made.items, recommender.train.item_indices
     history = None if request.user_id is not None else [item for item in request.history or [] if item in known]
     explained = [one.item_id for one in found[: request.explain]]
-    reasons = recommender.explain_items(explained, request.user_id, history, rerank=request.rerank)
+    reasons = recommender.explain_items(explained, request.user_id, history, rerank=request.rerank, quiet=True)
     items = [
         Item(
             item_id=one.item_id,
