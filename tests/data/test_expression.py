@@ -12,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.data.test_allowed import ITEMS
 
+from interlingua.data import allowed, expression
 from interlingua.data.allowed import passing
 from interlingua.data.catalogue import Catalogue
 from interlingua.errors import ConfigError, DataError
+from interlingua.runtime.cancel import Cancellation, Cancelled, cancellable
 
 
 @pytest.mark.parametrize(
@@ -108,11 +110,60 @@ def test_a_mistake_is_shown_at_its_place(text: str, said: str, place: str) -> No
         ("title == '" + "x" * 100_001 + "'", "at most 100,000 are read"),
         ("a\0b", "filters: "),
         ("price == " + "9" * 5000, "filters: "),
+        (" or ".join(["not (1 < price < 2)"] * 50) + " and stock", "101 conditions; at most 100 are read"),
     ],
 )
 def test_texts_that_would_break_a_parser_are_refused(text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         passing(ITEMS, text)
+
+
+def test_a_column_is_looked_through_once_for_all_conditions(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    plain = expression.empty
+    monkeypatch.setattr(expression, "empty", lambda cells: looked.append(cells.name) or plain(cells))
+    counts = []
+    for number in (1, 25):
+        looked.clear()
+        passing(ITEMS, " and ".join(["year > 1", "year == 2", "stock == true", "stock in [true, false]"] * number))
+        counts.append(sorted(looked))
+    assert counts[0] == counts[1]
+    assert set(counts[0]) == {"year", "stock"}
+
+
+def test_a_value_of_yes_and_no_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    plain = pl.Series.__eq__
+    monkeypatch.setattr(pl.Series, "__eq__", lambda cells, other: looked.append(other) or plain(cells, other))
+    passing(ITEMS, f"stock in [{', '.join(['true', 'false'] * 500)}]")
+    assert [value for value in looked if isinstance(value, bool)] == [True, False]
+
+
+def test_the_text_is_cut_once_for_all_conditions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where characters have several bytes; the parser's own way splits the whole text for every part."""
+    parts = [f"""title == "é{"ü" * number}😀" """.strip() for number in range(98)] + ["(stock or price < 3)"]
+    monkeypatch.delattr(expression.ast, "get_source_segment")
+    found = passing(ITEMS, " and ".join(parts))
+    assert [said for said, _ in found] == [*parts[:-1], "stock or price < 3"]
+
+
+@pytest.mark.parametrize(
+    "filters", ["year > 1 and year > 2 and year > 3", "1 < year < 2 < year", {"year>": 1, "year<": 2}]
+)
+def test_reading_ends_between_two_conditions_when_nobody_waits(monkeypatch: pytest.MonkeyPatch, filters: Any) -> None:
+    wanted, module = Cancellation(), allowed if isinstance(filters, dict) else expression
+    name = "meets" if isinstance(filters, dict) else "ordered"
+    plain, done = getattr(module, name), []
+
+    def counted(*given: Any) -> Any:
+        done.append(given)
+        wanted.cancel()
+        return plain(*given)
+
+    monkeypatch.setattr(module, name, counted)
+    with cancellable(wanted), pytest.raises(Cancelled):
+        passing(ITEMS, filters)
+    assert len(done) == 1
 
 
 COMPARE = {

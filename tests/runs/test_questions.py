@@ -230,6 +230,23 @@ def test_an_expression_is_read_once(neighbours: Recommender, monkeypatch: pytest
     assert len(neighbours._lists.questions._masks) == 1
 
 
+def test_masks_in_memory_have_a_bound_in_bytes(neighbours: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
+    """40 items: 40 bytes a condition."""
+    from interlingua.runs import questions
+
+    known = neighbours._lists.questions
+    known._masks.clear()
+    monkeypatch.setattr(questions, "MASK_BYTES", 200)
+    for text, held in (
+        ("true", 40),
+        ("true and true", 120),
+        ("true and true and true", 120),
+        ("true" + 5 * " and true", 0),
+    ):
+        assert len(neighbours.recommend(history=[], filters=text, k=3)) == 3
+        assert sum(mask.nbytes for masks in known._masks.values() for _, mask in masks) == held
+
+
 def test_a_list_of_a_million_ids_is_read_in_a_second() -> None:
     """Among a million items: ten times the time that a quiet machine takes is allowed, not a scan per id."""
     ids = [f"item {number}" for number in range(1_000_000)]

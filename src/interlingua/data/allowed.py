@@ -24,6 +24,7 @@ from interlingua.data.catalogue import Catalogue
 from interlingua.data.cells import EQUAL, ORDERED, BoolArray, meets, no_value
 from interlingua.data.expression import parsed
 from interlingua.errors import ConfigError, DataError, shown, unknown
+from interlingua.runtime import cancel
 
 Filters = Mapping[str, Any] | str
 OPERATORS = (*EQUAL, *ORDERED, "contains")
@@ -47,6 +48,7 @@ def passing(catalogue: Catalogue, filters: Filters) -> list[tuple[str, BoolArray
         )
     out = []
     for key, condition in filters.items():
+        cancel.check()
         column, sign, value = _condition(catalogue, key, condition)
         out.append((f"{column} {sign} {shown(value)}", meets(catalogue, column, sign, value)))
     return out

@@ -18,7 +18,7 @@ without a price, ``price >= 20`` does not. ``true``, ``false`` and ``null`` are 
 from __future__ import annotations
 
 import ast
-from functools import cached_property
+from functools import cache, cached_property, reduce
 from typing import NoReturn
 
 import numpy as np
@@ -27,9 +27,12 @@ import polars as pl
 from interlingua.data.catalogue import Catalogue
 from interlingua.data.cells import SEVERAL, BoolArray, contains, empty, equal, ordered
 from interlingua.errors import ConfigError, DataError, shown, unknown
+from interlingua.runtime import cancel
 
 LONGEST = 100_000
 """characters of an expression; a long list of ids is what ``items=`` and ``exclude=`` are for"""
+MOST = 100
+"""conditions of an expression: each reads its column once"""
 SIGNS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 WORDS = {"true": True, "false": False, "null": None}
@@ -45,8 +48,10 @@ def parsed(catalogue: Catalogue, text: str) -> list[tuple[str, BoolArray]]:
     """The conditions that ``and`` joins on top, each as it is written with its (I,) mask; an item must meet all.
 
     Raises:
-        ConfigError: the text cannot be read, or a value does not fit its column; the message shows the place.
+        ConfigError: the text cannot be read, has more than :data:`MOST` conditions, or a value does not fit its
+            column; the message shows the place.
         DataError: a column that the catalogue does not have.
+        Cancelled: between two conditions, if nobody waits for the answer any more.
     """
     if len(text) > LONGEST:
         raise ConfigError(f"filters: an expression of {len(text):,} characters; at most {LONGEST:,} are read")
@@ -56,8 +61,13 @@ def parsed(catalogue: Catalogue, text: str) -> list[tuple[str, BoolArray]]:
     try:
         body = ast.parse(line, mode="eval").body
         parts = body.values if isinstance(body, ast.BoolOp) and isinstance(body.op, ast.And) else [body]
+        if (number := _conditions(body)) > MOST:
+            raise ConfigError(
+                f"filters: an expression of {number:,} conditions; at most {MOST} are read. For any of several values "
+                "of a column write column in [...], for a list of ids give items or exclude"
+            )
         reading = _Reading(catalogue, line)
-        return [(ast.get_source_segment(line, part) or line, reading.mask(part)) for part in parts]
+        return [(reading.written(part), reading.mask(part)) for part in parts]
     except SyntaxError as error:
         at = error.offset - 1 if error.offset else len(line)  # 0: at the end
         why = "write == for equal" if "==" in error.msg or line[at : at + 1] == "=" else f"write e.g. {EXAMPLE}"
@@ -73,24 +83,39 @@ def parsed(catalogue: Catalogue, text: str) -> list[tuple[str, BoolArray]]:
 EXAMPLE = '\'category in ["A", "B"] and price < 20 and not sold_out\''
 
 
+def _conditions(node: ast.expr) -> int:
+    """How many conditions an expression joins; ``1 < price < 2`` are two."""
+    if isinstance(node, ast.BoolOp):
+        return sum(map(_conditions, node.values))
+    if isinstance(node, ast.UnaryOp):
+        return _conditions(node.operand)
+    return len(node.ops) if isinstance(node, ast.Compare) else 1
+
+
 class _Reading:
     """Masks of the parts of one expression."""
 
     def __init__(self, catalogue: Catalogue, line: str) -> None:
         self.catalogue, self.line = catalogue, line
+        self._bytes = line.encode()  # the parser counts these
+        self._yes_no = cache(lambda column: _yes_no(catalogue.items[column]))  # once for each column
+        self._numbers = cache(lambda column: _numbers(column, catalogue.items[column]))
+
+    def written(self, node: ast.expr) -> str:
+        """The text of a part."""
+        return self._bytes[node.col_offset : node.end_col_offset].decode()
 
     def mask(self, node: ast.expr) -> BoolArray:
         """(I,) items for which a condition holds."""
+        cancel.check()
         if isinstance(node, ast.BoolOp):
             join = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
-            return np.asarray(join.reduce([self.mask(part) for part in node.values]), np.bool_)
+            return reduce(join, map(self.mask, node.values))
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             return ~self.mask(node.operand)
         if isinstance(node, ast.Compare):
-            operands, masks = [node.left, *node.comparators], []
-            for left, sign, right in zip(operands, node.ops, operands[1:], strict=False):
-                masks.append(self._compared(left, sign, right))
-            return np.asarray(np.logical_and.reduce(masks), np.bool_)
+            operands = [node.left, *node.comparators]
+            return reduce(np.logical_and, map(self._compared, operands, node.ops, operands[1:]))
         value = WORDS.get(node.id) if isinstance(node, ast.Name) and not self._known(node.id) else None
         if isinstance(node, ast.Constant) and isinstance(node.value, bool):
             value = node.value
@@ -104,6 +129,7 @@ class _Reading:
         self._fail(node, "a condition was expected here: a comparison, a column of yes and no, not, and, or")
 
     def _compared(self, left: ast.expr, sign: ast.cmpop, right: ast.expr) -> BoolArray:
+        cancel.check()
         name, other = self._column(left), self._column(right)
         if name is not None and other is not None:
             self._fail(right, "two columns cannot be compared; a text stands in quotes")
@@ -143,19 +169,21 @@ class _Reading:
 
     def _equal(self, column: str, values: list[tuple[Value, ast.expr]]) -> BoolArray:
         numbers, yes_no = self._numbers(column), self._yes_no(column)
-        out, rest = np.zeros(len(self.catalogue), np.bool_), []
+        same, rest = dict[bool, BoolArray](), []
         for value, at in values:
             if isinstance(value, str) and value and not numbers and yes_no is not None and yes_no.count():
                 value = self._meant(column, value, at)
             if isinstance(value, bool):
                 if yes_no is None:
                     self._fail(at, f"the column {column!r} is not one of yes and no{self._for_example(column)}")
-                out |= (yes_no == value).fill_null(False).to_numpy()
+                if value not in same:
+                    same[value] = (yes_no == value).fill_null(False).to_numpy()
                 continue
             if isinstance(value, str) and value and numbers == "all" and _number(value) is None:
                 self._fail(at, f"the column {column!r} holds numbers{self._for_example(column)}")
             rest.append(value)
-        return out | equal(self.catalogue, column, rest) if rest else out
+        found = [*same.values(), *([equal(self.catalogue, column, rest)] if rest else [])]
+        return reduce(np.logical_or, found, np.zeros(len(self.catalogue), np.bool_))
 
     def _ordered(self, column: str, sign: str, value: Value, at: ast.expr) -> BoolArray:
         if value is None or isinstance(value, bool) or (isinstance(value, str) and not value.strip()):
@@ -180,26 +208,6 @@ class _Reading:
             said = f"the column {column!r} is not one of yes and no{self._for_example(column)}"
             self._fail(node, f'{said}; compare it, e.g. {column} == "..."')
         return found.fill_null(False).to_numpy()
-
-    def _yes_no(self, column: str) -> pl.Series | None:
-        """The column as true, false and null where all its cells say one of these."""
-        cells = self.catalogue.items[column]
-        if cells.dtype == pl.Boolean:
-            return cells
-        texts = cells.cast(pl.String).str.strip_chars().str.to_lowercase()
-        found = texts.replace_strict(YES_NO, default=None, return_dtype=pl.Boolean)
-        return found if not (found.is_null().to_numpy() & ~empty(cells)).any() else None
-
-    def _numbers(self, column: str) -> str:
-        """How many of a column's cells are numbers: ``all``, ``most``, ``some``, ``none``; ``""``: it has none."""
-        cells = self.catalogue.items[column]
-        filled = int((~empty(cells)).sum())
-        if cells.dtype == pl.Boolean or column == SEVERAL or not filled:
-            return ""
-        found = len(cells.cast(pl.Float64, strict=False).drop_nulls())
-        if found in (0, filled):
-            return "all" if found else "none"
-        return "most" if found > filled / 2 else "some"
 
     def _for_example(self, column: str) -> str:
         cells = self.catalogue.items[column]
@@ -250,9 +258,8 @@ class _Reading:
         raise ConfigError(self._at(node, f"filters: {said}"))
 
     def _at(self, node: ast.expr, said: str) -> str:
-        raw = self.line.encode()  # the parser counts bytes
         end = node.end_col_offset or node.col_offset + 1
-        return _pointed(said, self.line, *(len(raw[:at].decode()) for at in (node.col_offset, end)))
+        return _pointed(said, self.line, *(len(self._bytes[:at].decode()) for at in (node.col_offset, end)))
 
 
 NAMES = 'a name that is no single word is written column("its name")'
@@ -274,3 +281,23 @@ def _number(value: str | int | float) -> float | None:
     except (ValueError, OverflowError):
         return None
     return found if np.isfinite(found) else None
+
+
+def _yes_no(cells: pl.Series) -> pl.Series | None:
+    """The column as true, false and null where all its cells say one of these."""
+    if cells.dtype == pl.Boolean:
+        return cells
+    texts = cells.cast(pl.String).str.strip_chars().str.to_lowercase()
+    found = texts.replace_strict(YES_NO, default=None, return_dtype=pl.Boolean)
+    return found if not (found.is_null().to_numpy() & ~empty(cells)).any() else None
+
+
+def _numbers(column: str, cells: pl.Series) -> str:
+    """How many of a column's cells are numbers: ``all``, ``most``, ``some``, ``none``; ``""``: it has none."""
+    filled = int((~empty(cells)).sum())
+    if cells.dtype == pl.Boolean or column == SEVERAL or not filled:
+        return ""
+    found = len(cells.cast(pl.Float64, strict=False).drop_nulls())
+    if found in (0, filled):
+        return "all" if found else "none"
+    return "most" if found > filled / 2 else "some"

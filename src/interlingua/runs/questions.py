@@ -24,8 +24,8 @@ from interlingua.runs.new_events import NewEvents
 
 MOST_NAMED = 5
 """ids that a note lists"""
-REMEMBERED = 64
-"""expressions whose masks stay in memory, one byte for each item and condition"""
+REMEMBERED, MASK_BYTES = 64, 64 << 20
+"""expressions whose masks stay in memory, and their bytes together: one for each item and condition"""
 
 
 @dataclass(frozen=True)
@@ -190,11 +190,15 @@ class Questions:
         """Conditions with their masks; an expression is read once, and its masks are remembered."""
         if not isinstance(filters, str):
             return passing(self.catalogue, filters)
-        if filters not in self._masks:
-            if len(self._masks) >= REMEMBERED:
-                self._masks.clear()
-            self._masks[filters] = passing(self.catalogue, filters)
-        return self._masks[filters]
+        if filters in self._masks:
+            return self._masks[filters]
+        found = passing(self.catalogue, filters)
+        held = sum(mask.nbytes for masks in (found, *self._masks.values()) for _, mask in masks)
+        if len(self._masks) >= REMEMBERED or held > MASK_BYTES:
+            self._masks.clear()
+        if sum(mask.nbytes for _, mask in found) <= MASK_BYTES:
+            self._masks[filters] = found
+        return found
 
     def notes(self, left_out: Mapping[str, list[str]]) -> list[str]:
         """One note for each argument with items that the run does not know."""
