@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from sqlalchemy import Connection, Engine, Select, Table, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -18,6 +18,7 @@ from interlingua.store.connect import engine_of, transaction
 from interlingua.store.migrations import bring_up
 from interlingua.store.records import Event, Item, Logged, ModelVersion, User, checked, digest, identifier
 
+Given = TypeVar("Given")
 MOST_AT_ONCE = 500
 """records of one statement: databases bound the number of values in one"""
 
@@ -83,22 +84,25 @@ class Store:
             _upsert(connection, schema.items, entries)
         return revision
 
-    def delete_items(self, item_ids: Iterable[str]) -> int:
-        """Deletes items; unknown ids are passed over. Returns how many were deleted."""
-        ids = list(dict.fromkeys(identifier(one, "item_id") for one in item_ids))
-        table, deleted = schema.items, 0
+    def delete_items(self, item_ids: Iterable[str], *, unknown_too: bool = False) -> int:
+        """Deletes items; returns how many were deleted.
+
+        Args:
+            item_ids: those that are gone already are passed over.
+            unknown_too: whether ids that were never put in are entered as deleted; else they are passed over as well.
+        """
+        ids, table = list(dict.fromkeys(identifier(one, "item_id") for one in item_ids)), schema.items
         with self._writing() as connection:
-            revision = _next(connection, "items", 0)
-            for start in range(0, len(ids), MOST_AT_ONCE):
-                known = select(table.c.item_id).where(
-                    table.c.item_id.in_(ids[start : start + MOST_AT_ONCE]), ~table.c.deleted
-                )
-                for item_id in connection.execute(known).scalars().all():
-                    deleted += 1
-                    gone = update(table).where(table.c.item_id == item_id)
-                    connection.execute(gone.values(deleted=True, revision=revision + deleted))
-            _next(connection, "items", deleted)
-        return deleted
+            revision, known = _next(connection, "items", 0), dict[str, bool]()
+            for part in _parts(ids):
+                found = connection.execute(select(table.c.item_id, table.c.deleted).where(table.c.item_id.in_(part)))
+                known |= {one.item_id: one.deleted for one in found}
+            nothing: dict[str, Any] = {"attributes": {}, "available": False, "deleted": True}
+            gone = [item_id for item_id in ids if not known.get(item_id, not unknown_too)]
+            entries = [nothing | {"item_id": one, "revision": revision + place} for place, one in enumerate(gone, 1)]
+            _upsert(connection, table, entries, ("deleted", "revision"))
+            _next(connection, "items", len(gone))
+        return len(gone)
 
     def items(self, item_ids: Sequence[str] | None = None) -> list[Item]:
         """The items that are there, or those of them with the ids, in the order in which they last changed."""
@@ -106,10 +110,8 @@ class Store:
         with self._reading() as connection:
             if item_ids is None:
                 return [Item(**one) for one in connection.execute(found).mappings()]
-            ids, out = list(dict.fromkeys(item_ids)), list[Item]()
-            for start in range(0, len(ids), MOST_AT_ONCE):
-                part = found.where(schema.items.c.item_id.in_(ids[start : start + MOST_AT_ONCE]))
-                out += [Item(**one) for one in connection.execute(part).mappings()]
+            asked = [found.where(schema.items.c.item_id.in_(part)) for part in _parts(dict.fromkeys(item_ids))]
+            out = [Item(**one) for each in asked for one in connection.execute(each).mappings()]
         return sorted(out, key=lambda one: one.revision)
 
     def changed_items(self, since: int = 0) -> list[Item]:
@@ -174,11 +176,13 @@ class Store:
 
     def users(self, user_ids: Sequence[str] | None = None) -> list[User]:
         """The users that were put in, or those of them with the ids, by id."""
-        found = select(schema.users).order_by(schema.users.c.user_id)
+        found = select(schema.users)
+        asked = [found]
         if user_ids is not None:
-            found = found.where(schema.users.c.user_id.in_(list(user_ids)))
+            asked = [found.where(schema.users.c.user_id.in_(part)) for part in _parts(dict.fromkeys(user_ids))]
         with self._reading() as connection:
-            return [User(**one) for one in connection.execute(found).mappings()]
+            out = [User(**one) for each in asked for one in connection.execute(each).mappings()]
+        return sorted(out, key=lambda one: one.user_id)  # databases sort texts each in its way
 
     # --- versions of models ---
 
@@ -284,14 +288,22 @@ def _insert(connection: Connection, table: Table, entries: list[dict[str, Any]])
         connection.execute(insert(table), entries)
 
 
-def _upsert(connection: Connection, table: Table, entries: list[dict[str, Any]]) -> None:
+def _upsert(
+    connection: Connection, table: Table, entries: list[dict[str, Any]], columns: Collection[str] | None = None
+) -> None:
+    """Enters, or replaces what is there of the same key: all of it, or only ``columns``."""
     own = sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert
     key = [column.name for column in table.primary_key]
-    statement = own(table)
-    replaced = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in key}
-    for start in range(0, len(entries), MOST_AT_ONCE):
-        part = statement.on_conflict_do_update(index_elements=key, set_=replaced)
-        connection.execute(part, entries[start : start + MOST_AT_ONCE])
+    statement, names = own(table), [column.name for column in table.columns] if columns is None else columns
+    replaced = {name: statement.excluded[name] for name in names if name not in key}
+    for part in _parts(entries):
+        connection.execute(statement.on_conflict_do_update(index_elements=key, set_=replaced), part)
+
+
+def _parts(given: Iterable[Given]) -> list[list[Given]]:
+    """What one statement takes at once."""
+    every = list(given)
+    return [every[start : start + MOST_AT_ONCE] for start in range(0, len(every), MOST_AT_ONCE)]
 
 
 def _limited(statement: Select[Any], limit: int | None) -> Select[Any]:
