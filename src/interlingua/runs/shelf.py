@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import polars as pl
 
 from interlingua.contracts.scorer import BoolArray
 from interlingua.data.catalogue import Catalogue
-from interlingua.errors import ConfigError, UnknownIdError, unknown
+from interlingua.errors import ConfigError, UnknownIdError, shown, unknown
 from interlingua.progress import say
 from interlingua.runs.answers import names_of
 from interlingua.runs.grown import grown
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 Line = dict[str, str | None]
 """column -> value of one item"""
+State = tuple[dict[str, Line], dict[str, Line], set[str], set[str]]
+"""new and changed lines, items that are not available, removed ones"""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Shelf:
         self.run = run
         self.store: StoreLike | None = None
         self.lines: dict[str, Line] = {}
-        """new items, in the order in which they came"""
+        """new items, in the order of their last change, which is the store's"""
         self.changed: dict[str, Line] = {}
         """items of the run with other texts or attributes"""
         self.unavailable: set[str] = set()
@@ -60,8 +62,10 @@ class Shelf:
 
     def _read(self, store: StoreLike) -> None:
         """Puts in what a store has; items that this run cannot take in are reported, and stay in the store."""
-        lines = [line_of(item) for item in store.items()]
-        own = [line for line in lines if line["item_id"] in self.run.data.split.train.item_indices]
+        kept, known = store.changed_items(), self.run.data.split.train.item_indices
+        self.removed = {item.item_id for item in kept if item.deleted and item.item_id in known}
+        lines = [line_of(item) for item in kept if not item.deleted]
+        own = [line for line in lines if line["item_id"] in known]
         try:
             self.put(lines) if lines else None
         except ConfigError as error:
@@ -87,21 +91,13 @@ class Shelf:
             own = item in known
             updated.append(item) if (own and item not in self.removed) or item in self.lines else added.append(item)
             where = self.changed if own else self.lines
-            where[item] = where.get(item) or (self._own(item) if own else {"item_id": item})
-            where[item] = where[item] | values
+            where[item] = (where.pop(item, None) or (self._own(item) if own else {"item_id": item})) | values
             self.removed.discard(item)
             if comes_out is not None:
                 (self.unavailable.discard if comes_out else self.unavailable.add)(item)
-        try:
-            session = self._grown()
-            if self.store is not None:
-                put = [*added, *updated]
-                lines = [self.lines.get(item) or self.changed[item] for item in put]
-                self.store.put_items([item_of(each, str(each["item_id"]) not in self.unavailable) for each in lines])
-        except Exception:
-            self.lines, self.changed, self.unavailable, self.removed = before
-            raise
-        self.session = session
+        put = [str(item) for item in frame["item_id"]]
+        items = [item_of(self.lines.get(item) or self.changed[item], item not in self.unavailable) for item in put]
+        self._keep(before, lambda store: store.put_items(items))
         return Changed(tuple(added), tuple(updated))
 
     def remove(self, ids: Any) -> Changed:
@@ -111,20 +107,31 @@ class Shelf:
             UnknownIdError: an id that the run does not know; nothing is removed then.
         """
         names, known = names_of([ids] if isinstance(ids, str) else ids, "ids"), self.run.data.split.train.item_indices
+        before = self._copy()
         for name in names:
-            if name not in self.lines and (name not in known or name in self.removed):
-                raise UnknownIdError(unknown("item id", name, [*self.lines, *known]))
-        if self.store is not None:  # one of the run's own is kept as an item that does not come out
-            own = [self.changed.get(name) or self._own(name) for name in names if name not in self.lines]
-            self.store.put_items([item_of(line, False) for line in own])
-            self.store.delete_items([name for name in names if name in self.lines])
+            if name in self.removed:
+                raise UnknownIdError(f"the item {shown(name)} is removed already; put in again, it comes out again")
+            if name not in self.lines and name not in known:
+                there = [*self.lines, *(each for each in known if each not in self.removed)]
+                raise UnknownIdError(unknown("item id", name, there, see="items.parquet of the prepare stage, and new"))
         for name in names:
             if self.lines.pop(name, None) is None:
                 self.removed.add(name)
                 self.changed.pop(name, None)
             self.unavailable.discard(name)
-        self.session = self._grown()
+        self._keep(before, lambda store: store.delete_items(names, unknown_too=True))
         return Changed(removed=tuple(dict.fromkeys(names)))
+
+    def _keep(self, before: State, write: Callable[[StoreLike], Any]) -> None:
+        """Makes the run with the changes, then has them kept; what fails leaves all ``before``."""
+        try:
+            session = self._grown()
+            if self.store is not None:
+                write(self.store)
+        except BaseException:  # also a request that was given up
+            self.lines, self.changed, self.unavailable, self.removed = before
+            raise
+        self.session = session
 
     def _grown(self) -> Session:
         """The run with its new and changed items."""
@@ -147,7 +154,7 @@ class Shelf:
         names = self.unavailable | self.removed
         return np.array([str(item) in names for item in item_ids], np.bool_) if names else None
 
-    def _copy(self) -> tuple[dict[str, Line], dict[str, Line], set[str], set[str]]:
+    def _copy(self) -> State:
         return dict(self.lines), dict(self.changed), set(self.unavailable), set(self.removed)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,12 +22,12 @@ class StoreLike(Protocol):
         """Adds items, or replaces those of the same id."""
         ...
 
-    def delete_items(self, item_ids: Iterable[str]) -> int:
-        """Deletes items; unknown ids are passed over."""
+    def delete_items(self, item_ids: Iterable[str], *, unknown_too: bool = False) -> int:
+        """Deletes items; ids that were never put in are passed over, or entered as deleted."""
         ...
 
-    def items(self, item_ids: Sequence[str] | None = None) -> list[Item]:
-        """The items that are there."""
+    def changed_items(self, since: int = 0) -> list[Item]:
+        """Items that changed after a revision, with those that were deleted, in the order of their last change."""
         ...
 
     def add_events(self, events: Iterable[Event], idempotency_key: str | None = None) -> int:
