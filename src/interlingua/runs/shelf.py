@@ -62,9 +62,9 @@ class Shelf:
 
     def _read(self, store: StoreLike) -> None:
         """Puts in what a store has; items that this run cannot take in are reported, and stay in the store."""
-        kept, known = store.changed_items(), self.run.data.split.train.item_indices
-        self.removed = {item.item_id for item in kept if item.deleted and item.item_id in known}
-        lines = [line_of(item) for item in kept if not item.deleted]
+        entries, known = store.changed_items(), self.run.data.split.train.item_indices
+        self.removed = {item.item_id for item in entries if item.deleted and item.item_id in known}
+        lines = [line_of(item) for item in entries if not item.deleted]
         own = [line for line in lines if line["item_id"] in known]
         try:
             self.put(lines) if lines else None
@@ -112,8 +112,10 @@ class Shelf:
             if name in self.removed:
                 raise UnknownIdError(f"the item {shown(name)} is removed already; put in again, it comes out again")
             if name not in self.lines and name not in known:
-                there = [*self.lines, *(each for each in known if each not in self.removed)]
-                raise UnknownIdError(unknown("item id", name, there, see="items.parquet of the prepare stage, and new"))
+                present = [*self.lines, *(each for each in known if each not in self.removed)]
+                raise UnknownIdError(
+                    unknown("item id", name, present, see="items.parquet of the prepare stage, and new")
+                )
         for name in names:
             if self.lines.pop(name, None) is None:
                 self.removed.add(name)

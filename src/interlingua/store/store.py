@@ -110,8 +110,8 @@ class Store:
         with self._reading() as connection:
             if item_ids is None:
                 return [Item(**one) for one in connection.execute(found).mappings()]
-            asked = [found.where(schema.items.c.item_id.in_(part)) for part in _parts(dict.fromkeys(item_ids))]
-            out = [Item(**one) for each in asked for one in connection.execute(each).mappings()]
+            statements = [found.where(schema.items.c.item_id.in_(part)) for part in _parts(dict.fromkeys(item_ids))]
+            out = [Item(**one) for each in statements for one in connection.execute(each).mappings()]
         return sorted(out, key=lambda one: one.revision)
 
     def changed_items(self, since: int = 0) -> list[Item]:
@@ -177,11 +177,11 @@ class Store:
     def users(self, user_ids: Sequence[str] | None = None) -> list[User]:
         """The users that were put in, or those of them with the ids, by id."""
         found = select(schema.users)
-        asked = [found]
+        statements = [found]
         if user_ids is not None:
-            asked = [found.where(schema.users.c.user_id.in_(part)) for part in _parts(dict.fromkeys(user_ids))]
+            statements = [found.where(schema.users.c.user_id.in_(part)) for part in _parts(dict.fromkeys(user_ids))]
         with self._reading() as connection:
-            out = [User(**one) for each in asked for one in connection.execute(each).mappings()]
+            out = [User(**one) for each in statements for one in connection.execute(each).mappings()]
         return sorted(out, key=lambda one: one.user_id)  # databases sort texts each in its way
 
     # --- versions of models ---
