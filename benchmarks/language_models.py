@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import sys
 import time
 import warnings
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
 import numpy as np
 import torch
 import transformers
+from header import header
 
 from interlingua.errors import ConfigError
 from interlingua.lm.abilities import ANY
@@ -237,8 +239,7 @@ def main() -> None:
         print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     if chosen.out:
         out = {
-            "command": "python benchmarks/language_models.py --out RESULT.json",
-            "machine": f"{platform.machine()}, torch {torch.__version__}, transformers {transformers.__version__}",
+            **header(__file__), "transformers": transformers.__version__,
             "families": len(rows), "exact": sum(each["read"] == "exact" for each in rows), "rows": rows,
         }  # fmt: skip
         chosen.out.write_text(json.dumps(out, indent=1) + "\n", encoding="utf-8")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import platform
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import numpy as np
-import torch
 from exchange import Clock
+from header import header
 
 from interlingua import registry
 from interlingua.contracts.aligner import Aligner
@@ -95,14 +95,11 @@ def best(row: dict[str, Any]) -> dict[str, Any]:
     return max(row["curve"], key=lambda point: point["valid"]["ndcg@10"])
 
 
-def card(threads: int, note: str) -> dict[str, Any]:
-    """What every result file says of its making."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+def card(script: str, threads: int, note: str) -> dict[str, Any]:
+    """What a result file beside peers says of its making; ``script``: the benchmark's ``__file__``."""
     return {
-        "command": "python " + " ".join(sys.argv), "commit": commit,
-        "device": f"CPU, {platform.machine()}, {threads} threads",
-        "cores": os.cpu_count(), "load_average": [round(x, 2) for x in os.getloadavg()], "torch": torch.__version__,
-        "note": note,
+        **header(script), "device": f"CPU, {threads} threads",
+        "load_average": [round(x, 2) for x in os.getloadavg()], "note": note,
     }  # fmt: skip
 
 

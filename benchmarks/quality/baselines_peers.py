@@ -147,7 +147,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     split = split_of(options.data)
     plain = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items() if k not in ("peers", "out")}
-    result: dict[str, Any] = {**card(options.threads, NOTE), "data": options.data, "seeds": options.seeds}
+    result: dict[str, Any] = {**card(__file__, options.threads, NOTE), "data": options.data, "seeds": options.seeds}
     result |= {"options": plain, "users": len(split.test), "items": split.train.num_items, "rows": []}
     if options.add and options.out.is_file():
         before = json.loads(options.out.read_text())

@@ -25,9 +25,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import numpy as np
 import numpy.typing as npt
 import torch
+from header import header
 from torch import Tensor
 
 from interlingua.contracts.batch import FloatArray
@@ -186,8 +189,6 @@ def report(chosen: npt.NDArray[np.integer], counts: npt.NDArray[np.int64], genre
 
 
 def main() -> None:
-    from header import header  # beside this script; a test imports what is above from elsewhere
-
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", default="movielens-small")
     parser.add_argument("--model", default="smollm2-135m")

@@ -16,10 +16,13 @@ import argparse
 import json
 import multiprocessing
 import resource
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch

@@ -20,8 +20,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import numpy as np
 import torch
+from header import header
 from torch import Tensor
 
 from interlingua.config import FitConfig, build
@@ -88,7 +91,7 @@ def main() -> None:
                 for label, values, layers in trainable_variants():
                     encoder = cls(cls.Config(fields=fields, trainable=True, train_layers=layers), texts)
                     results += measure(world, encoder, "sbert, fine-tuned", label, "autoencoder", values, seed)
-    report = {"data": options.data, "held_out_share": options.share, "command": " ".join(sys.argv[1:]), "rows": results}
+    report = {**header(__file__), "data": options.data, "held_out_share": options.share, "rows": results}
     if options.out:
         Path(options.out).write_text(json.dumps(report, indent=1), encoding="utf-8")
     _print(results)

@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="*", default=[1, 2])
     parser.add_argument("--repeats", type=int, default=2)
     options = parser.parse_args()
-    result: dict[str, Any] = {**card(max(options.threads), NOTE), "rows": []}
+    result: dict[str, Any] = {**card(__file__, max(options.threads), NOTE), "rows": []}
     for items in options.items:
         with TemporaryDirectory() as name:
             folder = Path(name)

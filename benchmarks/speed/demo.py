@@ -11,12 +11,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from header import header
 
 
 def main() -> None:
@@ -32,11 +35,8 @@ def main() -> None:
         )
         seconds = time.perf_counter() - started
         methods = json.loads(done.stdout)["methods"]
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     result = {
-        "command": f"python benchmarks/speed/demo.py --data {options.data}",
-        "commit": commit,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        **header(__file__),
         "load_average_at_end": os.getloadavg()[0],
         "data": options.data,
         "minutes": round(seconds / 60, 1),

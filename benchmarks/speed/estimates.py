@@ -28,6 +28,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from header import header
+
+from interlingua.storage.environment import git_commit
+
 RECIPES = ("pop", "itemknn", "ease", "mf", "sasrec", "lightgcn", "rlmrec-con", "a-llmrec")
 DATA = ("movielens-small", "amazon-beauty-2014", "ml-1m")
 TRAINED = {"train": "backbone", "align": "align", "rank": "ranker"}
@@ -142,7 +148,7 @@ def measured(name: str, data: str, estimate: Mapping[str, Any], whole_below: flo
             raise SystemExit(f"interlingua {shlex.join(words)} ended with {done['status']}")
         found = stages_of(Path(folder))
     result: dict[str, Any] = {"how": "whole" if whole else "rates", "took": rounded(done), "stages": found}
-    result["commit"] = commit()
+    result["commit"] = git_commit()
     if done["status"] < 0:
         return result | {"how": "given up", "seconds": round(done["cpu"], 1)}
     return result
@@ -266,22 +272,13 @@ def within(found: list[dict[str, Any]], column: str) -> str:
     return f"{sum(0.5 <= ratio <= 2 for ratio in ratios)} of {len(ratios)}"
 
 
-def commit() -> str:
-    """Of this checkout."""
-    done = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip()
-
-
 def write(file: Path, cells: Mapping[str, Any]) -> None:
     """The whole file anew, moved into its place."""
     found = rows(cells)
     full = [row for row in found if "parameters" in row]
     report = {
-        "command": f"python benchmarks/speed/estimates.py --out {file}",
-        "commit": commit(),
-        "machine": f"{platform.machine()}, one of {os.cpu_count()} cores, Python {platform.python_version()}",
+        **header(__file__),
+        "threads": 1,
         "parameters_exact": f"{sum(r['parameters est.'] == r['parameters'] for r in full)} of {len(full)}",
         "memory_within_2": within(found, "GiB ratio"),
         "time_within_2": within(found, "s ratio"),

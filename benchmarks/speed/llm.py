@@ -17,9 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -27,8 +25,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import numpy as np
 import torch
+from header import header
 from torch import Tensor, nn
 
 from interlingua.data.domain import Domain
@@ -261,11 +262,6 @@ def recommend_latency(run: Path, users: int) -> dict[str, Any]:
     return out
 
 
-def commit() -> str:
-    answer = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
-    return answer.stdout.strip()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m")
@@ -329,8 +325,7 @@ def main() -> None:
         )
         score[name]["plain_generated_tokens"], plain.generated = plain.generated, []
     result: dict[str, Any] = {
-        "command": f"python benchmarks/speed/{' '.join([Path(__file__).name, *sys.argv[1:]])}",
-        "commit": commit(),
+        **header(__file__),
         "model": options.model,
         "titles": world.source,
         "prompt_tokens": float(compiled.lengths(world.histories, world.candidates).mean()),
@@ -339,7 +334,6 @@ def main() -> None:
         "train": train,
         **score,
         "threads": torch.get_num_threads(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
         "load_average": os.getloadavg()[0],
     }
     if options.texts:

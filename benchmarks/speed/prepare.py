@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -20,8 +19,11 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import numpy as np
 import polars as pl
+from header import header
 
 LIMIT_S, LIMIT_BYTES = 60.0, 4 << 30
 CHILD = """
@@ -96,12 +98,8 @@ def main() -> None:
                 f"{results[kind]['peak_bytes_max'] / 2**30:.2f} GiB, load {os.getloadavg()[0]:.1f}",
                 flush=True,
             )
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
     report = {
-        "command": f"python benchmarks/speed/prepare.py --events {arguments.events} --repeats {arguments.repeats}",
-        "commit": commit.stdout.strip(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}",
+        **header(__file__),
         "load_average_at_end": round(os.getloadavg()[0], 2),
         "events": arguments.events,
         "limit_seconds": LIMIT_S,

@@ -12,20 +12,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
-import shlex
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import numpy as np
 import torch
+from header import header
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -319,11 +318,9 @@ def main() -> None:
     train = world(USERS, ITEMS, PAIRS)
     torch.manual_seed(0)
     wide = FrozenRows(torch.randn(ITEMS, TEXT), torch.randn(USERS, TEXT))
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
     result: dict[str, Any] = {
-        "command": "python benchmarks/speed/rlmrec.py " + shlex.join(a for a in sys.argv[1:] if "/" not in a),
-        "commit": commit.stdout.strip(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, 1 thread, torch {torch.__version__}",
+        **header(__file__),
+        "threads": 1,
         "largest loss difference": same_losses(train, wide),
     }
     print(result["largest loss difference"], flush=True)

@@ -89,7 +89,7 @@ def main() -> None:
     users = len(split.test)
     common = {"embedding_dim": options.dim, "max_history": options.max_history, "loss": "ce"}
     fit = {"learning_rate": 1e-3, "batch_size": options.batch, "epochs": options.epochs}
-    result: dict[str, Any] = {**card(options.threads, NOTE), "data": options.data, "seeds": [options.seed]}
+    result: dict[str, Any] = {**card(__file__, options.threads, NOTE), "data": options.data, "seeds": [options.seed]}
     ours, _ = train("sasrec", split, options.seed, repeats=options.repeats, dropout=options.dropout, fit=fit, **common)
     result["ours"] = ours
     tuned = None

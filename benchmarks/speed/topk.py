@@ -88,7 +88,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=1)
     options = parser.parse_args()
     shape = {"users": options.users, "items": options.items, "dim": options.dim}
-    result: dict[str, Any] = {**card(max(options.threads), NOTE), **shape, "rows": []}
+    result: dict[str, Any] = {**card(__file__, max(options.threads), NOTE), **shape, "rows": []}
     python_of("faiss", options.peers.resolve())
     with TemporaryDirectory() as name:
         folder = Path(name)

@@ -1,4 +1,4 @@
-"""How a result was made: the head of every file of results."""
+"""How a result was made: the head of every file of results. Imports no torch: scripts measure memory and starts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+from interlingua.storage.environment import git_commit, versions
 
-from interlingua.storage.environment import git_commit
-
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def header(script: str) -> dict[str, Any]:
@@ -27,7 +25,7 @@ def header(script: str) -> dict[str, Any]:
     return {
         "command": shlex.join(["python", name, *without_paths(sys.argv[1:])]),
         "commit": git_commit(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {torch.__version__}",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, torch {versions()['torch']}",
     }
 
 
