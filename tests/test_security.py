@@ -19,6 +19,8 @@ from interlingua.recommender import Recommender
 from interlingua.runs import recipe as recipes
 from interlingua.runs import stages
 from interlingua.runs.opening import open_session
+from interlingua.runs.several import on_one_dataset
+from interlingua.runs.trust import of_run
 from interlingua.storage import artifact
 
 RECIPE: dict[str, Any] = {
@@ -199,6 +201,63 @@ def test_a_strangers_recipe_needs_trust(text: str, problem: str, tmp_path: Path,
     with pytest.raises(ConfigError, match=problem):
         recipes.load(path)
     assert not evil()
+
+
+REMOTE = '[backbone]\nname = "pretrained"\nitems = "postgresql://attacker.example/db#x"\n'
+FUSED = '[fuse]\nname = "sum"\nmembers = [{}, "pop"]\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (BACKBONE.format("evil_module:Evil"), "imports 'evil_module:Evil'"),
+        (HTTP.format('base_url = "http://localhost:1"\nkey_variable = "AWS_SECRET"'), "'AWS_SECRET'"),
+        (HTTP.format('base_url = "https://attacker.example/v1"'), "sends texts and a key to 'https://attacker"),
+        (REMOTE, "reads vectors from the server 'postgresql://attacker"),
+    ],
+)
+@pytest.mark.parametrize("place", ["alone", "member", "optional", "member of a member", "inline"])
+@pytest.mark.parametrize("several", [False, True])
+def test_wherever_a_strangers_recipe_says_it(
+    text: str, problem: str, place: str, several: bool, tmp_path: Path, evil: Callable[[], bool]
+) -> None:
+    """By itself, in a file that a fusion names, in one that that names, or as a table; read alone or among others."""
+    inner, outer = tmp_path / "inner.toml", tmp_path / "outer.toml"
+    inner.write_text(text)
+    named = {
+        "member": f'"{inner}"', "optional": f'{{ name = "{inner}", optional = true }}',
+        "member of a member": f'"{tmp_path / "middle.toml"}"', "inline": _inline(text),
+    }  # fmt: skip
+    (tmp_path / "middle.toml").write_text(FUSED.format(f'"{inner}"'))
+    outer.write_text(text if place == "alone" else FUSED.format(named[place]))
+    read = (lambda: on_one_dataset([outer, "pop"], "planted")) if several else (lambda: recipes.load(outer))
+    with pytest.raises(ConfigError, match=problem):
+        read()
+    assert not evil()
+
+
+def _inline(text: str) -> str:
+    import tomllib
+
+    def table(value: object) -> str:
+        if isinstance(value, dict):
+            return "{" + ", ".join(f"{key} = {table(each)}" for key, each in value.items()) + "}"
+        return f'"{value}"'
+
+    return table({"name": "inner", **tomllib.loads(text)})
+
+
+def test_a_stored_fusion_says_what_its_members_demand() -> None:
+    sections = [
+        {"backbone": {"name": "evil_module:Evil"}}, {"ranker": {"name": "chat", "base_url": "http://localhost:1"}},
+        {"text": {"name": "http", "key_variable": "OPENAI_API_KEY"}},
+        {"backbone": {"name": "pretrained", "items": "postgresql://attacker.example/db#x"}},
+    ]  # fmt: skip
+    for own in sections:
+        assert of_run(own)
+        member = {"fuse": {"name": "sum", "members": [{"name": "m", **own}, {"name": "pop"}]}}
+        assert of_run(member)
+        assert of_run({"fuse": {"name": "sum", "members": [{"name": "f", **member}]}})
 
 
 def test_what_the_user_says_or_ships_needs_none(tmp_path: Path) -> None:

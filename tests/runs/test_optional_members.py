@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,13 @@ import polars as pl
 import pytest
 
 import interlingua
+from interlingua.cli.run import planned
 from interlingua.errors import ConfigError
 from interlingua.progress import seconds_of
 from interlingua.runs import opening, stages
 from interlingua.runs import optional as optional_members
+from interlingua.runs import recipe as recipes
+from interlingua.runs.session import Session
 
 
 def recipe(*members: Any, **data: Any) -> dict[str, Any]:
@@ -69,7 +73,7 @@ def test_with_texts_and_time_nobody_is_left_out_and_the_key_is_the_plain_recipes
 
 def test_a_budget_takes_members_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     takes = {"pop": 5.0, "itemknn": 40.0, "ease": 30.0, "bm25": 20.0}
-    monkeypatch.setattr(optional_members, "seconds_of_member", lambda member: takes[member.recipe.name])
+    monkeypatch.setattr(optional_members, "seconds_of_member", lambda member, data: takes[member.recipe.name])
     may = [{"name": name, "optional": True} for name in ("itemknn", "ease", "bm25")]
     chosen = {100: ["pop", "itemknn", "ease", "bm25"], 70: ["pop", "itemknn", "bm25"], "30 s": ["pop", "bm25"]}
     for budget, expected in chosen.items():
@@ -77,6 +81,37 @@ def test_a_budget_takes_members_in_their_order(tmp_path: Path, monkeypatch: pyte
         assert names(session) == expected
     with pytest.raises(ConfigError, match=r"two or more members, and 1 can be made here .*itemknn: it would take"):
         stages.run(recipe("pop", *may), out=tmp_path / "runs", budget=10)
+
+
+def test_the_same_budget_makes_the_same_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Estimates differ from call to call, and finished stages take nothing."""
+    takes = iter([5.0, 40.0, 30.0, 1.0, 1.0, 1.0])
+    monkeypatch.setattr(optional_members, "seconds_of_member", lambda member, data: next(takes))
+    values = recipe("pop", *({"name": name, "optional": True} for name in ("itemknn", "ease")))
+    first = stages.run(values, out=tmp_path / "runs", budget=50)
+    assert names(first) == ["pop", "itemknn"]
+    again = stages.run(values, out=tmp_path / "runs", budget=50)
+    assert names(again) == ["pop", "itemknn"]
+    assert again.path == first.path
+    assert names(stages.run(values, out=tmp_path / "runs", budget=51)) == ["pop", "itemknn", "ease"]
+
+
+def test_a_dry_run_shows_the_recipe_that_would_run_and_keeps_nothing(tmp_path: Path) -> None:
+    slow = {"name": "slow", "optional": True, "backbone": {"name": "sasrec", "fit": {"epochs": 100_000}}}
+    away = {
+        "name": "away",
+        "optional": True,
+        "backbone": {"name": "textknn"},
+        "text": {"name": "sbert", "model": "/no"},
+    }
+    resolved = recipes.resolve(recipe("pop", "itemknn", slow, away))
+    rows = json.loads(planned(Session(resolved, tmp_path / "runs", 7, "cpu"), True, "1min"))
+    assert [row["name"] for row in rows if row["stage"].endswith("train")] == ["pop", "itemknn"]
+    assert not (tmp_path / "runs").exists()
+    session = stages.run(resolved, out=tmp_path / "runs", device="cpu", budget="1min")
+    assert {row["key"] for row in rows} == {made.key for made in session.done.values()}
+    with pytest.raises(ConfigError, match="no length of time"):
+        planned(Session(resolved, tmp_path / "runs", 7, "cpu"), True, "banana")
 
 
 def test_estimates_of_real_members_decide(tmp_path: Path) -> None:

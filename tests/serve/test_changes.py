@@ -154,6 +154,26 @@ def test_without_a_key_this_machine_alone_changes_items(
     assert statuses(session, host, base) == ([200] * 4 if allowed else [403] * 4)
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Forwarded-For": "1.2.3.4"}, {"Forwarded": "for=1.2.3.4"}, {"X-Real-IP": "1.2.3.4"}, {"Via": "1.1 proxy"},
+        {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": "http://127.0.0.1.evil.example"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_a_proxy_or_a_page_passes_on_needs_a_key(
+    session: Session, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
+) -> None:
+    monkeypatch.delenv("INTERLINGUA_KEY", raising=False)
+    assert statuses(session, "127.0.0.1", "http://127.0.0.1", **headers) == [403] * 4
+    assert statuses(session, "127.0.0.1", "http://127.0.0.1", Origin="http://localhost:8000") == [200] * 4
+    monkeypatch.setenv("INTERLINGUA_KEY", "k" * 20)
+    assert (
+        statuses(session, "127.0.0.1", "http://127.0.0.1", Authorization="Bearer " + "k" * 20, **headers) == [200] * 4
+    )
+
+
 def test_with_a_key_its_bearer_changes_items_from_anywhere(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     key = "k" * 20
     monkeypatch.setenv("INTERLINGUA_KEY", key)
@@ -161,9 +181,14 @@ def test_with_a_key_its_bearer_changes_items_from_anywhere(session: Session, mon
     for wrong in (f"Bearer {key}x", key, f"bearer {key[:-1]}", "Bearer ", "Basic abc"):
         assert statuses(session, "127.0.0.1", "http://127.0.0.1", Authorization=wrong) == [401] * 4
     assert statuses(session, "127.0.0.1", "http://127.0.0.1") == [401] * 4
-    monkeypatch.setenv("INTERLINGUA_KEY", "short")
-    with pytest.raises(ConfigError, match="can be guessed"):
-        may_change("127.0.0.1")
+    for bad, why in {
+        "short": "can be guessed",
+        "0123456789abcdef-ß": "no header",
+        "0123456789 abcdef": "no header",
+    }.items():
+        monkeypatch.setenv("INTERLINGUA_KEY", bad)
+        with pytest.raises(ConfigError, match=why):
+            may_change("127.0.0.1")
 
 
 def test_ids_are_in_the_answer_and_in_no_log(

@@ -65,7 +65,7 @@ def run(
     if dry_run:
         from interlingua.runs.session import Session
 
-        print(planned(Session(resolved, out, seed, device), as_json))
+        print(planned(Session(resolved, out, seed, device), as_json, budget))
         return
     session = stages.run(resolved, out=out, seed=seed, device=device, budget=budget)
     result = summary(session)
@@ -113,13 +113,17 @@ def print_metrics(result: dict[str, Any]) -> None:
         console.print(table)
 
 
-def planned(session: Session, as_json: bool) -> str:
-    """The dry run, after a check that nothing is missing."""
-    from interlingua.progress import say
+def planned(session: Session, as_json: bool, budget: str | None = None) -> str:
+    """The dry run, after a check that nothing is missing; of optional members those that a run would have."""
+    from interlingua.progress import say, seconds_of
+    from interlingua.runs.estimate import Estimator
+    from interlingua.runs.optional import with_possible_members
     from interlingua.runs.planner import describe
     from interlingua.runs.preflight import check
 
     check([session])
+    limit = None if budget is None else seconds_of(budget)
+    session = with_possible_members(session, lambda: Estimator(session).data, limit, keep=False)
     for note in session.recipe.notes:
         say(note)
     from interlingua.cli.plans import plan_table

@@ -58,9 +58,9 @@ def _of_members(session: Session, data: Dataset | None) -> list[dict[str, Any]]:
     return rows
 
 
-def seconds_of_member(member: Session) -> float:
-    """Expected seconds of a member's own unfinished stages; its data must be prepared."""
-    rows, _ = _rows(member, member.data, SHARED)
+def seconds_of_member(member: Session, data: Dataset) -> float:
+    """Expected seconds of a member's own unfinished stages on the prepared data."""
+    rows, _ = _rows(member, data, SHARED)
     return sum(row["seconds"][1] for row in rows if row["seconds"] is not None)
 
 

@@ -15,6 +15,7 @@ from interlingua.progress import say
 from interlingua.runs import recipe as recipes
 from interlingua.runs import stages
 from interlingua.runs.leaderboard import Leaderboard, leaderboards
+from interlingua.runs.members import with_members
 from interlingua.runs.old_words import renamed, translated
 from interlingua.runs.recipe import Recipe
 from interlingua.runs.reports import METHOD_OPTIONS
@@ -66,6 +67,7 @@ def on_one_dataset(
         method = {key: value for key, value in (file.get("evaluate") or {}).items() if key in METHOD_OPTIONS}
         values = merge(file, own[name]) | {"data": section, "evaluate": method | dict(parsed.get("evaluate", {}))}
         try:
+            values = with_members(values, recipes.find, lambda each: read_toml(each, translated), (recipes.find(name),))
             if not trust:
                 refuse(name, of_recipe(values, parsed))
             found.append(replace(recipes.resolve(values, Path(name).stem, name), notes=notes))

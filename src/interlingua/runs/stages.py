@@ -14,6 +14,7 @@ from typing import Any
 
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
+from interlingua.data.prepared import Dataset
 from interlingua.errors import ConfigError, shown
 from interlingua.evaluate.rules import measured_under, scorer_for
 from interlingua.progress import say, seconds_of
@@ -94,9 +95,13 @@ def started(session: Session, budget: float | str | None = None) -> Session:
     check([session])
     check_present(session.plan)
     limit = None if budget is None else seconds_of(budget)
-    if session.recipe.optional:
+
+    def data() -> Dataset:
         prepare(session)
-    return with_possible_members(session, limit)
+        made: Dataset = session.data
+        return made
+
+    return with_possible_members(session, data, limit)
 
 
 def run_stages(session: Session) -> None:

@@ -103,9 +103,12 @@ def _code(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> Iterator[t
 def _options(
     values: Mapping[str, Any], overrides: Mapping[str, Any], before: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """(path, value) of every option that has a value and was not set by the user."""
+    """(path, value) of every option that has a value and was not set by the user; members' tables are files' own."""
     for key, value in values.items():
         own = overrides.get(key) if isinstance(overrides, Mapping) else None
+        tables = [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
+        for number, table in enumerate(tables, 1):
+            yield from _options(table, {}, (*before, str(key), str(table.get("name", number))))
         if isinstance(value, Mapping):
             yield from _options(value, own if isinstance(own, Mapping) else {}, (*before, str(key)))
         elif value is not None and (not isinstance(overrides, Mapping) or key not in overrides):

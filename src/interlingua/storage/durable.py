@@ -34,7 +34,15 @@ def _sync(path: Path) -> None:
 
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Waits until no other process holds the lock file ``path``; a process that dies lets go of it."""
+    """Waits until no other process holds the lock file ``path``; a process that dies lets go of it.
+
+    Raises:
+        ArtifactError: there can be no such file; it would be waited for without end.
+    """
+    try:
+        path.touch()
+    except OSError as error:
+        raise ArtifactError(f"cannot write {path}: {error.strerror}; choose a writable folder") from error
     held = FileLock(path)
     with disk(path):
         held.acquire()
