@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from interlingua.errors import ArtifactError
-from interlingua.storage import artifact
+from interlingua.storage import artifact, durable
 
 KEY = artifact.content_key({"seed": 1})
 
@@ -328,3 +328,10 @@ def test_listing_is_oldest_first_and_leaves_out_what_it_cannot_read(tmp_path: Pa
     (broken / artifact.CARD).write_text("{")
     assert [a.path for a in artifact.listing(tmp_path)] == [old, new]
     assert artifact.listing(tmp_path / "absent") == []
+
+
+@pytest.mark.parametrize("place", ["file/x.lock", "nowhere/x.lock", "/proc/x.lock"])
+def test_a_lock_that_cannot_be_is_not_waited_for(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(ArtifactError, match="cannot write"), durable.lock(tmp_path / place):
+        pass

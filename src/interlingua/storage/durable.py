@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from filelock import FileLock
 
@@ -40,7 +41,8 @@ def lock(path: Path) -> Iterator[None]:
         ArtifactError: there can be no such file; it would be waited for without end.
     """
     try:
-        path.touch()
+        with TemporaryFile(dir=path.parent):  # not the lock's: some systems' locks are that a file is there
+            pass
     except OSError as error:
         raise ArtifactError(f"cannot write {path}: {error.strerror}; choose a writable folder") from error
     held = FileLock(path)
