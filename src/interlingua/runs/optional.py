@@ -94,8 +94,8 @@ def _kept_choice(
     that is finished.
     """
     keys = {each.recipe.name: [stage.key for stage in each.plan.values()] for each in members}
-    asked = {"members": keys, "optional": sorted(session.recipe.optional), "budget": budget_s}
-    file = session.root / FOLDER / f"{content_key(asked)[:16]}.json"
+    parts = {"members": keys, "optional": sorted(session.recipe.optional), "budget": budget_s}
+    file = session.root / FOLDER / f"{content_key(parts)[:16]}.json"
     if file.is_file():
         found: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
         return found
