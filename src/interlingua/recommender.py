@@ -59,7 +59,8 @@ class Recommender(Shared):
 
         self.reasons = checked(reasons)
         held = opened(store)
-        self._shelf, self._events = Shelf(session, held), NewEvents(session.data, held)
+        version = self.version if "evaluate" in session.done else ""
+        self._shelf, self._events = Shelf(session, held), NewEvents(session.data, held, version)
         self._first = Lists(session, index, events=self._events)
         self._use(index)
         if index is not None:
@@ -176,13 +177,14 @@ class Recommender(Shared):
 
         Args:
             out: ``recs.parquet``: the columns of :meth:`recommend` for many.
-            users: external ids; None: all that the run knows.
+            users: external ids; None: all that the run knows, with those of new events.
             k: how many items for each.
             shard: users whose lists are in memory at once.
             options: the other options of :meth:`recommend`.
         """
         request = Request.of(k, options)
-        lists, given = self._lists, self.train.user_ids.tolist() if users is None else names_of(users, "users")
+        lists = self._lists
+        given = lists.questions.everybody() if users is None else names_of(users, "users")
         names = list(dict.fromkeys(map(str, given)))
         request.check(None, None, names)
         lists.questions.indices_of(names)  # unknown ones are said before any work

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from interlingua.data.files.columns import EVENT_ROLES, rename
 from interlingua.data.raw import Log
-from interlingua.errors import DataError, shown
+from interlingua.errors import DataError, StoreError, shown
+from interlingua.progress import say
 from interlingua.runs.answers import id_text
 from interlingua.runs.bring_checks import lines_frame, table_of
 from interlingua.runs.stores import StoreLike
@@ -22,6 +28,8 @@ if TYPE_CHECKING:
 EXAMPLE = "{'user_id': 'ann', 'item_id': 'i9'}"
 MOST_KEYS = 100_000
 """idempotency keys that are remembered without a store, the last ones"""
+PAUSE_S = 30.0
+"""for which a store that did not answer is left alone"""
 
 
 @dataclass(frozen=True)
@@ -37,15 +45,23 @@ class Happened:
 
 
 class NewEvents:
-    """The events of one run since its training, by user in the order of arrival."""
+    """The events of one run since its training, by user in the order of arrival.
 
-    def __init__(self, data: Dataset, store: StoreLike | None = None) -> None:
+    With a store they are read from there alone, so that memory has what the store has, whoever wrote it.
+    """
+
+    def __init__(self, data: Dataset, store: StoreLike | None = None, version: str = "") -> None:
+        """``version``: of the run; the store may know up to which event it was trained (:class:`ModelVersion`)."""
         self.store = store
         self.of_user: dict[str, list[Happened]] = {}
         self._keys: dict[str, str] = {}
         self._least = _least_liked(data)
-        for each in [] if store is None else store.events():
-            self._enter(Happened(each.user_id, each.item_id, each.time, each.value))
+        self._data, self._reading, self._again = data, Lock(), 0.0
+        self._last = 0
+        """number of the newest event that was read"""
+        if store is not None:
+            self._last = max((model.events for model in store.models() if model.version == version), default=0)
+            self._read(store)
 
     def add(self, given: Any, key: str | None = None) -> int:
         """Enters a batch, all or nothing; returns how many were added (0: this key with this batch came before).
@@ -60,20 +76,52 @@ class NewEvents:
         """
         events = _events_of(given)
         if self.store is not None:
-            if not self.store.add_events([_record(each) for each in events], key):
-                return 0
-        elif not self._first(events, key):
+            added = self.store.add_events([_record(each) for each in events], key)
+            self._read(self.store)  # also for 0: the first call may have ended between the commit and its answer
+            return added
+        if not self._first(events, key):
             return 0
         for each in events:
             self._enter(each)
         return len(events)
+
+    def follow(self) -> None:
+        """Enters what has reached the store since, from any process. One that does not answer holds up no question."""
+        if self.store is None or time.monotonic() < self._again:
+            return
+        try:
+            self._read(self.store)
+        except StoreError as error:
+            self._again = time.monotonic() + PAUSE_S
+            say(f"warning: events of other processes are not seen for {PAUSE_S:g} s: {error}")
+
+    def _read(self, store: StoreLike) -> None:
+        with self._reading:
+            newest = int(store.counters()["events"])
+            if newest <= self._last:
+                return
+            for each in store.events(since=self._last):
+                self._enter(Happened(each.user_id, each.item_id, each.time, each.value))
+                newest = max(newest, each.number)
+            self._last = newest
 
     def liked(self, event: Happened) -> bool:
         """Whether a model may read the event as a liking: of unlabelled data every event."""
         return self._least is None or event.value is None or event.value >= self._least
 
     def _enter(self, event: Happened) -> None:
-        self.of_user.setdefault(event.user_id, []).append(event)
+        if not self._on_record(event):
+            self.of_user.setdefault(event.user_id, []).append(event)
+
+    def _on_record(self, event: Happened) -> bool:
+        """Whether the run's data have it: the same user, item and second."""
+        known = self._data.interactions
+        user, item = known.user_indices.get(event.user_id), known.item_indices.get(event.item_id)
+        if user is None or item is None or event.time is None or self._data.card["time"]["kind"] != "seconds":
+            return False
+        own = slice(known.offsets[user], known.offsets[user + 1])
+        same = (known.items[own] == item) & (known.times[own] == math.floor(event.time))
+        return bool(np.any(same))
 
     def _first(self, events: Sequence[Happened], key: str | None) -> bool:
         if key is None:
@@ -113,8 +161,9 @@ def _events_of(given: Any) -> list[Happened]:
     found = []
     for number, line in enumerate(frame.iter_rows(named=True), 1):
         ids = [line["user_id"], line["item_id"]]
-        if any(each is None or id_text(each) == "" for each in ids):
-            raise DataError(f"event {number} of {frame.height} has no {'user_id' if not ids[0] else 'item_id'}")
+        missing = [name for name in ("user_id", "item_id") if line[name] is None or id_text(line[name]) == ""]
+        if missing:
+            raise DataError(f"event {number} of {frame.height} has no {missing[0]}")
         numbers = [_number(line.get(name), name, number) for name in ("timestamp", value) if name is not None]
         found.append(Happened(id_text(ids[0]), id_text(ids[1]), *numbers))
     return found
@@ -124,6 +173,9 @@ def _number(value: Any, name: str, number: int) -> float | None:
     if value is None:
         return None
     try:
-        return float(value)
+        found = float(value)
     except (TypeError, ValueError):
         raise DataError(f"event {number}: {name} is {shown(value)}, and no number") from None
+    if not math.isfinite(found):
+        raise DataError(f"event {number}: {name} is {shown(value)}; give a finite number, or leave it out")
+    return found

@@ -78,8 +78,10 @@ class Questions:
             ConfigError: it is no id.
         """
         user = one_id(user, "user", "for several users write users=[...]")
-        if user not in self.train.user_indices and self.events is not None and user in self.events.of_user:
-            return -1
+        if user not in self.train.user_indices and self.events is not None:
+            self.events.follow()
+            if user in self.events.of_user:
+                return -1
         if not self.has_users:
             raise UnknownIdError("this model was saved without its users: give a history of item ids instead")
         if user not in self.train.user_indices:
@@ -95,6 +97,14 @@ class Questions:
         found = map(known.get, users) if set(map(type, users)) <= {str} else repeat(None)
         pairs = zip(users, found, strict=False)
         return np.array([self.user_row(user) if index is None else index for user, index in pairs], np.int64)
+
+    def everybody(self) -> list[str]:
+        """External ids of all users, with those whom new events alone made known."""
+        if self.events is not None:
+            self.events.follow()
+        new = [] if self.events is None else list(self.events.of_user)
+        own = self.train.user_ids.tolist() if self.has_users or not new else []
+        return list(dict.fromkeys([*map(str, own), *new]))
 
     def item_row(self, item: str) -> int:
         """Index of an external item id.
@@ -118,6 +128,8 @@ class Questions:
     def of_users(self, users: Iterable[str]) -> Question:
         """Known users, with all events on record."""
         given = list(users)
+        if self.events is not None:
+            self.events.follow()
         indices = self.indices_of(given)
         names = given if set(map(type, given)) <= {str} else [one_id(user, "user") for user in given]
         if self.events is not None and any(name in self.events.of_user for name in names):
@@ -126,18 +138,20 @@ class Questions:
 
     def _with_events(self, events: NewEvents, names: Sequence[str], indices: IntArray) -> Question:
         """Users some of whom have new events: these are asked by their histories, whatever a model learned of them."""
-        known, read, had, unknown = self.train.item_indices, [], [], dict[str, list[str]]()
+        known, read, had, unknown = self.train.item_indices, [], [], dict[str, list[str]]()  # user -> item ids
         for name, row in zip(names, indices.tolist(), strict=True):
             new = events.of_user.get(name, [])
             left_out = [each.item_id for each in new if each.item_id not in known]
-            unknown |= {f"events of {name}": list(dict.fromkeys(left_out))} if left_out else {}
+            unknown |= {name: left_out} if left_out else {}
             new = [each for each in new if each.item_id in known]
             before = [(self.liked.history(row), self.had.history(row))] if row >= 0 else []
             read.append([*(i for own, _ in before for i in own), *(known[e.item_id] for e in new if events.liked(e))])
             had.append([*(i for _, own in before for i in own), *(known[e.item_id] for e in new)])
         changed = np.array([name in events.of_user for name in names])
         users = np.where(changed, -1, indices)
-        return Question(Queries.of(read, users), Queries.of(had, users), unknown)
+        about = f"events of {next(iter(unknown)) if len(unknown) == 1 else f'{len(unknown):,} users'}"
+        items = list(dict.fromkeys(item for left_out in unknown.values() for item in left_out))
+        return Question(Queries.of(read, users), Queries.of(had, users), {about: items} if items else {})
 
     def of_histories(self, histories: Mapping[str, Sequence[str]]) -> Question:
         """Users given by histories; ``histories``: name for messages -> item ids."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from interlingua.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from interlingua.store.records import Event, Item
+    from interlingua.store.records import Event, Item, ModelVersion
 
 TEXTS = ("title", "description", "categories")
 """columns that are no attributes"""
@@ -36,6 +36,14 @@ class StoreLike(Protocol):
 
     def events(self, user_id: str | None = None, *, since: int = 0, limit: int | None = None) -> list[Event]:
         """Events in the order of arrival."""
+        ...
+
+    def counters(self) -> Mapping[str, int]:
+        """Name -> number; that of ``events`` moves with every event."""
+        ...
+
+    def models(self) -> Sequence[ModelVersion]:
+        """Versions of models, with the newest event of the store that each was trained with."""
         ...
 
 

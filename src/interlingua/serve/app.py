@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from asyncio import to_thread
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,7 @@ def create_app(
         """The best items for a known user or for a history, with reasons if asked."""
         started = time.perf_counter()
         if request.user_id is not None:
-            recommender.user_row(request.user_id)  # an unknown one does not wait for the model
+            await to_thread(recommender.user_row, request.user_id)  # an unknown one does not wait for the model
         return await line.do(lambda: answer(recommender, request, started), http.scope[KEY])
 
     app.include_router(changes(recommender, line, may_change))

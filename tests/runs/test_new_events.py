@@ -1,0 +1,142 @@
+"""Events after training: memory has what the store has, each once, and what is wrong with a batch is named."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+pytest.importorskip("sqlalchemy")
+
+import interlingua
+from interlingua.errors import DataError, StoreError
+from interlingua.recommender import Recommender
+from interlingua.runs.session import Session
+from interlingua.store import Event, ModelVersion, Store
+
+SECOND = 1_700_000_000
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
+    rows = [(f"u{user}", f"i{(user + step) % 12}", SECOND + 60 * step) for user in range(12) for step in range(6)]
+    data = pl.DataFrame(rows, ["user_id", "item_id", "timestamp"], orient="row")
+    sections = {"backbone": {"name": "itemknn"}, "evaluate": {"protocols": ["full"]}}
+    return interlingua.run(sections, data={"interactions": data}, out=tmp_path_factory.mktemp("runs"), device="cpu")
+
+
+class Lost(Store):
+    """The first answer is lost on its way, after the commit."""
+
+    lost = False
+
+    def add_events(self, events: Any, idempotency_key: str | None = None) -> int:
+        added = super().add_events(events, idempotency_key)
+        if not self.lost:
+            self.lost = True
+            raise StoreError("connection lost")
+        return added
+
+
+def history(made: Recommender, user: str) -> list[str]:
+    return [str(made.train.item_ids[row]) for row in made.query(user).items]
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_what_was_committed_counts_though_its_answer_was_lost(session: Session, tmp_path: Path, again: bool) -> None:
+    with Lost.open(tmp_path / "s.db") as store:
+        made = interlingua.load(session, store=store)
+        event = {"user_id": "zoe", "item_id": "i3"}
+        with pytest.raises(StoreError, match="connection lost"):
+            made.add_events(event, "key")
+        if again:
+            assert made.add_events(event, "key") == 0
+        assert history(made, "zoe") == ["i3"]
+        assert len(store.events()) == 1
+
+
+def test_services_on_one_store_know_each_others_events(session: Session, tmp_path: Path) -> None:
+    first, second = (interlingua.load(session, store=tmp_path / "s.db") for _ in range(2))
+    first.add_events({"user_id": "zoe", "item_id": "i3"}, "key")
+    assert history(second, "zoe") == ["i3"]
+    assert second.add_events({"user_id": "zoe", "item_id": "i3"}, "key") == 0
+    second.add_events([{"user_id": "zoe", "item_id": "i4"}, {"user_id": "u1", "item_id": "i9"}])
+    for made in (first, second):
+        assert history(made, "zoe") == ["i3", "i4"]
+        assert history(made, "u1")[-2:] == ["i6", "i9"]
+        assert made.recommend(users=["u1", "zoe"], k=2).height == 4
+
+
+def test_a_store_that_does_not_answer_holds_up_no_question(
+    session: Session, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = interlingua.load(session, store=tmp_path / "s.db")
+    made.add_events({"user_id": "zoe", "item_id": "i3"})
+    made._events.store._engine.dispose()  # type: ignore[union-attr]
+    (tmp_path / "s.db").write_bytes(b"no database" * 1000)
+    for _ in range(3):
+        assert history(made, "zoe") == ["i3"]
+    assert capsys.readouterr().err.count("events of other processes are not seen") == 1
+    with pytest.raises(StoreError):
+        made.add_events({"user_id": "zoe", "item_id": "i4"})
+
+
+def test_events_that_a_run_was_trained_with_count_once(session: Session, tmp_path: Path) -> None:
+    plain = interlingua.load(session)
+    known = history(plain, "u1")
+    with Store.open(tmp_path / "s.db") as store:
+        store.add_events([Event("u1", item) for item in known])  # their times are those of arrival
+        store.add_model(ModelVersion(plain.version, "here", events=6))
+        store.add_model(ModelVersion("another", "there", events=7))
+        store.add_events([Event("u1", "i9")])
+        assert history(interlingua.load(session, store=store), "u1") == [*known, "i9"]
+    with Store.open(tmp_path / "without_a_version.db") as store:
+        store.add_events([Event("u1", item, SECOND + 60.0 * step + 0.5) for step, item in enumerate(known)])
+        made = interlingua.load(session, store=store)
+        assert history(made, "u1") == known
+        made.add_events({"user_id": "u1", "item_id": known[0], "time": SECOND + 1})  # once more, later
+        made.add_events({"user_id": "u1", "item_id": known[1], "time": SECOND + 60})  # a second report
+        assert history(made, "u1") == [*known, known[0]]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([{"user_id": 0, "item_id": None}, {"user_id": 1, "item_id": "a"}], "event 1 of 2 has no item_id"),
+        ([{"user_id": None, "item_id": 0}, {"user_id": 1, "item_id": 2}], "event 1 of 2 has no user_id"),
+        ({"user_id": "z", "item_id": "a", "value": math.nan}, "event 1: value is nan; give a finite number"),
+        ({"user_id": "z", "item_id": "a", "time": math.inf}, "event 1: timestamp is inf; give a finite number"),
+    ],
+)
+def test_what_is_wrong_with_an_event_is_named(session: Session, given: Any, said: str) -> None:
+    made = interlingua.load(session)
+    with pytest.raises(DataError, match=said):
+        made.add_events(given)
+    assert made._events.of_user == {}
+
+
+def notes(said: str) -> Sequence[str]:
+    return [line for line in said.splitlines() if "does not know" in line]
+
+
+def test_one_note_for_the_events_of_many_users(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    made = interlingua.load(session)
+    made.add_events([{"user_id": f"u{user}", "item_id": item} for user in range(9) for item in ("later", "x")])
+    made.recommend(users=[f"u{user}" for user in range(9)], k=2)
+    (note,) = notes(capsys.readouterr().err)
+    assert note.startswith("note: events of 9 users: 2 item ids that the run does not know")
+    made.recommend("u3", k=2)
+    assert "events of u3: 2 item ids" in notes(capsys.readouterr().err)[0]
+
+
+def test_lists_for_all_are_for_new_users_too(session: Session, tmp_path: Path) -> None:
+    made = interlingua.load(session, store=tmp_path / "s.db")
+    interlingua.load(session, store=tmp_path / "s.db").add_events({"user_id": "zoe", "item_id": "i3"})
+    written = pl.read_parquet(made.recommend_all(tmp_path / "recs.parquet", k=2).path)
+    assert set(written["user_id"]) == {*map(str, made.train.user_ids), "zoe"}
+    expected = [one.item_id for one in made.recommend(history=["i3"], k=2)]
+    assert written.filter(pl.col("user_id") == "zoe")["item_id"].to_list() == expected
