@@ -216,7 +216,7 @@ class Recommender(Shared):
 
         Raises:
             ConfigError: the run reads no texts, or cannot read new ones (profiles, brought vectors).
-            DataError: an item without an id, or something that is no table.
+            DataError: an item without an id, an infinite number, or something that is no table.
         """
         return self._changed(self._shelf.put(items))
 

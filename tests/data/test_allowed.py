@@ -92,6 +92,30 @@ def test_what_cannot_be_read_is_said(filters: Any, words: str) -> None:
     assert isinstance(caught.value, ConfigError | DataError)
 
 
+@pytest.mark.parametrize("cells", [[float("nan"), 5.0, None], ["NaN", "5", None], ["nan", "5.0", ""]])
+def test_nan_is_no_number(cells: list[Any]) -> None:
+    table = Catalogue(ITEMS.items.head(3).with_columns(pl.Series("price", cells)))
+    for sign, expected in (
+        (">", [False] * 3),
+        ("<", [False] * 3),
+        (">=", [False, True, False]),
+        ("<=", [False, True, False]),
+    ):
+        for filters in ({f"price{sign}": 5}, f"price {sign} 5", f"5.0 {expression_sign(sign)} price"):
+            ((_, mask),) = passing(table, filters)
+            assert mask.tolist() == expected, filters
+    ((_, other),) = passing(table, "price != 5")
+    assert other.tolist() == [True, False, True]
+    with pytest.raises(ConfigError, match="holds numbers"):
+        passing(table, 'price == "cheap"')
+    if isinstance(cells[0], float):
+        assert passing(table, "price is None")[0][1].tolist() == [True, False, True]
+
+
+def expression_sign(sign: str) -> str:
+    return {"<": ">", ">": "<", "<=": ">=", ">=": "<="}[sign]
+
+
 def test_a_filter_in_one_text() -> None:
     assert split_filter("categories=Comedy") == ("categories=", "Comedy")
     assert split_filter("year >= 1990") == ("year >=", "1990")

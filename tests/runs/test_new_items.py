@@ -304,6 +304,25 @@ def test_frames_of_every_kind_and_a_file(make: Make, tmp_path: Path) -> None:
     assert made.train.num_items == 40
 
 
+@pytest.mark.parametrize("others", [[], [{"item_id": "n2", "title": "Space", "price": "cheap"}]])
+def test_nan_is_no_value_and_infinity_is_refused(make: Make, others: list[dict[str, Any]]) -> None:
+    made = make(RECIPES["textknn"])
+    made.add_items(line(8, item_id="n0", price=5))
+    for nan in (float("nan"), np.float32("nan")):
+        for given in ([line(3, item_id="n1", price=nan), *others], pl.DataFrame({"item_id": ["n1"], "price": [nan]})):
+            made.add_items(given)
+            for filters in ("price > 1000", "price < 1000"):
+                assert made.recommend(history=["i3"], filters=filters, items=["n1"]) == []
+            assert [one.item_id for one in made.recommend(history=["i3"], filters="price is None", items=["n1"])]
+    for infinite in (float("inf"), -np.inf, np.float32("inf")):
+        for given in (
+            [line(3, item_id="n1", price=infinite), *others],
+            pl.DataFrame({"id": ["n1"], "price": [infinite]}),
+        ):
+            with pytest.raises(DataError, match=r"item 1 of \d: price is .*inf.*; give a finite number"):
+                made.add_items(given)
+
+
 def test_what_is_like_a_new_item_is_found_by_its_text_where_events_are_compared(make: Make) -> None:
     made = make(RECIPES["logit"])
     made.add_items([line(3, item_id="n1")])

@@ -88,6 +88,17 @@ def test_what_cannot_be_taken_in_is_refused_as_a_whole(client: TestClient) -> No
     assert client.get("/health/ready").json()["items"] == before
 
 
+def test_numbers_that_are_none_are_refused(client: TestClient) -> None:
+    sent = {"Content-Type": "application/json"}
+    for number in ("NaN", "1e999", "-Infinity"):
+        body = f'{{"items": [{{"item_id": "a", "title": "x", "attributes": {{"price": {number}}}}}]}}'
+        refused = client.post("/v1/items", content=body, headers=sent)
+        assert refused.status_code == 422
+        assert "finite number" in refused.text
+        asked = f'{{"history": [], "filters": {{"price>": {number}}}}}'
+        assert client.post("/v1/recommend", content=asked, headers=sent).status_code == 422
+
+
 def test_a_restart_keeps_items_and_events(session: Session, tmp_path: Path) -> None:
     pytest.importorskip("sqlalchemy")
     place, item = tmp_path / "shop.sqlite", str(session.data.split.train.item_ids[0])

@@ -1,6 +1,7 @@
 """Which cells of one column meet a condition: what both forms of filters are made of.
 
-Values that can be read as numbers are compared as numbers, others as texts. A cell without a value meets ``!=`` only.
+Values that can be read as numbers are compared as numbers, others as texts. A cell without a value meets ``!=`` only;
+NaN is no number, so no comparison of numbers holds for it.
 """
 
 from __future__ import annotations
@@ -59,14 +60,20 @@ def equal(catalogue: Catalogue, column: str, values: Sequence[Any]) -> BoolArray
         found = cells.cast(pl.String).is_in(pl.Series(list(texts), dtype=pl.String)).fill_null(False)
         if numbers:
             expected = pl.Series(list(numbers), dtype=pl.Float64)
-            found |= cells.cast(pl.Float64, strict=False).is_in(expected).fill_null(False)
+            found |= numbers_of(cells).is_in(expected).fill_null(False)
         same = found.to_numpy()
     return same | empty(cells) if len(given) < len(values) else same
 
 
 def empty(cells: pl.Series) -> BoolArray:
     """(I,) cells without a value."""
-    return (cells.is_null() | (cells.cast(pl.String) == "").fill_null(False)).to_numpy()
+    nan = cells.is_nan() if cells.dtype.is_float() else False
+    return (cells.is_null() | (cells.cast(pl.String) == "").fill_null(False) | nan).fill_null(True).to_numpy()
+
+
+def numbers_of(cells: pl.Series) -> pl.Series:
+    """(I,) the cells as Float64; null: no number, NaN among them (Polars has it above all numbers)."""
+    return cells.cast(pl.Float64, strict=False).fill_nan(None)
 
 
 def contains(cells: pl.Series, part: str) -> BoolArray:
@@ -82,8 +89,8 @@ def no_value(what: str, sign: str) -> str:
 
 def ordered(cells: pl.Series, column: str, sign: str, value: Any) -> BoolArray:
     """(I,) cells below or above a value, as numbers or as texts; raises as :func:`meets`."""
-    number = _number(value)
-    numbers = cells.cast(pl.Float64, strict=False)
+    cells = cells.fill_nan(None) if cells.dtype.is_float() else cells
+    number, numbers = _number(value), numbers_of(cells)
     if number is None:
         known = numbers.drop_nulls()
         if cells.dtype != pl.Boolean and len(known) > len(cells.drop_nulls()) / 2:

@@ -243,7 +243,7 @@ def _as_text(frame: pl.DataFrame, column: str, config: CleanConfig) -> pl.Expr:
     elif isinstance(kind, pl.Struct):
         text = text.struct.json_encode()
     else:
-        text = text.cast(pl.String, strict=False)
+        text = (text.fill_nan(None) if kind.is_float() else text).cast(pl.String, strict=False)
     if config.strip_texts:
         text = text.str.replace_all(r"\s+", " ") if column == "title" else text
         text = text.str.strip_chars()

@@ -25,7 +25,7 @@ import numpy as np
 import polars as pl
 
 from interlingua.data.catalogue import Catalogue
-from interlingua.data.cells import SEVERAL, BoolArray, contains, empty, equal, ordered
+from interlingua.data.cells import SEVERAL, BoolArray, contains, empty, equal, numbers_of, ordered
 from interlingua.errors import ConfigError, DataError, shown, unknown
 from interlingua.runtime import cancel
 
@@ -295,9 +295,11 @@ def _yes_no(cells: pl.Series) -> pl.Series | None:
 def _numbers(column: str, cells: pl.Series) -> str:
     """How many of a column's cells are numbers: ``all``, ``most``, ``some``, ``none``; ``""``: it has none."""
     filled = int((~empty(cells)).sum())
+    if cells.dtype == pl.String:
+        filled -= int(cells.cast(pl.Float64, strict=False).is_nan().sum())
     if cells.dtype == pl.Boolean or column == SEVERAL or not filled:
         return ""
-    found = len(cells.cast(pl.Float64, strict=False).drop_nulls())
+    found = len(numbers_of(cells).drop_nulls())
     if found in (0, filled):
         return "all" if found else "none"
     return "most" if found > filled / 2 else "some"

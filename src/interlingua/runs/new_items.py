@@ -12,6 +12,7 @@ from interlingua.data.files.columns import ITEM_ROLES, rename
 from interlingua.data.raw import Log
 from interlingua.errors import DataError, shown
 from interlingua.runs.bring_checks import lines_frame, table_of
+from interlingua.runs.plain import check_finite, finite, without_nan
 
 AVAILABLE = "available"
 """column that says whether an item may come out; it is no column of the catalogue"""
@@ -28,9 +29,11 @@ def lines_of(given: Any, catalogue: Catalogue) -> tuple[pl.DataFrame, list[bool 
         catalogue: the run's.
 
     Raises:
-        DataError: no table, no column of ids, a line without an id, or a value that cannot be read.
+        DataError: no table, no column of ids, a line without an id, infinity, or a value that cannot be read.
     """
-    frame = lines_frame(table_of(given, "catalogue"), "item", EXAMPLE)
+    given = table_of(given, "catalogue")
+    check_finite(given, "item")
+    frame = finite(lines_frame(without_nan(given), "item", EXAMPLE), "item")
     back = {word: column for column, word in catalogue.names.items() if word in frame.columns}
     frame = frame.rename({word: column for word, column in back.items() if column not in frame.columns})
     frame, _ = rename(frame, ITEM_ROLES, {}, "items", Log(quiet=True))
