@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.random_events import random_events
 from torch.nn import functional
 
 from interlingua.align.contrastive import Contrastive, ContrastiveConfig
@@ -18,7 +19,6 @@ from interlingua.backbones.lightgcn import LightGcn, LightGcnConfig
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.contracts.fitting import Fitting
-from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError
 from interlingua.training.deploy import deploy, deployed
 from interlingua.training.joint import Joint
@@ -40,12 +40,8 @@ def batch() -> Batch:
 
 @pytest.fixture
 def backbone() -> LightGcn:
-    rng = np.random.default_rng(2)
-    pairs = np.unique(rng.integers(0, [USERS, ITEMS], (20, 2)), axis=0)
-    names = [np.array([str(i) for i in range(n)]) for n in (USERS, ITEMS)]
     torch.manual_seed(1)
-    train = Interactions.of(names[0], names[1], pairs[:, 0], pairs[:, 1])
-    return LightGcn(LightGcnConfig(embedding_dim=WIDTH, num_layers=1), train)
+    return LightGcn(LightGcnConfig(embedding_dim=WIDTH, num_layers=1), random_events(USERS, ITEMS, 20))
 
 
 def rows_loss(a: torch.Tensor, p: torch.Tensor, c: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tests.align.planted import Planted
+from tests.random_events import random_events
 from torch.nn import functional
 
 from interlingua.align.sdr import Sdr, SdrConfig
@@ -16,7 +17,6 @@ from interlingua.backbones.lightgcn import LightGcn, LightGcnConfig
 from interlingua.config import FitConfig
 from interlingua.contracts.batch import Batch
 from interlingua.contracts.fitting import Fitting
-from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError
 from interlingua.evaluate.protocol import evaluate
 from interlingua.nn import soft_targets
@@ -36,12 +36,8 @@ def text() -> FrozenRows:
 
 @pytest.fixture
 def backbone() -> LightGcn:
-    rng = np.random.default_rng(2)
-    pairs = np.unique(rng.integers(0, [USERS, ITEMS], (25, 2)), axis=0)
-    names = [np.array([str(i) for i in range(n)]) for n in (USERS, ITEMS)]
     torch.manual_seed(1)
-    train = Interactions.of(names[0], names[1], pairs[:, 0], pairs[:, 1])
-    return LightGcn(LightGcnConfig(embedding_dim=WIDTH, num_layers=1), train)
+    return LightGcn(LightGcnConfig(embedding_dim=WIDTH, num_layers=1), random_events(USERS, ITEMS, 25))
 
 
 BATCH = Batch(torch.tensor([0, 4, 4, 2]), torch.tensor([2, 3, 3, 0]), torch.tensor([1, 1, 6, 2]))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.random_events import random_events
 from torch.nn import functional
 
 from interlingua.backbones._views import view_loss
@@ -24,10 +25,7 @@ USERS, ITEMS, WIDTH = 6, 8, 4
 
 @pytest.fixture
 def train() -> Interactions:
-    rng = np.random.default_rng(2)
-    pairs = np.unique(rng.integers(0, [USERS, ITEMS], (25, 2)), axis=0)
-    names = [np.array([str(i) for i in range(n)]) for n in (USERS, ITEMS)]
-    return Interactions.of(names[0], names[1], pairs[:, 0], pairs[:, 1])
+    return random_events(USERS, ITEMS, 25)
 
 
 @pytest.fixture

@@ -74,11 +74,7 @@ class Autoencoder(Aligner):
     """Two autoencoders, of collaborative vectors and of text vectors, whose latents are pulled together."""
 
     Config = AutoencoderConfig
-
-    @classmethod
-    def needs(cls, config: Any) -> frozenset[str]:
-        """See :class:`interlingua.contracts.component.Component`."""
-        return super().needs(config) | {"text.items"}
+    reads = frozenset({"text.items"})
 
     @classmethod
     def makes(cls, config: Any) -> frozenset[str]:

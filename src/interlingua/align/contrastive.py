@@ -54,12 +54,8 @@ class Contrastive(Aligner):
     """InfoNCE between the backbone's vectors and mapped texts."""
 
     Config = ContrastiveConfig
+    reads = frozenset({"text.items", "text.user_table"})
     keeps_space = True
-
-    @classmethod
-    def needs(cls, config: Any) -> frozenset[str]:
-        """See :class:`interlingua.contracts.component.Component`."""
-        return super().needs(config) | {"text.items", "text.user_table"}
 
     @classmethod
     def makes(cls, config: Any) -> frozenset[str]:

@@ -20,7 +20,6 @@ as means of the batch's rows, matched by the Hungarian method; equal weights; K 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import numpy as np
 import torch
@@ -63,12 +62,8 @@ class DaRec(Aligner):
     """Losses between the structures of the backbone's vectors and of texts."""
 
     Config = DaRecConfig
+    reads = frozenset({"text.items", "text.user_table"})
     trains_backbone = True
-
-    @classmethod
-    def needs(cls, config: Any) -> frozenset[str]:
-        """See :class:`interlingua.contracts.component.Component`."""
-        return super().needs(config) | {"text.items", "text.user_table"}
 
     def __init__(self, config: DaRecConfig, backbone_dim: int, text_dim: int) -> None:
         super().__init__(config, backbone_dim, text_dim)

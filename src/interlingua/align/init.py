@@ -11,7 +11,7 @@ square of the weights that they replace, so that the first steps are as large as
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -40,13 +40,9 @@ class Init(Aligner):
     """The backbone alone, with other initial vectors."""
 
     Config = InitConfig
+    reads = frozenset({"text.items"})
     trains_backbone = True
     picks_dimensions = True
-
-    @classmethod
-    def needs(cls, config: Any) -> frozenset[str]:
-        """See :class:`interlingua.contracts.component.Component`."""
-        return super().needs(config) | {"text.items"}
 
     @torch.no_grad()
     def start(self, backbone: Backbone, text: Text | None) -> None:

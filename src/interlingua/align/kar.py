@@ -12,7 +12,7 @@ per user and item, where KAR has two (reasoning, facts).
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -43,13 +43,9 @@ class Kar(Aligner):
     """ID vectors plus adapted texts."""
 
     Config = KarConfig
+    reads = frozenset({"text.items", "text.user_table"})
     trains_backbone = True
     makes_inputs = True
-
-    @classmethod
-    def needs(cls, config: Any) -> frozenset[str]:
-        """See :class:`interlingua.contracts.component.Component`."""
-        return super().needs(config) | {"text.items", "text.user_table"}
 
     def __init__(self, config: KarConfig, backbone_dim: int, text_dim: int) -> None:
         super().__init__(config, backbone_dim, text_dim)

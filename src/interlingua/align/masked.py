@@ -52,11 +52,7 @@ class Masked(Aligner):
     """Reconstruction of texts from masked nodes."""
 
     Config = MaskedConfig
-
-    @classmethod
-    def needs(cls, config: Any) -> frozenset[str]:
-        """See :class:`interlingua.contracts.component.Component`."""
-        return super().needs(config) | {"text.items", "text.user_table"}
+    reads = frozenset({"text.items", "text.user_table"})
 
     def __init__(self, config: MaskedConfig, backbone_dim: int, text_dim: int) -> None:
         super().__init__(config, backbone_dim, text_dim)

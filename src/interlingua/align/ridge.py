@@ -43,17 +43,13 @@ class Ridge(Aligner):
     """``items`` stay the backbone's vectors; ``items_from_text`` are predicted from their texts, in the same space."""
 
     Config = RidgeConfig
+    reads = frozenset({"text.items"})
     keeps_space = True
     closed_form = True
     weight: Tensor
     offset: Tensor
     stretch: Tensor
     penalty: Tensor
-
-    @classmethod
-    def needs(cls, config: Any) -> frozenset[str]:
-        """See :class:`interlingua.contracts.component.Component`."""
-        return super().needs(config) | {"text.items"}
 
     @classmethod
     def makes(cls, config: Any) -> frozenset[str]:

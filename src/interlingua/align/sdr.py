@@ -18,7 +18,7 @@ Shape key: B rows, U users, I items, D backbone width, T text width.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -58,15 +58,11 @@ class Sdr(Aligner):
     """A loss on the backbone's scores of all items; it has nothing to learn itself."""
 
     Config = SdrConfig
+    reads = frozenset({"text.table", "text.users"})
     trains_backbone = True
 
     user_texts: Tensor
     item_texts: Tensor
-
-    @classmethod
-    def needs(cls, config: Any) -> frozenset[str]:
-        """See :class:`interlingua.contracts.component.Component`."""
-        return super().needs(config) | {"text.table", "text.users"}
 
     def __init__(self, config: SdrConfig, backbone_dim: int, text_dim: int) -> None:
         super().__init__(config, backbone_dim, text_dim)

@@ -38,6 +38,8 @@ class Aligner(Component):
     """True: texts need as many dimensions as the backbone's vectors, or more"""
     makes_inputs: ClassVar[bool] = False
     """True: ``backbone_dim`` is the width of the backbone's inputs, not of its final vectors (layers side by side)"""
+    reads: ClassVar[frozenset[str]] = frozenset()
+    """what it needs of texts, whatever its options: words of :mod:`interlingua.contracts.component`"""
 
     def __init__(self, config: Any, backbone_dim: int, text_dim: int) -> None:
         super().__init__()
@@ -45,12 +47,11 @@ class Aligner(Component):
 
     @classmethod
     def needs(cls, config: Any) -> frozenset[str]:
-        """Item vectors; what is trained reads the backbone's inputs, and its batches unless it makes its own."""
+        """Item vectors and :attr:`reads`; what is trained also the backbone's inputs, and its batches or its own."""
         fitted = "fit" in cls.Config.model_fields
         own = cls.batches is not Aligner.batches
-        return frozenset(
-            {"items"} | ({"inputs"} if fitted else set()) | ({"training"} if fitted and not own else set())
-        )
+        trained = ({"inputs"} if fitted else set()) | ({"training"} if fitted and not own else set())
+        return cls.reads | {"items"} | trained
 
     def forward(
         self, encode: Encode, inputs: Embeddings, text: Text | None, batch: Batch

@@ -31,12 +31,7 @@ def stacked(sources: Sequence[Tensor], weights: Sequence[float], centred: bool) 
         weights: one for each source; 0 leaves a source out.
         centred: subtract each source's mean first.
     """
-    parts = []
-    for source, weight in zip(sources, weights, strict=True):
-        vectors = source.float() - source.float().mean(0) if centred and len(source) else source.float()
-        spread = vectors.square().sum(1).mean().sqrt() if len(vectors) else vectors.new_ones(())
-        parts.append(weight * vectors / spread.clamp(min=1e-12))
-    return torch.cat(parts, dim=1)
+    return stacked_with(sources, sources, weights, centred)
 
 
 def stacked_with(sources: Sequence[Tensor], added: Sequence[Tensor], weights: Sequence[float], centred: bool) -> Tensor:

@@ -11,8 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK_ELEMENTS = 400_000
-"""similarities held at once, see :mod:`interlingua.nn.contrast`"""
+from interlingua.nn.contrast import CHUNK_ELEMENTS
 
 
 def certainty(entropies: Tensor, count: int, floor: float) -> Tensor:
