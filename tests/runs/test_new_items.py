@@ -20,6 +20,7 @@ from interlingua.data.sources.planted import generate
 from interlingua.errors import ConfigError, DataError, UnknownIdError
 from interlingua.recommender import Recommender
 from interlingua.runs.scorers import scorer_of
+from interlingua.runs.shelf import Changed
 from interlingua.testing.tiny_sentence_encoder import tiny_encoder
 from interlingua.vectors.fields import TextConfig
 from interlingua.vectors.frozen import FrozenRows
@@ -323,6 +324,58 @@ def test_nan_is_no_value_and_infinity_is_refused(make: Make, others: list[dict[s
                 made.add_items(given)
 
 
+@pytest.mark.parametrize("wrong", [float("nan"), np.float64("nan"), None, "", " ", "\t\n", True, False])
+def test_what_is_no_id_is_refused_at_its_place(make: Make, wrong: Any) -> None:
+    made, n = make(RECIPES["textknn"]), make(RECIPES["textknn"]).train.num_items
+    word = r"2 of 2: {} is (True|False); an id is" if isinstance(wrong, bool) else "2 of 2 has no {}"
+    for first in ("a", 7, 7.5):
+        for name in ("item_id", "id"):
+            with pytest.raises(DataError, match="item " + word.format("item_id")):
+                made.add_items([{name: first, "title": "Space"}, {name: wrong, "title": "Space"}])
+        for role in ("item_id", "user_id"):
+            two = [
+                {"user_id": first, "item_id": "i3"} | ({role: each} if each is not first else {})
+                for each in (first, wrong)
+            ]
+            with pytest.raises(DataError, match="event " + word.format(role)):
+                made.add_events(two)
+    with pytest.raises(DataError, match="item 1 of 1"):
+        made.add_items(pl.DataFrame({"item_id": [wrong], "title": ["Space"]}))
+    assert made.train.num_items == n
+
+
+def test_ids_of_several_kinds_are_written_as_they_are_asked_for(make: Make) -> None:
+    made = make(RECIPES["textknn"])
+    titles = [{"item_id": each, "title": "Space"} for each in (5.0, "a", 6, np.int64(7), 1.5)]
+    assert made.add_items(titles).added == ("5", "a", "6", "7", "1.5")
+    assert made.item_row(5.0) == made.item_row("5")
+
+
+def test_an_empty_batch_changes_nothing(make: Make) -> None:
+    made = make(RECIPES["textknn"])
+    for nothing in (
+        [],
+        (),
+        pl.DataFrame(),
+        pd.DataFrame(),
+        pl.DataFrame({"item_id": [], "title": []}),
+        {"item_id": []},
+    ):
+        assert made.add_items(nothing) == Changed()
+        assert made.add_events(nothing) == 0
+        assert made.add_events(nothing, "key") == 0
+    assert made.add_events({"user_id": "zoe", "item_id": "i3"}, "key") == 1
+
+
+def test_repeated_ids_of_a_batch_are_counted(make: Make) -> None:
+    made = make(RECIPES["textknn"])
+    names = (("n1", "One"), ("n1", "Two"), (7, "Seven"), ("7", "Eight"), ("n1", "Three"))
+    changed = made.add_items([{"item_id": item, "title": title} for item, title in names])
+    assert changed.added == ("7", "n1")
+    assert changed.notes == ("3 of 5 lines repeat an item_id: the last line of each counts",)
+    assert [made.titles[made.item_row(item)] for item in changed.added] == ["Eight", "Three"]
+
+
 def test_what_is_like_a_new_item_is_found_by_its_text_where_events_are_compared(make: Make) -> None:
     made = make(RECIPES["logit"])
     made.add_items([line(3, item_id="n1")])
@@ -402,6 +455,7 @@ def test_a_sentence_is_refused_in_words(make: Make) -> None:
     made = make(RECIPES["textknn"])
     for options, word in (
         ({"text": "space", "text_weight": 2}, "from 0 to 1"), ({"text": " "}, "in words"),
+        ({"text": "a\ud800"}, "text is 'a.*half of a character"),
         ({"text": "space", "users": ["u1"]}, "one user or history"), ({}, "or a text"),
         ({"text": "space", "user": "u1", "history": ["i1"]}, "either a user or a history"),
     ):  # fmt: skip

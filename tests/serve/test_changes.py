@@ -99,6 +99,21 @@ def test_numbers_that_are_none_are_refused(client: TestClient) -> None:
         assert client.post("/v1/recommend", content=asked, headers=sent).status_code == 422
 
 
+def test_two_keys_and_fields_among_the_attributes_are_refused(client: TestClient) -> None:
+    batch = {"events": [{"user_id": "zoe", "item_id": "i"}], "idempotency_key": "one"}
+    refused = client.post("/v1/events", json=batch, headers={"Idempotency-Key": "two"})
+    assert refused.status_code == 422
+    assert "'one' in the body and 'two' in the header" in refused.json()["detail"]
+    assert client.post("/v1/events", json=batch, headers={"Idempotency-Key": "one"}).json()["added"] == 1
+    for name in ("title", "item_id", "available", "description", "categories", "Title", "Item ID"):
+        for sent in (
+            client.post("/v1/items", json={"items": [SPACE | {"item_id": "a", "attributes": {name: "x"}}]}),
+            client.put("/v1/items/a", json={"attributes": {name: "x"}}),
+        ):
+            assert sent.status_code == 422
+            assert "is a field of its own" in sent.text
+
+
 def test_a_restart_keeps_items_and_events(session: Session, tmp_path: Path) -> None:
     pytest.importorskip("sqlalchemy")
     place, item = tmp_path / "shop.sqlite", str(session.data.split.train.item_ids[0])

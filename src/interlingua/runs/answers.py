@@ -122,6 +122,11 @@ class Request:
             raise ConfigError("a text goes with one user or history, or stands alone; ask for each user by itself")
         if not isinstance(self.text, str) or not self.text.strip():
             raise ConfigError(f"text is {shown(self.text)}; say in words what is looked for")
+        try:
+            self.text.encode()
+        except UnicodeEncodeError:
+            said = f"text is {shown(self.text)}: half of a character (a lone surrogate); give whole ones"
+            raise ConfigError(said) from None
         if not _is_number(self.text_weight) or not 0 <= self.text_weight <= 1:
             raise ConfigError(f"text_weight must be a number from 0 to 1, got {shown(self.text_weight)}")
 

@@ -19,6 +19,7 @@ from interlingua.errors import DataError, StoreError, shown
 from interlingua.progress import say
 from interlingua.runs.answers import id_text
 from interlingua.runs.bring_checks import lines_frame, table_of
+from interlingua.runs.plain import with_ids
 from interlingua.runs.stores import StoreLike
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class NewEvents:
             DataError: no table, an event without a user or an item, or the key of another batch.
         """
         events = _events_of(given)
+        if not events:
+            return 0
         if self.store is not None:
             added = self.store.add_events([_record(each) for each in events], key)
             self._read(self.store)  # also for 0: the first call may have ended between the commit and its answer
@@ -152,11 +155,15 @@ def _record(event: Happened) -> Event:
 
 
 def _events_of(given: Any) -> list[Happened]:
-    frame = lines_frame(table_of(given, "interactions"), "event", EXAMPLE)
-    frame, _ = rename(frame, EVENT_ROLES, {}, "events", Log(quiet=True))
+    given = table_of(given, "interactions")
+    frame = lines_frame(given, "event", EXAMPLE)
+    if not frame.height:
+        return []
+    frame, used = rename(frame, EVENT_ROLES, {}, "events", Log(quiet=True))
     for column in ("user_id", "item_id"):
         if column not in frame.columns:
             raise DataError(f"events have no column {column} (they have {', '.join(frame.columns) or 'none'})")
+        frame = with_ids(frame, given, column, used[column], "event")
     value = next((name for name in ("rating", "value", "label") if name in frame.columns), None)
     found = []
     for number, line in enumerate(frame.iter_rows(named=True), 1):

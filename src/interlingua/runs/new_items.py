@@ -12,7 +12,7 @@ from interlingua.data.files.columns import ITEM_ROLES, rename
 from interlingua.data.raw import Log
 from interlingua.errors import DataError, shown
 from interlingua.runs.bring_checks import lines_frame, table_of
-from interlingua.runs.plain import check_finite, finite, without_nan
+from interlingua.runs.plain import check_finite, finite, with_ids, without_nan
 
 AVAILABLE = "available"
 """column that says whether an item may come out; it is no column of the catalogue"""
@@ -21,8 +21,8 @@ NO = ("false", "0", "no")
 YES = ("true", "1", "yes")
 
 
-def lines_of(given: Any, catalogue: Catalogue) -> tuple[pl.DataFrame, list[bool | None]]:
-    """(n) lines of a catalogue, each id once (the last counts), and which of them may come out (None: not said).
+def lines_of(given: Any, catalogue: Catalogue) -> tuple[pl.DataFrame, list[bool | None], list[str]]:
+    """(n) lines of a catalogue, each id once (the last counts), which of them may come out (None: not said), and notes.
 
     Args:
         given: a frame (Polars, pandas, Arrow), mappings of one item each, one mapping, or a file of a table.
@@ -36,13 +36,16 @@ def lines_of(given: Any, catalogue: Catalogue) -> tuple[pl.DataFrame, list[bool 
     frame = finite(lines_frame(without_nan(given), "item", EXAMPLE), "item")
     back = {word: column for column, word in catalogue.names.items() if word in frame.columns}
     frame = frame.rename({word: column for word, column in back.items() if column not in frame.columns})
-    frame, _ = rename(frame, ITEM_ROLES, {}, "items", Log(quiet=True))
+    if not frame.height:
+        return catalogue.items.head(0), [], []
+    frame, used = rename(frame, ITEM_ROLES, {}, "items", Log(quiet=True))
     if "item_id" not in frame.columns:
         raise DataError(f"items have no column item_id (they have {', '.join(frame.columns) or 'none'})")
-    missing = frame["item_id"].is_null() | (frame["item_id"].cast(pl.String, strict=False).str.len_bytes() == 0)
-    if missing.any():
-        raise DataError(f"item {int(missing.arg_max() or 0) + 1} of {frame.height} has no item_id")
-    frame = frame.unique("item_id", keep="last", maintain_order=True)
+    source = back.get(used["item_id"], used["item_id"])
+    frame = with_ids(frame, given, "item_id", source, "item")
+    lines, frame = frame.height, frame.unique("item_id", keep="last", maintain_order=True)
+    repeated = lines - frame.height
+    notes = [f"{repeated:,} of {lines:,} lines repeat an item_id: the last line of each counts"] if repeated else []
     cleaned = clean_texts(frame, "item_id", "item", CleanConfig(), Log(quiet=True), "items")
     allowed: list[bool | None] = [None] * cleaned.height
     if AVAILABLE in cleaned.columns:
@@ -51,7 +54,7 @@ def lines_of(given: Any, catalogue: Catalogue) -> tuple[pl.DataFrame, list[bool 
     absent = [column for column in catalogue.items.columns if column not in cleaned.columns]
     cleaned = cleaned.with_columns(pl.lit(None, pl.String).alias(column) for column in absent)
     own = catalogue.items.columns
-    return cleaned.select(*own, *(column for column in cleaned.columns if column not in own)), allowed
+    return cleaned.select(*own, *(column for column in cleaned.columns if column not in own)), allowed, notes
 
 
 def _switch(value: str | None, item: str) -> bool | None:

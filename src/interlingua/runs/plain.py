@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from interlingua.errors import DataError, shown
+from interlingua.runs.answers import id_text
 
 
 def without_nan(given: Any) -> Any:
@@ -53,3 +54,29 @@ def _value(value: Any) -> Any:
     if isinstance(value, list):
         return [_value(each) for each in value]
     return None if isinstance(value, float | np.floating) and np.isnan(value) else value
+
+
+def with_ids(frame: pl.DataFrame, given: Any, column: str, source: str, what: str) -> pl.DataFrame:
+    """A frame of things with the ids of one column as texts, each as it was written.
+
+    Args:
+        frame: read from ``given``.
+        given: a frame, or mappings of one thing each.
+        column: of the frame.
+        source: its name in ``given``.
+        what: one of them, for errors.
+
+    Raises:
+        DataError: NaN, nothing, blanks, or yes and no, where an id should be.
+    """
+    mappings = [given] if isinstance(given, Mapping) and frame.height == 1 else given
+    lines = isinstance(mappings, Sequence) and len(mappings) == frame.height
+    ids = [line.get(source) for line in mappings] if lines else frame[column].to_list()
+    for place, value in enumerate(ids):
+        if value is None or (isinstance(value, float | np.floating) and np.isnan(value)) or not str(value).strip():
+            raise DataError(f"{what} {place + 1} of {len(ids)} has no {column}")
+        if isinstance(value, bool | np.bool_):
+            raise DataError(f"{what} {place + 1} of {len(ids)}: {column} is {value}; an id is a text or a number")
+    if lines and all(isinstance(value, str | int | float | np.generic) for value in ids):
+        return frame.with_columns(pl.Series(column, map(id_text, ids), pl.String))
+    return frame

@@ -37,7 +37,7 @@ class Changed:
     """ids that it knew"""
     removed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    """what could not be done, in words"""
+    """what was left out or could not be done, in words"""
 
 
 class Shelf:
@@ -83,7 +83,9 @@ class Shelf:
             DataError: what is given cannot be read.
         """
         catalogue: Catalogue = self.run.data.catalogue
-        frame, allowed = lines_of(given, catalogue)
+        frame, allowed, notes = lines_of(given, catalogue)
+        if not frame.height:
+            return Changed()
         known, before = self.run.data.split.train.item_indices, self._copy()
         added, updated = [], []
         for line, comes_out in zip(frame.iter_rows(named=True), allowed, strict=True):
@@ -98,7 +100,7 @@ class Shelf:
         put = [str(item) for item in frame["item_id"]]
         items = [item_of(self.lines.get(item) or self.changed[item], item not in self.unavailable) for item in put]
         self._keep(before, lambda store: store.put_items(items))
-        return Changed(tuple(added), tuple(updated))
+        return Changed(tuple(added), tuple(updated), notes=tuple(notes))
 
     def remove(self, ids: Any) -> Changed:
         """Takes items out: new ones are forgotten; the run's own never come out, and still count in histories.

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Depends, Header, Request
 
+from interlingua.errors import ConfigError, shown
 from interlingua.serve.changing import MayChange
 from interlingua.serve.guard import KEY
 from interlingua.serve.schema import EventsRequest, EventsResponse, ItemBody, ItemsRequest, ItemsResponse
@@ -47,7 +48,13 @@ def changes(recommender: Recommender, line: WorkQueue, may_change: MayChange | N
     ) -> EventsResponse:
         """Enters what users had: it counts in their next answer. The same key with the same batch adds nothing."""
         events = [event.model_dump() for event in request.events]
-        key = request.idempotency_key or idempotency_key
+        keys = dict.fromkeys(key for key in (request.idempotency_key, idempotency_key) if key is not None)
+        if len(keys) > 1:
+            first, second = map(shown, keys)
+            raise ConfigError(
+                f"the idempotency key is {first} in the body and {second} in the header; give one of them"
+            )
+        key = next(iter(keys), None)
         added = await line.do(lambda: recommender.add_events(events, key), http.scope[KEY])
         known = recommender.train.item_indices
         unknown = list(dict.fromkeys(event.item_id for event in request.events if event.item_id not in known))

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from interlingua.data.files.columns import plain
+
 Id = Annotated[str, Field(min_length=1, max_length=500)]
 Value = Annotated[str, Field(max_length=500)] | bool | int | Annotated[float, Field(allow_inf_nan=False)] | None
 MAX_REASONS = 20
@@ -139,6 +141,10 @@ class RecommendResponse(Strict):
     latency_ms: float
 
 
+FIELDS = ("item_id", "title", "description", "categories", "available")
+"""of an item; its attributes have other names"""
+
+
 class ItemBody(Strict):
     """An item: what a catalogue has of it. Of a known one, what is not given stays."""
 
@@ -150,6 +156,14 @@ class ItemBody(Strict):
     """false: it is known, and does not come out"""
     attributes: dict[Id, Value] = Field(default_factory=dict, max_length=100)
     """further columns, which ``filters`` know: ``{"price": 19.5}``"""
+
+    @field_validator("attributes")
+    @classmethod
+    def _no_fields(cls, attributes: dict[str, Any]) -> dict[str, Any]:
+        for name in attributes:
+            if plain(name) in FIELDS:
+                raise ValueError(f"{name!r} is a field of its own, and no attribute: give it beside attributes")
+        return attributes
 
     def line(self, item_id: str) -> dict[str, Any]:
         """The item as a line of a catalogue."""
