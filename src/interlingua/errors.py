@@ -12,6 +12,9 @@ from numbers import Integral
 LONGEST_VALUE = 120
 """characters of a value that an error repeats: enough to find it, too few for a whole table"""
 
+LONGEST_ID = 500
+"""characters of an id or a key that comes after training: what every store holds"""
+
 MOST_NAMES = 5_000
 """known names among which the nearest is looked for: among a million item ids it would take minutes"""
 
@@ -114,6 +117,32 @@ def at_least_one(name: str, value: object) -> None:
     """Raises: ConfigError: no whole number (NumPy's are whole numbers too), or below 1."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
         raise ConfigError(f"{name} must be at least 1, and a whole number, got {shown(value)}")
+
+
+def identifier(value: object, what: str) -> str:
+    """An id or key that may come after training: the same over HTTP, in Python, and in every store.
+
+    Raises:
+        DataError: no text, empty, overlong, or with characters that no database holds.
+    """
+    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ID:
+        raise DataError(f"{what} is {shown(value)}; give a text of 1 to {LONGEST_ID} characters")
+    return whole_text(what, value)
+
+
+def whole_text(what: str, value: str) -> str:
+    """A text that every database holds.
+
+    Raises:
+        DataError: it has half of a character, or NUL.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{what} is {shown(value)}: half of a character (a lone surrogate); give whole ones") from None
+    if "\0" in value:
+        raise DataError(f"{what} is {shown(value)}: it holds the character NUL, which no database takes")
+    return value
 
 
 def _inside(value: object) -> Iterable[object]:

@@ -11,7 +11,7 @@ pytest.importorskip("fastapi")
 from fastapi.testclient import TestClient
 
 import interlingua
-from interlingua.errors import ConfigError
+from interlingua.errors import ConfigError, DataError
 from interlingua.runs.session import Session
 from interlingua.runs.stages import run
 from interlingua.serve.app import create_app
@@ -229,3 +229,36 @@ def test_ids_are_in_the_answer_and_in_no_log(
             assert "SECRETITEM" in answer.text
             assert [bool(one["reason"]) for one in answer.json()["items"]] == [bool(explain)] * 2
     assert "SECRET" not in "".join(capsys.readouterr()) + caplog.text
+
+
+ODD = [("%00a", "NUL"), ("%ED%A0%80", "UTF-8"), ("x" * 501, "1 to 500 characters"), ("", "1 to 500 characters")]
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_an_id_is_the_same_in_a_path_a_body_and_python(session: Session, tmp_path: Path, stored: bool) -> None:
+    if stored:
+        pytest.importorskip("sqlalchemy")
+    made = interlingua.load(session, store=tmp_path / "s.db" if stored else None)
+    before = made.train.num_items
+    with TestClient(create_app(made)) as client:
+        for path, said in ODD:
+            for answer in (client.put(f"/v1/items/{path}", json=SPACE), client.delete(f"/v1/items/{path}")):
+                assert answer.status_code == 422, path
+                assert said in answer.json()["detail"]
+        for odd in ("\0a", "x" * 501):
+            events = [{"user_id": odd, "item_id": "a"}, {"user_id": "a", "item_id": odd}]
+            for body in (*({"events": [each]} for each in events), {"events": [], "idempotency_key": odd}):
+                assert client.post("/v1/events", json=body).status_code == 422
+            assert client.post("/v1/items", json={"items": [SPACE | {"item_id": odd}]}).status_code == 422
+            with pytest.raises(DataError, match=r"item 1 of 1: item_id is"):
+                made.add_items([SPACE | {"item_id": odd}])
+            for event in events:
+                with pytest.raises(DataError, match=r"event 1: (user|item)_id is"):
+                    made.add_events(event)
+            with pytest.raises(DataError, match="idempotency_key is"):
+                made.add_events({"user_id": "a", "item_id": "a"}, odd)
+        assert made.train.num_items == before
+        for path, name in (("a%0Ab", "a\nb"), ("a%0A", "a\n"), ("a/b%2Fc", "a/b/c"), ("%EF%BF%BD", "\ufffd")):
+            assert client.put(f"/v1/items/{path}", json=SPACE).json()["added"] == [name]
+            assert client.post("/v1/items", json={"items": [SPACE | {"item_id": name}]}).json()["updated"] == [name]
+            assert client.delete(f"/v1/items/{path}").json()["removed"] == [name]

@@ -15,7 +15,7 @@ import numpy as np
 
 from interlingua.data.files.columns import EVENT_ROLES, rename
 from interlingua.data.raw import Log
-from interlingua.errors import DataError, StoreError, shown
+from interlingua.errors import DataError, StoreError, identifier, shown
 from interlingua.progress import say
 from interlingua.runs.answers import id_text
 from interlingua.runs.bring_checks import lines_frame, table_of
@@ -129,6 +129,7 @@ class NewEvents:
     def _first(self, events: Sequence[Happened], key: str | None) -> bool:
         if key is None:
             return True
+        identifier(key, "idempotency_key")
         said = hashlib.sha256(json.dumps([vars(each) for each in events]).encode()).hexdigest()
         before = self._keys.get(key)
         if before is not None and before != said:
@@ -167,12 +168,9 @@ def _events_of(given: Any) -> list[Happened]:
     value = next((name for name in ("rating", "value", "label") if name in frame.columns), None)
     found = []
     for number, line in enumerate(frame.iter_rows(named=True), 1):
-        ids = [line["user_id"], line["item_id"]]
-        missing = [name for name in ("user_id", "item_id") if line[name] is None or id_text(line[name]) == ""]
-        if missing:
-            raise DataError(f"event {number} of {frame.height} has no {missing[0]}")
         numbers = [_number(line.get(name), name, number) for name in ("timestamp", value) if name is not None]
-        found.append(Happened(id_text(ids[0]), id_text(ids[1]), *numbers))
+        user, item = (identifier(id_text(line[name]), f"event {number}: {name}") for name in ("user_id", "item_id"))
+        found.append(Happened(user, item, *numbers))
     return found
 
 

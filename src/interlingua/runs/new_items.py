@@ -10,7 +10,7 @@ from interlingua.data.catalogue import Catalogue
 from interlingua.data.clean import CleanConfig, clean_texts
 from interlingua.data.files.columns import ITEM_ROLES, rename
 from interlingua.data.raw import Log
-from interlingua.errors import DataError, shown
+from interlingua.errors import DataError, identifier, shown
 from interlingua.runs.bring_checks import lines_frame, table_of
 from interlingua.runs.plain import check_finite, finite, with_ids, without_nan
 
@@ -43,6 +43,8 @@ def lines_of(given: Any, catalogue: Catalogue) -> tuple[pl.DataFrame, list[bool 
         raise DataError(f"items have no column item_id (they have {', '.join(frame.columns) or 'none'})")
     source = back.get(used["item_id"], used["item_id"])
     frame = with_ids(frame, given, "item_id", source, "item")
+    for number, each in enumerate(frame["item_id"].cast(pl.String, strict=False), 1):
+        identifier(each, f"item {number} of {frame.height}: item_id")
     lines, frame = frame.height, frame.unique("item_id", keep="last", maintain_order=True)
     repeated = lines - frame.height
     notes = [f"{repeated:,} of {lines:,} lines repeat an item_id: the last line of each counts"] if repeated else []

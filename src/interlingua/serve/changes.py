@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, Depends, Header, Request
+from starlette.convertors import StringConvertor, register_url_convertor
 
-from interlingua.errors import ConfigError, shown
+from interlingua.errors import ConfigError, DataError, identifier, shown
 from interlingua.serve.changing import MayChange
 from interlingua.serve.guard import KEY
 from interlingua.serve.schema import EventsRequest, EventsResponse, ItemBody, ItemsRequest, ItemsResponse
@@ -17,6 +19,27 @@ if TYPE_CHECKING:
     from interlingua.serve.queue import WorkQueue
 
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=500)]
+
+
+class Rest(StringConvertor):
+    """The rest of a path, whatever is in it: also slashes and ends of lines."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("rest", Rest())
+
+
+async def _in_path(item_id: str, http: Request) -> str:
+    """An id as it stands in the path, checked like one in a body."""
+    try:
+        unquote_to_bytes(http.scope.get("raw_path") or b"").decode()
+    except UnicodeDecodeError:
+        raise DataError("item_id in the path is no UTF-8; percent-encode the id as UTF-8") from None
+    return identifier(item_id, "item_id in the path")
+
+
+ItemId = Annotated[str, Depends(_in_path)]
 
 
 def changes(recommender: Recommender, line: WorkQueue, may_change: MayChange | None = None) -> APIRouter:
@@ -32,15 +55,15 @@ def changes(recommender: Recommender, line: WorkQueue, may_change: MayChange | N
         lines = [item.line(item.item_id) for item in request.items]
         return response(await line.do(lambda: recommender.add_items(lines), http.scope[KEY]))
 
-    @router.put("/items/{item_id:path}")
-    async def put_item(item_id: str, request: ItemBody, http: Request) -> ItemsResponse:
+    @router.put("/items/{item_id:rest}")
+    async def put_item(item: ItemId, request: ItemBody, http: Request) -> ItemsResponse:
         """Adds an item, or changes it: what is not given stays."""
-        return response(await line.do(lambda: recommender.add_items([request.line(item_id)]), http.scope[KEY]))
+        return response(await line.do(lambda: recommender.add_items([request.line(item)]), http.scope[KEY]))
 
-    @router.delete("/items/{item_id:path}")
-    async def delete_item(item_id: str, http: Request) -> ItemsResponse:
+    @router.delete("/items/{item_id:rest}")
+    async def delete_item(item: ItemId, http: Request) -> ItemsResponse:
         """Takes an item out; one of the run's own still counts in histories."""
-        return response(await line.do(lambda: recommender.remove_items([item_id]), http.scope[KEY]))
+        return response(await line.do(lambda: recommender.remove_items([item]), http.scope[KEY]))
 
     @router.post("/events")
     async def add_events(

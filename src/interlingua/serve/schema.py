@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from interlingua.data.files.columns import plain
+from interlingua.errors import DataError, identifier
 
 Id = Annotated[str, Field(min_length=1, max_length=500)]
+
+
+def _checked(value: str) -> str:
+    try:
+        return identifier(value, "the id")
+    except DataError as error:
+        raise ValueError(str(error)) from None
+
+
+NewId = Annotated[Id, AfterValidator(_checked)]
+"""of what comes after training"""
 Value = Annotated[str, Field(max_length=500)] | bool | int | Annotated[float, Field(allow_inf_nan=False)] | None
 MAX_REASONS = 20
 
@@ -175,7 +187,7 @@ class ItemBody(Strict):
 class NewItem(ItemBody):
     """An item with its id."""
 
-    item_id: Id
+    item_id: NewId
 
 
 class ItemsRequest(Strict):
@@ -195,8 +207,8 @@ class ItemsResponse(Strict):
 class NewEvent(Strict):
     """A user had an item."""
 
-    user_id: Id
-    item_id: Id
+    user_id: NewId
+    item_id: NewId
     time: float | None = Field(None, allow_inf_nan=False)
     """seconds since 1970; null: now"""
     value: float | None = Field(None, allow_inf_nan=False)
@@ -207,7 +219,7 @@ class EventsRequest(Strict):
     """Events in their order."""
 
     events: list[NewEvent] = Field(min_length=1, max_length=1000)
-    idempotency_key: Id | None = None
+    idempotency_key: NewId | None = None
     """of this batch (or the header ``Idempotency-Key``): sent again, it adds nothing"""
 
 

@@ -9,10 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from interlingua.errors import DataError, shown
-
-LONGEST_ID = 500
-"""characters of an id or a key, as over HTTP"""
+from interlingua.errors import DataError, identifier, shown, whole_text
 
 
 @dataclass(frozen=True)
@@ -108,17 +105,6 @@ def digest(events: Iterable[Mapping[str, Any]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def identifier(value: Any, what: str) -> str:
-    """An id or key that both databases hold.
-
-    Raises:
-        DataError: no text, empty, overlong, or with characters that no database holds.
-    """
-    if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ID:
-        raise DataError(f"{what} is {shown(value)}; give a text of 1 to {LONGEST_ID} characters")
-    return _text(what, value)
-
-
 def _columns(record: Any) -> list[tuple[str, Any]]:
     found = asdict(record)
     for name in ("revision", "number", "deleted"):
@@ -138,7 +124,7 @@ def _value(what: str, value: Any) -> Any:
             raise DataError(f"{what} is {shown(value)}; give {'True or False' if kind is bool else 'a whole number'}")
         return value
     if isinstance(value, str) or value is None:
-        return value if value is None else _text(what, value)
+        return value if value is None else whole_text(what, value)
     return _json(what, value)
 
 
@@ -148,16 +134,6 @@ def _finite(what: str, value: Any) -> float:
     return float(value)
 
 
-def _text(what: str, value: str) -> str:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise DataError(f"{what} is {shown(value)}: half of a character (a lone surrogate); give whole ones") from None
-    if "\0" in value:
-        raise DataError(f"{what} is {shown(value)}: it holds the character NUL, which no database takes")
-    return value
-
-
 def _json(what: str, value: Any) -> Any:
     try:
         text = json.dumps(value, allow_nan=False, ensure_ascii=False)
@@ -165,5 +141,5 @@ def _json(what: str, value: Any) -> Any:
         raise DataError(f"{what} is {shown(value)}, which is no JSON ({error})") from None
     if "\\u0000" in text:
         raise DataError(f"{what} is {shown(value)}: it holds the character NUL, which no database takes")
-    _text(what, text)
+    whole_text(what, text)
     return json.loads(text)

@@ -13,10 +13,10 @@ from sqlalchemy import Connection, Engine, Select, Table, delete, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 import interlingua.store.schema as schema
-from interlingua.errors import DataError, at_least_one, shown
+from interlingua.errors import DataError, at_least_one, identifier, shown
 from interlingua.store.connect import engine_of, transaction
 from interlingua.store.migrations import bring_up
-from interlingua.store.records import Event, Item, Logged, ModelVersion, User, checked, digest, identifier
+from interlingua.store.records import Event, Item, Logged, ModelVersion, User, checked, digest
 
 Given = TypeVar("Given")
 MOST_AT_ONCE = 500
