@@ -228,7 +228,7 @@ class Recommender(Shared):
         """
         return self._changed(self._shelf.remove(ids))
 
-    def add_events(self, events: Any, idempotency_key: str | None = None) -> int:
+    def add_events(self, events: Any, idempotency_key: str | None = None, *, quiet: bool = False) -> int:
         """Enters what users have had since training: it counts in their next answer, new users included.
 
         A user with new events is asked by the whole history: where a model keeps a vector of each user, by the one
@@ -236,16 +236,17 @@ class Recommender(Shared):
 
         Args:
             events: a frame, mappings of one event each, or a file of a table: ``user_id``, ``item_id``, and the time
-                (seconds) and rating if they are known. Items that the run does not know are kept, and say nothing.
+                (seconds, or a date) and rating if known. Unknown items are kept, and say nothing; a note counts them.
             idempotency_key: the same key with the same batch again adds nothing.
+            quiet: nothing is said.
 
         Returns:
             How many were added.
 
         Raises:
-            DataError: an event without a user or an item, or the key of another batch.
+            DataError: an event without user or item, an unknown column, a time that is none, the key of another batch.
         """
-        return self._events.add(events, idempotency_key)
+        return self._events.add(events, idempotency_key, None if quiet else self.train.item_indices)
 
     def load_encoders(self) -> None:
         """Loads what reads new texts now, so that the first new item or sentence is answered as fast as the next."""

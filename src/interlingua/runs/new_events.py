@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -15,11 +15,12 @@ import numpy as np
 
 from interlingua.data.files.columns import EVENT_ROLES, rename
 from interlingua.data.raw import Log
-from interlingua.errors import DataError, StoreError, identifier, shown
+from interlingua.errors import DataError, StoreError, identifier, shown, unknown
 from interlingua.progress import say
 from interlingua.runs.answers import id_text
 from interlingua.runs.bring_checks import lines_frame, table_of
-from interlingua.runs.plain import with_ids
+from interlingua.runs.event_times import with_seconds
+from interlingua.runs.plain import finite, with_ids
 from interlingua.runs.stores import StoreLike
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from interlingua.store.records import Event
 
 EXAMPLE = "{'user_id': 'ann', 'item_id': 'i9'}"
+COLUMNS = ("user_id", "item_id", "timestamp", "rating", "value", "label")
+"""of events, by role"""
 MOST_KEYS = 100_000
 """idempotency keys that are remembered without a store, the last ones"""
 PAUSE_S = 30.0
@@ -64,20 +67,28 @@ class NewEvents:
             self._last = max((model.events for model in store.models() if model.version == version), default=0)
             self._read(store)
 
-    def add(self, given: Any, key: str | None = None) -> int:
+    def add(self, given: Any, key: str | None = None, known: Collection[str] | None = None) -> int:
         """Enters a batch, all or nothing; returns how many were added (0: this key with this batch came before).
 
         Args:
             given: a frame, mappings of one event each, one mapping, or a file of a table: with ``user_id`` and
                 ``item_id``, and ``timestamp`` or ``time`` and ``rating`` or ``value`` if they are known.
             key: of the batch.
+            known: item ids of the run: how many others there are is said.
 
         Raises:
-            DataError: no table, an event without a user or an item, or the key of another batch.
+            DataError: no table, an event without a user or an item, an unknown column, a time that is none, or the
+                key of another batch.
         """
         events = _events_of(given)
         if not events:
             return 0
+        new = [] if known is None else [each.item_id for each in events if each.item_id not in known]
+        if new:
+            say(
+                f"note: {len(new):,} of {len(events):,} events are of items that the run does not know (e.g. "
+                f"{shown(new[0])}): they are kept, and say nothing until it does"
+            )
         if self.store is not None:
             added = self.store.add_events([_record(each) for each in events], key)
             self._read(self.store)  # also for 0: the first call may have ended between the commit and its answer
@@ -158,6 +169,7 @@ def _record(event: Happened) -> Event:
 def _events_of(given: Any) -> list[Happened]:
     given = table_of(given, "interactions")
     frame = lines_frame(given, "event", EXAMPLE)
+    frame = frame if isinstance(given, Mapping | Sequence) else finite(frame, "event")  # gaps of a frame are NaN
     if not frame.height:
         return []
     frame, used = rename(frame, EVENT_ROLES, {}, "events", Log(quiet=True))
@@ -165,6 +177,10 @@ def _events_of(given: Any) -> list[Happened]:
         if column not in frame.columns:
             raise DataError(f"events have no column {column} (they have {', '.join(frame.columns) or 'none'})")
         frame = with_ids(frame, given, column, used[column], "event")
+    further = next((name for name in frame.columns if name not in COLUMNS), None)
+    if further is not None:
+        raise DataError(unknown("column", further, (*COLUMNS, "time"), "events"))
+    frame = with_seconds(frame, used.get("timestamp", "timestamp"))
     value = next((name for name in ("rating", "value", "label") if name in frame.columns), None)
     found = []
     for number, line in enumerate(frame.iter_rows(named=True), 1):

@@ -78,7 +78,7 @@ def changes(recommender: Recommender, line: WorkQueue, may_change: MayChange | N
                 f"the idempotency key is {first} in the body and {second} in the header; give one of them"
             )
         key = next(iter(keys), None)
-        added = await line.do(lambda: recommender.add_events(events, key), http.scope[KEY])
+        added = await line.do(lambda: recommender.add_events(events, key, quiet=True), http.scope[KEY])
         known = recommender.train.item_indices
         unknown = list(dict.fromkeys(event.item_id for event in request.events if event.item_id not in known))
         return EventsResponse(added=added, unknown_items=unknown)

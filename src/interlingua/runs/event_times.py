@@ -1,0 +1,48 @@
+"""Times of events that came after training: seconds since 1970, or dates, which are read as ``data prepare`` does."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from interlingua.data.files.times import LATEST_S, as_seconds
+from interlingua.data.raw import Log
+from interlingua.errors import DataError, shown
+
+
+def with_seconds(events: pl.DataFrame, source: str) -> pl.DataFrame:
+    """The events with ``timestamp`` as Float64 seconds since 1970; null stays null.
+
+    Args:
+        events: may lack ``timestamp``.
+        source: name of the column as it was given, for errors.
+
+    Raises:
+        DataError: no time, one before 1970 or after 2099, or dates whose days and months cannot be told apart.
+    """
+    if "timestamp" not in events.columns:
+        return events
+    given = events["timestamp"]
+    given = given.fill_nan(None) if given.dtype.is_float() else given
+    seconds = _numbers(given)
+    dates = given.is_not_null() & seconds.is_null()
+    if dates.any() and (given.dtype == pl.String or given.dtype in (pl.Date, pl.Datetime)):
+        read, _, _ = as_seconds(pl.DataFrame({"timestamp": given.filter(dates)}), "auto", None, Log(quiet=True))
+        fraction = read["fraction"] if "fraction" in read.columns else 0.0
+        found = pl.Series(None, [None] * len(given), pl.Float64)
+        seconds = seconds.zip_with(~dates, found.scatter(dates.arg_true(), read["timestamp"] + fraction))
+    wrong = given.is_not_null() & ~seconds.is_between(0, LATEST_S).fill_null(False)
+    if wrong.any():
+        number, value = int(wrong.arg_max() or 0) + 1, given.filter(wrong)[0]
+        raise DataError(
+            f"event {number} of {len(given)}: {source} is {shown(value)}; give seconds since 1970 (up to the year "
+            "2100), a date such as 2024-01-31, or leave it out"
+        )
+    return events.with_columns(seconds.alias("timestamp"))
+
+
+def _numbers(given: pl.Series) -> pl.Series:
+    if given.dtype == pl.String:
+        return given.str.strip_chars().cast(pl.Float64, strict=False)
+    if given.dtype.is_numeric():
+        return given.cast(pl.Float64)
+    return pl.Series(given.name, [None] * len(given), pl.Float64)
