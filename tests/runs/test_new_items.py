@@ -412,11 +412,40 @@ def test_a_mistyped_column_of_events_is_an_error_and_an_unknown_item_a_note(
 
 def test_repeated_ids_of_a_batch_are_counted(make: Make) -> None:
     made = make(RECIPES["textknn"])
-    names = (("n1", "One"), ("n1", "Two"), (7, "Seven"), ("7", "Eight"), ("n1", "Three"))
+    names = (("n1", "Space One"), ("n1", "Space Two"), (7, "Space Seven"), ("7", "Space Eight"), ("n1", "Space Three"))
     changed = made.add_items([{"item_id": item, "title": title} for item, title in names])
     assert changed.added == ("7", "n1")
     assert changed.notes == ("3 of 5 lines repeat an item_id: the last line of each counts",)
-    assert [made.titles[made.item_row(item)] for item in changed.added] == ["Eight", "Three"]
+    assert [made.titles[made.item_row(item)] for item in changed.added] == ["Space Eight", "Space Three"]
+
+
+@pytest.mark.parametrize("name", ["textknn", "textknn-item"])
+def test_items_whose_texts_say_nothing_are_like_nothing(name: str, make: Make) -> None:
+    made = make(RECIPES[name])
+    words = {"n1": "zyzzyva", "n2": "qoph", "n3": "space galaxy", "n4": ""}
+    changed = made.add_items([{"item_id": item, "title": title} for item, title in words.items()])
+    assert len(changed.notes) == 1
+    assert changed.notes[0].startswith("3 of the new items have texts that say nothing (e.g. 'n1')")
+    assert made.similar_items("n1", 5) == made.similar_items("n4", 5) == []
+    assert not {"n1", "n2", "n4"} & {one.item_id for one in made.similar_items("n3", 43)}
+    answer = made.answer(history=["n1", "n4"], k=44)
+    assert "ranked by popularity" in answer.notes[0]
+    found = scores(made, [["n3"], ["i1", "i2"]])[:, [made.item_row(item) for item in ("n1", "n2", "n4")]]
+    assert not found.any()
+    assert made.add_items({"item_id": "n3", "price": 4}).notes == ()
+
+
+def test_changed_texts_of_items_of_the_run_are_said(make: Make) -> None:
+    new = {"item_id": "i5", "title": "Renamed", "categories": "Space"}
+    made = make(RECIPES["textknn"])
+    assert (
+        made.add_items([new, {"item_id": "i6", "price": 3}])
+        .notes[0]
+        .startswith("the texts of 1 of the run's own items changed (e.g. of 'i5')")
+    )
+    assert made.add_items(new).notes == ()  # they are these already
+    assert made.titles[made.item_row("i5")] == "Renamed"
+    assert make({"backbone": {"name": "itemknn"}}).add_items(new).notes == ()
 
 
 def test_what_is_like_a_new_item_is_found_by_its_text_where_events_are_compared(make: Make) -> None:

@@ -96,7 +96,7 @@ class TextKnn(Backbone):
             return None
         new = added.text.float()
         if self.config.centred and self.num_items:
-            new = new - added.job.text.rows("items").detach().float().mean(0)
+            new = shifted(new, added.job.text.rows("items").detach().float().mean(0))
         vectors = torch.cat([self.vectors, functional.normalize(new, dim=1).to(self.vectors)])
         if self.config.variant == "user":
             return self.longer(added, vectors=vectors)
@@ -154,9 +154,13 @@ class TextKnn(Backbone):
 
 
 def unit_rows(vectors: Tensor, centred: bool) -> Tensor:
-    """(I, T) rows of length 1 (zero rows stay zero), after subtracting their mean if ``centred``."""
-    shifted = vectors - vectors.mean(0) if centred and len(vectors) else vectors
-    return functional.normalize(shifted, dim=1)
+    """(I, T) rows of length 1, after subtracting their mean if ``centred``; zero rows stay zero: they say nothing."""
+    return shifted(vectors, vectors.mean(0)) if centred and len(vectors) else functional.normalize(vectors, dim=1)
+
+
+def shifted(vectors: Tensor, mean: Tensor) -> Tensor:
+    """(n, T) rows of length 1, less ``mean`` (T); zero rows stay zero, or all that say nothing would be alike."""
+    return functional.normalize((vectors - mean) * vectors.any(dim=1, keepdim=True), dim=1)
 
 
 def nearest(vectors: Tensor, keep: int, block: int = 1024) -> tuple[Tensor, Tensor]:

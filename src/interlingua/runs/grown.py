@@ -157,6 +157,13 @@ class Grown(Session):
         return self.added.items is not None or self.base.backbone.extended(self.added) is not None
 
     @property
+    def silent(self) -> tuple[str, ...]:
+        """New items whose texts say nothing to any encoder: all their vectors are zero."""
+        parts = (self, *self.grown_members) if self.num_added else ()
+        said = [vectors.any(dim=1).numpy() for part in parts for vectors in part.new_vectors.values()]
+        return tuple(self.new["item_id"].filter(~np.logical_or.reduce(said))) if said else ()
+
+    @property
     def says(self) -> bool:
         """Whether the text of the last new item says anything: its vectors are not all zero."""
         if self.recipe.fuse is not None:

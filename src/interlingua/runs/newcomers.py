@@ -92,6 +92,10 @@ def telling_items(session: Session) -> BoolArray:
     if session.recipe.fuse is not None:
         return np.logical_or.reduce([telling_items(member) for member in session.members])
     backbone, train = session.backbone, session.data.split.train
+    makes = backbone.makes(backbone.config)
+    inputs = backbone.input_embeddings().items if "inputs" in makes else None
+    if backbone.needs_text and inputs is not None and "rank" not in session.done:  # histories are read by these alone
+        return np.asarray(inputs.detach().cpu().numpy().any(axis=1), np.bool_)
     if backbone.needs_text or "rank" in session.done:
         return np.ones(train.num_items, np.bool_)
     known = np.array(backbone.learned_items(train).numpy(), np.bool_)

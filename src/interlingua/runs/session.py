@@ -65,6 +65,11 @@ class Session(Measured):
         return 0
 
     @property
+    def silent(self) -> tuple[str, ...]:
+        """Ids of such items whose texts say nothing."""
+        return ()
+
+    @property
     def places(self) -> bool:
         """Whether texts tell the run where such an item stands."""
         return False

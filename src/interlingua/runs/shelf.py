@@ -14,9 +14,9 @@ from interlingua.data.catalogue import Catalogue
 from interlingua.errors import ConfigError, UnknownIdError, shown, unknown
 from interlingua.progress import say
 from interlingua.runs.answers import names_of
-from interlingua.runs.grown import grown
+from interlingua.runs.grown import encoders_of, grown
 from interlingua.runs.new_items import lines_of
-from interlingua.runs.stores import StoreLike, item_of, line_of
+from interlingua.runs.stores import TEXTS, StoreLike, item_of, line_of
 
 if TYPE_CHECKING:
     from interlingua.runs.session import Session
@@ -87,10 +87,12 @@ class Shelf:
         if not frame.height:
             return Changed()
         known, before = self.run.data.split.train.item_indices, self._copy()
-        added, updated = [], []
+        added, updated, retold = [], [], list[str]()
         for line, comes_out in zip(frame.iter_rows(named=True), allowed, strict=True):
             item, values = str(line["item_id"]), {name: value for name, value in line.items() if value is not None}
-            own = item in known
+            own, was = item in known, self._own(item) if item in known else {}
+            now = self.changed.get(item, was)
+            retold += [item] if own and any(values.get(name, now.get(name)) != now.get(name) for name in TEXTS) else []
             updated.append(item) if (own and item not in self.removed) or item in self.lines else added.append(item)
             where = self.changed if own else self.lines
             where[item] = (where.pop(item, None) or (self._own(item) if own else {"item_id": item})) | values
@@ -100,7 +102,26 @@ class Shelf:
         put = [str(item) for item in frame["item_id"]]
         items = [item_of(self.lines.get(item) or self.changed[item], item not in self.unavailable) for item in put]
         self._keep(before, lambda store: store.put_items(items))
+        notes += self._kept_vectors(retold) + self._silent(put)
         return Changed(tuple(added), tuple(updated), notes=tuple(notes))
+
+    def _kept_vectors(self, retold: Sequence[str]) -> list[str]:
+        """A note on items of the run with other texts than before, where the run reads texts."""
+        if not retold or not any(encoders_of(part).sections() for part in (self.run, *self.run.members)):
+            return []
+        return [
+            f"the texts of {len(retold):,} of the run's own items changed (e.g. of {shown(retold[0])}): "
+            "titles and filters have them at once, vectors and scores are those of the former texts until the next "
+            "training"
+        ]
+
+    def _silent(self, put: Sequence[str]) -> list[str]:
+        """A note on new items whose texts say nothing."""
+        silent = [item for item in self.session.silent if item in set(put)]
+        if not silent:
+            return []
+        said = f"{len(silent):,} of the new items have texts that say nothing (e.g. {shown(silent[0])}): "
+        return [said + "no sentence finds them, and in a history they say nothing"]
 
     def remove(self, ids: Any) -> Changed:
         """Takes items out: new ones are forgotten; the run's own never come out, and still count in histories.
