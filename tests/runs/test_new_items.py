@@ -435,9 +435,29 @@ def test_items_whose_texts_say_nothing_are_like_nothing(name: str, make: Make) -
     assert made.add_items({"item_id": "n3", "price": 4}).notes == ()
 
 
+@pytest.mark.parametrize("name", ["textknn", "textknn-item", "textknn-reduced"])
+@pytest.mark.parametrize("later", [[], ["n1"]])
+def test_a_changed_text_is_read_where_the_text_is_all_that_is_known(name: str, later: list[str], make: Make) -> None:
+    made = make(RECIPES[name])
+    before = scores(made, [["i5"], ["i1"]])
+    for item in later:
+        made.add_items(line(8, item_id=item))
+    told = {key: value for key, value in line(3).items() if key in ("title", "description", "categories")}
+    assert made.add_items({"item_id": "i5"} | told).notes == ()
+    found, ids = scores(made, [["i5"], ["i3"], ["i1"]]), made.train.item_indices
+    np.testing.assert_allclose(found[0], found[1], atol=1e-5)
+    np.testing.assert_allclose(found[:, ids["i5"]], found[:, ids["i3"]], atol=1e-5)
+    assert made.similar_items("i3", 1)[0].item_id == "i5"
+    if name != "textknn-item":
+        others = [index for index in range(40) if index != ids["i5"]]
+        np.testing.assert_allclose(found[2][others], before[1][others], atol=1e-6)
+    made.add_items({"item_id": "i5", "price": 3})
+    np.testing.assert_allclose(scores(made, [["i5"]])[0], found[0], atol=1e-6)
+
+
 def test_changed_texts_of_items_of_the_run_are_said(make: Make) -> None:
     new = {"item_id": "i5", "title": "Renamed", "categories": "Space"}
-    made = make(RECIPES["textknn"])
+    made = make(RECIPES["ridge"])
     assert (
         made.add_items([new, {"item_id": "i6", "price": 3}])
         .notes[0]

@@ -94,14 +94,27 @@ class TextKnn(Backbone):
         """New rows of the table, less the mean of the fitted texts; of ``item`` also new neighbours of every item."""
         if added.text is None or added.job.text is None:
             return None
-        new = added.text.float()
-        if self.config.centred and self.num_items:
-            new = shifted(new, added.job.text.rows("items").detach().float().mean(0))
-        vectors = torch.cat([self.vectors, functional.normalize(new, dim=1).to(self.vectors)])
+        vectors = torch.cat([self.vectors, self._unit(added.text, added.job)])
         if self.config.variant == "user":
             return self.longer(added, vectors=vectors)
         similar, near = with_new(self.vectors, vectors, self.similar, self.near, self.config.neighbours)
         return self.longer(added, vectors=vectors, similar=similar, near=near)
+
+    @torch.no_grad()
+    def retold(self, indices: Tensor, text: Tensor, job: Fitting) -> TextKnn:
+        """Other rows of the table, less the mean of the fitted texts; of ``item`` also the neighbours anew."""
+        vectors = self.vectors.index_copy(0, indices.to(self.vectors.device), self._unit(text, job))
+        other = self.longer(AddedItems(0, job), vectors=vectors)
+        if self.config.variant == "item":
+            other.similar, other.near = nearest(vectors, self.config.neighbours)
+        return other
+
+    def _unit(self, text: Tensor, job: Fitting) -> Tensor:
+        """(n, T) unit rows of texts that came later."""
+        new = text.float()
+        if self.config.centred and self.num_items and job.text is not None:
+            new = shifted(new, job.text.rows("items").detach().float().mean(0))
+        return functional.normalize(new, dim=1).to(self.vectors)
 
     def input_embeddings(self) -> Embeddings:
         """The text vectors."""

@@ -150,6 +150,13 @@ class Backbone(Component, Scorer):
         table = self.input_embeddings().items.detach()
         return self.longer(added, items=torch.cat([table, added.inputs.to(table)]))
 
+    def retold(self, indices: Tensor, text: Tensor, job: Fitting) -> Backbone | None:
+        """The backbone with other texts of some of its items: their (n) indices, and (n, T) vectors as ``job.text``'s.
+
+        None: what it knows of an item is more than its text, and stays until the next training.
+        """
+        return None
+
     def longer(self, added: AddedItems, **changed: Any) -> Self:
         """A copy for more items, with other buffers or parameters; the original stays as it is."""
         other = copy.copy(self)

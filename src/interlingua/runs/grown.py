@@ -77,7 +77,7 @@ class Grown(Session):
     @cached_property
     def grown_members(self) -> list[Grown]:
         """The members, over the same new items."""
-        return [Grown(member, self.new, None, self, self.sentence) for member in self.base.members]
+        return [Grown(member, self.new, self.changed, self, self.sentence) for member in self.base.members]
 
     @cached_property
     def members(self) -> list[Session]:
@@ -144,10 +144,35 @@ class Grown(Session):
     @cached_property
     def backbone(self) -> Backbone:
         """The run's backbone over all items."""
-        own = self.base.backbone
+        own = self.base.backbone if self.retold is None else self.retold
         if not self.num_added:
-            return own
+            return own.eval()
         return (own.extended(self.added) or padded(own, self.added)).eval()
+
+    @cached_property
+    def retold(self) -> Backbone | None:
+        """The run's backbone with the changed texts of its items; None: no text changed, or what it learned stays."""
+        part, base = self.recipe.text, self.base.data
+        if self.changed is None or part is None or "embed" not in self.done or self.recipe.backbone is None:
+            return None
+        indices = [base.split.train.item_indices[item] for item in self.changed["item_id"]]
+        tables = (base.catalogue.items[indices], self.changed)
+        former, now = (item_texts(replace(base.catalogue, items=each), part.config) for each in tables)
+        places = [place for place, text in enumerate(now) if text != former[place]]
+        if not places:
+            return None
+        try:
+            vectors = encoders_of(self.base).vectors("text", [now[place] for place in places])
+        except (ConfigError, ArtifactError):
+            return None
+        chosen = torch.tensor([indices[place] for place in places])
+        return self.base.backbone.retold(chosen, vectors, _job(self.base))
+
+    @property
+    def keeps_texts(self) -> bool:
+        """Whether something that reads texts keeps what it knew of items of the run whose texts changed."""
+        own = bool(encoders_of(self.base).sections()) and (self.retold is None or {"align", "rank"} & {*self.done})
+        return bool(own) or any(member.keeps_texts for member in self.grown_members)
 
     @property
     def places(self) -> bool:
@@ -185,6 +210,8 @@ class Grown(Session):
         tables: dict[str, dict[str, Tensor]] = self.loaded.setdefault("tables", {})
         if stage not in tables:
             own = self.base.exported(stage)
+            if stage == "train" and "items" in own and self.retold is not None:
+                own = own | {"items": self.retold.item_embeddings().detach().to(own["items"])}
             tables[stage] = self._with_new(stage, own) if self.num_added else own
         return tables[stage]
 

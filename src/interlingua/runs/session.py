@@ -65,6 +65,11 @@ class Session(Measured):
         return 0
 
     @property
+    def keeps_texts(self) -> bool:
+        """Whether it keeps what it knew of items whose texts changed since."""
+        return False
+
+    @property
     def silent(self) -> tuple[str, ...]:
         """Ids of such items whose texts say nothing."""
         return ()

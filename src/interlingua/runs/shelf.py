@@ -14,7 +14,7 @@ from interlingua.data.catalogue import Catalogue
 from interlingua.errors import ConfigError, UnknownIdError, shown, unknown
 from interlingua.progress import say
 from interlingua.runs.answers import names_of
-from interlingua.runs.grown import encoders_of, grown
+from interlingua.runs.grown import grown
 from interlingua.runs.new_items import lines_of
 from interlingua.runs.stores import TEXTS, StoreLike, item_of, line_of
 
@@ -107,7 +107,7 @@ class Shelf:
 
     def _kept_vectors(self, retold: Sequence[str]) -> list[str]:
         """A note on items of the run with other texts than before, where the run reads texts."""
-        if not retold or not any(encoders_of(part).sections() for part in (self.run, *self.run.members)):
+        if not retold or not self.session.keeps_texts:
             return []
         return [
             f"the texts of {len(retold):,} of the run's own items changed (e.g. of {shown(retold[0])}): "
