@@ -350,6 +350,8 @@ def test_ids_of_several_kinds_are_written_as_they_are_asked_for(make: Make) -> N
     titles = [{"item_id": each, "title": "Space"} for each in (5.0, "a", 6, np.int64(7), 1.5)]
     assert made.add_items(titles).added == ("5", "a", "6", "7", "1.5")
     assert made.item_row(5.0) == made.item_row("5")
+    assert made.add_items([{"item_id": each, "title": "Space"} for each in (8.0, 6.5)]).added == ("8", "6.5")
+    assert made.item_row(8.0) == made.item_row("8")
 
 
 def test_an_empty_batch_changes_nothing(make: Make) -> None:
