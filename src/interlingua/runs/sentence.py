@@ -2,8 +2,8 @@
 
 In a fusion the members that read texts are heard, plainly: weights that were learned on histories do not fit a question
 without one. What the run would answer without the sentence is added with a weight, both standardised over the
-catalogue: the scores of a history; for somebody without one, the logarithm of an item's training events, in which items
-without any count as average.
+catalogue: the scores of a history; for somebody without one, what the recipe says of newcomers where it does, else the
+logarithm of an item's training events; in both, items without any count as average.
 
 Shape key: B queries, I items.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from interlingua.contracts.batch import FloatArray
-from interlingua.contracts.scorer import Scorer
+from interlingua.contracts.scorer import BoolArray, Scorer
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError, shown
 from interlingua.runs.answers import Request
@@ -45,8 +45,9 @@ class Sentence(Scorer):
         said = [retriever_of(part)[1].score(Queries.of([[self.num_items]]))[:, : self.num_items] for part in readers]
         scores = np.mean([standardised(np.asarray(each, np.float32)) for each in said], axis=0)
         self.own = standardised(np.asarray(scores, np.float32))  # (1, I)
-        counts = session.data.split.train.item_counts[: self.num_items]
-        self.popular = popularity(counts)
+        counts, nothing = session.data.split.train.item_counts[: self.num_items], list[int]()
+        welcome = scorer.score(Queries.of([nothing])) if scorer.welcomes_newcomers else np.log1p(counts)[None, :]
+        self.popular = popularity(np.asarray(welcome, np.float32), counts > 0)
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """See :class:`Scorer`."""
@@ -92,13 +93,11 @@ class Sentences:
         return Sentence(session, self._scorer, 1.0) if session.says else None
 
 
-def popularity(counts: IntArray) -> FloatArray:
-    """(1, I) log of training events, mean 0 and spread 1 over the items that have some; 0 for those without."""
-    known = counts > 0
-    logs = np.log1p(counts.astype(np.float32))[None, :]
-    out = np.zeros_like(logs)
+def popularity(scores: FloatArray, known: BoolArray) -> FloatArray:
+    """(1, I) scores with mean 0 and spread 1 over the items ``known`` (I,), those with events; 0 for the others."""
+    out = np.zeros_like(scores)
     if known.any():
-        out[:, known] = standardised(logs[:, known])
+        out[:, known] = standardised(scores[:, known])
     return out
 
 
