@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 pytest.importorskip("sqlalchemy")
 
 import interlingua
-from interlingua.errors import InterlinguaError, UnknownIdError
+from interlingua.errors import DataError, InterlinguaError, UnknownIdError
 from interlingua.recommender import Recommender
+from interlingua.runs.grown import encoders_of
 from interlingua.runs.session import Session
 from interlingua.runs.stages import run
 from interlingua.runtime.cancel import Cancelled
@@ -112,3 +115,43 @@ def test_an_unknown_id_names_the_nearest_and_not_the_catalogue(session: Session)
     with pytest.raises(UnknownIdError) as refused:
         made.remove_items("i00003x")
     assert f"mean '{OWN}'" not in str(refused.value)
+
+
+def test_new_texts_are_read_once_however_many_there_are(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("interlingua.runs.new_texts.REMEMBERED", 5)
+    made, read = interlingua.load(session), list[str]()
+    encoder = encoders_of(session)._loaded("text")[0]
+    own = type(encoder).encode
+
+    def encode(self: Any, texts: Any) -> Any:
+        read.extend(texts)
+        return own(self, texts)
+
+    monkeypatch.setattr(type(encoder), "encode", encode)
+    made.add_items([SPACE | {"item_id": f"n{n}", "description": f"orbit {n}"} for n in range(30)])
+    assert len(read) == 30
+    for n in range(20):
+        made.recommend(text=f"rocket {n}", k=2)
+    made.add_items(SPACE | {"item_id": "z", "description": "orbit z"})
+    made.remove_items("n3")
+    assert (len(read), len(set(read))) == (51, 51)
+    assert len(encoders_of(session)._known["text"]) <= 31 + 5 + 1  # sentences are forgotten
+
+
+def test_items_bring_a_bounded_number_of_attributes(session: Session) -> None:
+    """400 items with 100 attributes each, all of another name, took 25 s and 1.3 GB."""
+    made = interlingua.load(session)
+    many = [{"item_id": f"n{n}", "title": "x", **{f"a{n}_{each}": 1 for each in range(100)}} for n in range(400)]
+    for given in (many, pl.DataFrame([{"item_id": "n", **{f"a{n}": 1 for n in range(1001)}}])):
+        started = time.perf_counter()
+        with pytest.raises(DataError, match=r"would have (40,000|1,001) attributes .* at most 1,000; give the same"):
+            made.add_items(given)
+        assert time.perf_counter() - started < 1
+    made.add_items(many[:6])
+    made.add_items({"item_id": OWN, **{f"b{each}": 1 for each in range(400)}})
+    before = state(made)
+    with pytest.raises(DataError, match="would have 1,001 attributes"):
+        made.add_items({"item_id": "n6", "one more": 1})
+    assert state(made) == before
+    made.remove_items("n0")
+    assert made.add_items({"item_id": "n6", "one more": 1}).added == ("n6",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -17,6 +18,8 @@ from interlingua.runs.plain import check_finite, finite, with_ids, without_nan
 AVAILABLE = "available"
 """column that says whether an item may come out; it is no column of the catalogue"""
 EXAMPLE = "{'item_id': 'i9', 'title': 'Heat'}"
+MOST_COLUMNS = 1_000
+"""columns that items after training may have beside the catalogue's: each has a place in every line"""
 NO = ("false", "0", "no")
 YES = ("true", "1", "yes")
 
@@ -32,6 +35,8 @@ def lines_of(given: Any, catalogue: Catalogue) -> tuple[pl.DataFrame, list[bool 
         DataError: no table, no column of ids, a line without an id, infinity, or a value that cannot be read.
     """
     given = table_of(given, "catalogue")
+    if isinstance(given, Sequence) and not isinstance(given, str | bytes):
+        check_columns((name for each in given if isinstance(each, Mapping) for name in each), catalogue)
     check_finite(given, "item")
     frame = finite(lines_frame(without_nan(given), "item", EXAMPLE), "item")
     back = {word: column for column, word in catalogue.names.items() if word in frame.columns}
@@ -39,6 +44,7 @@ def lines_of(given: Any, catalogue: Catalogue) -> tuple[pl.DataFrame, list[bool 
     if not frame.height:
         return catalogue.items.head(0), [], []
     frame, used = rename(frame, ITEM_ROLES, {}, "items", Log(quiet=True))
+    check_columns(frame.columns, catalogue)
     if "item_id" not in frame.columns:
         raise DataError(f"items have no column item_id (they have {', '.join(frame.columns) or 'none'})")
     source = back.get(used["item_id"], used["item_id"])
@@ -57,6 +63,19 @@ def lines_of(given: Any, catalogue: Catalogue) -> tuple[pl.DataFrame, list[bool 
     cleaned = cleaned.with_columns(pl.lit(None, pl.String).alias(column) for column in absent)
     own = catalogue.items.columns
     return cleaned.select(*own, *(column for column in cleaned.columns if column not in own)), allowed, notes
+
+
+def check_columns(names: Iterable[Any], catalogue: Catalogue) -> None:
+    """Raises: DataError: more than :data:`MOST_COLUMNS` names that the catalogue does not have."""
+    further = dict.fromkeys(names)
+    for name in (AVAILABLE, *catalogue.items.columns):
+        further.pop(name, None)
+    if len(further) > MOST_COLUMNS:
+        examples = ", ".join(shown(name) for name in list(further)[:3])
+        raise DataError(
+            f"items after training would have {len(further):,} attributes that the catalogue does not have (e.g. "
+            f"{examples}), and a run takes at most {MOST_COLUMNS:,}; give the same attributes to many items"
+        )
 
 
 def _switch(value: str | None, item: str) -> bool | None:

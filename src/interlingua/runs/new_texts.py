@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from interlingua.runs.session import Session
 
 REMEMBERED = 20_000
-"""vectors of texts that are kept in memory, of each encoder"""
+"""vectors of texts that are kept in memory beside those of the new items, of each encoder: sentences"""
 TRAINED_ALONG = "align"
 """stage that holds the weights of an encoder without a stage of its own"""
 
 
 class NewTexts:
-    """The encoders of one run, each loaded when it is first asked; recent texts are remembered."""
+    """The encoders of one run, each loaded when it is first asked; what they have read is remembered."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -42,19 +42,24 @@ class NewTexts:
     def vectors(self, section: str, texts: Sequence[str]) -> Tensor:
         """(n, T) as the rows of the section's own table.
 
+        A call names the texts of all new items, and those of a sentence: so an item is read once, however many there
+        are.
+
         Raises:
             ConfigError: this encoder reads no new text: profiles, brought vectors, controls of an experiment.
             ArtifactError: it is not what the run was made with.
         """
         known = self._known.setdefault(section, {})
-        if len(known) > REMEMBERED:
-            known.clear()
-        fresh = [text for text in dict.fromkeys(texts) if text not in known]
+        wanted = dict.fromkeys(texts)
+        fresh = [text for text in wanted if text not in known]
         if fresh:
             encoder, basis = self._loaded(section)
             made = encoder.encode(fresh).detach().float().cpu()
             known.update(zip(fresh, made if basis is None else made @ basis, strict=True))
-        return torch.stack([known[text] for text in texts])
+        found = torch.stack([known[text] for text in texts])
+        if len(known) > len(wanted) + REMEMBERED:
+            self._known[section] = {text: known[text] for text in wanted}
+        return found
 
     def load(self) -> None:
         """Loads every encoder that can read new texts, so that the first of them need not wait."""

@@ -15,7 +15,7 @@ from interlingua.errors import ConfigError, UnknownIdError, shown, unknown
 from interlingua.progress import say
 from interlingua.runs.answers import names_of
 from interlingua.runs.grown import grown
-from interlingua.runs.new_items import lines_of
+from interlingua.runs.new_items import check_columns, lines_of
 from interlingua.runs.stores import TEXTS, StoreLike, item_of, line_of
 
 if TYPE_CHECKING:
@@ -165,6 +165,7 @@ class Shelf:
         own: Catalogue = self.run.data.catalogue
         columns = dict.fromkeys([*own.items.columns, *(name for line in self.lines.values() for name in line)])
         columns |= dict.fromkeys(name for line in self.changed.values() for name in line)
+        check_columns(columns, own)
         new, changed = (_table(list(some.values()), list(columns)) for some in (self.lines, self.changed))
         return grown(self.run, new, changed if self.changed else None)
 
