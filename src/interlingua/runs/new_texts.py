@@ -50,15 +50,15 @@ class NewTexts:
             ArtifactError: it is not what the run was made with.
         """
         known = self._known.setdefault(section, {})
-        wanted = dict.fromkeys(texts)
-        fresh = [text for text in wanted if text not in known]
+        distinct = dict.fromkeys(texts)
+        fresh = [text for text in distinct if text not in known]
         if fresh:
             encoder, basis = self._loaded(section)
             made = encoder.encode(fresh).detach().float().cpu()
             known.update(zip(fresh, made if basis is None else made @ basis, strict=True))
         found = torch.stack([known[text] for text in texts])
-        if len(known) > len(wanted) + REMEMBERED:
-            self._known[section] = {text: known[text] for text in wanted}
+        if len(known) > len(distinct) + REMEMBERED:
+            self._known[section] = {text: known[text] for text in distinct}
         return found
 
     def load(self) -> None:
