@@ -109,7 +109,7 @@ def test_events_that_a_run_was_trained_with_count_once(session: Session, tmp_pat
         ([{"user_id": 0, "item_id": None}, {"user_id": 1, "item_id": "a"}], "event 1 of 2 has no item_id"),
         ([{"user_id": None, "item_id": 0}, {"user_id": 1, "item_id": 2}], "event 1 of 2 has no user_id"),
         ({"user_id": "z", "item_id": "a", "value": math.nan}, "event 1: value is nan; give a finite number"),
-        ({"user_id": "z", "item_id": "a", "time": math.inf}, "event 1: timestamp is inf; give a finite number"),
+        ({"user_id": "z", "item_id": "a", "time": math.inf}, "event 1 of 1: time is inf; give seconds since 1970"),
     ],
 )
 def test_what_is_wrong_with_an_event_is_named(session: Session, given: Any, said: str) -> None:
@@ -126,6 +126,7 @@ def notes(said: str) -> Sequence[str]:
 def test_one_note_for_the_events_of_many_users(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
     made = interlingua.load(session)
     made.add_events([{"user_id": f"u{user}", "item_id": item} for user in range(9) for item in ("later", "x")])
+    capsys.readouterr()  # the note of the change itself
     made.recommend(users=[f"u{user}" for user in range(9)], k=2)
     (note,) = notes(capsys.readouterr().err)
     assert note.startswith("note: events of 9 users: 2 item ids that the run does not know")
