@@ -35,3 +35,9 @@ def test_functions_fit_on_a_screen(path: Path) -> None:
         and (node.end_lineno or 0) - node.lineno - docstring_lines(ast.unparse(node)) >= MAX_FUNCTION
     ]
     assert not long, "; ".join(long)
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """pytest imports tests of folders without `__init__.py` by their bare name: a second one stops the whole run."""
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    assert not {name for name in names if names.count(name) > 1}
