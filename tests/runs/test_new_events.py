@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("sqlalchemy")
 
 import interlingua
-from interlingua.errors import DataError, StoreError
+from interlingua.errors import DataError, StoreError, UnknownIdError
 from interlingua.recommender import Recommender
 from interlingua.runs.session import Session
 from interlingua.store import Event, ModelVersion, Store
@@ -69,6 +69,27 @@ def test_services_on_one_store_know_each_others_events(session: Session, tmp_pat
         assert history(made, "zoe") == ["i3", "i4"]
         assert history(made, "u1")[-2:] == ["i6", "i9"]
         assert made.recommend(users=["u1", "zoe"], k=2).height == 4
+
+
+def test_a_user_whom_the_store_forgot_is_forgotten_by_every_service(session: Session, tmp_path: Path) -> None:
+    with Store.open(tmp_path / "s.db") as store:
+        store.add_events([Event("zoe", "i1"), Event("bob", "i1")])
+        store.add_model(ModelVersion(interlingua.load(session).version, "here", events=1))
+        services = [interlingua.load(session, store=tmp_path / "s.db") for _ in range(2)]
+        services[0].add_events([{"user_id": user, "item_id": "i3"} for user in ("zoe", "bob", "u1")])
+        assert [history(made, "zoe") for made in services] == [["i3"], ["i3"]]
+        store.forget(user_id="zoe")
+        store.forget(user_id="u1")
+        store.add_events([Event("u1", "i9")])
+        for made in services:
+            with pytest.raises(UnknownIdError, match="unknown user 'zoe'"):
+                made.recommend("zoe")
+            assert history(made, "bob") == ["i1", "i3"]
+            assert history(made, "u1")[-2:] == ["i6", "i9"]  # trained events stay until the next training
+            assert "zoe" not in made._events.of_user
+        services[1].add_events({"user_id": "zoe", "item_id": "i4"})
+        assert history(services[0], "zoe") == ["i4"]
+        assert history(interlingua.load(session, store=store), "zoe") == ["i4"]
 
 
 def test_a_store_that_does_not_answer_holds_up_no_question(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from types import ModuleType
 
 import pytest
 from sqlalchemy import inspect, text
-from tests.store import schema_1
+from tests.store import schema_1, schema_2
 
 from interlingua.errors import DataError, StoreError
 from interlingua.store import Event, Item, Store
@@ -33,18 +34,33 @@ def test_schema_1_is_brought_up_to_date(place: str) -> None:
             ("i1", {"price": 20}, 1), ("i2", {"price": 3.5}, 2),
         ]  # fmt: skip
         assert store.events("u1") == [Event("u1", "i1", 10.5, None, 1), Event("u1", "i2", 11, 4, 2)]
-        assert store.counters() == {"items": 2, "events": 3, "promotions": 0, "requests": 0}
+        assert store.counters() == {"items": 2, "events": 3, "promotions": 0, "requests": 0, "forgotten": 0}
         assert store.add_events([Event("u1", "i1", 10.5), Event("u1", "i2", 11.0, 4.0)], "first") == 0
         assert store.add_events([Event("u3", "i1")], "third") == 1
         assert store.events("u3")[0].number == 4
         assert store.put_items([Item("i3")]) == 3
 
 
-def test_an_old_store_has_the_layout_of_a_new_one(place: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_schema_2_is_brought_up_to_date(place: str) -> None:
+    schema_2.make(place)
+    with Store.open(place) as store:
+        assert [(one.item_id, one.deleted) for one in store.changed_items()] == [("i1", False), ("i2", True)]
+        assert store.events() == [Event("u1", "i1", 10.5, None, 2), Event("u2", "i1", 12, 4, 3)]
+        assert (store.promotions(), store.models()[0].events, len(store.requests())) == (["v1"], 3, 1)
+        assert store.counters() == {"items": 5, "events": 3, "promotions": 1, "requests": 1, "forgotten": 0}
+        assert store.forget(user_id="u1") == 3
+    with Store.open(place) as store:
+        assert (store.counters()["forgotten"], store.first_events()) == (1, {"u2": 3})
+
+
+@pytest.mark.parametrize("older", [schema_1, schema_2])
+def test_an_old_store_has_the_layout_of_a_new_one(
+    place: str, older: ModuleType, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     fresh = str(tmp_path_factory.mktemp("fresh") / "store")
     if place.startswith("postgresql"):
         fresh = place.rsplit("?", 1)[0].rsplit("/", 1)[0] + "/postgres?" + place.rsplit("?", 1)[1]
-    schema_1.make(place)
+    older.make(place)
     with Store.open(place) as old, Store.open(fresh) as new:
         assert layout(old) == layout(new)
 

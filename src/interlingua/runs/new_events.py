@@ -46,6 +46,8 @@ class Happened:
     """seconds since 1970"""
     value: float | None = None
     """a rating, or 1 and 0"""
+    number: int = 0
+    """in the store; 0: without one"""
 
 
 class NewEvents:
@@ -63,8 +65,10 @@ class NewEvents:
         self._data, self._reading, self._again = data, Lock(), 0.0
         self._last = 0
         """number of the newest event that was read"""
+        self._trained, self._forgotten = 0, 0
         if store is not None:
-            self._last = max((model.events for model in store.models() if model.version == version), default=0)
+            self._trained = max((model.events for model in store.models() if model.version == version), default=0)
+            self._last, self._forgotten = self._trained, int(store.counters()["forgotten"])
             self._read(store)
 
     def add(self, given: Any, key: str | None = None, known: Collection[str] | None = None) -> int:
@@ -111,13 +115,26 @@ class NewEvents:
 
     def _read(self, store: StoreLike) -> None:
         with self._reading:
-            newest = int(store.counters()["events"])
+            numbers = store.counters()
+            if int(numbers["forgotten"]) > self._forgotten:
+                self._forget(store.first_events(self._trained))
+                self._forgotten = int(numbers["forgotten"])
+            newest = int(numbers["events"])
             if newest <= self._last:
                 return
             for each in store.events(since=self._last):
-                self._enter(Happened(each.user_id, each.item_id, each.time, each.value))
+                self._enter(Happened(each.user_id, each.item_id, each.time, each.value, each.number))
                 newest = max(newest, each.number)
             self._last = newest
+
+    def _forget(self, first: Mapping[str, int]) -> None:
+        """Drops what the store has no more; ``first``: user -> oldest number that it has."""
+        left = {
+            user: [each for each in events if each.number >= first[user]]
+            for user, events in self.of_user.items()
+            if user in first
+        }
+        self.of_user = {user: events for user, events in left.items() if events}
 
     def liked(self, event: Happened) -> bool:
         """Whether a model may read the event as a liking: of unlabelled data every event."""
@@ -184,9 +201,10 @@ def _events_of(given: Any) -> list[Happened]:
     value = next((name for name in ("rating", "value", "label") if name in frame.columns), None)
     found = []
     for number, line in enumerate(frame.iter_rows(named=True), 1):
-        numbers = [_number(line.get(name), name, number) for name in ("timestamp", value) if name is not None]
+        when = _number(line.get("timestamp"), "timestamp", number)
+        said = None if value is None else _number(line.get(value), value, number)
         user, item = (identifier(id_text(line[name]), f"event {number}: {name}") for name in ("user_id", "item_id"))
-        found.append(Happened(user, item, *numbers))
+        found.append(Happened(user, item, when, said))
     return found
 
 

@@ -38,8 +38,12 @@ class StoreLike(Protocol):
         """Events in the order of arrival."""
         ...
 
+    def first_events(self, since: int = 0) -> Mapping[str, int]:
+        """User -> number of the oldest event that is there, after a number."""
+        ...
+
     def counters(self) -> Mapping[str, int]:
-        """Name -> number; that of ``events`` moves with every event."""
+        """Name -> number; that of ``events`` moves with every event, that of ``forgotten`` with every such user."""
         ...
 
     def models(self) -> Sequence[ModelVersion]:

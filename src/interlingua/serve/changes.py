@@ -88,4 +88,4 @@ def changes(recommender: Recommender, line: WorkQueue, may_change: MayChange | N
 
 def response(changed: Changed) -> ItemsResponse:
     """What changed, as it goes over the wire."""
-    return ItemsResponse(added=list(changed.added), updated=list(changed.updated), removed=list(changed.removed))
+    return ItemsResponse(**{name: list(said) for name, said in vars(changed).items()})

@@ -202,6 +202,8 @@ class ItemsResponse(Strict):
     added: list[str]
     updated: list[str]
     removed: list[str]
+    notes: list[str] = []
+    """what was left out or could not be done, in words"""
 
 
 class NewEvent(Strict):

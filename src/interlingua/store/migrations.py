@@ -29,7 +29,7 @@ def bring_up(connection: Connection, place: str) -> None:
             )
         tables.create_all(connection)
         connection.execute(insert(meta).values(name="schema", value=str(SCHEMA)))
-        _count(connection, "items", "events", "promotions", "requests")
+        _count(connection, "items", "events", "promotions", "requests", "forgotten")
         return
     found = connection.execute(select(meta.c.value).where(meta.c.name == "schema")).scalar()
     if found is None or not str(found).isdigit():
@@ -75,5 +75,10 @@ def _to_2(connection: Connection) -> None:
     _count(connection, "promotions", "requests")
 
 
-STEPS = {1: _to_2}
+def _to_3(connection: Connection) -> None:
+    """How many users were forgotten: who follows the store forgets them too."""
+    _count(connection, "forgotten")
+
+
+STEPS = {1: _to_2, 2: _to_3}
 """schema -> what makes the next one of it"""

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-SCHEMA = 2
+SCHEMA = 3
 """number of this layout"""
 
 _long = BigInteger().with_variant(Integer, "sqlite")

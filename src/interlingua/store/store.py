@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from sqlalchemy import Connection, Engine, Select, Table, delete, insert, select, update
+from sqlalchemy import Connection, Engine, Select, Table, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 import interlingua.store.schema as schema
@@ -160,8 +160,15 @@ class Store:
         with self._reading() as connection:
             return [Event(**one) for one in connection.execute(_limited(found, limit)).mappings()]
 
+    def first_events(self, since: int = 0) -> dict[str, int]:
+        """User -> number of the oldest event that is there, after a number: whose are gone was forgotten."""
+        table = schema.events
+        found = select(table.c.user_id, func.min(table.c.number)).where(table.c.number > since)
+        with self._reading() as connection:
+            return {str(user): int(number) for user, number in connection.execute(found.group_by(table.c.user_id))}
+
     def counters(self) -> dict[str, int]:
-        """The newest numbers of ``items`` (revision), ``events``, ``promotions`` and ``requests``: what is new."""
+        """The newest numbers of ``items`` (revision), ``events``, ``promotions``, ``requests``; users ``forgotten``."""
         with self._reading() as connection:
             return {str(name): int(value) for name, value in connection.execute(select(schema.counters))}
 
@@ -244,13 +251,17 @@ class Store:
             ]  # fmt: skip
 
     def forget(self, *, user_id: str | None = None, requests_before: float | None = None) -> int:
-        """Deletes a user with his events and requests, or requests older than a time; returns how many entries."""
+        """Deletes a user with events and requests, or requests older than a time; returns how many entries.
+
+        Services that follow the store forget the user's events before their next answer.
+        """
         gone = []
         if user_id is not None:
             gone += [delete(t).where(t.c.user_id == user_id) for t in (schema.users, schema.events, schema.requests)]
         if requests_before is not None:
             gone.append(delete(schema.requests).where(schema.requests.c.time < requests_before))
         with self._writing() as connection:
+            _next(connection, "forgotten", 0 if user_id is None else 1)
             return sum(connection.execute(each).rowcount for each in gone)
 
     def _writing(self) -> AbstractContextManager[Connection]:

@@ -126,7 +126,7 @@ def _whole_numbers(
         return *_floored(given.cast(pl.Float64)), ""
     text = given.str.strip_chars() if given.dtype == pl.String else given
     whole = text.cast(pl.Int64, strict=False)
-    if unit == "auto" and _are_calendar_numbers(whole):
+    if unit == "auto" and are_calendar_numbers(whole):
         return *_divided(read_calendar_numbers(whole), PER_SECOND["us"]), "dates written as one number, year first"
     if given.dtype != pl.String or whole.null_count() == given.null_count():
         return whole, None, ""
@@ -139,7 +139,7 @@ def _whole_numbers(
     return best, fraction, ""
 
 
-def _are_calendar_numbers(values: pl.Series) -> bool:
+def are_calendar_numbers(values: pl.Series) -> bool:
     """Whether every number is a day (20240131) or a second (20240131101500) of the calendar from 1970 to 2100."""
     known = values.drop_nulls().to_numpy()
     if not len(known):
