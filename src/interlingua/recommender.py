@@ -24,12 +24,12 @@ from interlingua.runs.answers import (
     names_of,
 )
 from interlingua.runs.batch import Written, write_lists
+from interlingua.runs.following import Following
 from interlingua.runs.grown import load_encoders
 from interlingua.runs.lists import Lists
 from interlingua.runs.new_events import NewEvents
 from interlingua.runs.opening import open_session
 from interlingua.runs.session import Session
-from interlingua.runs.sharing import Shared
 from interlingua.runs.shelf import Changed, Shelf
 from interlingua.runs.stores import StoreLike, opened
 
@@ -42,7 +42,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-class Recommender(Shared):
+class Recommender(Following):
     """A finished run that recommends. Loads lazily: without re-ranking the language model is never opened.
 
     With an ``index`` (:func:`interlingua.runs.scorers.indexed`), made at once, the best items are found approximately.

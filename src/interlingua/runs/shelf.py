@@ -56,14 +56,31 @@ class Shelf:
         """items of the run that were taken out"""
         self.session = run
         """the run with all changes"""
+        self._revision = 0
+        """of the store's items when they were last read"""
         if store is not None:
             self._read(store)
             self.store = store
 
-    def _read(self, store: StoreLike) -> None:
+    def follow(self) -> int:
+        """Takes in what changed in the store since, whoever changed it; returns how many items, own changes too."""
+        if self.store is None or int(self.store.counters()["items"]) <= self._revision:
+            return 0
+        store, self.store = self.store, None
+        try:
+            return self._read(store)
+        finally:
+            self.store = store
+
+    def _read(self, store: StoreLike) -> int:
         """Puts in what a store has; items that this run cannot take in are reported, and stay in the store."""
-        entries, known = store.changed_items(), self.run.data.split.train.item_indices
-        self.removed = {item.item_id for item in entries if item.deleted and item.item_id in known}
+        entries, known = store.changed_items(self._revision), self.run.data.split.train.item_indices
+        gone = [item.item_id for item in entries if item.deleted]
+        for item in gone:
+            self.lines.pop(item, None)
+            self.changed.pop(item, None)
+            self.unavailable.discard(item)
+        self.removed |= {item for item in gone if item in known}
         lines = [line_of(item) for item in entries if not item.deleted]
         own = [line for line in lines if line["item_id"] in known]
         try:
@@ -71,6 +88,10 @@ class Shelf:
         except ConfigError as error:
             say(f"warning: {len(lines) - len(own):,} items of the store are left out: {error}")
             self.put(own) if own else None
+        if gone:
+            self.session = self._grown()
+        self._revision = max((item.revision for item in entries), default=self._revision)
+        return len(entries)
 
     def put(self, given: Any) -> Changed:
         """Adds items, or changes known ones: what is not given of these stays. All of them, or none.

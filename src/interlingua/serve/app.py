@@ -24,6 +24,7 @@ from interlingua.serve.changing import MayChange
 from interlingua.serve.counts import CONTENT_TYPE, Counts
 from interlingua.serve.guard import KEY, Guard
 from interlingua.serve.limits import ServeLimits
+from interlingua.serve.model import ServedModel, warm
 from interlingua.serve.queue import BusyError, WorkQueue
 from interlingua.serve.schema import Evidence, Item, Part, Reason, RecommendRequest, RecommendResponse, Support
 
@@ -34,32 +35,33 @@ if TYPE_CHECKING:
 
 
 def create_app(
-    recommender: Recommender, limits: ServeLimits | None = None, queue: WorkQueue | None = None,
+    recommender: Recommender | ServedModel, limits: ServeLimits | None = None, queue: WorkQueue | None = None,
     may_change: MayChange | None = None,
 ) -> FastAPI:  # fmt: skip
     """The application over one recommender; run it with any ASGI server.
 
     Args:
-        recommender: a loaded run. It is asked once at start, so that the first request finds everything loaded.
+        recommender: a loaded run, or the holder of one (:mod:`interlingua.serve.model`), which may be swapped. It is
+            asked once at start, so that the first request finds everything loaded.
         limits: what a client can take. Slow connections are the server's part (:mod:`interlingua.serve.server`).
         queue: the line in front of the model, where the caller wants to stop it too.
         may_change: raises for whoever may not change items and events (:mod:`interlingua.serve.changing`); None:
             everybody may.
     """
     bounds = limits or ServeLimits()
-    counts, line = Counts(recommender.version), queue or WorkQueue(bounds.queue, bounds.deadline_s)
+    model, line = ServedModel.of(recommender), queue or WorkQueue(bounds.queue, bounds.deadline_s)
+    counts = Counts(model.now.version)
+    model.count(counts)
 
     @asynccontextmanager
-    async def warm(app: FastAPI) -> AsyncIterator[None]:
-        recommender.recommend(history=[], k=1)
-        recommender.load_encoders()
-        app.state.known = (recommender.train.user_indices, recommender.train.item_indices)  # made now, not in a request
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        warm(model.now)
         app.state.ready = True
         yield
         app.state.ready = False
         line.stop()
 
-    app = FastAPI(title="Interlingua", version=__version__, lifespan=warm)
+    app = FastAPI(title="Interlingua", version=__version__, lifespan=life)
     app.state.ready = False
     app.add_middleware(Guard, limits=bounds, counts=counts)
     _add_refusals(app)
@@ -67,12 +69,12 @@ def create_app(
     @app.post("/v1/recommend")
     async def recommend(request: RecommendRequest, http: Request) -> RecommendResponse:
         """The best items for a known user or for a history, with reasons if asked."""
-        started = time.perf_counter()
+        started, now = time.perf_counter(), model.now
         if request.user_id is not None:
-            await to_thread(recommender.user_row, request.user_id)  # an unknown one does not wait for the model
-        return await line.do(lambda: answer(recommender, request, started), http.scope[KEY])
+            await to_thread(now.user_row, request.user_id)  # an unknown one does not wait for the model
+        return await line.do(lambda: answer(now, request, started), http.scope[KEY])
 
-    app.include_router(changes(recommender, line, may_change))
+    app.include_router(changes(model, line, may_change))
 
     @app.get("/health/live")
     async def live() -> dict[str, str]:
@@ -82,14 +84,15 @@ def create_app(
     @app.get("/health/ready")
     async def ready(response: Response) -> dict[str, Any]:
         """The model is loaded and has answered once."""
-        response.status_code = 200 if app.state.ready else 503
+        response.status_code, now = 200 if app.state.ready else 503, model.now
         return {
             "status": "ready" if app.state.ready else "starting",
-            "model_version": recommender.version,
-            "users": recommender.train.num_users,
-            "items": recommender.train.num_items,
-            "reranks": recommender.has_ranker,
-            "index": "exact" if recommender.index is None else "approximate",
+            "model_version": now.version,
+            "users": now.train.num_users,
+            "items": now.train.num_items,
+            "reranks": now.has_ranker,
+            "index": "exact" if now.index is None else "approximate",
+            "problem": model.problem,
             "waiting": line.waiting,
         }
 

@@ -11,10 +11,10 @@ from starlette.convertors import StringConvertor, register_url_convertor
 from interlingua.errors import ConfigError, DataError, identifier, shown
 from interlingua.serve.changing import MayChange
 from interlingua.serve.guard import KEY
+from interlingua.serve.model import ServedModel
 from interlingua.serve.schema import EventsRequest, EventsResponse, ItemBody, ItemsRequest, ItemsResponse
 
 if TYPE_CHECKING:
-    from interlingua.recommender import Recommender
     from interlingua.runs.shelf import Changed
     from interlingua.serve.queue import WorkQueue
 
@@ -42,7 +42,7 @@ async def _in_path(item_id: str, http: Request) -> str:
 ItemId = Annotated[str, Depends(_in_path)]
 
 
-def changes(recommender: Recommender, line: WorkQueue, may_change: MayChange | None = None) -> APIRouter:
+def changes(model: ServedModel, line: WorkQueue, may_change: MayChange | None = None) -> APIRouter:
     """The routes; they wait in the line of the model, so that an answer sees a change as a whole or not at all.
 
     ``may_change`` raises for whoever may not; None: everybody may.
@@ -53,17 +53,18 @@ def changes(recommender: Recommender, line: WorkQueue, may_change: MayChange | N
     async def put_items(request: ItemsRequest, http: Request) -> ItemsResponse:
         """Adds items, which come out at once by their texts, or changes known ones; all of them, or none."""
         lines = [item.line(item.item_id) for item in request.items]
-        return response(await line.do(lambda: recommender.add_items(lines), http.scope[KEY]))
+        return response(await line.do(lambda: model.change(lambda now: now.add_items(lines)), http.scope[KEY]))
 
     @router.put("/items/{item_id:rest}")
     async def put_item(item: ItemId, request: ItemBody, http: Request) -> ItemsResponse:
         """Adds an item, or changes it: what is not given stays."""
-        return response(await line.do(lambda: recommender.add_items([request.line(item)]), http.scope[KEY]))
+        lines = [request.line(item)]
+        return response(await line.do(lambda: model.change(lambda now: now.add_items(lines)), http.scope[KEY]))
 
     @router.delete("/items/{item_id:rest}")
     async def delete_item(item: ItemId, http: Request) -> ItemsResponse:
         """Takes an item out; one of the run's own still counts in histories."""
-        return response(await line.do(lambda: recommender.remove_items([item]), http.scope[KEY]))
+        return response(await line.do(lambda: model.change(lambda now: now.remove_items([item])), http.scope[KEY]))
 
     @router.post("/events")
     async def add_events(
@@ -78,8 +79,10 @@ def changes(recommender: Recommender, line: WorkQueue, may_change: MayChange | N
                 f"the idempotency key is {first} in the body and {second} in the header; give one of them"
             )
         key = next(iter(keys), None)
-        added = await line.do(lambda: recommender.add_events(events, key, quiet=True), http.scope[KEY])
-        known = recommender.train.item_indices
+        added = await line.do(
+            lambda: model.change(lambda now: now.add_events(events, key, quiet=True)), http.scope[KEY]
+        )
+        known = model.now.train.item_indices
         unknown = list(dict.fromkeys(event.item_id for event in request.events if event.item_id not in known))
         return EventsResponse(added=added, unknown_items=unknown)
 

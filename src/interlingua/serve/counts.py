@@ -14,7 +14,8 @@ class Counts:
 
     def __init__(self, version: str) -> None:
         self.registry = CollectorRegistry()
-        Info("interlingua", "The model that answers.", registry=self.registry).info({"model_version": version})
+        self._model = Info("interlingua", "The model that answers.", registry=self.registry)
+        self.model(version)
         self._requests = Counter(
             "interlingua_requests", "Answered requests.", ("route", "status"), registry=self.registry
         )
@@ -22,6 +23,10 @@ class Counts:
             "interlingua_request_seconds", "Time from a request's first byte to the answer's last.", ("route",),
             buckets=BUCKETS_S, registry=self.registry,
         )  # fmt: skip
+
+    def model(self, version: str) -> None:
+        """Another model answers from now on."""
+        self._model.info({"model_version": version})
 
     def add(self, route: str, status: int, seconds: float) -> None:
         """One answered request."""

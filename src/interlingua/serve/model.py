@@ -1,0 +1,73 @@
+"""The recommender that serves now. Everything in the service asks for it anew; to swap it is one assignment.
+
+A request takes :attr:`ServedModel.now` once and ends with it; the next one may have another. No request waits for a
+swap, and none fails by it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from interlingua.recommender import Recommender
+    from interlingua.serve.counts import Counts
+
+T = TypeVar("T")
+
+
+class ServedModel:
+    """See the module. The application, its routes and whoever swaps share one object."""
+
+    def __init__(self, recommender: Recommender) -> None:
+        self._now = recommender
+        self._changing = Lock()
+        self.since = time.time()
+        """seconds since 1970: when the present recommender began to serve"""
+        self.problem: str | None = None
+        """why a promoted version does not serve, in words; None: it does"""
+        self._counts: Counts | None = None
+
+    @staticmethod
+    def of(given: Recommender | ServedModel) -> ServedModel:
+        """What is given, or a new holder of it."""
+        return given if isinstance(given, ServedModel) else ServedModel(given)
+
+    @property
+    def now(self) -> Recommender:
+        """Take it once for a request: the next look may find another."""
+        return self._now
+
+    def count(self, counts: Counts) -> None:
+        """Has the version that serves said in the metrics, now and after each swap."""
+        self._counts = counts
+        counts.model(self._now.version)
+
+    def change(self, make: Callable[[Recommender], T]) -> T:
+        """A change of items or events on the recommender that serves; a swap waits for its end, and has it."""
+        with self._changing:
+            return make(self._now)
+
+    def swap(self, recommender: Recommender) -> Recommender:
+        """Lets another recommender serve from now on; returns the one that did.
+
+        It is warmed before, and has what reached the store while it was loaded. Without a store it knows nothing of
+        the items and events that the former one was given.
+        """
+        warm(recommender)
+        with self._changing:
+            recommender.follow_items()
+            before, self._now = self._now, recommender
+            self.since, self.problem = time.time(), None
+        if self._counts is not None:
+            self._counts.model(recommender.version)
+        return before
+
+
+def warm(recommender: Recommender) -> None:
+    """Asks once, so that the first request finds everything loaded."""
+    recommender.recommend(history=[], k=1)
+    recommender.load_encoders()
+    _: Any = (recommender.train.user_indices, recommender.train.item_indices)  # made now, not in a request
