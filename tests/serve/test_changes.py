@@ -14,8 +14,9 @@ import interlingua
 from interlingua.errors import ConfigError, DataError
 from interlingua.runs.session import Session
 from interlingua.runs.stages import run
+from interlingua.serve.access import Access
 from interlingua.serve.app import create_app
-from interlingua.serve.changing import may_change
+from interlingua.serve.keyring import ring_of
 
 SPACE = {
     "title": "The Lost Galaxy",
@@ -158,7 +159,7 @@ ROUTES = [
 
 
 def statuses(session: Session, host: str, base: str, **headers: str) -> list[int]:
-    app = create_app(interlingua.load(session), may_change=may_change(host))
+    app = create_app(interlingua.load(session), access=Access(ring_of(), host))
     with TestClient(app, base_url=base) as client:
         assert client.post("/v1/recommend", json={"history": []}).status_code == 200  # questions need no key
         return [client.request(verb, path, json=body, headers=headers).status_code for verb, path, body in ROUTES]
@@ -214,7 +215,7 @@ def test_with_a_key_its_bearer_changes_items_from_anywhere(session: Session, mon
     }.items():
         monkeypatch.setenv("INTERLINGUA_KEY", bad)
         with pytest.raises(ConfigError, match=why):
-            may_change("127.0.0.1")
+            ring_of()
 
 
 def test_ids_are_in_the_answer_and_in_no_log(

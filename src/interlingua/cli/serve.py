@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,32 +26,40 @@ def serve(
         str | None,
         typer.Option(help="Keeps new items and events over a restart: a file, or postgresql://... (else in memory)."),
     ] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="File of API keys (interlingua keys new); read again when it changes.")
+    ] = None,
+    require_key: Annotated[
+        bool, typer.Option("--require-key", help="Questions need a key too (so they do where one has the role read).")
+    ] = False,
+    open_metrics: Annotated[bool, typer.Option("--open-metrics", help="/metrics never needs a key.")] = False,
     reasons: Reasons = "auto",
     device: Device = "auto",
     trust: Trust = False,
 ) -> None:
     """Serve recommendations over HTTP (POST /v1/recommend, /v1/items, /v1/events; /docs shows the API).
 
-    Items and events are changed by whoever has the key of the environment variable INTERLINGUA_KEY; without one by this
-    machine alone.
+    Who may do what is said by keys: of --keys FILE, or of the environment variables INTERLINGUA_KEY (one key itself)
+    and INTERLINGUA_KEYS (the file, or lines NAME ROLE SHA256). Without any, this machine alone changes items, events.
     """
     from interlingua.errors import MissingExtraError
     from interlingua.recommender import load
 
     try:
         from interlingua.serve import server
+        from interlingua.serve.access import Access
         from interlingua.serve.app import create_app
-        from interlingua.serve.changing import may_change
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "serve", "interlingua serve") from None
+    from interlingua.serve.keyring import ring_of
     from interlingua.serve.limits import ServeLimits
     from interlingua.serve.queue import WorkQueue
 
-    allowed = may_change(host)
+    access = Access(ring_of(keys), host, require_key=require_key, open_metrics=open_metrics)
     limits = ServeLimits(queue=queue, deadline_s=deadline, drain_s=drain, max_body=max_body)
     line = WorkQueue(limits.queue, limits.deadline_s)
     recommender = load(run, device, trust=trust, index=index, reasons=reasons, store=store)
-    server.run(create_app(recommender, limits, line, allowed), line, limits, host, port)
+    server.run(create_app(recommender, limits, line, access), line, limits, host, port)
 
 
 COMMANDS = {"serve": serve}

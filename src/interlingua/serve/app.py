@@ -13,14 +13,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
 
 from interlingua import __version__
 from interlingua.errors import InterlinguaError, UnknownIdError
+from interlingua.serve.access import Access, may_see_metrics, needs
 from interlingua.serve.changes import changes
-from interlingua.serve.changing import MayChange
 from interlingua.serve.counts import CONTENT_TYPE, Counts
 from interlingua.serve.guard import KEY, Guard
 from interlingua.serve.limits import ServeLimits
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 def create_app(
     recommender: Recommender | ServedModel, limits: ServeLimits | None = None, queue: WorkQueue | None = None,
-    may_change: MayChange | None = None,
+    access: Access | None = None,
 ) -> FastAPI:  # fmt: skip
     """The application over one recommender; run it with any ASGI server.
 
@@ -45,8 +45,7 @@ def create_app(
             asked once at start, so that the first request finds everything loaded.
         limits: what a client can take. Slow connections are the server's part (:mod:`interlingua.serve.server`).
         queue: the line in front of the model, where the caller wants to stop it too.
-        may_change: raises for whoever may not change items and events (:mod:`interlingua.serve.changing`); None:
-            everybody may.
+        access: who may do what; None: everybody everything.
     """
     bounds = limits or ServeLimits()
     model, line = ServedModel.of(recommender), queue or WorkQueue(bounds.queue, bounds.deadline_s)
@@ -63,10 +62,11 @@ def create_app(
 
     app = FastAPI(title="Interlingua", version=__version__, lifespan=life)
     app.state.ready = False
-    app.add_middleware(Guard, limits=bounds, counts=counts)
+    app.state.access = access
+    app.add_middleware(Guard, limits=bounds, counts=counts, access=access)
     _add_refusals(app)
 
-    @app.post("/v1/recommend")
+    @app.post("/v1/recommend", dependencies=[Depends(needs("read"))])
     async def recommend(request: RecommendRequest, http: Request) -> RecommendResponse:
         """The best items for a known user or for a history, with reasons if asked."""
         started, now = time.perf_counter(), model.now
@@ -74,7 +74,7 @@ def create_app(
             await to_thread(now.user_row, request.user_id)  # an unknown one does not wait for the model
         return await line.do(lambda: answer(now, request, started), http.scope[KEY])
 
-    app.include_router(changes(model, line, may_change))
+    app.include_router(changes(model, line))
 
     @app.get("/health/live")
     async def live() -> dict[str, str]:
@@ -96,7 +96,7 @@ def create_app(
             "waiting": line.waiting,
         }
 
-    @app.get("/metrics", response_class=PlainTextResponse)
+    @app.get("/metrics", response_class=PlainTextResponse, dependencies=[Depends(may_see_metrics)])
     async def metrics() -> Response:
         """Requests and latencies in the Prometheus text format."""
         return Response(counts.text(), media_type=CONTENT_TYPE)

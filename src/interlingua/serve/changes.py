@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Header, Request
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from interlingua.errors import ConfigError, DataError, identifier, shown
-from interlingua.serve.changing import MayChange
+from interlingua.serve.access import needs
 from interlingua.serve.guard import KEY
 from interlingua.serve.model import ServedModel
 from interlingua.serve.schema import EventsRequest, EventsResponse, ItemBody, ItemsRequest, ItemsResponse
@@ -42,12 +42,9 @@ async def _in_path(item_id: str, http: Request) -> str:
 ItemId = Annotated[str, Depends(_in_path)]
 
 
-def changes(model: ServedModel, line: WorkQueue, may_change: MayChange | None = None) -> APIRouter:
-    """The routes; they wait in the line of the model, so that an answer sees a change as a whole or not at all.
-
-    ``may_change`` raises for whoever may not; None: everybody may.
-    """
-    router = APIRouter(prefix="/v1", dependencies=[] if may_change is None else [Depends(may_change)])
+def changes(model: ServedModel, line: WorkQueue) -> APIRouter:
+    """The routes; they wait in the line of the model, so that an answer sees a change as a whole or not at all."""
+    router = APIRouter(prefix="/v1", dependencies=[Depends(needs("write"))])
 
     @router.post("/items")
     async def put_items(request: ItemsRequest, http: Request) -> ItemsResponse:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 from interlingua.runtime.cancel import Cancellation
+from interlingua.serve.access import CALLER, Access
 from interlingua.serve.counts import Counts
 from interlingua.serve.limits import ServeLimits
 
@@ -35,8 +36,8 @@ KEY = "interlingua.cancellation"
 class Guard:
     """The application with bounds around it."""
 
-    def __init__(self, app: App, limits: ServeLimits, counts: Counts) -> None:
-        self.app, self.limits, self.counts = app, limits, counts
+    def __init__(self, app: App, limits: ServeLimits, counts: Counts, access: Access | None = None) -> None:
+        self.app, self.limits, self.counts, self.access = app, limits, counts, access
         self._held = 0
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -45,6 +46,8 @@ class Guard:
             await self.app(scope, receive, send)
             return
         started, status = time.perf_counter(), GONE
+        if self.access is not None:
+            scope[CALLER] = self.access.caller(scope["headers"])
 
         async def counted(message: Message) -> None:
             nonlocal status
