@@ -46,7 +46,7 @@ def first(client: TestClient, **ask: object) -> list[str]:
 def test_an_item_by_its_text_comes_out_is_changed_and_goes(client: TestClient) -> None:
     before = client.get("/health/ready").json()["items"]
     sent = client.post("/v1/items", json={"items": [SPACE | {"item_id": "n 1/2", "attributes": {"price": 9}}]})
-    assert sent.json() == {"added": ["n 1/2"], "updated": [], "removed": []}
+    assert sent.json() == {"added": ["n 1/2"], "updated": [], "removed": [], "notes": []}
     assert client.get("/health/ready").json()["items"] == before + 1
     assert first(client, text="space galaxy orbit rocket nebula lost story", text_weight=1)[0] == "n 1/2"
     assert first(client, history=["n 1/2"], filters={"price<": 10}) == []
