@@ -109,7 +109,11 @@ def shown(value: object) -> str:
         return f"a {kind} of shape {tuple(shape)}"
     if isinstance(value, dict | list | tuple | set | frozenset) and any(hasattr(v, "shape") for v in _inside(value)):
         return f"a {type(value).__name__} of {len(value)} tables or arrays"
-    text = repr(value)
+    return shortened(repr(value))
+
+
+def shortened(text: str) -> str:
+    """The start of a text, in an error or a note."""
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 4]} ..."
 
 

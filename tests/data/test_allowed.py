@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -79,7 +80,10 @@ def test_what_passes(filters: dict[str, Any], expected: str) -> None:
         ({"title>": 5}, "no cell of the column is one"),
         ({"price>=": "abc"}, r"'price' >= 'abc': the column holds numbers \(e.g. 9.5\), and 'abc' is none"),
         ({"year<": "soon"}, "the column holds numbers"),
-        ({"price>": float("nan")}, "the column holds numbers"),
+        ({"price>": float("nan")}, "'price' > nan; give a finite number, or None for no value"),
+        ({"price": float("nan")}, "give a finite number, or None"),
+        ({"price<": float("inf")}, "'price' < inf; give a finite number"),
+        ({"price": [1.0, np.float32("-inf")]}, "'price' = -inf; give a finite number"),
         ({"title contains": ""}, "no value behind contains"),
         ({"day>=": " "}, "no value behind >="),
         (["categories"], "give an expression, e.g. .* or a mapping"),

@@ -6,8 +6,9 @@ import pytest
 
 from interlingua.data.clean import CleanConfig
 from interlingua.data.files.frames import is_frame, to_polars
+from interlingua.data.memory import as_source
 from interlingua.data.prepare import prepare
-from interlingua.errors import DataError
+from interlingua.errors import ConfigError, DataError
 
 COLUMNS = {"user": ["a", "a", "b"], "item": [1, 2, 1], "time": [5, 3, 9], "stars": [4.0, 5.0, 1.0]}
 
@@ -87,6 +88,24 @@ def test_ids_that_pandas_made_floats_are_integers_again():
     assert prepare(frame, quiet=True).interactions.user_ids.tolist() == ["1", "2"]
 
 
+def test_nan_in_lists_and_columns_is_no_value_and_a_typed_one_is_a_text():
+    pd = pytest.importorskip("pandas")
+    titles = ["a", np.nan, "nan", None, pd.NA]
+    tags = [["x", np.nan], ("y", None), np.nan, [1.0, np.nan], ["z"]]
+    made = pd.DataFrame({"item_id": list("abcde"), "title": titles, "tags": tags, "size": [1.5, np.nan] * 2 + [2.0]})
+    lists = pl.DataFrame({"item_id": list("abcde"), "sizes": [[1.0, float("nan")], [float("nan")], [2.0], None, []]})
+    events = pl.DataFrame({"user_id": ["u"] * 5, "item_id": list("abcde"), "timestamp": range(5)})
+    read = [
+        prepare({"interactions": events, "items": items}, filter={"min_user": 0, "min_item": 0}, quiet=True)
+        for items in (made, lists)
+    ]
+    items = read[0].catalogue.items
+    assert items["title"].to_list() == ["a", None, "nan", None, None]
+    assert items["categories"].to_list() == ["x", "y", None, "1.0", "z"]
+    assert items["size"].to_list() == ["1.5", None, "1.5", None, "2.0"]
+    assert read[1].catalogue.items["sizes"].to_list() == ["1.0", None, "2.0", None, None]
+
+
 def test_lists_and_arrays_by_column():
     arrays = {name: np.array(values) for name, values in COLUMNS.items()}
     expected = prepare(pl.DataFrame(COLUMNS), quiet=True).fingerprint
@@ -105,6 +124,24 @@ def test_a_mapping_of_frames_with_one_column_mapping_for_all():
 def test_text_columns_that_no_frame_has():
     with pytest.raises(DataError, match=r"columns\.title = 'label': there is no table of items"):
         prepare(pl.DataFrame(COLUMNS), columns={"title": "label"}, quiet=True)
+
+
+def test_errors_of_stored_frames_name_the_frame(tmp_path):
+    twice = pl.DataFrame({"user_id": ["a", "b"], "item_id": ["x", "y"], "timestamp": ["soon", "later"]})
+    texts = pl.DataFrame({"item_id": ["else"], "title": ["T"]})
+    wrong = {
+        "frame of events": ({"interactions": twice}, {}),
+        "frame of items": ({"interactions": pl.DataFrame(COLUMNS), "items": texts}, {}),
+        "frame of users": ({"interactions": pl.DataFrame(COLUMNS), "users": texts}, {}),
+        "no column": ({"interactions": twice}, {"columns": {"rating": "stars"}}),
+    }
+    for words, (tables, options) in wrong.items():
+        for source in (tables, as_source(tables, tmp_path)):
+            with pytest.raises((ConfigError, DataError)) as caught:
+                prepare(source, quiet=True, **options)
+            assert words in str(caught.value) or "frame of events" in str(caught.value)
+            assert str(tmp_path) not in str(caught.value)
+            assert ".parquet" not in str(caught.value)
 
 
 def test_wrong_mappings_and_things_that_are_no_tables():

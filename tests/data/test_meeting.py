@@ -68,6 +68,22 @@ def test_blanks_inside_the_events_are_said():
     assert any("' x'" in w and "1 of them are ids without them too" in w for w in out.card["warnings"])
 
 
+@pytest.mark.parametrize(
+    ("items", "table", "said"),
+    [
+        (["\u00e9", "e\u0301", "x", "y", "z", "\u00e9"], ["x"], r"1 (e.g. 'e\u0301' and '\xe9')"),
+        (["K", "\u212a", "x", "e\u0301", "z", "y"], ["x", "\u00e9"], r"2 (e.g. '\u212a' and 'K')"),
+        (["\u00e9", "\u00e8", "x", "y", "z", "\u00e9"], ["e", "x"], None),
+    ],
+)
+def test_ids_that_look_alike_stay_apart_and_are_said(items, table, said):
+    out = world(items, table, filter=FilterConfig(min_user=0, min_item=0))
+    found = [w for w in out.card["warnings"] if "Unicode forms" in w]
+    assert len(found) == (said is not None)
+    assert said is None or said in found[0]
+    assert set(out.interactions.item_ids) == set(items)
+
+
 @given(st.text(), st.integers(0, 10**30), st.integers(0, 5))
 def test_rules_only_touch_what_they_name(text, value, zeros):
     assert strip(pl.Series([text])).to_list()[0] in text

@@ -161,6 +161,8 @@ def test_vectors_alone_are_served_as_they_are(out: Path, capsys: pytest.CaptureF
         ({"method": "ridge"}, "give a catalogue"),
         ({"method": "contrastive", "catalogue": ITEMS, "text": TEXT}, "trained by gradient"),
         ({"similarity": "l2"}, "unknown similarity 'l2'"),
+        ({"method": "none", "catalogue": ITEMS, "text": TEXT}, "would not be read: method='none' leaves texts out"),
+        ({"text": "lsa"}, "text='lsa' would not be read: there is no catalogue, so there are no texts"),
         ({"item_ids": None}, "has no ids; give one per row: item_ids="),
     ],
 )

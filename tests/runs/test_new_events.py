@@ -140,6 +140,33 @@ def test_what_is_wrong_with_an_event_is_named(session: Session, given: Any, said
     assert made._events.of_user == {}
 
 
+@pytest.mark.parametrize(
+    ("times", "seconds"),
+    [
+        ([20260131, 20260201], [1769817600, 1769904000]),
+        ([20260131.0, None], [1769817600, None]),
+        (["20260131", "20260131"], [1769817600, 1769817600]),
+        ([20260131101500, 20260131101501], [1769854500, 1769854501]),
+        ([1769817600, 1769817601.5], [1769817600, 1769817601.5]),
+        ([20260199, 5.5], [20260199, 5.5]),  # no days: seconds
+    ],
+)
+def test_days_written_as_numbers_are_read_as_prepared_data_reads_them(
+    session: Session, times: list[Any], seconds: list[Any]
+) -> None:
+    made = interlingua.load(session)
+    made.add_events([{"user_id": "z", "item_id": f"i{n}", "time": time} for n, time in enumerate(times)])
+    assert [each.time for each in made._events.of_user["z"]] == seconds
+
+
+def test_days_among_seconds_are_refused(session: Session) -> None:
+    made = interlingua.load(session)
+    mixed = [{"user_id": "z", "item_id": "i1", "time": time} for time in (1769817600, 20260131)]
+    with pytest.raises(DataError, match="event 2 of 2: time is 20260131, a day among seconds since 1970; write all"):
+        made.add_events(mixed)
+    assert made._events.of_user == {}
+
+
 def notes(said: str) -> Sequence[str]:
     return [line for line in said.splitlines() if "does not know" in line]
 

@@ -354,6 +354,19 @@ def test_ids_of_several_kinds_are_written_as_they_are_asked_for(make: Make) -> N
     assert made.item_row(8.0) == made.item_row("8")
 
 
+def test_one_mapping_may_have_lists_and_columns_may_be_arrays(make: Make) -> None:
+    made = make(RECIPES["textknn"])
+    assert (
+        made.add_items({"item_id": "n1", "title": "A Film", "categories": ["Space", float("nan"), "War"]}).notes == ()
+    )
+    for category in ("War", "Space"):
+        found = made.recommend(history=[], filters={"categories": category}, items=["n1"])
+        assert [one.item_id for one in found] == ["n1"]
+    titles = np.array(["One", "Two"])
+    assert made.add_items({"item_id": np.array(["n2", "n3"]), "title": titles}).added == ("n2", "n3")
+    assert made.add_items({"item_id": ["n4", "n5"], "title": "The same"}).added == ("n4", "n5")
+
+
 def test_an_empty_batch_changes_nothing(make: Make) -> None:
     made = make(RECIPES["textknn"])
     for nothing in (

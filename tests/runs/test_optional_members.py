@@ -55,6 +55,25 @@ def test_without_texts_what_reads_them_is_left_out_and_the_run_opens(tmp_path: P
     assert set(again.reused) >= {"fuse", "evaluate"}
 
 
+RECENT = {"name": "recent", "optional": True, "backbone": {"name": "pop", "last_share": 0.1}}
+
+
+def test_without_times_what_counts_the_last_events_is_left_out(tmp_path: Path, capsys: Any) -> None:
+    rows = pl.read_csv(events(tmp_path / "rows.csv"))
+    rows.with_columns(timestamp=pl.lit(1_700_000_000)).write_csv(tmp_path / "one.csv")
+    rows.with_row_index("timestamp", 1_700_000_000).write_csv(tmp_path / "timed.csv")
+    for name, kept in (("rows", []), ("one", []), ("timed", ["recent"])):
+        values = recipe("pop", "itemknn", RECENT, name=str(tmp_path / f"{name}.csv"))
+        session = stages.run(values, out=tmp_path / "runs", device="cpu")
+        assert names(session) == ["pop", "itemknn", *kept], name
+        said = capsys.readouterr().err
+        assert ("goes on without the member 'recent': it needs events with times" in said) == (not kept)
+
+
+def test_all_round_counts_the_last_events_only_where_there_are_times() -> None:
+    assert "recently-popular" in recipes.load("all-round").optional
+
+
 def test_a_missing_model_leaves_out_its_member_alone(tmp_path: Path) -> None:
     away = {"name": "sbert", "model": str(tmp_path / "nowhere")}
     member = {"name": "sentences", "optional": True, "backbone": {"name": "textknn"}, "text": away}

@@ -110,6 +110,18 @@ def test_what_is_left_out_and_why_nothing_comes_out_is_said(neighbours: Recommen
     assert frame.height == 0
 
 
+def test_a_note_repeats_no_long_filter(neighbours: Recommender) -> None:
+    long = " or ".join(f"title == 'no such title {number}'" for number in range(90))
+    (why,) = neighbours.answer(history=[], filters=long).notes[-1:]
+    assert len(why) < 250
+    assert why.startswith("nothing may come out: the filter title == 'no such title 0'")
+    assert why.endswith(" ... leaves 0 of 40 items")
+    many = " and ".join(f"title != 'no such title {number}'" for number in range(99))
+    (why,) = neighbours.answer(history=[], filters=f"{many} and title == 'x'").notes[-1:]
+    assert why.count(";") == 10
+    assert "; 90 more; the filter title == 'x' leaves 0 of 40 items" in why
+
+
 def test_the_same_message_and_status_everywhere(neighbours: Recommender, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("fastapi")
     from fastapi.testclient import TestClient

@@ -62,6 +62,22 @@ def test_an_item_by_its_text_comes_out_is_changed_and_goes(client: TestClient) -
     assert "unknown item id" in gone.json()["detail"]
 
 
+def test_what_a_change_left_out_is_in_its_answer(client: TestClient) -> None:
+    items = [{"item_id": "n1", "title": "The Lost Galaxy"}, {"item_id": "n1", "title": "zzz qqq"}]
+    notes = client.post("/v1/items", json={"items": items}).json()["notes"]
+    assert notes[0] == "1 of 2 lines repeat an item_id: the last line of each counts"
+    assert "texts that say nothing (e.g. 'n1')" in notes[1]
+
+
+def test_a_day_as_a_number_is_that_day(client: TestClient) -> None:
+    event = {"user_id": "ann", "item_id": "i00003"}
+    assert client.post("/v1/events", json={"events": [event | {"time": 20260131}]}).json()["added"] == 1
+    mixed = [event | {"time": 1767225600}, event | {"time": 20260131}]
+    refused = client.post("/v1/events", json={"events": mixed})
+    assert refused.status_code == 422
+    assert "event 2 of 2: time is 20260131, a day among seconds since 1970" in refused.json()["detail"]
+
+
 def test_events_change_the_next_answer_of_known_and_new_users(client: TestClient, session: Session) -> None:
     assert client.post("/v1/recommend", json={"user_id": "zoe"}).status_code == 404
     item = str(session.data.split.train.item_ids[5])

@@ -33,6 +33,11 @@ class Pop(Backbone):
 
     counts: Tensor
 
+    @classmethod
+    def needs(cls, config: PopConfig) -> frozenset[str]:
+        """Times, to tell what is the last of them."""
+        return super().needs(config) | ({"times"} if config.last_share < 1.0 else frozenset())
+
     def __init__(self, config: PopConfig, train: Interactions) -> None:
         super().__init__(config, train)
         self.register_buffer("counts", torch.zeros(train.num_items))

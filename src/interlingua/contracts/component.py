@@ -11,7 +11,9 @@ Each component declares what it needs from the others and what it makes for them
 - ``text.user_table`` (a need only): ``text.users`` where the backbone has a ``user_table``.
 - ``item_codes``: every item as a few integers (semantic ids).
 - ``items_from_text``: a table of item vectors made from texts alone, in the space of ``items``.
-- ``labels``, ``order``: of the data: events that say whether they were liked (``data.label``), events in an order.
+- ``labels``, ``order``, ``times``: of the data: events that say whether they were liked (``data.label``), events in an
+  order, or with times of one clock. Whether there are times is seen in prepared data: optional members that need them
+  are left out then.
 """
 
 from __future__ import annotations

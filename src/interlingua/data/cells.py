@@ -36,6 +36,11 @@ def meets(catalogue: Catalogue, column: str, sign: str, value: Any) -> BoolArray
     wrong = [each for each in values if not isinstance(each, str | int | float | np.generic | type(None))]
     if wrong:
         raise ConfigError(f"filters: {column!r} has the value {shown(wrong[0])}; give a text or a number")
+    endless = [each for each in values if isinstance(each, float | np.floating) and not np.isfinite(each)]
+    if endless:
+        raise ConfigError(
+            f"filters: {column!r} {sign} {shown(float(endless[0]))}; give a finite number, or None for no value"
+        )
     if sign in EQUAL:
         same = equal(catalogue, column, values)
         return same if sign == "=" else ~same

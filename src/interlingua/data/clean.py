@@ -239,7 +239,8 @@ def _as_text(frame: pl.DataFrame, column: str, config: CleanConfig) -> pl.Expr:
     if isinstance(kind, pl.Array):
         text, kind = text.arr.to_list(), pl.List(kind.inner)
     if isinstance(kind, pl.List):
-        text = text.list.eval(pl.element().cast(pl.String)).list.join(", ", ignore_nulls=True)
+        one = pl.element().fill_nan(None) if kind.inner.is_float() else pl.element()
+        text = text.list.eval(one.cast(pl.String)).list.join(", ", ignore_nulls=True)
     elif isinstance(kind, pl.Struct):
         text = text.struct.json_encode()
     else:

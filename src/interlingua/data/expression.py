@@ -70,8 +70,9 @@ def parsed(catalogue: Catalogue, text: str) -> list[tuple[str, BoolArray]]:
         return [(reading.written(part), reading.mask(part)) for part in parts]
     except SyntaxError as error:
         at = error.offset - 1 if error.offset else len(line)  # 0: at the end
+        said = "a number with too many digits" if "int_max_str_digits" in error.msg else error.msg
         why = "write == for equal" if "==" in error.msg or line[at : at + 1] == "=" else f"write e.g. {EXAMPLE}"
-        raise ConfigError(_pointed(f"filters: cannot be read here ({error.msg}); {why}", line, at, at + 1)) from None
+        raise ConfigError(_pointed(f"filters: cannot be read here ({said}); {why}", line, at, at + 1)) from None
     except (RecursionError, MemoryError):
         raise ConfigError(
             "filters: the expression is nested too deep; for any of several values write in [...]"
@@ -154,7 +155,7 @@ class _Reading:
         """``"star" in title``."""
         value = self._value(left)
         if not isinstance(value, str) or not value.strip():
-            self._fail(left, f"before 'in {column}' a text in quotes was expected")
+            self._fail(left, f"before 'in {column}' a text in quotes was expected, and not an empty one")
         if column == SEVERAL:
             return equal(self.catalogue, column, [value])
         return contains(self.catalogue.items[column], value)
@@ -187,7 +188,7 @@ class _Reading:
 
     def _ordered(self, column: str, sign: str, value: Value, at: ast.expr) -> BoolArray:
         if value is None or isinstance(value, bool) or (isinstance(value, str) and not value.strip()):
-            self._fail(at, f"behind {sign} a number or a text was expected")
+            self._fail(at, f"behind {sign} a number or a text was expected, and not an empty one")
         numbers, number = self._numbers(column), _number(value)
         if numbers in ("all", "most") and number is None:
             self._fail(at, f"the column {column!r} holds numbers{self._for_example(column)}")
@@ -216,6 +217,8 @@ class _Reading:
 
     def _value(self, node: ast.expr) -> Value:
         if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | None):
+            if isinstance(node.value, int | float) and _number(node.value) is None:
+                self._fail(node, "this number is too large; the largest is about 1.8e308")
             return node.value
         if isinstance(node, ast.Name) and node.id in WORDS:
             return WORDS[node.id]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from typing import Literal
+from unicodedata import normalize
 
 import polars as pl
 
@@ -74,6 +76,23 @@ def warn_of_twins(ids: pl.Series, what: str, log: Log) -> None:
         f"{len(padded):,} {what} ids have blanks around them (e.g. {which.sort()[0]!r}); {meet}; "
         'clean.ids = "strip" takes them away'
     )
+
+
+def warn_of_forms(ids: pl.Series, what: str, log: Log) -> None:
+    """Warns if ids are the same text in two Unicode forms: they look alike, and stay two."""
+    once = ids.unique()
+    composed = [(each, normalize("NFC", each)) for each in once.filter(once.str.len_bytes() != once.str.len_chars())]
+    plain = set(once.filter(once.str.len_bytes() == once.str.len_chars()))
+    of_form = Counter(text for _, text in composed)
+    twins = sorted((text, each) for each, text in composed if of_form[text] > 1 or text in plain)
+    if twins:
+        text = twins[0][0]
+        two = [each for form, each in twins if form == text] + ([text] if text in plain else [])
+        log.warn(
+            f"{what} ids that look alike and stay apart, as they are in several Unicode forms: "
+            f"{len({form for form, _ in twins}):,} (e.g. {two[0]!a} and {two[1]!a}); write ids in one form, "
+            "NFC, in the source"
+        )
 
 
 def check_meeting(events: pl.Series, texts: pl.Series, what: str, where: str, events_where: str, log: Log) -> None:

@@ -17,7 +17,7 @@ from interlingua.data.encode import compact, encode, sampled
 from interlingua.data.filter import FilterConfig, keep_mask
 from interlingua.data.interactions import Interactions
 from interlingua.data.label import LabelConfig, label_events
-from interlingua.data.meeting import check_meeting
+from interlingua.data.meeting import check_meeting, warn_of_forms
 from interlingua.data.positions import what_times
 from interlingua.data.prepared import Dataset, fingerprint, is_prepared, load, save
 from interlingua.data.raw import Log, SourceTables
@@ -69,7 +69,7 @@ class DataConfig(Config):
     def makes(self) -> frozenset[str]:
         """Words (see :mod:`interlingua.contracts.component`) that the data make; a prepared folder may have labels."""
         labelled = self.label is not None or "label" in self.columns or self.as_prepared or _is_prepared(self.name)
-        return frozenset({"order"} | ({"labels"} if labelled else set()))
+        return frozenset({"order", "times"} | ({"labels"} if labelled else set()))
 
     @field_validator("split", mode="before")
     @classmethod
@@ -211,8 +211,11 @@ def prepare_raw(
 def _check_ids(
     events: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame | None, raw: SourceTables, log: Log
 ) -> None:
-    """Compares ids of the texts with the events, for texts in separate tables."""
+    """Compares ids of the texts with the events, for texts in separate tables; says which are alike and stay apart."""
     here = raw.where or raw.name
+    for what, texts in (("item", items), ("user", users)):
+        own = [] if texts is None else [texts[f"{what}_id"]]
+        warn_of_forms(pl.concat([events[f"{what}_id"], *own]), what, log)
     if raw.items is not None:
         check_meeting(events["item_id"], items["item_id"], "item", raw.items_where or here, here, log)
     if users is not None:

@@ -51,6 +51,12 @@ class Dataset:
     source: Path | None = None
     """file or folder from which it was read, which :func:`save` never overwrites; None: it came from memory"""
 
+    @property
+    def has_times(self) -> bool:
+        """Whether events have times of one clock, and not all the same: positions and rows of a file are none."""
+        time = self.card["time"]
+        return bool(time["kind"] == "seconds" and time["first"] < time["last"])
+
     @cached_property
     def on_record(self) -> Interactions:
         """All events that a recommendation may read as history: only the liked ones if they are labelled."""

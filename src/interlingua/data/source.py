@@ -10,7 +10,7 @@ from typing import Any
 from interlingua import registry
 from interlingua.data.datasets import NamedDataset, named
 from interlingua.data.files.columns import TIME_FORMAT, check_roles
-from interlingua.data.files.frames import is_frame, read_frames
+from interlingua.data.files.frames import STORED, is_frame, read_frames
 from interlingua.data.files.guard import guarded, refuse_unused
 from interlingua.data.raw import Log, SourceTables
 from interlingua.errors import DataError, unknown
@@ -56,7 +56,8 @@ def _read(
         path = locate(str(source), log)
         name = reader or (known.reader if known else None) or recognise(path)
     chosen = registry.find("data", name, "[data].reader")
-    with guarded(str(path), f"the reader {name} cannot use it", "correct the file, or choose another with reader"):
+    where, what = ("frames", "frame") if STORED.fullmatch(path.name) else (str(path), "file")
+    with guarded(where, f"the reader {name} cannot use it", f"correct the {what}, or choose another with reader"):
         raw: SourceTables = chosen().read(path, columns=dict(columns), options=dict(options), seed=seed, log=log)
     raw.name = raw.name or path.name
     raw.path = None if known and known.generated else path

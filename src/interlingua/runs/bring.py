@@ -93,6 +93,9 @@ def align(
     if users is not None:
         sides["users"] = _named(users, "users", user_ids, None)
     methods = _methods(method, catalogue is not None)
+    if text != "auto" and not any(methods):
+        why = "method='none' leaves texts out" if method == ALONE else "there is no catalogue, so there are no texts"
+        raise ConfigError(f"text={shown(text)} would not be read: {why}; leave text out, or the other")
     check_vectors(sides)
     check_catalogue(catalogue, sides, aligns=any(methods))
     check_events(interactions, sides)

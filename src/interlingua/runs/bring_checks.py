@@ -51,7 +51,8 @@ def lines_frame(given: Any, what: str, example: str) -> pl.DataFrame:
         ConfigError: one of several is no mapping.
         DataError: what is given makes no table.
     """
-    if isinstance(given, Mapping) and all(not isinstance(value, list | tuple) for value in given.values()):
+    columns = (list, tuple, np.ndarray, pl.Series)
+    if isinstance(given, Mapping) and all(not isinstance(value, columns) for value in given.values()):
         given = [given]
     if not isinstance(given, Sequence) or isinstance(given, str | bytes):
         return to_polars(given, f"{what}s")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import polars as pl
 
-from interlingua.data.files.times import LATEST_S, as_seconds
+from interlingua.data.files.dates import read_calendar_numbers
+from interlingua.data.files.times import LATEST_S, PER_SECOND, are_calendar_numbers, as_seconds
 from interlingua.data.raw import Log
 from interlingua.errors import DataError, shown
+
+DAYS = (19_700_101, 21_001_231)
+"""numbers that are written like days"""
 
 
 def with_seconds(events: pl.DataFrame, source: str) -> pl.DataFrame:
@@ -17,13 +21,14 @@ def with_seconds(events: pl.DataFrame, source: str) -> pl.DataFrame:
         source: name of the column as it was given, for errors.
 
     Raises:
-        DataError: no time, one before 1970 or after 2099, or dates whose days and months cannot be told apart.
+        DataError: no time, one before 1970 or after 2099, dates whose days and months cannot be told apart, or days
+            such as 20240131 among seconds.
     """
     if "timestamp" not in events.columns:
         return events
     given = events["timestamp"]
     given = given.fill_nan(None) if given.dtype.is_float() else given
-    seconds = _numbers(given)
+    seconds = _days_too(_numbers(given), source)
     dates = given.is_not_null() & seconds.is_null()
     if dates.any() and (given.dtype == pl.String or given.dtype in (pl.Date, pl.Datetime)):
         read, _, _ = as_seconds(pl.DataFrame({"timestamp": given.filter(dates)}), "auto", None, Log(quiet=True))
@@ -38,6 +43,21 @@ def with_seconds(events: pl.DataFrame, source: str) -> pl.DataFrame:
             "2100), a date such as 2024-01-31, or leave it out"
         )
     return events.with_columns(seconds.alias("timestamp"))
+
+
+def _days_too(numbers: pl.Series, source: str) -> pl.Series:
+    """The numbers in seconds: where all are days or seconds of the calendar (20240131, 20240131101500), these."""
+    whole = numbers.set(numbers.floor() != numbers, None).cast(pl.Int64, strict=False)
+    if not whole.null_count() > numbers.null_count() and are_calendar_numbers(whole):
+        return read_calendar_numbers(whole) / PER_SECOND["us"]
+    days = whole.is_between(*DAYS).fill_null(False) & read_calendar_numbers(whole).is_not_null()
+    if days.any():
+        number = int(days.arg_max() or 0)
+        raise DataError(
+            f"event {number + 1} of {len(numbers)}: {source} is {whole[number]}, a day among seconds since 1970; write "
+            "all times in one way, days as 2024-01-31"
+        )
+    return numbers
 
 
 def _numbers(given: pl.Series) -> pl.Series:

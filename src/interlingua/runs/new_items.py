@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from interlingua.data.catalogue import Catalogue
@@ -14,6 +15,7 @@ from interlingua.data.raw import Log
 from interlingua.errors import DataError, identifier, shown
 from interlingua.runs.bring_checks import lines_frame, table_of
 from interlingua.runs.plain import check_finite, finite, with_ids, without_nan
+from interlingua.vectors.id_files import id_name
 
 AVAILABLE = "available"
 """column that says whether an item may come out; it is no column of the catalogue"""
@@ -37,6 +39,8 @@ def lines_of(given: Any, catalogue: Catalogue) -> tuple[pl.DataFrame, list[bool 
     given = table_of(given, "catalogue")
     if isinstance(given, Sequence) and not isinstance(given, str | bytes):
         check_columns((name for each in given if isinstance(each, Mapping) for name in each), catalogue)
+    if isinstance(given, Mapping) and _is_one(given, catalogue):
+        given = [given]
     check_finite(given, "item")
     frame = finite(lines_frame(without_nan(given), "item", EXAMPLE), "item")
     back = {word: column for column, word in catalogue.names.items() if word in frame.columns}
@@ -63,6 +67,12 @@ def lines_of(given: Any, catalogue: Catalogue) -> tuple[pl.DataFrame, list[bool 
     cleaned = cleaned.with_columns(pl.lit(None, pl.String).alias(column) for column in absent)
     own = catalogue.items.columns
     return cleaned.select(*own, *(column for column in cleaned.columns if column not in own)), allowed, notes
+
+
+def _is_one(given: Mapping[Any, Any], catalogue: Catalogue) -> bool:
+    """Whether a mapping describes one item, with lists in it perhaps: its id is no list of ids."""
+    word = id_name([str(name) for name in given], "items") or catalogue.names.get("item_id")
+    return isinstance(given.get(word), str | int | float | np.generic)
 
 
 def check_columns(names: Iterable[Any], catalogue: Catalogue) -> None:

@@ -78,6 +78,9 @@ def _why_not(member: Session, data: Dataset) -> str:
         check([member])
     except InterlinguaError as error:
         return first_line(error)
+    backbone = member.recipe.backbone
+    if backbone is not None and "times" in backbone.cls.needs(backbone.config) and not data.has_times:
+        return "it needs events with times, and the data have none (or one and the same for all)"
     lines = textless(_texts(member.recipe), data.catalogue)
     return lines[0] if lines else ""
 

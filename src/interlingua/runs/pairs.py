@@ -25,9 +25,10 @@ WORDS = {
     "item_codes": "integer codes of items",
     "labels": "events with labels (data.label, or data.columns.label)",
     "order": "events in an order",
+    "times": "events with times",
 }
 """word of :mod:`interlingua.contracts.component` -> what a person reads"""
-OF_DATA = frozenset({"labels", "order"})
+OF_DATA = frozenset({"labels", "order", "times"})
 """words that the data make"""
 OF_ALIGNERS = {"items_from_text": "autoencoder, contrastive or ridge", "item_codes": "that makes them"}
 """word that only aligners make -> which one to choose"""

@@ -11,6 +11,9 @@ import polars as pl
 from interlingua.errors import DataError, shown
 from interlingua.runs.answers import id_text
 
+OF_PANDAS = ("NAType", "NaTType")
+"""classes of pandas.NA and pandas.NaT; pandas itself is not imported here"""
+
 
 def without_nan(given: Any) -> Any:
     """Mappings with None for NaN, which beside texts would become the text "NaN"; anything else as it is."""
@@ -51,9 +54,14 @@ def _refuse(what: str, place: int, count: int, name: Any, value: Any) -> None:
 
 
 def _value(value: Any) -> Any:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_value(each) for each in value]
-    return None if isinstance(value, float | np.floating) and np.isnan(value) else value
+    return None if _is_nan(value) else value
+
+
+def _is_nan(value: Any) -> bool:
+    """NaN, and what pandas has for it beside texts and dates."""
+    return (isinstance(value, float | np.floating) and bool(np.isnan(value))) or type(value).__name__ in OF_PANDAS
 
 
 def with_ids(frame: pl.DataFrame, given: Any, column: str, source: str, what: str) -> pl.DataFrame:
@@ -73,7 +81,7 @@ def with_ids(frame: pl.DataFrame, given: Any, column: str, source: str, what: st
     lines = isinstance(mappings, Sequence) and len(mappings) == frame.height
     ids = [line.get(source) for line in mappings] if lines else frame[column].to_list()
     for place, value in enumerate(ids):
-        if value is None or (isinstance(value, float | np.floating) and np.isnan(value)) or not str(value).strip():
+        if value is None or _is_nan(value) or not str(value).strip():
             raise DataError(f"{what} {place + 1} of {len(ids)} has no {column}")
         if isinstance(value, bool | np.bool_):
             raise DataError(f"{what} {place + 1} of {len(ids)}: {column} is {value}; an id is a text or a number")

@@ -18,12 +18,14 @@ from interlingua.data.allowed import Filters, passing
 from interlingua.data.anonymous import has_users
 from interlingua.data.prepared import Dataset
 from interlingua.data.queries import IntArray, Queries
-from interlingua.errors import UnknownIdError, near, shown, unknown
+from interlingua.errors import UnknownIdError, near, shortened, shown, unknown
 from interlingua.runs.answers import Histories, Request, names_of, one_id
 from interlingua.runs.new_events import NewEvents
 
 MOST_NAMED = 5
 """ids that a note lists"""
+MOST_STEPS = 10
+"""conditions that a note on an empty list counts"""
 REMEMBERED, MASK_BYTES = 64, 64 << 20
 """expressions whose masks stay in memory, and their bytes together: one for each item and condition"""
 
@@ -188,7 +190,8 @@ class Questions:
             steps.append(f"the list items leaves {int(out.sum()):,} of {len(out):,} items")
         if request.filters is not None:
             for condition, mask in self._conditions(request.filters):
-                steps.append(f"the filter {condition} leaves {int((out & mask).sum()):,} of {int(out.sum()):,} items")
+                left_over = f"leaves {int((out & mask).sum()):,} of {int(out.sum()):,} items"
+                steps.append(f"the filter {shortened(condition)} {left_over}")
                 out &= mask
         indices, left["exclude"] = self.known(request.exclude, "exclude")
         before = int(out.sum())
@@ -235,7 +238,10 @@ def empty_note(allowed: Allowed, seen: int, num_items: int) -> str:
         seen: number of items of the user's history, which do not come out again.
         num_items: of the catalogue.
     """
-    said = "; ".join(allowed.steps) or f"the catalogue has {num_items:,} items"
+    steps = allowed.steps
+    if len(steps) > MOST_STEPS:  # the last one says what is left
+        steps = (*steps[: MOST_STEPS - 1], f"{len(steps) - MOST_STEPS:,} more", steps[-1])
+    said = "; ".join(steps) or f"the catalogue has {num_items:,} items"
     some = allowed.mask is None or allowed.mask.any()
     own = f"; the user has had {seen:,} items, which do not come out again" if seen and some else ""
     return f"nothing may come out: {said}{own}"

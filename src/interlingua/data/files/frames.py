@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,13 @@ from interlingua.data.raw import Log, SourceTables
 from interlingua.errors import DataError, first_line
 
 NAMES = ("interactions", "items", "users")
+STORED = re.compile(r"frame-[0-9a-f]{12}")
+"""name of a folder that keeps frames for a run: errors name the frame, which a person knows, and not its file"""
+
+
+def frame_named(name: str) -> str:
+    """What errors call the frame ``interactions``, ``items`` or ``users``."""
+    return f"frame of {'events' if name == 'interactions' else name}"
 
 
 def is_frame(source: Any) -> bool:
@@ -73,9 +81,14 @@ def _texts(column: Any) -> pl.Series:
         return pl.Series([None if gone else v for v, gone in zip(values, missing, strict=True)], dtype=pl.Binary)
     if not all(isinstance(v, str) or gone for v, gone in zip(values, missing, strict=True)):
         lists = any(isinstance(v, list | tuple) for v in values)
-        as_text = (lambda v: ", ".join(map(str, v)) if isinstance(v, list | tuple) else str(v)) if lists else str
+        as_text = (lambda v: ", ".join(_parts(v)) if isinstance(v, list | tuple) else str(v)) if lists else str
         values = [as_text(v) for v in values]
     return pl.Series([None if gone else v for v, gone in zip(values, missing, strict=True)], dtype=pl.String)
+
+
+def _parts(values: list[Any] | tuple[Any, ...]) -> list[str]:
+    """The values of one cell as texts, without None and NaN."""
+    return [str(each) for each in values if each is not None and each == each]
 
 
 def _of_arrays(source: Mapping[str, Any]) -> pl.DataFrame:
@@ -120,7 +133,7 @@ def read_frames(source: Any, columns: Mapping[str, str], log: Log) -> SourceTabl
     def renamed(name: str, roles: Roles) -> tuple[pl.DataFrame | None, dict[str, str]]:
         if name not in tables:
             return None, {}
-        frame, where = tables[name], f"frame of {'events' if name == 'interactions' else name}"
+        frame, where = tables[name], frame_named(name)
         read[where] = roles, frame.columns
         own = columns if roles is EVENT_ROLES else of_texts(columns, frame)
         return rename(frame, roles, own, where, log)
@@ -134,8 +147,8 @@ def read_frames(source: Any, columns: Mapping[str, str], log: Log) -> SourceTabl
         items,
         users,
         name="frames",
-        where="frame of events",
-        items_where="frame of items",
-        users_where="frame of users",
+        where=frame_named("interactions"),
+        items_where=frame_named("items"),
+        users_where=frame_named("users"),
         columns=used,
     )

@@ -10,6 +10,7 @@ import polars as pl
 
 from interlingua.data.domain import Domain
 from interlingua.data.files.columns import EVENT_ROLES, ITEM_ROLES, USER_ROLES, Roles, check_texts, of_texts, rename
+from interlingua.data.files.frames import NAMES, STORED, frame_named
 from interlingua.data.files.guard import refuse_unused
 from interlingua.data.prepared import is_prepared
 from interlingua.data.raw import Log, Source, SourceTables
@@ -53,8 +54,10 @@ def read_folder(path: Path, columns: dict[str, str], log: Log) -> SourceTables:
     frames: dict[str, pl.DataFrame | None] = {}
     used: dict[str, str] = {}
     read: dict[str, tuple[Roles, list[str]]] = {}
-    for name, roles in (("interactions", EVENT_ROLES), ("items", ITEM_ROLES), ("users", USER_ROLES)):
-        file = path / f"{name}.parquet"
+    of_frames = STORED.fullmatch(path.name) is not None
+    called = {name: frame_named(name) if of_frames else str(path / f"{name}.parquet") for name in NAMES}
+    for name, roles in zip(NAMES, (EVENT_ROLES, ITEM_ROLES, USER_ROLES), strict=True):
+        file, where = path / f"{name}.parquet", called[name]
         if not file.is_file():
             frames[name] = None
             continue
@@ -63,8 +66,8 @@ def read_folder(path: Path, columns: dict[str, str], log: Log) -> SourceTables:
         except (OSError, pl.exceptions.PolarsError) as error:
             raise DataError(f"{file} is not a readable parquet file: {first_line(error)}") from None
         own = columns if roles is EVENT_ROLES else of_texts(columns, frame)
-        read[str(file)] = roles, frame.columns
-        frames[name], found = rename(frame, roles, own, str(file), log)
+        read[where] = roles, frame.columns
+        frames[name], found = rename(frame, roles, own, where, log)
         used = used or found
     events = frames["interactions"]
     if events is None:
@@ -90,9 +93,9 @@ def read_folder(path: Path, columns: dict[str, str], log: Log) -> SourceTables:
         times=_table(meta, "time").get("times") if is_prepared(path) else None,
         ties=str(_table(meta, "time").get("ties", "file")) if is_prepared(path) else None,
         keep_items=_table(meta, "filter").get("items_without_events") == "keep",
-        where=str(path / EVENTS),
-        items_where=str(path / "items.parquet"),
-        users_where=str(path / "users.parquet"),
+        where=called["interactions"],
+        items_where=called["items"],
+        users_where=called["users"],
         columns=used,
     )
 
