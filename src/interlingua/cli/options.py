@@ -44,6 +44,9 @@ Reasons = Annotated[
     ),
 ]
 RunPath = Annotated[Path, typer.Argument(help="Folder of a finished run (runs/evaluate-...).")]
+StorePlace = Annotated[
+    str, typer.Option("--store", help="The service's store: a file, or postgresql://user:password@host/database.")
+]
 Trust = Annotated[
     bool,
     typer.Option(

@@ -7,11 +7,14 @@ from typing import Annotated
 
 import typer
 
-from interlingua.cli.options import Device, Reasons, RunPath, Trust
+from interlingua.cli.options import Device, Reasons, Trust
 
 
 def serve(
-    run: RunPath,
+    run: Annotated[
+        Path | None,
+        typer.Argument(help="Folder of a finished run (runs/evaluate-...). With --store: by default the promoted one."),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on (0: a free one).")] = 8000,
     queue: Annotated[int, typer.Option(min=0, help="Requests that may wait for the model; more get 429.")] = 16,
@@ -33,6 +36,7 @@ def serve(
         bool, typer.Option("--require-key", help="Questions need a key too (so they do where one has the role read).")
     ] = False,
     open_metrics: Annotated[bool, typer.Option("--open-metrics", help="/metrics never needs a key.")] = False,
+    pin: Annotated[bool, typer.Option(help="Serve RUN whatever is promoted in the store, now or later.")] = False,
     reasons: Reasons = "auto",
     device: Device = "auto",
     trust: Trust = False,
@@ -41,16 +45,20 @@ def serve(
 
     Who may do what is said by keys: of --keys FILE, or of the environment variables INTERLINGUA_KEY (one key itself)
     and INTERLINGUA_KEYS (the file, or lines NAME ROLE SHA256). Without any, this machine alone changes items, events.
+    With --store the promoted version serves, and versions promoted later are swapped in while it runs.
     """
-    from interlingua.errors import MissingExtraError
-    from interlingua.recommender import load
+    from interlingua.errors import ConfigError, MissingExtraError
+    from interlingua.recommender import Recommender, load
 
     try:
         from interlingua.serve import server
         from interlingua.serve.access import Access
         from interlingua.serve.app import create_app
+        from interlingua.serve.model import ServedModel
+        from interlingua.serve.promoted import served_model
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "serve", "interlingua serve") from None
+    from interlingua.life.versions import open_store
     from interlingua.serve.keyring import ring_of
     from interlingua.serve.limits import ServeLimits
     from interlingua.serve.queue import WorkQueue
@@ -58,8 +66,20 @@ def serve(
     access = Access(ring_of(keys), host, require_key=require_key, open_metrics=open_metrics)
     limits = ServeLimits(queue=queue, deadline_s=deadline, drain_s=drain, max_body=max_body)
     line = WorkQueue(limits.queue, limits.deadline_s)
-    recommender = load(run, device, trust=trust, index=index, reasons=reasons, store=store)
-    server.run(create_app(recommender, limits, line, access), line, limits, host, port)
+    kept = None if store is None else open_store(store)
+
+    def load_run(path: Path) -> Recommender:
+        return load(path, device, trust=trust, index=index, reasons=reasons, store=kept)
+
+    if kept is not None:
+        model = served_model(kept, load_run, run, pin=pin)
+    elif run is None or pin:
+        raise ConfigError(
+            "name a run (interlingua serve RUN), or a store with a promoted one (--store); --pin takes both"
+        )
+    else:
+        model = ServedModel(load_run(run))
+    server.run(create_app(model, limits, line, access), line, limits, host, port)
 
 
 COMMANDS = {"serve": serve}

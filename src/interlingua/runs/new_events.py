@@ -32,6 +32,8 @@ COLUMNS = ("user_id", "item_id", "timestamp", "rating", "value", "label")
 """of events, by role"""
 MOST_KEYS = 100_000
 """idempotency keys that are remembered without a store, the last ones"""
+AT_ONCE = 100_000
+"""events of a store that are read together"""
 PAUSE_S = 30.0
 """for which a store that did not answer is left alone"""
 
@@ -68,7 +70,7 @@ class NewEvents:
         self._trained, self._forgotten = 0, 0
         if store is not None:
             self._trained = max((model.events for model in store.models() if model.version == version), default=0)
-            self._last, self._forgotten = self._trained, int(store.counters()["forgotten"])
+            self._forgotten = int(store.counters()["forgotten"])
             self._read(store)
 
     def add(self, given: Any, key: str | None = None, known: Collection[str] | None = None) -> int:
@@ -117,15 +119,16 @@ class NewEvents:
         with self._reading:
             numbers = store.counters()
             if int(numbers["forgotten"]) > self._forgotten:
-                self._forget(store.first_events(self._trained))
+                self._forget(store.first_events())
                 self._forgotten = int(numbers["forgotten"])
             newest = int(numbers["events"])
             if newest <= self._last:
                 return
-            for each in store.events(since=self._last):
-                self._enter(Happened(each.user_id, each.item_id, each.time, each.value, each.number))
-                newest = max(newest, each.number)
-            self._last = newest
+            while self._last < newest:
+                part = store.events(since=self._last, limit=AT_ONCE)
+                for each in part:
+                    self._enter(Happened(each.user_id, each.item_id, each.time, each.value, each.number))
+                self._last = part[-1].number if len(part) == AT_ONCE else newest
 
     def _forget(self, first: Mapping[str, int]) -> None:
         """Drops what the store has no more; ``first``: user -> oldest number that it has."""
@@ -145,10 +148,17 @@ class NewEvents:
             self.of_user.setdefault(event.user_id, []).append(event)
 
     def _on_record(self, event: Happened) -> bool:
-        """Whether the run's data have it: the same user, item and second."""
+        """Whether the run's data have it: the same user, item and second, or it was there when they were prepared.
+
+        Of the latter kind those of users or items that its filters left out are news to the run all the same.
+        """
         known = self._data.interactions
         user, item = known.user_indices.get(event.user_id), known.item_indices.get(event.item_id)
-        if user is None or item is None or event.time is None or self._data.card["time"]["kind"] != "seconds":
+        if user is None or item is None:
+            return False
+        if 0 < event.number <= self._trained:
+            return True
+        if event.time is None or self._data.card["time"]["kind"] != "seconds":
             return False
         own = slice(known.offsets[user], known.offsets[user + 1])
         same = (known.items[own] == item) & (known.times[own] == math.floor(event.time))

@@ -122,7 +122,7 @@ class Shelf:
                 (self.unavailable.discard if comes_out else self.unavailable.add)(item)
         put = [str(item) for item in frame["item_id"]]
         items = [item_of(self.lines.get(item) or self.changed[item], item not in self.unavailable) for item in put]
-        self._keep(before, lambda store: store.put_items(items))
+        self._keep(before, lambda store: self._wrote(store.put_items(items), len(items)))
         notes += self._kept_vectors(retold) + self._silent(put)
         return Changed(tuple(added), tuple(updated), notes=tuple(notes))
 
@@ -165,8 +165,17 @@ class Shelf:
                 self.removed.add(name)
                 self.changed.pop(name, None)
             self.unavailable.discard(name)
-        self._keep(before, lambda store: store.delete_items(names, unknown_too=True))
+        self._keep(before, lambda store: self._deleted(store, names))
         return Changed(removed=tuple(dict.fromkeys(names)))
+
+    def _deleted(self, store: StoreLike, names: Sequence[str]) -> None:
+        count = store.delete_items(names, unknown_too=True)
+        self._wrote(int(store.counters()["items"]), count)
+
+    def _wrote(self, revision: int, count: int) -> None:
+        """Own changes need not be read again, where nobody else's lie among them."""
+        if revision - count == self._revision:
+            self._revision = revision
 
     def _keep(self, before: State, write: Callable[[StoreLike], Any]) -> None:
         """Makes the run with the changes, then has them kept; what fails leaves all ``before``."""

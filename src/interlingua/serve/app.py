@@ -24,9 +24,10 @@ from interlingua.serve.changes import changes
 from interlingua.serve.counts import CONTENT_TYPE, Counts
 from interlingua.serve.guard import KEY, Guard
 from interlingua.serve.limits import ServeLimits
-from interlingua.serve.model import ServedModel, warm
+from interlingua.serve.model import ServedModel
 from interlingua.serve.queue import BusyError, WorkQueue
 from interlingua.serve.schema import Evidence, Item, Part, Reason, RecommendRequest, RecommendResponse, Support
+from interlingua.serve.versions import versions
 
 if TYPE_CHECKING:
     from interlingua.explain.explain import Explanation
@@ -54,10 +55,10 @@ def create_app(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        warm(model.now)
-        app.state.ready = True
-        yield
-        app.state.ready = False
+        with model.running(line):
+            app.state.ready = True
+            yield
+            app.state.ready = False
         line.stop()
 
     app = FastAPI(title="Interlingua", version=__version__, lifespan=life)
@@ -75,6 +76,7 @@ def create_app(
         return await line.do(lambda: answer(now, request, started), http.scope[KEY])
 
     app.include_router(changes(model, line))
+    app.include_router(versions(model))
 
     @app.get("/health/live")
     async def live() -> dict[str, str]:

@@ -7,27 +7,45 @@ swap, and none fails by it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from interlingua.recommender import Recommender
     from interlingua.serve.counts import Counts
+    from interlingua.serve.queue import WorkQueue
+    from interlingua.store import Store
 
 T = TypeVar("T")
+
+
+class Beside(Protocol):
+    """Something that runs while the service does, in a thread of its own."""
+
+    def start(self, line: WorkQueue) -> None:
+        """Begins; called in the event loop."""
+        ...
+
+    def stop(self) -> None:
+        """Ends soon, without being waited for."""
+        ...
 
 
 class ServedModel:
     """See the module. The application, its routes and whoever swaps share one object."""
 
-    def __init__(self, recommender: Recommender) -> None:
-        self._now = recommender
+    def __init__(self, recommender: Recommender, store: Store | None = None) -> None:
+        """``store``: whose versions it is one of, if any."""
+        self._now, self.store = recommender, store
         self._changing = Lock()
         self.since = time.time()
         """seconds since 1970: when the present recommender began to serve"""
         self.problem: str | None = None
         """why a promoted version does not serve, in words; None: it does"""
+        self.beside: list[Beside] = []
+        """what runs with the service"""
         self._counts: Counts | None = None
 
     @staticmethod
@@ -39,6 +57,18 @@ class ServedModel:
     def now(self) -> Recommender:
         """Take it once for a request: the next look may find another."""
         return self._now
+
+    @contextmanager
+    def running(self, line: WorkQueue) -> Iterator[None]:
+        """While the service runs: the recommender is warm, and what is beside it has begun."""
+        warm(self._now)
+        for each in self.beside:
+            each.start(line)
+        try:
+            yield
+        finally:
+            for each in self.beside:
+                each.stop()
 
     def count(self, counts: Counts) -> None:
         """Has the version that serves said in the metrics, now and after each swap."""

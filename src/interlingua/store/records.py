@@ -72,6 +72,17 @@ class ModelVersion:
 
 
 @dataclass(frozen=True)
+class Promotion:
+    """A version began to serve."""
+
+    number: int
+    """place in the order of promotions, from 1"""
+    version: str
+    time: float
+    """seconds since 1970"""
+
+
+@dataclass(frozen=True)
 class Logged:
     """A request that was answered."""
 

@@ -16,7 +16,7 @@ import interlingua.store.schema as schema
 from interlingua.errors import DataError, at_least_one, identifier, shown
 from interlingua.store.connect import engine_of, transaction
 from interlingua.store.migrations import bring_up
-from interlingua.store.records import Event, Item, Logged, ModelVersion, User, checked, digest
+from interlingua.store.records import Event, Item, Logged, ModelVersion, Promotion, User, checked, digest
 
 Given = TypeVar("Given")
 MOST_AT_ONCE = 500
@@ -223,9 +223,13 @@ class Store:
 
     def promotions(self) -> list[str]:
         """Versions in the order in which they were promoted; the last one is served."""
-        table = schema.promotions
+        return [each.version for each in self.history()]
+
+    def history(self) -> list[Promotion]:
+        """The promotions with their times, oldest first."""
         with self._reading() as connection:
-            return list(connection.execute(select(table.c.version).order_by(table.c.number)).scalars())
+            found = connection.execute(select(schema.promotions).order_by(schema.promotions.c.number)).mappings()
+            return [Promotion(**one) for one in found]
 
     # --- requests ---
 
