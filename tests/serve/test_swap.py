@@ -124,9 +124,9 @@ def test_which_run_a_service_begins_with(runs: tuple[Path, Path], store: Store) 
     assert holder(store, runs[0]).now.version == second  # the same command again after a promotion
     pinned = holder(store, runs[0], pin=True)
     assert pinned.now.version == first
-    (beside,) = pinned.beside
-    assert isinstance(beside, Promoted)
-    beside.look()
+    (companion,) = pinned.companions
+    assert isinstance(companion, Promoted)
+    companion.look()
     assert pinned.now.version == first
     assert store.promotions() == [first, second]
 

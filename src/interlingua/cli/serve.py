@@ -66,13 +66,13 @@ def serve(
     access = Access(ring_of(keys), host, require_key=require_key, open_metrics=open_metrics)
     limits = ServeLimits(queue=queue, deadline_s=deadline, drain_s=drain, max_body=max_body)
     line = WorkQueue(limits.queue, limits.deadline_s)
-    kept = None if store is None else open_store(store)
+    remembered = None if store is None else open_store(store)
 
     def load_run(path: Path) -> Recommender:
-        return load(path, device, trust=trust, index=index, reasons=reasons, store=kept)
+        return load(path, device, trust=trust, index=index, reasons=reasons, store=remembered)
 
-    if kept is not None:
-        model = served_model(kept, load_run, run, pin=pin)
+    if remembered is not None:
+        model = served_model(remembered, load_run, run, pin=pin)
     elif run is None or pin:
         raise ConfigError(
             "name a run (interlingua serve RUN), or a store with a promoted one (--store); --pin takes both"

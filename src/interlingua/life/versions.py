@@ -126,10 +126,10 @@ def before(store: Store) -> ModelVersion:
     promotions = store.promotions()
     first = promotions.index(promotions[-1]) if promotions else 0
     if not first:
-        others = [model.version for model in store.models() if model.version not in promotions[-1:]]
+        further = [model.version for model in store.models() if model.version not in promotions[-1:]]
         raise DataError(
             f"nothing served before {promotions[-1] if promotions else 'now'} in {store.place}; name a version: "
-            f"{', '.join(others) or 'there is no other'}"
+            f"{', '.join(further) or 'there is no other'}"
         )
     return named(store, promotions[first - 1])
 

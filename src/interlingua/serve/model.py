@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Beside(Protocol):
+class Companion(Protocol):
     """Something that runs while the service does, in a thread of its own."""
 
     def start(self, line: WorkQueue) -> None:
@@ -44,7 +44,7 @@ class ServedModel:
         """seconds since 1970: when the present recommender began to serve"""
         self.problem: str | None = None
         """why a promoted version does not serve, in words; None: it does"""
-        self.beside: list[Beside] = []
+        self.companions: list[Companion] = []
         """what runs with the service"""
         self._counts: Counts | None = None
 
@@ -62,12 +62,12 @@ class ServedModel:
     def running(self, line: WorkQueue) -> Iterator[None]:
         """While the service runs: the recommender is warm, and what is beside it has begun."""
         warm(self._now)
-        for each in self.beside:
+        for each in self.companions:
             each.start(line)
         try:
             yield
         finally:
-            for each in self.beside:
+            for each in self.companions:
                 each.stop()
 
     def count(self, counts: Counts) -> None:

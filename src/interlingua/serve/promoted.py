@@ -130,7 +130,7 @@ def served_model(store: Store, load: Load, run: Path | None = None, *, pin: bool
             "promoted by that, or promote one: interlingua promote RUN --store ..."
         )
     model = ServedModel(_first(store, load, run, pin), store)
-    model.beside.append(Promoted(model, store, load, pinned=pin))
+    model.companions.append(Promoted(model, store, load, pinned=pin))
     return model
 
 

@@ -63,9 +63,9 @@ def versions(model: ServedModel) -> APIRouter:
         return model.store
 
     def change(make: str | None, back: bool) -> Promoted:
-        kept = store()
-        before = next(iter(kept.promotions()[-1:]), None)
-        made: ModelVersion = rollback(kept) if back else promote(kept, str(make))
+        place = store()
+        before = next(iter(place.promotions()[-1:]), None)
+        made: ModelVersion = rollback(place) if back else promote(place, str(make))
         return Promoted(version=made.version, before=before)
 
     @router.get("")
