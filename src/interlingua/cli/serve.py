@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -47,18 +48,16 @@ def serve(
     and INTERLINGUA_KEYS (the file, or lines NAME ROLE SHA256). Without any, this machine alone changes items, events.
     With --store the promoted version serves, and versions promoted later are swapped in while it runs.
     """
-    from interlingua.errors import ConfigError, MissingExtraError
-    from interlingua.recommender import Recommender, load
+    from interlingua.errors import MissingExtraError
+    from interlingua.recommender import load
 
     try:
         from interlingua.serve import server
         from interlingua.serve.access import Access
         from interlingua.serve.app import create_app
-        from interlingua.serve.model import ServedModel
-        from interlingua.serve.promoted import served_model
+        from interlingua.serve.promoted import model_of
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "serve", "interlingua serve") from None
-    from interlingua.life.versions import open_store
     from interlingua.serve.keyring import ring_of
     from interlingua.serve.limits import ServeLimits
     from interlingua.serve.queue import WorkQueue
@@ -66,19 +65,8 @@ def serve(
     access = Access(ring_of(keys), host, require_key=require_key, open_metrics=open_metrics)
     limits = ServeLimits(queue=queue, deadline_s=deadline, drain_s=drain, max_body=max_body)
     line = WorkQueue(limits.queue, limits.deadline_s)
-    remembered = None if store is None else open_store(store)
-
-    def load_run(path: Path) -> Recommender:
-        return load(path, device, trust=trust, index=index, reasons=reasons, store=remembered)
-
-    if remembered is not None:
-        model = served_model(remembered, load_run, run, pin=pin)
-    elif run is None or pin:
-        raise ConfigError(
-            "name a run (interlingua serve RUN), or a store with a promoted one (--store); --pin takes both"
-        )
-    else:
-        model = ServedModel(load_run(run))
+    load_run = partial(load, device=device, trust=trust, index=index, reasons=reasons)
+    model = model_of(load_run, run, store, pin=pin)
     server.run(create_app(model, limits, line, access), line, limits, host, port)
 
 

@@ -17,7 +17,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from interlingua.errors import ConfigError, first_line
-from interlingua.life.versions import enter, named, served
+from interlingua.life.versions import enter, named, open_store, served
 from interlingua.runtime.cancel import Cancellation, Cancelled
 from interlingua.serve.model import ServedModel
 from interlingua.serve.queue import BusyError, WorkQueue
@@ -108,6 +108,24 @@ class Promoted:
         except (BusyError, Cancelled, CancelledError):
             return
         self._items = newest
+
+
+def model_of(
+    load: Callable[..., Recommender], run: Path | None, place: str | None, *, pin: bool = False
+) -> ServedModel:
+    """The recommender with which ``interlingua serve`` begins; ``place``: of the store, if there is one.
+
+    Raises:
+        ConfigError: neither a run nor a store with a promoted one.
+    """
+    if place is not None:
+        store = open_store(place)
+        return served_model(store, lambda path: load(path, store=store), run, pin=pin)
+    if run is None or pin:
+        raise ConfigError(
+            "name a run (interlingua serve RUN), or a store with a promoted one (--store); --pin takes both"
+        )
+    return ServedModel(load(run))
 
 
 def served_model(store: Store, load: Load, run: Path | None = None, *, pin: bool = False) -> ServedModel:
