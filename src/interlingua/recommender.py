@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import polars as pl
 
 from interlingua.data.allowed import Filters
-from interlingua.data.queries import Queries
-from interlingua.errors import ConfigError
 from interlingua.progress import say
 from interlingua.runs.answers import (
     Answer,
@@ -23,6 +20,7 @@ from interlingua.runs.answers import (
     Support,
     names_of,
 )
+from interlingua.runs.asked import Asked
 from interlingua.runs.batch import Written, write_lists
 from interlingua.runs.following import Following
 from interlingua.runs.grown import load_encoders
@@ -33,16 +31,13 @@ from interlingua.runs.session import Session
 from interlingua.runs.shelf import Changed, Shelf
 from interlingua.runs.stores import StoreLike, opened
 
-if TYPE_CHECKING:
-    from interlingua.explain.explain import Explanation
-
 __all__ = [
     "Answer", "Recommendation", "Recommender", "SimilarItem", "SimilarUser", "Support", "align",
     "from_pretrained", "load",
 ]  # fmt: skip
 
 
-class Recommender(Following):
+class Recommender(Following, Asked):
     """A finished run that recommends. Loads lazily: without re-ranking the language model is never opened.
 
     With an ``index`` (:func:`interlingua.runs.scorers.indexed`), made at once, the best items are found approximately.
@@ -255,76 +250,6 @@ class Recommender(Following):
     def _changed(self, changed: Changed) -> Changed:
         self._use(self.index)
         return changed
-
-    def similar_items(self, item: str, k: int = 10) -> list[SimilarItem]:
-        """The ``k`` items most like this one, best first (see :mod:`interlingua.runs.neighbours`)."""
-        ids, found = self.train.item_ids, self._lists.nearest("items", self.item_row(item), k)
-        return [SimilarItem(str(ids[row]), self.titles[row], score) for row, score in found]
-
-    def similar_users(self, user: str, k: int = 10) -> list[SimilarUser]:
-        """The ``k`` users most like this one, best first (see :mod:`interlingua.runs.neighbours`)."""
-        ids = self.train.user_ids
-        found = self._lists.nearest("users", self.user_row(user), k)
-        return [SimilarUser(str(ids[row]), score) for row, score in found]
-
-    def explain(
-        self, item: str, user: str | None = None, history: Sequence[str] | None = None, *, rerank: bool = True
-    ) -> Explanation[Support]:
-        """The reason for an item: a sentence, and the history items that support it (by influence on the score).
-
-        ``rerank``: as in :meth:`recommend`; False: the retriever's score is explained.
-        """
-        return self.explain_items([item], user, history, rerank=rerank)[0]
-
-    def explain_items(
-        self,
-        items: Sequence[str],
-        user: str | None = None,
-        history: Sequence[str] | None = None,
-        *,
-        rerank: bool = True,
-        quiet: bool = False,
-    ) -> list[Explanation[Support]]:
-        """:meth:`explain` for several items of one answer, measured together; ``quiet``: unknown ids are not said."""
-        if not items:
-            return []
-        query = self.query(user, history, quiet=quiet)
-        found = self.explain_rows(query, [self.item_row(item) for item in items], rerank=rerank)
-        return [self._lists.reasons.with_ids(each, query) for each in found]
-
-    def explain_query(self, query: Queries, item: int) -> Explanation[tuple[int, float]]:
-        """:meth:`explain` by indices."""
-        return self.explain_rows(query, [item])[0]
-
-    def explain_rows(
-        self, query: Queries, items: Sequence[int], *, rerank: bool = True
-    ) -> list[Explanation[tuple[int, float]]]:
-        """:meth:`explain_items` by indices; recent reasons are remembered."""
-        return self._lists.explained(lambda: self.language_model, query, items, rerank)
-
-    def query(self, user: str | None = None, history: Sequence[str] | None = None, *, quiet: bool = False) -> Queries:
-        """A query from a known user (all events on record) or from a history of item ids; says unknown ids."""
-        if (user is None) == (history is None):
-            raise ConfigError("give either a user or a history")
-        question = self._lists.questions.of_one(user, history)
-        for note in [] if quiet else self._lists.questions.notes(question.unknown):
-            say(f"note: {note}")
-        return question.queries
-
-    def user_row(self, user: str) -> int:
-        """Index of an external user id."""
-        return self._lists.questions.user_row(user)
-
-    def item_row(self, item: str) -> int:
-        """Index of an external item id."""
-        return self._lists.questions.item_row(item)
-
-    @cached_property
-    def language_model(self) -> Any:
-        """What words reasons (see :func:`interlingua.runs.reasons.writer_of`); None: a rule, and nothing is loaded."""
-        from interlingua.runs.reasons import writer_of
-
-        return writer_of(self.session, self.reasons)
 
 
 def load(

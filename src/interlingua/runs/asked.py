@@ -1,0 +1,98 @@
+"""Questions about one item or user: what is like it, why it is recommended, and why it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from interlingua.data.queries import Queries
+from interlingua.errors import ConfigError
+from interlingua.progress import say
+from interlingua.runs.answers import SimilarItem, SimilarUser, Support
+
+if TYPE_CHECKING:
+    from interlingua.data.interactions import Interactions
+    from interlingua.explain.explain import Explanation
+    from interlingua.runs.lists import Lists
+    from interlingua.runs.session import Session
+
+
+class Asked:
+    """Part of :class:`interlingua.recommender.Recommender`."""
+
+    session: Session
+    train: Interactions
+    titles: Sequence[str]
+    reasons: str
+    _lists: Lists
+
+    def similar_items(self, item: str, k: int = 10) -> list[SimilarItem]:
+        """The ``k`` items most like this one, best first (see :mod:`interlingua.runs.neighbours`)."""
+        ids, found = self.train.item_ids, self._lists.nearest("items", self.item_row(item), k)
+        return [SimilarItem(str(ids[row]), self.titles[row], score) for row, score in found]
+
+    def similar_users(self, user: str, k: int = 10) -> list[SimilarUser]:
+        """The ``k`` users most like this one, best first (see :mod:`interlingua.runs.neighbours`)."""
+        ids = self.train.user_ids
+        found = self._lists.nearest("users", self.user_row(user), k)
+        return [SimilarUser(str(ids[row]), score) for row, score in found]
+
+    def explain(
+        self, item: str, user: str | None = None, history: Sequence[str] | None = None, *, rerank: bool = True
+    ) -> Explanation[Support]:
+        """The reason for an item: a sentence, and the history items that support it (by influence on the score).
+
+        ``rerank``: as in :meth:`recommend`; False: the retriever's score is explained.
+        """
+        return self.explain_items([item], user, history, rerank=rerank)[0]
+
+    def explain_items(
+        self,
+        items: Sequence[str],
+        user: str | None = None,
+        history: Sequence[str] | None = None,
+        *,
+        rerank: bool = True,
+        quiet: bool = False,
+    ) -> list[Explanation[Support]]:
+        """:meth:`explain` for several items of one answer, measured together; ``quiet``: unknown ids are not said."""
+        if not items:
+            return []
+        query = self.query(user, history, quiet=quiet)
+        found = self.explain_rows(query, [self.item_row(item) for item in items], rerank=rerank)
+        return [self._lists.reasons.with_ids(each, query) for each in found]
+
+    def explain_query(self, query: Queries, item: int) -> Explanation[tuple[int, float]]:
+        """:meth:`explain` by indices."""
+        return self.explain_rows(query, [item])[0]
+
+    def explain_rows(
+        self, query: Queries, items: Sequence[int], *, rerank: bool = True
+    ) -> list[Explanation[tuple[int, float]]]:
+        """:meth:`explain_items` by indices; recent reasons are remembered."""
+        return self._lists.explained(lambda: self.language_model, query, items, rerank)
+
+    def query(self, user: str | None = None, history: Sequence[str] | None = None, *, quiet: bool = False) -> Queries:
+        """A query from a known user (all events on record) or from a history of item ids; says unknown ids."""
+        if (user is None) == (history is None):
+            raise ConfigError("give either a user or a history")
+        question = self._lists.questions.of_one(user, history)
+        for note in [] if quiet else self._lists.questions.notes(question.unknown):
+            say(f"note: {note}")
+        return question.queries
+
+    def user_row(self, user: str) -> int:
+        """Index of an external user id."""
+        return self._lists.questions.user_row(user)
+
+    def item_row(self, item: str) -> int:
+        """Index of an external item id."""
+        return self._lists.questions.item_row(item)
+
+    @cached_property
+    def language_model(self) -> Any:
+        """What words reasons (see :func:`interlingua.runs.reasons.writer_of`); None: a rule, and nothing is loaded."""
+        from interlingua.runs.reasons import writer_of
+
+        return writer_of(self.session, self.reasons)
