@@ -22,34 +22,44 @@ History = Annotated[
 ]
 
 
+K = Annotated[int, typer.Option("-k", "--k", help="How many.")]
+Rerank = Annotated[bool, typer.Option(help="Let the language model order what the backbone retrieved.")]
+Exclude = Annotated[str, typer.Option(help="Item ids that must not come out, as one CSV line.")]
+Only = Annotated[str | None, typer.Option(help="Item ids that alone may come out, as one CSV line.")]
+Filter = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--filter",
+        help="Condition on a column: categories=Comedy, year>=1990, title contains star. "
+        "Several values as one CSV line: any of them. Repeatable: all must hold.",
+    ),
+]
+Where = Annotated[
+    str | None,
+    typer.Option(help="""Conditions as one expression: 'category in ["A", "B"] and price < 20 and not sold_out'."""),
+]
+Diversity = Annotated[float, typer.Option(help="0: by score alone; more: rather different categories.")]
+Repeat = Annotated[bool, typer.Option("--repeat", help="Items of the history may come out too.")]
+Text = Annotated[str | None, typer.Option(help='What is looked for: "slow burn science fiction".')]
+TextWeight = Annotated[
+    float, typer.Option(help="Of --text: 1 is the text alone; the rest is the history's, or popularity's.")
+]
+
+
 def recommend(
     run: RunPath,
     user: User = None,
     history: History = None,
-    k: Annotated[int, typer.Option("-k", "--k", help="How many.")] = 10,
-    rerank: Annotated[bool, typer.Option(help="Let the language model order what the backbone retrieved.")] = True,
-    exclude: Annotated[str, typer.Option(help="Item ids that must not come out, as one CSV line.")] = "",
-    items: Annotated[str | None, typer.Option(help="Item ids that alone may come out, as one CSV line.")] = None,
-    filters: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--filter",
-            help="Condition on a column: categories=Comedy, year>=1990, title contains star. "
-            "Several values as one CSV line: any of them. Repeatable: all must hold.",
-        ),
-    ] = None,
-    where: Annotated[
-        str | None,
-        typer.Option(
-            help="""Conditions as one expression: 'category in ["A", "B"] and price < 20 and not sold_out'."""
-        ),
-    ] = None,
-    diversity: Annotated[float, typer.Option(help="0: by score alone; more: rather different categories.")] = 0.0,
-    repeat: Annotated[bool, typer.Option("--repeat", help="Items of the history may come out too.")] = False,
-    text: Annotated[str | None, typer.Option(help='What is looked for: "slow burn science fiction".')] = None,
-    text_weight: Annotated[
-        float, typer.Option(help="Of --text: 1 is the text alone; the rest is the history's, or popularity's.")
-    ] = 0.5,
+    k: K = 10,
+    rerank: Rerank = True,
+    exclude: Exclude = "",
+    items: Only = None,
+    filters: Filter = None,
+    where: Where = None,
+    diversity: Diversity = 0.0,
+    repeat: Repeat = False,
+    text: Text = None,
+    text_weight: TextWeight = 0.5,
     users: Annotated[
         str | None, typer.Option(help="Many users, to --out: all, or a file with one external id per line.")
     ] = None,

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from interlingua.contracts.batch import FloatArray
-from interlingua.contracts.scorer import TopK
+from interlingua.contracts.scorer import BoolArray, TopK
 from interlingua.data.queries import Queries
 from interlingua.progress import track
 from interlingua.retrieval.best import MOST_USERS, by_products, top_items
@@ -31,7 +31,9 @@ def user_blocks(users: Callable[[Queries], Tensor], queries: Queries, size: int 
         yield block
 
 
-def alike(blocks: Iterable[Tensor], of: Tensor, k: int, *, row: int | None = None) -> TopK:
+def alike(
+    blocks: Iterable[Tensor], of: Tensor, k: int, *, row: int | None = None, allowed: BoolArray | None = None
+) -> TopK:
     """The rows with the largest cosine above 0; of equal ones the lower comes first.
 
     Args:
@@ -39,6 +41,7 @@ def alike(blocks: Iterable[Tensor], of: Tensor, k: int, *, row: int | None = Non
         of: (D,) the vector to compare with; a zero vector is similar to nothing.
         k: how many at most.
         row: a row to leave out (the origin of ``of``).
+        allowed: (n,) rows that may come out; None: all.
 
     Returns:
         (1, up to k) rows and cosines.
@@ -47,11 +50,11 @@ def alike(blocks: Iterable[Tensor], of: Tensor, k: int, *, row: int | None = Non
     query = functional.normalize(of.detach().float().cpu()[None], dim=1, eps=1e-12)
     for block in blocks:
         table = functional.normalize(block.detach().float().cpu(), dim=1, eps=1e-12)
-        allowed = None
+        may = None if allowed is None else allowed[start : start + len(table)].copy()
         if row is not None and start <= row < start + len(table):
-            allowed = np.ones(len(table), bool)
-            allowed[row - start] = False
-        found = by_products(query, table, k, allowed=allowed)
+            may = np.ones(len(table), np.bool_) if may is None else may
+            may[row - start] = False
+        found = by_products(query, table, k, allowed=may)
         mask = found.scores[0] > 0  # minus infinity beside -1
         indices = np.concatenate([indices, found.indices[0][mask] + start])
         cosines = np.concatenate([cosines, found.scores[0][mask]])
@@ -60,11 +63,13 @@ def alike(blocks: Iterable[Tensor], of: Tensor, k: int, *, row: int | None = Non
     return TopK(indices[None], cosines[None])
 
 
-def alike_of_values(values: FloatArray, k: int, *, row: int | None = None) -> TopK:
+def alike_of_values(values: FloatArray, k: int, *, row: int | None = None, allowed: BoolArray | None = None) -> TopK:
     """:func:`alike` where the cosines (n,) with all rows exist already."""
     masked: npt.NDArray[np.float32] = np.where(values > 0, values, -np.inf).astype(np.float32)[None]
     if row is not None:
         masked[0, row] = -np.inf
+    if allowed is not None:
+        masked[0, ~allowed] = -np.inf
     indices = top_items(masked, k)
     indices = indices[:, indices[0] >= 0]
     return TopK(indices, masked[:, indices[0]])

@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from interlingua.data.allowed import Filters
 from interlingua.data.queries import Queries
-from interlingua.errors import ConfigError
+from interlingua.errors import ConfigError, at_least_one
 from interlingua.progress import say
-from interlingua.runs.answers import SimilarItem, SimilarUser, Support
+from interlingua.runs.answers import Request, SimilarItem, SimilarUser, Support
+from interlingua.runs.questions import empty_note
 
 if TYPE_CHECKING:
     from interlingua.data.interactions import Interactions
     from interlingua.explain.explain import Explanation
     from interlingua.runs.lists import Lists
     from interlingua.runs.session import Session
+    from interlingua.runs.why_not_facts import WhyNot
 
 
 class Asked:
@@ -27,10 +30,30 @@ class Asked:
     reasons: str
     _lists: Lists
 
-    def similar_items(self, item: str, k: int = 10) -> list[SimilarItem]:
-        """The ``k`` items most like this one, best first (see :mod:`interlingua.runs.neighbours`)."""
-        ids, found = self.train.item_ids, self._lists.nearest("items", self.item_row(item), k)
-        return [SimilarItem(str(ids[row]), self.titles[row], score) for row, score in found]
+    def similar_items(
+        self, item: str, k: int = 10, *, items: Sequence[str] | None = None, exclude: Sequence[str] = (),
+        filters: Filters | None = None,
+    ) -> list[SimilarItem]:  # fmt: skip
+        """The ``k`` items most like this one, best first (see :mod:`interlingua.runs.neighbours`).
+
+        ``items``, ``exclude`` and ``filters``: as in :meth:`recommend`.
+        """
+        found, notes = self.like(item, k, items=items, exclude=exclude, filters=filters)
+        for note in notes:
+            say(f"note: {note}")
+        return found
+
+    def like(self, item: str, k: int = 10, **options: Any) -> tuple[list[SimilarItem], list[str]]:
+        """:meth:`similar_items` with its notes instead of on stderr."""
+        row, request = self.item_row(item), Request.of(k, options)
+        at_least_one("k", k)
+        allowed = self._lists.questions.allowed(request)
+        ids, near = self.train.item_ids, self._lists.nearest("items", row, k, allowed.mask)
+        found = [SimilarItem(str(ids[other]), self.titles[other], score) for other, score in near]
+        notes = self._lists.questions.notes(allowed.unknown)
+        if not found and allowed.steps:
+            notes.append(empty_note(allowed, 0, self.train.num_items))
+        return found, notes
 
     def similar_users(self, user: str, k: int = 10) -> list[SimilarUser]:
         """The ``k`` users most like this one, best first (see :mod:`interlingua.runs.neighbours`)."""
@@ -72,6 +95,24 @@ class Asked:
     ) -> list[Explanation[tuple[int, float]]]:
         """:meth:`explain_items` by indices; recent reasons are remembered."""
         return self._lists.explained(lambda: self.language_model, query, items, rerank)
+
+    def why_not(
+        self, item: str, user: str | None = None, history: Sequence[str] | None = None, k: int = 10, **options: Any
+    ) -> WhyNot:
+        """Why an item is not among the best ``k``, in measured facts (:class:`WhyNot`; ``.sentences``: in words).
+
+        Args:
+            item: any id; that the run does not know it is an answer too.
+            user: as in :meth:`recommend`, or
+            history: item ids.
+            k: of the list.
+            options: the other options of :meth:`recommend` for one user.
+        """
+        from interlingua.runs.why_not import why_not
+
+        request = Request.of(k, options)
+        request.check(user, history)
+        return why_not(self._lists, item, self._lists.questions.of_one(user, history), request)
 
     def query(self, user: str | None = None, history: Sequence[str] | None = None, *, quiet: bool = False) -> Queries:
         """A query from a known user (all events on record) or from a history of item ids; says unknown ids."""

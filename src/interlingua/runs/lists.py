@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,19 @@ if TYPE_CHECKING:
     from interlingua.runs.new_events import NewEvents
     from interlingua.runs.reasons import Reasons
     from interlingua.runs.session import Session
+
+
+@dataclass(frozen=True)
+class Made:
+    """Lists of some queries."""
+
+    listed: Candidates
+    new: BoolArray
+    """(B,) those that popularity decided"""
+    stage: str
+    """what decided the first"""
+    sentence: Sentence | None = None
+    """what decided where a text was given"""
 
 
 class Lists:
@@ -128,18 +141,12 @@ class Lists:
         """The list for one question."""
         allowed = self.questions.allowed(request)
         unknown = question.unknown | allowed.unknown
-        notes = self.questions.notes(unknown)
-        sentence = None if request.text is None else self.sentences.scorer(request.text, request.text_weight)
-        if sentence is not None:
-            listed, new = self.listed_by(sentence, question, request, allowed.mask), np.zeros(1, np.bool_)
-            stages = self.stages(replace(request, rerank=False), new)
-        else:
-            listed, new = self.listed(question, request, allowed.mask)
-            stages = self.stages(request, new)
+        notes, made = self.questions.notes(unknown), self.made(question, request, allowed.mask)
         if request.text is not None:
-            notes += text_notes(sentence is not None, request, self.has_ranker)
+            notes += text_notes(made.sentence is not None, request, self.has_ranker)
+        listed, new = made.listed, made.new
         found = [
-            Recommendation(str(self.train.item_ids[row]), self.titles[row], float(score), stages[0])
+            Recommendation(str(self.train.item_ids[row]), self.titles[row], float(score), made.stage)
             for row, score in zip(listed.items[0], listed.scores[0], strict=True)
             if row >= 0
         ]
@@ -149,6 +156,18 @@ class Lists:
         elif new.any():
             notes.append(self.newcomers.note(1, 1))
         return Answer(found, tuple(notes), tuple(dict.fromkeys(id for ids in unknown.values() for id in ids)))
+
+    def made(self, question: Question, request: Request, allowed: BoolArray | None) -> Made:
+        """The lists of some queries, and how they came about."""
+        sentence = None if request.text is None else self.sentences.scorer(request.text, request.text_weight)
+        if sentence is not None:
+            listed, new = (
+                self.listed_by(sentence, question, request, allowed),
+                np.zeros(len(question.queries), np.bool_),
+            )
+            return Made(listed, new, self.stages(replace(request, rerank=False), new)[0], sentence)
+        listed, new = self.listed(question, request, allowed)
+        return Made(listed, new, self.stages(request, new)[0])
 
     def listed(self, question: Question, request: Request, allowed: BoolArray | None) -> tuple[Candidates, BoolArray]:
         """The lists of some queries, and which of them popularity decided."""
@@ -208,16 +227,20 @@ class Lists:
         stages = self.stages(request, new) if names else []
         return frame_of(names, self.train.item_ids.tolist(), items, scores, stages)
 
-    def nearest(self, side: str, row: int, k: int) -> list[tuple[int, float]]:
-        """(row, cosine) of the ``k`` items or users most like one; items that never come out are left out."""
+    def nearest(self, side: str, row: int, k: int, allowed: BoolArray | None = None) -> list[tuple[int, float]]:
+        """(row, cosine) of the ``k`` items or users most like one; items that never come out are left out.
+
+        ``allowed``: (I,) items that may come out, where that is known already.
+        """
         from interlingua.runs.neighbours import similar
 
         if row < 0:
             raise UnknownIdError("the user is known by events after training alone, and is compared with nobody yet")
-        closed = self.closed if side == "items" and self.closed is not None else np.zeros(0, np.bool_)
-        found = similar(self.session, side, row, k + int(closed.sum()))
+        if side == "items" and allowed is None and self.closed is not None:
+            allowed = ~self.closed
+        found = similar(self.session, side, row, k, allowed)
         pairs = zip(found.indices[0].tolist(), found.scores[0].tolist(), strict=True)
-        return [(int(other), float(score)) for other, score in pairs if not (len(closed) and closed[other])][:k]
+        return [(int(other), float(score)) for other, score in pairs]
 
     def explained(self, language_model: Any, query: Queries, items: Sequence[int], rerank: bool) -> list[Any]:
         """Reasons for items, by indices."""

@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from interlingua.contracts.batch import FloatArray
-from interlingua.contracts.scorer import TopK
+from interlingua.contracts.scorer import BoolArray, TopK
 from interlingua.data.anonymous import has_users
 from interlingua.data.queries import Queries
 from interlingua.errors import at_least_one
@@ -70,26 +70,32 @@ def user_vectors(session: Session) -> Callable[[Queries], Tensor] | None:
     return backbone.user_embeddings if backbone is not None and has else None
 
 
-def similar(session: Session, side: str, row: int, k: int) -> TopK:
-    """The ``k`` items (``items``) or users (``users``) most like the one in ``row``: (1, up to k) rows and cosines."""
+def similar(session: Session, side: str, row: int, k: int, allowed: BoolArray | None = None) -> TopK:
+    """The ``k`` items (``items``) or users (``users``) most like the one in ``row``: (1, up to k) rows and cosines.
+
+    ``allowed``: (n,) those that may come out; None: all.
+    """
     at_least_one("k", k)
     if side == "items":
         table = item_vectors(session)
         if table is None and not session.data.interactions.item_counts[row]:
             table = text_vectors(session)  # nobody had it: its text says what it is like
         if table is not None:
-            return alike(table.split(BLOCK), table[row], k, row=row)
+            return alike(table.split(BLOCK), table[row], k, row=row, allowed=allowed)
     else:
         users = user_vectors(session)
         if users is not None:
             queries = session.data.on_record.queries()
             (own,) = user_blocks(users, queries.slice(row, row + 1))
-            return alike(user_blocks(users, queries), own[0], k, row=row)
+            return alike(user_blocks(users, queries), own[0], k, row=row, allowed=allowed)
     if not has_users(session.data):
         return alike_of_values(
-            _stored_row(session.path / NEAREST_FILE, row, session.data.split.train.num_items), k, row=row
+            _stored_row(session.path / NEAREST_FILE, row, session.data.split.train.num_items),
+            k,
+            row=row,
+            allowed=allowed,
         )
-    return alike_of_values(_by_events(session, side, row), k, row=row)
+    return alike_of_values(_by_events(session, side, row), k, row=row, allowed=allowed)
 
 
 def _by_events(session: Session, side: str, row: int) -> FloatArray:

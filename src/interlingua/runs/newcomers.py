@@ -48,6 +48,12 @@ class Newcomers:
         self, scorer: Scorer, queries: Queries, k: int, *, allowed: BoolArray | None, repeat: bool, seen: Queries
     ) -> Candidates:
         """The most popular items; ``scorer`` says which if it can, or if nobody has had anything (see the module)."""
+        table = self.scorer(scorer)
+        found = best(table, queries, k, allowed=allowed, repeat=repeat, seen=seen)
+        return Candidates(found.indices.astype(np.int64), found.scores, found.scores)
+
+    def scorer(self, scorer: Scorer) -> TableScorer:
+        """What ranks for newcomers; see :meth:`answered`."""
         counts, nothing = self.train.item_counts, list[int]()
         if scorer.welcomes_newcomers:
             scores = torch.as_tensor(np.array(scorer.score(Queries.of([nothing]))[0], np.float32))
@@ -56,9 +62,7 @@ class Newcomers:
         else:
             everything = Queries.of([list(map(int, np.flatnonzero(self.items)))])
             scores = torch.as_tensor(np.array(scorer.score(everything)[0], np.float32))
-        table = TableScorer(scores[:, None], lambda some: torch.ones(len(some), 1))
-        found = best(table, queries, k, allowed=allowed, repeat=repeat, seen=seen)
-        return Candidates(found.indices.astype(np.int64), found.scores, found.scores)
+        return TableScorer(scores[:, None], lambda some: torch.ones(len(some), 1))
 
     def note(self, count: int, total: int) -> str:
         """The note for whoever asked."""

@@ -203,6 +203,10 @@ class Questions:
             steps.append(f"{int(out.sum()):,} of these are available")
         return Allowed(out, tuple(steps), {what: ids for what, ids in left.items() if ids})
 
+    def unmet(self, request: Request, row: int) -> list[str]:
+        """The conditions of the filters that one item does not meet, in words."""
+        return [words for words, mask in self._conditions(request.filters or {}) if not mask[row]]
+
     def _conditions(self, filters: Filters) -> list[tuple[str, BoolArray]]:
         """Conditions with their masks; an expression is read once, and its masks are remembered."""
         if not isinstance(filters, str):
