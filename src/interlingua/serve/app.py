@@ -25,14 +25,13 @@ from interlingua.serve.counts import CONTENT_TYPE, Counts
 from interlingua.serve.guard import KEY, Guard
 from interlingua.serve.limits import ServeLimits
 from interlingua.serve.model import ServedModel
+from interlingua.serve.one_item import one_item, reason
 from interlingua.serve.queue import BusyError, WorkQueue
-from interlingua.serve.schema import Evidence, Item, Part, Reason, RecommendRequest, RecommendResponse, Support
+from interlingua.serve.schema import Item, RecommendRequest, RecommendResponse
 from interlingua.serve.versions import versions
 
 if TYPE_CHECKING:
-    from interlingua.explain.explain import Explanation
     from interlingua.recommender import Recommender
-    from interlingua.runs.answers import Support as Supported
 
 
 def create_app(
@@ -77,6 +76,7 @@ def create_app(
 
     app.include_router(changes(model, line))
     app.include_router(versions(model))
+    app.include_router(one_item(model, line))
 
     @app.get("/health/live")
     async def live() -> dict[str, str]:
@@ -112,14 +112,7 @@ def answer(recommender: Recommender, request: RecommendRequest, started: float) 
         request.user_id,
         request.history,
         request.k,
-        rerank=request.rerank,
-        items=request.items,
-        exclude=request.exclude,
-        filters=request.filters,
-        diversity=request.diversity,
-        repeat=request.repeat,
-        text=request.text,
-        text_weight=request.text_weight,
+        **request.options(),
     )
     found, known = made.items, recommender.train.item_indices
     history = None if request.user_id is not None else [item for item in request.history or [] if item in known]
@@ -142,22 +135,6 @@ def answer(recommender: Recommender, request: RecommendRequest, started: float) 
         notes=list(made.notes),
         model_version=recommender.version,
         latency_ms=round((time.perf_counter() - started) * 1000, 3),
-    )
-
-
-def reason(why: Explanation[Supported]) -> Reason:
-    """A reason as it goes over the wire."""
-    return Reason(
-        sentence=why.sentence,
-        support=[Support(**each._asdict()) for each in why.support],
-        from_template=why.from_template,
-        liked=why.liked,
-        basis=why.basis.value,
-        parts=[Part(text=part.text, evidence=list(part.evidence)) for part in why.parts],
-        evidence=[
-            Evidence(id=each.id, kind=each.kind, item_id=None if each.item is None else str(each.item), text=each.text)
-            for each in why.evidence
-        ],
     )
 
 

@@ -22,7 +22,12 @@ def _checked(value: str) -> str:
 NewId = Annotated[Id, AfterValidator(_checked)]
 """of what comes after training"""
 Value = Annotated[str, Field(max_length=500)] | bool | int | Annotated[float, Field(allow_inf_nan=False)] | None
+FilterBody = (
+    Annotated[dict[Id, Value | Annotated[list[Value], Field(max_length=1000)]], Field(max_length=20)]
+    | Annotated[str, Field(max_length=10_000)]
+)
 MAX_REASONS = 20
+WHO = ("user_id", "history", "k")
 
 
 class Strict(BaseModel):
@@ -31,7 +36,7 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
-class RecommendRequest(Strict):
+class ListRequest(Strict):
     """Who asks, and for how much. Exactly one of ``user_id`` and ``history``; with a ``text`` neither is needed."""
 
     user_id: Id | None = None
@@ -48,10 +53,7 @@ class RecommendRequest(Strict):
     """item ids that must not come out"""
     items: list[Id] | None = Field(None, max_length=10_000)
     """item ids that alone may come out; null: all"""
-    filters: (
-        Annotated[dict[Id, Value | Annotated[list[Value], Field(max_length=1000)]], Field(max_length=20)]
-        | Annotated[str, Field(max_length=10_000)]
-    ) = Field(default_factory=dict)
+    filters: FilterBody = Field(default_factory=dict)
     """an expression, ``category in ["A", "B"] and price < 20 and not sold_out``; or conditions on columns of the
     catalogue, all of which must hold, the operator (``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=``, ``contains``) in the
     key: ``{"categories": "Comedy", "year>=": 1990}``; a list is any of its values; null: no value"""
@@ -61,6 +63,22 @@ class RecommendRequest(Strict):
     """0: by score alone; more: rather items of different categories"""
     repeat: bool = False
     """items that the user has had may come out too"""
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> ListRequest:
+        given = (self.user_id is not None) + (self.history is not None)
+        if given > 1 or (given == 0 and self.text is None):
+            raise ValueError("give exactly one of user_id and history, or a text")
+        return self
+
+    def options(self) -> dict[str, Any]:
+        """All but who asks and ``k``, as :meth:`interlingua.recommender.Recommender.answer` takes it."""
+        return {name: vars(self)[name] for name in ListRequest.model_fields if name not in WHO}
+
+
+class RecommendRequest(ListRequest):
+    """A list, and reasons for its first items."""
+
     explain: int = Field(0, ge=0, le=MAX_REASONS)
     """give a reason for so many of the first items; true: for all, up to 20"""
 
@@ -68,13 +86,6 @@ class RecommendRequest(Strict):
     @classmethod
     def _all_of_them(cls, value: Any) -> Any:
         return (MAX_REASONS if value else 0) if isinstance(value, bool) else value
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> RecommendRequest:
-        given = (self.user_id is not None) + (self.history is not None)
-        if given > 1 or (given == 0 and self.text is None):
-            raise ValueError("give exactly one of user_id and history, or a text")
-        return self
 
 
 class Support(Strict):
