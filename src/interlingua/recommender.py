@@ -20,12 +20,12 @@ from interlingua.runs.answers import (
     Support,
     names_of,
 )
-from interlingua.runs.asked import Asked
 from interlingua.runs.batch import Written, write_lists
 from interlingua.runs.following import Following
 from interlingua.runs.grown import load_encoders
 from interlingua.runs.lists import Lists
 from interlingua.runs.new_events import NewEvents
+from interlingua.runs.one_item import OneItem
 from interlingua.runs.opening import open_session
 from interlingua.runs.session import Session
 from interlingua.runs.shelf import Changed, Shelf
@@ -37,7 +37,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-class Recommender(Following, Asked):
+class Recommender(Following, OneItem):
     """A finished run that recommends. Loads lazily: without re-ranking the language model is never opened.
 
     With an ``index`` (:func:`interlingua.runs.scorers.indexed`), made at once, the best items are found approximately.

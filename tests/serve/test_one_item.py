@@ -209,14 +209,14 @@ def test_an_item_that_the_ranker_is_not_given(tmp_path: Path) -> None:
     listed = [one.item_id for one in asked.recommend(USER, k=6)]
     assert sorted(listed) == sorted(retrieved[:6])
     given = asked.why_not(listed[4], USER, k=2)
-    assert [(each.role, each.rank, each.asked) for each in given.places] == [
+    assert [(each.role, each.rank, each.given) for each in given.places] == [
         ("retriever", retrieved.index(listed[4]) + 1, True), ("ranker", 5, True)
     ]  # fmt: skip
     assert given.tried == 0
     outside = asked.why_not(retrieved[9], USER, k=2)
     retriever, ranked = outside.places
     assert (retriever.rank, retriever.cut, retriever.decides) == (10, 6, False)
-    assert (ranked.of, ranked.asked) == (6, False)
+    assert (ranked.of, ranked.given) == (6, False)
     query = asked.query(USER)
     rows = np.array([[asked.item_row(item) for item in [*retrieved[:5], retrieved[9]]]])
     scores = asked.session.ranker.score(query, rows)[0]

@@ -13,8 +13,8 @@ from interlingua.cli.recommend import (
     Exclude,
     Filter,
     History,
+    Items,
     K,
-    Only,
     Repeat,
     Rerank,
     Text,
@@ -32,7 +32,7 @@ def similar(
     user: Annotated[str | None, typer.Option("--user", help="External id: the users most like this one.")] = None,
     k: K = 10,
     exclude: Exclude = "",
-    items: Only = None,
+    items: Items = None,
     filters: Filter = None,
     where: Where = None,
     device: Device = "auto",
@@ -43,14 +43,14 @@ def similar(
     from interlingua.errors import ConfigError
     from interlingua.recommender import load
 
-    only, hidden, conditions = (
+    listed, hidden, conditions = (
         ids(items, "--items"),
         ids(exclude, "--exclude") or [],
         conditions_of(filters or [], where),
     )
     if (item is None) == (user is None):
         raise ConfigError("give either --item or --user")
-    if user is not None and (hidden or conditions or only is not None):
+    if user is not None and (hidden or conditions or listed is not None):
         raise ConfigError("--items, --exclude, --filter and --where choose among items, and go with --item")
     recommender = load(run, device, trust=trust)
     if user is not None:
@@ -58,7 +58,7 @@ def similar(
         lines = [f"{each.user_id}  {each.score:.3f}" for each in users]
         found = [each._asdict() for each in users]
     else:
-        near = recommender.similar_items(str(item), k, items=only, exclude=hidden, filters=conditions)
+        near = recommender.similar_items(str(item), k, items=listed, exclude=hidden, filters=conditions)
         lines = [f"{each.title}  [{each.item_id}]  {each.score:.3f}" for each in near]
         found = [each._asdict() for each in near]
     print(json.dumps(found) if as_json else "\n".join(f"{place:>3}. {line}" for place, line in enumerate(lines, 1)))
@@ -72,7 +72,7 @@ def why_not(
     k: K = 10,
     rerank: Rerank = True,
     exclude: Exclude = "",
-    items: Only = None,
+    items: Items = None,
     filters: Filter = None,
     where: Where = None,
     diversity: Diversity = 0.0,

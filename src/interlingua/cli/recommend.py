@@ -25,7 +25,7 @@ History = Annotated[
 K = Annotated[int, typer.Option("-k", "--k", help="How many.")]
 Rerank = Annotated[bool, typer.Option(help="Let the language model order what the backbone retrieved.")]
 Exclude = Annotated[str, typer.Option(help="Item ids that must not come out, as one CSV line.")]
-Only = Annotated[str | None, typer.Option(help="Item ids that alone may come out, as one CSV line.")]
+Items = Annotated[str | None, typer.Option(help="Item ids that alone may come out, as one CSV line.")]
 Filter = Annotated[
     list[str] | None,
     typer.Option(
@@ -53,7 +53,7 @@ def recommend(
     k: K = 10,
     rerank: Rerank = True,
     exclude: Exclude = "",
-    items: Only = None,
+    items: Items = None,
     filters: Filter = None,
     where: Where = None,
     diversity: Diversity = 0.0,

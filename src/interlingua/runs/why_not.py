@@ -46,12 +46,24 @@ def why_not(lists: Lists, item: str, question: Question, request: Request) -> Wh
     if mask is not None and not mask[row]:
         mask = mask.copy()
         mask[row] = True
-    asked = _Asked(lists, row, replace(question, seen=_without(question.seen, row)), request, mask, made)
-    most, least, basis = asked.influence()
+    measured = _Measured(lists, row, replace(question, seen=_without(question.seen, row)), request, mask, made)
+    most, least, basis = measured.influence()
     rank = int(own[0]) + 1 if len(own) else None
-    changes, tried, into = ((), 0, "list") if rank else asked.changes()
+    changes, tried, into = ((), 0, "list") if rank else measured.changes()
     return WhyNot(
-        name, lists.titles[row], request.k, rank, blocks, asked.places, most, least, basis, changes, tried, into, notes
+        name,
+        lists.titles[row],
+        request.k,
+        rank,
+        blocks,
+        measured.places,
+        most,
+        least,
+        basis,
+        changes,
+        tried,
+        into,
+        notes,
     )
 
 
@@ -74,7 +86,7 @@ def _without(seen: Queries, row: int) -> Queries:
     return Queries.of([np.asarray(seen.history(0))[seen.history(0) != row]], np.asarray(seen.users))
 
 
-class _Asked:
+class _Measured:
     """One item and one question, as if nothing kept the item out."""
 
     def __init__(
@@ -102,9 +114,9 @@ class _Asked:
             self.ties = None
             return [self._place("popularity", "popularity", True, lists.newcomers.scorer(lists.retriever[1]), k)]
         wide = max(lists.by_ranker.n, k) if self.reranks else k
-        kept = replace(self.request, rerank=False)
+        retrieved = replace(self.request, rerank=False)
         found = [
-            self._place(lists.stages(kept, made.new)[0], "retriever", not self.by_ranker, lists.retriever[1], wide)
+            self._place(lists.stages(retrieved, made.new)[0], "retriever", not self.by_ranker, lists.retriever[1], wide)
         ]
         if lists.session.recipe.fuse is not None:
             names = [member.recipe.name for member in lists.session.members]
@@ -127,12 +139,12 @@ class _Asked:
         return self._placed(name, role, decides, found.indices[0][some], found.scores[0][some], cut)
 
     def _placed(
-        self, name: str, role: str, decides: bool, order: np.ndarray, scores: np.ndarray, cut: int, asked: bool = True
+        self, name: str, role: str, decides: bool, order: np.ndarray, scores: np.ndarray, cut: int, given: bool = True
     ) -> Place:
-        at, others = np.flatnonzero(order == self.row), scores[order != self.row]
-        last = float(others[cut - 1]) if len(others) >= cut else None
+        at, rest = np.flatnonzero(order == self.row), scores[order != self.row]
+        last = float(rest[cut - 1]) if len(rest) >= cut else None
         rank, score = (int(at[0]) + 1, float(scores[at[0]])) if len(at) else (None, None)
-        return Place(name, role, decides, rank, len(order), score, cut, last, asked)
+        return Place(name, role, decides, rank, len(order), score, cut, last, given)
 
     def _among_candidates(self, cascade: RetrieveThenRerank, name: str, wide: int) -> Place:
         """The item in the ranker's order of what was retrieved, or in place of the last of it."""
@@ -141,15 +153,15 @@ class _Asked:
             queries, wide, allowed=self.mask, repeat=request.repeat, seen=self.question.seen, ties=self.ties
         )
         some = listed.items[0] >= 0
-        order, scores, asked = listed.items[0][some], listed.scores[0][some], self.row in listed.items[0]
-        if not asked and len(order):
+        order, scores, given = listed.items[0][some], listed.scores[0][some], self.row in listed.items[0]
+        if not given and len(order):
             by_retriever = np.argsort(-listed.retrieved[0][some], kind="stable")
-            given = np.concatenate([order[by_retriever][:-1], [self.row]])
+            exchanged = np.concatenate([order[by_retriever][:-1], [self.row]])
             assert cascade.ranker is not None
-            said = np.asarray(cascade.ranker.score(queries, given[None]), np.float32)[0]
+            said = np.asarray(cascade.ranker.score(queries, exchanged[None]), np.float32)[0]
             best_first = np.argsort(-said, kind="stable")
-            order, scores = given[best_first], said[best_first]
-        return self._placed(name, "ranker", True, order, scores, request.k, asked)
+            order, scores = exchanged[best_first], said[best_first]
+        return self._placed(name, "ranker", True, order, scores, request.k, given)
 
     def influence(self) -> tuple[tuple[Support, ...], tuple[Support, ...], str]:
         """Items of the history that raise the score most, and least."""
@@ -166,7 +178,7 @@ class _Asked:
         order = sorted(values, key=lambda row: -values[row])
         raising = [row for row in order if values[row] > 0][:SHOWN]
         rest = [row for row in reversed(order) if row not in raising][:SHOWN]
-        most, least = (tuple(self._support(row, values[row]) for row in rows) for rows in (raising, rest))
+        most, least = (tuple(self._support(row, values[row]) for row in some) for some in (raising, rest))
         return most, least, found.basis.value
 
     def _support(self, row: int, influence: float) -> Support:
@@ -180,7 +192,7 @@ class _Asked:
         """
         first = self.places[0]
         inside = first.rank is not None and first.rank <= first.cut
-        if self.made.sentence is not None or (inside and first.decides) or (self.reranks and self.places[-1].asked):
+        if self.made.sentence is not None or (inside and first.decides) or (self.reranks and self.places[-1].given):
             return (), 0, "list"
         queries, seen = self.question.queries, self.question.seen
         history, had = (np.asarray(each.history(0), np.int64) for each in (queries, seen))
@@ -190,13 +202,13 @@ class _Asked:
         if not tried:
             return (), 0, "list"
         cancel.check()
-        asked = Question(
+        question = Question(
             Queries.of([np.append(history, row) for row in tried]), Queries.of([np.append(had, row) for row in tried])
         )
         request, into = self.request, "list"
         if self.reranks:
             request, into = replace(request, rerank=False, diversity=0.0, k=self.places[0].cut), "candidates"
-        listed = self.lists.made(asked, request, self.mask).listed.items
+        listed = self.lists.made(question, request, self.mask).listed.items
         found = [
             Change(str(self.lists.train.item_ids[row]), self.lists.titles[row], int(at[0]) + 1)
             for row, items in zip(tried, listed, strict=True)

@@ -38,7 +38,7 @@ class Place:
     """how many of them go on: into the list, or to the ranker"""
     last: float | None
     """score of the last of the others that goes on; None: all do"""
-    asked: bool = True
+    given: bool = True
     """False: the ranker was not given the item, and says here what it would in place of the last that it was given"""
 
     @property
@@ -104,7 +104,7 @@ def sentences(found: WhyNot) -> list[str]:
         said.append("If that did not keep it out:")
     said += [_place(place) for place in found.places]
     decided = next((place for place in found.places if place.decides), None)
-    if found.rank is None and not found.blocks and decided and decided.asked and _inside(decided):
+    if found.rank is None and not found.blocks and decided and decided.given and _inside(decided):
         said.append("By its score it would be in the list: diversity, new_share or an approximate index left it out.")
     if found.most or found.least:
         basis = "" if found.basis == "score" else " (by the history alone: the model keeps a vector of this user)"
@@ -131,8 +131,8 @@ def _place(place: Place) -> str:
     name = name or f"{place.name} ({'a member' if place.role == 'member' else f'the {place.role}'})"
     if place.rank is None or place.score is None:
         return f"{name} has no score for it."
-    given = "puts it" if place.asked else "was not given it; in place of the last candidate it would stand"
-    return f"{name} {given} at place {place.rank:,} of {place.of:,}: {_score(place, place.score)}."
+    puts = "puts it" if place.given else "was not given it; in place of the last candidate it would stand"
+    return f"{name} {puts} at place {place.rank:,} of {place.of:,}: {_score(place, place.score)}."
 
 
 def _score(place: Place, score: float) -> str:

@@ -6,11 +6,12 @@ import time
 from asyncio import to_thread
 from typing import TYPE_CHECKING, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from pydantic import Field, model_validator
 
 from interlingua.errors import shown
 from interlingua.runs.questions import MOST_NAMED
+from interlingua.serve.access import needs
 from interlingua.serve.guard import KEY
 from interlingua.serve.model import ServedModel
 from interlingua.serve.schema import (
@@ -136,7 +137,7 @@ class Place(Strict):
     """score of the last of the others that goes on; null: all do"""
     distance: float | None
     """what the score lacks to go on; below 0: what it is ahead"""
-    asked: bool
+    given: bool
     """false: the ranker was not given the item; this is what it would say in place of the last candidate"""
 
 
@@ -175,7 +176,7 @@ class WhyNotResponse(Answered):
 
 def one_item(model: ServedModel, line: WorkQueue) -> APIRouter:
     """The routes; they wait in the line of the model."""
-    router = APIRouter(prefix="/v1")
+    router = APIRouter(prefix="/v1", dependencies=[Depends(needs("read"))])
 
     @router.post("/similar")
     async def similar(request: SimilarRequest, http: Request) -> SimilarResponse:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from interlingua.runs.why_not_facts import WhyNot
 
 
-class Asked:
+class OneItem:
     """Part of :class:`interlingua.recommender.Recommender`."""
 
     session: Session
