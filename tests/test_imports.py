@@ -172,7 +172,7 @@ def test_an_extra_is_installed_by_its_packages(extra: str, monkeypatch: pytest.M
     words = shlex.split(install_command(extra))
     assert words[:2] == ["pip", "install"]
     assert not [word for word in words if "interlingua" in word or word == "torch>=2.6"]
-    assert set(words[2:]) == set(packages(extra))
+    assert set(words[2:]) == {each.partition(";")[0] for each in packages(extra)}  # here, whatever the system
     assert len(words[2:]) == len(set(words[2:]))
 
 

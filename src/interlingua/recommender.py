@@ -21,6 +21,7 @@ from interlingua.runs.answers import (
     names_of,
 )
 from interlingua.runs.batch import Written, write_lists
+from interlingua.runs.crowd import Crowd
 from interlingua.runs.following import Following
 from interlingua.runs.grown import load_encoders
 from interlingua.runs.lists import Lists
@@ -37,7 +38,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-class Recommender(Following, OneItem):
+class Recommender(Following, OneItem, Crowd):
     """A finished run that recommends. Loads lazily: without re-ranking the language model is never opened.
 
     With an ``index`` (:func:`interlingua.runs.scorers.indexed`), made at once, the best items are found approximately.
@@ -180,8 +181,7 @@ class Recommender(Following, OneItem):
         request = Request.of(k, options)
         lists = self._lists
         given = lists.questions.everybody() if users is None else names_of(users, "users")
-        names = list(dict.fromkeys(map(str, given)))
-        request.check(None, None, names)
+        request.check(None, None, names := list(dict.fromkeys(map(str, given))))
         lists.questions.indices_of(names)  # unknown ones are said before any work
         about = {"run": self.version, "index": str(self.index), "items": lists.fingerprint, "request": request.key()}
         ask = lists.questions.of_many

@@ -19,7 +19,7 @@ from interlingua.retrieval.best import best, block_size
 from interlingua.retrieval.cascade import Candidates, RetrieveThenRerank, diversified
 from interlingua.runs.answers import Answer, Recommendation, Request, frame_of
 from interlingua.runs.newcomers import STAGE, Newcomers, of_both
-from interlingua.runs.questions import Question, Questions, empty_note
+from interlingua.runs.questions import Allowed, Question, Questions, empty_note
 from interlingua.runs.scorers import indexed, rerank_of, retriever_of
 from interlingua.runs.sentence import Sentence, Sentences, text_notes
 from interlingua.storage.artifact import content_key
@@ -38,10 +38,15 @@ class Made:
     listed: Candidates
     new: BoolArray
     """(B,) those that popularity decided"""
-    stage: str
-    """what decided the first"""
+    stages: Sequence[str]
+    """(B) what decided each"""
     sentence: Sentence | None = None
     """what decided where a text was given"""
+
+    @property
+    def stage(self) -> str:
+        """What decided the first."""
+        return self.stages[0]
 
 
 class Lists:
@@ -81,6 +86,10 @@ class Lists:
     def questions(self) -> Questions:
         """External ids to queries."""
         return Questions(self.session.data, self.closed, self.events)
+
+    @cached_property
+    def _ids(self) -> list[str]:
+        return list(map(str, self.train.item_ids.tolist()))
 
     @cached_property
     def newcomers(self) -> Newcomers:
@@ -139,23 +148,39 @@ class Lists:
 
     def answer(self, request: Request, question: Question) -> Answer:
         """The list for one question."""
-        allowed = self.questions.allowed(request)
-        unknown = question.unknown | allowed.unknown
-        notes, made = self.questions.notes(unknown), self.made(question, request, allowed.mask)
-        if request.text is not None:
-            notes += text_notes(made.sentence is not None, request, self.has_ranker)
-        listed, new = made.listed, made.new
-        found = [
-            Recommendation(str(self.train.item_ids[row]), self.titles[row], float(score), made.stage)
-            for row, score in zip(listed.items[0], listed.scores[0], strict=True)
-            if row >= 0
-        ]
-        if not found:
-            had = 0 if request.repeat else len(np.unique(question.seen.items))
-            notes.append(empty_note(allowed, had, self.train.num_items))
-        elif new.any():
-            notes.append(self.newcomers.note(1, 1))
-        return Answer(found, tuple(notes), tuple(dict.fromkeys(id for ids in unknown.values() for id in ids)))
+        return self.answers(request, question, self.questions.allowed(request), [question.unknown])[0]
+
+    def answers(
+        self, request: Request, question: Question, allowed: Allowed, unknown: Sequence[dict[str, list[str]]]
+    ) -> list[Answer]:
+        """The lists of some queries, with ids, titles and notes.
+
+        Args:
+            request: the options.
+            question: of B users or histories.
+            allowed: what the request leaves.
+            unknown: (B) argument -> ids of each that the run does not know.
+        """
+        made, out = self.made(question, request, allowed.mask), []
+        listed = zip(made.listed.items.tolist(), made.listed.scores.tolist(), strict=True)
+        for place, (items, scores) in enumerate(listed):
+            left_out = unknown[place] | allowed.unknown
+            notes = self.questions.notes(left_out)
+            if request.text is not None:
+                notes += text_notes(made.sentence is not None, request, self.has_ranker)
+            found = [
+                Recommendation(self._ids[row], self.titles[row], score, made.stages[place])
+                for row, score in zip(items, scores, strict=True)
+                if row >= 0
+            ]
+            if not found:
+                had = 0 if request.repeat else len(np.unique(question.seen.history(place)))
+                notes.append(empty_note(allowed, had, self.train.num_items))
+            elif made.new[place]:
+                notes.append(self.newcomers.note(1, 1))
+            ids = tuple(dict.fromkeys(id for ids in left_out.values() for id in ids)) if left_out else ()
+            out.append(Answer(found, tuple(notes), ids))
+        return out
 
     def made(self, question: Question, request: Request, allowed: BoolArray | None) -> Made:
         """The lists of some queries, and how they came about."""
@@ -165,9 +190,9 @@ class Lists:
                 self.listed_by(sentence, question, request, allowed),
                 np.zeros(len(question.queries), np.bool_),
             )
-            return Made(listed, new, self.stages(replace(request, rerank=False), new)[0], sentence)
+            return Made(listed, new, self.stages(replace(request, rerank=False), new), sentence)
         listed, new = self.listed(question, request, allowed)
-        return Made(listed, new, self.stages(request, new)[0])
+        return Made(listed, new, self.stages(request, new))
 
     def listed(self, question: Question, request: Request, allowed: BoolArray | None) -> tuple[Candidates, BoolArray]:
         """The lists of some queries, and which of them popularity decided."""

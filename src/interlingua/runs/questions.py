@@ -127,10 +127,10 @@ class Questions:
         left_out = dict.fromkeys(name for name, index in zip(names, found, strict=True) if index is None)
         return [index for index in found if index is not None], list(left_out)
 
-    def of_users(self, users: Iterable[str]) -> Question:
-        """Known users, with all events on record."""
+    def of_users(self, users: Iterable[str], *, follow: bool = True) -> Question:
+        """Known users, with all events on record; ``follow``: the store is looked at for new ones."""
         given = list(users)
-        if self.events is not None:
+        if self.events is not None and follow:
             self.events.follow()
         indices = self.indices_of(given)
         names = given if set(map(type, given)) <= {str} else [one_id(user, "user") for user in given]
@@ -161,11 +161,11 @@ class Questions:
         queries = Queries.of([indices for indices, _ in found.values()])
         return Question(queries, queries, {name: left for name, (_, left) in found.items() if left})
 
-    def of_one(self, user: str | None, history: Sequence[str] | None) -> Question:
+    def of_one(self, user: str | None, history: Sequence[str] | None, *, follow: bool = True) -> Question:
         """A known user, or a history; neither (a text alone): nobody."""
         if user is None:
             return self.of_histories({"history": [] if history is None else history})
-        return self.of_users([user])
+        return self.of_users([user], follow=follow)
 
     def of_many(self, users: Sequence[str] | None, histories: Histories | None) -> tuple[list[str], Question]:
         """Names and questions of many users or histories."""
@@ -211,10 +211,11 @@ class Questions:
         """Conditions with their masks; an expression is read once, and its masks are remembered."""
         if not isinstance(filters, str):
             return passing(self.catalogue, filters)
-        if filters in self._masks:
-            return self._masks[filters]
+        known = self._masks.get(filters)
+        if known is not None:
+            return known
         found = passing(self.catalogue, filters)
-        held = sum(mask.nbytes for masks in (found, *self._masks.values()) for _, mask in masks)
+        held = sum(mask.nbytes for masks in (found, *list(self._masks.values())) for _, mask in masks)
         if len(self._masks) >= REMEMBERED or held > MASK_BYTES:
             self._masks.clear()
         if sum(mask.nbytes for _, mask in found) <= MASK_BYTES:

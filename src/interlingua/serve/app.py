@@ -27,6 +27,7 @@ from interlingua.serve.limits import ServeLimits
 from interlingua.serve.model import ServedModel
 from interlingua.serve.one_item import one_item, reason
 from interlingua.serve.queue import BusyError, WorkQueue
+from interlingua.serve.quick import Quick
 from interlingua.serve.schema import Item, RecommendRequest, RecommendResponse
 from interlingua.serve.versions import versions
 
@@ -63,7 +64,8 @@ def create_app(
     app = FastAPI(title="Interlingua", version=__version__, lifespan=life)
     app.state.ready = False
     app.state.access = access
-    app.add_middleware(Guard, limits=bounds, counts=counts, access=access)
+    quick = Quick(model, line, access)
+    app.add_middleware(Guard, limits=bounds, counts=counts, access=access, quick=quick.answer)
     _add_refusals(app)
 
     @app.post("/v1/recommend", dependencies=[Depends(needs("read"))])

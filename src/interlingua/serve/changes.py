@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, Depends, Header, Request
@@ -15,9 +16,11 @@ from interlingua.serve.model import ServedModel
 from interlingua.serve.schema import EventsRequest, EventsResponse, ItemBody, ItemsRequest, ItemsResponse
 
 if TYPE_CHECKING:
+    from interlingua.recommender import Recommender
     from interlingua.runs.shelf import Changed
     from interlingua.serve.queue import WorkQueue
 
+T = TypeVar("T")
 IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=500)]
 
 
@@ -46,22 +49,31 @@ def changes(model: ServedModel, line: WorkQueue) -> APIRouter:
     """The routes; they wait in the line of the model, so that an answer sees a change as a whole or not at all."""
     router = APIRouter(prefix="/v1", dependencies=[Depends(needs("write"))])
 
+    async def changed(http: Request, make: Callable[[Recommender], T]) -> T:
+        return await line.do(lambda: model.change(make), http.scope[KEY], alone=True)
+
     @router.post("/items")
     async def put_items(request: ItemsRequest, http: Request) -> ItemsResponse:
         """Adds items, which come out at once by their texts, or changes known ones; all of them, or none."""
         lines = [item.line(item.item_id) for item in request.items]
-        return response(await line.do(lambda: model.change(lambda now: now.add_items(lines)), http.scope[KEY]))
+        return response(
+            await line.do(lambda: model.change(lambda now: now.add_items(lines)), http.scope[KEY], alone=True)
+        )
 
     @router.put("/items/{item_id:rest}")
     async def put_item(item: ItemId, request: ItemBody, http: Request) -> ItemsResponse:
         """Adds an item, or changes it: what is not given stays."""
         lines = [request.line(item)]
-        return response(await line.do(lambda: model.change(lambda now: now.add_items(lines)), http.scope[KEY]))
+        return response(
+            await line.do(lambda: model.change(lambda now: now.add_items(lines)), http.scope[KEY], alone=True)
+        )
 
     @router.delete("/items/{item_id:rest}")
     async def delete_item(item: ItemId, http: Request) -> ItemsResponse:
         """Takes an item out; one of the run's own still counts in histories."""
-        return response(await line.do(lambda: model.change(lambda now: now.remove_items([item])), http.scope[KEY]))
+        return response(
+            await line.do(lambda: model.change(lambda now: now.remove_items([item])), http.scope[KEY], alone=True)
+        )
 
     @router.post("/events")
     async def add_events(
@@ -76,9 +88,7 @@ def changes(model: ServedModel, line: WorkQueue) -> APIRouter:
                 f"the idempotency key is {first} in the body and {second} in the header; give one of them"
             )
         key = next(iter(keys), None)
-        added = await line.do(
-            lambda: model.change(lambda now: now.add_events(events, key, quiet=True)), http.scope[KEY]
-        )
+        added = await changed(http, lambda now: now.add_events(events, key, quiet=True))
         known = model.now.train.item_indices
         unknown = list(dict.fromkeys(event.item_id for event in request.events if event.item_id not in known))
         return EventsResponse(added=added, unknown_items=unknown)

@@ -17,11 +17,13 @@ from interlingua.runtime.cancel import Cancellation
 from interlingua.serve.access import CALLER, Access
 from interlingua.serve.counts import Counts
 from interlingua.serve.limits import ServeLimits
+from interlingua.serve.queue import BusyError
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+Answers = Callable[[MutableMapping[str, Any], bytes], Awaitable[bytes | None]]
 LINGER_S, LINGER_BYTES = 1.0, 32 << 20
 """a body that is too large is thrown away for so long before the connection is closed: a client that sends it all
 before it reads would otherwise see a broken connection instead of the answer"""
@@ -32,12 +34,18 @@ GONE = 499
 KEY = "interlingua.cancellation"
 """where the application finds the request's :class:`interlingua.runtime.cancel.Cancellation` in the ASGI scope"""
 
+ROUTE = "interlingua.route"
+"""where the path of the route stands that was answered before the application"""
+
 
 class Guard:
     """The application with bounds around it."""
 
-    def __init__(self, app: App, limits: ServeLimits, counts: Counts, access: Access | None = None) -> None:
-        self.app, self.limits, self.counts, self.access = app, limits, counts, access
+    def __init__(
+        self, app: App, limits: ServeLimits, counts: Counts, access: Access | None = None, quick: Answers | None = None
+    ) -> None:
+        """``quick``: answers in JSON to what it can answer at once, before the application; None: it cannot."""
+        self.app, self.limits, self.counts, self.access, self.quick = app, limits, counts, access, quick
         self._held = 0
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -59,7 +67,8 @@ class Guard:
             await self._bounded(scope, receive, counted)
         finally:
             route = scope.get("route")
-            self.counts.add("unknown" if route is None else route.path, status, time.perf_counter() - started)
+            path = scope.get(ROUTE, "unknown") if route is None else route.path
+            self.counts.add(path, status, time.perf_counter() - started)
 
     async def _bounded(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         body = bytearray()
@@ -68,7 +77,8 @@ class Guard:
             if problem is not None:
                 await _refuse(receive, send, *problem)
                 return
-            await self._answered(scope, receive, send, bytes(body))
+            if self.quick is None or not await _at_once(self.quick, scope, send, bytes(body)):
+                await self._answered(scope, receive, send, bytes(body))
         except ConnectionResetError:
             return  # the client went while it sent
         finally:
@@ -131,6 +141,23 @@ class Guard:
             cancellation.cancel()
             for task in (watching, running):
                 task.cancel()
+
+
+async def _at_once(quick: Answers, scope: MutableMapping[str, Any], send: Send, body: bytes) -> bool:
+    """Sends what can be answered before the application; False: it is to answer."""
+    status, more = 200, list[tuple[bytes, bytes]]()
+    try:
+        content = await quick(scope, body)
+    except BusyError as error:
+        content, status = json.dumps({"detail": error.reason}).encode(), error.status
+        more = [(b"retry-after", str(error.retry_after).encode())]
+    if content is None:
+        return False
+    scope[ROUTE] = scope["path"]
+    headers = [(b"content-length", str(len(content)).encode()), (b"content-type", b"application/json"), *more]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
+    return True
 
 
 async def _refuse(receive: Receive, send: Send, status: int, reason: str) -> None:

@@ -7,9 +7,9 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -30,6 +30,8 @@ class BusyError(Exception):
 class _Job:
     work: Callable[[], Any]
     cancellation: Cancellation
+    alone: bool = False
+    """nothing else may use the model meanwhile"""
     answer: Future[Any] = field(default_factory=Future)
 
 
@@ -50,6 +52,15 @@ class WorkQueue:
         self._closed = False
         self._seconds = 0.0
         self._thread: threading.Thread | None = None
+        self._exclusive = threading.Lock()
+        self._wants_it = False
+        self.changes = 0
+        """how many works were done alone"""
+
+    @property
+    def closed(self) -> bool:
+        """No request is taken any more."""
+        return self._closed
 
     @property
     def waiting(self) -> int:
@@ -62,26 +73,27 @@ class WorkQueue:
         with self._changed:
             return self._working is None and not self._waiting
 
-    async def do(self, work: Callable[[], T], cancellation: Cancellation) -> T:
+    async def do(self, work: Callable[[], T], cancellation: Cancellation, *, alone: bool = False) -> T:
         """The result of ``work``, run in the worker thread.
 
         Args:
             work: calls :func:`interlingua.runtime.cancel.check` between its steps.
             cancellation: given up by the caller when the client goes, and here at the deadline.
+            alone: also nobody who holds :meth:`enter` uses the model meanwhile: it changes what answers are made of.
 
         Raises:
             BusyError: no place in the line (429), the deadline passed or the service stops (503).
             Cancelled: the caller gave up.
         """
-        job = _Job(work, cancellation)
+        job = _Job(work, cancellation, alone)
         self._enter(job)
         try:
             return await asyncio.wait_for(asyncio.wrap_future(job.answer), cancellation.remaining())
-        except (TimeoutError, Cancelled):
+        except (TimeoutError, Cancelled) as error:
             if self._closed:
                 raise BusyError(503, "the service stops", self.retry_after()) from None
-            if cancellation.remaining() == 0:
-                raise BusyError(503, self._late(), self.retry_after()) from None
+            if isinstance(error, TimeoutError) or cancellation.remaining() == 0:  # a loop's clock may be early
+                raise self.late() from None
             raise
         finally:
             self.leave(job.cancellation)
@@ -121,8 +133,18 @@ class WorkQueue:
             self._thread.join(seconds)
         return self._thread is None or not self._thread.is_alive()
 
-    def _late(self) -> str:
-        return f"not answered within {self.deadline_s:g} s; try again later, or ask for fewer reasons (explain)"
+    def late(self) -> BusyError:
+        """For a request whose deadline has passed."""
+        said = f"not answered within {self.deadline_s:g} s; try again later, or ask for fewer reasons (explain)"
+        return BusyError(503, said, self.retry_after())
+
+    def enter(self) -> bool:
+        """Takes the model for answers beside the worker's, until :meth:`exit`; False: it is being changed now."""
+        return not self._wants_it and self._exclusive.acquire(blocking=False)
+
+    def exit(self) -> None:
+        """The end of :meth:`enter`; in any thread."""
+        self._exclusive.release()
 
     def _enter(self, job: _Job) -> None:
         with self._changed:
@@ -149,7 +171,7 @@ class WorkQueue:
         while (job := self._next()) is not None:
             started = time.monotonic()
             try:
-                with cancellable(job.cancellation):
+                with cancellable(job.cancellation), self._alone(job):
                     result = job.work()
             except BaseException as error:
                 _settle(job.answer, error=error)
@@ -159,6 +181,19 @@ class WorkQueue:
                 self._working = None
                 taken = time.monotonic() - started
                 self._seconds = taken if not self._seconds else 0.8 * self._seconds + 0.2 * taken
+
+    @contextmanager
+    def _alone(self, job: _Job) -> Iterator[None]:
+        if not job.alone:
+            yield
+            return
+        self._wants_it = True
+        try:
+            with self._exclusive:
+                yield
+                self.changes += 1
+        finally:
+            self._wants_it = False
 
     def _next(self) -> _Job | None:
         """The next request that is still wanted; None: the service stops."""

@@ -17,16 +17,20 @@ from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from interlingua.serve.limits import ServeLimits
 from interlingua.serve.queue import WorkQueue
 
+MAX_HEAD = 64 << 10
+"""bytes of a request's line and headers; a connection that sends more is closed"""
+MAX_PIPELINED = 16
+"""requests that one connection may send before the first is answered; with more it is closed"""
 LAST_STEP_S = 2.0
 """seconds that a step of the model may still take when everything else has ended"""
 
 
-class Connection(H11Protocol):
+class Connection(HttpToolsProtocol):
     """One connection that knows since when it has been without a whole request, and since when nobody reads."""
 
     most = 512
@@ -36,11 +40,13 @@ class Connection(H11Protocol):
         super().__init__(*args, **more)
         self.headless_since: float | None = time.monotonic()
         self.unread: tuple[int, float] = (0, time.monotonic())
+        self.head = 0
+        """bytes that came without completing a request's headers"""
 
     @property
     def waits(self) -> bool:
         """Whether no request is being read or answered."""
-        return self.cycle is None or self.cycle.response_complete
+        return self.cycle is None or bool(self.cycle.response_complete)
 
     def connection_made(self, transport: Any) -> None:
         """Makes room where there are too many."""
@@ -60,6 +66,10 @@ class Connection(H11Protocol):
         super().data_received(data)
         if self.cycle is not before and not self.waits:
             self.headless_since = None
+        in_body = self.cycle is not None and self.cycle.more_body
+        self.head = 0 if in_body or self.cycle is not before else self.head + len(data)
+        if self.head > MAX_HEAD or len(self.pipeline) > MAX_PIPELINED:
+            self.transport.abort()
 
     def on_response_complete(self) -> None:
         """An answered connection is idle until the next byte; uvicorn's own clock closes it then."""

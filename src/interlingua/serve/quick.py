@@ -1,0 +1,232 @@
+"""Questions that vectors answer, before the framework and beside the line: what waits together is answered together.
+
+A question is taken here where nothing slow belongs to it: no reasons, no sentence, no language model that orders. All
+that arrive while others are answered form the next batch, so that a crowd costs less for each than one alone. Whatever
+is not taken, or is wrong, goes the usual way (:mod:`interlingua.serve.app`) and is answered or refused there.
+
+Short batches run in the event loop, where no thread has to be woken; longer ones in a thread of their own. With a store
+what others have put into it is read first, in that thread too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fastapi import HTTPException
+from pydantic import ValidationError
+from pydantic_core import to_json
+from starlette.datastructures import Headers
+
+from interlingua.errors import InterlinguaError
+from interlingua.serve.access import CALLER, Access
+from interlingua.serve.model import ServedModel
+from interlingua.serve.queue import BusyError, WorkQueue
+from interlingua.serve.schema import RecommendRequest
+
+if TYPE_CHECKING:
+    from interlingua.recommender import Recommender
+    from interlingua.runs.answers import Answer
+
+PATH = "/v1/recommend"
+SHORT_S = 0.004
+"""expected seconds of a batch that may run in the event loop, and so hold up everything else"""
+LONG_S = 0.05
+"""expected seconds of a batch in the thread"""
+MOST = 64
+"""questions of one batch"""
+FIRST = 4
+"""questions of the first batch, when nothing is known of their time"""
+LISTED = 200
+"""ids of ``history``, ``items``, ``exclude`` together; longer questions go the usual way"""
+
+
+@dataclass
+class _Waiting:
+    request: RecommendRequest
+    key: tuple[Any, ...]
+    started: float
+    answer: asyncio.Future[bytes | None]
+
+
+class Quick:
+    """See the module. One for each application."""
+
+    def __init__(self, model: ServedModel, line: WorkQueue, access: Access | None = None) -> None:
+        """``line``: whose changes exclude answers here; ``access``: who may ask (None: everybody)."""
+        self.model, self.line, self.access = model, line, access
+        self._waiting: deque[_Waiting] = deque()
+        self._running: asyncio.Task[None] | None = None
+        self._seconds = SHORT_S / FIRST  # of a question, when several are answered together
+        self._thread: ThreadPoolExecutor | None = None
+        self._known: tuple[Any, int] = (None, 0)
+
+    @property
+    def waiting(self) -> int:
+        """Questions that wait for the next batch."""
+        return len(self._waiting)
+
+    async def answer(self, scope: Any, body: bytes) -> bytes | None:
+        """The answer (JSON) to a question that was sent; None: it is none for this way.
+
+        Raises:
+            BusyError: what waits would take longer than the deadline (429), or has taken so long (503).
+        """
+        if scope["path"] != PATH or scope["method"] != "POST" or self.line.closed or not _is_json(scope):
+            return None
+        if not self._may_ask(scope):
+            return None
+        started = time.perf_counter()
+        try:
+            request = RecommendRequest.model_validate_json(body)
+        except ValidationError:
+            return None
+        if not self._takes(request):
+            return None
+        expected = len(self._waiting) * self._seconds
+        if expected > self.line.deadline_s:
+            raise BusyError(429, f"{len(self._waiting)} requests wait already; try again later", int(expected) + 1)
+        entry = _Waiting(request, _key(request), started, asyncio.get_running_loop().create_future())
+        self._waiting.append(entry)
+        if self._running is None:
+            self._running = asyncio.ensure_future(self._work())
+        return await entry.answer
+
+    def _may_ask(self, scope: Any) -> bool:
+        if self.access is None:
+            return True
+        try:
+            self.access.check(scope[CALLER], Headers(scope=scope), "read")
+        except HTTPException:
+            return False
+        return True
+
+    def _takes(self, request: RecommendRequest) -> bool:
+        listed = len(request.history or ()) + len(request.items or ()) + len(request.exclude)
+        slow = request.text is not None or request.explain or listed > LISTED
+        return not slow and not (request.rerank and self.model.now.has_ranker)
+
+    async def _work(self) -> None:
+        """Batches until nothing waits."""
+        try:
+            while self._waiting:
+                await asyncio.sleep(0)  # whatever has arrived meanwhile joins, and everybody else has a turn
+                await self._batch()
+        finally:
+            self._running = None
+            for each in self._waiting:  # nothing, unless a batch broke
+                _settle(each, None)
+            self._waiting.clear()
+
+    async def _batch(self) -> None:
+        while not self.line.enter():  # an item or event is being entered
+            await asyncio.sleep(0.001)
+        try:
+            recommender = self.model.now
+            batch = self._next()
+            if not batch:
+                return
+            was, self._known = self._known, (recommender, self.line.changes)
+            changed = was != self._known  # what was made ready for the former items is made anew
+            if recommender.follows or changed or self._seconds * len(batch) > SHORT_S:
+                self._thread = self._thread or ThreadPoolExecutor(1, "quick")
+                work = asyncio.get_running_loop().run_in_executor(self._thread, self._answers, recommender, batch)
+                found = await asyncio.shield(work)
+            else:
+                found = self._answers(recommender, batch)
+        finally:
+            self.line.exit()
+        for each, content in zip(batch, found, strict=True):
+            _settle(each, content)
+
+    def _next(self) -> list[_Waiting]:
+        """The first of those that wait, and others with the same options; those whose time is up are refused."""
+        now, batch, later = time.perf_counter(), list[_Waiting](), list[_Waiting]()
+        short = int(SHORT_S / self._seconds)
+        most = min(MOST, short if short >= FIRST else max(1, int(LONG_S / self._seconds)))
+        while self._waiting and len(batch) < most:
+            each = self._waiting.popleft()
+            if each.answer.done():  # the client has gone
+                continue
+            if now - each.started > self.line.deadline_s:
+                each.answer.set_exception(self.line.late())
+            elif batch and each.key != batch[0].key:
+                later.append(each)
+            else:
+                batch.append(each)
+        self._waiting.extendleft(reversed(later))
+        return batch
+
+    def _answers(self, recommender: Recommender, batch: Sequence[_Waiting]) -> list[bytes | None]:
+        """Contents; None where the usual way must say what is wrong."""
+        began = time.perf_counter()
+        try:
+            made = _made(recommender, batch)
+        except InterlinguaError:  # of one of them, perhaps: each by itself
+            made = [answer for each in batch for answer in _alone(recommender, each)]
+        version = recommender.version
+        pairs = zip(batch, made, strict=True)
+        out = [None if answer is None else content(answer, version, each.started) for each, answer in pairs]
+        taken = (time.perf_counter() - began) / len(batch)
+        self._seconds = 0.8 * self._seconds + 0.2 * taken
+        return out
+
+
+def _made(recommender: Recommender, batch: Sequence[_Waiting]) -> Sequence[Answer | None]:
+    first = batch[0].request
+    return recommender.answers(
+        [(each.request.user_id, each.request.history) for each in batch],
+        first.k,
+        rerank=False,
+        items=first.items,
+        exclude=first.exclude,
+        filters=first.filters,
+        diversity=first.diversity,
+        repeat=first.repeat,
+    )
+
+
+def _alone(recommender: Recommender, entry: _Waiting) -> Sequence[Answer | None]:
+    try:
+        return _made(recommender, [entry])
+    except InterlinguaError:
+        return [None]
+
+
+def _key(request: RecommendRequest) -> tuple[Any, ...]:
+    """Equal for questions that one call answers."""
+    filters = request.filters if isinstance(request.filters, str) or not request.filters else repr(request.filters)
+    ids = None if request.items is None else tuple(request.items), tuple(request.exclude)
+    return request.k, ids, filters or "", request.diversity, request.repeat
+
+
+def content(answer: Answer, version: str, started: float) -> bytes:
+    """An answer as it goes over the wire: what :class:`interlingua.serve.schema.RecommendResponse` would write."""
+    return to_json(
+        {
+            "items": [
+                {"item_id": one.item_id, "title": one.title, "score": one.score, "stage": one.stage, "reason": None}
+                for one in answer.items
+            ],
+            "stages_used": list(dict.fromkeys(one.stage for one in answer.items)),
+            "unknown_items": answer.unknown_items,
+            "notes": answer.notes,
+            "model_version": version,
+            "latency_ms": round((time.perf_counter() - started) * 1000, 3),
+        }
+    )
+
+
+def _settle(entry: _Waiting, content: bytes | None) -> None:
+    if not entry.answer.done():
+        entry.answer.set_result(content)
+
+
+def _is_json(scope: Any) -> bool:
+    """Whether the body is said to be JSON, plainly."""
+    return any(name == b"content-type" and value.startswith(b"application/json") for name, value in scope["headers"])
