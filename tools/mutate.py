@@ -35,7 +35,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "interlingua"
 WIRING = (
     "runs/stages.py", "runs/building.py", "runs/session.py", "runs/export.py", "recommender.py", "retrieval/cascade.py",
-    "training/loop.py",
+    "training/loop.py", "runs/shelf.py", "runs/new_events.py", "runs/event_times.py", "runs/new_items.py",
+    "runs/new_texts.py", "runs/grown.py", "runs/stores.py", "runs/optional.py", "store/store.py", "store/records.py",
+    "store/connect.py", "store/migrations.py", "store/sampling.py", "fuse/logit.py", "nn/kind_constants.py",
 )  # fmt: skip
 SPOKEN = {"say", "duration"}
 """calls that only speak to people: their loss is not a fault of the wiring"""
@@ -152,8 +154,8 @@ class _Delete(ast.NodeTransformer):
 
 def mutants_of(path: Path) -> list[Mutant]:
     """All faults of a file, in a fixed order."""
-    found = changes(ast.parse(path.read_text(encoding="utf-8")))
-    return [Mutant(path.name, getattr(n, "lineno", 0), what, i) for i, (n, what, _) in enumerate(found)]
+    found, file = changes(ast.parse(path.read_text(encoding="utf-8"))), path.relative_to(PACKAGE).as_posix()
+    return [Mutant(file, getattr(n, "lineno", 0), what, i) for i, (n, what, _) in enumerate(found)]
 
 
 def source_of(path: Path, number: int) -> str:
@@ -209,7 +211,7 @@ def seconds_of(folder: Path) -> dict[str, float]:
 
 def choose(names: set[str], file: str, seconds: dict[str, float], most: int, limit: float) -> list[str]:
     """The file's own tests first, then the quickest; at most ``most`` of them and about ``limit`` seconds."""
-    own = (f"/test_{file}.py::", "/test_wiring.py::")
+    own = (f"/test_{Path(file).stem}.py::", "/test_wiring.py::")
     ordered = sorted(names, key=lambda name: (not any(part in name for part in own), seconds.get(name, 1.0)))
     chosen, spent = [], 0.0
     for name in ordered:
