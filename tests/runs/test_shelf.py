@@ -143,10 +143,10 @@ def test_items_bring_a_bounded_number_of_attributes(session: Session) -> None:
     made = interlingua.load(session)
     many = [{"item_id": f"n{n}", "title": "x", **{f"a{n}_{each}": 1 for each in range(100)}} for n in range(400)]
     for given in (many, pl.DataFrame([{"item_id": "n", **{f"a{n}": 1 for n in range(1001)}}])):
-        started = time.perf_counter()
+        started = time.process_time()
         with pytest.raises(DataError, match=r"would have (40,000|1,001) attributes .* at most 1,000; give the same"):
             made.add_items(given)
-        assert time.perf_counter() - started < 1
+        assert time.process_time() - started < 1
     made.add_items(many[:6])
     made.add_items({"item_id": OWN, **{f"b{each}": 1 for each in range(400)}})
     before = state(made)
