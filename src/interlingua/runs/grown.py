@@ -253,6 +253,11 @@ def grown(session: Session, new: pl.DataFrame, changed: pl.DataFrame | None = No
     return found
 
 
+def takes_new_items(session: Session) -> bool:
+    """Whether a run has a place for items that come after its training."""
+    return spoken(session.before_growth[0], SENTENCE).places
+
+
 def spoken(session: Session, sentence: str) -> Grown:
     """The run with one more item behind all others: what a sentence says. It must not come out.
 

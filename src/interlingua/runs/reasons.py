@@ -67,7 +67,7 @@ class Reasons:
         self._known: dict[tuple[Any, ...], Found] = {}
 
     def of(
-        self, scorer: Scorer, language_model: Callable[[], Any], query: Queries, items: Sequence[int], by: bool
+        self, scorer: Scorer, language_model: Callable[[], Any], query: Queries, items: Sequence[int], by: bool | str
     ) -> list[Found]:
         """Reasons for these items (indices). ``by`` distinguishes the scorers of a run; see :func:`explain_items`."""
         about = (by, tuple(query.users.tolist()), query.items.tobytes())

@@ -40,7 +40,7 @@ class Measured:
         return load_run(self.path).reports
 
     @property
-    def _summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, Any]:
         """Protocol name -> everything except the values of single users, which a saved model does not have."""
         run = load(self.path)
         found: dict[str, Any] = json.loads((run.path / "metrics.json").read_text(encoding="utf-8"))
@@ -49,14 +49,14 @@ class Measured:
     @property
     def metrics(self) -> dict[str, dict[str, float]]:
         """Protocol name -> metric -> mean over users, e.g. ``session.metrics["full"]["ndcg@10"]``."""
-        return {name: report["metrics"] for name, report in self._summary.items()}
+        return {name: report["metrics"] for name, report in self.summary.items()}
 
     @property
     def intervals(self) -> dict[str, dict[str, tuple[float, float]]]:
         """Protocol name -> metric -> 95 % interval."""
         return {
             name: {metric: (low, high) for metric, (low, high) in report["intervals"].items()}
-            for name, report in self._summary.items()
+            for name, report in self.summary.items()
         }
 
     @property
@@ -64,5 +64,5 @@ class Measured:
         """Protocol name -> slice -> metric -> mean, e.g. ``session.slices["full"]["cold items"]["hit@10"]``."""
         return {
             name: {part: found["metrics"] for part, found in report["slices"].items()}
-            for name, report in self._summary.items()
+            for name, report in self.summary.items()
         }

@@ -26,6 +26,7 @@ from interlingua.serve.guard import KEY, Guard
 from interlingua.serve.limits import ServeLimits
 from interlingua.serve.model import ServedModel
 from interlingua.serve.one_item import one_item, reason
+from interlingua.serve.page import page, page_routes
 from interlingua.serve.queue import BusyError, WorkQueue
 from interlingua.serve.quick import Quick
 from interlingua.serve.schema import Item, RecommendRequest, RecommendResponse
@@ -79,6 +80,8 @@ def create_app(
     app.include_router(changes(model, line))
     app.include_router(versions(model))
     app.include_router(one_item(model, line))
+    app.include_router(page())
+    app.include_router(page_routes(model, line))
 
     @app.get("/health/live")
     async def live() -> dict[str, str]:

@@ -1,0 +1,35 @@
+// A reason in pieces: words that were taken from something show it when they are pointed at, or have the focus.
+
+import { byId, h } from "./dom.js";
+
+const KINDS = { title: "title", categories: "categories", description: "description", event: "history", dataset: "data" };
+
+function show(element, evidence) {
+  const place = byId("evidence");
+  place.replaceChildren(...evidence.map((each) => h("p", {}, h("span", { class: "kind" }, KINDS[each.kind] ?? each.kind), " ", each.text)));
+  place.hidden = false;
+  const from = element.getBoundingClientRect();
+  const width = Math.min(place.offsetWidth, window.innerWidth - 16);
+  const left = Math.max(8, Math.min(from.left, window.innerWidth - width - 8));
+  const above = from.top > place.offsetHeight + 12;
+  place.style.left = `${left + window.scrollX}px`;
+  place.style.top = `${(above ? from.top - place.offsetHeight - 6 : from.bottom + 6) + window.scrollY}px`;
+}
+
+const hide = () => { byId("evidence").hidden = true; };
+
+document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
+
+/** The sentence of a reason as an element. */
+export function reasonText(reason) {
+  const known = new Map(reason.evidence.map((each) => [each.id, each]));
+  const parts = reason.parts.length ? reason.parts : [{ text: reason.sentence, evidence: [] }];
+  return h("p", { class: "why" }, parts.map((part) => {
+    const own = part.evidence.map((id) => known.get(id)).filter(Boolean);
+    if (!own.length) return part.text;
+    const word = h("span", { class: "held", tabindex: "0", "aria-describedby": "evidence" }, part.text);
+    for (const event of ["mouseenter", "focus"]) word.addEventListener(event, () => show(word, own));
+    for (const event of ["mouseleave", "blur"]) word.addEventListener(event, hide);
+    return word;
+  }));
+}
