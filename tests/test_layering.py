@@ -13,7 +13,7 @@ FLOORS = (
     "__main__", "testing", "cli", "serve", "report", "life", "recommender", "runs", "profiles",
     "backbones text align rankers fuse",
     "explain", "evaluate", "retrieval", "injection", "training", "clients", "lm", "vectors", "nn", "contracts", "data",
-    "store", "config", "runtime", "storage", "registry", "progress", "errors",
+    "store", "config", "runtime", "storage", "registry", "progress", "errors", "web",
 )  # fmt: skip
 """rooms from the front doors to the ground: a room imports from those below it; rooms of one floor do not meet"""
 FLOOR = {room: number for number, floor in enumerate(FLOORS) for room in floor.split()}

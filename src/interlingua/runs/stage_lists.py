@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from interlingua.contracts.scorer import Scorer, TableScorer
 from interlingua.data.queries import Queries
@@ -17,11 +18,13 @@ from interlingua.errors import ConfigError, unknown
 from interlingua.retrieval.best import best
 from interlingua.runs.answers import Answer, Recommendation, Request
 from interlingua.runs.lists import Lists
+from interlingua.runs.neighbours import text_vectors
 from interlingua.runs.newcomers import STAGE
 from interlingua.runs.questions import Question
 from interlingua.runs.scorers import scorer_of
 
-POPULARITY, BACKBONE, MEMBER, RETRIEVED, SERVED = "popularity", "backbone", "member", "retrieved", "served"
+POPULARITY, TEXTS, BACKBONE, MEMBER = "popularity", "texts", "backbone", "member"
+RETRIEVED, SERVED = "retrieved", "served"
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ def columns_of(lists: Lists) -> list[Column]:
         backbone = "model" if recipe.backbone is None else recipe.backbone.name
         stage = lists.retriever[0]
         about = f"the model {backbone}"
+        if text_vectors(session) is not None and backbone != "textknn":
+            found.append(Column(TEXTS, "texts alone", "what is written like the history"))
         if lists.has_ranker or stage != "train":
             found.append(Column(BACKBONE, backbone, "the backbone alone"))
         if lists.has_ranker and stage != "train":
@@ -107,9 +112,26 @@ def _scorer(lists: Lists, column: str) -> Scorer:
         return session.backbone
     if column.startswith(MEMBER):
         return scorer_of(session.members[int(column.removeprefix(f"{MEMBER}-")) - 1])
+    if column == TEXTS:
+        return _texts_alone(lists)
     counts = np.zeros(lists.train.num_items, np.float32)
     counts[: len(lists.train.item_counts)] = lists.train.item_counts
     return TableScorer(torch.from_numpy(counts)[:, None], lambda queries: torch.ones(len(queries), 1))
+
+
+def _texts_alone(lists: Lists) -> Scorer:
+    """The cosine of an item's text with the mean of the history's texts."""
+    found = text_vectors(lists.session)
+    assert found is not None
+    table = torch.nn.functional.normalize(found.float(), dim=1)
+
+    def users(queries: Queries) -> Tensor:
+        owner = torch.from_numpy(np.repeat(np.arange(len(queries)), queries.lengths()))
+        history = table[torch.from_numpy(np.asarray(queries.items, np.int64))]
+        total = torch.zeros(len(queries), table.shape[1]).index_add_(0, owner, history)
+        return torch.nn.functional.normalize(total, dim=1)
+
+    return TableScorer(table, users)
 
 
 def _by_scorer(lists: Lists, scorer: Scorer, stage: str, request: Request, question: Question) -> Answer:

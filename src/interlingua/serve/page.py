@@ -148,7 +148,7 @@ def page_routes(
         return await line.do(lambda: views.item(request), http.scope[KEY])
 
     @router.get("/page/model")
-    async def model(http: Request) -> ModelResponse:
+    async def measured(http: Request) -> ModelResponse:
         """What the run is made of, and what was measured."""
         return await line.do(views.model, http.scope[KEY])
 

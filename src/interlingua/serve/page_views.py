@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from heapq import nsmallest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -97,12 +98,12 @@ class PageViews:
         )
 
     def users(self, request: UsersRequest) -> Users:
-        """Users by a part of their ids, new ones first; or, without a part, a sample of the known ones."""
+        """Users by a part of their ids, those that begin with it first; without a part a sample of all."""
         questions = self.lists.questions
         everybody, part = questions.everybody(), request.part.strip().casefold()
         if part:
-            found = [user for user in reversed(everybody) if part in user.casefold()][: request.limit]
-            found.sort(key=lambda user: (not user.casefold().startswith(part), len(user), user))
+            some = (user for user in everybody if part in user.casefold())
+            found = nsmallest(request.limit, some, lambda user: (not user.casefold().startswith(part), len(user), user))
         else:
             places = users_for(len(everybody), 1, request.limit)
             found = [everybody[place] for place in places]

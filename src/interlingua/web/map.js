@@ -8,7 +8,8 @@ export function drawing(choose) {
   const canvas = h("canvas", { role: "img", "aria-label": "Map of the items; the table below has the same points" });
   const tip = h("p", { class: "tip", hidden: true });
   const legend = h("div", { class: "legend", role: "group", "aria-label": "Categories" });
-  const element = h("div", { class: "canvas" }, canvas, tip, legend);
+  const probe = h("span", { hidden: true });
+  const element = h("div", { class: "canvas" }, canvas, tip, legend, probe);
   let points = [];
   let colours = new Map();
   let chosen = null;
@@ -34,8 +35,10 @@ export function drawing(choose) {
     canvas.height = canvas.clientHeight * scale;
     const pen = canvas.getContext("2d");
     pen.scale(scale, scale);
-    const style = getComputedStyle(canvas);
-    const colour = (name) => style.getPropertyValue(name).trim() || "#888";
+    const colour = (name) => {  // a variable may hold light-dark(), which only a property resolves
+      probe.style.color = `var(${name})`;
+      return getComputedStyle(probe).color;
+    };
     const shades = [...Array(COLOURS).keys()].map((number) => colour(`--c${number}`));
     const where = place();
     at = points.map((each) => where(each.x, each.y));

@@ -48,6 +48,11 @@ function slices(report) {
       h("td", { class: "wide" }, bar(values[index], undefined, undefined, most, `${name} ${number(values[index], 3)}`)))))));
 }
 
+function warnings(given) {
+  if (!given.length) return "";
+  return h("details", {}, h("summary", {}, `To be known of these numbers (${given.length})`), given.map((each) => h("p", { class: "hint" }, each)));
+}
+
 function stages(model) {
   return h("table", { class: "measured" }, h("caption", { class: "hidden" }, "Stages of the run"),
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Stage"), h("th", { scope: "col" }, "Name"), h("th", { scope: "col" }, "Seconds"))),
@@ -69,8 +74,7 @@ export function models(place, page) {
           h("details", {}, h("summary", {}, `Made in ${counted(model.stages.length, "stage")}`), stages(model))),
         ...parts.map(([name, report]) => h("div", { class: "panel" }, h("h2", {}, `Measured: ${name}`),
           h("p", { class: "muted" }, `${counted(report.n_users, "user")}, ${counted(report.n_targets, "target")} · ${report.protocol}`),
-          ...(report.warnings ?? []).map((each) => h("p", { class: "hint" }, each)),
-          metrics(report), slices(report))),
+          metrics(report), slices(report), warnings(report.warnings ?? []))),
         past);
       await versions();
     } catch (error) { page.failed(error); }

@@ -1,10 +1,9 @@
 // Who asks on the left, lists side by side on the right; a like changes them, and what changed is marked.
 
-import { post } from "./api.js";
+import { get, post } from "./api.js";
 import { board } from "./board.js";
 import { chooser } from "./choose.js";
 import { counted, h, later, number, say } from "./dom.js";
-import { get } from "./api.js";
 
 const itemLine = (item) => [
   h("span", { class: "title" }, item.title), item.new ? h("span", { class: "badge" }, "new") : "",
@@ -43,7 +42,7 @@ export function playground(place, page) {
 
   function drawWho() {
     const open = state.mode === "user" ? userPart() : newPart();
-    who.replaceChildren(h("div", { class: "segments", role: "group", "aria-label": "Who asks" }, modeButton("user", "A user"), modeButton("new", "Somebody new")), ...open);
+    who.replaceChildren(h("div", { class: "segments", role: "group", "aria-label": "Who asks" }, modeButton("user", "A user"), modeButton("new", "A newcomer")), ...open);
   }
 
   function userPart() {

@@ -24,12 +24,13 @@ document.addEventListener("keydown", (event) => { if (event.key === "Escape") hi
 export function reasonText(reason) {
   const known = new Map(reason.evidence.map((each) => [each.id, each]));
   const parts = reason.parts.length ? reason.parts : [{ text: reason.sentence, evidence: [] }];
-  return h("p", { class: "why" }, parts.map((part) => {
+  return h("p", { class: "why" }, parts.flatMap((part) => {
     const own = part.evidence.map((id) => known.get(id)).filter(Boolean);
     if (!own.length) return part.text;
-    const word = h("span", { class: "held", tabindex: "0", "aria-describedby": "evidence" }, part.text);
+    const [, before, said, after] = /^(\s*)(.*?)(\s*)$/s.exec(part.text);
+    const word = h("span", { class: "held", tabindex: "0", "aria-describedby": "evidence" }, said);
     for (const event of ["mouseenter", "focus"]) word.addEventListener(event, () => show(word, own));
     for (const event of ["mouseleave", "blur"]) word.addEventListener(event, hide);
-    return word;
+    return [before, word, after];
   }));
 }
