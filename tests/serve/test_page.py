@@ -151,7 +151,7 @@ def test_a_new_item_lands_beside_what_is_like_it_and_moves_nothing(client: TestC
     assert found["point"] == pytest.approx([new[0]["x"], new[0]["y"]])
     assert found["item"]["new"]
     assert "Space" in found["alike"][0]["categories"]
-    assert found["asked"] == 60
+    assert found["sampled"] == 60
     assert found["had"] == 0
     assert 0 <= found["in_10"] <= found["in_100"] == 60  # of 41 items
     best = found["best"][0]

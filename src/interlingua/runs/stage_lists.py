@@ -57,7 +57,7 @@ def columns_of(lists: Lists) -> list[Column]:
         backbone = "model" if recipe.backbone is None else recipe.backbone.name
         stage = lists.retriever[0]
         about = f"the model {backbone}"
-        if text_vectors(session) is not None and backbone != "textknn":
+        if text_vectors(session) is not None:
             found.append(Column(TEXTS, "texts alone", "what is written like the history"))
         if lists.has_ranker or stage != "train":
             found.append(Column(BACKBONE, backbone, "the backbone alone"))

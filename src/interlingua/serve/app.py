@@ -65,6 +65,7 @@ def create_app(
     app = FastAPI(title="Interlingua", version=__version__, lifespan=life)
     app.state.ready = False
     app.state.access = access
+    app.state.training = None  # what says how a training beside the service is (interlingua play)
     quick = Quick(model, line, access)
     app.add_middleware(Guard, limits=bounds, counts=counts, access=access, quick=quick.answer)
     _add_refusals(app)

@@ -87,16 +87,8 @@ def page() -> APIRouter:
     return router
 
 
-def page_routes(
-    model: ServedModel, line: WorkQueue, beside: Callable[[], dict[str, Any] | None] | None = None
-) -> APIRouter:
-    """The routes that the page asks.
-
-    Args:
-        model: holds the recommender that answers.
-        line: its line.
-        beside: what is being trained meanwhile (``interlingua play``).
-    """
+def page_routes(model: ServedModel, line: WorkQueue) -> APIRouter:
+    """The routes that the page asks. ``app.state.training`` says what is being trained meanwhile, if anything is."""
     router = APIRouter(prefix="/v1", dependencies=[Depends(needs("read"))])
     views = PageViews(lambda: model.now)
 
@@ -114,8 +106,8 @@ def page_routes(
         """The run that answers, in a few words and numbers."""
         routes = list((await to_thread(http.app.openapi))["paths"])
         found = await line.do(views.about, http.scope[KEY])
-        training = None if beside is None else beside()
-        return found.model_copy(update={"routes": routes, "training": training})
+        training: Callable[[], dict[str, Any]] | None = http.app.state.training
+        return found.model_copy(update={"routes": routes, "training": training and training()})
 
     @router.post("/page/users")
     async def users(request: UsersRequest, http: Request) -> Users:

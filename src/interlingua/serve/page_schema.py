@@ -201,7 +201,7 @@ class ItemResponse(Strict):
     point: list[float] | None
     """x and y on the map"""
     alike: list[Alike]
-    asked: int
+    sampled: int
     """users of the sample who have not had it"""
     had: int
     """users of the sample who have had it"""

@@ -126,8 +126,7 @@ class PageViews:
         """The list of one column."""
         started, served, lists = time.perf_counter(), self.now(), self.lists
         options = {"text": request.text, "text_weight": request.text_weight}
-        asked = Request.of(request.k, options)
-        made = column_answer(lists, request.column, asked, self._question(lists, request))
+        made = column_answer(lists, request.column, Request.of(request.k, options), self._question(lists, request))
         indices = lists.train.item_indices
         items = [
             Listed(**vars(shown_item(lists, indices[one.item_id])), score=one.score, stage=one.stage)
@@ -183,14 +182,14 @@ class PageViews:
         if request.users and lists.questions.has_users:
             known = lists.train.user_ids
             names = [str(known[place]) for place in users_for(len(known), total, request.users)]
-        asked = lists.questions.of_users(names)
-        found = reach(lists.retriever[1], asked.queries, asked.seen, row, lists.closed)
+        users = lists.questions.of_users(names)
+        found = reach(lists.retriever[1], users.queries, users.seen, row, lists.closed)
         order = np.argsort(found.places, kind="stable")[:BEST]
         return ItemResponse(
             item=shown_item(lists, row),
             point=None if at is None else [round(value, 5) for value in at[0].tolist()],
             alike=alike,
-            asked=len(found.users),
+            sampled=len(found.users),
             had=found.had,
             in_10=int((found.places <= 10).sum()),
             in_100=int((found.places <= 100).sum()),

@@ -124,10 +124,10 @@ def server_of(app: Any, queue: WorkQueue, limits: ServeLimits, host: str, port: 
     return Server(config, limits, queue)
 
 
-def run(app: Any, queue: WorkQueue, limits: ServeLimits, host: str, port: int) -> None:
-    """Serves until a signal; returns at most ``drain_s`` and a few seconds after it."""
+def run(app: Any, queue: WorkQueue, limits: ServeLimits, host: str, port: int, **more: Any) -> None:
+    """Serves until a signal; returns at most ``drain_s`` and a few seconds after it. ``more``: options of uvicorn."""
     try:
-        server_of(app, queue, limits, host, port).run()
+        server_of(app, queue, limits, host, port, **more).run()
     finally:  # uvicorn raises the signal once more at its end
         if not queue.stop(LAST_STEP_S):  # a step of the model that does not end is not waited for
             logging.getLogger("uvicorn.error").warning("the model is still at work; leaving it")

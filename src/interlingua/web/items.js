@@ -60,14 +60,14 @@ export function items(place, page) {
   }
 
   function show(found) {
-    const share = (count) => (found.asked ? (100 * count) / found.asked : 0);
-    const meter = (words, count) => h("div", { class: "meter" }, h("span", {}, words), h("meter", { min: 0, max: 100, value: share(count), "aria-label": words }), h("b", {}, `${number(count)} of ${number(found.asked)}`));
+    const share = (count) => (found.sampled ? (100 * count) / found.sampled : 0);
+    const meter = (words, count) => h("div", { class: "meter" }, h("span", {}, words), h("meter", { min: 0, max: 100, value: share(count), "aria-label": words }), h("b", {}, `${number(count)} of ${number(found.sampled)}`));
     detail.replaceChildren(
       h("h2", {}, found.item.title, found.item.new ? h("span", { class: "badge" }, "new item") : ""),
       h("p", { class: "muted" }, [found.item.categories.join(" · "), `${counted(found.item.events, "event")} in training`, found.item.item_id].filter(Boolean).join(" · ")),
       h("h3", {}, "In whose lists"),
-      found.asked ? h("div", {}, meter("among the first 10", found.in_10), meter("among the first 100", found.in_100),
-        h("p", { class: "muted" }, `A sample of ${counted(found.asked + found.had, "user")}${found.had ? `, of whom ${number(found.had)} had it` : ""}. Half of the places are at or before ${number(found.median)} of ${number(page.about.items)}.`),
+      found.sampled ? h("div", {}, meter("among the first 10", found.in_10), meter("among the first 100", found.in_100),
+        h("p", { class: "muted" }, `A sample of ${counted(found.sampled + found.had, "user")}${found.had ? `, of whom ${number(found.had)} had it` : ""}. Half of the places are at or before ${number(found.median)} of ${number(page.about.items)}.`),
         h("ul", { class: "best" }, found.best.slice(0, 6).map((each) => h("li", {}, h("button", { type: "button", class: "plain", on: { click: () => { page.visit = each.user_id; page.go("playground"); } } }, each.user_id), h("span", { class: "muted" }, ` place ${number(each.place)}`)))))
         : h("p", { class: "muted" }, "No users to ask."),
       h("h3", {}, "Most like it"),
