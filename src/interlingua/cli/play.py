@@ -16,7 +16,6 @@ from interlingua.cli.options import Device, Out, Seed
 
 if TYPE_CHECKING:
     from interlingua.serve.model import ServedModel
-    from interlingua.serve.training import Training
     from interlingua.store import Store
 
 FAVOURITE, GENERATED = "movielens-small", "planted"
@@ -70,9 +69,8 @@ def play(
     with tempfile.TemporaryDirectory(prefix="interlingua-play-", ignore_cleanup_errors=True) as folder:
         store = open_store(Path(folder) / "play.sqlite")
         try:
-            model, training = _served(first, store, device, None if full or quick else (source, out, seed))
+            model = _served(first, store, device, None if full or quick else (source, out, seed))
             app = create_app(model, limits, line, Access(ring_of(None), host))
-            app.state.training = None if training is None else training.state
             address = f"http://{host}:{chosen}/"
             print(f"page: {address}  (Ctrl-C ends it)", flush=True)
             if not no_open:
@@ -103,16 +101,14 @@ def _trained(source: str, out: Path, seed: int, device: str, full: bool) -> Path
     return quick_run(source, out, seed, device).path
 
 
-def _served(
-    first: Path, store: Store, device: str, better: tuple[str, Path, int] | None
-) -> tuple[ServedModel, Training | None]:
+def _served(first: Path, store: Store, device: str, better: tuple[str, Path, int] | None) -> ServedModel:
     """The holder that begins with a run, and what is trained beside it."""
     from interlingua.recommender import load
     from interlingua.serve.promoted import served_model
 
     model = served_model(store, lambda path: load(path, device, store=store), first)
     if better is None:
-        return model, None
+        return model
     from interlingua.runs.recipe import load as load_recipe
     from interlingua.runs.session import Session
     from interlingua.serve.training import Training
@@ -125,7 +121,8 @@ def _served(
     command = [sys.executable, "-c", program, "run", BETTER, *options]
     training = Training(command, BETTER, stages, store, lambda words: print(words, file=sys.stderr, flush=True))
     model.companions.append(training)
-    return model, training
+    model.training = training.state
+    return model
 
 
 def _free_port(port: int | None) -> int:

@@ -26,7 +26,7 @@ from interlingua.serve.guard import KEY, Guard
 from interlingua.serve.limits import ServeLimits
 from interlingua.serve.model import ServedModel
 from interlingua.serve.one_item import one_item, reason
-from interlingua.serve.page import page, page_routes
+from interlingua.serve.page import page
 from interlingua.serve.queue import BusyError, WorkQueue
 from interlingua.serve.quick import Quick
 from interlingua.serve.schema import Item, RecommendRequest, RecommendResponse
@@ -65,7 +65,6 @@ def create_app(
     app = FastAPI(title="Interlingua", version=__version__, lifespan=life)
     app.state.ready = False
     app.state.access = access
-    app.state.training = None  # what says how a training beside the service is (interlingua play)
     quick = Quick(model, line, access)
     app.add_middleware(Guard, limits=bounds, counts=counts, access=access, quick=quick.answer)
     _add_refusals(app)
@@ -81,8 +80,7 @@ def create_app(
     app.include_router(changes(model, line))
     app.include_router(versions(model))
     app.include_router(one_item(model, line))
-    app.include_router(page())
-    app.include_router(page_routes(model, line))
+    app.include_router(page(model, line))
 
     @app.get("/health/live")
     async def live() -> dict[str, str]:

@@ -46,6 +46,8 @@ class ServedModel:
         """why a promoted version does not serve, in words; None: it does"""
         self.companions: list[Companion] = []
         """what runs with the service"""
+        self.training: Callable[[], dict[str, Any]] | None = None
+        """says how a training beside the service is (:mod:`interlingua.serve.training`)"""
         self._counts: Counts | None = None
 
     @staticmethod

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from asyncio import to_thread
-from collections.abc import Callable
 from importlib import resources
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 
@@ -64,7 +63,15 @@ def files() -> dict[str, tuple[bytes, str, str]]:
     return found
 
 
-def page() -> APIRouter:
+def page(model: ServedModel, line: WorkQueue) -> APIRouter:
+    """The page and the routes that it needs."""
+    router = APIRouter()
+    router.include_router(file_routes())
+    router.include_router(page_routes(model, line))
+    return router
+
+
+def file_routes() -> APIRouter:
     """``/`` and ``/static``: they need no key, and say nothing of the run."""
     router, known = APIRouter(include_in_schema=False), files()
 
@@ -88,7 +95,7 @@ def page() -> APIRouter:
 
 
 def page_routes(model: ServedModel, line: WorkQueue) -> APIRouter:
-    """The routes that the page asks. ``app.state.training`` says what is being trained meanwhile, if anything is."""
+    """The routes that the page asks, for the role read."""
     router = APIRouter(prefix="/v1", dependencies=[Depends(needs("read"))])
     views = PageViews(lambda: model.now)
 
@@ -106,8 +113,8 @@ def page_routes(model: ServedModel, line: WorkQueue) -> APIRouter:
         """The run that answers, in a few words and numbers."""
         routes = list((await to_thread(http.app.openapi))["paths"])
         found = await line.do(views.about, http.scope[KEY])
-        training: Callable[[], dict[str, Any]] | None = http.app.state.training
-        return found.model_copy(update={"routes": routes, "training": training and training()})
+        training = None if model.training is None else model.training()
+        return found.model_copy(update={"routes": routes, "training": training})
 
     @router.post("/page/users")
     async def users(request: UsersRequest, http: Request) -> Users:
