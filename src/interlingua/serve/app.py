@@ -20,16 +20,17 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from interlingua import __version__
 from interlingua.errors import InterlinguaError, UnknownIdError
 from interlingua.serve.access import Access, may_see_metrics, needs
+from interlingua.serve.answering import Listed
 from interlingua.serve.changes import changes
 from interlingua.serve.counts import CONTENT_TYPE, Counts
 from interlingua.serve.guard import KEY, Guard
 from interlingua.serve.limits import ServeLimits
 from interlingua.serve.model import ServedModel
-from interlingua.serve.one_item import one_item, reason
+from interlingua.serve.one_item import one_item
 from interlingua.serve.page import page
 from interlingua.serve.queue import BusyError, WorkQueue
 from interlingua.serve.quick import Quick
-from interlingua.serve.schema import Item, RecommendRequest, RecommendResponse
+from interlingua.serve.schema import RecommendRequest, RecommendResponse
 from interlingua.serve.versions import versions
 
 if TYPE_CHECKING:
@@ -66,16 +67,17 @@ def create_app(
     app.state.ready = False
     app.state.access = access
     quick = Quick(model, line, access)
+    lists = Listed(line, quick)
     app.add_middleware(Guard, limits=bounds, counts=counts, access=access, quick=quick.answer)
     _add_refusals(app)
 
-    @app.post("/v1/recommend", dependencies=[Depends(needs("read"))])
-    async def recommend(request: RecommendRequest, http: Request) -> RecommendResponse:
+    @app.post("/v1/recommend", dependencies=[Depends(needs("read"))], response_model=RecommendResponse)
+    async def recommend(request: RecommendRequest, http: Request) -> RecommendResponse | Response:
         """The best items for a known user or for a history, with reasons if asked."""
         started, now = time.perf_counter(), model.now
         if request.user_id is not None:
             await to_thread(now.user_row, request.user_id)  # an unknown one does not wait for the model
-        return await line.do(lambda: answer(now, request, started), http.scope[KEY])
+        return await lists.answer(request, http.scope[KEY], now, started)
 
     app.include_router(changes(model, line))
     app.include_router(versions(model))
@@ -108,38 +110,6 @@ def create_app(
         return Response(counts.text(), media_type=CONTENT_TYPE)
 
     return app
-
-
-def answer(recommender: Recommender, request: RecommendRequest, started: float) -> RecommendResponse:
-    """One answer; unknown item ids are left out and named."""
-    made = recommender.answer(
-        request.user_id,
-        request.history,
-        request.k,
-        **request.options(),
-    )
-    found, known = made.items, recommender.train.item_indices
-    history = None if request.user_id is not None else [item for item in request.history or [] if item in known]
-    explained = [one.item_id for one in found[: request.explain]]
-    reasons = recommender.explain_items(explained, request.user_id, history, rerank=request.rerank, quiet=True)
-    items = [
-        Item(
-            item_id=one.item_id,
-            title=one.title,
-            score=one.score,
-            stage=one.stage,
-            reason=reason(reasons[place]) if place < len(reasons) else None,
-        )
-        for place, one in enumerate(found)
-    ]
-    return RecommendResponse(
-        items=items,
-        stages_used=list(dict.fromkeys(one.stage for one in found)),
-        unknown_items=list(made.unknown_items),
-        notes=list(made.notes),
-        model_version=recommender.version,
-        latency_ms=round((time.perf_counter() - started) * 1000, 3),
-    )
 
 
 def _add_refusals(app: FastAPI) -> None:

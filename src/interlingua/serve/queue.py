@@ -1,4 +1,8 @@
-"""The model is used by one thread at a time; requests wait for it in a line of bounded length, until their deadline."""
+"""The line in front of the model: of bounded length, until a deadline, worked off by one thread.
+
+Requests that wait for the same kind of work (prompts of a language model) are done together. Whoever goes leaves the
+line; work in progress ends at its next step when nobody wants it any more.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,6 +20,8 @@ from typing import Any, TypeVar
 from interlingua.runtime.cancel import Cancellation, Cancelled, cancellable
 
 T = TypeVar("T")
+MOST = 16
+"""requests whose work is done together"""
 
 
 class BusyError(Exception):
@@ -26,13 +32,39 @@ class BusyError(Exception):
         self.status, self.reason, self.retry_after = status, reason, retry_after
 
 
+@dataclass(frozen=True)
+class Together:
+    """Work that one call does for several requests."""
+
+    key: Hashable
+    """equal for requests that go together"""
+    work: Callable[[Sequence[Any]], Sequence[Any]]
+    """(B) what requests bring -> (B) results"""
+    own: Any
+    """what this request brings"""
+
+
 @dataclass
 class _Job:
     work: Callable[[], Any]
     cancellation: Cancellation
     alone: bool = False
     """nothing else may use the model meanwhile"""
+    together: Together | None = None
     answer: Future[Any] = field(default_factory=Future)
+
+
+class _All(Cancellation):
+    """That of several requests: their work is wanted as long as one of them is."""
+
+    def __init__(self, parts: Sequence[Cancellation]) -> None:
+        super().__init__()
+        self.parts = parts
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody wants it any more."""
+        return self._given_up or all(part.cancelled for part in self.parts)
 
 
 class WorkQueue:
@@ -48,7 +80,7 @@ class WorkQueue:
         self.places, self.deadline_s = places, deadline_s
         self._waiting: deque[_Job] = deque()
         self._changed = threading.Condition()
-        self._working: _Job | None = None
+        self._working: list[_Job] = []
         self._closed = False
         self._seconds = 0.0
         self._thread: threading.Thread | None = None
@@ -71,24 +103,31 @@ class WorkQueue:
     def idle(self) -> bool:
         """Nothing is in work, nothing waits."""
         with self._changed:
-            return self._working is None and not self._waiting
+            return not self._working and not self._waiting
 
-    async def do(self, work: Callable[[], T], cancellation: Cancellation, *, alone: bool = False) -> T:
+    async def do(
+        self, work: Callable[[], T], cancellation: Cancellation, *, alone: bool = False,
+        together: Together | None = None, spare_s: float = 0.0,
+    ) -> T:  # fmt: skip
         """The result of ``work``, run in the worker thread.
 
         Args:
             work: calls :func:`interlingua.runtime.cancel.check` between its steps.
             cancellation: given up by the caller when the client goes, and here at the deadline.
             alone: also nobody who holds :meth:`enter` uses the model meanwhile: it changes what answers are made of.
+            together: does the same for several requests at once, where others with an equal key wait too.
+            spare_s: so long before the deadline the request is given up, for what else can be done then.
 
         Raises:
             BusyError: no place in the line (429), the deadline passed or the service stops (503).
             Cancelled: the caller gave up.
         """
-        job = _Job(work, cancellation, alone)
+        job = _Job(work, cancellation, alone, together)
         self._enter(job)
+        left = cancellation.remaining()
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(job.answer), cancellation.remaining())
+            most = None if left is None else max(0.0, left - spare_s)
+            return await asyncio.wait_for(asyncio.wrap_future(job.answer), most)
         except (TimeoutError, Cancelled) as error:
             if self._closed:
                 raise BusyError(503, "the service stops", self.retry_after()) from None
@@ -111,7 +150,7 @@ class WorkQueue:
     def retry_after(self) -> int:
         """Whole seconds after which a place may be free: what is in the line, at the usual pace."""
         with self._changed:
-            ahead = len(self._waiting) + (self._working is not None)
+            ahead = len(self._waiting) + len(self._working)
             return max(1, min(math.ceil(ahead * self._seconds), math.ceil(self.deadline_s)))
 
     def close(self) -> None:
@@ -124,11 +163,11 @@ class WorkQueue:
         self._closed = True
         self._send_away()
         with self._changed:
-            working = self._working
+            working = list(self._working)
             self._changed.notify_all()
-        if working is not None:
-            working.cancellation.cancel()
-            _settle(working.answer, error=Cancelled())  # whoever waits is told now, not at the next step
+        for job in working:
+            job.cancellation.cancel()
+            _settle(job.answer, error=Cancelled())  # whoever waits is told now, not at the next step
         if self._thread is not None:
             self._thread.join(seconds)
         return self._thread is None or not self._thread.is_alive()
@@ -148,7 +187,7 @@ class WorkQueue:
 
     def _enter(self, job: _Job) -> None:
         with self._changed:
-            full = len(self._waiting) + (self._working is not None) > self.places
+            full = len(self._waiting) + bool(self._working) > self.places
             if not self._closed and not full:
                 self._waiting.append(job)
                 self._changed.notify()
@@ -168,19 +207,39 @@ class WorkQueue:
             _settle(job.answer, error=Cancelled())
 
     def _work(self) -> None:
-        while (job := self._next()) is not None:
+        while jobs := self._next():
             started = time.monotonic()
-            try:
-                with cancellable(job.cancellation), self._alone(job):
-                    result = job.work()
-            except BaseException as error:
-                _settle(job.answer, error=error)
-            else:
-                _settle(job.answer, result)
+            if len(jobs) == 1 or not self._done_together(jobs):
+                for job in jobs:
+                    self._done(job)
             with self._changed:
-                self._working = None
-                taken = time.monotonic() - started
+                self._working = []
+                taken = (time.monotonic() - started) / len(jobs)
                 self._seconds = taken if not self._seconds else 0.8 * self._seconds + 0.2 * taken
+
+    def _done(self, job: _Job) -> None:
+        try:
+            with cancellable(job.cancellation), self._alone(job):
+                result = job.work()
+        except BaseException as error:
+            _settle(job.answer, error=error)
+        else:
+            _settle(job.answer, result)
+
+    def _done_together(self, jobs: Sequence[_Job]) -> bool:
+        """False: one of them is wrong, and each is to be done by itself."""
+        parts = [job.together for job in jobs if job.together is not None]
+        try:
+            with cancellable(_All([job.cancellation for job in jobs])):
+                results = parts[0].work([part.own for part in parts])
+        except Cancelled:
+            results = [Cancelled()] * len(jobs)
+        except Exception:
+            return False
+        for job, result in zip(jobs, results, strict=True):
+            failed = isinstance(result, Cancelled)
+            _settle(job.answer, error=result) if failed else _settle(job.answer, result)
+        return True
 
     @contextmanager
     def _alone(self, job: _Job) -> Iterator[None]:
@@ -195,19 +254,33 @@ class WorkQueue:
         finally:
             self._wants_it = False
 
-    def _next(self) -> _Job | None:
-        """The next request that is still wanted; None: the service stops."""
+    def _next(self) -> list[_Job]:
+        """The next request that is still wanted, with those that go together with it; none: the service stops."""
         with self._changed:
             while True:
                 while self._waiting:
                     job = self._waiting.popleft()
                     if not job.cancellation.cancelled:
-                        self._working = job
-                        return job
+                        self._working = [job, *self._companions(job)]
+                        return self._working
                     _settle(job.answer, error=Cancelled())
                 if self._closed:
-                    return None
+                    return []
                 self._changed.wait()
+
+    def _companions(self, first: _Job) -> list[_Job]:
+        """Those that wait for the same work, out of the line: so many that all are done long before their deadlines."""
+        if first.together is None:
+            return []
+        most = MOST if not self._seconds else max(1, min(MOST, int(self.deadline_s / 4 / self._seconds)))
+        same = [
+            job
+            for job in self._waiting
+            if job.together is not None and job.together.key == first.together.key and not job.cancellation.cancelled
+        ][: most - 1]
+        for job in same:
+            self._waiting.remove(job)
+        return same
 
 
 def _settle(answer: Future[Any], result: object = None, error: BaseException | None = None) -> None:

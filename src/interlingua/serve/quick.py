@@ -49,8 +49,9 @@ LISTED = 200
 @dataclass
 class _Waiting:
     request: RecommendRequest
-    key: tuple[Any, ...]
+    key: str
     started: float
+    fallback_reason: str | None
     answer: asyncio.Future[bytes | None]
 
 
@@ -86,12 +87,24 @@ class Quick:
             request = RecommendRequest.model_validate_json(body)
         except ValidationError:
             return None
-        if not self._takes(request):
-            return None
+        return await self.ask(request, started) if self._takes(request) else None
+
+    async def ask(self, request: RecommendRequest, started: float, fallback_reason: str | None = None) -> bytes | None:
+        """The answer without a language model, a sentence and reasons; None: the request is wrong.
+
+        Args:
+            request: any; what else it asks for is left out.
+            started: when, as ``time.perf_counter`` tells.
+            fallback_reason: see :class:`interlingua.serve.schema.RecommendResponse`. With one there is no deadline.
+
+        Raises:
+            BusyError: as :meth:`answer`.
+        """
         expected = len(self._waiting) * self._seconds
-        if expected > self.line.deadline_s:
+        if expected > self.line.deadline_s and fallback_reason is None:
             raise BusyError(429, f"{len(self._waiting)} requests wait already; try again later", int(expected) + 1)
-        entry = _Waiting(request, _key(request), started, asyncio.get_running_loop().create_future())
+        waits = asyncio.get_running_loop().create_future()
+        entry = _Waiting(request, key_of(request), started, fallback_reason, waits)
         self._waiting.append(entry)
         if self._running is None:
             self._running = asyncio.ensure_future(self._work())
@@ -153,7 +166,7 @@ class Quick:
             each = self._waiting.popleft()
             if each.answer.done():  # the client has gone
                 continue
-            if now - each.started > self.line.deadline_s:
+            if now - each.started > self.line.deadline_s and each.fallback_reason is None:
                 each.answer.set_exception(self.line.late())
             elif batch and each.key != batch[0].key:
                 later.append(each)
@@ -171,7 +184,10 @@ class Quick:
             made = [answer for each in batch for answer in _alone(recommender, each)]
         version = recommender.version
         pairs = zip(batch, made, strict=True)
-        out = [None if answer is None else content(answer, version, each.started) for each, answer in pairs]
+        out = [
+            None if answer is None else content(answer, version, each.started, each.fallback_reason)
+            for each, answer in pairs
+        ]
         taken = (time.perf_counter() - began) / len(batch)
         self._seconds = 0.8 * self._seconds + 0.2 * taken
         return out
@@ -179,16 +195,8 @@ class Quick:
 
 def _made(recommender: Recommender, batch: Sequence[_Waiting]) -> Sequence[Answer | None]:
     first = batch[0].request
-    return recommender.answers(
-        [(each.request.user_id, each.request.history) for each in batch],
-        first.k,
-        rerank=False,
-        items=first.items,
-        exclude=first.exclude,
-        filters=first.filters,
-        diversity=first.diversity,
-        repeat=first.repeat,
-    )
+    options = first.options() | {"rerank": False, "text": None}
+    return recommender.answers([(each.request.user_id, each.request.history) for each in batch], first.k, **options)
 
 
 def _alone(recommender: Recommender, entry: _Waiting) -> Sequence[Answer | None]:
@@ -198,14 +206,12 @@ def _alone(recommender: Recommender, entry: _Waiting) -> Sequence[Answer | None]
         return [None]
 
 
-def _key(request: RecommendRequest) -> tuple[Any, ...]:
-    """Equal for questions that one call answers."""
-    filters = request.filters if isinstance(request.filters, str) or not request.filters else repr(request.filters)
-    ids = None if request.items is None else tuple(request.items), tuple(request.exclude)
-    return request.k, ids, filters or "", request.diversity, request.repeat
+def key_of(request: RecommendRequest) -> str:
+    """Equal for requests that one call answers."""
+    return repr((request.k, request.options()))
 
 
-def content(answer: Answer, version: str, started: float) -> bytes:
+def content(answer: Answer, version: str, started: float, fallback_reason: str | None = None) -> bytes:
     """An answer as it goes over the wire: what :class:`interlingua.serve.schema.RecommendResponse` would write."""
     return to_json(
         {
@@ -214,6 +220,7 @@ def content(answer: Answer, version: str, started: float) -> bytes:
                 for one in answer.items
             ],
             "stages_used": list(dict.fromkeys(one.stage for one in answer.items)),
+            "fallback_reason": fallback_reason,
             "unknown_items": answer.unknown_items,
             "notes": answer.notes,
             "model_version": version,

@@ -155,6 +155,8 @@ class RecommendResponse(Strict):
     stages_used: list[str]
     """the stages that decided a place: the backbone, the ranker that re-ranked, or ``popularity`` for a user of whom
     nothing is known"""
+    fallback_reason: str | None = None
+    """why a stage that was asked for did not decide: the language model was late; null: all did"""
     unknown_items: list[str]
     """ids of ``history``, ``items`` and ``exclude`` that the run does not know; they were left out"""
     notes: list[str]
