@@ -38,6 +38,8 @@ from interlingua.runs.session import Session
 
 ALONE, TEXT, SUM = "backbone alone", "texts alone", "sum of both"
 ALIGNERS = ("contrastive", "masked", "init", "replace", "kar", "sdr", "alphafuse", "darec", "llmemb")
+OF_THEIR_OWN = ("faerec", "llm-esr")
+"""backbones that join ids and texts themselves: SASRec's options and stopping rule, beside SASRec only"""
 SHUFFLED = ", shuffled texts"
 PROTOCOL = "full"
 METRICS = ("ndcg@10", "recall@20")
@@ -78,6 +80,9 @@ def recipe_of(method: str, options: argparse.Namespace, folder: Path, teacher: P
         members = [{"name": "alone", "backbone": values.pop("backbone")}, {"name": "texts", **knn}]
         return values | {"fuse": {"name": "sum", "members": members}}
     values["text"] = text | ({"control": "shuffled"} if method.endswith(SHUFFLED) else {})
+    if name in OF_THEIR_OWN:
+        own = {"name": name} | ({"teacher": "epoch"} if name == "llm-esr" else {"num_heads": 1})
+        return values | {"backbone": values["backbone"] | own}
     values["align"] = {"name": name}
     if name == "llmemb" and teacher is not None:
         values["texts"] = {"teacher": {"name": "npy", "path": str(teacher)}}
@@ -115,7 +120,7 @@ def main() -> None:
     parser.add_argument("--core", type=int, default=5, help="users and items with fewer events are left out")
     parser.add_argument("--backbone", default="sasrec", choices=["sasrec", "lightgcn"])
     parser.add_argument("--text", default="sbert", choices=list(TEXTS))
-    parser.add_argument("--aligners", nargs="+", default=list(ALIGNERS))
+    parser.add_argument("--aligners", nargs="+", help="default: all, with sasrec also the backbones that read texts")
     parser.add_argument("--controls", action="store_true", help="each aligner on shuffled texts too")
     parser.add_argument("--epochs", type=int, help="at most; default: the backbone's recipe")
     parser.add_argument("--patience", type=int, default=5, help="validations without a better one that end a training")
@@ -124,7 +129,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    names = [name + end for name in options.aligners for end in ("", SHUFFLED) if not end or options.controls]
+    both = (*ALIGNERS, *(OF_THEIR_OWN if options.backbone == "sasrec" else ()))
+    names = [name + end for name in options.aligners or both for end in ("", SHUFFLED) if not end or options.controls]
     result: dict[str, Any] = {**header(__file__), "data": options.data, "backbone": options.backbone, "failed": []}
     rows: list[dict[str, Any]] = []
     folders: dict[str, list[Path]] = {}

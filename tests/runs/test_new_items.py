@@ -58,6 +58,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "alpharec": {"backbone": LIGHTGCN, "text": LSA | {"users": "items"}, "align": {"name": "replace"}},
     "morec": {"backbone": SASREC, "text": LSA, "align": {"name": "replace"}},
+    "faerec": {
+        "backbone": {"name": "faerec", "embedding_dim": 8, "max_history": 8, "num_blocks": 1, "fit": FIT}, "text": LSA,
+    },
+    "llm-esr": {
+        "backbone": {"name": "llm-esr", "embedding_dim": 8, "max_history": 8, "num_blocks": 1, "fit": FIT}, "text": LSA,
+    },
     "rrf": {"fuse": {"name": "rrf", "members": MEMBERS}},
     "sum": {"fuse": {"name": "sum", "members": [MEMBERS[0], MEMBERS[2], MEMBERS[4]]}},
     "logit": {"fuse": {"name": "logit", "members": MEMBERS}},

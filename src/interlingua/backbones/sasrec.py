@@ -105,7 +105,7 @@ class SasRecConfig(Config):
 class SasRec(Backbone):
     """Causal self-attention over item embeddings, which are also the output table."""
 
-    Config = SasRecConfig
+    Config: ClassVar[type[SasRecConfig]] = SasRecConfig
     sampling = "sequences"
 
     popularity: Tensor | None
@@ -135,6 +135,11 @@ class SasRec(Backbone):
                 nn.init.xavier_normal_(parameter)
             else:
                 nn.init.normal_(parameter, std=0.02)
+
+    @property
+    def state_width(self) -> int:
+        """Width of a state, and of an item vector that is compared with it."""
+        return self.items.shape[1]
 
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
         """Rows of all users with a target at every position."""
@@ -228,14 +233,16 @@ class SasRec(Backbone):
         real = ahead < width
         indices = histories.gather(1, ahead.clamp(max=width - 1)).clamp(min=0)
         place = (ahead + self.config.max_history - width).clamp(max=self.config.max_history - 1)
-        x = functional.embedding(indices, table) * math.sqrt(table.shape[1]) + functional.embedding(
-            place, self.positions
-        )
-        return functional.dropout(x, self.config.dropout, self.training) * real[..., None], lengths
+        return self._placed(table, indices, functional.embedding(place, self.positions)) * real[..., None], lengths
+
+    def _placed(self, table: Tensor, indices: Tensor, positions: Tensor) -> Tensor:
+        """(B, L, D) what the blocks read: items ``indices`` (B, L) of ``table`` (I, D) at ``positions`` (B, L, D)."""
+        x = functional.embedding(indices, table) * math.sqrt(table.shape[1]) + positions
+        return functional.dropout(x, self.config.dropout, self.training)
 
     def user_embeddings(self, queries: Queries) -> Tensor:
         """(B, D) last states; histories of similar length are encoded together."""
-        out = self.items.new_empty(len(queries), self.items.shape[1])
+        out = self.items.new_empty(len(queries), self.state_width)
         lengths = np.minimum(queries.lengths(), self.config.max_history)
         order = np.argsort(lengths, kind="stable")
         self.eval()

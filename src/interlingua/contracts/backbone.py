@@ -17,6 +17,7 @@ from interlingua.contracts.component import Component
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.scorer import Scorer, Towers
+from interlingua.contracts.text import Text
 from interlingua.data.queries import IntArray, Queries
 from interlingua.progress import track
 
@@ -40,7 +41,7 @@ class Backbone(Component, Scorer):
     """``histories``: whole histories as their own targets, without negatives; ``none``: closed form, which overrides
     :meth:`fit`"""
     needs_text: ClassVar[bool] = False
-    """True: :meth:`fit` reads ``job.text``, and the recipe must have a [text] section"""
+    """True: :meth:`fit` (by gradient: :meth:`start`) reads texts, and the recipe must have a [text] section"""
     dot_product: ClassVar[bool] = True
     """False: :meth:`score` is another function of the vectors; they are then inputs of aligners and rankers only"""
     without_events: ClassVar[float | None] = None
@@ -89,8 +90,12 @@ class Backbone(Component, Scorer):
         """Batches for the loop (:mod:`interlingua.training.loop`): (epoch, generator) -> the epoch's batches."""
         raise NotImplementedError(f"{type(self).__name__} is not trained by gradient")
 
+    def start(self, train: Interactions, text: Text | None) -> None:
+        """Called once before training by gradient: where a model that reads texts takes them in."""
+
     def fit(self, job: Fitting) -> FitLog:
         """Trains by gradient on :meth:`batches`; closed forms override this and set ``sampling = "none"``."""
+        self.start(job.train, job.text)
         return job.by_gradient(self.batches(job.train, self.config.fit), self.config.fit)
 
     def expected_seconds(self, train: Interactions) -> float | None:

@@ -159,6 +159,8 @@ class Estimator:
     def _train(self) -> Estimate:
         part, backbone = self.recipe.backbone, self._fresh()
         assert part is not None
+        if backbone.sampling != "none":
+            backbone.start(self.data.split.train, self.text)
         parameters = sum(p.numel() for p in backbone.parameters())
         if backbone.sampling == "none":
             seconds = probes.solve_seconds(backbone, self.data, self.text, self._texts())

@@ -37,6 +37,8 @@ def make(world: Dataset, small: Any, table: Any) -> Any:
         cls = registry.find("backbone", name)
         seed_all(5)
         backbone: Backbone = cls(small(cls, **fit_options), world.split.train)
+        if cls.sampling != "none":
+            backbone.start(world.split.train, table if cls.needs_text else None)
         if ready and cls.sampling == "none":
             backbone.fit(Fitting(world.split.train, table if cls.needs_text else None))
         elif ready:

@@ -50,6 +50,7 @@ def test_a_user_who_has_every_item_stops_nothing_and_is_named(
     train, cls = world(), CLASSES[backbone]
     seed_all(1)
     model = cls(tiny(cls, small), train)
+    model.start(train, texts_of(train))
     joint = Joint(model, Aligner(Aligner.Config(), 0, 0))
     log = fit_best(joint, model.batches(train, model.config.fit), model.config.fit, seed=1, device="cpu")
     assert all(np.isfinite(v) for record in log.epochs for v in record["losses"].values())
@@ -61,11 +62,16 @@ def test_a_user_who_has_every_item_stops_nothing_and_is_named(
     assert set(users.tolist()) == set(range(20))
 
 
+def texts_of(train: Interactions) -> FrozenRows:
+    """Random vectors of users and items."""
+    vectors = torch.randn(len(train.item_ids), 20, generator=torch.Generator().manual_seed(0))
+    return FrozenRows(vectors, torch.randn(train.num_users, 20, generator=torch.Generator().manual_seed(1)))
+
+
 @pytest.mark.parametrize("aligner", ALIGNERS)
 def test_aligners_stop_no_more(aligner: str, small: Any) -> None:
     train, cls = world(complete=2), registry.find("align", aligner)
-    vectors = torch.randn(len(train.item_ids), 20, generator=torch.Generator().manual_seed(0))
-    text = FrozenRows(vectors, torch.randn(train.num_users, 20, generator=torch.Generator().manual_seed(1)))
+    text = texts_of(train)
     own = CLASSES["lightgcn"](small(CLASSES["lightgcn"]), train)
     joint = Joint(own, aligner_for(cls, small(cls), own, text), text)
     joint.aligner.start(own, text)
