@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from torch import nn
 from torch.nn import functional
 
-from interlingua.backbones.faerec import FaeRec, FaeRecConfig, item_share
+from interlingua.backbones.faerec import FaeRec, FaeRecConfig, item_fraction
 from interlingua.backbones.llm_esr import LlmEsr, LlmEsrConfig, mean_texts, most_similar
 from interlingua.backbones.sasrec import last_state
 from interlingua.contracts.aligner import Aligner
@@ -95,8 +95,8 @@ def test_faerec_mixes_the_views_by_its_gate(make: Make) -> None:
         for place, item in enumerate((3, 5)):
             ids = model.items[item] + positions[0, place]
             texts = model.mapper(model.texts[item]) + positions[0, place]
-            share = torch.sigmoid(model.gate(torch.cat([ids, texts])))
-            mixed = share * ids + (1 - share) * texts
+            fraction = torch.sigmoid(model.gate(torch.cat([ids, texts])))
+            mixed = fraction * ids + (1 - fraction) * texts
             expected = (mixed - mixed.mean()) / mixed.std(unbiased=False)
             assert torch.allclose(made[0, place], expected, atol=1e-4)
 
@@ -118,8 +118,8 @@ def test_faerec_trains_on_what_it_lists_or_on_ids_alone(make: Make, world: Datas
 
 
 def test_faerec_alignments_take_turns(make: Make, world: Dataset) -> None:
-    assert [round(item_share(epoch, 30, 0.9), 6) for epoch in (0, 15, 30, 45)] == [1, 0.9, 1, 0.9]
-    assert abs(item_share(5, 30, 0.9) - 0.975) < 1e-9
+    assert [round(item_fraction(epoch, 30, 0.9), 6) for epoch in (0, 15, 30, 45)] == [1, 0.9, 1, 0.9]
+    assert abs(item_fraction(5, 30, 0.9) - 0.975) < 1e-9
     model = make(FAEREC)
     batch = batch_of(model, world)
     first = model.losses(model.encode(model.input_embeddings(), batch), batch)
@@ -156,10 +156,10 @@ def test_cross_attention_is_multi_head_attention_that_sees_no_later_event(make: 
         other.in_proj_bias.zero_()
         other.out_proj.weight.copy_(cross.out.weight)
         other.out_proj.bias.copy_(cross.out.bias)
-        asking, asked = torch.randn(2, 3, 5, D)
+        asking, read = torch.randn(2, 3, 5, D)
         later = torch.ones(5, 5, dtype=torch.bool).triu(1)
-        expected, _ = other(asking, asked, asked, attn_mask=later, need_weights=False)
-        assert torch.allclose(cross(asking, asked), expected, atol=1e-6)
+        expected, _ = other(asking, read, read, attn_mask=later, need_weights=False)
+        assert torch.allclose(cross(asking, read), expected, atol=1e-6)
 
 
 def test_llm_esr_encodes_both_views_by_the_same_blocks(make: Make) -> None:

@@ -181,6 +181,7 @@ def test_options_of_backbones(
         if cls.sampling == "none":
             backbone.fit(Fitting(world.split.train, table if cls.needs_text else None))
         else:
+            backbone.start(world.split.train, table if cls.needs_text else None)
             joint = Joint(backbone, Aligner(Aligner.Config(), 0, 0))
             batches = backbone.batches(world.split.train, config.fit)
             losses = [list(e.losses.values()) for e in fit(joint, batches, config.fit, seed=1, device="cpu")]

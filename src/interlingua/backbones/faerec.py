@@ -11,7 +11,7 @@ Shape key: B rows, L positions, I items, T text width, D width, n distinct items
 - The authors' binary cross-entropy compares states with ID vectors alone, while their lists come from the sum of both
   views: ``trained_scores = "ids"``. By default training and lists have the same scores.
 - ID vectors of items without training events stay where they start; the authors train them as negatives.
-- An item that occurs several times in a batch goes through the text network once: its copies share a dropout mask.
+- An item that occurs several times in a batch goes through the text network once: its copies have one dropout mask.
   Both losses weigh it by its copies, which is equal to the loss with all copies written out.
 - The weight beside the diagonal is the code's (0.005). FMLP and LRURec as backbones are not here.
 """
@@ -58,10 +58,10 @@ class FaeRecConfig(SasRecConfig):
     """of InfoNCE (paper: 0.05)"""
     off_diagonal: float = Field(0.005, ge=0)
     """weight of Barlow Twins' squares beside the diagonal (the authors' code: 0.005)"""
-    least_item_share: float = Field(0.9, ge=0, le=1)
-    """the least share of InfoNCE among the two losses; the most is 1 (paper: 0.9)"""
+    least_item_fraction: float = Field(0.9, ge=0, le=1)
+    """the least fraction of InfoNCE among the two losses; the most is 1 (paper: 0.9)"""
     period: int = Field(30, ge=1)
-    """epochs of one turn from 1 to ``least_item_share`` and back (paper: 30)"""
+    """epochs of one turn from 1 to ``least_item_fraction`` and back (paper: 30)"""
     text_dropout: float = Field(0.3, ge=0, lt=1)
     """inside the text network (paper: 0.3)"""
     gate_dropout: float = Field(0.1, ge=0, lt=1)
@@ -110,8 +110,8 @@ class FaeRec(TextViews):
         distinct, places = indices.unique(return_inverse=True)
         ids = self._dropped(functional.embedding(indices, table) + positions)
         texts = self._dropped(functional.embedding(places, self.mapper(self.texts[distinct])) + positions)
-        share = torch.sigmoid(self.gate(torch.cat([ids, texts], dim=-1)))
-        mixed: Tensor = self.fused_norm(share * ids + (1 - share) * texts)
+        fraction = torch.sigmoid(self.gate(torch.cat([ids, texts], dim=-1)))
+        mixed: Tensor = self.fused_norm(fraction * ids + (1 - fraction) * texts)
         return mixed
 
     def _dropped(self, x: Tensor) -> Tensor:
@@ -140,17 +140,17 @@ class FaeRec(TextViews):
         if not weight or len(items) < 2:
             return out
         ids, texts = self.ids(self.items)[items], self.mapper(self.texts[items])
-        share = item_share(self.epoch, self.config.period, self.config.least_item_share)
+        fraction = item_fraction(self.epoch, self.config.period, self.config.least_item_fraction)
         counts = copies.to(ids.dtype)
         by_item = repeated_infonce(ids, texts, counts, self.config.item_temperature)
-        out["align_items"] = weight * share * by_item
+        out["align_items"] = weight * fraction * by_item
         popular = self.counts[items]
         middle = popular.repeat_interleave(copies).median()
         halves = [half for half in (popular >= middle, popular < middle) if copies[half].sum() > 1]
         by_feature = [
             repeated_barlow_twins(ids[half], texts[half], counts[half], self.config.off_diagonal) for half in halves
         ]
-        out["align_features"] = weight * (1 - share) * torch.stack(by_feature).sum()
+        out["align_features"] = weight * (1 - fraction) * torch.stack(by_feature).sum()
         return out
 
     def item_embeddings(self) -> Tensor:
@@ -159,6 +159,6 @@ class FaeRec(TextViews):
             return self._compared(self.fused(self.items))
 
 
-def item_share(epoch: int, period: int, least: float) -> float:
-    """The share of item-level alignment: 1 at first, ``least`` half a ``period`` later, and back."""
+def item_fraction(epoch: int, period: int, least: float) -> float:
+    """The fraction of item-level alignment: 1 at first, ``least`` half a ``period`` later, and back."""
     return least + (1 - least) * (1 + math.cos(2 * math.pi * epoch / period)) / 2

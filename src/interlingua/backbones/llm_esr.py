@@ -72,12 +72,12 @@ class CrossAttention(nn.Module):
         self.query, self.key, self.value = (nn.Linear(dim, dim, bias=False) for _ in range(3))
         self.out = nn.Linear(dim, dim)
 
-    def forward(self, asking: Tensor, asked: Tensor) -> Tensor:
-        """(B, L, D) mixtures of ``asked`` (B, L, D) up to each position of ``asking`` (B, L, D)."""
+    def forward(self, asking: Tensor, read: Tensor) -> Tensor:
+        """(B, L, D) mixtures of ``read`` (B, L, D) up to each position of ``asking`` (B, L, D)."""
         batch, width, dim = asking.shape
         query, key, value = (
             to(x).view(batch, width, self.heads, dim // self.heads).transpose(1, 2)
-            for to, x in ((self.query, asking), (self.key, asked), (self.value, asked))
+            for to, x in ((self.query, asking), (self.key, read), (self.value, read))
         )
         mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         made: Tensor = self.out(mixed.transpose(1, 2).reshape(batch, width, dim))
