@@ -53,7 +53,7 @@ OTHER: dict[str, Any] = {
     "soft_epochs": 1, "pooling": "mean", "kv-prompt.user_template": "none", "kv-prompt.item_template": "none",
     "soft-prompt.template": "next-item-vectors",  "slots": {"user": "none"}, "sample_rate": 0.9, "keep": 0.5,
     "weights": {"text": 3.0}, "floor": 1.0, "null_dim": 2, "max_nodes": 3,
-    "low-rank-ease.rank": 2, "low-rank-additive-ease.rank": 2,
+    "low-rank-ease.rank": 2, "low-rank-additive-ease.rank": 2,  "cross_heads": 4,
 }  # fmt: skip
 """by option, or component.option: another value than one that follows from the type"""
 HEAD: dict[str, Any] = {"head_weight": 1.0, "scoring": "head", "template": "next-item-vectors"}

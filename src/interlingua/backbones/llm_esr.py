@@ -38,7 +38,7 @@ from interlingua.data.interactions import Interactions
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
 
-USER_ROWS = 1024
+USER_BLOCK = 1024
 """users compared with all others at once"""
 
 
@@ -231,8 +231,8 @@ def most_similar(users: Tensor, count: int) -> Tensor:
     """(U, ``count``) indices of the users whose vectors ``users`` (U, T) have the largest cosine, not oneself."""
     unit = functional.normalize(users, dim=1)
     found = []
-    for start in range(0, len(unit), USER_ROWS):
-        scores = unit[start : start + USER_ROWS] @ unit.T
+    for start in range(0, len(unit), USER_BLOCK):
+        scores = unit[start : start + USER_BLOCK] @ unit.T
         own = torch.arange(len(scores), device=unit.device)
         scores[own, own + start] = -torch.inf
         found.append(scores.topk(count, dim=1).indices)

@@ -41,8 +41,8 @@ def repeated_barlow_twins(left: Tensor, right: Tensor, counts: Tensor, off_diago
     """
     total = counts.sum()
 
-    def standardised(rows: Tensor) -> Tensor:
-        centred = rows - (counts[:, None] * rows).sum(0) / total
+    def standardised(vectors: Tensor) -> Tensor:
+        centred = vectors - (counts[:, None] * vectors).sum(0) / total
         variance = (counts[:, None] * centred.square()).sum(0) / (total - 1)
         return centred / (variance.clamp_min(1e-12).sqrt() + 1e-5)
 
