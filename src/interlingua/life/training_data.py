@@ -1,0 +1,204 @@
+"""The data of a run together with a store's items and events, as one folder from which a recipe trains anew.
+
+The run's source is read again, as its recipe says, and cleaned; nothing is filtered here: who was left out for too few
+events may have enough now. A run that was trained from such a folder is traced back to its first source, so that what
+a store has forgotten since is in no later training. What the source itself holds stays its owner's.
+
+- Events of the store come after those of the source; one that the source has too (same user, item and second) counts
+  once. A value is a rating where the source has ratings, or a label where it has labels; an event without one was
+  liked, as in the service.
+- Items of the store are added, or replace the source's line of the same id as far as they say something. Deleted ones
+  are gone, with their events. Unavailable ones stay: they are known, and the service lets none of them out.
+- With ``split = "given"`` new events are training events.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from interlingua.config import build
+from interlingua.data.clean import clean_events, clean_texts
+from interlingua.data.prepare import DataConfig
+from interlingua.data.raw import Log, SourceTables
+from interlingua.data.source import read
+from interlingua.errors import DataError, InterlinguaError
+from interlingua.runs.new_items import lines_of
+from interlingua.runs.stores import line_of
+from interlingua.storage import durable
+from interlingua.storage.artifact import content_key, disk, file_hash
+
+if TYPE_CHECKING:
+    from interlingua.data.catalogue import Catalogue
+    from interlingua.store import Event, Item, Store
+
+META = "meta.json"
+LINEAGE = "refreshed"
+"""entry of ``meta.json``: the first source's [data] and the newest event"""
+AT_ONCE = 100_000
+"""events of a store that are read together"""
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Tables of events and texts, and what they were made of."""
+
+    tables: dict[str, pl.DataFrame]
+    """``interactions``, ``items``, and ``users`` if the source has texts of users"""
+    meta: dict[str, Any]
+    config: DataConfig
+    """the recipe's [data] for the folder; its name is still the source's"""
+    counts: dict[str, int] = field(default_factory=dict)
+    """``events`` of the source, ``new_events``, ``new_items``, ``deleted_items``, ``newest`` (number of an event)"""
+
+    def written(self, folder: Path) -> DataConfig:
+        """Writes the tables below ``folder``, all or none; returns the recipe's [data] that reads them."""
+        temporary = folder / f".refresh.{os.getpid()}.tmp"
+        with disk(folder):
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            try:
+                for name, table in self.tables.items():
+                    table.write_parquet(temporary / f"{name}.parquet")
+                (temporary / META).write_text(json.dumps(self.meta, indent=1, ensure_ascii=False), encoding="utf-8")
+                key = content_key({path.name: file_hash(path) for path in sorted(temporary.iterdir())})
+                final = folder / f"refresh-{key[:12]}"
+                if not final.exists():
+                    durable.replace(temporary, final)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+        return self.config.model_copy(update={"name": str(final.resolve())})
+
+
+def first_source(config: DataConfig) -> DataConfig:
+    """The [data] of the first source behind a refreshed one; any other is returned as it is."""
+    path = Path(config.name) / META
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")).get(LINEAGE)
+    except (OSError, ValueError, AttributeError):
+        return config
+    return config if found is None else build(DataConfig, found["data"], f"{path} {LINEAGE}.data")
+
+
+def training_data(config: DataConfig, seed: int, store: Store, catalogue: Catalogue) -> TrainingData:
+    """See the module.
+
+    Args:
+        config: the run's [data].
+        seed: the run's.
+        store: items and events.
+        catalogue: the run's, whose columns the store's items are read by.
+
+    Raises:
+        DataError: the source is not here any more, or cannot be read.
+    """
+    first = first_source(config)
+    log = Log(quiet=True)
+    try:
+        raw = read(
+            first.name, columns=first.columns, options=first.options, reader=first.reader, seed=seed, log=log
+        )  # fmt: skip
+    except InterlinguaError as error:
+        raise DataError(f"{error}\nthe data of the run are read again; name where they are now with --data") from None
+    texts = clean_texts(raw.items, "item_id", "item", first.clean, log, raw.items_where or raw.where)
+    users = None
+    if raw.users is not None and raw.users.width > 1:
+        users = clean_texts(raw.users, "user_id", "user", first.clean, log, raw.users_where or raw.where)
+    own, kind = clean_events(raw, first.clean, log)
+    own = _own(own, first)
+    changed = store.changed_items()
+    gone = [item.item_id for item in changed if item.deleted]
+    newest, events = 0, list[pl.DataFrame]()
+    while part := store.events(since=newest, limit=AT_ONCE):
+        newest = part[-1].number
+        events.append(_frame(part, own, first, kind))
+    joined = _joined(own, events, kind).filter(~pl.col("item_id").is_in(gone))
+    tables = {"interactions": joined, "items": _items(texts, changed, catalogue)}
+    tables |= {} if users is None else {"users": users}
+    unit = {"seconds": "s"}.get(kind, "order")
+    meta = {
+        "name": raw.name, "domain": vars(raw.domain), "licence": raw.licence, "url": raw.url,
+        "item_names": log.item_names, "timestamp_kind": unit,
+        LINEAGE: {"data": first.model_dump(mode="json"), "events": newest},
+    }  # fmt: skip
+    counts = {
+        "events": own.height, "new_events": joined.height - own.filter(~pl.col("item_id").is_in(gone)).height,
+        "new_items": len([item for item in changed if not item.deleted]), "deleted_items": len(gone), "newest": newest,
+    }  # fmt: skip
+    return TrainingData(tables, meta, _config(config, raw, log, unit), counts)
+
+
+def _config(config: DataConfig, raw: SourceTables, log: Log, unit: str) -> DataConfig:
+    """The run's rules for tables that have the roles' own names."""
+    clean = config.clean.model_copy(update={"time_unit": unit})
+    columns = {"label": "label"} if "label" in config.columns else {}
+    changed: dict[str, Any] = {"columns": columns, "options": {}, "reader": "parquet_folder", "as_prepared": False}
+    return DataConfig(**{**dict(config), **changed, "clean": clean, "name": raw.name})
+
+
+def _own(events: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
+    """The source's events with times in one column, and no part that the split does not read."""
+    if "fraction" in events.columns:
+        events = events.with_columns(pl.col("timestamp") + pl.col("fraction")).drop("fraction")
+    if config.split.name != "given":
+        events = events.drop("part", strict=False)
+    if "label" in events.columns:
+        events = events.with_columns(pl.col("label").cast(pl.String))
+    return events
+
+
+def _frame(events: list[Event], own: pl.DataFrame, config: DataConfig, kind: str) -> pl.DataFrame:
+    """Events of the store with the columns of the source's."""
+    table = pl.DataFrame(
+        {
+            "user_id": [each.user_id for each in events],
+            "item_id": [each.item_id for each in events],
+            "timestamp": [each.time for each in events],
+            "number": [each.number for each in events],
+            "value": [each.value for each in events],
+        },
+        {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64, "number": pl.Int64, "value": pl.Float64},
+    )
+    if kind != "seconds":  # positions: after everything that the source has
+        last = int(own["timestamp"].cast(pl.Int64).to_numpy().max(initial=0))
+        table = table.with_columns(timestamp=(pl.col("number") + last).cast(pl.Float64))
+    at_least = None if config.label is None else config.label.at_least
+    liked = pl.lit(max((each for each in (at_least, config.filter.min_rating) if each), default=None), pl.Float64)
+    by_role = {
+        "rating": pl.coalesce("value", liked).cast(own.schema.get("rating", pl.Float32)),
+        "label": (pl.col("value").fill_null(1.0) >= 1).cast(pl.Int8).cast(pl.String),
+        "part": pl.lit(0).cast(own.schema.get("part", pl.Int8)),  # train
+    }
+    table = table.with_columns(by_role[role].alias(role) for role in by_role if role in own.columns)
+    return table.select(*own.columns)
+
+
+def _joined(own: pl.DataFrame, events: list[pl.DataFrame], kind: str) -> pl.DataFrame:
+    """The source's events, then those of the store that it does not have."""
+    if not events:
+        return own
+    new = pl.concat(events)
+    own = own.with_columns(pl.col("timestamp").cast(pl.Float64))
+    if kind == "seconds":
+        second = pl.col("timestamp").floor().cast(pl.Int64).alias("_second")
+        keys = ["user_id", "item_id", "_second"]
+        new = new.with_columns(second).join(own.select("user_id", "item_id", second), on=keys, how="anti")
+        new = new.drop("_second")
+    return pl.concat([own, new.select(*own.columns)])
+
+
+def _items(texts: pl.DataFrame, changed: list[Item], catalogue: Catalogue) -> pl.DataFrame:
+    """The source's lines, with the store's over and below them, without deleted ones."""
+    lines, _, _ = lines_of([line_of(item) for item in changed if not item.deleted], catalogue)
+    texts = texts.filter(~pl.col("item_id").is_in([item.item_id for item in changed if item.deleted]))
+    further = [column for column in lines.columns if column not in texts.columns]
+    wide = texts.with_columns(pl.lit(None, pl.String).alias(column) for column in further)
+    wide = wide.update(lines, on="item_id", how="left")
+    new = lines.filter(~pl.col("item_id").is_in(texts["item_id"]))
+    return pl.concat([wide, new], how="diagonal")
