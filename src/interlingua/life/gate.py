@@ -104,8 +104,8 @@ class Mapped(Scorer):
             picked = scored[:, np.maximum(found, 0)]
             missing = np.broadcast_to(found < 0, picked.shape)
         else:
-            rows = self._items[items]
-            picked, missing = self.scorer.score(here, np.maximum(rows, 0)), rows < 0
+            places = self._items[items]
+            picked, missing = self.scorer.score(here, np.maximum(places, 0)), places < 0
         picked = np.array(picked, np.float32)
         finite = np.where(np.isfinite(picked) & ~missing, picked, np.inf).min(axis=1, initial=np.inf)
         lowest = np.where(np.isfinite(finite), finite, 0.0).astype(np.float32)
