@@ -88,8 +88,8 @@ class Mapped(Scorer):
         self.scorer, self.num_items = scorer, other.num_items
         self.ranks_catalogue, self.welcomes_newcomers = scorer.ranks_catalogue, scorer.welcomes_newcomers
         self._places, self._known, self._other = (own, known, other)
-        self._items = _rows(own.item_indices, other.item_ids)  # (I) row here -> row of the version, -1: none
-        self._users = _rows(known.user_indices, other.user_ids)
+        self._items = _indices(own.item_indices, other.item_ids)  # (I) row here -> row of the version, -1: none
+        self._users = _indices(known.user_indices, other.user_ids)
         self._pairs = np.unique(known.users.astype(np.int64) * own.num_items + known.items)
 
     def with_repeats(self) -> Scorer:
@@ -187,13 +187,13 @@ def comparable(
 
 def _among(test: GroundTruth, train: Interactions, events: Interactions) -> Any:
     """(T,) whether a target is among some events, by ids."""
-    items, users = _rows(events.item_indices, train.item_ids), _rows(events.user_indices, train.user_ids)
+    items, users = _indices(events.item_indices, train.item_ids), _indices(events.user_indices, train.user_ids)
     base = events.num_items
     known = np.unique(events.users.astype(np.int64) * base + events.items)
     who, what = users[test.users[test.owners]], items[test.items]
     return (who >= 0) & (what >= 0) & np.isin(who * base + what, known)
 
 
-def _rows(known: Any, ids: Any) -> Any:
+def _indices(known: Any, ids: Any) -> Any:
     """(N,) int64 rows of ids in a mapping id -> row; -1: it has none."""
     return np.fromiter((known.get(each, -1) for each in ids.tolist()), np.int64, len(ids))
