@@ -311,6 +311,18 @@ def test_questions_without_a_history_are_learned_from_apart(texts_and_ids) -> No
     assert alone.welcome.tolist() == [0.0, 0.0, 0.5, 0.5]
 
 
+def test_where_no_member_knows_newcomers_the_constants_of_items_are_left(texts_and_ids) -> None:
+    train, queries, members, answers = texts_and_ids
+    made = Logit(LogitConfig(max_questions=100, bend=0), [_reading_histories(member) for member in members], train)
+    assert not made.welcomes_newcomers
+    made.calibrate(queries, answers)
+    (scores,) = made.score(Queries.of([[]]))
+    unseen = (made.known.kinds == logit.UNSEEN).float()
+    constants = made.numbers[-2] * made.known.record + made.numbers[-1] * unseen + made.offsets[made.known.kinds]
+    assert np.ptp(scores) > 0.01
+    assert np.corrcoef(scores, constants.numpy())[0, 1] > 0.9
+
+
 def test_few_users_pull_to_the_plain_sum_and_get_no_balance(texts_and_ids) -> None:
     train, queries, members, answers = texts_and_ids
 

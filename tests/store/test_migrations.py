@@ -87,6 +87,21 @@ def test_a_newer_schema_is_refused(place: str) -> None:
         Store.open(place)
 
 
+@pytest.mark.parametrize("number", [None, "one"])
+def test_a_table_of_the_same_name_that_is_not_ours_is_refused(place: str, number: str | None) -> None:
+    with Store.open(place) as store:
+        before = layout(store)
+        with store._writing() as connection:
+            connection.execute(text("DELETE FROM meta"))
+            if number is not None:
+                connection.execute(text("INSERT INTO meta VALUES ('schema', :number)"), {"number": number})
+        with pytest.raises(
+            StoreError, match=rf"meta without a number of its schema \(got {number!r}\): it is not ours"
+        ):
+            Store.open(place)
+        assert layout(store) == before
+
+
 def test_many_may_make_the_same_store_at_once(place: str) -> None:
     found: list[object] = []
 

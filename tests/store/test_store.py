@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import insert
 from sqlalchemy.event import listen
 
-from interlingua.errors import ConfigError, DataError, StoreError
+import interlingua.store.schema as schema
+from interlingua.errors import ConfigError, DataError, MissingExtraError, StoreError
 from interlingua.store import Event, Item, Logged, ModelVersion, Store, User
+from interlingua.store.connect import url_of
 from interlingua.store.store import MOST_AT_ONCE
 
 
@@ -162,6 +165,30 @@ def test_places_that_cannot_be_opened_are_said(tmp_path: Path) -> None:
     other.close()
     with pytest.raises(StoreError, match=r"tables that Interlingua did not make \(items\)"):
         Store.open(tmp_path / "other")
+
+
+def test_places_by_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store.open(f"sqlite:///{tmp_path / 'by_url'}") as store:
+        store.put_items([Item("i1")])
+    with Store.open(tmp_path / "by_url") as store:
+        assert [one.item_id for one in store.items()] == ["i1"]
+    for wrong in ("://nowhere", "postgresql://host:port/db"):
+        with pytest.raises(StoreError, match=r"URL cannot be read; write postgresql://"):
+            Store.open(wrong)
+    for forgetful in ("sqlite://", "sqlite:///:memory:"):
+        with pytest.raises(StoreError, match="of a kind that is not known; give the path of a file"):
+            Store.open(forgetful)
+    for url in ("postgres://u@h/d", "postgresql://u@h/d", "postgresql+psycopg://u@h/d"):
+        assert url_of(url).drivername == "postgresql+psycopg"
+    monkeypatch.setattr("interlingua.store.connect.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match="a store in Postgres needs the package 'psycopg'"):
+        Store.open("postgresql://u@h/d")
+
+
+def test_a_fault_beside_the_database_is_an_error_of_the_store(store: Store) -> None:
+    with pytest.raises(StoreError, match=r"^the store .*: "), store._writing() as connection:
+        connection.execute(insert(schema.items), [{"item_id": "i1"}, {"title": "one without an id"}])
+    assert store.items() == []
 
 
 def test_a_postgres_that_does_not_answer_is_said_without_its_password() -> None:
