@@ -93,19 +93,21 @@ class Recommender(Following, OneItem, Crowd):
         self, user: str | None = ..., history: Sequence[str] | None = ..., k: int = ..., *, rerank: bool = ...,
         items: Sequence[str] | None = ...,
         exclude: Sequence[str] = ..., filters: Filters | None = ..., diversity: float = ..., repeat: bool = ...,
-        text: str | None = ..., text_weight: float = ...,
+        new_share: float = ..., text: str | None = ..., text_weight: float = ...,
     ) -> list[Recommendation]: ...  # fmt: skip
 
     @overload
     def recommend(
         self, *, users: Sequence[str], k: int = ..., rerank: bool = ..., items: Sequence[str] | None = ...,
         exclude: Sequence[str] = ..., filters: Filters | None = ..., diversity: float = ..., repeat: bool = ...,
+        new_share: float = ...,
     ) -> pl.DataFrame: ...  # fmt: skip
 
     @overload
     def recommend(
         self, *, histories: Histories, k: int = ..., rerank: bool = ..., items: Sequence[str] | None = ...,
         exclude: Sequence[str] = ..., filters: Filters | None = ..., diversity: float = ..., repeat: bool = ...,
+        new_share: float = ...,
     ) -> pl.DataFrame: ...  # fmt: skip
 
     def recommend(
@@ -122,6 +124,7 @@ class Recommender(Following, OneItem, Crowd):
         filters: Filters | None = None,
         diversity: float = 0.0,
         repeat: bool = False,
+        new_share: float = 0.0,
         text: str | None = None,
         text_weight: float = 0.5,
     ) -> list[Recommendation] | pl.DataFrame:
@@ -141,6 +144,10 @@ class Recommender(Following, OneItem, Crowd):
             diversity: 0: by score only; higher: prefer items of different categories, chosen among the best
                 ``max(5 k, evaluate.retrieve)`` (see :func:`interlingua.retrieval.cascade.diversified`).
             repeat: whether items of the user's history may come out again (groceries, music).
+            new_share: at least this share of the ``k`` (rounded up) is new: items without an event in training, those
+                added after it among them, whatever events they have had since. The best lists that are so
+                (:mod:`interlingua.retrieval.quota`; with a ranker: of what it is given, which has that share too);
+                where fewer may come out, all of those, and a note.
             text: what is looked for, in words ("slow burn science fiction"); alone, or beside a user or a history.
             text_weight: of the text, from 0 to 1 (the text alone); the rest is the history's, or where there is none
                 that of popularity. All are standardised over the catalogue.
@@ -157,7 +164,7 @@ class Recommender(Following, OneItem, Crowd):
             ConfigError: not exactly one of ``user``, ``history``, ``users``, ``histories`` (or a ``text``), ``k`` < 1,
                 a negative ``diversity``, a filter that cannot be read, or a ``text`` to a run that reads none.
         """
-        request = Request(k, rerank, exclude, items, filters, diversity, repeat, text, text_weight)
+        request = Request(k, rerank, exclude, items, filters, diversity, repeat, text, text_weight, new_share)
         if users is not None or histories is not None:
             request.check(user, history, users, histories)
             return self._lists.frame(*self._lists.questions.of_many(users, histories), request)

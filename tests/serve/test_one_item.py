@@ -180,6 +180,20 @@ def test_why_not_over_http_and_on_the_command_line_is_that_of_python(client: Tes
     assert client.post("/v1/why-not", json={"item_id": item, "user_id": USER, "explain": 3}).status_code == 422
 
 
+def test_new_items_have_their_share_over_http_and_on_the_command_line(client: TestClient, texts: Recommender) -> None:
+    client.post("/v1/items", json={"items": [{"item_id": "n1", "title": "The Broken Soup"}]})
+    body = {"history": ["i00003"], "k": 5, "items": ["n1", *texts.train.item_ids.tolist()[:20]]}
+    plain, shared = (client.post("/v1/recommend", json=body | more).json() for more in ({}, {"new_share": 0.2}))
+    assert "n1" in [one["item_id"] for one in shared["items"]]
+    assert client.post("/v1/recommend", json=body | {"new_share": 0.9}).json()["notes"][0].startswith("new_share: 5 of 5")
+    assert client.post("/v1/recommend", json=body | {"new_share": 1.1}).status_code == 422
+    assert len(plain["items"]) == len(shared["items"]) == 5
+    run = str(texts.session.done["evaluate"].path)
+    line = ["recommend", run, "--history", "i00003", "--new-share", "1", "--json", "--device", "cpu"]
+    told = CliRunner().invoke(app, line)
+    assert "new_share: 10 of 10 are to be new" in told.stderr
+
+
 def test_similar_on_the_command_line(texts: Recommender) -> None:
     run = str(texts.session.done["evaluate"].path)
     near = CliRunner().invoke(app, ["similar", run, "--item", "i00003", "-k", "2", "--json", "--device", "cpu"])

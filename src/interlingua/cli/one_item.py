@@ -15,6 +15,7 @@ from interlingua.cli.recommend import (
     History,
     Items,
     K,
+    NewShare,
     Repeat,
     Rerank,
     Text,
@@ -77,6 +78,7 @@ def why_not(
     where: Where = None,
     diversity: Diversity = 0.0,
     repeat: Repeat = False,
+    new_share: NewShare = 0.0,
     text: Text = None,
     text_weight: TextWeight = 0.5,
     device: Device = "auto",
@@ -89,7 +91,7 @@ def why_not(
     history_ids, hidden = ids(history, "--history"), ids(exclude, "--exclude") or []
     found = load(run, device, trust=trust).why_not(
         item, user, history_ids, k, rerank=rerank, items=ids(items, "--items"), exclude=hidden,
-        filters=conditions_of(filters or [], where), diversity=diversity, repeat=repeat, text=text,
+        filters=conditions_of(filters or [], where), diversity=diversity, repeat=repeat, new_share=new_share, text=text,
         text_weight=text_weight,
     )  # fmt: skip
     if as_json:

@@ -40,6 +40,9 @@ Where = Annotated[
 ]
 Diversity = Annotated[float, typer.Option(help="0: by score alone; more: rather different categories.")]
 Repeat = Annotated[bool, typer.Option("--repeat", help="Items of the history may come out too.")]
+NewShare = Annotated[
+    float, typer.Option(help="At least this share of the k are items without an event in training, or added since.")
+]
 Text = Annotated[str | None, typer.Option(help='What is looked for: "slow burn science fiction".')]
 TextWeight = Annotated[
     float, typer.Option(help="Of --text: 1 is the text alone; the rest is the history's, or popularity's.")
@@ -58,6 +61,7 @@ def recommend(
     where: Where = None,
     diversity: Diversity = 0.0,
     repeat: Repeat = False,
+    new_share: NewShare = 0.0,
     text: Text = None,
     text_weight: TextWeight = 0.5,
     users: Annotated[
@@ -76,7 +80,7 @@ def recommend(
     history_ids, hidden = ids(history, "--history"), ids(exclude, "--exclude") or []
     options: dict[str, Any] = {
         "rerank": rerank, "items": ids(items, "--items"), "exclude": hidden, "diversity": diversity, "repeat": repeat,
-        "filters": conditions_of(filters or [], where),
+        "filters": conditions_of(filters or [], where), "new_share": new_share,
     }  # fmt: skip
     if users is not None or out is not None:
         names = many(users, out, user, history, text)

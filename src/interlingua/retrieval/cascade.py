@@ -11,7 +11,8 @@ import numpy.typing as npt
 from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.scorer import BoolArray, Scorer, TopK, Towers
 from interlingua.data.queries import IntArray, Queries
-from interlingua.retrieval.best import best, best_of_scores
+from interlingua.retrieval.best import best_of_scores
+from interlingua.retrieval.quota import Quota, best_with
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,11 @@ class Candidates:
     """(B, n) the deciding stage's score"""
     retrieved: FloatArray
     """(B, n) the retriever's score of the same items"""
+
+    def at(self, places: IntArray) -> Candidates:
+        """The items at some places (B, m) of each list."""
+        taken = [np.take_along_axis(part, places, axis=1) for part in (self.items, self.scores, self.retrieved)]
+        return Candidates(taken[0].astype(np.int64), taken[1].astype(np.float32), taken[2].astype(np.float32))
 
 
 class RetrieveThenRerank(Scorer):
@@ -56,6 +62,7 @@ class RetrieveThenRerank(Scorer):
     def candidates(
         self, queries: Queries, n: int | None = None, allowed: BoolArray | None = None, *,
         repeat: bool | None = None, seen: Queries | None = None, ties: IntArray | None = None,
+        quota: Quota | None = None,
     ) -> Candidates:  # fmt: skip
         """The best ``n`` items that are not in the query's own history (with ``repeat``: the best of all).
 
@@ -66,12 +73,16 @@ class RetrieveThenRerank(Scorer):
             repeat: items of the history may come out too; default: as the cascade was made.
             seen: B users with what may not come out for each; None: their own histories.
             ties: (I,) decides between equal scores, where no ranker does: see :func:`interlingua.retrieval.best.best`.
+            quota: of what the ranker sees and of what comes out: the best such list of what it sees.
         """
         wide = (n or self.n) if self.ranker is None else max(self.n, n or 0)
         again = self.repeat if repeat is None else repeat
         last = ties if self.ranker is None else None
-        found = best(self.retriever, queries, wide, allowed=allowed, repeat=again, seen=seen, ties=last)
-        return self._ordered(queries, found, n or self.n)
+        found = best_with(self.retriever, queries, wide, quota, allowed=allowed, repeat=again, seen=seen, ties=last)
+        if quota is None:
+            return self._ordered(queries, found, n or self.n)
+        ordered = self._ordered(queries, found, wide)
+        return ordered.at(quota.places(ordered.items, n or self.n))
 
     def _ordered(self, queries: Queries, top: TopK, n: int) -> Candidates:
         """The first ``n`` retrieved items, in the ranker's order."""
@@ -98,7 +109,9 @@ class RetrieveThenRerank(Scorer):
         return base
 
 
-def diversified(listed: Candidates, categories: Sequence[frozenset[str]], k: int, weight: float) -> Candidates:
+def diversified(
+    listed: Candidates, categories: Sequence[frozenset[str]], k: int, weight: float, quota: Quota | None = None
+) -> Candidates:
     """The k items of each list that together have high scores and different categories, chosen one after the other.
 
     Controllable aggregation of Cen et al. 2020 (ComiRec, arXiv 2005.09347, algorithm 2): the next item is the one with
@@ -111,27 +124,32 @@ def diversified(listed: Candidates, categories: Sequence[frozenset[str]], k: int
         categories: (I,) each item's categories.
         k: how many are chosen.
         weight: 0 keeps the order by score.
+        quota: once as many places are left as members are still needed, members alone are chosen from.
     """
+    least = 0 if quota is None else quota.least(k)
+    member = np.zeros_like(listed.items, np.bool_) if quota is None else quota.among(listed.items)
     orders = [
-        _diverse(items, scores, categories, k, weight)
-        for items, scores in zip(listed.items, listed.scores, strict=True)
+        _diverse(items, scores, categories, k, weight, own, min(least, int(own.sum())))
+        for items, scores, own in zip(listed.items, listed.scores, member, strict=True)
     ]
     order = np.stack(orders) if orders else np.zeros((0, min(k, listed.items.shape[1])), np.int64)
-    taken = [np.take_along_axis(part, order, axis=1) for part in (listed.items, listed.scores, listed.retrieved)]
-    return Candidates(taken[0].astype(np.int64), taken[1].astype(np.float32), taken[2].astype(np.float32))
+    return listed.at(order)
 
 
 def _diverse(
-    items: IntArray, scores: FloatArray, categories: Sequence[frozenset[str]], k: int, weight: float
-) -> npt.NDArray[np.int64]:
-    """(k,) places of the chosen items of one list."""
+    items: IntArray, scores: FloatArray, categories: Sequence[frozenset[str]], k: int, weight: float,
+    member: BoolArray, least: int,
+) -> npt.NDArray[np.int64]:  # fmt: skip
+    """(k,) places of the chosen items of one list, at least ``least`` of them with ``member``."""
     real = items >= 0
     spread = float(scores[real].std()) if real.any() else 0.0
     gain = np.where(real, scores, 0.0) / (spread or 1.0)
     gain = np.where(real, gain, -np.inf)
     chosen: list[int] = []
-    for _ in range(min(k, len(items))):
-        place = int(gain.argmax())  # of equals the first, which had the better place
+    for left in range(min(k, len(items)), 0, -1):
+        needed = least - int(member[chosen].sum())
+        choice = np.where(member, gain, -np.inf) if needed >= left else gain
+        place = int(choice.argmax())  # of equals the first, which had the better place
         if not np.isfinite(gain[place]):  # only places without an item are left
             place = next(p for p in range(len(items)) if p not in chosen)
         chosen.append(place)

@@ -82,6 +82,7 @@ class Request:
     repeat: bool = False
     text: str | None = None
     text_weight: float = 0.5
+    new_share: float = 0.0
 
     @classmethod
     def of(cls, k: int, options: Mapping[str, Any]) -> Request:
@@ -114,6 +115,8 @@ class Request:
         at_least_one("k", self.k)
         if not _is_number(self.diversity) or not self.diversity >= 0:
             raise ConfigError(f"diversity must be a number of at least 0, got {shown(self.diversity)}")
+        if not _is_number(self.new_share) or not 0 <= self.new_share <= 1:
+            raise ConfigError(f"new_share must be a number from 0 to 1, got {shown(self.new_share)}")
 
     def _check_text(self, many: bool) -> None:
         if self.text is None:

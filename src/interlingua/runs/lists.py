@@ -15,8 +15,9 @@ from interlingua.contracts.scorer import BoolArray, Scorer
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import UnknownIdError
 from interlingua.progress import say, track
-from interlingua.retrieval.best import best, block_size
+from interlingua.retrieval.best import block_size
 from interlingua.retrieval.cascade import Candidates, RetrieveThenRerank, diversified
+from interlingua.retrieval.quota import Quota, best_with
 from interlingua.runs.answers import Answer, Recommendation, Request, frame_of
 from interlingua.runs.newcomers import STAGE, Newcomers, of_both
 from interlingua.runs.questions import Allowed, Question, Questions, empty_note
@@ -178,6 +179,7 @@ class Lists:
                 notes.append(empty_note(allowed, had, self.train.num_items))
             elif made.new[place]:
                 notes.append(self.newcomers.note(1, 1))
+            notes += self.too_few(request, made.listed.items[place : place + 1]) if found else []
             ids = tuple(dict.fromkeys(id for ids in left_out.values() for id in ids)) if left_out else ()
             out.append(Answer(found, tuple(notes), ids))
         return out
@@ -199,18 +201,19 @@ class Lists:
         k, use_ranker = request.k, request.rerank and self.has_ranker
         cascade = self.by_ranker if use_ranker else self.by_retriever
         wide = max(5 * k, self.session.recipe.evaluate.retrieve) if request.diversity else k
-        new = self.newcomers.among(question.queries)
+        new, quota = self.newcomers.among(question.queries), self.quota(request)
 
         def of(indices: IntArray, known: bool) -> Candidates:
             queries = question.queries.take(indices)
             how: dict[str, Any] = {"allowed": allowed, "repeat": request.repeat, "seen": question.seen.take(indices)}
+            how["quota"] = quota
             if known:  # an item without evidence scores 0 like many others: the popular ones of them come first
                 return cascade.candidates(queries, wide, ties=self.train.item_counts, **how)
             return self.newcomers.answered(self.retriever[1], queries, wide, **how)
 
         listed = of_both(new, of)
         if request.diversity:
-            listed = diversified(listed, self.session.data.catalogue.categories, k, request.diversity)
+            listed = diversified(listed, self.session.data.catalogue.categories, k, request.diversity, quota)
         return listed, new
 
     def listed_by(
@@ -221,11 +224,30 @@ class Lists:
         queries = Queries.of(nobody) if self.newcomers.among(question.queries).any() else question.queries
         wide = max(5 * request.k, self.session.recipe.evaluate.retrieve) if request.diversity else request.k
         how: dict[str, Any] = {"repeat": request.repeat, "seen": question.seen, "ties": self.train.item_counts}
-        found = best(sentence, queries, wide, allowed=allowed, **how)
+        quota = self.quota(request)
+        found = best_with(sentence, queries, wide, quota, allowed=allowed, **how)
         listed = Candidates(found.indices, found.scores, found.scores)
         if request.diversity:
-            return diversified(listed, self.session.data.catalogue.categories, request.k, request.diversity)
+            return diversified(listed, self.session.data.catalogue.categories, request.k, request.diversity, quota)
         return listed
+
+    def quota(self, request: Request) -> Quota | None:
+        """What ``new_share`` asks of each list: of items without an event in training, as all added ones are."""
+        return Quota(request.new_share, self.train.item_counts == 0) if request.new_share else None
+
+    def too_few(self, request: Request, items: IntArray) -> list[str]:
+        """A note on lists (B, k) with fewer new items than ``new_share`` asks for."""
+        quota = self.quota(request)
+        if quota is None:
+            return []
+        counts, least = quota.counts(items), quota.least(request.k)
+        if len(items) == 1:
+            return [f"new_share: {least} of {request.k} are to be new, and {counts[0]} may come out"] * bool(
+                counts[0] < least
+            )
+        few = int((counts < least).sum())
+        said = f"new_share: {few:,} of {len(items):,} lists have fewer than {least} new items: no more may come out"
+        return [said] if few else []
 
     def stages(self, request: Request, new: BoolArray) -> list[str]:
         """(B,) the stage that decided each list. A backbone trained with texts is named in the align stage's card."""
@@ -247,6 +269,8 @@ class Lists:
             say(f"note: {note}")
         if new.any():
             say(f"note: {self.newcomers.note(int(new.sum()), len(names))}")
+        for note in self.too_few(request, items):
+            say(f"note: {note}")
         if none:
             say(f"note: {none:,} of {len(names):,} lists are empty: {empty_note(allowed, 0, self.train.num_items)}")
         stages = self.stages(request, new) if names else []

@@ -16,8 +16,8 @@ import torch
 
 from interlingua.contracts.scorer import BoolArray, Scorer, TableScorer
 from interlingua.data.queries import IntArray, Queries
-from interlingua.retrieval.best import best
 from interlingua.retrieval.cascade import Candidates
+from interlingua.retrieval.quota import Quota, best_with
 from interlingua.runs.scorers import retrieves_aligned
 from interlingua.vectors.fields import has_text
 
@@ -45,11 +45,12 @@ class Newcomers:
         return ~informed & ~known
 
     def answered(
-        self, scorer: Scorer, queries: Queries, k: int, *, allowed: BoolArray | None, repeat: bool, seen: Queries
-    ) -> Candidates:
+        self, scorer: Scorer, queries: Queries, k: int, *, allowed: BoolArray | None, repeat: bool, seen: Queries,
+        quota: Quota | None = None,
+    ) -> Candidates:  # fmt: skip
         """The most popular items; ``scorer`` says which if it can, or if nobody has had anything (see the module)."""
         table = self.scorer(scorer)
-        found = best(table, queries, k, allowed=allowed, repeat=repeat, seen=seen)
+        found = best_with(table, queries, k, quota, allowed=allowed, repeat=repeat, seen=seen)
         return Candidates(found.indices.astype(np.int64), found.scores, found.scores)
 
     def scorer(self, scorer: Scorer) -> TableScorer:

@@ -150,7 +150,13 @@ class _Measured:
         """The item in the ranker's order of what was retrieved, or in place of the last of it."""
         queries, request = self.question.queries, self.request
         listed = cascade.candidates(
-            queries, wide, allowed=self.mask, repeat=request.repeat, seen=self.question.seen, ties=self.ties
+            queries,
+            wide,
+            allowed=self.mask,
+            repeat=request.repeat,
+            seen=self.question.seen,
+            ties=self.ties,
+            quota=self.lists.quota(request),
         )
         some = listed.items[0] >= 0
         order, scores, given = listed.items[0][some], listed.scores[0][some], self.row in listed.items[0]

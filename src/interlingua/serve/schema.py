@@ -63,6 +63,8 @@ class ListRequest(Strict):
     """0: by score alone; more: rather items of different categories"""
     repeat: bool = False
     """items that the user has had may come out too"""
+    new_share: float = Field(0.0, ge=0, le=1)
+    """at least this share of the k is new: items without an event in training, added ones among them"""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> ListRequest:
