@@ -185,7 +185,9 @@ def test_new_items_have_their_share_over_http_and_on_the_command_line(client: Te
     body = {"history": ["i00003"], "k": 5, "items": ["n1", *texts.train.item_ids.tolist()[:20]]}
     plain, shared = (client.post("/v1/recommend", json=body | more).json() for more in ({}, {"new_share": 0.2}))
     assert "n1" in [one["item_id"] for one in shared["items"]]
-    assert client.post("/v1/recommend", json=body | {"new_share": 0.9}).json()["notes"][0].startswith("new_share: 5 of 5")
+    assert (
+        client.post("/v1/recommend", json=body | {"new_share": 0.9}).json()["notes"][0].startswith("new_share: 5 of 5")
+    )
     assert client.post("/v1/recommend", json=body | {"new_share": 1.1}).status_code == 422
     assert len(plain["items"]) == len(shared["items"]) == 5
     run = str(texts.session.done["evaluate"].path)
