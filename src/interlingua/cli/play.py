@@ -57,6 +57,7 @@ def play(
         raise MissingExtraError(str(error.name), "serve", "interlingua play") from None
     from interlingua.serve import server
     from interlingua.serve.access import Access
+    from interlingua.serve.hosts import Hosts
     from interlingua.serve.keyring import ring_of
     from interlingua.serve.limits import ServeLimits
     from interlingua.serve.queue import WorkQueue
@@ -70,7 +71,7 @@ def play(
         store = open_store(Path(folder) / "play.sqlite")
         try:
             model = _served(first, store, device, None if full or quick else (source, out, seed))
-            app = create_app(model, limits, line, Access(ring_of(None), host))
+            app = create_app(model, limits, line, Access(ring_of(None), host, hosts=Hosts(host)))
             address = f"http://{host}:{chosen}/"
             print(f"page: {address}  (Ctrl-C ends it)", flush=True)
             if not no_open:

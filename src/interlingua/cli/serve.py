@@ -8,6 +8,18 @@ from typing import Annotated
 
 import typer
 
+from interlingua.cli.access_options import (
+    AllowAnyone,
+    AllowHost,
+    CorsOrigin,
+    Keys,
+    Log,
+    LogFormat,
+    OpenMetrics,
+    PerCaller,
+    RequireKey,
+    access_of,
+)  # fmt: skip
 from interlingua.cli.options import Device, Reasons, Trust
 
 
@@ -30,13 +42,14 @@ def serve(
         str | None,
         typer.Option(help="Keeps new items and events over a restart: a file, or postgresql://... (else in memory)."),
     ] = None,
-    keys: Annotated[
-        Path | None, typer.Option(help="File of API keys (interlingua keys new); read again when it changes.")
-    ] = None,
-    require_key: Annotated[
-        bool, typer.Option("--require-key", help="Questions need a key too (so they do where one has the role read).")
-    ] = False,
-    open_metrics: Annotated[bool, typer.Option("--open-metrics", help="/metrics never needs a key.")] = False,
+    keys: Keys = None,
+    require_key: RequireKey = False,
+    open_metrics: OpenMetrics = False,
+    allow_anyone: AllowAnyone = False,
+    allow_host: AllowHost = None,
+    cors_origin: CorsOrigin = None,
+    rate: PerCaller = None,
+    log: Log = LogFormat.text,
     pin: Annotated[bool, typer.Option(help="Serve RUN whatever is promoted in the store, now or later.")] = False,
     reasons: Reasons = "auto",
     device: Device = "auto",
@@ -53,21 +66,21 @@ def serve(
 
     try:
         from interlingua.serve import server
-        from interlingua.serve.access import Access
         from interlingua.serve.app import create_app
         from interlingua.serve.promoted import model_of
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "serve", "interlingua serve") from None
-    from interlingua.serve.keyring import ring_of
     from interlingua.serve.limits import ServeLimits
+    from interlingua.serve.logs import log_config
     from interlingua.serve.queue import WorkQueue
 
-    access = Access(ring_of(keys), host, require_key=require_key, open_metrics=open_metrics)
+    access = access_of(host, keys, require_key, open_metrics, allow_anyone, allow_host, cors_origin, rate)
     limits = ServeLimits(queue=queue, deadline_s=deadline, drain_s=drain, max_body=max_body)
     line = WorkQueue(limits.queue, limits.deadline_s)
     load_run = partial(load, device=device, trust=trust, index=index, reasons=reasons)
     model = model_of(load_run, run, store, pin=pin)
-    server.run(create_app(model, limits, line, access), line, limits, host, port)
+    app = create_app(model, limits, line, access)
+    server.run(app, line, limits, host, port, log_config=log_config(log.value), access_log=False)
 
 
 COMMANDS = {"serve": serve}

@@ -6,7 +6,8 @@ so is a browser that shows somebody's page: what comes through either is refused
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+import re
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -14,10 +15,11 @@ from fastapi import HTTPException, Request, Security
 from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
 
-from interlingua.errors import ConfigError
-from interlingua.serve.hosts import host_of, is_loopback, origin_host
+from interlingua.errors import ConfigError, shown
+from interlingua.serve.hosts import Hosts, host_of, is_loopback, origin_host
 from interlingua.serve.keyring import KEY_VARIABLE, KeyRing
 from interlingua.serve.keys import RANK, Key, Role
+from interlingua.serve.rates import Rate
 
 CALLER = "interlingua.caller"
 """where a request's :class:`Caller` is in the ASGI scope"""
@@ -25,6 +27,7 @@ PASSED_ON = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-pr
 """headers with which proxies pass a request on"""
 ABROAD = ("cross-site", "same-site")
 """what a browser says in Sec-Fetch-Site of a request that another page makes"""
+ORIGIN = re.compile(r"https?://[^\s/?#@*]+")
 
 BEARER = HTTPBearer(
     auto_error=False,
@@ -54,8 +57,9 @@ class Access:
     """The rules of one service."""
 
     def __init__(
-        self, ring: KeyRing, host: str = "127.0.0.1", *, require_key: bool = False, open_metrics: bool = False
-    ) -> None:
+        self, ring: KeyRing, host: str = "127.0.0.1", *, require_key: bool = False, open_metrics: bool = False,
+        hosts: Hosts | None = None, rate: Rate | None = None, origins: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         """Rules for a service that listens on ``host``.
 
         Args:
@@ -63,10 +67,17 @@ class Access:
             host: address that the service listens on.
             require_key: questions need a key even if none has the role read.
             open_metrics: ``/metrics`` never needs one.
+            hosts: by which names the service answers; None: by any.
+            rate: of each key that has none of its own, and of each address without a key; None: any.
+            origins: of pages on other hosts that may ask (CORS), as ``https://shop.example``; ``*`` is every page.
 
         Raises:
-            ConfigError: a key is required, and there is none.
+            ConfigError: a key is required, and there is none; an origin that is none.
         """
+        for origin in origins:
+            if origin != "*" and ORIGIN.fullmatch(origin) is None:
+                raise ConfigError(f"--cors-origin {shown(origin)}: give scheme and host, as https://shop.example")
+        self.hosts, self.rate, self.origins = hosts, rate, tuple(origins)
         if require_key and not ring.has():
             raise ConfigError(
                 "--require-key: there is no key, so that nobody could ask; make one with: "
@@ -116,6 +127,20 @@ class Access:
             )  # fmt: skip
 
 
+def check_binding(ring: KeyRing, host: str, allow_anyone: bool = False) -> None:
+    """Refuses to listen to others without a key.
+
+    Raises:
+        ConfigError: with what to do.
+    """
+    if not is_loopback(host) and not ring.has() and not allow_anyone:
+        raise ConfigError(
+            f"--host {host} lets other machines in, and there is no key. Make one with: interlingua keys new --role "
+            "read --name NAME, and add --keys keys.toml. Or say --allow-anyone: then anybody who reaches that address "
+            "gets answers (and nobody can change anything)"
+        )
+
+
 def needs(lowest: Role) -> Callable[..., Awaitable[None]]:
     """A dependency of a route: the caller's key has this role, or one that includes it.
 
@@ -123,15 +148,16 @@ def needs(lowest: Role) -> Callable[..., Awaitable[None]]:
         lowest: ``read`` for what asks, ``write`` for what changes items and events, ``admin`` for what changes models.
     """
 
-    async def check(request: Request, _: Annotated[Any, Security(BEARER)] = None) -> None:
+    async def check(request: Request, _: Any = None) -> None:
         access: Access | None = request.app.state.access
         if access is not None:
             access.check(request.scope[CALLER], request.headers, lowest)
 
+    check.__annotations__["_"] = Annotated[Any, Security(BEARER, scopes=[lowest])]  # as a text it could name no role
     return check
 
 
-async def may_see_metrics(request: Request, _: Annotated[Any, Security(BEARER)] = None) -> None:
+async def may_see_metrics(request: Request, _: Annotated[Any, Security(BEARER, scopes=["read"])] = None) -> None:
     """A dependency of ``/metrics``: as questions, unless it was opened."""
     access: Access | None = request.app.state.access
     if access is not None and not access.open_metrics:

@@ -11,19 +11,21 @@ import time
 from asyncio import to_thread
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.responses import JSONResponse
 
 from interlingua import __version__
 from interlingua.errors import InterlinguaError, UnknownIdError
-from interlingua.serve.access import Access, may_see_metrics, needs
+from interlingua.serve.access import Access, needs
 from interlingua.serve.answering import Listed
 from interlingua.serve.changes import changes
-from interlingua.serve.counts import CONTENT_TYPE, Counts
-from interlingua.serve.guard import KEY, Guard
+from interlingua.serve.counts import Counts
+from interlingua.serve.guard import KEY
+from interlingua.serve.health import health
+from interlingua.serve.layers import add_layers
 from interlingua.serve.limits import ServeLimits
 from interlingua.serve.model import ServedModel
 from interlingua.serve.one_item import one_item
@@ -65,10 +67,12 @@ def create_app(
 
     app = FastAPI(title="Interlingua", version=__version__, lifespan=life)
     app.state.ready = False
-    app.state.access = access
+    app.state.access, app.state.counts, app.state.model = access, counts, model
     quick = Quick(model, line, access)
     lists = Listed(line, quick)
-    app.add_middleware(Guard, limits=bounds, counts=counts, access=access, quick=quick.answer)
+    counts.queue(lambda: line.waiting + quick.waiting)
+    line.waited = counts.waited
+    add_layers(app, bounds, counts, model, access, quick.answer)
     _add_refusals(app)
 
     @app.post("/v1/recommend", dependencies=[Depends(needs("read"))], response_model=RecommendResponse)
@@ -79,36 +83,11 @@ def create_app(
             await to_thread(now.user_row, request.user_id)  # an unknown one does not wait for the model
         return await lists.answer(request, http.scope[KEY], now, started)
 
-    app.include_router(changes(model, line))
+    app.include_router(changes(model, line, counts))
     app.include_router(versions(model))
     app.include_router(one_item(model, line))
     app.include_router(page(model, line))
-
-    @app.get("/health/live")
-    async def live() -> dict[str, str]:
-        """The process answers."""
-        return {"status": "alive"}
-
-    @app.get("/health/ready")
-    async def ready(response: Response) -> dict[str, Any]:
-        """The model is loaded and has answered once."""
-        response.status_code, now = 200 if app.state.ready else 503, model.now
-        return {
-            "status": "ready" if app.state.ready else "starting",
-            "model_version": now.version,
-            "users": now.train.num_users,
-            "items": now.train.num_items,
-            "reranks": now.has_ranker,
-            "index": "exact" if now.index is None else "approximate",
-            "problem": model.problem,
-            "waiting": line.waiting,
-        }
-
-    @app.get("/metrics", response_class=PlainTextResponse, dependencies=[Depends(may_see_metrics)])
-    async def metrics() -> Response:
-        """Requests and latencies in the Prometheus text format."""
-        return Response(counts.text(), media_type=CONTENT_TYPE)
-
+    app.include_router(health(model, line, counts))
     return app
 
 

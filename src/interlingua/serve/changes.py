@@ -18,6 +18,7 @@ from interlingua.serve.schema import EventsRequest, EventsResponse, ItemBody, It
 if TYPE_CHECKING:
     from interlingua.recommender import Recommender
     from interlingua.runs.shelf import Changed
+    from interlingua.serve.counts import Counts
     from interlingua.serve.queue import WorkQueue
 
 T = TypeVar("T")
@@ -45,12 +46,16 @@ async def _in_path(item_id: str, http: Request) -> str:
 ItemId = Annotated[str, Depends(_in_path)]
 
 
-def changes(model: ServedModel, line: WorkQueue) -> APIRouter:
+def changes(model: ServedModel, line: WorkQueue, counts: Counts) -> APIRouter:
     """The routes; they wait in the line of the model, so that an answer sees a change as a whole or not at all."""
     router = APIRouter(prefix="/v1", dependencies=[Depends(needs("write"))])
 
     async def changed(http: Request, make: Callable[[Recommender], T]) -> T:
         return await line.do(lambda: model.change(make), http.scope[KEY], alone=True)
+
+    def response(changed: Changed) -> ItemsResponse:
+        counts.items(len(changed.added), len(changed.updated), len(changed.removed))
+        return ItemsResponse(**{name: list(said) for name, said in vars(changed).items()})
 
     @router.post("/items")
     async def put_items(request: ItemsRequest, http: Request) -> ItemsResponse:
@@ -91,11 +96,7 @@ def changes(model: ServedModel, line: WorkQueue) -> APIRouter:
         added = await changed(http, lambda now: now.add_events(events, key, quiet=True))
         known = model.now.train.item_indices
         unknown = list(dict.fromkeys(event.item_id for event in request.events if event.item_id not in known))
+        counts.events(added)
         return EventsResponse(added=added, unknown_items=unknown)
 
     return router
-
-
-def response(changed: Changed) -> ItemsResponse:
-    """What changed, as it goes over the wire."""
-    return ItemsResponse(**{name: list(said) for name, said in vars(changed).items()})

@@ -1,4 +1,4 @@
-"""A layer before the application: counts and bounds a request's body, and notices when the client goes.
+"""A layer before the application: lets a request in, bounds its body, and notices when the client goes.
 
 Plain ASGI, so that it works with any server. The body is read here, before the application sees the request: a slow
 sender holds nothing but its own connection.
@@ -8,67 +8,52 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from contextlib import suppress
 from typing import Any
 
 from interlingua.runtime.cancel import Cancellation
-from interlingua.serve.access import CALLER, Access
-from interlingua.serve.counts import Counts
+from interlingua.serve.asgi import ROUTE, App, Message, Receive, Send
+from interlingua.serve.door import Door
 from interlingua.serve.limits import ServeLimits
 from interlingua.serve.queue import BusyError
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 Answers = Callable[[MutableMapping[str, Any], bytes], Awaitable[bytes | None]]
 LINGER_S, LINGER_BYTES = 1.0, 32 << 20
 """a body that is too large is thrown away for so long before the connection is closed: a client that sends it all
 before it reads would otherwise see a broken connection instead of the answer"""
 BODIES = 32
 """bodies of the largest size that may be in memory at one time"""
-GONE = 499
-"""in the counts: the client went before there was an answer"""
+NOTHING: Mapping[str, str] = {}
 KEY = "interlingua.cancellation"
 """where the application finds the request's :class:`interlingua.runtime.cancel.Cancellation` in the ASGI scope"""
-
-ROUTE = "interlingua.route"
-"""where the path of the route stands that was answered before the application"""
 
 
 class Guard:
     """The application with bounds around it."""
 
-    def __init__(
-        self, app: App, limits: ServeLimits, counts: Counts, access: Access | None = None, quick: Answers | None = None
-    ) -> None:
-        """``quick``: answers in JSON to what it can answer at once, before the application; None: it cannot."""
-        self.app, self.limits, self.counts, self.access, self.quick = app, limits, counts, access, quick
+    def __init__(self, app: App, limits: ServeLimits, door: Door | None = None, quick: Answers | None = None) -> None:
+        """The application with its layer.
+
+        Args:
+            app: the application.
+            limits: the bounds.
+            door: who is let in at all; None: everybody.
+            quick: answers in JSON to what it can answer at once, before the application; None: it cannot.
+        """
+        self.app, self.limits, self.door, self.quick = app, limits, door, quick
         self._held = 0
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """One connection's message: only HTTP requests are bounded and counted."""
+        """One connection's message: only HTTP requests are bounded."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, status = time.perf_counter(), GONE
-        if self.access is not None:
-            scope[CALLER] = self.access.caller(scope["headers"])
-
-        async def counted(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = int(message["status"])
-            await send(message)
-
-        try:
-            await self._bounded(scope, receive, counted)
-        finally:
-            route = scope.get("route")
-            path = scope.get(ROUTE, "unknown") if route is None else route.path
-            self.counts.add(path, status, time.perf_counter() - started)
+        refusal = None if self.door is None else self.door.admit(scope)
+        if refusal is not None:
+            await _refuse(receive, send, refusal.status, refusal.reason, refusal.headers)
+            return
+        await self._bounded(scope, receive, send)
 
     async def _bounded(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         body = bytearray()
@@ -160,11 +145,12 @@ async def _at_once(quick: Answers, scope: MutableMapping[str, Any], send: Send, 
     return True
 
 
-async def _refuse(receive: Receive, send: Send, status: int, reason: str) -> None:
+async def _refuse(receive: Receive, send: Send, status: int, reason: str, more: Mapping[str, str] = NOTHING) -> None:
     """The answer to a request whose body is not read, and the end of its connection."""
     content = json.dumps({"detail": reason}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
     headers += [(b"connection", b"close")] + ([(b"retry-after", b"1")] if status == 503 else [])
+    headers += [(name.lower().encode(), value.encode()) for name, value in more.items()]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": content, "more_body": True})
     thrown = 0

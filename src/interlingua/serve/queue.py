@@ -52,6 +52,7 @@ class _Job:
     """nothing else may use the model meanwhile"""
     together: Together | None = None
     answer: Future[Any] = field(default_factory=Future)
+    since: float = field(default_factory=time.monotonic)
 
 
 class _All(Cancellation):
@@ -78,6 +79,8 @@ class WorkQueue:
             deadline_s: seconds until a request is given up, waiting included.
         """
         self.places, self.deadline_s = places, deadline_s
+        self.waited: Callable[[float], None] = lambda seconds: None
+        """is called with the seconds that a request waited, when its turn has come"""
         self._waiting: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._working: list[_Job] = []
@@ -262,6 +265,8 @@ class WorkQueue:
                     job = self._waiting.popleft()
                     if not job.cancellation.cancelled:
                         self._working = [job, *self._companions(job)]
+                        for each in self._working:
+                            self.waited(time.monotonic() - each.since)
                         return self._working
                     _settle(job.answer, error=Cancelled())
                 if self._closed:

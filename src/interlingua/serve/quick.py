@@ -11,6 +11,7 @@ what others have put into it is read first, in that thread too.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from interlingua.serve.access import CALLER, Access
 from interlingua.serve.model import ServedModel
 from interlingua.serve.queue import BusyError, WorkQueue
 from interlingua.serve.schema import RecommendRequest
+from interlingua.serve.seen import broken
 
 if TYPE_CHECKING:
     from interlingua.recommender import Recommender
@@ -44,6 +46,7 @@ FIRST = 4
 """questions of the first batch, when nothing is known of their time"""
 LISTED = 200
 """ids of ``history``, ``items``, ``exclude`` together; longer questions go the usual way"""
+log = logging.getLogger("interlingua.serve")
 
 
 @dataclass
@@ -152,6 +155,10 @@ class Quick:
                 found = await asyncio.shield(work)
             else:
                 found = self._answers(recommender, batch)
+        except Exception as error:
+            said = "a batch broke; each of it goes the usual way, which answers or says what is wrong"
+            log.error(said, extra={"seen": broken(error)})
+            found = [None] * len(batch)
         finally:
             self.line.exit()
         for each, content in zip(batch, found, strict=True):

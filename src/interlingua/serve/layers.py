@@ -1,0 +1,29 @@
+"""The layers around the application, from the outermost: seen, CORS, let in and bounded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+from fastapi.middleware.cors import CORSMiddleware
+
+from interlingua.serve.door import CORS, Door
+from interlingua.serve.guard import Answers, Guard
+from interlingua.serve.seen import Seen
+
+if TYPE_CHECKING:
+    from interlingua.serve.access import Access
+    from interlingua.serve.counts import Counts
+    from interlingua.serve.limits import ServeLimits
+    from interlingua.serve.model import ServedModel
+
+
+def add_layers(
+    app: FastAPI, limits: ServeLimits, counts: Counts, model: ServedModel, access: Access | None,
+    quick: Answers | None = None,
+) -> None:  # fmt: skip
+    """Puts them around an application; whoever is added last sees a request first."""
+    app.add_middleware(Guard, limits=limits, door=None if access is None else Door(access, counts), quick=quick)
+    if access is not None and access.origins:
+        app.add_middleware(CORSMiddleware, allow_origins=list(access.origins), **CORS)
+    app.add_middleware(Seen, counts=counts, version=lambda: model.now.version)
