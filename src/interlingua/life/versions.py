@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from interlingua.errors import ArtifactError, DataError, MissingExtraError, shown, unknown
+from interlingua.errors import ArtifactError, ConfigError, DataError, MissingExtraError, shown, unknown
 from interlingua.runs.saved import run_in
 from interlingua.storage import artifact
 
@@ -155,3 +155,17 @@ def listing(store: Store) -> list[dict[str, Any]]:
         }
         for model in reversed(store.models())
     ]
+
+
+def folder_of(name: str, store: Store | None = None) -> Path:
+    """The run that is meant: its folder, or a version of the store.
+
+    Raises:
+        ConfigError: neither.
+        DataError: the store has no such version.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    if store is None:
+        raise ConfigError(f"{name} is no folder of a run; for a version name its store, too (--store)")
+    return Path(named(store, name).path)
