@@ -45,7 +45,7 @@ def rotation(size: int, seed: int = 0) -> np.ndarray:
 
 def test_procrustes_finds_the_rotation() -> None:
     table, turned = np.random.default_rng(1).normal(size=(50, 8)), rotation(8)
-    assert np.abs(procrustes(table, table @ turned) - turned).max() < 1e-12
+    assert np.abs(procrustes(table, table @ turned) - turned).max() < 1e-8
 
 
 def test_neighbours_survive_a_rotation_and_not_a_shuffle() -> None:
@@ -120,7 +120,7 @@ def test_the_command_writes_what_turns_the_new_vectors(
     assert json.loads(out)["decision"] == "reuse"
     assert json.loads((tmp_path / "drift" / "drift.json").read_text())["items_new"] == 0
     found = load_file(tmp_path / "drift" / "drift.safetensors")
-    assert torch.allclose(found["rotation"], torch.eye(len(found["rotation"])).double(), atol=1e-6)
+    assert torch.allclose(found["rotation"], torch.eye(len(found["rotation"])).double(), atol=1e-5)
     assert len(json.loads((tmp_path / "drift" / "item_ids.json").read_text())) == len(found["items"])
     out = cli("drift", first, wide, "--device", "cpu")[1]
     assert "re-align (vectors have 16 dimensions, and had" in out

@@ -85,7 +85,7 @@ def procrustes(old: Float64, new: Float64) -> Float64:
     Where the items do not fill the space several do: a small multiple of the identity takes the one that turns least.
     """
     product = old.T @ new
-    still = 1e-12 * (np.linalg.norm(product, 2) or 1.0)
+    still = 1e-10 * (np.linalg.norm(product, 2) or 1.0)
     left, _, right = np.linalg.svd(product + still * np.eye(len(product)))
     return np.asarray(left @ right, np.float64)
 
@@ -123,12 +123,12 @@ def drift(
     low = float(np.mean(sorted(overlaps)[: max(1, len(overlaps) // 10)])) if overlaps else None
     counts = {"items": len(ids), "items_gone": old.train.num_items - len(ids)}
     counts |= {"items_new": new.train.num_items - len(ids), "users": len(overlaps)}
-    found = _of_vectors(vectors[0], vectors[1], tolerance, seed)
+    found: dict[str, Any] = {**counts, **_of_vectors(vectors[0], vectors[1], tolerance, seed)}
     if found["decision"] is None:
         similar = lists is not None and lists >= 1 - tolerance
         found["decision"] = "reuse" if similar else "re-align"
         found["reason"] += f"; by the lists (overlap {'not known' if lists is None else f'{lists:.3f}'})"
-    return Drift(old.version, new.version, lists=lists, lists_low=low, **counts, **found)
+    return Drift(old.version, new.version, lists=lists, lists_low=low, **found)
 
 
 def _of_vectors(old: Tensor | None, new: Tensor | None, tolerance: float, seed: int) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _of_vectors(old: Tensor | None, new: Tensor | None, tolerance: float, seed: 
     ratios = (after / before)[(before > 0) & (after > 0)].numpy()
     quantiles = np.quantile(ratios, [0.05, 0.5, 0.95]).tolist() if len(ratios) else [1.0] * 3
     same = neighbour_overlap(old.float(), new.float(), sample(len(old), ITEMS, seed), NEIGHBOURS)
-    about = {"neighbours": same, "norms": dict(zip(("p5", "median", "p95"), quantiles, strict=True))}
+    about: dict[str, Any] = {"neighbours": same, "norms": dict(zip(("p5", "median", "p95"), quantiles, strict=True))}
     if old.shape[1] != new.shape[1]:
         reason = f"vectors have {new.shape[1]} dimensions, and had {old.shape[1]}"
         return {**nothing, **about, "decision": "re-align", "reason": reason}
@@ -153,7 +153,7 @@ def _of_vectors(old: Tensor | None, new: Tensor | None, tolerance: float, seed: 
         decision, reason = "rotate", f"the vectors differ by {plain:.3g}, and by {rotated:.3g} after a rotation"
     else:
         decision, reason = "re-align", f"the vectors differ by {rotated:.3g} after the best rotation too"
-    numbers = {"difference": plain, "difference_rotated": rotated, "rotation": rotation}
+    numbers: dict[str, Any] = {"difference": plain, "difference_rotated": rotated, "rotation": rotation}
     return {**about, **numbers, "decision": decision, "reason": reason}
 
 
