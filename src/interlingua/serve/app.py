@@ -21,6 +21,7 @@ from interlingua import __version__
 from interlingua.errors import InterlinguaError, UnknownIdError
 from interlingua.serve.access import Access, needs
 from interlingua.serve.answering import Listed
+from interlingua.serve.api_docs import api_docs
 from interlingua.serve.changes import changes
 from interlingua.serve.counts import Counts
 from interlingua.serve.guard import KEY
@@ -65,7 +66,7 @@ def create_app(
             app.state.ready = False
         line.stop()
 
-    app = FastAPI(title="Interlingua", version=__version__, lifespan=life)
+    app = FastAPI(title="Interlingua", version=__version__, lifespan=life, docs_url=None, redoc_url=None)
     app.state.ready = False
     app.state.access, app.state.counts, app.state.model = access, counts, model
     quick = Quick(model, line, access)
@@ -87,6 +88,7 @@ def create_app(
     app.include_router(versions(model))
     app.include_router(one_item(model, line))
     app.include_router(page(model, line))
+    app.include_router(api_docs())
     app.include_router(health(model, line, counts))
     return app
 
