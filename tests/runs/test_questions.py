@@ -122,6 +122,13 @@ def test_a_note_repeats_no_long_filter(neighbours: Recommender) -> None:
     assert "; 90 more; the filter title == 'x' leaves 0 of 40 items" in why
 
 
+def test_an_empty_text_is_no_filter_anywhere(neighbours: Recommender) -> None:
+    for more in ({}, {"items": ["i00001"]}, {"exclude": ["i00001"]}):
+        assert neighbours.recommend(history=[], filters={}, **more)
+        with pytest.raises(ConfigError, match=r"filters: an empty expression; write e\.g\."):
+            neighbours.recommend(history=[], filters="", **more)
+
+
 def test_the_same_message_and_status_everywhere(neighbours: Recommender, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("fastapi")
     from fastapi.testclient import TestClient

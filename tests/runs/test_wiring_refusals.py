@@ -128,7 +128,7 @@ def test_options_of_frozen_texts_are_refused_beside_trained_ones(tmp_path: Path)
             stages.run(recipes.resolve(sections), out=tmp_path / "runs", device="cpu")
 
 
-def test_unseen_items_are_scored_by_texts_only_where_nothing_reranks() -> None:
+def test_vectors_and_scores_by_texts_are_the_retrievers_only_where_nothing_reranks() -> None:
     draw = torch.Generator().manual_seed(0)
     rows, queries = torch.randn(6, 3, generator=draw), Queries.of([[0], [1, 2]])
     plain, unseen = (TableScorer(part, lambda q: torch.ones(len(q), 3)) for part in (rows, -rows))
@@ -137,6 +137,10 @@ def test_unseen_items_are_scored_by_texts_only_where_nothing_reranks() -> None:
     assert alone is not None
     np.testing.assert_allclose(alone, retriever.score_unseen(queries))
     assert RetrieveThenRerank(retriever, plain, 3).score_unseen(queries) is None
+    assert RetrieveThenRerank(retriever, plain, 3).towers() is None
+    towers = RetrieveThenRerank(plain, None, 3).towers()
+    assert towers is not None
+    assert torch.equal(towers.items, rows)
 
 
 def test_a_device_that_torch_does_not_see_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -180,7 +180,8 @@ class Questions:
 
     def allowed(self, request: Request) -> Allowed:
         """The items that ``items``, ``filters`` and ``exclude`` leave."""
-        if request.items is None and not len(request.exclude) and not request.filters:
+        unfiltered = not request.filters and request.filters != ""  # an empty text is a mistake, wherever it stands
+        if request.items is None and not len(request.exclude) and unfiltered:
             return Allowed() if self.closed is None else Allowed(~self.closed)
         out, steps, left = np.ones(self.train.num_items, np.bool_), list[str](), dict[str, list[str]]()
         if request.items is not None:
