@@ -12,6 +12,7 @@ from interlingua.errors import ConfigError, at_least_one
 from interlingua.progress import say
 from interlingua.runs.answers import Request, SimilarItem, SimilarUser, Support
 from interlingua.runs.questions import empty_note
+from interlingua.runs.title_search import TitleSearch
 
 if TYPE_CHECKING:
     from interlingua.data.interactions import Interactions
@@ -137,3 +138,28 @@ class OneItem:
         from interlingua.runs.reasons import writer_of
 
         return writer_of(self.session, self.reasons)
+
+    def find(self, words: str, k: int = 10) -> list[tuple[SimilarItem, str]]:
+        """Items by words, and by what each was found, ``title`` or ``text``.
+
+        First those whose titles have all the words; where the run reads texts, then those whose texts are most like
+        the words, as ``text`` with a weight of 1 ranks them. Scores of the first are 0.
+        """
+        at_least_one("k", k)
+        lists, ids = self._lists, self.train.item_ids
+        search = TitleSearch([str(each) for each in ids], self.titles, self.train.item_counts)
+        places = search.find(words, k) if lists.closed is None else search.find(words, k, lists.closed)
+        found = dict.fromkeys(places, (0.0, "title"))
+        request = Request.of(k, {"text": words, "text_weight": 1.0})
+        request.check()
+        try:
+            said = lists.sentences.scorer(words, 1.0)
+        except ConfigError:  # the run reads no texts
+            said = None
+        if said is not None:
+            listed = lists.made(
+                lists.questions.of_one(None, None), request, lists.questions.allowed(request).mask
+            ).listed
+            pairs = zip(listed.items[0].tolist(), listed.scores[0].tolist(), strict=True)
+            found |= {row: (float(score), "text") for row, score in pairs if row >= 0 and row not in found}
+        return [(SimilarItem(str(ids[row]), self.titles[row], score), by) for row, (score, by) in found.items()][:k]
