@@ -25,7 +25,7 @@ import tempfile
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -293,6 +293,17 @@ def equivalents() -> dict[tuple[str, str, str], str]:
     return {(e["file"], e["code"], e["what"]): e["why"] for e in entries}
 
 
+def stale(known: Iterable[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
+    """Entries of harmless faults whose line or change is not there any more."""
+    gone = []
+    for file, code, what in known:
+        path = PACKAGE / file
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        here = {(lines[m.line - 1].strip(), m.what) for m in mutants_of(path)} if lines else set()
+        gone += [] if (code, what) in here else [(file, code, what)]
+    return gone
+
+
 def run(options: argparse.Namespace) -> int:
     """Draws mutants, tries each, prints and writes the result."""
     folder = options.coverage.resolve()
@@ -304,6 +315,8 @@ def run(options: argparse.Namespace) -> int:
     lines = {name: tests_by_line(folder, name) for name in options.files}
     source = {name: (PACKAGE / name).read_text(encoding="utf-8").splitlines() for name in options.files}
     known = equivalents()
+    for file, code, what in stale(known):
+        print(f"tools/equivalent.toml: not there any more: {file}: {code}: {what}", flush=True)
     warm()
     rows: list[dict[str, Any]] = []
     for place, mutant in enumerate(drawn):
