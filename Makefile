@@ -35,7 +35,7 @@ export INTERLINGUA_DATA := $(abspath ../shared/data)
 endif
 endif
 
-.PHONY: help venv demo test test-newest test-lowest lint format bench numbers pictures coverage mutate wheel wheel-smoke clean
+.PHONY: help venv demo test test-browser test-newest test-lowest lint format bench numbers pictures screenshots coverage mutate wheel wheel-smoke clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -71,6 +71,9 @@ test: $(STAMP) ## style, types and the default test suite
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
+
+test-browser: $(STAMP) ## the page in a real Chromium (Debian: apt-get install chromium fonts-dejavu-core); skips without one
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/browser $(PYTEST)
 
 test-newest: ## the test suite with the newest versions of everything that pyproject.toml admits, in build/newest
 	$(call with_versions,newest,highest)
@@ -130,6 +133,9 @@ numbers: $(STAMP) ## writes the measured numbers into README and docs
 
 pictures: $(STAMP) ## draws the pictures of README and docs from the stored results and the planner
 	$(BIN)/python benchmarks/picture.py
+
+screenshots: $(STAMP) ## docs/pictures/page-*.png: the page of a run on movielens-small, by a real Chromium (some minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python tools/screenshots.py --out docs/pictures
 
 clean: ## removes caches and built files (not .venv, not runs)
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

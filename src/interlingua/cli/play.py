@@ -116,7 +116,7 @@ def _served(first: Path, store: Store, device: str, better: tuple[str, Path, int
 
     source, out, seed = better
     session = Session(load_recipe(BETTER, (), source), out, seed, device)
-    stages = len(session.plan) + sum(len(each.plan) - 1 for each in session.members)
+    stages = len(session.plan) + sum(len(each.plan) - 2 for each in session.members)  # data and measuring are shared
     program = "import sys; from interlingua.cli.main import main; sys.argv[0] = 'interlingua'; main()"
     options = ["--data", source, "--out", str(out), "--seed", str(seed), "--device", device, "--json"]
     command = [sys.executable, "-c", program, "run", BETTER, *options]

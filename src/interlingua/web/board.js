@@ -21,6 +21,13 @@ function mark({ kind, by }) {
   return h("span", { class: `move ${kind}` }, h("span", { "aria-hidden": "true" }, shown), h("span", { class: "hidden" }, said));
 }
 
+/** Acts unless it is at it; the button keeps the focus, which a disabled one loses. */
+async function once(button, act) {
+  if (button.getAttribute("aria-disabled") === "true") return;
+  button.setAttribute("aria-disabled", "true");
+  try { await act(); } finally { button.removeAttribute("aria-disabled"); }
+}
+
 export function board(page, state, liked) {
   const columns = page.about.columns;
   const chosen = new Set(columns.filter((column) => column.first).map((column) => column.id));
@@ -118,7 +125,7 @@ export function board(page, state, liked) {
         why.replaceChildren(found ? reasonText(found) : h("p", { class: "why" }, "This list gives no reasons."));
       } catch (error) { page.failed(error); }
     });
-    const like = h("button", { type: "button", class: "like", "aria-label": `Like ${item.title}`, title: "Like", on: { click: async () => { like.disabled = true; await liked(item); like.disabled = false; } } }, thumb());
+    const like = h("button", { type: "button", class: "like", "aria-label": `Like ${item.title}`, title: "Like", on: { click: () => once(like, () => liked(item)) } }, thumb());
     const row = h("li", { class: `row ${change.kind}`, "data-item": item.item_id },
       h("span", { class: "rank" }, String(place + 1)),
       h("div", { class: "what" },

@@ -13,7 +13,7 @@ let made = 0;
  */
 export function chooser({ label, hint, find, shown, choose, failed }) {
   const id = `choose-${(made += 1)}`;
-  const list = h("ul", { id: `${id}-list`, role: "listbox", "aria-label": label, hidden: true });
+  const list = h("ul", { id: `${id}-list`, role: "listbox", tabindex: "-1", "aria-label": label, hidden: true });
   const field = h("input", {
     id, type: "text", role: "combobox", autocomplete: "off", spellcheck: "false", placeholder: hint, "aria-expanded": "false",
     "aria-controls": `${id}-list`, "aria-autocomplete": "list", maxlength: 200,
@@ -21,9 +21,11 @@ export function chooser({ label, hint, find, shown, choose, failed }) {
   let found = [];
   let at = -1;
   let asking = null;
+  let stale = false; // typed since the list was made
 
   function close() {
     asking?.abort();
+    stale = false;
     list.hidden = true;
     at = -1;
     field.setAttribute("aria-expanded", "false");
@@ -51,6 +53,7 @@ export function chooser({ label, hint, find, shown, choose, failed }) {
     asking?.abort();
     asking = new AbortController();
     const { signal } = asking;
+    stale = false;
     try {
       const results = await find(field.value.trim(), signal);
       if (signal.aborted || document.activeElement !== field) return;
@@ -68,20 +71,22 @@ export function chooser({ label, hint, find, shown, choose, failed }) {
     say(`${found.length} found`);
   }
 
-  const soon = later(search, 120);
-  field.addEventListener("input", soon);
+  let busy = null; // the search at hand
+  const soon = later(() => { if (stale || list.hidden) busy = search(); }, 120);
+  field.addEventListener("input", () => { stale = true; soon(); });
   field.addEventListener("focus", soon);
   field.addEventListener("blur", close);
-  field.addEventListener("keydown", (event) => {
-    const steps = { ArrowDown: 1, ArrowUp: -1 };
-    if (event.key in steps) {
-      event.preventDefault();
-      if (list.hidden) search();
-      else if (found.length) mark((at + steps[event.key] + found.length) % found.length);
-    } else if (event.key === "Enter") {
-      event.preventDefault();
-      if (!list.hidden) take(Math.max(at, 0));
-    } else if (event.key === "Escape") close();
+  field.addEventListener("keydown", async (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (event.key === "Escape") close();
+    if (step === undefined && event.key !== "Enter") return;
+    event.preventDefault();
+    const open = !list.hidden || stale;
+    if (list.hidden || stale) await (busy = search());
+    else await busy;
+    if (list.hidden || !open) return;
+    if (event.key === "Enter") take(Math.max(at, 0));
+    else if (found.length) mark((at + step + found.length) % found.length);
   });
   return h("div", { class: "choose" }, h("label", { for: id }, label), field, list);
 }

@@ -26,7 +26,7 @@ export function playground(place, page) {
     label: `Add a ${page.about.thing} to the history`, hint: "words of a title", failed: page.failed,
     find: async (query, signal) => (await get(`/v1/titles?limit=12&q=${encodeURIComponent(query)}`, signal)).items,
     shown: itemLine,
-    choose: (item) => { add(item); },
+    choose: (item) => { add(item); who.querySelector("input").focus(); },
   });
 
   function modeButton(mode, text) {
@@ -95,11 +95,10 @@ export function playground(place, page) {
   }
 
   function add(item) {
-    if (state.history.some((each) => each.item_id === item.item_id)) return;
+    if (state.history.some((each) => each.item_id === item.item_id)) return null;
     state.history.push(item);
     drawWho();
-    who.querySelector("input").focus();
-    lists.ask({ because: `${item.title} is in the history` });
+    return lists.ask({ because: `${item.title} is in the history` });
   }
 
   async function pick(user) {
@@ -115,7 +114,7 @@ export function playground(place, page) {
 
   /** A like: an event of the user, or an item more in the history of somebody new. */
   async function liked(item) {
-    if (state.mode === "new") { add(item); return; }
+    if (state.mode === "new") { await add(item); return; }
     try {
       await post("/v1/events", { events: [{ user_id: state.user, item_id: item.item_id }], idempotency_key: `page-${crypto.randomUUID()}` });
       const found = await post("/v1/page/user", { user_id: state.user });
@@ -127,6 +126,12 @@ export function playground(place, page) {
 
   async function begin() {
     drawWho();
+    if (page.visit) {
+      const user = page.visit;
+      page.visit = null;
+      await pick(user);
+      return;
+    }
     try {
       const { users: some } = await post("/v1/page/users", { limit: 20 });
       const middling = [...some].sort((a, b) => a.events - b.events)[Math.floor(some.length / 3)];
