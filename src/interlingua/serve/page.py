@@ -6,7 +6,6 @@ Everything that it loads comes from here, by a policy that lets the browser load
 from __future__ import annotations
 
 import hashlib
-from asyncio import to_thread
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated
 
@@ -111,10 +110,9 @@ def page_routes(model: ServedModel, line: WorkQueue) -> APIRouter:
     @router.get("/page/about")
     async def about(http: Request) -> About:
         """The run that answers, in a few words and numbers."""
-        routes = list((await to_thread(http.app.openapi))["paths"])
         found = await line.do(views.about, http.scope[KEY])
         training = None if model.training is None else model.training()
-        return found.model_copy(update={"routes": routes, "training": training})
+        return found.model_copy(update={"versions": model.store is not None, "training": training})
 
     @router.post("/page/users")
     async def users(request: UsersRequest, http: Request) -> Users:

@@ -55,8 +55,8 @@ class About(Strict):
     reads_texts: bool
     """whether it takes sentences, and new items by their texts"""
     columns: list[Column]
-    routes: list[str]
-    """routes of other parts that this service has, too"""
+    versions: bool
+    """whether the service has a store with versions (``/v1/models``)"""
     training: dict[str, Any] | None = None
     """what is being trained beside (``interlingua play``)"""
 

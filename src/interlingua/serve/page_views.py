@@ -94,7 +94,7 @@ class PageViews:
             added=session.num_added,
             reads_texts=self._reads_texts(),
             columns=[Column(**vars(each)) for each in columns_of(lists)],
-            routes=[],
+            versions=False,
         )
 
     def users(self, request: UsersRequest) -> Users:

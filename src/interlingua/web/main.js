@@ -9,8 +9,9 @@ import { playground } from "./playground.js";
 
 const PARTS = { playground, items, models, live };
 const THEME = "interlingua.theme";
-const page = { about: null, failed: (error) => { if (error.name !== "AbortError") problem(explained(error)); }, go };
+const page = { about: null, failed: (error) => { if (error.name !== "AbortError") problem(explained(error)); }, go, soon };
 const begun = {};
+let followed = false; // the end of a training beside the service
 
 function go(part) {
   if (location.hash === `#${part}`) show();
@@ -56,6 +57,11 @@ async function renew() {
   }
 }
 
+/** Looks a few times for another version, which takes the place of the present one. */
+function soon(times = 8) {
+  setTimeout(async () => { await renew(); if (times > 1) soon(times - 1); }, 1000);
+}
+
 function training(state) {
   const place = byId("training");
   place.hidden = !state;
@@ -66,6 +72,7 @@ function training(state) {
     state.stages && !state.ended ? h("progress", { max: 100, value: done, "aria-label": "progress of the training" }) : "",
     state.stages && !state.ended ? h("span", { class: "muted" }, `${number(state.finished)} of ${counted(state.stages, "step")}`) : "");
   if (!state.ended) setTimeout(renew, 3000);
+  else if (!followed) { followed = true; soon(); }
 }
 
 function theme(chosen) {

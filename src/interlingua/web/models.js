@@ -1,7 +1,7 @@
 // What answers: what was measured, where it is weak, what it is made of, and the versions before it.
 
-import { get } from "./api.js";
-import { counted, h, number } from "./dom.js";
+import { explained, get, post } from "./api.js";
+import { counted, h, number, say } from "./dom.js";
 
 const ORDER = ["unseen items", "cold items", "middle items", "warm items"];
 
@@ -81,7 +81,45 @@ export function models(place, page) {
   }
 
   async function versions() {
-    past.replaceChildren(h("h2", { id: "versions-title" }, "Versions and drift"), h("p", { class: "hint" }, `One version has served since the start: ${page.about.model_version}.`));
+    const title = h("h2", { id: "versions-title" }, "Versions");
+    const one = () => past.replaceChildren(title, h("p", { class: "hint" }, `This service has no store, so it has one version: ${page.about.model_version}.`));
+    if (!page.about.versions) { one(); return; }
+    try {
+      show(title, await get("/v1/models"));
+    } catch (error) {
+      past.replaceChildren(title, h("p", { class: "hint" }, explained(error)));
+    }
+  }
+
+  function show(title, found) {
+    const metric = Object.keys(found.models[0]?.metrics ?? {}).find((name) => name.endsWith("ndcg@10")) ?? Object.keys(found.models[0]?.metrics ?? {})[0];
+    const when = (seconds) => (seconds ? new Date(1000 * seconds).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }) : "–");
+    past.replaceChildren(title,
+      found.problem ? h("p", { class: "hint" }, found.problem) : "",
+      h("table", { class: "measured" }, h("caption", { class: "hidden" }, "Versions of the store, newest first"),
+        h("thead", {}, h("tr", {}, ["Version", metric ?? "Metric", "Promoted", ""].map((name) => h("th", { scope: "col" }, name || h("span", { class: "hidden" }, "What to do"))))),
+        h("tbody", {}, found.models.map((each) => h("tr", {},
+          h("th", { scope: "row" }, each.version, each.version === found.serving ? h("span", { class: "badge" }, "answers") : "", h("span", { class: "muted" }, ` ${each.note}`)),
+          h("td", { class: "number" }, metric in each.metrics ? number(each.metrics[metric], 3) : "–"),
+          h("td", { class: "muted" }, when(each.promoted.at(-1))),
+          h("td", {}, each.serves ? "" : h("button", { type: "button", on: { click: () => letServe(each) } }, "Let it serve")))))),
+      drift(found.models));
+  }
+
+  /** Drift reports of `interlingua refresh`, which stand among a version's numbers. */
+  function drift(known) {
+    const lines = known.flatMap((each) => Object.entries(each.metrics).filter(([name]) => name.startsWith("drift ")).map(([name, value]) => [each.version, name.slice(6), value]));
+    if (!lines.length) return h("p", { class: "hint" }, "How far a version has drifted from the one before: interlingua drift OLD NEW; a refresh enters it here.");
+    return h("div", {}, h("h3", {}, "Drift"), h("table", { class: "measured" }, h("caption", { class: "hidden" }, "Drift from the version before"),
+      h("tbody", {}, lines.map(([version, name, value]) => h("tr", {}, h("th", { scope: "row" }, version), h("td", {}, name), h("td", { class: "number" }, number(value, 3)))))));
+  }
+
+  async function letServe(version) {
+    try {
+      await post(`/v1/models/${encodeURIComponent(version.version)}/promote`, {});
+      say(`${version.version} serves within seconds`);
+      page.soon();
+    } catch (error) { page.failed(error); }
   }
 
   load();
