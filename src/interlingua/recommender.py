@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Self, overload
 
 import polars as pl
 
@@ -74,7 +74,7 @@ class Recommender(Following, OneItem, Crowd):
     def load(
         cls, path: Path | str, device: str = "auto", *, trust: bool = False, index: Path | str | None = None,
         reasons: str = "auto", store: StoreLike | Path | str | None = None,
-    ) -> Recommender:  # fmt: skip
+    ) -> Self:  # fmt: skip
         """Opens the folder of a finished run (``runs/evaluate-...``)."""
         return cls(open_session(path, device, trust=trust), index, reasons, store)
 

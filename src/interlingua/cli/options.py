@@ -47,6 +47,14 @@ RunPath = Annotated[Path, typer.Argument(help="Folder of a finished run (runs/ev
 StorePlace = Annotated[
     str, typer.Option("--store", help="The service's store: a file, or postgresql://user:password@host/database.")
 ]
+LogRequests = Annotated[
+    float,
+    typer.Option("--log-requests", min=0, max=1, help="Fraction of the users whose requests go into the store's log."),
+]
+Interleave = Annotated[
+    str | None,
+    typer.Option("--interleave", help="A version (or run) whose items are interleaved; interlingua shadow judges."),
+]
 Trust = Annotated[
     bool,
     typer.Option(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -20,7 +19,7 @@ from interlingua.cli.access_options import (
     RequireKey,
     access_of,
 )  # fmt: skip
-from interlingua.cli.options import Device, Reasons, Trust
+from interlingua.cli.options import Device, Interleave, LogRequests, Reasons, Trust
 
 
 def serve(
@@ -51,6 +50,8 @@ def serve(
     rate: PerCaller = None,
     log: Log = LogFormat.text,
     pin: Annotated[bool, typer.Option(help="Serve RUN whatever is promoted in the store, now or later.")] = False,
+    log_requests: LogRequests = 0.0,
+    interleave: Interleave = None,
     reasons: Reasons = "auto",
     device: Device = "auto",
     trust: Trust = False,
@@ -62,7 +63,6 @@ def serve(
     With --store the promoted version serves, and versions promoted later are swapped in while it runs.
     """
     from interlingua.errors import MissingExtraError
-    from interlingua.recommender import load
 
     try:
         from interlingua.serve import server
@@ -77,8 +77,8 @@ def serve(
     access = access_of(host, keys, require_key, open_metrics, allow_anyone, allow_host, cors_origin, rate)
     limits = ServeLimits(queue=queue, deadline_s=deadline, drain_s=drain, max_body=max_body)
     line = WorkQueue(limits.queue, limits.deadline_s)
-    load_run = partial(load, device=device, trust=trust, index=index, reasons=reasons)
-    model = model_of(load_run, run, store, pin=pin)
+    options = {"device": device, "trust": trust, "index": index, "reasons": reasons}
+    model = model_of(options, run, store, pin=pin, log_requests=log_requests, interleave=interleave)
     app = create_app(model, limits, line, access)
     server.run(app, line, limits, host, port, log_config=log_config(log.value), access_log=False)
 

@@ -14,23 +14,25 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError
 from pathlib import Path
 from threading import Event, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from interlingua.errors import ConfigError, first_line
-from interlingua.life.versions import enter, named, open_store, served
+from interlingua.life.observed import opened
+from interlingua.life.request_log import RequestLog
+from interlingua.life.versions import enter, folder_of, named, open_store, served
+from interlingua.recommender import Recommender
 from interlingua.runtime.cancel import Cancellation, Cancelled
 from interlingua.serve.model import ServedModel
 from interlingua.serve.queue import BusyError, WorkQueue
 
 if TYPE_CHECKING:
-    from interlingua.recommender import Recommender
     from interlingua.store import Store
 
 EVERY_S = 1.0
 """between two looks at the store"""
 AGAIN_S = 60.0
 """after which a version that could not be loaded is tried again"""
-Load = Callable[[Path], "Recommender"]
+Load = Callable[[Path], Recommender]
 """opens the run of a version, with the same store"""
 LOG = logging.getLogger("uvicorn.error")
 
@@ -111,21 +113,38 @@ class Promoted:
 
 
 def model_of(
-    load: Callable[..., Recommender], run: Path | None, place: str | None, *, pin: bool = False
-) -> ServedModel:
-    """The recommender with which ``interlingua serve`` begins; ``place``: of the store, if there is one.
+    options: dict[str, Any], run: Path | None, place: str | None, *, pin: bool = False, log_requests: float = 0.0,
+    interleave: str | None = None,
+) -> ServedModel:  # fmt: skip
+    """The recommender with which ``interlingua serve`` begins.
+
+    Args:
+        options: of :meth:`interlingua.recommender.Recommender.load`.
+        run: see :func:`served_model`.
+        place: of the store, if there is one.
+        pin: see :func:`served_model`.
+        log_requests: fraction of the users whose requests are logged.
+        interleave: version, or folder, whose items are interleaved with those of what serves.
 
     Raises:
-        ConfigError: neither a run nor a store with a promoted one.
+        ConfigError: neither a run nor a store with a promoted one, or something that needs a store.
     """
     if place is not None:
         store = open_store(place)
-        return served_model(store, lambda path: load(path, store=store), run, pin=pin)
-    if run is None or pin:
+        options = {**options, "store": store}
+        log = RequestLog(store, log_requests) if log_requests or interleave else None
+        rival = None if interleave is None else Recommender.load(folder_of(interleave, store), **options)
+        if log is None:
+            return served_model(store, lambda path: Recommender.load(path, **options), run, pin=pin)
+        model = served_model(store, lambda path: opened(path, log, rival, options), run, pin=pin)
+        model.companions.append(log)
+        return model
+    if run is None or pin or log_requests or interleave:
         raise ConfigError(
-            "name a run (interlingua serve RUN), or a store with a promoted one (--store); --pin takes both"
+            "name a run (interlingua serve RUN), or a store with a promoted one (--store); --pin takes both, and "
+            "--log-requests and --interleave need a store"
         )
-    return ServedModel(load(run))
+    return ServedModel(Recommender.load(run, **options))
 
 
 def served_model(store: Store, load: Load, run: Path | None = None, *, pin: bool = False) -> ServedModel:
