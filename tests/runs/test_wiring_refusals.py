@@ -22,6 +22,7 @@ from interlingua.runs import recipe as recipes
 from interlingua.runs.grown import encoders_of
 from interlingua.runs.session import Session
 from interlingua.store import Item, Store
+from interlingua.testing.tiny_sentence_encoder import tiny_encoder
 from interlingua.training.loop import check_device
 
 SECOND = 1_700_000_000
@@ -108,6 +109,37 @@ def test_another_encoder_than_that_of_the_run_reads_no_new_text(
         encoders_of(fresh.session).vectors("text", ["the lost galaxy"])
     assert file.is_file()
     assert made.add_items({"item_id": "n", "title": "galaxy"}).added == ("n",)
+
+
+def test_an_encoder_that_was_exchanged_reads_no_new_text(tmp_path: Path) -> None:
+    """The run keeps what made its vectors: another model in the same folder would stand beside them as a stranger."""
+    pytest.importorskip("sentence_transformers")
+    folder = tiny_encoder(tmp_path / "encoder")
+    sections = {
+        "data": {"name": "planted", "options": {"num_users": 40, "num_items": 30}},
+        "backbone": {"name": "textknn"},
+        "text": {"name": "sbert", "model": str(folder)},
+        "evaluate": {"protocols": ["full"]},
+    }
+    path = stages.run(recipes.resolve(sections), out=tmp_path / "runs", device="cpu").path
+    assert encoders_of(interlingua.load(path).session).vectors("text", ["space war"]).shape == (1, 16)
+    tiny_encoder(folder, seed=1)
+    with pytest.raises(ArtifactError, match=r"\[text\].model = .* is not the encoder that the run was made with"):
+        encoders_of(interlingua.load(path).session).vectors("text", ["space war"])
+
+
+def test_a_run_whose_aligner_places_no_item_by_text_says_so(tmp_path: Path) -> None:
+    sections = {
+        "data": {"name": "planted", "options": {"num_users": 40, "num_items": 30}},
+        "backbone": {"name": "mf", "embedding_dim": 8, "fit": {"epochs": 1}},
+        "text": {"name": "lsa", "dim": 8, "users": "items"},
+        "align": {"name": "masked", "fit": {"epochs": 1}},
+        "evaluate": {"protocols": ["full"]},
+    }
+    made = interlingua.load(stages.run(recipes.resolve(sections), out=tmp_path, device="cpu"))
+    with pytest.raises(ConfigError, match="and the aligner 'masked' makes no vectors of items from texts; use"):
+        made.add_items({"item_id": "n", "title": "galaxy"})
+    assert made.train.num_items == 30
 
 
 def test_without_an_aligner_there_is_none(session: Session) -> None:
