@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 
+from interlingua.serve.access import Access
 from interlingua.serve.app import create_app
 from interlingua.serve.limits import ServeLimits
 from interlingua.serve.queue import WorkQueue
@@ -17,11 +18,11 @@ from interlingua.serve.server import server_of
 
 
 @contextmanager
-def served(model: Any, limits: ServeLimits | None = None) -> Iterator[httpx.Client]:
+def served(model: Any, limits: ServeLimits | None = None, access: Access | None = None) -> Iterator[httpx.Client]:
     """A client of a running service over a recommender, or its holder."""
     bounds = limits or ServeLimits()
     line = WorkQueue(bounds.queue, bounds.deadline_s)
-    server = server_of(create_app(model, bounds, line), line, bounds, "127.0.0.1", 0, log_level="error")
+    server = server_of(create_app(model, bounds, line, access), line, bounds, "127.0.0.1", 0, log_level="error")
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

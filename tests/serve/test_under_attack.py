@@ -184,6 +184,17 @@ def test_an_answer_comes_even_to_who_sends_it_all_first(recommender: SlowRecomme
         assert closed(big).startswith(b"HTTP/1.1 413")
 
 
+def test_a_body_below_the_limit_is_read_however_it_comes(recommender: SlowRecommender) -> None:
+    body = json.dumps({"history": ["x" * 400] * 1500}).encode()  # much more than the headers may have
+    head = LINE + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with served(recommender) as service:
+        for first in (1, 1000, 200_000, 400_000, 500_000):
+            connection = service.socket(head + body[:first])
+            time.sleep(0.05)  # so that the rest comes by itself
+            connection.sendall(body[first:])
+            assert closed(connection, 20).startswith(b"HTTP/1.1 200"), first
+
+
 def test_slow_sockets_are_closed_and_others_served(recommender: SlowRecommender) -> None:
     with served(recommender, head_s=1.0, body_s=1.0, idle_s=1.0) as service:
         silent = [service.socket() for _ in range(20)]

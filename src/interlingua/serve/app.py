@@ -6,7 +6,6 @@ beside it, at once. What a client can take is bounded (:mod:`interlingua.serve.l
 
 from __future__ import annotations
 
-import json
 import time
 from asyncio import to_thread
 from collections.abc import AsyncIterator
@@ -14,11 +13,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from fastapi import Depends, FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 
 from interlingua import __version__
-from interlingua.errors import InterlinguaError, UnknownIdError
 from interlingua.serve.access import Access, needs
 from interlingua.serve.answering import Listed
 from interlingua.serve.api_docs import api_docs
@@ -31,8 +27,9 @@ from interlingua.serve.limits import ServeLimits
 from interlingua.serve.model import ServedModel
 from interlingua.serve.one_item import one_item
 from interlingua.serve.page import page
-from interlingua.serve.queue import BusyError, WorkQueue
+from interlingua.serve.queue import WorkQueue
 from interlingua.serve.quick import Quick
+from interlingua.serve.refusals import RESPONSES, add_refusals
 from interlingua.serve.schema import RecommendRequest, RecommendResponse
 from interlingua.serve.versions import versions
 
@@ -66,7 +63,9 @@ def create_app(
             app.state.ready = False
         line.stop()
 
-    app = FastAPI(title="Interlingua", version=__version__, lifespan=life, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Interlingua", version=__version__, lifespan=life, docs_url=None, redoc_url=None, responses=RESPONSES
+    )
     app.state.ready = False
     app.state.access, app.state.counts, app.state.model = access, counts, model
     quick = Quick(model, line, access)
@@ -74,7 +73,7 @@ def create_app(
     counts.queue(lambda: line.waiting + quick.waiting)
     line.waited = counts.waited
     add_layers(app, bounds, counts, model, access, quick.answer)
-    _add_refusals(app)
+    add_refusals(app)
 
     @app.post("/v1/recommend", dependencies=[Depends(needs("read"))], response_model=RecommendResponse)
     async def recommend(request: RecommendRequest, http: Request) -> RecommendResponse | Response:
@@ -91,26 +90,3 @@ def create_app(
     app.include_router(api_docs())
     app.include_router(health(model, line, counts))
     return app
-
-
-def _add_refusals(app: FastAPI) -> None:
-    """Turns refused requests into 422, unknown users into 404; those without a place or time into 429 and 503."""
-
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        # FastAPI's own answer repeats the input, and fails on what JSON lets in but not out: lone surrogates (half of
-        # a character's escape), NaN. Where and why is enough, in ASCII, because a wrong key is part of "where".
-        problems = [{key: problem[key] for key in ("type", "loc", "msg")} for problem in error.errors()]
-        return Response(json.dumps({"detail": problems}), status_code=422, media_type="application/json")
-
-    @app.exception_handler(InterlinguaError)
-    async def refused(request: Request, error: InterlinguaError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, status_code=422)
-
-    @app.exception_handler(UnknownIdError)
-    async def not_found(request: Request, error: UnknownIdError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, status_code=404)
-
-    @app.exception_handler(BusyError)
-    async def busy(request: Request, error: BusyError) -> JSONResponse:
-        return JSONResponse({"detail": error.reason}, error.status, {"Retry-After": str(error.retry_after)})

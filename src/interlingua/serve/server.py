@@ -63,10 +63,11 @@ class Connection(HttpToolsProtocol):
         if self.waits and self.headless_since is None:
             self.headless_since = time.monotonic()
         before = self.cycle
+        in_body = before is not None and before.more_body  # its last bytes are no headers either
         super().data_received(data)
         if self.cycle is not before and not self.waits:
             self.headless_since = None
-        in_body = self.cycle is not None and self.cycle.more_body
+        in_body = in_body or (self.cycle is not None and self.cycle.more_body)
         self.head = 0 if in_body or self.cycle is not before else self.head + len(data)
         if self.head > MAX_HEAD or len(self.pipeline) > MAX_PIPELINED:
             self.transport.abort()
