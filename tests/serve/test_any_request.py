@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import pytest
@@ -21,7 +20,6 @@ from live import served
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-import interlingua
 from interlingua.runs.stages import run
 from interlingua.serve.access import Access
 from interlingua.serve.hosts import Hosts
@@ -43,7 +41,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("runs")
     made = run("textknn", out=folder, data="planted", overrides=options, device="cpu")
     access = Access(KeyRing([KEY]), require_key=True, hosts=Hosts("127.0.0.1"))
-    model = model_of(partial(interlingua.load, device="cpu"), made.done["evaluate"].path, str(folder / "any.sqlite"))
+    model = model_of({"device": "cpu"}, made.done["evaluate"].path, str(folder / "any.sqlite"))
     with served(model, ServeLimits(idle_s=600), access) as client:  # kept connections are not closed meanwhile
         yield schemathesis.openapi.from_url(f"{client.base_url}/openapi.json")
 
