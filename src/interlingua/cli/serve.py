@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,11 @@ from interlingua.cli.access_options import (
     access_of,
 )  # fmt: skip
 from interlingua.cli.options import Device, Interleave, LogRequests, Reasons, Trust
+
+if TYPE_CHECKING:
+    from interlingua.serve.access import Access
+    from interlingua.serve.limits import ServeLimits
+    from interlingua.serve.workers import Worker
 
 
 def serve(
@@ -49,6 +54,7 @@ def serve(
     cors_origin: CorsOrigin = None,
     rate: PerCaller = None,
     log: Log = LogFormat.text,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer; more than one need --store.")] = 1,
     pin: Annotated[bool, typer.Option(help="Serve RUN whatever is promoted in the store, now or later.")] = False,
     log_requests: LogRequests = 0.0,
     interleave: Interleave = None,
@@ -62,25 +68,58 @@ def serve(
     and INTERLINGUA_KEYS (the file, or lines NAME ROLE SHA256). Without any, this machine alone changes items, events.
     With --store the promoted version serves, and versions promoted later are swapped in while it runs.
     """
+    from interlingua.serve.limits import ServeLimits
+    from interlingua.serve.workers import Workers, check, summed_counts
+
+    check(workers, store)
+    limits = ServeLimits(queue=queue, deadline_s=deadline, drain_s=drain, max_body=max_body)
+    opening = {"device": device, "trust": trust, "index": index, "reasons": reasons}
+
+    how = {"pin": pin, "log_requests": log_requests, "interleave": interleave}
+
+    def one(worker: Worker | None = None) -> None:
+        access = access_of(host, keys, require_key, open_metrics, allow_anyone, allow_host, cors_origin, rate)
+        _serve_one(limits, access, opening, (run, store), how, (host, port), log, worker)
+
+    if workers == 1:
+        imported()
+        return one()
+    with summed_counts():
+        imported()
+        raise typer.Exit(Workers(workers, one, host, port, drain).run())
+
+
+def _serve_one(
+    limits: ServeLimits, access: Access, opening: dict[str, Any], which: tuple[Path | None, str | None],
+    how: dict[str, Any], address: tuple[str, int], log: LogFormat, worker: Worker | None,
+) -> None:  # fmt: skip
+    """One process, until a signal; ``which``: run and store."""
+    from interlingua.serve import server
+    from interlingua.serve.app import create_app
+    from interlingua.serve.logs import log_config
+    from interlingua.serve.promoted import model_of
+    from interlingua.serve.queue import WorkQueue
+
+    line = WorkQueue(limits.queue, limits.deadline_s)
+    app = create_app(model_of(opening, *which, **how), limits, line, access, worker)
+    options: dict[str, Any] = {"log_config": log_config(log.value), "access_log": False}
+    server.run(app, line, limits, *address, worker, **options)
+
+
+def imported() -> None:
+    """Imports what serving needs, which several processes then have in common.
+
+    Raises:
+        MissingExtraError: a package is not installed.
+    """
     from interlingua.errors import MissingExtraError
 
     try:
-        from interlingua.serve import server
-        from interlingua.serve.app import create_app
-        from interlingua.serve.promoted import model_of
+        import interlingua.recommender
+        import interlingua.serve.app
+        import interlingua.serve.server  # noqa: F401
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "serve", "interlingua serve") from None
-    from interlingua.serve.limits import ServeLimits
-    from interlingua.serve.logs import log_config
-    from interlingua.serve.queue import WorkQueue
-
-    access = access_of(host, keys, require_key, open_metrics, allow_anyone, allow_host, cors_origin, rate)
-    limits = ServeLimits(queue=queue, deadline_s=deadline, drain_s=drain, max_body=max_body)
-    line = WorkQueue(limits.queue, limits.deadline_s)
-    options = {"device": device, "trust": trust, "index": index, "reasons": reasons}
-    model = model_of(options, run, store, pin=pin, log_requests=log_requests, interleave=interleave)
-    app = create_app(model, limits, line, access)
-    server.run(app, line, limits, host, port, log_config=log_config(log.value), access_log=False)
 
 
 COMMANDS = {"serve": serve}

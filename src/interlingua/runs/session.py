@@ -154,7 +154,9 @@ class Session(Measured):
         assert part is not None
         backbone: Backbone = part.cls(part.config, self.data.split.train)
         if "train" in self.done:
-            backbone.load_state_dict(load_file(self.done["train"].path / "weights.safetensors"))
+            # of a finished run the weights stay in the file, which the processes that open it share in memory
+            weights = load_file(self.done["train"].path / "weights.safetensors")
+            backbone.load_state_dict(weights, assign="evaluate" in self.done)
             return backbone.eval()
         # trained jointly with the texts: its weights lie in the align stage
         state = load_file(self.done["align"].path / "weights.safetensors")

@@ -32,6 +32,7 @@ from interlingua.serve.quick import Quick
 from interlingua.serve.refusals import RESPONSES, add_refusals
 from interlingua.serve.schema import RecommendRequest, RecommendResponse
 from interlingua.serve.versions import versions
+from interlingua.serve.workers import Worker
 
 if TYPE_CHECKING:
     from interlingua.recommender import Recommender
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 def create_app(
     recommender: Recommender | ServedModel, limits: ServeLimits | None = None, queue: WorkQueue | None = None,
-    access: Access | None = None,
+    access: Access | None = None, worker: Worker | None = None,
 ) -> FastAPI:  # fmt: skip
     """The application over one recommender; run it with any ASGI server.
 
@@ -49,6 +50,7 @@ def create_app(
         limits: what a client can take. Slow connections are the server's part (:mod:`interlingua.serve.server`).
         queue: the line in front of the model, where the caller wants to stop it too.
         access: who may do what; None: everybody everything.
+        worker: this process, where several serve together.
     """
     bounds = limits or ServeLimits()
     model, line = ServedModel.of(recommender), queue or WorkQueue(bounds.queue, bounds.deadline_s)
@@ -70,7 +72,11 @@ def create_app(
     app.state.access, app.state.counts, app.state.model = access, counts, model
     quick = Quick(model, line, access)
     lists = Listed(line, quick)
-    counts.queue(lambda: line.waiting + quick.waiting)
+
+    def waiting() -> int:
+        return line.waiting + quick.waiting
+
+    counts.queue(waiting if worker is None else worker.waiting(waiting))
     line.waited = counts.waited
     add_layers(app, bounds, counts, model, access, quick.answer)
     add_refusals(app)
@@ -88,5 +94,5 @@ def create_app(
     app.include_router(one_item(model, line))
     app.include_router(page(model, line))
     app.include_router(api_docs())
-    app.include_router(health(model, line, counts))
+    app.include_router(health(model, waiting, counts, worker))
     return app

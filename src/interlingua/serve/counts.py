@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from interlingua.serve.keys import RANK, Role
+from interlingua.serve.summing import exposition
 
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 WAITING_S = (0.001, *BUCKETS_S)
@@ -86,4 +87,4 @@ class Counts:
 
     def text(self) -> bytes:
         """All counters in the Prometheus text format."""
-        return generate_latest(self.registry)
+        return exposition(self.registry)

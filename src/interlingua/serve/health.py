@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -13,11 +14,11 @@ from interlingua.serve.counts import CONTENT_TYPE
 if TYPE_CHECKING:
     from interlingua.serve.counts import Counts
     from interlingua.serve.model import ServedModel
-    from interlingua.serve.queue import WorkQueue
+    from interlingua.serve.workers import Worker
 
 
-def health(model: ServedModel, line: WorkQueue, counts: Counts) -> APIRouter:
-    """The routes."""
+def health(model: ServedModel, waiting: Callable[[], int], counts: Counts, worker: Worker | None = None) -> APIRouter:
+    """The routes; ``waiting``: how many requests do, ``worker``: this process, where several serve together."""
     router = APIRouter()
 
     @router.get("/health/live")
@@ -37,7 +38,8 @@ def health(model: ServedModel, line: WorkQueue, counts: Counts) -> APIRouter:
             "reranks": now.has_ranker,
             "index": "exact" if now.index is None else "approximate",
             "problem": model.problem,
-            "waiting": line.waiting,
+            "waiting": waiting(),
+            "workers": 1 if worker is None else worker.board.ready,
         }
 
     @router.get("/metrics", response_class=PlainTextResponse, dependencies=[Depends(may_see_metrics)])

@@ -21,6 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from interlingua.serve.limits import ServeLimits
 from interlingua.serve.queue import WorkQueue
+from interlingua.serve.workers import Worker
 
 MAX_HEAD = 64 << 10
 """bytes of a request's line and headers; a connection that sends more is closed"""
@@ -92,9 +93,11 @@ class Connection(HttpToolsProtocol):
 class Server(uvicorn.Server):
     """uvicorn's server with a clock over its connections; a signal to stop empties the line of requests."""
 
-    def __init__(self, config: uvicorn.Config, limits: ServeLimits, queue: WorkQueue) -> None:
+    def __init__(
+        self, config: uvicorn.Config, limits: ServeLimits, queue: WorkQueue, worker: Worker | None = None
+    ) -> None:
         super().__init__(config)
-        self.limits, self.queue = limits, queue
+        self.limits, self.queue, self.worker = limits, queue, worker
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM or Ctrl-C: no more requests; those that wait are sent away, the one in work has its time."""
@@ -107,6 +110,10 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second."""
+        if self.worker is not None:
+            self.worker.tell(not self.should_exit)
+            if self.worker.orphaned and not self.should_exit:
+                self.handle_exit(signal.SIGTERM, None)
         if counter % 5 == 0:
             now = time.monotonic()
             for connection in [c for c in self.server_state.connections if isinstance(c, Connection)]:
@@ -114,7 +121,9 @@ class Server(uvicorn.Server):
         return bool(await super().on_tick(counter))
 
 
-def server_of(app: Any, queue: WorkQueue, limits: ServeLimits, host: str, port: int, **more: Any) -> Server:
+def server_of(
+    app: Any, queue: WorkQueue, limits: ServeLimits, host: str, port: int, worker: Worker | None = None, **more: Any
+) -> Server:
     """A server that can be run, also in a thread (tests)."""
     protocol = type("Connection", (Connection,), {"most": limits.connections})
     config = uvicorn.Config(
@@ -122,13 +131,16 @@ def server_of(app: Any, queue: WorkQueue, limits: ServeLimits, host: str, port: 
         timeout_graceful_shutdown=math.ceil(limits.drain_s + LAST_STEP_S), backlog=min(2048, 4 * limits.connections),
         **more,
     )  # fmt: skip
-    return Server(config, limits, queue)
+    return Server(config, limits, queue, worker)
 
 
-def run(app: Any, queue: WorkQueue, limits: ServeLimits, host: str, port: int, **more: Any) -> None:
+def run(
+    app: Any, queue: WorkQueue, limits: ServeLimits, host: str, port: int, worker: Worker | None = None, **more: Any
+) -> None:
     """Serves until a signal; returns at most ``drain_s`` and a few seconds after it. ``more``: options of uvicorn."""
     try:
-        server_of(app, queue, limits, host, port, **more).run()
+        server = server_of(app, queue, limits, host, port, worker, **more)
+        server.run(None if worker is None else [worker.listening])
     finally:  # uvicorn raises the signal once more at its end
         if not queue.stop(LAST_STEP_S):  # a step of the model that does not end is not waited for
             logging.getLogger("uvicorn.error").warning("the model is still at work; leaving it")

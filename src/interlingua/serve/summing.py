@@ -1,0 +1,31 @@
+"""What ``/metrics`` shows: the counts of this process, or where several serve together the sum of all."""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from interlingua.serve.workers import METRICS
+
+
+class _Unsummed:
+    """The metrics of a registry that say what something is, or are a sum already."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+
+    def collect(self) -> list[Metric]:
+        return [each for each in self.registry.collect() if each.type in ("info", "gauge")]
+
+
+def exposition(registry: CollectorRegistry) -> bytes:
+    """The text format; ``registry``: of this process's application."""
+    if METRICS not in os.environ:
+        return generate_latest(registry)
+    whole = CollectorRegistry()
+    MultiProcessCollector(whole)
+    whole.register(_Unsummed(registry))
+    return generate_latest(whole)

@@ -1,0 +1,229 @@
+"""Several processes that serve one address: started together, started again when one dies, drained together.
+
+The parent loads no model and has no threads: it imports what is heavy, divides itself, and watches. Each worker opens
+the run by itself; the weights stay in their files, which all of them share in memory. What changes goes through the
+store, which each follows.
+"""
+
+from __future__ import annotations
+
+import gc
+import mmap
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from tempfile import TemporaryDirectory
+from types import FrameType
+
+from interlingua.errors import ConfigError
+from interlingua.progress import say
+
+QUICKLY_S, QUICK_DEATHS = 10.0, 5
+"""so many deaths of workers that lived shorter than this, one after the other, end the service"""
+SPARE_S = 5.0
+"""a worker that is there so long after its time to drain is killed"""
+EVENLY = sys.platform == "linux"
+"""the system divides connections among sockets of one address; elsewhere the workers have one socket"""
+METRICS = "PROMETHEUS_MULTIPROC_DIR"
+"""environment variable: where prometheus_client sums over processes"""
+
+
+@contextmanager
+def summed_counts() -> Iterator[None]:
+    """Has the counts of all processes summed. Begins before prometheus_client is imported, which looks only then."""
+    with TemporaryDirectory(prefix="interlingua-counts-", ignore_cleanup_errors=True) as folder:
+        os.environ[METRICS] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop(METRICS, None)
+
+
+class Board:
+    """Which workers are ready and how many requests wait there, in memory that all of them share."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self._memory = count, mmap.mmap(-1, 8 * count)
+
+    def set(self, number: int, ready: bool, waiting: int = 0) -> None:
+        """Worker ``number`` from 0 on."""
+        struct.pack_into("ii", self._memory, 8 * number, ready, waiting)
+
+    @property
+    def ready(self) -> int:
+        """How many answer now."""
+        return sum(ready for ready, _ in self._all())
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait, with all workers together."""
+        return sum(waiting for _, waiting in self._all())
+
+    def _all(self) -> list[tuple[int, int]]:
+        return list(struct.iter_unpack("ii", self._memory[:]))
+
+
+class Worker:
+    """One process's place among the others."""
+
+    def __init__(self, number: int, board: Board, listening: socket.socket, parent: int) -> None:
+        self.number, self.board, self.listening, self.parent = number, board, listening, parent
+        self._waiting: Callable[[], int] | None = None
+
+    @property
+    def orphaned(self) -> bool:
+        """The parent is no more: nobody would start or stop this one."""
+        return os.getppid() != self.parent
+
+    def waiting(self, own: Callable[[], int]) -> Callable[[], int]:
+        """How many requests wait with all workers; ``own``: with this one."""
+        self._waiting = own
+        return lambda: self.board.waiting
+
+    def tell(self, ready: bool) -> None:
+        """Says how this one is, for the others; ten times a second."""
+        self.board.set(self.number, ready, 0 if self._waiting is None else self._waiting())
+
+
+def check(count: int, store: str | None) -> None:
+    """Refuses what cannot be shared.
+
+    Raises:
+        ConfigError: a system that cannot divide processes, or several workers without a store.
+    """
+    if count > 1 and sys.platform == "win32":
+        raise ConfigError("--workers: this system cannot divide a process; start several services on one --store")
+    if count > 1 and store is None:
+        raise ConfigError(
+            f"--workers {count} needs --store: items and events that one process is given must reach the others; "
+            "write e.g. --store shop.sqlite"
+        )
+
+
+class Workers:
+    """The parent."""
+
+    def __init__(self, count: int, serve: Callable[[Worker], None], host: str, port: int, drain_s: float) -> None:
+        """Reserves the address.
+
+        Args:
+            count: of processes.
+            serve: runs in each; returns when it has drained.
+            host: address to listen on.
+            port: 0: a free one.
+            drain_s: how long a worker may take after SIGTERM.
+        """
+        self.count, self.serve, self.drain_s = count, serve, drain_s
+        self.board = Board(count)
+        self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._held = self._bound(host, port)
+        self._address = self._held.getsockname()
+        self._pids: dict[int, tuple[int, float]] = {}  # pid -> (number, since)
+        self._stopping = 0.0
+        self._deaths = 0
+
+    def run(self) -> int:
+        """Until a signal; the exit status: 1 where workers did not live."""
+        before = {sig: signal.signal(sig, self._stop) for sig in (signal.SIGTERM, signal.SIGINT)}
+        host, port = self._address[:2]
+        say(f"{self.count} workers on http://{f'[{host}]' if ':' in host else host}:{port}")
+        gc.collect()
+        gc.freeze()  # what is imported stays in pages that nobody writes
+        try:
+            self._start(0)  # alone at first: it enters the run into the store
+            while self._pids and not self.board.ready:
+                self._wait()
+            for number in range(1, 0 if self._stopping else self.count):
+                self._start(number)
+            while self._pids:
+                self._wait()
+            return 1 if self._deaths >= QUICK_DEATHS else 0
+        finally:
+            for sig, handler in before.items():
+                signal.signal(sig, handler)
+            self._held.close()
+
+    def _bound(self, host: str, port: int) -> socket.socket:
+        out = socket.socket(self._family, socket.SOCK_STREAM)
+        out.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if EVENLY:
+            out.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        try:
+            out.bind((host, port))
+        except OSError as error:
+            out.close()
+            raise ConfigError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
+        out.set_inheritable(True)
+        return out
+
+    def _start(self, number: int) -> None:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            self._pids[pid] = number, time.monotonic()
+            return
+        status = 1
+        try:
+            for sig in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(sig, signal.SIG_DFL)
+            listening = self._bound(*self._address[:2]) if EVENLY else self._held
+            self.serve(Worker(number, self.board, listening, parent))
+            status = 0
+        except SystemExit as error:
+            status = error.code if isinstance(error.code, int) else 1
+        except BaseException as error:
+            say(f"error: worker {number + 1}: {error}")
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+
+    def _wait(self) -> None:
+        """One worker's end, or a while."""
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            time.sleep(0.05)
+            if self._stopping and time.monotonic() - self._stopping > self.drain_s + SPARE_S:
+                self._send(signal.SIGKILL)
+            return
+        number, since = self._pids.pop(pid)
+        self.board.set(number, False)
+        self._forget(pid)
+        if self._stopping:
+            return
+        self._deaths = self._deaths + 1 if time.monotonic() - since < QUICKLY_S else 0
+        if self._deaths >= QUICK_DEATHS:
+            say(f"error: {self._deaths} workers died soon after their start; giving up")
+            self._stop(signal.SIGTERM, None)
+            return
+        say(f"warning: worker {number + 1} died ({_ended(status)}); starting another")
+        self._start(number)
+
+    def _forget(self, pid: int) -> None:
+        """Drops what a worker measured of itself; what it counted stays."""
+        if METRICS not in os.environ:
+            return
+        from prometheus_client.multiprocess import mark_process_dead
+
+        with suppress(OSError):
+            mark_process_dead(pid, os.environ[METRICS])
+
+    def _stop(self, sig: int, frame: FrameType | None) -> None:
+        if not self._stopping:
+            self._stopping = time.monotonic()
+            self._send(signal.SIGTERM)
+
+    def _send(self, sig: int) -> None:
+        for pid in list(self._pids):
+            with suppress(ProcessLookupError):
+                os.kill(pid, sig)
+
+
+def _ended(status: int) -> str:
+    code = os.waitstatus_to_exitcode(status)
+    return f"signal {-code}" if code < 0 else f"status {code}"

@@ -1,0 +1,140 @@
+"""Several processes behind one address: what one is told the others know, one that dies is started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+pytest.importorskip("fastapi")
+pytest.importorskip("uvicorn")
+pytest.importorskip("sqlalchemy")
+if not hasattr(os, "fork") or not Path("/proc/self/task").is_dir():
+    pytest.skip("needs fork, and /proc to look at processes", allow_module_level=True)
+
+from interlingua.cli.main import app
+from interlingua.errors import ConfigError
+from interlingua.runs.stages import run
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "not within the time"
+        time.sleep(0.02)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_several_workers_need_a_store() -> None:
+    found = CliRunner().invoke(app, ["serve", "nowhere", "--workers", "2"])
+    assert isinstance(found.exception, ConfigError)
+    assert "--workers 2 needs --store" in str(found.exception)
+
+
+def test_workers_share_changes_are_replaced_and_end_together(tmp_path: Path) -> None:
+    options = ("data.options={num_users = 60, num_items = 40}", 'evaluate.protocols=["full"]')
+    session = run("textknn", out=tmp_path / "runs", data="planted", overrides=options, device="cpu")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "interlingua.cli.main", "serve", str(session.path), "--port", str(port)]
+    command += ["--store", str(tmp_path / "s.sqlite"), "--workers", "2"]
+    url = f"http://127.0.0.1:{port}"
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+
+        def ready() -> int:
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            try:
+                answer = httpx.get(f"{url}/health/ready", timeout=30)
+            except httpx.TransportError:
+                return 0
+            return int(answer.json()["workers"]) if answer.status_code == 200 else 0
+
+        eventually(lambda: ready() == 2)
+        first = children(process.pid)
+        assert len(first) == 2
+
+        # each question on a connection of its own, so that some are taken by either
+        items = [str(item) for item in session.data.split.train.item_ids[:12]]
+        for count, item in enumerate(items, 1):
+            sent = httpx.post(f"{url}/v1/events", json={"events": [{"user_id": "zoe", "item_id": item}]}, timeout=30)
+            assert sent.json()["added"] == 1
+            answer = httpx.post(f"{url}/v1/recommend", json={"user_id": "zoe", "k": 1000}, timeout=30).json()
+            assert not {one["item_id"] for one in answer["items"]} & set(items[:count])
+        new = {"item_id": "n1", "title": "The Lost Nebula", "categories": "Space"}
+        assert httpx.post(f"{url}/v1/items", json={"items": [new]}, timeout=30).json()["added"] == ["n1"]
+        sizes: list[int] = []
+
+        def everywhere() -> bool:
+            sizes.append(httpx.get(f"{url}/health/ready", timeout=30).json()["items"])
+            return (
+                len(sizes) >= 12 and len(set(sizes[-12:])) == 1 and sizes[-1] == session.data.split.train.num_items + 1
+            )
+
+        eventually(everywhere)
+
+        def counted() -> int:
+            lines = httpx.get(f"{url}/metrics", timeout=30).text.splitlines()
+            own = [x for x in lines if x.startswith('interlingua_requests_total{route="/v1/recommend",status="200"}')]
+            return int(float(own[0].split()[-1])) if own else 0
+
+        assert {counted() for _ in range(6)} == {12}  # whoever answers
+        assert 'interlingua_info{model_version="' in httpx.get(f"{url}/metrics", timeout=30).text
+
+        os.kill(first[0], signal.SIGKILL)
+        eventually(lambda: len(children(process.pid)) == 2 and first[0] not in children(process.pid) and ready() == 2)
+        assert counted() == 12
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert not any(Path(f"/proc/{child}").exists() for child in first)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_workers_end_with_their_parent(tmp_path: Path) -> None:
+    program = (
+        "import os, sys, time\n"
+        "from interlingua.serve.workers import Workers\n"
+        "def serve(worker):\n"
+        "    worker.board.set(worker.number, True)\n"
+        "    open(sys.argv[1], 'a').write(f'{os.getpid()}\\n')\n"
+        "    while not worker.orphaned: time.sleep(0.05)\n"
+        "Workers(2, serve, '127.0.0.1', 0, 1.0).run()\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "pids")], stderr=subprocess.DEVNULL)
+    try:
+        eventually(lambda: len(children(process.pid)) == 2 and len((tmp_path / "pids").read_text().split()) == 2)
+        pids = (tmp_path / "pids").read_text().split()
+    finally:
+        process.kill()
+        process.wait()
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+
+
+def test_workers_that_cannot_live_end_the_service(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "from interlingua.serve.workers import Workers\n"
+        "def serve(worker):\n"
+        "    raise ValueError('no model here')\n"
+        "sys.exit(Workers(2, serve, '127.0.0.1', 0, 1.0).run())\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert "no model here" in ended.stderr
+    assert "giving up" in ended.stderr
