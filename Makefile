@@ -7,6 +7,7 @@
 #   TORCH        torch of test-newest and test-lowest, e.g. torch==2.13.0 (default: what the resolution gives)
 #   TORCH_BACKEND which builds of torch those take (default: cpu; empty: those of the configured index)
 #   COVERED      least line coverage that make coverage accepts, in per cent
+#   CONTAINER    options of tools/container_check.py, e.g. CONTAINER='--bind /opt/wheels --env PIP_FIND_LINKS'
 #   MUTATE       further options of tools/mutate.py, e.g. MUTATE='--sample 0'
 
 SHELL := /bin/bash
@@ -19,6 +20,7 @@ STAMP := $(VENV)/installed
 WORKERS ?= 2
 COVERED ?= 90
 MUTATE ?=
+CONTAINER ?=
 TORCH ?=
 TORCH_BACKEND ?= cpu
 PYTHON ?=
@@ -35,7 +37,7 @@ export INTERLINGUA_DATA := $(abspath ../shared/data)
 endif
 endif
 
-.PHONY: help venv demo test test-browser test-newest test-lowest lint format bench numbers pictures screenshots coverage mutate wheel wheel-smoke clean
+.PHONY: help venv demo test test-browser test-newest test-lowest lint format bench numbers pictures screenshots coverage mutate wheel wheel-smoke container-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -136,6 +138,9 @@ pictures: $(STAMP) ## draws the pictures of README and docs from the stored resu
 
 screenshots: $(STAMP) ## docs/pictures/page-*.png: the page of a run on movielens-small, by a real Chromium (some minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python tools/screenshots.py --out docs/pictures
+
+container-check: ## runs the Dockerfile's steps in a root made by debootstrap, as root (CONTAINER: further options)
+	python3 tools/container_check.py --root build/container $(CONTAINER)
 
 clean: ## removes caches and built files (not .venv, not runs)
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
