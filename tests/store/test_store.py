@@ -16,6 +16,7 @@ import interlingua.store.schema as schema
 from interlingua.errors import ConfigError, DataError, MissingExtraError, StoreError
 from interlingua.store import Event, Item, Logged, ModelVersion, Store, User
 from interlingua.store.connect import url_of
+from interlingua.store.records import checked, digest
 from interlingua.store.store import MOST_AT_ONCE
 
 
@@ -55,6 +56,11 @@ def test_a_batch_counts_once(store: Store) -> None:
     with pytest.raises(DataError, match=r"'k1' came with another batch before \(3 events, now 1\)"):
         store.add_events(batch[:1], "k1")
     assert len(store.events()) == 5
+
+
+def test_the_hash_of_a_batch_is_what_older_stores_hold() -> None:
+    found = digest(checked([Event("u", "i", 1.0, 4.0), Event("\u00fc", "j")]))
+    assert found == "1d75a7a3f5fc1696ab414b2b7ef19348bbedda7a74b409ffc0130cf752b9397d"
 
 
 def test_models_users_and_requests(store: Store) -> None:
