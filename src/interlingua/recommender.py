@@ -12,6 +12,7 @@ from interlingua.data.allowed import Filters
 from interlingua.progress import say
 from interlingua.runs.answers import (
     Answer,
+    Exclude,
     Histories,
     Recommendation,
     Request,
@@ -99,14 +100,14 @@ class Recommender(Following, OneItem, Crowd):
     @overload
     def recommend(
         self, *, users: Sequence[str], k: int = ..., rerank: bool = ..., items: Sequence[str] | None = ...,
-        exclude: Sequence[str] = ..., filters: Filters | None = ..., diversity: float = ..., repeat: bool = ...,
+        exclude: Exclude = ..., filters: Filters | None = ..., diversity: float = ..., repeat: bool = ...,
         new_share: float = ...,
     ) -> pl.DataFrame: ...  # fmt: skip
 
     @overload
     def recommend(
         self, *, histories: Histories, k: int = ..., rerank: bool = ..., items: Sequence[str] | None = ...,
-        exclude: Sequence[str] = ..., filters: Filters | None = ..., diversity: float = ..., repeat: bool = ...,
+        exclude: Exclude = ..., filters: Filters | None = ..., diversity: float = ..., repeat: bool = ...,
         new_share: float = ...,
     ) -> pl.DataFrame: ...  # fmt: skip
 
@@ -120,7 +121,7 @@ class Recommender(Following, OneItem, Crowd):
         histories: Histories | None = None,
         rerank: bool = True,
         items: Sequence[str] | None = None,
-        exclude: Sequence[str] = (),
+        exclude: Exclude = (),
         filters: Filters | None = None,
         diversity: float = 0.0,
         repeat: bool = False,
@@ -138,7 +139,7 @@ class Recommender(Following, OneItem, Crowd):
             histories: many histories; as a mapping, its keys are the frame's ``user_id``, else they are numbered.
             rerank: let the language model reorder what the backbone retrieved, if the run has one.
             items: the only item ids that may come out; None: all.
-            exclude: item ids that must not come out.
+            exclude: item ids that must not come out; for many also ``{user: item ids}`` (of histories: their names).
             filters: conditions on columns of the catalogue, e.g. ``'year >= 1990 and "Comedy" in categories'`` or
                 ``{"categories": "Comedy", "year>=": 1990}`` (see :mod:`interlingua.data.allowed`).
             diversity: 0: by score only; higher: prefer items of different categories, chosen among the best

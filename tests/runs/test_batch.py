@@ -156,3 +156,23 @@ def test_the_command(recommender: Recommender, run: Path, tmp_path: Path, cli: C
     ):
         code, _, err = cli("recommend", str(run), *wrong)
         assert (code, said in err) == (2, True)
+
+
+@pytest.mark.parametrize("repeat", [False, True])
+def test_each_user_has_items_of_its_own_left_out(run: Path, tmp_path: Path, repeat: bool) -> None:
+    """As if each had been asked alone; what others leave out, or no one has asked for, changes nothing."""
+    made = load(run, device="cpu")
+    users = [str(user) for user in made.train.user_ids[:3]]
+    first = {user: made.recommend(user, k=2, repeat=repeat)[0].item_id for user in users}
+    own = {users[0]: [first[users[0]], "gone"], users[1]: [first[users[1]]], "nobody": [first[users[2]]]}
+    frame = made.recommend(users=users, k=5, exclude=own, repeat=repeat)
+    for user in users:
+        alone = made.recommend(user, k=5, exclude=[item for item in own.get(user, []) if item != "gone"], repeat=repeat)
+        assert frame.filter(pl.col("user_id") == user)["item_id"].to_list() == [one.item_id for one in alone]
+    written = made.recommend_all(tmp_path / "recs.parquet", users, k=5, exclude=own, repeat=repeat)
+    assert pl.read_parquet(written.path).equals(frame)
+    history = [str(item) for item in made.train.item_ids[:2]]
+    named = made.recommend(histories={"a": history, "b": history}, k=3, exclude={"a": [first[users[0]]]}, repeat=repeat)
+    assert first[users[0]] not in named.filter(pl.col("user_id") == "a")["item_id"].to_list()
+    with pytest.raises(ConfigError, match=r"exclude is .*give a list of ids"):
+        made.recommend(users[0], exclude=own)  # type: ignore[call-overload]

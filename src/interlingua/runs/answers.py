@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,8 @@ from interlingua.data.files.frames import is_frame
 from interlingua.data.queries import IntArray
 from interlingua.errors import ConfigError, at_least_one, shown, unknown
 
+Exclude = Sequence[str] | Mapping[str, Sequence[str]]
+"""item ids; of many users also user -> item ids"""
 Histories = Sequence[Sequence[str]] | Mapping[str, Sequence[str]]
 
 
@@ -75,7 +77,7 @@ class Request:
 
     k: int
     rerank: bool
-    exclude: Sequence[str] = ()
+    exclude: Exclude = ()
     items: Sequence[str] | None = None
     filters: Filters | None = None
     diversity: float = 0.0
@@ -100,6 +102,9 @@ class Request:
     def key(self) -> dict[str, Any]:
         """All options, JSON-able: equal keys ask for the same."""
         listed = {"items": self.items, "exclude": self.exclude}
+        if isinstance(self.exclude, Mapping):
+            own = {str(user): names_of(some, f"exclude of {user!r}") for user, some in self.exclude.items()}
+            return replace(self, exclude=()).key() | {"exclude": own}
         return vars(self) | {name: None if ids is None else names_of(ids, name) for name, ids in listed.items()}
 
     def check(self, *who: Any) -> None:

@@ -200,12 +200,15 @@ class Lists:
         """The lists of some queries, and which of them popularity decided."""
         k, use_ranker = request.k, request.rerank and self.has_ranker
         cascade = self.by_ranker if use_ranker else self.by_retriever
+        if request.repeat and question.whole:
+            cascade = cascade.with_repeats()
         wide = max(5 * k, self.session.recipe.evaluate.retrieve) if request.diversity else k
         new, quota = self.newcomers.among(question.queries), self.quota(request)
 
         def of(indices: IntArray, known: bool) -> Candidates:
             queries = question.queries.take(indices)
-            how: dict[str, Any] = {"allowed": allowed, "repeat": request.repeat, "seen": question.seen.take(indices)}
+            repeat = request.repeat and not question.whole
+            how: dict[str, Any] = {"allowed": allowed, "repeat": repeat, "seen": question.seen.take(indices)}
             how["quota"] = quota
             if known:  # an item without evidence scores 0 like many others: the popular ones of them come first
                 return cascade.candidates(queries, wide, ties=self.train.item_counts, **how)
@@ -258,6 +261,7 @@ class Lists:
     def frame(self, names: list[str], question: Question, request: Request) -> pl.DataFrame:
         """The lists of many users, by blocks of some 64 MB of scores."""
         size = block_size(self.train.num_items)
+        question, request = self.questions.excluding(question, names, request)
         allowed = self.questions.allowed(request)
         blocks = [question.slice(at, at + size) for at in range(0, len(names), size)]
         found = [self.listed(block, request, allowed.mask) for block in track(blocks, "recommend")]

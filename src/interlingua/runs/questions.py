@@ -7,7 +7,7 @@ are left out and named, wherever they stand.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any
 
@@ -40,10 +40,18 @@ class Question:
     """(B,) the same users with all their items, liked or not: these do not come out again"""
     unknown: dict[str, list[str]] = field(default_factory=dict)
     """argument -> ids of it that the run does not know"""
+    whole: bool = False
+    """whether ``seen`` is all that may not come out, also where items may repeat"""
 
     def slice(self, start: int, stop: int) -> Question:
         """Users ``start`` to ``stop``."""
-        return Question(self.queries.slice(start, stop), self.seen.slice(start, stop))
+        return replace(self, queries=self.queries.slice(start, stop), seen=self.seen.slice(start, stop))
+
+    def without(self, hidden: Sequence[Sequence[int]], repeat: bool) -> Question:
+        """The same with items (B) that may not come out for each; ``repeat``: what was had may."""
+        had = [[] if repeat else self.seen.history(row).tolist() for row in range(len(self.seen))]
+        joined = [[*own, *more] for own, more in zip(had, hidden, strict=True)]
+        return replace(self, seen=Queries.of(joined, np.asarray(self.seen.users)), whole=True)
 
 
 @dataclass(frozen=True)
@@ -177,6 +185,18 @@ class Questions:
         named = {str(name): names_of(history, f"history {name!r}") for name, history in given.items()}
         found = self.of_histories({f"history {name!r}": history for name, history in named.items()})
         return list(named), found
+
+    def excluding(self, question: Question, names: Sequence[str], request: Request) -> tuple[Question, Request]:
+        """Many users, each without its own ``exclude``, where that is a mapping: what is left to exclude for all."""
+        if not isinstance(request.exclude, Mapping):
+            return question, request
+        own = {str(name): self.known(some, f"exclude of {name!r}") for name, some in request.exclude.items()}
+        hidden = [own.get(name, ([], []))[0] for name in names]
+        gone = dict.fromkeys(item for name in names for item in own.get(name, ([], []))[1])
+        found = question.without(hidden, request.repeat)
+        if gone:
+            found = replace(found, unknown=found.unknown | {"exclude": list(gone)})
+        return found, replace(request, exclude=())
 
     def allowed(self, request: Request) -> Allowed:
         """The items that ``items``, ``filters`` and ``exclude`` leave."""
