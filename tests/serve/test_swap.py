@@ -16,6 +16,7 @@ from tests.serve.live import eventually, served
 
 import interlingua
 from interlingua.errors import ConfigError
+from interlingua.life.refresh import refresh
 from interlingua.life.versions import enter, promote, rollback
 from interlingua.recommender import Recommender
 from interlingua.runs.stages import run
@@ -60,21 +61,22 @@ def test_a_swap_under_load_fails_no_request_and_loses_no_item(runs: tuple[Path, 
         askers = [threading.Thread(target=ask, args=(number, client.base_url)) for number in range(4)]
         for each in askers:
             each.start()
-        eventually(lambda: len(answers) > 50)
+        eventually(lambda: len(answers) > 30)
         promote(store, second)
         sent = 0
         while client.get("/health/ready").json()["model_version"] != second:  # items come while it loads
-            item = {"item_id": f"new {sent}", "title": "The Lost Galaxy"}
-            assert client.post("/v1/items", json={"items": [item]}).status_code == 200
-            sent += 1
+            if sent < 5:
+                item = {"item_id": f"new {sent}", "title": "The Lost Galaxy"}
+                assert client.post("/v1/items", json={"items": [item]}).status_code == 200
+                sent += 1
         at = len(answers)
-        eventually(lambda: len(answers) > at + 50)
+        eventually(lambda: len(answers) > at + 30)
         stop.set()
         for each in askers:
             each.join()
         assert {status for status, _ in answers} == {200}
-        assert {version for _, version in answers[:50]} == {first}
-        assert {version for _, version in answers[-40:]} == {second}
+        assert {version for _, version in answers[:30]} == {first}
+        assert {version for _, version in answers[-20:]} == {second}
         assert f'model_version="{second}"' in client.get("/metrics").text
         ready = client.get("/health/ready").json()
         assert ready["items"] == 40 - 1 + sent
@@ -186,3 +188,31 @@ def test_the_command_line_promotes_and_rolls_back(
     assert "full ndcg@10 0." in out
     found = json.loads(cli("versions", "--store", place, "--json")[1])
     assert [len(each["promoted"]) for each in found] == [2, 2]
+
+
+def test_what_users_do_is_trained_on_served_and_rolled_back(
+    runs: tuple[Path, Path], store: Store, tmp_path: Path
+) -> None:
+    model = holder(store, runs[0])
+    first, catalogue = model.now.version, [str(item) for item in model.now.train.item_ids]
+    with served(model) as client:
+        new = {"item_id": "n1", "title": "The Lost Galaxy", "description": "space rocket orbit nebula"}
+        assert client.post("/v1/items", json={"items": [new]}).status_code == 200
+        events = [{"user_id": user, "item_id": item} for user in ("ann", "bob") for item in catalogue[:5]]
+        events += [{"user_id": f"u{number:05d}", "item_id": "n1"} for number in range(8)]
+        assert client.post("/v1/events", json={"events": events}).json()["added"] == len(events)
+        ask = {"user_id": "ann", "k": 50}
+        before = [item["item_id"] for item in client.post("/v1/recommend", json=ask).json()["items"]]
+        done = refresh(None, store, out=tmp_path / "runs", device="cpu")
+        assert done.promoted
+        eventually(lambda: client.get("/v1/models").json()["serving"] == done.version)
+        assert {"ann", "bob"} <= set(model.now.train.user_indices)  # in the run itself now
+        assert "n1" in model.now.session.data.split.train.item_indices
+        after = [item["item_id"] for item in client.post("/v1/recommend", json=ask).json()["items"]]
+        assert sorted(after) == sorted(before)  # what she had counts once, and does not come out
+        assert not set(after) & set(catalogue[:5])
+        assert "n1" in after
+        assert client.post("/v1/models/rollback").json()["version"] == first
+        eventually(lambda: client.get("/v1/models").json()["serving"] == first)
+        again = [item["item_id"] for item in client.post("/v1/recommend", json=ask).json()["items"]]
+        assert again == before  # the old version has the store's items and events as before
