@@ -263,13 +263,19 @@ def test_killed_before_it_trains_it_goes_on_with_the_same_data(
 
 
 def test_a_forgotten_user_is_in_no_refresh_that_is_continued(
-    world: tuple[Path, Session], store: Store, tmp_path: Path
+    world: tuple[Path, Session], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place, out = store.place.removeprefix("sqlite:///"), tmp_path / "runs"
-    arguments = ["refresh", str(world[1].path), "--store", place, "--out", str(out), "--device", "cpu"]
-    items = [str(item) for item in world[1].data.interactions.item_ids[:4]]
+    out, items = tmp_path / "runs", [str(item) for item in world[1].data.interactions.item_ids[:4]]
     store.add_events([Event("zoe", item) for item in items])
-    subprocess.run([sys.executable, "-c", KILLED, *arguments], capture_output=True, check=False)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("interlingua.runs.stages.train", _stopped)
+        refresh(world[1].path, store, out=out, device="cpu")
+    (begun,) = (out / "frames").glob("refresh-*")
     store.forget(user_id="zoe")
     found = refresh(world[1].path, store, out=out, device="cpu")
+    assert not begun.exists()
     assert "zoe" not in interlingua.load(Path(str(found.path)), device="cpu").train.user_indices
+
+
+def _stopped(session: Session) -> None:
+    raise KeyboardInterrupt
