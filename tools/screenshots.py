@@ -1,6 +1,6 @@
 """Pictures of the service's page for the README: a run on movielens-small, looked at in a real Chromium.
 
-``make screenshots``. Debian: ``apt-get install chromium fonts-dejavu-core``. Pictures are PNGs of 128 colours.
+``make screenshots``. Debian: ``apt-get install chromium fonts-dejavu-core``. Pictures are PNGs of 256 colours.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-COLOURS, SIZE = 128, {"width": 1280, "height": 800}
+COLOURS, SIZE = 256, {"width": 1400, "height": 860}
 
 
 def main() -> None:
@@ -40,7 +39,7 @@ def main() -> None:
     service = subprocess.Popen([sys.executable, "-m", "interlingua", *command])
     try:
         _wait(service, port)
-        with sync_playwright() as playwright, tempfile.TemporaryDirectory():
+        with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             _taken(browser, f"http://127.0.0.1:{port}/", "light", given.out / "page-lists.png", lists)
             _taken(browser, f"http://127.0.0.1:{port}/#items", "dark", given.out / "page-map.png", new_item)
@@ -77,7 +76,7 @@ def _taken(browser: Any, address: str, scheme: str, place: Path, act: Any) -> No
     page.goto(address)
     act(page)
     picture = Image.open(io.BytesIO(page.screenshot()))
-    picture.convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
+    picture.convert("RGB").quantize(COLOURS, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(
         place, optimize=True
     )
     print(f"{place}: {place.stat().st_size / 1024:.0f} kB")

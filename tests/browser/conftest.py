@@ -38,7 +38,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
 
 @pytest.fixture
 def serving(session: Session) -> Iterator[Callable[..., Service]]:
-    """Starts services: ``serving(access, training)``."""
+    """Starts services: ``serving(access, training, model)``."""
     pytest.importorskip("fastapi")
     pytest.importorskip("uvicorn")
     from interlingua.serve.app import create_app
@@ -49,10 +49,9 @@ def serving(session: Session) -> Iterator[Callable[..., Service]]:
 
     stops: list[Callable[[], None]] = []
 
-    def start(access: Any = None, training: Callable[[], dict[str, Any]] | None = None) -> Service:
-        limits, recommender = ServeLimits(), interlingua.load(session)
+    def start(access: Any = None, training: Callable[[], dict[str, Any]] | None = None, model: Any = None) -> Service:
+        limits, model = ServeLimits(), model or ServedModel(interlingua.load(session))
         line = WorkQueue(limits.queue, limits.deadline_s)
-        model = ServedModel(recommender)
         model.training = training
         app = create_app(model, limits, line, access)
         server = server_of(app, line, limits, "127.0.0.1", 0, log_level="warning")
@@ -67,7 +66,7 @@ def serving(session: Session) -> Iterator[Callable[..., Service]]:
         until = time.monotonic() + 60
         while not server.started and time.monotonic() < until:
             time.sleep(0.02)
-        return Service(recommender, f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/")
+        return Service(model.now, f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/")
 
     yield start
     for stop in stops:

@@ -84,7 +84,7 @@ def test_a_newcomer_has_a_history_and_a_sentence_and_is_kept(service: Any, opene
     page = opened(service)
     settled(page)
     made = service.recommender
-    page.get_by_role("button", name="A newcomer").click()
+    page.get_by_role("button", name="Newcomer").click()
     page.get_by_text("Nobody knows anything").wait_for()
     settled(page)
     assert titles(page) == [one.title for one in made.recommend(history=[], k=10)]
@@ -162,7 +162,7 @@ def test_hostile_texts_are_texts_everywhere(service: Any, opened: Callable) -> N
     page.locator(f"{SERVED} .why", has_text="<img src=x").first.wait_for()
     page.locator(f"{SERVED} .held", has_text="<img src=x").first.hover()
     assert "<img src=x" in page.locator("#evidence").inner_text()
-    page.get_by_role("button", name="A newcomer").click()
+    page.get_by_role("button", name="Newcomer").click()
     choose(page, "to the history", "<img src=x")
     page.locator(".had .title", has_text="<img src=x").wait_for()
     settled(page)
@@ -196,7 +196,7 @@ def test_the_whole_way_by_keyboard(service: Any, opened: Callable) -> None:
 
     tab_to("Skip to the lists", 1)
     tab_to("Playground")
-    tab_to("A newcomer")
+    tab_to("Newcomer")
     press("Enter")
     page.get_by_text("Nobody knows anything").wait_for()
     tab_to("to the history")

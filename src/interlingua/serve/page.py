@@ -6,6 +6,7 @@ Everything that it loads comes from here, by a policy that lets the browser load
 from __future__ import annotations
 
 import hashlib
+from asyncio import to_thread
 from importlib import resources
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +14,12 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 
 from interlingua.serve.access import needs
 from interlingua.serve.guard import KEY
+from interlingua.serve.page_drift import DriftReports
 from interlingua.serve.page_schema import (
     MOST_FOUND,
     About,
+    DriftRequest,
+    DriftResponse,
     ItemRequest,
     ItemResponse,
     ListRequest,
@@ -67,6 +71,7 @@ def page(model: ServedModel, line: WorkQueue) -> APIRouter:
     router = APIRouter()
     router.include_router(file_routes())
     router.include_router(page_routes(model, line))
+    router.include_router(drift_routes(model))
     return router
 
 
@@ -148,5 +153,17 @@ def page_routes(model: ServedModel, line: WorkQueue) -> APIRouter:
     async def measured(http: Request) -> ModelResponse:
         """What the run is made of, and what was measured."""
         return await line.do(views.model, http.scope[KEY])
+
+    return router
+
+
+def drift_routes(model: ServedModel) -> APIRouter:
+    """How far the version that answers is from another one of the store; for the role admin, as all of versions."""
+    router, reports = APIRouter(prefix="/v1", dependencies=[Depends(needs("admin"))]), DriftReports(model)
+
+    @router.post("/page/drift")
+    async def drift(request: DriftRequest) -> DriftResponse:
+        """Compares both versions on a sample of users; both are opened for that, beside the traffic."""
+        return DriftResponse(report=await to_thread(reports.of, request.version))
 
     return router

@@ -225,3 +225,15 @@ class ModelResponse(Strict):
     stages: list[dict[str, Any]]
     protocols: dict[str, Any]
     """protocol -> what was measured: users, metrics, 95 % intervals, slices"""
+
+
+class DriftRequest(Strict):
+    """Which version is compared with the one that answers."""
+
+    version: Id
+
+
+class DriftResponse(Strict):
+    """The report of :mod:`interlingua.life.drift`."""
+
+    report: dict[str, Any]

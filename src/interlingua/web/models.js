@@ -81,7 +81,7 @@ export function models(place, page) {
   }
 
   async function versions() {
-    const title = h("h2", { id: "versions-title" }, "Versions");
+    const title = h("h2", { id: "versions-title" }, "Versions and drift");
     const one = () => past.replaceChildren(title, h("p", { class: "hint" }, `This service has no store, so it has one version: ${page.about.model_version}.`));
     if (!page.about.versions) { one(); return; }
     try {
@@ -102,16 +102,24 @@ export function models(place, page) {
           h("th", { scope: "row" }, each.version, each.version === found.serving ? h("span", { class: "badge" }, "answers") : "", h("span", { class: "muted" }, ` ${each.note}`)),
           h("td", { class: "number" }, metric in each.metrics ? number(each.metrics[metric], 3) : "–"),
           h("td", { class: "muted" }, when(each.promoted.at(-1))),
-          h("td", {}, each.serves ? "" : h("button", { type: "button", on: { click: () => letServe(each) } }, "Let it serve")))))),
-      drift(found.models));
+          h("td", {}, each.version === found.serving ? "" : h("div", { class: "acts" },
+            h("button", { type: "button", on: { click: () => drift(each.version) } }, "Drift"), h("button", { type: "button", on: { click: () => letServe(each) } }, "Let it serve"))))))),
+      h("div", { class: "drift", "aria-live": "polite" }, h("p", { class: "hint" }, found.models.length > 1 ? "Drift compares a version with the one that answers." : "")));
   }
 
-  /** Drift reports of `interlingua refresh`, which stand among a version's numbers. */
-  function drift(known) {
-    const lines = known.flatMap((each) => Object.entries(each.metrics).filter(([name]) => name.startsWith("drift ")).map(([name, value]) => [each.version, name.slice(6), value]));
-    if (!lines.length) return h("p", { class: "hint" }, "How far a version has drifted from the one before: interlingua drift OLD NEW; a refresh enters it here.");
-    return h("div", {}, h("h3", {}, "Drift"), h("table", { class: "measured" }, h("caption", { class: "hidden" }, "Drift from the version before"),
-      h("tbody", {}, lines.map(([version, name, value]) => h("tr", {}, h("th", { scope: "row" }, version), h("td", {}, name), h("td", { class: "number" }, number(value, 3)))))));
+  async function drift(version) {
+    const place = past.querySelector(".drift");
+    place.replaceChildren(h("p", { class: "muted" }, `Comparing ${version} with what answers …`));
+    try {
+      const { report } = await post("/v1/page/drift", { version });
+      const share = (value) => (value === null ? "–" : `${number(100 * value)} %`);
+      const facts = [
+        ["Decision", report.decision], ["Why", report.reason], ["Lists that users get, overlap", `${number(report.lists, 3)} (${counted(report.users, "user")})`],
+        ["Nearest items that are the same", share(report.neighbours)], ["Vectors differ by", `${number(report.difference, 3)}, after a rotation ${number(report.difference_rotated, 3)}`],
+        ["Items", `${number(report.items)} in both, ${number(report.items_new)} new, ${number(report.items_gone)} gone`],
+      ];
+      place.replaceChildren(h("h3", {}, `Drift from ${version} to ${report.new}`), h("dl", { class: "facts" }, facts.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
+    } catch (error) { place.replaceChildren(); page.failed(error); }
   }
 
   async function letServe(version) {

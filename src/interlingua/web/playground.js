@@ -42,7 +42,7 @@ export function playground(place, page) {
 
   function drawWho() {
     const open = state.mode === "user" ? userPart() : newPart();
-    who.replaceChildren(h("div", { class: "segments", role: "group", "aria-label": "Who asks" }, modeButton("user", "A user"), modeButton("new", "A newcomer")), ...open);
+    who.replaceChildren(h("div", { class: "segments", role: "group", "aria-label": "Who asks" }, modeButton("user", "User"), modeButton("new", "Newcomer")), ...open);
   }
 
   function userPart() {
