@@ -38,6 +38,14 @@ PerCaller = Annotated[
 ]
 Log = Annotated[LogFormat, typer.Option(help="How lines about requests are written to stderr.")]
 
+SpansTo = Annotated[
+    str | None,
+    typer.Option(
+        help="Send spans to this OpenTelemetry collector (OTLP over HTTP), e.g. http://localhost:4318.",
+        envvar="OTEL_EXPORTER_OTLP_ENDPOINT",
+    ),
+]
+
 
 def access_of(
     host: str, keys: Path | None, require_key: bool, open_metrics: bool, allow_anyone: bool,

@@ -17,6 +17,7 @@ from interlingua.cli.access_options import (
     OpenMetrics,
     PerCaller,
     RequireKey,
+    SpansTo,
     access_of,
 )  # fmt: skip
 from interlingua.cli.options import Device, Interleave, LogRequests, Reasons, Trust
@@ -53,6 +54,7 @@ def serve(
     allow_host: AllowHost = None,
     cors_origin: CorsOrigin = None,
     rate: PerCaller = None,
+    spans_to: SpansTo = None,
     log: Log = LogFormat.text,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer; more than one need --store.")] = 1,
     pin: Annotated[bool, typer.Option(help="Serve RUN whatever is promoted in the store, now or later.")] = False,
@@ -77,32 +79,36 @@ def serve(
 
     how = {"pin": pin, "log_requests": log_requests, "interleave": interleave}
 
+    def access() -> Access:
+        return access_of(host, keys, require_key, open_metrics, allow_anyone, allow_host, cors_origin, rate)
+
     def one(worker: Worker | None = None) -> None:
-        access = access_of(host, keys, require_key, open_metrics, allow_anyone, allow_host, cors_origin, rate)
-        _serve_one(limits, access, opening, (run, store), how, (host, port), log, worker)
+        _serve_one(limits, access(), opening, (run, store), how, (host, port), (log, spans_to), worker)
 
     if workers == 1:
         imported()
         return one()
     with summed_counts():
         imported()
+        access()  # what cannot be used is said once, before there are processes
         raise typer.Exit(Workers(workers, one, host, port, drain).run())
 
 
 def _serve_one(
     limits: ServeLimits, access: Access, opening: dict[str, Any], which: tuple[Path | None, str | None],
-    how: dict[str, Any], address: tuple[str, int], log: LogFormat, worker: Worker | None,
+    how: dict[str, Any], address: tuple[str, int], seen: tuple[LogFormat, str | None], worker: Worker | None,
 ) -> None:  # fmt: skip
-    """One process, until a signal; ``which``: run and store."""
+    """One process, until a signal; ``which``: run and store; ``seen``: form of the log, and where spans go."""
     from interlingua.serve import server
     from interlingua.serve.app import create_app
     from interlingua.serve.logs import log_config
     from interlingua.serve.promoted import model_of
     from interlingua.serve.queue import WorkQueue
+    from interlingua.serve.tracing import provider_of
 
     line = WorkQueue(limits.queue, limits.deadline_s)
-    app = create_app(model_of(opening, *which, **how), limits, line, access, worker)
-    options: dict[str, Any] = {"log_config": log_config(log.value), "access_log": False}
+    app = create_app(model_of(opening, *which, **how), limits, line, access, worker, provider_of(seen[1]))
+    options: dict[str, Any] = {"log_config": log_config(seen[0].value), "access_log": False}
     server.run(app, line, limits, *address, worker, **options)
 
 

@@ -31,16 +31,19 @@ from interlingua.serve.queue import WorkQueue
 from interlingua.serve.quick import Quick
 from interlingua.serve.refusals import RESPONSES, add_refusals
 from interlingua.serve.schema import RecommendRequest, RecommendResponse
+from interlingua.serve.tracing import sent
 from interlingua.serve.versions import versions
 from interlingua.serve.workers import Worker
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
     from interlingua.recommender import Recommender
 
 
 def create_app(
     recommender: Recommender | ServedModel, limits: ServeLimits | None = None, queue: WorkQueue | None = None,
-    access: Access | None = None, worker: Worker | None = None,
+    access: Access | None = None, worker: Worker | None = None, tracing: TracerProvider | None = None,
 ) -> FastAPI:  # fmt: skip
     """The application over one recommender; run it with any ASGI server.
 
@@ -51,6 +54,7 @@ def create_app(
         queue: the line in front of the model, where the caller wants to stop it too.
         access: who may do what; None: everybody everything.
         worker: this process, where several serve together.
+        tracing: where spans go (:mod:`interlingua.serve.tracing`); None: there are none.
     """
     bounds = limits or ServeLimits()
     model, line = ServedModel.of(recommender), queue or WorkQueue(bounds.queue, bounds.deadline_s)
@@ -64,6 +68,7 @@ def create_app(
             yield
             app.state.ready = False
         line.stop()
+        await sent(tracing)
 
     app = FastAPI(
         title="Interlingua", version=__version__, lifespan=life, docs_url=None, redoc_url=None, responses=RESPONSES
@@ -78,7 +83,7 @@ def create_app(
 
     counts.queue(waiting if worker is None else worker.waiting(waiting))
     line.waited = counts.waited
-    add_layers(app, bounds, counts, model, access, quick.answer)
+    add_layers(app, bounds, counts, model, access, quick.answer, tracing)
     add_refusals(app)
 
     @app.post("/v1/recommend", dependencies=[Depends(needs("read"))], response_model=RecommendResponse)

@@ -79,8 +79,7 @@ class Seen:
             self._note(scope, status, time.perf_counter() - started, fault)
 
     def _note(self, scope: Scope, status: int, seconds: float, error: Exception | None) -> None:
-        route = scope.get("route")
-        path: str = scope.get(ROUTE, UNKNOWN) if route is None else route.path
+        path = route_of(scope)
         caller: Caller | None = scope.get(CALLER)
         self.counts.add(path, status, seconds, None if caller is None else caller.role)
         level = logging.INFO if error is None else logging.ERROR
@@ -98,6 +97,13 @@ class Seen:
         if error is not None:
             seen |= broken(error)
         log.log(level, "request", extra={"seen": seen})
+
+
+def route_of(scope: Scope) -> str:
+    """The form of the route that answered."""
+    route = scope.get("route")
+    path: str = scope.get(ROUTE, UNKNOWN) if route is None else route.path
+    return path
 
 
 def broken(error: BaseException) -> dict[str, Any]:
