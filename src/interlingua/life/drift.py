@@ -12,7 +12,8 @@ other axes at best. Measured over the items that both have:
 
 ``reuse``: the vectors differ by no more than the tolerance. ``rotate``: they do after R: new vectors times R's inverse
 are in the old space, and nothing else needs to change. ``re-align``: no rotation brings them together, and what was
-trained on the old vectors has to be trained again.
+trained on the old vectors has to be trained again. Versions without vectors are judged by their lists: ``reuse`` where
+these overlap by all but the tolerance.
 """
 
 from __future__ import annotations

@@ -104,7 +104,8 @@ class Promoted:
         newest = int(self.store.counters()["items"])
         if newest <= self._items:
             return
-        work = line.do(lambda: self.model.change(lambda now: now.follow_items()), Cancellation(line.deadline_s))
+        cancellation = Cancellation(line.deadline_s)
+        work = line.do(lambda: self.model.change(lambda now: now.follow_items()), cancellation, alone=True)
         try:
             asyncio.run_coroutine_threadsafe(work, loop).result()
         except (BusyError, Cancelled, CancelledError):
