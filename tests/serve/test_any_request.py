@@ -43,7 +43,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     access = Access(KeyRing([KEY]), require_key=True, hosts=Hosts("127.0.0.1"))
     model = model_of({"device": "cpu"}, made.done["evaluate"].path, str(folder / "any.sqlite"))
     with served(model, ServeLimits(idle_s=600), access) as client:  # kept connections are not closed meanwhile
-        yield schemathesis.openapi.from_url(f"{client.base_url}/openapi.json")
+        yield schemathesis.openapi.from_url(f"{client.base_url}/openapi.json", timeout=60)
 
 
 def sent(case: Any) -> None:

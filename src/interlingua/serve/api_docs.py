@@ -1,4 +1,4 @@
-"""``/docs``: the routes, what they take and give, from the same OpenAPI text that ``/openapi.json`` gives.
+"""``/docs`` and ``/openapi.json``: the routes, what they take and give, as a page and as OpenAPI.
 
 A page of our own, without a script: the usual ones load theirs from elsewhere, and this service may stand where nothing
 else can be reached.
@@ -6,12 +6,13 @@ else can be reached.
 
 from __future__ import annotations
 
+import json
 from asyncio import to_thread
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 STYLE = "/docs/style.css"
@@ -22,9 +23,21 @@ def api_docs() -> APIRouter:
     router = APIRouter(include_in_schema=False)
     style = (resources.files("interlingua.serve") / "templates" / "docs.css").read_bytes()
 
+    made: dict[str, str] = {}  # both take a second to make: in a thread, once
+
+    def text_of(app: FastAPI) -> dict[str, str]:
+        if not made:
+            schema = app.openapi()
+            made.update(page=rendered(schema), schema=json.dumps(schema))
+        return made
+
     @router.get("/docs")
     async def docs(http: Request) -> Response:
-        return Response(await to_thread(rendered, http.app.openapi()), media_type="text/html; charset=utf-8")
+        return Response((await to_thread(text_of, http.app))["page"], media_type="text/html; charset=utf-8")
+
+    @router.get("/openapi.json")
+    async def openapi(http: Request) -> Response:
+        return Response((await to_thread(text_of, http.app))["schema"], media_type="application/json")
 
     @router.get(STYLE)
     async def docs_style() -> Response:

@@ -71,7 +71,13 @@ def create_app(
         await sent(tracing)
 
     app = FastAPI(
-        title="Interlingua", version=__version__, lifespan=life, docs_url=None, redoc_url=None, responses=RESPONSES
+        title="Interlingua",
+        version=__version__,
+        lifespan=life,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        responses=RESPONSES,
     )
     app.state.ready = False
     app.state.access, app.state.counts, app.state.model = access, counts, model
