@@ -108,5 +108,5 @@ def echoing(size: int, workers: int = 1) -> Any:
     """The echo, run by uvicorn as it comes."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "echo:app", "--app-dir", str(HERE), "--port", str(port)]
-    command += ["--log-level", "error", "--no-access-log", *(["--workers", str(workers)] if workers > 1 else [])]
+    command += ["--workers", str(workers)] if workers > 1 else []
     return started(command, port, "/docs", {"ECHO_BYTES": str(size)})

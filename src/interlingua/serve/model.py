@@ -101,5 +101,6 @@ class ServedModel:
 def warm(recommender: Recommender) -> None:
     """Asks once, so that the first request finds everything loaded."""
     recommender.recommend(history=[], k=1)
+    recommender.answers([(None, [str(item)]) for item in recommender.train.item_ids[:2]], 1, rerank=False)
     recommender.load_encoders()
     _: Any = (recommender.train.user_indices, recommender.train.item_indices)  # made now, not in a request

@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from interlingua.runs.answers import Answer
 
 PATH = "/v1/recommend"
-SHORT_S = 0.004
+SHORT_S = 0.01
 """expected seconds of a batch that may run in the event loop, and so hold up everything else"""
 LONG_S = 0.05
 """expected seconds of a batch in the thread"""
 MOST = 64
 """questions of one batch"""
-FIRST = 4
-"""questions of the first batch, when nothing is known of their time"""
+FIRST = 2
+"""questions that a batch in the event loop must have time for, or it runs in the thread"""
 LISTED = 200
 """ids of ``history``, ``items``, ``exclude`` together; longer questions go the usual way"""
 log = logging.getLogger("interlingua.serve")
@@ -66,7 +66,7 @@ class Quick:
         self.model, self.line, self.access = model, line, access
         self._waiting: deque[_Waiting] = deque()
         self._running: asyncio.Task[None] | None = None
-        self._seconds = SHORT_S / FIRST  # of a question, when several are answered together
+        self._seconds = 0.001  # of a question, when several are answered together
         self._thread: ThreadPoolExecutor | None = None
         self._known: tuple[Any, int] = (None, 0)
 
@@ -196,7 +196,7 @@ class Quick:
             for each, answer in pairs
         ]
         taken = (time.perf_counter() - began) / len(batch)
-        self._seconds = 0.8 * self._seconds + 0.2 * taken
+        self._seconds = 0.8 * self._seconds + 0.2 * min(taken, 4 * self._seconds)  # once late is not slow
         return out
 
 
