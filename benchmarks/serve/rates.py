@@ -76,26 +76,33 @@ def rates(name: str, run: Path, clients: list[int], seconds: int) -> list[dict[s
     return rows
 
 
+def crowded(server: Running, path: str, health: str, clients: int, seconds: int, bodies: Any) -> dict[str, Any]:
+    """Many clients, and what ``health`` takes meanwhile, asked on a connection of its own each time."""
+    found: dict[str, Any] = {}
+    thread = threading.Thread(target=lambda: found.update(load(server.port, path, clients, seconds, bodies)))
+    thread.start()
+    time.sleep(0.5)
+    took = []
+    while thread.is_alive():
+        began = time.perf_counter()
+        status, _ = ask(server.port, health)
+        took.append((time.perf_counter() - began) * 1000 if status == 200 else float("inf"))
+        time.sleep(0.02)
+    thread.join()
+    took.sort()
+    names = ("rate", "refused", "p50_ms", "p99_ms", "max_ms", "broken", "timeouts")
+    median, worst = took[len(took) // 2], took[int(0.99 * len(took))]
+    return {key: found[key] for key in names} | {"health_p50_ms": round(median, 1), "health_p99_ms": round(worst, 1)}
+
+
 def overload(run: Path, seconds: int, *options: str, clients: int) -> dict[str, Any]:
-    """Many more clients than are answered at once, and health beside them."""
+    """Many more clients than are answered at once, and health beside them; then the same of the echo."""
     bodies, _ = bodies_of(run)
     with served(run, *options) as ours:
-        found: dict[str, Any] = {}
-        thread = threading.Thread(
-            target=lambda: found.update(load(ours.port, "/v1/recommend", clients, seconds, bodies))
-        )
-        thread.start()
-        time.sleep(0.5)
-        health = []
-        while thread.is_alive():
-            began = time.perf_counter()
-            status, _ = ask(ours.port, "/health/live")
-            health.append((time.perf_counter() - began) * 1000 if status == 200 else float("inf"))
-            time.sleep(0.02)
-        thread.join()
-    health.sort()
-    out = {key: found[key] for key in ("rate", "refused", "p50_ms", "p99_ms", "max_ms", "broken", "timeouts")}
-    out |= {"clients": clients, "health_p99_ms": round(health[int(0.99 * len(health))], 1), "health": len(health)}
+        out = {"clients": clients} | crowded(ours, "/v1/recommend", "/health/live", clients, seconds, bodies)
+    with echoing(1300) as echo:
+        bare = crowded(echo, "/echo", "/openapi.json", clients, seconds, bodies)
+    out |= {f"echo_{key}": bare[key] for key in ("rate", "p99_ms", "health_p50_ms", "health_p99_ms")}
     print(json.dumps(out), file=sys.stderr, flush=True)
     return out
 

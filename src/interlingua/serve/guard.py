@@ -14,9 +14,10 @@ from typing import Any
 
 from interlingua.runtime.cancel import Cancellation
 from interlingua.serve.asgi import ROUTE, App, Message, Receive, Send
-from interlingua.serve.door import Door
+from interlingua.serve.door import HEALTH, Door
 from interlingua.serve.limits import ServeLimits
 from interlingua.serve.queue import BusyError
+from interlingua.serve.turns import Turns
 
 Answers = Callable[[MutableMapping[str, Any], bytes], Awaitable[bytes | None]]
 LINGER_S, LINGER_BYTES = 1.0, 32 << 20
@@ -42,7 +43,7 @@ class Guard:
             quick: answers in JSON to what it can answer at once, before the application; None: it cannot.
         """
         self.app, self.limits, self.door, self.quick = app, limits, door, quick
-        self._held = 0
+        self._held, self.turns = 0, Turns()
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """One connection's message: only HTTP requests are bounded."""
@@ -53,6 +54,8 @@ class Guard:
         if refusal is not None:
             await _refuse(receive, send, refusal.status, refusal.reason, refusal.headers)
             return
+        if not scope["path"].startswith(HEALTH):
+            await self.turns.take()
         await self._bounded(scope, receive, send)
 
     async def _bounded(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
