@@ -41,7 +41,7 @@ def client(number: int, port: int, stop: threading.Event, out: dict[str, list[An
                 out["events"].append(f"u{name}")
                 if count % 4 == 0:  # a client that saw no answer would send it again
                     ask(port, "/v1/events", batch | {"idempotency_key": name}, timeout=20)
-            if count % 5 == 0:
+            if count % 3 == 1:
                 new = {"items": [{"item_id": f"i{name}", "title": "The Lost Nebula", "categories": "Space"}]}
                 if ask(port, "/v1/items", new, timeout=20)[0] == 200:
                     out["items"].append(f"i{name}")
