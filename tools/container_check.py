@@ -1,6 +1,6 @@
 """Runs the steps of the Dockerfile in a root made by debootstrap, where no image can be pulled: build, ask, stop.
 
-    python tools/container_check.py [--root FOLDER] [--mirror URL] [--bind FOLDER]... [--env NAME]...
+    python tools/container_check.py [--root FOLDER] [--mirror URL] [--bind FOLDER]... [--env NAME]... [--build-arg ...]
 
 Needs Linux, root's rights, debootstrap, unshare and setpriv. Every RUN, COPY, ENV, ARG, WORKDIR and USER is done in its
 order. ENTRYPOINT and CMD then run with a read-only root, as the image's user, without capabilities, and HEALTHCHECK is
@@ -62,8 +62,10 @@ def say(text: str) -> None:
 class Root:
     """A folder that stands for a container's root, with what a Dockerfile has set in it."""
 
-    def __init__(self, folder: Path, binds: Sequence[str], environment: dict[str, str]) -> None:
-        self.folder, self.binds, self.extra = folder, binds, environment
+    def __init__(
+        self, folder: Path, binds: Sequence[str], environment: dict[str, str], arguments: dict[str, str]
+    ) -> None:
+        self.folder, self.binds, self.extra, self.arguments = folder, binds, environment, arguments
         self.environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
         self.workdir, self.user = "/", "0:0"
         self.exec: dict[str, list[str]] = {}
@@ -102,6 +104,7 @@ class Root:
         elif name in ("ENV", "ARG"):
             for word in shlex.split(value):
                 key, _, given = word.partition("=")
+                given = self.arguments.get(key, given) if name == "ARG" else given
                 self.environment[key] = re.sub(r"\$(\w+)", lambda m: self.environment.get(m[1], ""), given)
         elif name == "WORKDIR":
             self.workdir = value
@@ -149,12 +152,13 @@ def built(folder: Path, options: argparse.Namespace) -> Root:
     """The root of the last stage."""
     base = base_of(folder, options.mirror)
     environment = {name: os.environ[name] for name in options.env if name in os.environ}
+    arguments = dict(each.split("=", 1) for each in options.build_arg)
     roots: dict[str, Root] = {}
     for number, stage in enumerate(stages_of(REPOSITORY / "Dockerfile")):
         place = folder / f"stage-{number}"
         shutil.rmtree(place, ignore_errors=True)
         subprocess.run(["cp", "-a", "--reflink=auto", str(base), str(place)], check=True)
-        root = roots[stage.name] = Root(place, options.bind, environment)
+        root = roots[stage.name] = Root(place, options.bind, environment, arguments)
         for name, value in stage.steps:
             say(f"stage {number}: {name} {value}"[:150])
             root.do(name, value, roots)
@@ -238,6 +242,7 @@ def main() -> None:
     parser.add_argument("--mirror", default="http://deb.debian.org/debian")
     parser.add_argument("--bind", action="append", default=[], help="folder or file that build steps see too")
     parser.add_argument("--env", action="append", default=[], help="variable that build steps see too")
+    parser.add_argument("--build-arg", action="append", default=[], help="NAME=VALUE of an ARG")
     options = parser.parse_args()
     missing = [tool for tool in ("debootstrap", "unshare", "setpriv") if shutil.which(tool) is None]
     if missing or os.geteuid() != 0:
