@@ -1,6 +1,6 @@
 """Runs the steps of the Dockerfile in a root made by debootstrap, where no image can be pulled: build, ask, stop.
 
-    python tools/container_check.py [--root FOLDER] [--mirror URL] [--bind FOLDER]... [--env NAME]... [--build-arg ...]
+    python tools/container_check.py [--root FOLDER] [--mirror URL] [--bind FOLDER]... [--env NAME]... [--built]
 
 Needs Linux, root's rights, debootstrap, unshare and setpriv. Every RUN, COPY, ENV, ARG, WORKDIR and USER is done in its
 order. ENTRYPOINT and CMD then run with a read-only root, as the image's user, without capabilities, and HEALTHCHECK is
@@ -156,10 +156,13 @@ def built(folder: Path, options: argparse.Namespace) -> Root:
     roots: dict[str, Root] = {}
     for number, stage in enumerate(stages_of(REPOSITORY / "Dockerfile")):
         place = folder / f"stage-{number}"
-        shutil.rmtree(place, ignore_errors=True)
-        subprocess.run(["cp", "-a", "--reflink=auto", str(base), str(place)], check=True)
+        if not options.built:
+            shutil.rmtree(place, ignore_errors=True)
+            subprocess.run(["cp", "-a", "--reflink=auto", str(base), str(place)], check=True)
         root = roots[stage.name] = Root(place, options.bind, environment, arguments)
         for name, value in stage.steps:
+            if options.built and name in ("RUN", "COPY"):
+                continue
             say(f"stage {number}: {name} {value}"[:150])
             root.do(name, value, roots)
     return root
@@ -191,7 +194,8 @@ def tried(root: Root, folder: Path) -> None:
     say(f"user {user}, read-only root, no capability")
     command = root.exec["ENTRYPOINT"] + root.exec["CMD"]
     say(f"start: {shlex.join(command)}")
-    with subprocess.Popen(root.command(root.shell(shlex.join(command)), sealed=True, data=data)) as service:
+    first = root.shell(f"exec {shlex.join(command)}")  # the first process, as in a container
+    with subprocess.Popen(root.command(first, sealed=True, data=data)) as service:
         try:
             _until_healthy(root, data, service)
             new = {"items": [{"item_id": "b9", "title": "A planet far in space", "categories": ["science fiction"]}]}
@@ -242,6 +246,7 @@ def main() -> None:
     parser.add_argument("--mirror", default="http://deb.debian.org/debian")
     parser.add_argument("--bind", action="append", default=[], help="folder or file that build steps see too")
     parser.add_argument("--env", action="append", default=[], help="variable that build steps see too")
+    parser.add_argument("--built", action="store_true", help="try what an earlier call has built")
     parser.add_argument("--build-arg", action="append", default=[], help="NAME=VALUE of an ARG")
     options = parser.parse_args()
     missing = [tool for tool in ("debootstrap", "unshare", "setpriv") if shutil.which(tool) is None]
