@@ -94,7 +94,7 @@ def test_faerec_mixes_the_views_by_its_gate(make: Make) -> None:
         made = model._placed(model.items, indices, positions)
         for place, item in enumerate((3, 5)):
             ids = model.items[item] + positions[0, place]
-            texts = model.mapper(model.texts[item]) + positions[0, place]
+            texts = model.view(torch.tensor([item]))[0] + positions[0, place]
             fraction = torch.sigmoid(model.gate(torch.cat([ids, texts])))
             mixed = fraction * ids + (1 - fraction) * texts
             expected = (mixed - mixed.mean()) / mixed.std(unbiased=False)
@@ -104,7 +104,7 @@ def test_faerec_mixes_the_views_by_its_gate(make: Make) -> None:
 def test_faerec_lists_come_from_the_sum_of_both_views(make: Make, world: Dataset) -> None:
     model = make(FAEREC).eval()
     queries = world.split.queries("valid").slice(0, 4)
-    both = functional.layer_norm(model.items + model.mapper(model.texts), (D,))
+    both = functional.layer_norm(model.items + model.view(), (D,))
     expected = (model.user_embeddings(queries) @ both.T).detach().numpy()
     assert np.allclose(model.score(queries), expected, atol=1e-5)
 
@@ -140,7 +140,7 @@ def test_faerec_aligns_dimensions_apart_by_popularity(make: Make, world: Dataset
     total = 0.0
     for half in (counts >= counts.median(), counts < counts.median()):
         items = torch.tensor(seen)[half]
-        a, b = model.items[items].detach(), model.mapper(model.texts[items]).detach()
+        a, b = model.items[items].detach(), model.view(items).detach()
         a, b = ((x - x.mean(0)) / (x.std(0) + 1e-5) for x in (a, b))
         squares = (a.T @ b / len(items) - torch.eye(D)).square()
         total += float(squares.trace() + 0.3 * (squares.sum() - squares.trace()))
@@ -168,7 +168,7 @@ def test_llm_esr_encodes_both_views_by_the_same_blocks(make: Make) -> None:
         states, _ = model.states(model.items, histories)
         places = model.positions[-3:]
         ids = (model.items[histories[0]] * D**0.5 + places)[None]
-        texts = (model.mapper(model.texts[histories[0]]) * D**0.5 + places)[None]
+        texts = (model.view(histories[0]) * D**0.5 + places)[None]
         first = model.norm(model.blocks[0](model.into_ids(texts, ids)))
         second = model.norm(model.blocks[0](model.into_texts(ids, texts)))
         assert torch.allclose(states, torch.cat([first, second], dim=-1), atol=1e-5)

@@ -113,6 +113,8 @@ def test_of_all_backbones_only_ncf_needs_the_events(given: dict[str, str]) -> No
         backbone = cls(section.config, train)
         if cls.sampling == "none":
             backbone.fit(Fitting(train, text=FrozenRows(rows)))
+        else:
+            backbone.start(train, FrozenRows(rows))
         if why := left_out._differs(backbone.eval(), section, away):
             refused[name] = why
     assert list(refused) == ["ncf"], refused

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 from interlingua import progress, registry
-from interlingua.backbones.pop import Pop
-from interlingua.config import Config
+from interlingua.backbones.pop import Pop, PopConfig
 from interlingua.errors import ConfigError
 from interlingua.evaluate.protocol import validation_metrics
 from interlingua.rankers.sequence_head import SequenceHead
@@ -54,7 +53,7 @@ def ran(folder: Path, **sections: Any) -> Session:
 class NamesAModel(Pop):
     """A backbone from outside whose model is found on no machine."""
 
-    class Config(Config):
+    class Config(PopConfig):
         """Its options."""
 
         model: str = "somewhere"

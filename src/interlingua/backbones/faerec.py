@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -28,10 +28,12 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interlingua.backbones._text_views import TextViews
-from interlingua.backbones.sasrec import SasRecConfig, last_state
+from interlingua.backbones._text_views import TextView
+from interlingua.backbones.sasrec import SasRec, SasRecConfig, last_state
 from interlingua.config import FitConfig
+from interlingua.contracts.added import AddedItems
 from interlingua.contracts.batch import Batch, Embeddings, Encoded
+from interlingua.contracts.text import Text
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import PAD
 from interlingua.errors import ConfigError
@@ -70,14 +72,16 @@ class FaeRecConfig(SasRecConfig):
     """training (paper: 256 sequences a step, patience 10)"""
 
 
-class FaeRec(TextViews):
+class FaeRec(SasRec):
     """SASRec over gated sums of ID vectors and mapped texts."""
 
     Config = FaeRecConfig
+    needs_text = True
 
     def __init__(self, config: FaeRecConfig, train: Interactions) -> None:
         super().__init__(config, train)
         dim = config.embedding_dim
+        self.view = TextView(train, dim, self._mapper)
         out = nn.Linear(2 * dim, dim)
         nn.init.zeros_(out.bias)
         self.gate = nn.Sequential(nn.Linear(2 * dim, 2 * dim), nn.GELU(), nn.Dropout(config.gate_dropout), out)
@@ -88,7 +92,25 @@ class FaeRec(TextViews):
     counts: Tensor
     """(I,) training events"""
 
-    def make_mapper(self, width: int) -> nn.Module:
+    @classmethod
+    def makes(cls, config: Any) -> frozenset[str]:
+        """No inputs that an aligner may change: it has joined with texts already."""
+        return super().makes(config) - {"inputs"}
+
+    @torch.no_grad()
+    def start(self, train: Interactions, text: Text | None) -> None:
+        """Takes in the texts, and sets the ID vectors to their principal components."""
+        self.items.copy_(self.view.take_in(text, "faerec"))
+
+    def extended(self, added: AddedItems) -> Self | None:
+        """An item without an event is its text, and its text's principal components as ID vector."""
+        if added.text is None:
+            return None
+        new = added.text.to(self.view.texts)
+        ids = torch.cat([self.items.detach(), self.view.first(new)])
+        return self.longer(added, items=ids, view=self.view.longer(new))
+
+    def _mapper(self, width: int) -> nn.Module:
         """T -> T / 2 -> D."""
         inner, config = max(width // 2, 1), self.config
         return nn.Sequential(
@@ -107,9 +129,8 @@ class FaeRec(TextViews):
 
     def _placed(self, table: Tensor, indices: Tensor, positions: Tensor) -> Tensor:
         """(B, L, D) ID vectors and mapped texts, each with its position, mixed by the gate."""
-        distinct, places = indices.unique(return_inverse=True)
         ids = self._dropped(functional.embedding(indices, table) + positions)
-        texts = self._dropped(functional.embedding(places, self.mapper(self.texts[distinct])) + positions)
+        texts = self._dropped(self.view.at(indices) + positions)
         fraction = torch.sigmoid(self.gate(torch.cat([ids, texts], dim=-1)))
         mixed: Tensor = self.fused_norm(fraction * ids + (1 - fraction) * texts)
         return mixed
@@ -119,14 +140,14 @@ class FaeRec(TextViews):
 
     def fused(self, ids: Tensor) -> Tensor:
         """(I, D) what a state is compared with: the sum of both views, normalised."""
-        made: Tensor = self.fused_norm(ids + self.mapped())
+        made: Tensor = self.fused_norm(ids + self.view())
         return made
 
     def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
         """As SASRec's; ``tables`` has what training compares states with."""
         if batch.histories is None:
             raise ConfigError("faerec needs batches with histories: use sequence_batches or last_position_batches")
-        ids = self.ids(inputs.items)
+        ids = self.view.ids(inputs.items)
         states, lengths = self.states(ids, batch.histories)
         compared = self.fused(ids) if self.config.trained_scores == "fused" else ids
         return Encoded(Embeddings(None, compared), last_state(states, lengths), (states, lengths))
@@ -139,7 +160,7 @@ class FaeRec(TextViews):
         items, copies = torch.cat([each[each != PAD] for each in seen]).unique(return_counts=True)
         if not weight or len(items) < 2:
             return out
-        ids, texts = self.ids(self.items)[items], self.mapper(self.texts[items])
+        ids, texts = self.view.ids(self.items)[items], self.view(items)
         fraction = item_fraction(self.epoch, self.config.period, self.config.least_item_fraction)
         counts = copies.to(ids.dtype)
         by_item = repeated_infonce(ids, texts, counts, self.config.item_temperature)

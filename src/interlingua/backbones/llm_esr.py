@@ -21,7 +21,7 @@ Shape key: B rows, L positions, I items, U users, T text width, D width of a vie
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -29,9 +29,10 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interlingua.backbones._text_views import TextViews
-from interlingua.backbones.sasrec import SasRecConfig, last_state
+from interlingua.backbones._text_views import TextView
+from interlingua.backbones.sasrec import SasRec, SasRecConfig, last_state
 from interlingua.config import FitConfig
+from interlingua.contracts.added import AddedItems
 from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.contracts.text import Text
 from interlingua.data.interactions import Interactions
@@ -84,10 +85,11 @@ class CrossAttention(nn.Module):
         return made
 
 
-class LlmEsr(TextViews):
+class LlmEsr(SasRec):
     """SASRec over two views that attend to each other, with similar users as teachers."""
 
     Config = LlmEsrConfig
+    needs_text = True
 
     similar: Tensor
 
@@ -98,6 +100,7 @@ class LlmEsr(TextViews):
             raise ConfigError(
                 f"backbone.embedding_dim = {dim} is not divisible by cross_heads = {config.cross_heads}; change one"
             )
+        self.view = TextView(train, dim, self._mapper)
         self.into_ids = CrossAttention(dim, config.cross_heads)
         self.into_texts = CrossAttention(dim, config.cross_heads)
         self.register_buffer("similar", torch.zeros(0, 0, dtype=torch.int64), persistent=False)
@@ -105,12 +108,17 @@ class LlmEsr(TextViews):
         """(U, 2D) states of all users at the epoch's start, where they teach"""
         self._train = train
 
+    @classmethod
+    def makes(cls, config: Any) -> frozenset[str]:
+        """No inputs that an aligner may change: it has joined with texts already."""
+        return super().makes(config) - {"inputs"}
+
     @property
     def state_width(self) -> int:
         """Both views side by side: 2D."""
         return 2 * self.items.shape[1]
 
-    def make_mapper(self, width: int) -> nn.Module:
+    def _mapper(self, width: int) -> nn.Module:
         """T -> T / 2 -> D, with nothing between."""
         inner = max(width // 2, 1)
         return nn.Sequential(nn.Linear(width, inner), nn.Linear(inner, self.config.embedding_dim))
@@ -118,13 +126,21 @@ class LlmEsr(TextViews):
     @torch.no_grad()
     def start(self, train: Interactions, text: Text | None) -> None:
         """Takes in the texts, and finds each user's most similar users."""
-        super().start(train, text)
+        self.items.copy_(self.view.take_in(text, "llm-esr"))
         self._train = train
         if self.config.distill_weight and text is not None:
-            users = text.rows("users").detach().float() if text.has_users else mean_texts(train, self.texts)
+            users = text.rows("users").detach().float() if text.has_users else mean_texts(train, self.view.texts)
             self.similar = most_similar(users, min(self.config.similar_users, train.num_users - 1)).to(
                 self.items.device
             )
+
+    def extended(self, added: AddedItems) -> Self | None:
+        """An item without an event is its text, and its text's principal components as ID vector."""
+        if added.text is None:
+            return None
+        new = added.text.to(self.view.texts)
+        ids = torch.cat([self.items.detach(), self.view.first(new)])
+        return self.longer(added, items=ids, view=self.view.longer(new))
 
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
         """SASRec's; at an epoch's start, what teaches is encoded where it is not encoded at each step."""
@@ -151,9 +167,8 @@ class LlmEsr(TextViews):
 
     def _placed(self, table: Tensor, indices: Tensor, positions: Tensor) -> Tensor:
         """(B, L, 2D) the two views side by side, each with its position."""
-        distinct, places = indices.unique(return_inverse=True)
         scale = table.shape[1] ** 0.5
-        views = functional.embedding(indices, table), functional.embedding(places, self.mapper(self.texts[distinct]))
+        views = functional.embedding(indices, table), self.view.at(indices)
         return torch.cat(
             [functional.dropout(x * scale + positions, self.config.dropout, self.training) for x in views], dim=-1
         )
@@ -185,9 +200,9 @@ class LlmEsr(TextViews):
         """As SASRec's; ``tables`` has ID vectors and mapped texts side by side."""
         if batch.histories is None:
             raise ConfigError("llm-esr needs batches with histories: use sequence_batches or last_position_batches")
-        ids = self.ids(inputs.items)
+        ids = self.view.ids(inputs.items)
         states, lengths = self.states(ids, batch.histories)
-        table = torch.cat([ids, self.mapped()], dim=1)
+        table = torch.cat([ids, self.view()], dim=1)
         return Encoded(Embeddings(None, table), last_state(states, lengths), (states, lengths))
 
     def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
@@ -213,7 +228,7 @@ class LlmEsr(TextViews):
     def item_embeddings(self) -> Tensor:
         """(I, 2D) ID vectors and mapped texts."""
         with torch.no_grad():
-            return self._compared(torch.cat([self.items, self.mapped()], dim=1))
+            return self._compared(torch.cat([self.items, self.view()], dim=1))
 
 
 def mean_texts(train: Interactions, texts: Tensor) -> Tensor:

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from interlingua.recommender import Recommender
+
 if TYPE_CHECKING:
-    from interlingua.recommender import Recommender
     from interlingua.serve.counts import Counts
     from interlingua.serve.queue import WorkQueue
     from interlingua.store import Store
@@ -101,6 +102,7 @@ class ServedModel:
 def warm(recommender: Recommender) -> None:
     """Asks once, so that the first request finds everything loaded."""
     recommender.recommend(history=[], k=1)
-    recommender.answers([(None, [str(item)]) for item in recommender.train.item_ids[:2]], 1, rerank=False)
+    two = [(None, [str(item)]) for item in recommender.train.item_ids[:2]]
+    Recommender.answers(recommender, two, 1, rerank=False)  # by the class: nobody sent this, so no log has it
     recommender.load_encoders()
     _: Any = (recommender.train.user_indices, recommender.train.item_indices)  # made now, not in a request
