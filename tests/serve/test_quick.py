@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +23,7 @@ from interlingua.serve.keys import make_key
 from interlingua.serve.model import ServedModel
 from interlingua.serve.queue import BusyError, WorkQueue
 from interlingua.serve.quick import Quick
+from interlingua.serve.schema import RecommendRequest
 
 OPTIONS = ("data.options={num_users = 80, num_items = 60}", 'evaluate.protocols=["full"]')
 JSON = [(b"content-type", b"application/json")]
@@ -131,10 +133,10 @@ def test_slow_questions_are_not_taken(recommender: Recommender, more: dict[str, 
     assert asyncio.run(quick.answer(scope(headers=[]), body({"history": []}))) is None
 
 
-def test_too_many_and_late_ones_are_told_when_to_come_again(recommender: Recommender) -> None:
+def test_too_many_are_told_when_to_come_again(recommender: Recommender) -> None:
     async def crowd() -> list[Any]:
-        quick = quick_of(recommender, deadline_s=0.02)
-        quick._seconds = 0.01
+        quick = quick_of(recommender, deadline_s=20.0)
+        quick._seconds = 10.0
         asked = (quick.answer(scope(), body({"history": []})) for _ in range(6))
         return await asyncio.gather(*asked, return_exceptions=True)
 
@@ -164,3 +166,25 @@ def test_no_answer_while_an_item_is_entered(recommender: Recommender) -> None:
         return not done and await asked is not None
 
     assert asyncio.run(crowd())
+
+
+def test_while_an_item_is_entered_questions_are_refused_at_their_deadline(recommender: Recommender) -> None:
+    async def wait() -> tuple[Any, bytes | None, bytes | None]:
+        quick = quick_of(recommender, deadline_s=0.05)
+        request = RecommendRequest(history=[])
+        assert quick.line.enter()  # as a change holds it
+        last_resort = asyncio.ensure_future(quick.ask(request, time.perf_counter(), "the language model was late"))
+        (late,) = await asyncio.wait_for(
+            asyncio.gather(quick.answer(scope(), body({"history": []})), return_exceptions=True), 20
+        )
+        assert not last_resort.done()  # it has no deadline
+        quick.line.exit()
+        quick.line.deadline_s = 30.0
+        return late, await last_resort, await quick.answer(scope(), body({"history": []}))
+
+    late, last_resort, after = asyncio.run(wait())
+    assert isinstance(late, BusyError)
+    assert (late.status, late.reason[:23]) == (503, "not answered within 0.0")
+    assert late.retry_after >= 1
+    assert last_resort is not None
+    assert after is not None

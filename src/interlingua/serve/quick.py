@@ -111,7 +111,11 @@ class Quick:
         self._waiting.append(entry)
         if self._running is None:
             self._running = asyncio.ensure_future(self._work())
-        return await entry.answer
+        left = None if fallback_reason is not None else started + self.line.deadline_s - time.perf_counter()
+        try:
+            return await asyncio.wait_for(waits, left)  # late, and it is out of the next batch
+        except TimeoutError:
+            raise self.line.late() from None
 
     def _may_ask(self, scope: Any) -> bool:
         if self.access is None:
