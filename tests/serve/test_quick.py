@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import random
 import time
+import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,9 +33,14 @@ JSON = [(b"content-type", b"application/json")]
 
 
 @pytest.fixture(scope="module")
-def recommender(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     session = run("itemknn", out=tmp_path_factory.mktemp("runs"), data="planted", overrides=OPTIONS, device="cpu")
-    found = Recommender.load(session.done["evaluate"].path)
+    return session.done["evaluate"].path
+
+
+@pytest.fixture(scope="module")
+def recommender(folder: Path) -> Recommender:
+    found = Recommender.load(folder)
     found.add_events(
         [{"user_id": "zoe", "item_id": str(found.train.item_ids[0])}, {"user_id": "u00003", "item_id": "?"}]
     )
@@ -188,3 +196,15 @@ def test_while_an_item_is_entered_questions_are_refused_at_their_deadline(recomm
     assert late.retry_after >= 1
     assert last_resort is not None
     assert after is not None
+
+
+def test_a_recommender_that_was_swapped_is_let_go(folder: Path, recommender: Recommender) -> None:
+    async def swapped() -> bool:
+        quick = quick_of(Recommender.load(folder))
+        assert await quick.answer(scope(), body({"history": []})) is not None
+        former = weakref.ref(quick.model.now)
+        quick.model.swap(recommender)
+        gc.collect()
+        return former() is None  # though nobody has asked since
+
+    assert asyncio.run(swapped())

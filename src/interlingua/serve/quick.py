@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -68,7 +69,8 @@ class Quick:
         self._running: asyncio.Task[None] | None = None
         self._seconds = 0.001  # of a question, when several are answered together
         self._thread: ThreadPoolExecutor | None = None
-        self._known: tuple[Any, int] = (None, 0)
+        self._known: weakref.ref[Recommender] | None = None  # it goes when it is swapped, asked again or not
+        self._changes = 0
 
     @property
     def waiting(self) -> int:
@@ -151,8 +153,7 @@ class Quick:
             batch = self._next()
             if not batch:
                 return
-            was, self._known = self._known, (recommender, self.line.changes)
-            changed = was != self._known  # what was made ready for the former items is made anew
+            changed = self._changed(recommender)
             if recommender.follows or changed or self._seconds * len(batch) > SHORT_S:
                 self._thread = self._thread or ThreadPoolExecutor(1, "quick")
                 work = asyncio.get_running_loop().run_in_executor(self._thread, self._answers, recommender, batch)
@@ -167,6 +168,12 @@ class Quick:
             self.line.exit()
         for each, content in zip(batch, found, strict=True):
             _settle(each, content)
+
+    def _changed(self, recommender: Recommender) -> bool:
+        """Whether it or its items are others than of the batch before: what was made ready for them is made anew."""
+        same = self._known is not None and self._known() is recommender and self._changes == self.line.changes
+        self._known, self._changes = weakref.ref(recommender), self.line.changes
+        return not same
 
     def _next(self) -> list[_Waiting]:
         """The first of those that wait, and others with the same options; those whose time is up are refused."""
