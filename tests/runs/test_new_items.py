@@ -373,6 +373,22 @@ def test_one_mapping_may_have_lists_and_columns_may_be_arrays(make: Make) -> Non
     assert made.add_items({"item_id": ["n4", "n5"], "title": "The same"}).added == ("n4", "n5")
 
 
+def test_a_column_by_both_of_its_names_is_refused(make: Make) -> None:
+    recommender = make(RECIPES["textknn"])
+    names = recommender.session.data.catalogue.names
+    assert all(names.get(column, column) == column for column in ("title", "categories"))
+    both = {"item_id": "b1", "title": "The Lost Nebula", "categories": "Space", "genre": "Cooking"}
+    from dataclasses import replace
+
+    from interlingua.runs.new_items import lines_of
+
+    catalogue = replace(recommender.session.data.catalogue, names={"categories": "genre"})
+    with pytest.raises(DataError, match="both 'categories' and 'genre', its name in the run's own data"):
+        lines_of(both, catalogue)
+    lines, _, _ = lines_of({key: value for key, value in both.items() if key != "categories"}, catalogue)
+    assert lines["categories"].to_list() == ["Cooking"]
+
+
 def test_an_empty_batch_changes_nothing(make: Make) -> None:
     made = make(RECIPES["textknn"])
     for nothing in (

@@ -71,6 +71,23 @@ def test_a_role_includes_those_before_it(
     assert found == expected + [200] * len(ALWAYS)
 
 
+@pytest.mark.parametrize(
+    ("roles", "role", "expected"),
+    [
+        (("write",), None, 401),
+        (("write",), "write", 200),
+        (("read",), None, 401),
+        (("read",), "read", 200),
+        ((), None, 403),
+    ],
+)
+def test_users_and_their_histories_are_never_open_to_strangers(
+    recommender: Recommender, roles: tuple[str, ...], role: str | None, expected: int
+) -> None:
+    people = ("POST", "/v1/page/users", {}), ("POST", "/v1/page/user", {"user_id": "u00001"})
+    assert statuses(service(recommender, *roles), role, *people) == [expected, expected]
+
+
 def test_without_any_key_this_machine_may_all_and_with_one_it_is_asked(recommender: Recommender) -> None:
     here = service(recommender, host="127.0.0.1")
     with TestClient(here, base_url=LOCAL) as client:

@@ -38,6 +38,30 @@ def test_a_file_holds_hashes_that_its_owner_alone_may_read(tmp_path: Path) -> No
     assert [key.name for key in read_keys(path)] == ["shop"]
 
 
+def test_a_changed_file_keeps_its_mode_for_a_service_under_another_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "keys.toml"
+    stored(path, "shop")
+    path.chmod(0o640)
+    revoke(path, "shop")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    if os.geteuid() == 0:
+        os.chown(path, 12_345, 12_346)
+        stored(path, "other")
+        assert (path.stat().st_uid, path.stat().st_gid) == (12_345, 12_346)
+    before = path.read_bytes()
+
+    def refused(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "chmod", refused)
+    with pytest.raises(ConfigError, match="belongs to another user"):
+        revoke(path, "shop")
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir() if each.suffix != ".lock"] == ["keys.toml"]
+
+
 def test_toml_json_and_lines_say_the_same(tmp_path: Path) -> None:
     digest = hashed("k")
     (tmp_path / "k.toml").write_text(

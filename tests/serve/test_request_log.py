@@ -15,6 +15,7 @@ from tests.serve.live import eventually, served
 
 from interlingua.errors import ConfigError, DataError, StoreError
 from interlingua.life.interleaving import INTERLEAVED, preference
+from interlingua.life.observed import opened
 from interlingua.life.request_log import LARGEST, PLACES, RequestLog
 from interlingua.life.shadow import shadow
 from interlingua.life.versions import enter
@@ -119,6 +120,21 @@ def test_interleaved_lists_are_credited_by_events_over_http(
         assert found.verdict == f"users prefer {old}"
     said = json.loads(cli("shadow", old, rival, "--store", str(place), "--device", "cpu", "--json")[1])
     assert said["preference"]["verdict"] == f"users prefer {old}"
+
+
+def test_a_user_whom_the_rival_does_not_know_costs_nobody_else_the_interleaving(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with Store.open(tmp_path / "s.db") as store:
+        log = RequestLog(store, 0.0)
+        own = opened(runs[0], log, Recommender.load(runs[1]), {"store": store})
+        own.add_events([{"user_id": "zoe", "item_id": str(own.train.item_ids[0])}])  # the rival has no store
+        asked = [("u00001", None), ("zoe", None), ("u00002", None)]
+        own.answers(asked, 3)
+        logged = [one.user_id for one in log._next()]
+        assert logged == ["u00001", "u00002"]
+        own.answers(asked, 3, new_share=0.5)  # an interleaved list might have fewer new items
+        assert not log._next()
 
 
 def test_a_store_that_is_slow_or_away_holds_up_no_answer(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """A recommender whose answers are logged, and, for users who are known by an id, interleaved with another version's.
 
 Only what is asked of :meth:`~interlingua.recommender.Recommender.answer` and its sibling for many is: that is what a
-service asks. A sentence is answered by the version that serves alone, and so is everything where the other fails.
+service asks. A sentence, and a list with a share for new items, is answered by the version that serves alone, and so is
+everything where the other fails.
 """
 
 from __future__ import annotations
@@ -101,24 +102,32 @@ class Observed(Recommender):
         """Interleaves the answers to known users in place; returns each list's teams, None where it was left."""
         teams: list[list[int] | None] = [None] * len(requests)
         places = [place for place, (user, _) in enumerate(requests) if user is not None]
-        if self.rival is None or not places or options.get("text") is not None:
+        if self.rival is None or not places or options.get("text") is not None or options.get("new_share"):
             return teams
         options = {name: value for name, value in options.items() if name not in ("text", "text_weight")}
-        try:
-            theirs = self.rival.answers([requests[place] for place in places], k, **options)
-        except InterlinguaError as error:
-            LOG.warning("a list is not interleaved: %s", type(error).__name__)
-            return teams
-        except Exception as error:
-            LOG.warning("version %s fails, and lists are not interleaved: %s", self.rival.version, first_line(error))
-            return teams
+        theirs = _others(self.rival, [requests[place] for place in places], k, options)
         for place, their in zip(places, theirs, strict=True):
+            if their is None:
+                continue
             own = made[place].items
             lists = [[one.item_id for one in items] for items in (own, their.items)]
             ids, teams[place] = team_draft(lists[0], lists[1], k, self.coin)
             by_id = {one.item_id: one for one in (*their.items, *own)}
             made[place] = replace(made[place], items=[by_id[item] for item in ids])
         return teams
+
+
+def _others(rival: Recommender, requests: Sequence[Who], k: int, options: dict[str, Any]) -> Sequence[Answer | None]:
+    """The rival's answers; None to what it refuses, such as a user whom it does not know."""
+    try:
+        return rival.answers(requests, k, **options)
+    except InterlinguaError as error:
+        if len(requests) > 1:
+            return [each for one in requests for each in _others(rival, [one], k, options)]
+        LOG.warning("a list is not interleaved: %s", type(error).__name__)
+    except Exception as error:
+        LOG.warning("version %s fails, and lists are not interleaved: %s", rival.version, first_line(error))
+    return [None] * len(requests)
 
 
 def _about(history: Sequence[str] | None, k: int, options: dict[str, Any], has_ranker: bool) -> dict[str, Any]:

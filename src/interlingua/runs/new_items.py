@@ -44,6 +44,11 @@ def lines_of(given: Any, catalogue: Catalogue) -> tuple[pl.DataFrame, list[bool 
     check_finite(given, "item")
     frame = finite(lines_frame(without_nan(given), "item", EXAMPLE), "item")
     back = {word: column for column, word in catalogue.names.items() if word in frame.columns}
+    twice = next((word for word, column in back.items() if column in frame.columns and column != word), None)
+    if twice is not None:
+        raise DataError(
+            f"items have both {back[twice]!r} and {twice!r}, its name in the run's own data; give one of them"
+        )
     frame = frame.rename({word: column for word, column in back.items() if column not in frame.columns})
     if not frame.height:
         return catalogue.items.head(0), [], []

@@ -157,6 +157,16 @@ def needs(lowest: Role) -> Callable[..., Awaitable[None]]:
     return check
 
 
+async def may_read_people(request: Request, _: Annotated[Any, Security(BEARER, scopes=["read"])] = None) -> None:
+    """A dependency of what lists users and tells their histories: never open to strangers.
+
+    Where questions need no key, any key that changes something will do, or without keys this machine alone.
+    """
+    access: Access | None = request.app.state.access
+    if access is not None:
+        access.check(request.scope[CALLER], request.headers, "read" if access.questions_need_a_key else "write")
+
+
 async def may_see_metrics(request: Request, _: Annotated[Any, Security(BEARER, scopes=["read"])] = None) -> None:
     """A dependency of ``/metrics``: as questions, unless it was opened."""
     access: Access | None = request.app.state.access

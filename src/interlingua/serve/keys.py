@@ -156,7 +156,28 @@ def editing(path: Path) -> Iterator[list[Key]]:
             number = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(number, "wb") as file:
                 file.write(tomli_w.dumps({"keys": tables}).encode())
+            _as_before(path, temporary)
             replace(temporary, path)
+
+
+def _as_before(path: Path, temporary: Path) -> None:
+    """Gives the new file the owner and the mode of the one it replaces: a service under another user reads it still.
+
+    Raises:
+        ConfigError: it cannot be given away; nothing has changed then.
+    """
+    if not path.exists():
+        return
+    now, before = temporary.stat(), path.stat()
+    try:
+        if (now.st_uid, now.st_gid) != (before.st_uid, before.st_gid):
+            os.chown(temporary, before.st_uid, before.st_gid)
+        temporary.chmod(stat.S_IMODE(before.st_mode))
+    except OSError:
+        temporary.unlink()
+        raise ConfigError(
+            f"{path} belongs to another user, and would no longer be readable by the service; change it as that user"
+        ) from None
 
 
 def revoke(path: Path, name: str) -> None:

@@ -101,8 +101,8 @@ class ServedModel:
 
 def warm(recommender: Recommender) -> None:
     """Asks once, so that the first request finds everything loaded."""
-    recommender.recommend(history=[], k=1)
+    Recommender.answer(recommender, None, [], 1)
     two = [(None, [str(item)]) for item in recommender.train.item_ids[:2]]
-    Recommender.answers(recommender, two, 1, rerank=False)  # by the class: nobody sent this, so no log has it
+    Recommender.answers(recommender, two, 1, rerank=False)  # by the class: nobody sent these, so no log has them
     recommender.load_encoders()
     _: Any = (recommender.train.user_indices, recommender.train.item_indices)  # made now, not in a request

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 
-from interlingua.serve.access import needs
+from interlingua.serve.access import may_read_people, needs
 from interlingua.serve.guard import KEY
 from interlingua.serve.page_drift import DriftReports
 from interlingua.serve.page_schema import (
@@ -119,12 +119,12 @@ def page_routes(model: ServedModel, line: WorkQueue) -> APIRouter:
         training = None if model.training is None else model.training()
         return found.model_copy(update={"versions": model.store is not None, "training": training})
 
-    @router.post("/page/users")
+    @router.post("/page/users", dependencies=[Depends(may_read_people)])
     async def users(request: UsersRequest, http: Request) -> Users:
         """Some users, or those with a part of their ids."""
         return await line.do(lambda: views.users(request), http.scope[KEY])
 
-    @router.post("/page/user")
+    @router.post("/page/user", dependencies=[Depends(may_read_people)])
     async def user(request: UserRequest, http: Request) -> UserHistory:
         """What a user has had."""
         return await line.do(lambda: views.user(request.user_id), http.scope[KEY])
