@@ -142,7 +142,8 @@ def judge(new: Session, served: Session, store: Store | None = None, metric: str
     parse(metric)
     session = Shelf(served, store).session
     split, data = new.data.split, served.data
-    targets, words = comparable(split.test, split.train, data.interactions, data.split.train)
+    repeats = new.recipe.data.filter.duplicates == "keep"
+    targets, words = comparable(split.test, split.train, data.interactions, data.split.train, repeats)
     chosen = next((p for p in new.recipe.evaluate.protocols if "ranks" in parse_protocol(p).judges), "full")
     old = Mapped(scorer_of(session), session.data.split.train, data.interactions, split.train)
     reports = {
@@ -162,7 +163,7 @@ def judge(new: Session, served: Session, store: Store | None = None, metric: str
 
 
 def comparable(
-    test: GroundTruth, train: Interactions, known: Interactions, trained: Interactions
+    test: GroundTruth, train: Interactions, known: Interactions, trained: Interactions, repeats: bool = False
 ) -> tuple[GroundTruth, str]:
     """The targets of ``test`` that neither version has seen, and in words which they are.
 
@@ -171,12 +172,13 @@ def comparable(
         train: the new version's, for ids.
         known: all events of the served version's data.
         trained: those that it was trained on.
+        repeats: users have items again, so that an event is known by its time too.
     """
-    fresh = test.filter(~_among(test, train, known))
+    fresh = test.filter(~_among(test, train, known, repeats))
     users = int((np.diff(fresh.offsets) > 0).sum())
     if users >= FEW_USERS:
         return fresh, "events since the served version"
-    unseen = test.filter(~_among(test, train, trained))
+    unseen = test.filter(~_among(test, train, trained, repeats))
     if not len(unseen.items):
         raise DataError(
             "the served version was trained on everything that the new version's test part holds: there is nothing to "
@@ -185,13 +187,18 @@ def comparable(
     return unseen, f"held-out events ({users} users have one since the served version)"
 
 
-def _among(test: GroundTruth, train: Interactions, events: Interactions) -> Any:
-    """(T,) whether a target is among some events, by ids."""
+def _among(test: GroundTruth, train: Interactions, events: Interactions, repeats: bool = False) -> Any:
+    """(T,) whether a target is among some events, by ids, and with ``repeats`` by time."""
     items, users = _indices(events.item_indices, train.item_ids), _indices(events.user_indices, train.user_ids)
     base = events.num_items
-    known = np.unique(events.users.astype(np.int64) * base + events.items)
+    known = events.users.astype(np.int64) * base + events.items
     who, what = users[test.users[test.owners]], items[test.items]
-    return (who >= 0) & (what >= 0) & np.isin(who * base + what, known)
+    targets = who * base + what
+    if repeats and test.times is not None:
+        moments, place = np.unique(np.concatenate([events.times, test.times]), return_inverse=True)
+        known = known * len(moments) + place[: len(known)]
+        targets = targets * len(moments) + place[len(known) :]
+    return (who >= 0) & (what >= 0) & np.isin(targets, np.unique(known))
 
 
 def _indices(known: Any, ids: Any) -> Any:

@@ -105,7 +105,7 @@ class Observed(Recommender):
         if self.rival is None or not places or options.get("text") is not None or options.get("new_share"):
             return teams
         options = {name: value for name, value in options.items() if name not in ("text", "text_weight")}
-        theirs = _others(self.rival, [requests[place] for place in places], k, options)
+        theirs = _of_rival(self.rival, [requests[place] for place in places], k, options)
         for place, their in zip(places, theirs, strict=True):
             if their is None:
                 continue
@@ -117,13 +117,13 @@ class Observed(Recommender):
         return teams
 
 
-def _others(rival: Recommender, requests: Sequence[Who], k: int, options: dict[str, Any]) -> Sequence[Answer | None]:
+def _of_rival(rival: Recommender, requests: Sequence[Who], k: int, options: dict[str, Any]) -> Sequence[Answer | None]:
     """The rival's answers; None to what it refuses, such as a user whom it does not know."""
     try:
         return rival.answers(requests, k, **options)
     except InterlinguaError as error:
         if len(requests) > 1:
-            return [each for one in requests for each in _others(rival, [one], k, options)]
+            return [each for one in requests for each in _of_rival(rival, [one], k, options)]
         LOG.warning("a list is not interleaved: %s", type(error).__name__)
     except Exception as error:
         LOG.warning("version %s fails, and lists are not interleaved: %s", rival.version, first_line(error))
