@@ -138,3 +138,19 @@ def test_workers_that_cannot_live_end_the_service(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert "no model here" in ended.stderr
     assert "giving up" in ended.stderr
+
+
+def test_a_child_that_is_no_worker_may_end() -> None:
+    program = (
+        "import os, signal, sys, time\n"
+        "from interlingua.serve.workers import Workers\n"
+        "stranger = os.fork() or os._exit(3)\n"
+        "os.waitid(os.P_PID, stranger, os.WEXITED | os.WNOWAIT)\n"
+        "def serve(worker):\n"
+        "    while not worker.orphaned and os.path.exists(f'/proc/{stranger}'): time.sleep(0.01)\n"
+        "    if not worker.orphaned: os.kill(worker.parent, signal.SIGTERM)\n"
+        "    while not worker.orphaned: time.sleep(0.01)\n"
+        "sys.exit(Workers(2, serve, '127.0.0.1', 0, 60.0).run())\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 0, ended.stderr

@@ -191,7 +191,10 @@ class Workers:
             if self._stopping and time.monotonic() - self._stopping > self.drain_s + SPARE_S:
                 self._send(signal.SIGKILL)
             return
-        number, since = self._pids.pop(pid)
+        known = self._pids.pop(pid, None)
+        if known is None:  # a child of what this process was before, or of whoever had it adopted
+            return
+        number, since = known
         self.board.set(number, False)
         self._forget(pid)
         if self._stopping:
