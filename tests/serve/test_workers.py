@@ -154,3 +154,23 @@ def test_a_child_that_is_no_worker_may_end() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 0, ended.stderr
+
+
+def test_a_signal_while_workers_start_reaches_all() -> None:
+    program = (
+        "import os, signal, sys, time\n"
+        "from interlingua.serve.workers import Workers\n"
+        "parent, started, fork = os.getpid(), [], os.fork\n"
+        "def signalled():\n"
+        "    started.append(len(started))\n"
+        "    if len(started) == 2: os.kill(parent, signal.SIGTERM)\n"
+        "    return fork()\n"
+        "os.fork = signalled\n"
+        "def serve(worker):\n"
+        "    worker.board.set(worker.number, True)\n"
+        "    while not worker.orphaned: time.sleep(0.01)\n"
+        "status = Workers(3, serve, '127.0.0.1', 0, 60.0).run()\n"
+        "print(status, len(started))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    assert ended.stdout.split() == ["0", "2"], ended.stderr

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from tempfile import TemporaryDirectory
 from types import FrameType
+from typing import NoReturn
 
 from interlingua.errors import ConfigError
 from interlingua.progress import say
@@ -29,6 +30,7 @@ SPARE_S = 5.0
 """a worker that is there so long after its time to drain is killed"""
 EVENLY = sys.platform == "linux"
 """the system divides connections among sockets of one address; elsewhere the workers have one socket"""
+ENDING = (signal.SIGTERM, signal.SIGINT)
 METRICS = "PROMETHEUS_MULTIPROC_DIR"
 """environment variable: where prometheus_client sums over processes"""
 
@@ -129,7 +131,7 @@ class Workers:
 
     def run(self) -> int:
         """Until a signal; the exit status: 1 where workers did not live."""
-        before = {sig: signal.signal(sig, self._stop) for sig in (signal.SIGTERM, signal.SIGINT)}
+        before = {sig: signal.signal(sig, self._stop) for sig in ENDING}
         host, port = self._address[:2]
         say(f"{self.count} workers on http://{f'[{host}]' if ':' in host else host}:{port}")
         gc.collect()
@@ -138,7 +140,7 @@ class Workers:
             self._start(0)  # alone at first: it enters the run into the store
             while self._pids and not self.board.ready:
                 self._wait()
-            for number in range(1, 0 if self._stopping else self.count):
+            for number in range(1, self.count):
                 self._start(number)
             while self._pids:
                 self._wait()
@@ -162,15 +164,26 @@ class Workers:
         return out
 
     def _start(self, number: int) -> None:
+        """Unless the service ends. A signal waits until the worker is among those that are told of it."""
         parent = os.getpid()
-        pid = os.fork()
-        if pid:
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        try:
+            if self._stopping:
+                return
+            pid = os.fork()
+            if not pid:
+                self._work(number, parent, mask)
             self._pids[pid] = number, time.monotonic()
-            return
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def _work(self, number: int, parent: int, mask: set[int]) -> NoReturn:
+        """What the new process does; ``mask``: the signals that were held back before its start."""
         status = 1
         try:
-            for sig in (signal.SIGTERM, signal.SIGINT):
+            for sig in ENDING:
                 signal.signal(sig, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             listening = self._bound(*self._address[:2]) if EVENLY else self._held
             self.serve(Worker(number, self.board, listening, parent))
             status = 0
