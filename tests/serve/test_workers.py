@@ -174,3 +174,21 @@ def test_a_signal_while_workers_start_reaches_all() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
     assert ended.stdout.split() == ["0", "2"], ended.stderr
+
+
+def test_each_family_of_metrics_is_shown_once() -> None:
+    program = (
+        "from interlingua.serve.workers import summed_counts\n"
+        "with summed_counts():\n"
+        "    from interlingua.serve.counts import Counts\n"
+        "    counts = Counts('v1')\n"
+        "    counts.queue(lambda: 3.0)\n"
+        "    counts.add('/x', 200, 0.1)\n"
+        "    print(counts.text().decode())\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    lines = ended.stdout.splitlines()
+    families = [line.split()[2] for line in lines if line.startswith("# TYPE")]
+    assert sorted(families) == sorted(set(families))
+    assert [line for line in lines if line.startswith("interlingua_queue_length")] == ["interlingua_queue_length 3.0"]
+    assert 'interlingua_requests_total{route="/x",status="200"} 1.0' in lines

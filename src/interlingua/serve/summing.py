@@ -11,6 +11,16 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from interlingua.serve.workers import METRICS
 
 
+class _Summed:
+    """The counts of all processes; no gauge: each process that is asked knows those of all."""
+
+    def __init__(self) -> None:
+        self.files = MultiProcessCollector(CollectorRegistry())
+
+    def collect(self) -> list[Metric]:
+        return [each for each in self.files.collect() if each.type != "gauge"]
+
+
 class _Unsummed:
     """The metrics of a registry that say what something is, or are a sum already."""
 
@@ -26,6 +36,6 @@ def exposition(registry: CollectorRegistry) -> bytes:
     if METRICS not in os.environ:
         return generate_latest(registry)
     whole = CollectorRegistry()
-    MultiProcessCollector(whole)
+    whole.register(_Summed())
     whole.register(_Unsummed(registry))
     return generate_latest(whole)
