@@ -24,6 +24,7 @@ if not hasattr(os, "fork") or not Path("/proc/self/task").is_dir():
 from interlingua.cli.main import app
 from interlingua.errors import ConfigError
 from interlingua.runs.stages import run
+from interlingua.serve.workers import Workers
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 60.0) -> None:
@@ -192,3 +193,14 @@ def test_each_family_of_metrics_is_shown_once() -> None:
     assert sorted(families) == sorted(set(families))
     assert [line for line in lines if line.startswith("interlingua_queue_length")] == ["interlingua_queue_length 3.0"]
     assert 'interlingua_requests_total{route="/x",status="200"} 1.0' in lines
+
+
+def test_two_services_do_not_share_a_port() -> None:
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as the workers of a service do
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {port}: Address already in use"):
+            Workers(2, lambda worker: None, "127.0.0.1", port, 1.0)

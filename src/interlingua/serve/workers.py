@@ -123,6 +123,8 @@ class Workers:
         self.count, self.serve, self.drain_s = count, serve, drain_s
         self.board = Board(count)
         self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        if EVENLY and port:
+            self._bound(host, port, shared=False).close()  # no other service is there
         self._held = self._bound(host, port)
         self._address = self._held.getsockname()
         self._pids: dict[int, tuple[int, float]] = {}  # pid -> (number, since)
@@ -150,10 +152,11 @@ class Workers:
                 signal.signal(sig, handler)
             self._held.close()
 
-    def _bound(self, host: str, port: int) -> socket.socket:
+    def _bound(self, host: str, port: int, shared: bool = EVENLY) -> socket.socket:
+        """A socket at the address; ``shared``: with others that are shared as well."""
         out = socket.socket(self._family, socket.SOCK_STREAM)
         out.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if EVENLY:
+        if shared:
             out.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             out.bind((host, port))
