@@ -204,3 +204,18 @@ def test_two_services_do_not_share_a_port() -> None:
         port = other.getsockname()[1]
         with pytest.raises(ConfigError, match=f"port {port}: Address already in use"):
             Workers(2, lambda worker: None, "127.0.0.1", port, 1.0)
+
+
+def test_workers_that_are_never_ready_end_the_service_however_long_they_load() -> None:
+    program = (
+        "import sys\n"
+        "from interlingua.serve import workers\n"
+        "workers.QUICKLY_S = 0.0  # each lives longer\n"
+        "def serve(worker):\n"
+        "    worker.board.set(worker.number, False)\n"
+        "    raise ValueError('no model here')\n"
+        "sys.exit(workers.Workers(2, serve, '127.0.0.1', 0, 1.0).run())\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 1
+    assert "giving up" in ended.stderr

@@ -25,11 +25,14 @@ from interlingua.errors import ConfigError
 from interlingua.progress import say
 
 QUICKLY_S, QUICK_DEATHS = 10.0, 5
-"""so many deaths of workers that lived shorter than this, one after the other, end the service"""
+"""so many deaths of workers that were never ready or lived shorter than this, one after the other, end the service"""
 SPARE_S = 5.0
 """a worker that is there so long after its time to drain is killed"""
 EVENLY = sys.platform == "linux"
 """the system divides connections among sockets of one address; elsewhere the workers have one socket"""
+ROW = "iii"
+"""of one worker on the board: ready, requests that wait, was ready since its start"""
+SIZE = struct.calcsize(ROW)
 ENDING = (signal.SIGTERM, signal.SIGINT)
 METRICS = "PROMETHEUS_MULTIPROC_DIR"
 """environment variable: where prometheus_client sums over processes"""
@@ -50,24 +53,33 @@ class Board:
     """Which workers are ready and how many requests wait there, in memory that all of them share."""
 
     def __init__(self, count: int) -> None:
-        self.count, self._memory = count, mmap.mmap(-1, 8 * count)
+        self.count, self._memory = count, mmap.mmap(-1, SIZE * count)
 
     def set(self, number: int, ready: bool, waiting: int = 0) -> None:
         """Worker ``number`` from 0 on."""
-        struct.pack_into("ii", self._memory, 8 * number, ready, waiting)
+        was = ready or self.was_ready(number)
+        struct.pack_into(ROW, self._memory, SIZE * number, ready, waiting, was)
+
+    def was_ready(self, number: int) -> bool:
+        """Whether this worker answers or did before."""
+        return bool(self._all()[number][2])
+
+    def clear(self, number: int) -> None:
+        """Worker ``number`` is no more."""
+        struct.pack_into(ROW, self._memory, SIZE * number, 0, 0, 0)
 
     @property
     def ready(self) -> int:
         """How many answer now."""
-        return sum(ready for ready, _ in self._all())
+        return sum(ready for ready, _, _ in self._all())
 
     @property
     def waiting(self) -> int:
         """Requests that wait, with all workers together."""
-        return sum(waiting for _, waiting in self._all())
+        return sum(waiting for _, waiting, _ in self._all())
 
-    def _all(self) -> list[tuple[int, int]]:
-        return list(struct.iter_unpack("ii", self._memory[:]))
+    def _all(self) -> list[tuple[int, int, int]]:
+        return list(struct.iter_unpack(ROW, self._memory[:]))
 
 
 class Worker:
@@ -211,13 +223,14 @@ class Workers:
         if known is None:  # a child of what this process was before, or of whoever had it adopted
             return
         number, since = known
-        self.board.set(number, False)
+        lived = self.board.was_ready(number) and time.monotonic() - since >= QUICKLY_S
+        self.board.clear(number)
         self._forget(pid)
         if self._stopping:
             return
-        self._deaths = self._deaths + 1 if time.monotonic() - since < QUICKLY_S else 0
+        self._deaths = 0 if lived else self._deaths + 1
         if self._deaths >= QUICK_DEATHS:
-            say(f"error: {self._deaths} workers died soon after their start; giving up")
+            say(f"error: {self._deaths} workers died before they were ready or soon after; giving up")
             self._stop(signal.SIGTERM, None)
             return
         say(f"warning: worker {number + 1} died ({_ended(status)}); starting another")
