@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -47,15 +48,20 @@ def test_several_workers_need_a_store() -> None:
 def test_workers_share_changes_are_replaced_and_end_together(tmp_path: Path) -> None:
     options = ("data.options={num_users = 60, num_items = 40}", 'evaluate.protocols=["full"]')
     session = run("textknn", out=tmp_path / "runs", data="planted", overrides=options, device="cpu")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "interlingua.cli.main", "serve", str(session.path), "--port", str(port)]
+    command = [sys.executable, "-m", "interlingua.cli.main", "serve", str(session.path), "--port", "0"]
     command += ["--store", str(tmp_path / "s.sqlite"), "--workers", "2"]
-    url = f"http://127.0.0.1:{port}"
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
+
+        def address() -> re.Match[str] | None:
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            return re.search(r"2 workers on (http://127\.0\.0\.1:\d+)\n", (tmp_path / "log").read_text())
+
+        eventually(lambda: address() is not None)
+        found = address()
+        assert found is not None
+        url = found[1]
 
         def ready() -> int:
             assert process.poll() is None, (tmp_path / "log").read_text()
