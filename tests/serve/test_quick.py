@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import random
+import threading
 import time
 import weakref
 from collections.abc import Iterator
@@ -25,11 +26,22 @@ from interlingua.serve.keyring import KeyRing
 from interlingua.serve.keys import make_key
 from interlingua.serve.model import ServedModel
 from interlingua.serve.queue import BusyError, WorkQueue
-from interlingua.serve.quick import Quick
+from interlingua.serve.quick import SHORT_S, Quick
 from interlingua.serve.schema import RecommendRequest
 
 OPTIONS = ("data.options={num_users = 80, num_items = 60}", 'evaluate.protocols=["full"]')
 JSON = [(b"content-type", b"application/json")]
+
+
+class Watched(Recommender):
+    """Says in which threads it answered; may take longer than the event loop has time for."""
+
+    pause_s = 0.0
+
+    def answers(self, requests: Any, k: int = 10, **options: Any) -> Any:
+        vars(self).setdefault("threads", []).append(threading.current_thread())
+        time.sleep(self.pause_s * len(requests))
+        return super().answers(requests, k, **options)
 
 
 @pytest.fixture(scope="module")
@@ -208,3 +220,58 @@ def test_a_recommender_that_was_swapped_is_let_go(folder: Path, recommender: Rec
         return former() is None  # though nobody has asked since
 
     assert asyncio.run(swapped())
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_recommender_of_unknown_pace_does_not_hold_up_the_event_loop(folder: Path, swapped: bool) -> None:
+    slow, fast = Watched.load(folder), Watched.load(folder)
+    slow.pause_s = 2 * SHORT_S
+
+    async def asked() -> None:
+        quick = quick_of(fast if swapped else slow)
+        if swapped:
+            quick._seconds = 1e-6
+            assert await quick.answer(scope(), body({"history": []})) is not None
+            quick.model.swap(slow)
+        for _ in range(5):
+            crowd = (quick.answer(scope(), body({"history": []})) for _ in range(4))
+            assert None not in await asyncio.gather(*crowd)
+
+    asyncio.run(asked())
+    assert threading.main_thread() not in slow.threads
+
+
+def test_a_fast_recommender_answers_in_the_event_loop_soon(folder: Path) -> None:
+    fast = Watched.load(folder)
+
+    async def asked() -> None:
+        quick = quick_of(fast)
+        for _ in range(300):
+            await quick.answer(scope(), body({"history": []}))
+            if threading.main_thread() in fast.threads:
+                return
+
+    asyncio.run(asked())
+    assert threading.main_thread() in fast.threads
+
+
+def test_after_a_change_that_all_gave_up_on_the_thread_makes_ready(folder: Path) -> None:
+    fast = Watched.load(folder)
+
+    async def asked() -> None:
+        quick = quick_of(fast)
+        await quick.answer(scope(), body({"history": []}))
+        quick._seconds = 1e-6
+        assert quick.line.enter()  # as a change holds it
+        gone = asyncio.ensure_future(quick.answer(scope(), body({"history": []})))
+        await asyncio.sleep(0)
+        gone.cancel()
+        quick.line.changes += 1
+        quick.line.exit()
+        while quick._running is not None:
+            await asyncio.sleep(0.001)
+        await quick.answer(scope(), body({"history": []}))
+
+    asyncio.run(asked())
+    assert len(fast.threads) == 2
+    assert threading.main_thread() not in fast.threads

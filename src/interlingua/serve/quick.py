@@ -67,7 +67,7 @@ class Quick:
         self.model, self.line, self.access = model, line, access
         self._waiting: deque[_Waiting] = deque()
         self._running: asyncio.Task[None] | None = None
-        self._seconds = 0.001  # of a question, when several are answered together
+        self._seconds = SHORT_S  # of a question, when several are answered together; so the unknown run in the thread
         self._thread: ThreadPoolExecutor | None = None
         self._known: weakref.ref[Recommender] | None = None  # it goes when it is swapped, asked again or not
         self._changes = 0
@@ -150,10 +150,11 @@ class Quick:
             await asyncio.sleep(0.001)
         try:
             recommender = self.model.now
+            changed = self._changed(recommender)
             batch = self._next()
             if not batch:
+                self._changes = -1  # nothing was made ready: the next batch does it
                 return
-            changed = self._changed(recommender)
             if recommender.follows or changed or self._seconds * len(batch) > SHORT_S:
                 self._thread = self._thread or ThreadPoolExecutor(1, "quick")
                 work = asyncio.get_running_loop().run_in_executor(self._thread, self._answers, recommender, batch)
@@ -171,7 +172,10 @@ class Quick:
 
     def _changed(self, recommender: Recommender) -> bool:
         """Whether it or its items are others than of the batch before: what was made ready for them is made anew."""
-        same = self._known is not None and self._known() is recommender and self._changes == self.line.changes
+        known = None if self._known is None else self._known()
+        same = known is recommender and self._changes == self.line.changes
+        if self._known is not None and known is not recommender:
+            self._seconds = SHORT_S  # the pace of another says nothing
         self._known, self._changes = weakref.ref(recommender), self.line.changes
         return not same
 
