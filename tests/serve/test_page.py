@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import scipy.sparse.linalg
 
 pytest.importorskip("fastapi")
 from fastapi.testclient import TestClient
@@ -127,7 +128,13 @@ def test_columns_of_a_fusion_and_reasons_by_each(fused: Session) -> None:
         assert "member-9" in refused["detail"]
 
 
-def test_a_run_without_texts_has_a_map_of_who_had_what_and_takes_no_items(tmp_path: Path) -> None:
+def test_a_run_without_texts_has_a_map_of_who_had_what_and_takes_no_items(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made_of_events, solved = scipy.sparse.linalg.svds, list[int]()
+    monkeypatch.setattr(
+        scipy.sparse.linalg, "svds", lambda *a, k, **b: solved.append(k) or made_of_events(*a, k=k, **b)
+    )
     made = run("itemknn", out=tmp_path, data="planted", overrides=WORLD, device="cpu")
     with TestClient(create_app(interlingua.load(made))) as client:
         about = asked(client, "/v1/page/about")
@@ -136,7 +143,10 @@ def test_a_run_without_texts_has_a_map_of_who_had_what_and_takes_no_items(tmp_pa
         found = asked(client, "/v1/page/map")
         assert found["space"] == "who had the items"
         assert asked(client, "/v1/page/map") == found
-        assert asked(client, "/v1/page/item", {"item_id": found["points"][0]["item_id"]})["point"] is not None
+        for point in found["points"][:3]:
+            place = asked(client, "/v1/page/item", {"item_id": point["item_id"]})["point"]
+            assert place == pytest.approx([point["x"], point["y"]])
+    assert len(solved) == 1  # the vectors are made once, not for each item that is looked at
 
 
 def test_a_new_item_lands_beside_what_is_like_it_and_moves_nothing(client: TestClient, session: Session) -> None:

@@ -36,10 +36,14 @@ class ItemMap:
     """(n,) indices of the items that are drawn, in the catalogue's order"""
     points: Tensor
     """(n, 2)"""
+    of_events: Tensor | None = None
+    """(I, D) vectors made from events, kept for a run that has none of its own: making them takes long"""
 
     def at(self, session: Session, indices: IntArray) -> Tensor | None:
         """(m, 2) where items of a run stand, also those that it grew by; None: this run has no vectors of them."""
-        found = vectors_of(session)
+        found = _own(session)
+        if found is None and self.of_events is not None:
+            found = self.space, self.of_events
         if found is None or found[0] != self.space or found[1].shape[1] != len(self.plane.mean):
             return None
         table = found[1]
@@ -48,12 +52,12 @@ class ItemMap:
         return self.plane.at(table[torch.from_numpy(np.asarray(indices, np.int64))])
 
 
-def vectors_of(session: Session) -> tuple[str, Tensor] | None:
-    """(whose, (I, D)) the vectors by which items are alike: the run's own, else its texts', else made from events."""
+def _own(session: Session) -> tuple[str, Tensor] | None:
+    """(whose, (I, D)) the vectors by which items are alike that a run has: the model's, else its texts'."""
     for where, own in (("item vectors of the model", item_vectors(session)), ("text vectors", text_vectors(session))):
         if own is not None and own.shape[1]:
             return where, own.detach().float()
-    return _of_events(session)
+    return None
 
 
 def _of_events(session: Session) -> tuple[str, Tensor] | None:
@@ -76,7 +80,8 @@ def map_of(session: Session, seed: int = 0) -> ItemMap | None:
 
     At most :data:`SHOWN` items are drawn: half of them the popular ones, the rest at random.
     """
-    found = vectors_of(session)
+    own = _own(session)
+    found = own or _of_events(session)
     if found is None:
         return None
     space, table = found
@@ -88,4 +93,5 @@ def map_of(session: Session, seed: int = 0) -> ItemMap | None:
     first = popular[: SHOWN // 2]
     rest = random.permutation(popular[SHOWN // 2 :])[: SHOWN - len(first)]
     drawn = np.sort(np.concatenate([first, rest])).astype(np.int64)
-    return ItemMap(space, plane, drawn, plane.at(table[torch.from_numpy(drawn)]))
+    points = plane.at(table[torch.from_numpy(drawn)])
+    return ItemMap(space, plane, drawn, points, of_events=table if own is None else None)
