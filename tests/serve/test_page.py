@@ -18,6 +18,8 @@ import interlingua
 from interlingua.runs.session import Session
 from interlingua.runs.stages import run
 from interlingua.serve.app import create_app
+from interlingua.serve.page_schema import ItemRequest, ListRequest, UsersRequest, WhyRequest
+from interlingua.serve.page_views import PageViews
 
 WORLD = ("data.options={num_users = 60, num_items = 40}", 'evaluate.protocols=["full"]')
 SPACE = {"item_id": "n1", "title": "The Lost Galaxy", "categories": ["Space", "Nebula"], "description": "orbit rocket"}
@@ -187,3 +189,23 @@ def test_who_asks_is_exactly_one(client: TestClient) -> None:
         asked(client, "/v1/page/list", body, status=422)
     sentence = {"history": [], "text": "space galaxy orbit", "text_weight": 1, "k": 3}
     assert "Space" in asked(client, "/v1/page/list", sentence)["items"][0]["categories"]
+
+
+def test_an_answer_is_of_one_version(session: Session) -> None:
+    served, looks = interlingua.load(session), list[str]()
+    views = PageViews(lambda: looks.append("look") or served)  # a further look might find another version
+    person, item = {"user_id": str(served.train.user_ids[0])}, str(served.train.item_ids[0])
+    for answer in (
+        lambda: views.titles("", 3),
+        views.about,
+        lambda: views.users(UsersRequest()),
+        lambda: views.user(person["user_id"]),
+        lambda: views.listed(ListRequest(column="served", **person)),
+        lambda: views.why(WhyRequest(column="served", items=[item], **person)),
+        views.item_map,
+        lambda: views.item(ItemRequest(item_id=item)),
+        views.model,
+    ):
+        looks.clear()
+        answer()
+        assert looks == ["look"]

@@ -68,7 +68,7 @@ class PageViews:
 
     @property
     def lists(self) -> Lists:
-        """Of the recommender that serves, with all its changes."""
+        """Of the recommender that serves, with all its changes; each answer takes them, or it, once."""
         return self.now()._lists
 
     def titles(self, query: str, limit: int) -> Titles:
@@ -82,7 +82,8 @@ class PageViews:
 
     def about(self) -> About:
         """The run in a few words."""
-        served, lists = self.now(), self.lists
+        served = self.now()
+        lists = served._lists
         session = lists.session
         return About(
             name=session.recipe.name,
@@ -92,27 +93,22 @@ class PageViews:
             users=lists.train.num_users,
             items=lists.train.num_items,
             added=session.num_added,
-            reads_texts=self._reads_texts(),
+            reads_texts=self._reads_texts(served),
             columns=[Column(**vars(each)) for each in columns_of(lists)],
             versions=False,
         )
 
     def users(self, request: UsersRequest) -> Users:
         """Users by a part of their ids, those that begin with it first; without a part a sample of all."""
-        questions = self.lists.questions
-        everybody, part = questions.everybody(), request.part.strip().casefold()
+        lists = self.lists
+        everybody, part = lists.questions.everybody(), request.part.strip().casefold()
         if part:
             some = (user for user in everybody if part in user.casefold())
             found = nsmallest(request.limit, some, lambda user: (not user.casefold().startswith(part), len(user), user))
         else:
             places = users_for(len(everybody), 1, request.limit)
             found = [everybody[place] for place in places]
-        return Users(users=[self._user(user) for user in found], total=len(everybody))
-
-    def _user(self, user: str) -> ShownUser:
-        lists = self.lists
-        had = lists.questions.of_users([user]).seen.history(0)
-        return ShownUser(user_id=user, events=len(had), last=[lists.titles[row] for row in had[-LAST:]])
+        return Users(users=[_shown_user(lists, user) for user in found], total=len(everybody))
 
     def user(self, user: str) -> UserHistory:
         """The last items of a user."""
@@ -124,7 +120,8 @@ class PageViews:
 
     def listed(self, request: ListRequest) -> ListResponse:
         """The list of one column."""
-        started, served, lists = time.perf_counter(), self.now(), self.lists
+        started, served = time.perf_counter(), self.now()
+        lists = served._lists
         options = {"text": request.text, "text_weight": request.text_weight}
         made = column_answer(lists, request.column, Request.of(request.k, options), self._question(lists, request))
         indices = lists.train.item_indices
@@ -139,7 +136,8 @@ class PageViews:
 
     def why(self, request: WhyRequest) -> WhyResponse:
         """Reasons for items by the score of one column."""
-        served, lists = self.now(), self.lists
+        served = self.now()
+        lists = served._lists
         query = self._question(lists, request).queries
         indices = [lists.questions.item_row(item) for item in request.items]
         found = column_reasons(lists, lambda: served.language_model, request.column, query, indices)
@@ -147,8 +145,9 @@ class PageViews:
 
     def item_map(self) -> MapResponse:
         """The map, with all items that came after training."""
-        served, lists = self.now(), self.lists
-        made, total = self._made_map(), lists.train.num_items
+        served = self.now()
+        lists = served._lists
+        made, total = self._made_map(served), lists.train.num_items
         if made is None:
             return MapResponse(space="", explained=[], points=[], total=total, model_version=served.version)
         points = list(zip(made.items.tolist(), made.points.tolist(), strict=True))
@@ -171,8 +170,9 @@ class PageViews:
 
     def item(self, request: ItemRequest) -> ItemResponse:
         """Where an item stands, and in whose lists it comes out."""
-        lists = self.lists
-        row, made = lists.questions.item_row(request.item_id), self._made_map()
+        served = self.now()
+        lists = served._lists
+        row, made = lists.questions.item_row(request.item_id), self._made_map(served)
         at = None if made is None else made.at(lists.session, np.array([row]))
         alike = [
             Alike(**vars(shown_item(lists, other)), score=round(score, 4))
@@ -197,8 +197,7 @@ class PageViews:
             best=[Place(user_id=names[found.users[n]], place=int(found.places[n])) for n in order],
         )
 
-    def _reads_texts(self) -> bool:
-        served = self.now()
+    def _reads_texts(self, served: Recommender) -> bool:
         if self._reads is None or self._reads[0] != served.version:
             self._reads = served.version, takes_new_items(served.session)
         return self._reads[1]
@@ -220,14 +219,18 @@ class PageViews:
             protocols={name: _measured(report) for name, report in session.summary.items()},
         )
 
-    def _made_map(self) -> ItemMap | None:
-        version = self.now().version
-        if self._map is None or self._map[0] != version:
-            self._map = version, map_of(self.now().session)
+    def _made_map(self, served: Recommender) -> ItemMap | None:
+        if self._map is None or self._map[0] != served.version:
+            self._map = served.version, map_of(served.session)
         return self._map[1]
 
     def _question(self, lists: Lists, request: Question) -> questions.Question:
         return lists.questions.of_one(request.user_id, request.history)
+
+
+def _shown_user(lists: Lists, user: str) -> ShownUser:
+    had = lists.questions.of_users([user]).seen.history(0)
+    return ShownUser(user_id=user, events=len(had), last=[lists.titles[row] for row in had[-LAST:]])
 
 
 def _measured(report: Mapping[str, Any]) -> dict[str, Any]:
