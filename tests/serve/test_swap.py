@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ from interlingua.recommender import Recommender
 from interlingua.runs.stages import run
 from interlingua.serve.limits import ServeLimits
 from interlingua.serve.model import ServedModel
-from interlingua.serve.promoted import Promoted, served_model
+from interlingua.serve.promoted import LOG, Promoted, served_model
 from interlingua.store import Event, Item, ModelVersion, Store
 
 
@@ -87,18 +88,22 @@ def test_a_swap_under_load_fails_no_request_and_loses_no_item(runs: tuple[Path, 
 
 
 def test_a_version_that_cannot_be_loaded_leaves_the_former_one(
-    runs: tuple[Path, Path], store: Store, tmp_path: Path
+    runs: tuple[Path, Path], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = holder(store, runs[0])
     first = model.now.version
     store.add_model(ModelVersion("gone", str(tmp_path / "nowhere")))
+    logged = list[str]()
+    monkeypatch.setattr(LOG, "warning", lambda words, *given: logged.append(words % given))
     with served(model) as client:
         store.promote("gone")
         eventually(lambda: client.get("/health/ready").json()["problem"])
         ready = client.get("/health/ready")
         assert ready.status_code == 200
         assert ready.json()["model_version"] == first
-        assert "version gone is promoted and does not serve" in ready.json()["problem"]
+        problem = ready.json()["problem"]
+        assert re.fullmatch(r"version gone is promoted and does not serve: \w+Error", problem)  # anybody reads it
+        assert str(tmp_path / "nowhere") in logged[0]
         assert client.post("/v1/recommend", json={"history": []}).json()["model_version"] == first
         store.promote(enter(store, runs[1]).version)
         eventually(lambda: client.get("/health/ready").json()["problem"] is None)

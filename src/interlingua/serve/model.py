@@ -44,7 +44,7 @@ class ServedModel:
         self.since = time.time()
         """seconds since 1970: when the present recommender began to serve"""
         self.problem: str | None = None
-        """why a promoted version does not serve, in words; None: it does"""
+        """which promoted version does not serve, and the error's kind; the log says why. None: it does"""
         self.companions: list[Companion] = []
         """what runs with the service"""
         self.training: Callable[[], dict[str, Any]] | None = None

@@ -1,8 +1,9 @@
 """Follows a store while the service runs: promoted versions are loaded beside the traffic and swapped in.
 
 A thread looks once a second. A version is loaded and warmed there, and serves with one assignment
-(:mod:`interlingua.serve.model`); where it cannot be loaded, the former one goes on, and ``/health/ready`` and the log
-say why. Items that other processes change are taken in through the line of requests, as changes over HTTP are.
+(:mod:`interlingua.serve.model`); where it cannot be loaded, the former one goes on; ``/health/ready`` says which and
+the error's kind, and the log why. Items that other processes change are taken in through the line of requests, as
+changes over HTTP are.
 """
 
 from __future__ import annotations
@@ -80,9 +81,10 @@ class Promoted:
                 raise ConfigError(f"{promoted.path} holds version {made.version}")
             before = self.model.swap(made)
         except Exception as error:  # whatever it is, the former version goes on
-            self.model.problem = f"version {promoted.version} is promoted and does not serve: {first_line(error)}"
+            said = f"version {promoted.version} is promoted and does not serve"
+            LOG.warning("%s: %s; %s goes on", said, first_line(error), self.model.now.version)
             self._again = time.monotonic() + AGAIN_S
-            LOG.warning("%s; %s goes on", self.model.problem, self.model.now.version)
+            self.model.problem = f"{said}: {type(error).__name__}"  # anybody may read it: no folder of the server
         else:
             LOG.info("version %s serves, %s no more", made.version, before.version)
         self._promotions = newest

@@ -41,7 +41,7 @@ class Models(BaseModel):
     since: float
     """seconds since 1970"""
     problem: str | None
-    """why a promoted version does not serve"""
+    """which promoted version does not serve, and the error's kind; the log says why"""
     models: list[Version]
 
 
