@@ -11,6 +11,21 @@ pytestmark = pytest.mark.browser
 SERVED = ".list.served .row"
 
 
+PLAIN_HTTP = "delete Crypto.prototype.randomUUID"
+"""as under another host name than localhost without TLS"""
+TIMERS = """() => {
+  const [set, clear] = [window.setTimeout, window.clearTimeout];
+  window.waiting = new Map();
+  window.setTimeout = (act, after, ...given) => {
+    const timer = set(() => { waiting.delete(timer); act(...given); }, after);
+    waiting.set(timer, after);
+    return timer;
+  };
+  window.clearTimeout = (timer) => { waiting.delete(timer); clear(timer); };
+}"""
+"""lets ``waiting`` have the milliseconds of every timer that has not run"""
+
+
 def titles(page: Any, column: str = "served") -> list[str]:
     return page.locator(f'.list[data-column="{column}"] .row .title').all_inner_texts()
 
@@ -62,6 +77,7 @@ def test_lists_side_by_side_with_reasons_whose_words_show_their_evidence(service
 
 def test_a_like_is_an_event_and_changes_the_lists(service: Any, opened: Callable) -> None:
     page = opened(service)
+    page.evaluate(PLAIN_HTTP)
     settled(page)
     user, before = shown_user(page), titles(page)
     page.get_by_role("region", name="what is recommended").get_by_role("button", name="Like").nth(1).click()
@@ -82,6 +98,7 @@ def test_a_like_is_an_event_and_changes_the_lists(service: Any, opened: Callable
 
 def test_a_newcomer_has_a_history_and_a_sentence_and_is_kept(service: Any, opened: Callable) -> None:
     page = opened(service)
+    page.evaluate(PLAIN_HTTP)
     settled(page)
     made = service.recommender
     page.get_by_role("button", name="Newcomer").click()
@@ -298,3 +315,53 @@ def test_what_is_trained_meanwhile_is_said(serving: Callable, opened: Callable) 
     page.locator("#training", has_text="3 of 12 steps").wait_for()
     state |= {"finished": 12, "ended": True, "words": "all-round is trained, and answers from now on"}
     page.locator("#training", has_text="answers from now on").wait_for()
+
+
+def test_asking_anew_makes_no_further_timer(serving: Callable, opened: Callable) -> None:
+    state = {"name": "all-round", "words": "all-round is being trained", "finished": 3, "stages": 12, "ended": False}
+    page = opened(serving(training=lambda: dict(state)))
+    page.locator("#training", has_text="3 of 12 steps").wait_for()
+    settled(page)
+    page.evaluate(TIMERS)
+    for finished in (4, 5, 6):
+        state["finished"] = finished
+        page.get_by_role("button", name="Key", exact=True).click()
+        page.get_by_role("button", name="Forget").click()
+        page.locator("#training", has_text=f"{finished} of 12 steps").wait_for()
+        assert page.evaluate("[...waiting.values()].filter((after) => after === 3000).length") == 1
+
+
+def test_live_counts_that_nobody_looks_at_are_not_asked_for(service: Any, opened: Callable) -> None:
+    page = opened(service, path="#models")
+    page.get_by_role("heading", name="What answers").wait_for()
+    page.evaluate(TIMERS)
+    held: list[Any] = []
+    page.route("**/metrics", lambda route: held.append(route))
+    with page.expect_request("**/metrics"):
+        page.get_by_role("link", name="Live").click()
+    page.get_by_role("link", name="Models").click()
+    page.locator("#live").wait_for(state="hidden")
+    with page.expect_response("**/metrics") as answer:
+        held[0].continue_()
+    answer.value.finished()
+    page.evaluate("new Promise((then) => requestAnimationFrame(() => requestAnimationFrame(then)))")
+    assert page.evaluate("[...waiting.values()].filter((after) => after >= 2000)") == []
+
+
+def test_a_map_that_is_gone_listens_no_more(service: Any, opened: Callable) -> None:
+    page = opened(service)
+    settled(page)
+    made = """async (gone) => {
+      const { drawing } = await import("/static/map.js");
+      const map = drawing(() => {});
+      document.body.append(map.element);
+      map.points([{ item_id: "a", title: "a", categories: [], events: 1, x: 0, y: 0 }]);
+      const canvas = map.element.querySelector("canvas");
+      if (gone) map.gone();
+      canvas.width = 1;
+      document.dispatchEvent(new Event("themechange"));
+      window.dispatchEvent(new Event("resize"));
+      return canvas.width > 1;
+    }"""
+    assert page.evaluate(made, False)
+    assert not page.evaluate(made, True)

@@ -44,6 +44,9 @@ export const post = async (path, body, signal) =>
 
 export const remove = async (path) => (await ask(path, { method: "DELETE" })).json();
 
+/** A name for one change, which is made once however often it is sent. (`crypto.randomUUID` is for HTTPS and localhost.) */
+export const once = () => `page-${Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("")}`;
+
 /** Words for whoever looks at the page. */
 export function explained(error) {
   if (error.status === 401 || error.status === 403) return `${error.message} (the button Key takes one)`;

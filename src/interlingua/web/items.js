@@ -115,5 +115,5 @@ export function items(place, page) {
           h("thead", {}, h("tr", {}, ["Item", "Categories", "Events", "x", "y"].map((name) => h("th", { scope: "col" }, name)))), table)))),
       detail));
   load();
-  return { enter: () => picture.draw() };
+  return { enter: () => picture.draw(), gone: picture.gone };
 }

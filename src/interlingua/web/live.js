@@ -63,12 +63,14 @@ export function live(place, page) {
   const rates = [];
   let before = null;
   let timer = 0;
+  let turn = 0; // of looking: what an earlier one asked for is not shown, and asks no more
 
   const tile = (words, value, more = "") => h("div", { class: "tile" }, h("span", { class: "muted" }, words), h("b", {}, value), h("span", { class: "muted" }, more));
 
-  async function look() {
+  async function look(mine) {
     try {
       const routes = summed(parsed(await text("/metrics")));
+      if (mine !== turn) return;
       const now = performance.now();
       let [count, failed] = [0, 0];
       for (const each of routes.values()) { count += each.count; failed += each.failed; }
@@ -86,10 +88,11 @@ export function live(place, page) {
       body.replaceChildren(...[...routes].sort((a, b) => b[1].count - a[1].count).map(([name, each]) => h("tr", {},
         h("th", { scope: "row" }, name), h("td", { class: "number" }, number(each.count)), h("td", { class: "number" }, number(each.failed)),
         h("td", { class: "number" }, milliseconds(quantile(sorted(each.buckets), 0.5))), h("td", { class: "number" }, milliseconds(quantile(sorted(each.buckets), 0.99))))));
-      timer = setTimeout(look, EVERY_MS);
+      timer = setTimeout(look, EVERY_MS, mine);
     } catch (error) {
+      if (mine !== turn) return;
       page.failed(error);
-      timer = setTimeout(look, 5 * EVERY_MS);
+      timer = setTimeout(look, 5 * EVERY_MS, mine);
     }
   }
 
@@ -97,7 +100,7 @@ export function live(place, page) {
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Counts by route" }, h("table", { class: "measured" }, h("caption", { class: "hidden" }, "Counts by route"),
       h("thead", {}, h("tr", {}, ["Route", "Answered", "Failed", "p50", "p99"].map((name) => h("th", { scope: "col" }, name)))), body))));
   return {
-    enter: () => { clearTimeout(timer); look(); },
-    leave: () => { clearTimeout(timer); before = null; },
+    enter: () => { clearTimeout(timer); turn += 1; look(turn); },
+    leave: () => { clearTimeout(timer); turn += 1; before = null; },
   };
 }

@@ -11,7 +11,11 @@ const PARTS = { playground, items, models, live };
 const THEME = "interlingua.theme";
 const page = { about: null, failed: (error) => { if (error.name !== "AbortError") problem(explained(error)); }, go, soon };
 const begun = {};
+const LOOK_MS = 1000;
+const PATIENCE_MS = 5 * 60_000; // for a version to be loaded
 let followed = false; // the end of a training beside the service
+let renewal = 0; // the timer while something is trained
+let watch = 0; // the newest look-out for another version
 
 function go(part) {
   if (location.hash === `#${part}`) show();
@@ -46,6 +50,7 @@ async function renew() {
     if (other) {
       for (const name of Object.keys(begun)) {
         begun[name].leave?.();
+        begun[name].gone?.();
         delete begun[name];
         byId(name).replaceChildren();
       }
@@ -57,12 +62,26 @@ async function renew() {
   }
 }
 
-/** Looks a few times for another version, which takes the place of the present one. */
-function soon(times = 8) {
-  setTimeout(async () => { await renew(); if (times > 1) soon(times - 1); }, 1000);
+/** Looks for another version, which takes the place of the present one, and says why it does not; for some minutes. */
+async function soon() {
+  watch += 1;
+  const mine = watch;
+  const before = page.about?.model_version;
+  const until = performance.now() + PATIENCE_MS;
+  let said = null;
+  while (performance.now() < until) {
+    await new Promise((then) => { setTimeout(then, LOOK_MS); });
+    const now = await get("/health/ready").catch(() => null);
+    if (mine !== watch) return;
+    if (now && now.model_version !== before) await renew();
+    if (page.about?.model_version !== before) return;
+    if (now?.problem && now.problem !== said) problem(now.problem);
+    said = now?.problem ?? said;
+  }
 }
 
 function training(state) {
+  clearTimeout(renewal);
   const place = byId("training");
   place.hidden = !state;
   if (!state) return;
@@ -71,7 +90,7 @@ function training(state) {
     h("span", {}, state.words),
     state.stages && !state.ended ? h("progress", { max: 100, value: done, "aria-label": "progress of the training" }) : "",
     state.stages && !state.ended ? h("span", { class: "muted" }, `${number(state.finished)} of ${counted(state.stages, "step")}`) : "");
-  if (!state.ended) setTimeout(renew, 3000);
+  if (!state.ended) renewal = setTimeout(renew, 3000);
   else if (!followed) { followed = true; soon(); }
 }
 

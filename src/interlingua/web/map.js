@@ -16,6 +16,7 @@ export function drawing(choose) {
   let near = [];
   let only = null;
   let at = [];
+  const here = new AbortController(); // ends what listens outside of the element
 
   function place() {
     const size = { wide: canvas.clientWidth, high: canvas.clientHeight };
@@ -119,12 +120,13 @@ export function drawing(choose) {
     const index = nearest(event);
     if (index >= 0) choose(points[index]);
   });
-  window.addEventListener("resize", draw);
-  document.addEventListener("themechange", draw);
+  window.addEventListener("resize", draw, { signal: here.signal });
+  document.addEventListener("themechange", draw, { signal: here.signal });
 
   return {
     element,
     draw,
+    gone: () => here.abort(),
     points(found) {
       points = found;
       const counts = new Map();

@@ -1,6 +1,6 @@
 // Who asks on the left, lists side by side on the right; a like changes them, and what changed is marked.
 
-import { get, post } from "./api.js";
+import { get, once, post } from "./api.js";
 import { board } from "./board.js";
 import { chooser } from "./choose.js";
 import { counted, h, later, number, say } from "./dom.js";
@@ -75,7 +75,7 @@ export function playground(place, page) {
       const user = name.value.trim();
       const events = state.history.map((item) => ({ user_id: user, item_id: item.item_id }));
       try {
-        await post("/v1/events", { events, idempotency_key: `page-${crypto.randomUUID()}` });
+        await post("/v1/events", { events, idempotency_key: once() });
         state.history = [];
         await pick(user);
         say(`${user} is a user now`);
@@ -116,7 +116,7 @@ export function playground(place, page) {
   async function liked(item) {
     if (state.mode === "new") { await add(item); return; }
     try {
-      await post("/v1/events", { events: [{ user_id: state.user, item_id: item.item_id }], idempotency_key: `page-${crypto.randomUUID()}` });
+      await post("/v1/events", { events: [{ user_id: state.user, item_id: item.item_id }], idempotency_key: once() });
       const found = await post("/v1/page/user", { user_id: state.user });
       Object.assign(state, { had: found.history, events: found.events });
       drawWho();
