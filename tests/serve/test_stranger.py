@@ -33,17 +33,22 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def free_port() -> int:
-    with socket.socket() as given:
-        given.bind(("127.0.0.1", 0))
-        return int(given.getsockname()[1])
+def held_port() -> socket.socket:
+    """A port that nobody else is given: Linux lets a service listen where another socket is bound but does not."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
 
 
 class Stranger:
     """Somebody who reads the page, with one shell in an empty folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.port, self.done = folder, free_port(), dict[int, str]()
+        self.folder, self.held, self.done = folder, held_port(), dict[int, str]()
+        self.port = int(self.held.getsockname()[1])
+        if sys.platform != "linux":
+            self.held.close()
         tools = folder.parent / "bin"
         tools.mkdir()
         (tools / "interlingua").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m interlingua "$@"\n')
@@ -119,6 +124,7 @@ class Stranger:
         finally:
             if self.shell.poll() is None:
                 os.killpg(self.shell.pid, 9)
+            self.held.close()
 
 
 @pytest.fixture(scope="module")
