@@ -5,9 +5,10 @@ Answers are facts of the run with ids; what is wrong with a call is said in word
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import wraps
+from inspect import signature
 from threading import Lock
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +18,7 @@ from mcp.types import ToolAnnotations
 from pydantic import Field
 
 from interlingua import __version__
-from interlingua.errors import InterlinguaError
+from interlingua.errors import InterlinguaError, unknown
 
 if TYPE_CHECKING:
     from interlingua.recommender import Recommender
@@ -37,10 +38,25 @@ Item = Annotated[str, Field(description="item id; search finds it")]
 NewShare = Annotated[float, Field(ge=0, le=1, description="at least this share are items that nobody has had yet")]
 
 
+class Tools(MCPServer):
+    """The SDK's server, which refuses arguments that a tool does not have; by itself it passes over them."""
+
+    arguments: Mapping[str, Sequence[str]] = {}
+    """tool -> its arguments"""
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
+        """See :class:`mcp.server.mcpserver.MCPServer`."""
+        known = self.arguments.get(name, tuple(arguments))
+        for given in arguments:
+            if given not in known:
+                raise ToolError(unknown("argument", given, known, f"the tool {name}"))
+        return await super().call_tool(name, arguments, context)
+
+
 def server_of(recommender: Recommender) -> MCPServer:
     """The server over one recommender; ``run()`` speaks on stdin and stdout."""
     columns = ", ".join(recommender.session.data.catalogue.named)
-    server: MCPServer = MCPServer(
+    server = Tools(
         "interlingua",
         version=__version__,
         instructions=(
@@ -64,8 +80,10 @@ def server_of(recommender: Recommender) -> MCPServer:
         hints = ToolAnnotations(read_only_hint=True, idempotent_hint=True, open_world_hint=False)
         server.tool(annotations=hints)(answered)
 
-    for work in tools_of(recommender):
+    works = tools_of(recommender)
+    for work in works:
         tool(work)
+    server.arguments = {work.__name__: tuple(signature(work).parameters) for work in works}
     return server
 
 
