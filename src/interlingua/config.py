@@ -113,6 +113,8 @@ class Config(BaseModel):
 class FitConfig(Config):
     """How a module is trained by :func:`interlingua.training.loop.fit_best`."""
 
+    only_with = {"decay": ("schedule", ("exponential",))}
+
     learning_rate: float = Field(default=1e-3, gt=0)
     """Adam's step size"""
     weight_decay: float = Field(default=0.0, ge=0)
@@ -128,7 +130,9 @@ class FitConfig(Config):
     warmup_steps: int = Field(default=0, ge=0)
     """linear learning-rate warm-up"""
     schedule: str = "constant"
-    """``constant`` or ``cosine`` (to zero at the last epoch)"""
+    """``constant``, ``cosine`` (to zero at the last epoch) or ``exponential`` (``decay`` after every epoch)"""
+    decay: float = Field(default=0.95, gt=0, le=1)
+    """``exponential``: the step size is multiplied by it after every epoch, or round of ``steps_per_epoch`` steps"""
     clip_norm: float | None = Field(default=None, gt=0)
     """gradient norm limit"""
     evaluate_every: int = Field(default=1, ge=1)

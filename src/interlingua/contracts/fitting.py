@@ -33,6 +33,10 @@ class Fitting:
     """the :class:`interlingua.contracts.backbone.Backbone` that an aligner joins with the texts"""
     loop: Loop | None = None
     """trains the stage's modules by gradient: it resumes, shows progress, stops early, keeps the best"""
+    earlier: Loop | None = None
+    """the same for a training that another follows in the same fit; None: as ``loop``"""
+    validate: Callable[[], dict[str, float]] | None = None
+    """metrics, on the validation part, of what is being fitted; None: nothing is measured here"""
     texts: Mapping[str, Text] = field(default_factory=dict)
     """vectors of the sections ``[texts.NAME]``, by name"""
 
@@ -41,12 +45,18 @@ class Fitting:
     seed: int = 0
     """seed of random numbers in an export"""
 
-    def by_gradient(self, batches: Batches, config: FitConfig) -> FitLog:
+    def by_gradient(self, batches: Batches, config: FitConfig, *, earlier: bool = False) -> FitLog:
         """Runs the loop.
+
+        Args:
+            batches: see :data:`Batches`.
+            config: how to train.
+            earlier: another training follows in the same fit.
 
         Raises:
             RuntimeError: the job was made without a loop.
         """
         if self.loop is None:
             raise RuntimeError("this fit has no training loop: stages give one, see interlingua.runs.stages")
-        return self.loop(batches, config)
+        loop = self.earlier if earlier and self.earlier is not None else self.loop
+        return loop(batches, config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -58,12 +58,17 @@ class RankerInputs:
     """number of items at the end that came after training: no mean and no scale may depend on them"""
     user_scale: float | None = None
     """root mean square of the training users' vectors, for a model that was saved without its users"""
+    has_times: bool = False
+    """events, and those of histories that have times, have seconds since 1970; False: times say the order alone"""
 
 
 class Ranker(Component, Scorer):
     """Orders items with a language model: fitted (or nothing to learn), afterwards a :class:`Scorer`."""
 
     kind: ClassVar[str] = "ranker"
+    validation: ClassVar[Literal["none", "ranking", "pairs"]] = "none"
+    """what early stopping measures while it is fitted: nothing (``fit.patience`` is refused), lists of recommendations,
+    or pairs with labels where the data have some (else lists)"""
     without_users: ClassVar[str] = ""
     """the option (``slots.user``) whose value ``none`` does without user vectors; empty: there is none"""
 

@@ -53,7 +53,7 @@ class TwoTowers(Ranker):
 
     def _forget(self) -> None:
         """States made with other weights."""
-        self._users_known: dict[tuple[int, bytes], Tensor] = {}
+        self._users_known: dict[tuple[int, bytes, bytes], Tensor] = {}
         self.item_state_table = self.counts.new_zeros(0, 0)
         self._unseen_known = self.counts.new_zeros(0, 0)
 
@@ -128,7 +128,7 @@ class TwoTowers(Ranker):
     @torch.no_grad()
     def user_embeddings(self, queries: Queries) -> Tensor:
         """(B, D) user vectors for an index, scaled so that their dot products with the items' are the scores."""
-        users = self._sized(self.user_states(queries)) / self.config.temperature
+        users = self._sized(self.user_states(queries)) / self._compared[1]
         if self.score_fusion is None:
             return users
         assert self.inputs.user_embeddings is not None
@@ -145,8 +145,13 @@ class TwoTowers(Ranker):
         texts = None if self.text_similarity is None else self.text_similarity.table
         return self.score_fusion.item_vectors(items, self.inputs.base_items, texts, self.counts)
 
+    @property
+    def _compared(self) -> tuple[bool, float]:
+        """Whether states are compared by their cosine instead of their product, and the temperature."""
+        return self.config.normalised, self.config.temperature
+
     def _sized(self, states: Tensor) -> Tensor:
-        return functional.normalize(states, dim=-1) if self.config.normalised else states
+        return functional.normalize(states, dim=-1) if self._compared[0] else states
 
     def _block(self, queries: Queries) -> Tensor:
         if self.score_fusion is None:
@@ -159,7 +164,8 @@ class TwoTowers(Ranker):
             if not len(self._unseen_known):
                 self._unseen_known = self._read_items(self.ids.unseen)
             items = torch.where(hidden[:, None], self._unseen_known, items)
-        return tower_scores(users, items, normalised=self.config.normalised, temperature=self.config.temperature)
+        normalised, temperature = self._compared
+        return tower_scores(users, items, normalised=normalised, temperature=temperature)
 
     def item_states(self) -> Tensor:
         """(I, H') one vector per item, computed once for a set of weights; of items that came later, when asked."""
@@ -185,23 +191,30 @@ class TwoTowers(Ranker):
     def user_states(self, queries: Queries) -> Tensor:
         """(B, H') one vector per query; what was asked before with the same weights is not computed again."""
         self._place()
-        keys = [(int(user), queries.history(row).tobytes()) for row, user in enumerate(queries.users)]
+        keys = [self._key(queries, row) for row in range(len(queries))]
         fresh = [row for row, key in enumerate(keys) if key not in self._users_known]
         if len(self._users_known) + len(fresh) > REMEMBERED:
             self._users_known.clear()
             fresh = list(range(len(keys)))
         if fresh:
-            new_queries = queries.take(np.asarray(fresh))
-            vectors = self.ids.users(new_queries)
-            ids = self._tokens(self.words.users(new_queries.padded(self.config.history_length)))
-
-            def run(indices: np.ndarray, each: Tensor, mask: Tensor) -> Tensor:
-                states = self._states("user", [ids[row] for row in indices], vectors[torch.as_tensor(indices)])
-                return self._read_out("user", states)
-
-            for row, state in zip(fresh, by_length(ids, self.lm.pad_token_id, run, AT_ONCE, "read users"), strict=True):
+            for row, state in zip(fresh, self._read_users(queries.take(np.asarray(fresh))), strict=True):
                 self._users_known[keys[row]] = state
         return torch.stack([self._users_known[key] for key in keys])
+
+    def _key(self, queries: Queries, row: int) -> tuple[int, bytes, bytes]:
+        """What a user's state depends on, besides the weights."""
+        return int(queries.users[row]), queries.history(row).tobytes(), b""
+
+    def _read_users(self, queries: Queries) -> Tensor:
+        """(B, H') states of the users as of their histories."""
+        vectors = self.ids.users(queries)
+        ids = self._tokens(self.words.users(queries.padded(self.config.history_length)))
+
+        def run(indices: np.ndarray, each: Tensor, mask: Tensor) -> Tensor:
+            states = self._states("user", [ids[row] for row in indices], vectors[torch.as_tensor(indices)])
+            return self._read_out("user", states)
+
+        return by_length(ids, self.lm.pad_token_id, run, AT_ONCE, "read users")
 
     @torch.no_grad()
     def features(self, queries: Queries, hidden: Tensor | None = None) -> Features:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial as partial_of
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from interlingua.contracts.component import Component
 from interlingua.contracts.exported import exported
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Batches, Fitting
+from interlingua.data.split import Split
 from interlingua.evaluate.protocol import validation_metrics
 from interlingua.progress import say
 from interlingua.runs.calibrate import calibrate_or_warn
@@ -43,7 +45,9 @@ class Built:
     stored_empty: bool = True
     """False: no file is written where there are no weights; only the stage's tables are read"""
     judged: Joint | None = None
-    """what early stopping deploys and measures on the validation part; None: patience has no meaning"""
+    """what early stopping deploys and measures on the validation part; None: see ``check``"""
+    check: Callable[[], dict[str, float]] | None = None
+    """what else measures it there; None, without ``judged``: patience has no meaning"""
     before: tuple[Component, ...] = ()
     """what was trained along: it exports tables too, which the component then finds in ``job.tables``"""
     calibrates: bool = False
@@ -97,27 +101,44 @@ def _exported(built: Built, folder: Path) -> dict[str, Any]:
 
 def _fitted(session: Session, stage: str, built: Built, folder: Path, partial: Path) -> dict[str, Any]:
     """Fits the component and writes its log; returns entries for the card (``partial``: folder of the checkpoint)."""
-    split, judged = session.data.split, built.judged
+    validate = _validation(built, session.data.split)
+    seed = derive_seed(session.seed, SEEDS.get(stage, stage))
 
-    def loop(batches: Batches, config: FitConfig) -> FitLog:
-        check = None
-        if config.patience is not None and judged is not None and not len(split.valid):
+    def loop(batches: Batches, config: FitConfig, *, earlier: bool = False) -> FitLog:
+        check = validate if config.patience is not None else None
+        if check is not None and not len(session.data.split.valid):
             say(
                 f"{stage}: the validation part is empty, so patience has no say: all {config.epochs} epochs are trained"
             )
-        elif config.patience is not None and judged is not None:
-
-            def check() -> dict[str, float]:
-                with deployed(judged) as backbone:
-                    return validation_metrics(backbone, split)
-
+            check = None
         log = fit_best(
-            built.module, batches, config, seed=derive_seed(session.seed, SEEDS.get(stage, stage)), label=stage,
-            validate=check, folder=partial, key=session.plan[stage].key, device=session.device,
+            built.module, batches, config, seed=derive_seed(seed, "earlier") if earlier else seed, label=stage,
+            validate=check, folder=_subfolder(partial, "earlier") if earlier else partial,
+            key=session.plan[stage].key, device=session.device, keep=earlier,
         )  # fmt: skip
         if check is not None:
             say(f"{stage}: {log.in_words(config)}")
         return log
 
-    log: FitLog = built.component.fit(replace(built.job, loop=loop))
+    job = replace(built.job, loop=loop, earlier=partial_of(loop, earlier=True))
+    log: FitLog = built.component.fit(replace(job, validate=validate if len(session.data.split.valid) else None))
     return log.save(folder) | ({"samples": log.samples} if log.trained else {})
+
+
+def _validation(built: Built, split: Split) -> Callable[[], dict[str, float]] | None:
+    """What measures the component on the validation part while it is fitted."""
+    judged = built.judged
+    if judged is None:
+        return built.check
+
+    def measured() -> dict[str, float]:
+        with deployed(judged) as backbone:
+            return validation_metrics(backbone, split)
+
+    return measured
+
+
+def _subfolder(folder: Path, name: str) -> Path:
+    made = folder / name
+    made.mkdir(parents=True, exist_ok=True)
+    return made

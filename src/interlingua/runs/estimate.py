@@ -214,9 +214,10 @@ class Estimator:
         parameters = sum(p.numel() for p in ranker.parameters() if p.requires_grad)
         seconds, steps, once = probes.step_seconds(ranker, ranker.batches, config, self.session.device)
         ranker.cpu().eval()
-        total = load + once + config.epochs * steps * seconds
-        note = f"{config.epochs} rounds of {steps:,} steps, {seconds * 1000:.0f} ms each; calibration not counted"
-        return replace(_fixed(total, parameters=parameters, note=note), epochs=config.epochs, steps=steps)
+        rounds = epochs_of(config, steps)[0]
+        total = load + once + rounds * steps * seconds
+        note = f"{rounds} rounds of {steps:,} steps, {seconds * 1000:.0f} ms each; calibration not counted"
+        return replace(_fixed(total, parameters=parameters, note=note), epochs=rounds, steps=steps)
 
     def _make_ranker(self, part: Any, inputs: Any) -> None:
         self.ranker = part.cls(part.config, inputs)

@@ -133,4 +133,5 @@ def ranker_inputs(
         categories=data.catalogue.items["categories"].to_list(),
         named_texts={name: each.rows("items") for name, each in texts.items()},
         item_codes=None if latent is None else torch.arange(len(own))[:, None],
+        has_times=data.has_times,
     )

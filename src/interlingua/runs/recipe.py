@@ -305,8 +305,8 @@ def _trained(parts: Mapping[str, Any], frozen: Any, has_ranker: bool, where: str
             f"{where} [align].fit.patience: early stopping looks at the backbone's ranking, which a frozen one keeps; "
             "leave it out and set the epochs"
         )
-    if parts.get("ranker") is not None and _patience(parts["ranker"]):
-        problems.append(f"{where} [ranker].fit.patience: rankers are trained for all their epochs; leave it out")
+    if (ranker := parts.get("ranker")) and ranker.cls.validation == "none" and _patience(ranker):
+        problems.append(f"{where} [ranker].fit.patience: {ranker.name!r} is trained for all its epochs; leave it out")
     return frozen, problems
 
 

@@ -310,6 +310,7 @@ def ranker_inputs(session: Session) -> RankerInputs:
         item_codes=tables.item_codes,
         added=session.num_added,
         user_scale=session.done["rank"].card.get(USER_SCALE) if "rank" in session.done else None,
+        has_times=session.data.has_times,
     )
 
 

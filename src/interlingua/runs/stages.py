@@ -26,6 +26,7 @@ from interlingua.runs.old_words import renamed
 from interlingua.runs.optional import with_possible_members
 from interlingua.runs.plan import check_present, parts_of
 from interlingua.runs.preflight import check
+from interlingua.runs.ranker_validation import check_of
 from interlingua.runs.recipe import Recipe
 from interlingua.runs.scorers import make_fusion, scorer_of
 from interlingua.runs.section import Section
@@ -221,8 +222,9 @@ def rank(session: Session) -> Artifact:
 
     def build() -> Built:
         ranker = session.make_ranker()
+        measured = check_of(ranker, session.data.split)
         return Built(
-            ranker, ranker, job_of(session, "rank"), ranker, calibrates=True,
+            ranker, ranker, job_of(session, "rank"), ranker, calibrates=True, check=measured,
             more=lambda: {"parameters": sum(p.numel() for p in ranker.parameters() if p.requires_grad)},
         )  # fmt: skip
 

@@ -197,8 +197,10 @@ def _set_learning_rate(optimizer: Any, config: FitConfig, epoch: int, step: int)
     if config.schedule == "cosine":
         fraction = (epoch + (step / per_epoch if per_epoch else 0.0)) / max(config.epochs, 1)
         scale *= 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0)))
+    elif config.schedule == "exponential":
+        scale *= config.decay**epoch
     elif config.schedule != "constant":
-        raise ConfigError(f"unknown schedule {config.schedule!r}: use constant or cosine")
+        raise ConfigError(f"unknown schedule {config.schedule!r}: use constant, cosine or exponential")
     for group in optimizer.param_groups:
         group["lr"] = group["base_lr"] * scale
 
@@ -225,6 +227,7 @@ def fit_best(
     checkpoint_every_s: float = 20.0,
     device: str = "auto",
     precision: str = "no",
+    keep: bool = False,
 ) -> FitLog:
     """Runs :func:`fit` with progress, validation, early stopping on ``config.metric``, checkpoints and resume.
 
@@ -242,6 +245,7 @@ def fit_best(
         checkpoint_every_s: least seconds between two checkpoints; an interrupted training leaves one of its last epoch.
         device: see :func:`accelerator`.
         precision: see :func:`accelerator`.
+        keep: leave a checkpoint of the finished training too, for a stage that trains something else afterwards.
 
     Returns:
         One record per epoch, and which was best.
@@ -274,6 +278,8 @@ def fit_best(
             if log.exhausted(config):
                 break
             state.keep(module, optimizer, log, best_weights, checkpoint_every_s)
+        if keep and folder is not None:
+            state.save(module, optimizer, log, best_weights)
     if best_weights:
         load_trained(module, best_weights)
     module.eval()

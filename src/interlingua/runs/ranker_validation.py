@@ -1,0 +1,38 @@
+"""What early stopping measures of a ranker on the validation part while it is fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from interlingua.contracts.ranker import Ranker
+from interlingua.data.split import Split
+from interlingua.evaluate.protocol import evaluate, validation_metrics
+
+MOST_USERS = 10_000
+"""a random part of more users is measured (LLM-SRec's number)"""
+AMONG_CANDIDATES = ("hit@1", "hit@5", "hit@10", "ndcg@5", "ndcg@10")
+
+
+def check_of(ranker: Ranker, split: Split) -> Callable[[], dict[str, float]] | None:
+    """The measurement that the ranker's class asks for (:attr:`Ranker.validation`); None: none.
+
+    Pairs with labels: ``auc``, ``uauc``, ``log-loss``. Lists: the metrics of a full ranking, or, of a ranker that must
+    be given candidates, those among the answer and 19 sampled items.
+    """
+    if ranker.validation == "none":
+        return None
+
+    def measured() -> dict[str, float]:
+        if ranker.validation == "pairs" and split.valid_pairs is not None:
+            protocol, metrics = "labelled", None
+        elif ranker.ranks_catalogue:
+            return validation_metrics(ranker, split, max_users=MOST_USERS)
+        else:
+            protocol, metrics = "sampled-20", AMONG_CANDIDATES
+        report = evaluate(
+            ranker, split, "valid", protocol=protocol, metrics=metrics, max_users=MOST_USERS, slices=False,
+            resamples=0, label="validate",
+        )  # fmt: skip
+        return report.metrics
+
+    return measured
