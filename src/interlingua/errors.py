@@ -27,6 +27,10 @@ class ConfigError(InterlinguaError):
     """A recipe, an option or an argument that cannot be used."""
 
 
+class DivergedError(ConfigError):
+    """A training whose loss is no longer a number: its options do not work on these data."""
+
+
 class DataError(InterlinguaError):
     """Interactions, item texts or vectors that cannot be read or do not fit together."""
 

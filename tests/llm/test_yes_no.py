@@ -63,15 +63,17 @@ def test_pairs_of_labelled_data_are_all_labelled_events():
     labels = np.tile([True, False, True, True, False], 4)
     train = Interactions(plain.user_ids, plain.item_ids, plain.users, plain.items, plain.times, labels=labels).liked()
     batches = list(pair_batches(train, FitConfig(batch_size=7), np.random.default_rng(0), 2))
-    found = sorted((int(u), int(i), bool(y)) for b in batches for u, i, y in zip(b.users, b.positives, b.labels))
-    assert found == sorted(zip(users.tolist(), items.tolist(), labels.tolist()))
+    found = sorted(
+        (int(u), int(i), bool(y)) for b in batches for u, i, y in zip(b.users, b.positives, b.labels, strict=True)
+    )
+    assert found == sorted(zip(users.tolist(), items.tolist(), labels.tolist(), strict=True))
 
 
 def test_candidates_are_asked_one_by_one_in_any_order_and_once_each():
     asked = []
 
     def run(queries: Queries, items: np.ndarray) -> torch.Tensor:
-        asked.extend(zip(queries.users.tolist(), items.tolist()))
+        asked.extend(zip(queries.users.tolist(), items.tolist(), strict=True))
         return torch.as_tensor([100.0 * len(queries.history(row)) + items[row] for row in range(len(items))])
 
     queries = Queries.of([[1, 2, 3], [4], []], np.array([7, 8, 9]))

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from interlingua.config import FitConfig
 from interlingua.contracts.batch import Batch
 from interlingua.contracts.fit_log import FitLog
-from interlingua.errors import ConfigError, DataError, InterlinguaError
+from interlingua.errors import ConfigError, DataError, DivergedError, InterlinguaError
 from interlingua.progress import task
 from interlingua.runtime.repeatable import repeatable
 from interlingua.training.checkpoint import Checkpoint, load_trained, trainable_state
@@ -208,7 +208,7 @@ def _set_learning_rate(optimizer: Any, config: FitConfig, epoch: int, step: int)
 def _check_finite(means: dict[str, float], epoch: int) -> None:
     bad = [name for name, value in means.items() if not math.isfinite(value)]
     if bad:
-        raise ConfigError(
+        raise DivergedError(
             f"training diverged in epoch {epoch + 1}: {', '.join(bad)} is not finite; "
             "lower fit.learning_rate or set fit.clip_norm"
         )
