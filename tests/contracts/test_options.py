@@ -54,6 +54,7 @@ OTHER: dict[str, Any] = {
     "soft-prompt.template": "next-item-vectors",  "slots": {"user": "none"}, "sample_rate": 0.9, "keep": 0.5,
     "weights": {"text": 3.0}, "floor": 1.0, "null_dim": 2, "max_nodes": 3,
     "low-rank-ease.rank": 2, "low-rank-additive-ease.rank": 2,  "cross_heads": 4,
+    "first_epochs": 1, "first_learning_rate": 0.5, "hard_step": 1.0,
 }  # fmt: skip
 """by option, or component.option: another value than one that follows from the type"""
 HEAD: dict[str, Any] = {"head_weight": 1.0, "scoring": "head", "template": "next-item-vectors"}
@@ -99,6 +100,9 @@ ELSEWHERE: dict[str, str] = {
     **{f"{n}.{o}": "test_adapters.py"
        for n in ("soft-prompt", "sequence-head", "kv-prompt") for o in ("lora", "adapters")},
     **{f"{n}.model": "test_language_models.py" for n in ("kv-prompt", "soft-prompt", "sequence-head", "llm-only")},
+    **{f"llm-srec.{o}": "test_llm_srec.py" for o in ("model", "user_template", "item_template", "date_format", "max_tokens")},
+    **{f"e4srec.{o}": "test_e4srec.py" for o in ("model", "template", "lora")},
+    **{f"{n}.{o}": "test_collm_binllm.py" for n in ("collm", "binllm") for o in ("model", "template", "lora")},
     **{f"chat.{o}": "test_chat.py" for o in registry.find("ranker", "chat").Config.model_fields if o not in MODELS},
 }  # fmt: skip
 """options that need other files or models than are at hand here: the tests that hold them"""

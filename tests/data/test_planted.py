@@ -106,3 +106,13 @@ def test_options_are_checked():
 def test_other_splits():
     out = generate(100, 50, seed=1, split="global-time")
     assert out.split.protocol == "global-time-0.1-0.1"
+
+
+def test_ratings_say_whether_a_theme_is_liked_and_leave_the_world_as_it_was():
+    plain, rated = (generate(60, 40, seed=4, noise=0.5, ratings=ratings) for ratings in (False, True))
+    assert plain.interactions.ratings is None
+    assert np.array_equal(plain.interactions.items, rated.interactions.items)
+    assert plain.catalogue.titles == rated.catalogue.titles
+    stars = rated.interactions.ratings
+    assert set(stars.tolist()) == {1, 2, 3, 4, 5}
+    assert 0.4 < (stars >= 4).mean() < 0.9

@@ -30,9 +30,12 @@ from interlingua.runs import stages
 from interlingua.storage.environment import versions
 
 SEED = 11
-WORLD = {"name": "planted", "options": {"num_users": 60, "num_items": 40}, "split": "leave-one-out"}
+WORLD: dict[str, Any] = {"name": "planted", "options": {"num_users": 60, "num_items": 40}, "split": "leave-one-out"}
 FIT = {"epochs": 2, "steps_per_epoch": 3, "evaluate_every": 1}
-FAMILIES = {"smollm2-135m": "smollm2", "facebook/opt-6.7b": "opt", "openai-community/gpt2-large": "gpt2"}
+FAMILIES = {
+    "smollm2-135m": "smollm2", "facebook/opt-6.7b": "opt", "openai-community/gpt2-large": "gpt2",
+    "meta-llama/Llama-3.2-3B-Instruct": "llama", "garage-bAInd/Platypus2-13B": "llama", "lmsys/vicuna-7b-v1.3": "llama",
+}  # fmt: skip
 SMALL = {
     "soft_epochs": 1,
     "max_history": 12,
@@ -68,7 +71,9 @@ def models(folder: Path) -> dict[str, str]:
 def small(name: str, models: dict[str, str]) -> recipes.Recipe:
     """A shipped recipe, made small."""
     values = read_toml(recipes.find(name))
-    values["data"] = {**{k: v for k, v in values["data"].items() if k == "filter"}, **WORLD}
+    labelled = {"options": {**WORLD["options"], "ratings": True, "noise": 0.5}} if "label" in values["data"] else {}
+    kept = {k: v for k, v in values["data"].items() if k in ("filter", "label")}
+    values["data"] = {**kept, **WORLD, **labelled}
     values["evaluate"] = values.get("evaluate", {}) | {"max_users": 25, "retrieve": 8}
     if values.get("text", {}).get("name") == "npy":  # vectors that only the authors have
         values["text"] = {"name": "lsa", "dim": 36, "users": "items"}

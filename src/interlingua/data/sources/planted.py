@@ -49,6 +49,8 @@ class PlantedConfig(Config):
     """fraction of the events on any item, by popularity"""
     series: float = Field(default=0.5, ge=0, le=1)
     """fraction of the other events that are the next of a series"""
+    ratings: bool = False
+    """every event has a rating: 4 or 5 of a theme that the user likes, 1 to 3 of another (``noise`` makes those)"""
 
 
 class Planted(Source):
@@ -105,9 +107,14 @@ def world(config: PlantedConfig, seed: int) -> SourceTables:
     user_ids = np.array([f"u{n:05d}" for n in range(config.num_users)])
     item_ids = np.array([f"i{n:05d}" for n in range(config.num_items)])
     events = pl.DataFrame({"user_id": user_ids[users], "item_id": item_ids[items], "timestamp": times})
+    texts = _texts(item_ids, theme, random)
+    if config.ratings:
+        liked = (likes[users] == theme[items][:, None]).any(1)
+        stars = np.where(liked, random.integers(4, 6, len(liked)), random.integers(1, 4, len(liked)))
+        events = events.with_columns(pl.Series("rating", stars.astype(np.float64)))
     return SourceTables(
         events,
-        _texts(item_ids, theme, random),
+        texts,
         _profiles(user_ids, likes),
         name="planted",
         domain=Domain("book", "read", "read"),
