@@ -100,7 +100,8 @@ ELSEWHERE: dict[str, str] = {
     **{f"{n}.{o}": "test_adapters.py"
        for n in ("soft-prompt", "sequence-head", "kv-prompt") for o in ("lora", "adapters")},
     **{f"{n}.model": "test_language_models.py" for n in ("kv-prompt", "soft-prompt", "sequence-head", "llm-only")},
-    **{f"llm-srec.{o}": "test_llm_srec.py" for o in ("model", "user_template", "item_template", "date_format", "max_tokens")},
+    **{f"llm-srec.{o}": "test_llm_srec.py"
+       for o in ("model", "user_template", "item_template", "date_format", "max_tokens")},
     **{f"e4srec.{o}": "test_e4srec.py" for o in ("model", "template", "lora")},
     **{f"{n}.{o}": "test_collm_binllm.py" for n in ("collm", "binllm") for o in ("model", "template", "lora")},
     **{f"chat.{o}": "test_chat.py" for o in registry.find("ranker", "chat").Config.model_fields if o not in MODELS},

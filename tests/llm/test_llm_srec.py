@@ -122,7 +122,7 @@ def test_dates_are_printed_where_the_data_have_times_and_only_there(folder, tmp_
     ranker = make(folder)
     card = ranker.write_extras(tmp_path)
     assert card["dates"] == "%Y-%m-%d"
-    assert "1. 1979-12-" in card["example"]
+    assert "1. 1980-01-02 " in card["example"]
     assert card["example"].endswith("{out}")
     assert card["example"].count("{item}") == 5
     times = np.full(3, 10 * 365 * DAY)
@@ -132,9 +132,9 @@ def test_dates_are_printed_where_the_data_have_times_and_only_there(folder, tmp_
     assert not torch.allclose(states[0], states[1])
     assert not torch.allclose(states[0], states[2])
     for plain in (make(folder, date_format=""), make(folder, given=inputs())):
-        assert "1979" not in plain.write_extras(tmp_path)["example"]
+        assert "1980" not in plain.write_extras(tmp_path)["example"]
         torch.testing.assert_close(plain.user_states(known), plain.user_states(later))
-    assert "1979" in make(folder, date_format="in %Y").write_extras(tmp_path)["example"]
+    assert ". in 1980 " in make(folder, date_format="in %Y").write_extras(tmp_path)["example"]
     with pytest.raises(ValueError, match="no part of a date"):
         LlmSrecConfig(model=folder, date_format="soon")
 
@@ -198,3 +198,15 @@ def test_early_stopping_reads_outputs_of_the_weights_as_they_are(folder):
     assert len(log.epochs) == 3
     assert not torch.allclose(seen[0], seen[1])
     assert torch.equal(ranker.item_state_table, seen[0])
+
+
+@pytest.mark.parametrize("option", ["user_template", "item_template"])
+def test_other_words_are_other_outputs_and_a_text_must_end_with_its_output(folder, tmp_path, option):
+    key, list_ = ("history", "history") if option == "user_template" else ("target", "target")
+    path, wrong = tmp_path / "mine.txt", tmp_path / "wrong.txt"
+    path.write_text(f'{key}: "{{title}}"{{item}}\n---\nOnly {{{list_}}}: {{out}}', encoding="utf-8")
+    wrong.write_text(f'{key}: "{{title}}"{{item}}\n---\nOnly {{{list_}}}: {{out}}.', encoding="utf-8")
+    mine, usual = make(folder, **{option: str(path)}), make(folder)
+    assert not np.allclose(mine.score(asked()), usual.score(asked()))
+    with pytest.raises(ConfigError, match="must end with {out}"):
+        make(folder, **{option: str(wrong)})
