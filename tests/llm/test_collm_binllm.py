@@ -110,7 +110,8 @@ def test_the_loss_is_the_cross_entropy_of_yes_alone(folder, kind):
 
 
 def test_stage_two_of_collm_leaves_the_adapters_bit_for_bit_and_its_vectors_count(folder):
-    ranker = make(folder, fit=FitConfig(learning_rate=1e-2, batch_size=24, epochs=6, metric="auc"))
+    fit = FitConfig(learning_rate=3e-2, batch_size=24, epochs=8, metric="auc")
+    ranker = make(folder, first_epochs=1, first_learning_rate=1e-4, fit=fit)
     after_first, states = [], {}
 
     def validate():
@@ -121,9 +122,9 @@ def test_stage_two_of_collm_leaves_the_adapters_bit_for_bit_and_its_vectors_coun
     log = ranker.fit(job(ranker, validate))
     assert states == {1: False, 2: True}
     assert all(torch.equal(after_first[0][name], value) for name, value in ranker.tuned.state_dict().items())
-    assert [record["epoch"] for record in log.epochs] == list(range(1, 13))
+    assert [record["epoch"] for record in log.epochs] == list(range(1, 10))
     assert all(parameter.requires_grad for parameter in ranker.parameters())
-    assert auc(ranker) > 0.9
+    assert auc(ranker) > 0.8
     with torch.no_grad():  # the same text with the vectors of other items
         ranker.ids.items.copy_(ranker.ids.items.roll(1, 0))
     assert auc(ranker) < 0.2

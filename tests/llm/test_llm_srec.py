@@ -208,5 +208,5 @@ def test_other_words_are_other_outputs_and_a_text_must_end_with_its_output(folde
     wrong.write_text(f'{key}: "{{title}}"{{item}}\n---\nOnly {{{list_}}}: {{out}}.', encoding="utf-8")
     mine, usual = make(folder, **{option: str(path)}), make(folder)
     assert not np.allclose(mine.score(asked()), usual.score(asked()))
-    with pytest.raises(ConfigError, match="must end with {out}"):
+    with pytest.raises(ConfigError, match=r"must end with \{out\}"):
         make(folder, **{option: str(wrong)})

@@ -86,11 +86,12 @@ class Collm(YesNoRanker):
 
     def _perceptron(self, width: int) -> nn.Sequential:
         inner = width * self.config.inner_factor
-        made = nn.Sequential(nn.Linear(width, inner), nn.ReLU(), nn.Linear(inner, self.lm.hidden_size))
+        last = nn.Linear(inner, self.lm.hidden_size)
+        made = nn.Sequential(nn.Linear(width, inner), nn.ReLU(), last)
         with torch.no_grad():
             lengths = made(torch.randn(256, width)).norm(dim=-1)
-            made[2].weight.mul_(self.lm.embedding_norm / lengths.median())
-            made[2].bias.zero_()
+            last.weight.mul_(self.lm.embedding_norm / lengths.median())
+            last.bias.zero_()
         return made
 
     def second(self) -> list[Tensor]:

@@ -275,11 +275,11 @@ class LlmSrec(TwoTowers):
 
 def _map(dim: int, inner: int, out: int, activation: nn.Module) -> nn.Sequential:
     """Linear, LayerNorm, activation, Linear."""
-    made = nn.Sequential(nn.Linear(dim, inner), nn.LayerNorm(inner), activation, nn.Linear(inner, out))
-    for layer in (made[0], made[3]):
+    first, last = nn.Linear(dim, inner), nn.Linear(inner, out)
+    for layer in (first, last):
         nn.init.xavier_normal_(layer.weight)
         nn.init.zeros_(layer.bias)
-    return made
+    return nn.Sequential(first, nn.LayerNorm(inner), activation, last)
 
 
 @torch.no_grad()
