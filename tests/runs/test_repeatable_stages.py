@@ -25,8 +25,12 @@ from interlingua.testing.tiny_sentence_encoder import tiny_encoder
 from interlingua.training import loop as fit
 
 WORLD = {"name": "planted", "options": {"num_users": 60, "num_items": 40}}
+LABELLED = {
+    "name": "planted", "label": {"at_least": 4.0},
+    "options": {"num_users": 60, "num_items": 40, "ratings": True, "noise": 0.5},
+}  # fmt: skip
 SASREC = {"name": "sasrec", "embedding_dim": 8, "max_history": 10, "dropout": 0.2, "fit": {"epochs": 2}}
-LM = {"fit": {"epochs": 2, "steps_per_epoch": 2, "batch_size": 4}, "history_length": 3, "model": "LM"}
+LM: dict[str, Any] = {"fit": {"epochs": 2, "steps_per_epoch": 2, "batch_size": 4}, "history_length": 3, "model": "LM"}
 EVALUATE = {"protocols": ["full"], "retrieve": 6, "max_users": 20}
 RECIPES: dict[str, dict[str, Any]] = {
     "fine-tuned texts and titles": {
@@ -48,6 +52,18 @@ RECIPES: dict[str, dict[str, Any]] = {
         "ranker": {**LM, "name": "kv-prompt", "fraction": 0.5, "readout": 8, "id_vectors": "random",
                 "fuse_scores": True, "id_dropout": 0.3},
     },
+    "two stages, yes or no": {
+        "data": LABELLED,
+        "backbone": {"name": "hash-mf", "embedding_dim": 8, "num_bits": 8, "fit": {"epochs": 2, "patience": None}},
+        "ranker": {**LM, "name": "binllm", "max_title_words": 3,
+                "fit": {**LM["fit"], "patience": 1, "patience_steps": 0, "metric": "auc"}},
+        "evaluate": {"protocols": ["labelled"]},
+    },
+    "outputs, validated": {
+        "backbone": SASREC,
+        "ranker": {**LM, "name": "llm-srec", "hidden_dim": 16, "output_dim": 8,
+                "fit": {**LM["fit"], "patience": 2, "schedule": "exponential"}},
+    },
     "trained along with texts": {
         "backbone": {"name": "simgcl", "embedding_dim": 8, "num_layers": 2, "fit": {"epochs": 2, "batch_size": 256}},
         "text": {"name": "lsa", "dim": 16, "users": "items", "control": "noise"},
@@ -55,7 +71,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "neighbours of texts": {"backbone": {"name": "textknn"}, "text": {"name": "sbert", "model": "ENCODER"}},
 }  # fmt: skip
-CASES = [(name, kind) for name, recipe in RECIPES.items() for kind in recipe if kind != "data"]
+CASES = [(name, kind) for name, recipe in RECIPES.items() for kind in recipe if kind not in ("data", "evaluate")]
 STAGE = {"backbone": "train", "text": "embed", "align": "align", "ranker": "rank"}
 
 

@@ -65,7 +65,7 @@ class HashMf(Backbone):
         width = config.embedding_dim
         self.users = nn.Parameter(torch.empty(train.num_users, width).normal_(std=0.1))
         self.items = nn.Parameter(torch.empty(train.num_items, width).normal_(std=0.1))
-        self.maps = nn.ModuleDict({side: nn.Linear(width, config.num_bits) for side in ("users", "items")})
+        self.user_map, self.item_map = (nn.Linear(width, config.num_bits) for _ in range(2))
         self.learned = train.num_items
         self.beta = 0.0
 
@@ -88,13 +88,13 @@ class HashMf(Backbone):
     def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
         """The batch's users and all items as K numbers."""
         assert inputs.users is not None
-        items = self._code("items", inputs.items)
-        users = self._code("users", functional.embedding(batch.users, inputs.users))
+        items = self._code(self.item_map(inputs.items))
+        users = self._code(self.user_map(functional.embedding(batch.users, inputs.users)))
         return Encoded(Embeddings(None, items), users)
 
-    def _code(self, side: str, vectors: Tensor) -> Tensor:
+    def _code(self, mapped: Tensor) -> Tensor:
         """(N, K) soft and hard numbers while training, hard ones else."""
-        soft = torch.tanh(self.maps[side](vectors))
+        soft = torch.tanh(mapped)
         hard = soft + (_signs(soft) - soft).detach()
         if not self.training:
             return hard
@@ -121,7 +121,7 @@ class HashMf(Backbone):
     def user_embeddings(self, queries: Queries) -> Tensor:
         """(B, K) -1 or 1."""
         who = torch.as_tensor(queries.users, device=self.users.device)
-        out = _signs(self.maps["users"](self.users[who.clamp(min=0)]))
+        out = _signs(self.user_map(self.users[who.clamp(min=0)]))
         unknown = np.flatnonzero(np.asarray(queries.users) < 0)
         if len(unknown):
             found = fold_in(self.item_embeddings() * self._scale(), queries.take(unknown), *FOLD_IN, self.learned)
@@ -134,7 +134,7 @@ class HashMf(Backbone):
     @torch.no_grad()
     def item_embeddings(self) -> Tensor:
         """(I, K) -1 or 1."""
-        return _signs(self.maps["items"](self.items))
+        return _signs(self.item_map(self.items))
 
 
 def _signs(vectors: Tensor) -> Tensor:

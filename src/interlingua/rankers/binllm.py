@@ -27,6 +27,7 @@ from torch import Tensor
 
 from interlingua.config import FitConfig
 from interlingua.contracts.ranker import RankerInputs
+from interlingua.contracts.slots import Slot
 from interlingua.data.queries import PAD, IntArray, Queries
 from interlingua.errors import ConfigError
 from interlingua.injection.hard_prompt import padded, tokens
@@ -82,6 +83,10 @@ class Binllm(YesNoRanker):
         has_code = ~unlearned(inputs) | torch.as_tensor(inputs.items_from_text is not None)
         written = written_codes((inputs.items > 0).cpu().numpy(), config.codes)
         self.item_codes = [code if known else "" for code, known in zip(written, has_code.tolist(), strict=True)]
+
+    def slots(self) -> dict[str, Slot]:
+        """``{user}``, written anew for each query, and ``{code}``."""
+        return {"user": Slot("query", texts=()), "code": Slot("item", self.item_codes)}
 
     def second(self) -> list[Tensor]:
         """The adapters, which stage 2 trains on."""

@@ -30,7 +30,7 @@ TRAINED = [name for name in NAMES if "fit" in FIELDS[name] and FIELDS[name].get(
 """rankers that learn beside a frozen language model"""
 TUNED = [f"{name}+{kind}" for name in NAMES if {"fit", "tune"} <= set(FIELDS[name]) for kind in ("lora", "full")]
 """a ranker's name and the way in which its language model learns along"""
-TINY = {"history_length": 3, "num_candidates": 4}
+TINY = {"history_length": 3, "num_candidates": 4, "hidden_dim": 8, "output_dim": 8}
 
 
 @pytest.fixture(scope="module")
