@@ -152,12 +152,38 @@ def test_a_stage_killed_in_the_middle_and_at_the_end_has_the_same_bits(
             inside.setattr(fit, "_set_learning_rate", _killed_in_the_second_epoch)
             with pytest.raises(Killed):
                 run(name, out)
-        assert list(out.glob(f"{kind}-*.partial/state.json")), "there is a checkpoint to go on from"
+        assert list(out.glob(f"{kind}-*.partial/**/state.json")), "there is a checkpoint to go on from"
     with monkeypatch.context() as inside:  # the whole work is done, the card is not written
         inside.setattr(session, "to_toml", _killed)
         with pytest.raises(Killed):
             run(name, out)
     assert bits(run(name, out)) == bits(whole)
+
+
+def test_a_stage_of_two_trainings_killed_in_the_second_goes_on_there(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "two stages, yes or no"
+    whole = run(name)
+    out = without(whole, tmp_path / "runs", "rank", "evaluate")
+    monkeypatch.setattr(building, "fit_best", functools.partial(fit.fit_best, checkpoint_every_s=0.0))
+    steps: list[tuple[int, int]] = []
+
+    def killed_late(optimizer: Any, config: Any, epoch: int, step: int) -> None:
+        steps.append((epoch, step))
+        if steps.count((1, 0)) == 2:
+            raise Killed
+
+    with monkeypatch.context() as inside:
+        inside.setattr(fit, "_set_learning_rate", killed_late)
+        with pytest.raises(Killed):
+            run(name, out)
+    first = len(steps)
+    with monkeypatch.context() as inside:
+        inside.setattr(fit, "_set_learning_rate", lambda *at: steps.append(at[2:]))
+        again = run(name, out)
+    assert bits(again) == bits(whole)
+    assert steps[first:] == [(1, 0), (1, 1)], "neither the first training nor the first epoch of the second is repeated"
 
 
 def _killed(*_: Any) -> str:

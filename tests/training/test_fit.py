@@ -123,7 +123,7 @@ def test_cosine_falls_over_the_whole_run() -> None:
 
 
 def test_an_unknown_schedule_is_an_error() -> None:
-    with pytest.raises(ConfigError, match="use constant or cosine"):
+    with pytest.raises(ConfigError, match="use constant, cosine or exponential"):
         learning_rates(config(schedule="linear"), steps=1)
 
 

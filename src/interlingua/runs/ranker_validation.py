@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from interlingua.contracts.ranker import Ranker
-from interlingua.data.split import Split
+from interlingua.data.split import GroundTruth, Split
 from interlingua.evaluate.protocol import evaluate, validation_metrics
 
 MOST_USERS = 10_000
@@ -16,15 +18,15 @@ AMONG_CANDIDATES = ("hit@1", "hit@5", "hit@10", "ndcg@5", "ndcg@10")
 def check_of(ranker: Ranker, split: Split) -> Callable[[], dict[str, float]] | None:
     """The measurement that the ranker's class asks for (:attr:`Ranker.validation`); None: none.
 
-    Pairs with labels: ``auc``, ``uauc``, ``log-loss``. Lists: the metrics of a full ranking, or, of a ranker that must
-    be given candidates, those among the answer and 19 sampled items.
+    Pairs with labels: ``auc``, and ``uauc`` where it is defined. Lists: the metrics of a full ranking, or, of a ranker
+    that must be given candidates, those among the answer and 19 sampled items.
     """
     if ranker.validation == "none":
         return None
 
     def measured() -> dict[str, float]:
         if ranker.validation == "pairs" and split.valid_pairs is not None:
-            protocol, metrics = "labelled", None
+            protocol, metrics = "labelled", _of_pairs(split.valid_pairs)
         elif ranker.ranks_catalogue:
             return validation_metrics(ranker, split, max_users=MOST_USERS)
         else:
@@ -36,3 +38,11 @@ def check_of(ranker: Ranker, split: Split) -> Callable[[], dict[str, float]] | N
         return report.metrics
 
     return measured
+
+
+def _of_pairs(pairs: GroundTruth) -> tuple[str, ...]:
+    """The metrics that these pairs define."""
+    assert pairs.labels is not None
+    liked = np.bincount(pairs.owners, pairs.labels, minlength=len(pairs))
+    both = (liked > 0) & (liked < np.diff(pairs.offsets))
+    return ("auc", "uauc") if both.any() else ("auc",)
