@@ -54,7 +54,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "two stages, yes or no": {
         "data": LABELLED,
-        "backbone": {"name": "hash-mf", "embedding_dim": 8, "num_bits": 8, "fit": {"epochs": 2, "patience": None}},
+        "backbone": {"name": "hash-mf", "embedding_dim": 8, "fit": {"epochs": 2, "patience": None}},
         "ranker": {**LM, "name": "binllm", "max_title_words": 3,
                 "fit": {**LM["fit"], "patience": 1, "patience_steps": 0, "metric": "auc"}},
         "evaluate": {"protocols": ["labelled"]},

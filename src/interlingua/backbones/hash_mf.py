@@ -6,7 +6,7 @@ sign, to K numbers of -1 or 1. The score is their dot product, the loss the cros
 gradient is that of tanh (straight through). While training, every number is hard with probability beta, which rises
 from 0 to 1 over the epochs, and soft (tanh) otherwise.
 
-Shape key: B rows, U users, I items, D vectors before the maps, K bits.
+Shape key: B rows, I items, K bits.
 
 **Deviations:**
 - Data without labels (``[data] label``) have events and drawn negatives.
@@ -42,9 +42,7 @@ class HashMfConfig(Config):
     """Options of :class:`HashMf`."""
 
     embedding_dim: int = Field(default=32, ge=1)
-    """D (paper: 32)"""
-    num_bits: int = Field(default=32, ge=1)
-    """K (paper: 32)"""
+    """K, the numbers of a vector and the bits of a code (paper: 32)"""
     num_negatives: int = Field(default=1, ge=1)
     """per event, where the data have no labels"""
     hard_step: float = Field(default=0.02, gt=0, le=1)
@@ -65,7 +63,7 @@ class HashMf(Backbone):
         width = config.embedding_dim
         self.users = nn.Parameter(torch.empty(train.num_users, width).normal_(std=0.1))
         self.items = nn.Parameter(torch.empty(train.num_items, width).normal_(std=0.1))
-        self.user_map, self.item_map = (nn.Linear(width, config.num_bits) for _ in range(2))
+        self.user_map, self.item_map = (nn.Linear(width, width) for _ in range(2))
         self.learned = train.num_items
         self.beta = 0.0
 
@@ -86,11 +84,10 @@ class HashMf(Backbone):
         return Embeddings(self.users, self.items)
 
     def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
-        """The batch's users and all items as K numbers."""
+        """Users and items as K numbers."""
         assert inputs.users is not None
-        items = self._code(self.item_map(inputs.items))
-        users = self._code(self.user_map(functional.embedding(batch.users, inputs.users)))
-        return Encoded(Embeddings(None, items), users)
+        users, items = self._code(self.user_map(inputs.users)), self._code(self.item_map(inputs.items))
+        return Encoded(Embeddings(users, items), functional.embedding(batch.users, users))
 
     def _code(self, mapped: Tensor) -> Tensor:
         """(N, K) soft and hard numbers while training, hard ones else."""
@@ -115,7 +112,7 @@ class HashMf(Backbone):
     def _products(self, encoded: Encoded, items: Tensor) -> Tensor:
         """(B, N) scores of (B, N) items."""
         table = functional.embedding(items, encoded.tables.items)
-        return torch.einsum("bk,bnk->bn", encoded.query, table) / self.config.num_bits**0.5
+        return torch.einsum("bk,bnk->bn", encoded.query, table) / self.config.embedding_dim**0.5
 
     @torch.no_grad()
     def user_embeddings(self, queries: Queries) -> Tensor:
@@ -129,7 +126,7 @@ class HashMf(Backbone):
         return out
 
     def _scale(self) -> float:
-        return float(self.config.num_bits) ** -0.5
+        return float(self.config.embedding_dim) ** -0.5
 
     @torch.no_grad()
     def item_embeddings(self) -> Tensor:
