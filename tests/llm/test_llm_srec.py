@@ -107,15 +107,15 @@ def test_a_shuffled_history_moves_the_users_output_after_training(folder):
 
 def test_the_output_token_is_the_last_whatever_is_cut(folder):
     ranker = make(folder, history_length=8)
-    whole = ranker.prompts.user_rows([[Event(item) for item in range(8)]])[0]
+    whole = ranker.prompts.user_texts([[Event(item) for item in range(8)]])[0]
     short = make(folder, history_length=8, max_tokens=len(whole.ids) - 20)
-    row = short.prompts.user_rows([[Event(item) for item in range(8)]])[0]
+    row = short.prompts.user_texts([[Event(item) for item in range(8)]])[0]
     assert row.ids[-1] == whole.ids[-1] == -2
     assert len(row.ids) <= len(whole.ids) - 20
     assert row.items == list(range(8))[-len(row.items) :]
     assert 0 < len(row.items) < 8
     with pytest.raises(ConfigError, match="max_tokens"):
-        make(folder, max_tokens=16).prompts.user_rows([[Event(0)]])
+        make(folder, max_tokens=16).prompts.user_texts([[Event(0)]])
 
 
 def test_dates_are_printed_where_the_data_have_times_and_only_there(folder, tmp_path):
@@ -146,7 +146,7 @@ def test_cached_outputs_of_items_are_those_made_anew_and_of_these_weights(folder
     again = ranker.item_states()
     assert not torch.allclose(again, first)
     with torch.no_grad():
-        alone = torch.cat([ranker._outputs("item", ranker.prompts.item_rows([row])) for row in range(ITEMS)])
+        alone = torch.cat([ranker._outputs("item", ranker.prompts.item_texts([row])) for row in range(ITEMS)])
     torch.testing.assert_close(again, alone, rtol=1e-4, atol=1e-5)
 
 

@@ -31,7 +31,7 @@ TEXT = Slot("item", texts=())
 
 
 @dataclass(frozen=True)
-class Row:
+class Text:
     """One text: token ids, with ``-1`` at an item's vector and ``-2`` at the output token."""
 
     ids: list[int]
@@ -77,26 +77,26 @@ class OutputPrompts:
         self._item = found[item].resolve(undated, domain)
         self.takes_dates = any(piece.kind.strip() == "date" for piece in self._user[True].entries["history"])
 
-    def user_rows(self, histories: Sequence[Sequence[Event]]) -> list[Row]:
+    def user_texts(self, histories: Sequence[Sequence[Event]]) -> list[Text]:
         """One text per history, oldest event first."""
-        rows = self._rows([self._written(self._user[True], "history", history) for history in histories])
-        for place, row in enumerate(rows):
-            history, cut = histories[place], row
+        texts = self._tokenised([self._written(self._user[True], "history", history) for history in histories])
+        for place, text in enumerate(texts):
+            history, cut = histories[place], text
             while len(cut.ids) > self._max_tokens and history:
                 history = history[max(1, len(history) * (len(cut.ids) - self._max_tokens) // len(cut.ids)) :]
-                cut = self._rows([self._written(self._user[True], "history", history)])[0]
-            rows[place] = self._checked(cut)
-        return rows
+                cut = self._tokenised([self._written(self._user[True], "history", history)])[0]
+            texts[place] = self._checked(cut)
+        return texts
 
-    def item_rows(self, items: Sequence[int]) -> list[Row]:
+    def item_texts(self, items: Sequence[int]) -> list[Text]:
         """One text per item index."""
-        rows = self._rows([self._written(self._item, "target", [Event(item)]) for item in items])
-        return [self._checked(row) for row in rows]
+        texts = self._tokenised([self._written(self._item, "target", [Event(item)]) for item in items])
+        return [self._checked(text) for text in texts]
 
-    def text(self, row: Row) -> str:
+    def in_words(self, text: Text) -> str:
         """A row in words, for people: ``{item}`` and ``{out}`` stand for the vectors."""
         parts, some = [], list[int]()
-        for token in [*row.ids, None]:
+        for token in [*text.ids, None]:
             if token is not None and token >= 0:
                 some.append(token)
                 continue
@@ -105,14 +105,14 @@ class OutputPrompts:
             some = []
         return "".join(parts)
 
-    def _checked(self, row: Row) -> Row:
-        if len(row.ids) > self._max_tokens:
+    def _checked(self, text: Text) -> Text:
+        if len(text.ids) > self._max_tokens:
             raise ConfigError(
-                f"a prompt of {len(row.ids)} tokens without any event is longer than {self._max_tokens}; raise "
+                f"a prompt of {len(text.ids)} tokens without any event is longer than {self._max_tokens}; raise "
                 f"ranker.max_tokens (the model reads {self._lm.max_positions}), shorten the template or set "
                 "ranker.max_title_words"
             )
-        return row
+        return text
 
     def _written(self, layout: Layout, name: str, events: Sequence[Event]) -> list[str | int]:
         """Strings, item indices, and :data:`OUT` as ``-2``, in order; neighbouring strings are one."""
@@ -144,14 +144,14 @@ class OutputPrompts:
             else:
                 add(piece.text if name == "text" else f"{' ' if piece.kind != name else ''}{said[name]}")
 
-    def _rows(self, texts: Sequence[Sequence[str | int]]) -> list[Row]:
+    def _tokenised(self, written: Sequence[Sequence[str | int]]) -> list[Text]:
         """Tokenises all strings at once. Titles are other people's text: no special token is read in them."""
-        strings = [part for text in texts for part in text if isinstance(part, str)]
+        strings = [part for text in written for part in text if isinstance(part, str)]
         made = self._lm.tokenizer(strings, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         found = iter(made if strings else [])
         begin = [] if self._lm.bos_token_id is None else [self._lm.bos_token_id]
-        rows = []
-        for text in texts:
+        texts = []
+        for text in written:
             ids, items = list(begin), []
             for part in text:
                 if isinstance(part, str):
@@ -161,19 +161,19 @@ class OutputPrompts:
                 else:
                     ids.append(-1)
                     items.append(part)
-            rows.append(Row(ids, items))
-        return rows
+            texts.append(Text(ids, items))
+        return texts
 
-    def batch(self, rows: Sequence[Row]) -> PromptBatch:
+    def batch(self, texts: Sequence[Text]) -> PromptBatch:
         """Rows padded on the right, with the places of their vectors."""
-        lengths = np.array([len(row.ids) for row in rows], np.int64)
+        lengths = np.array([len(text.ids) for text in texts], np.int64)
         where = np.arange(int(lengths.max()))[None, :] < lengths[:, None]
         ids = np.full(where.shape, self._lm.pad_token_id, np.int64)
-        ids[where] = np.concatenate([np.asarray(row.ids, np.int64) for row in rows])
+        ids[where] = np.concatenate([np.asarray(text.ids, np.int64) for text in texts])
         at_batch, at_column = np.nonzero(where & (ids < 0))
         numbers = -1 - ids[at_batch, at_column]
         indices = at_batch.astype(np.int64)
-        indices[numbers == 0] = np.array([item for row in rows for item in row.items], np.int64)
+        indices[numbers == 0] = np.array([item for text in texts for item in text.items], np.int64)
         kinds = np.where(numbers == 0, HISTORY, USER)
         ids[ids < 0] = self._lm.pad_token_id
         return PromptBatch(

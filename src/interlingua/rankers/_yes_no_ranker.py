@@ -137,7 +137,7 @@ class YesNoRanker(TunedRanker):
         log = job.by_gradient(partial(self._batches, first), first, earlier=True)
         check_learned(self.tuned, f"this {type(self).__name__}")
         before = _measured(job, config.fit.metric)
-        kept = {name: value.detach().clone() for name, value in self.state_dict().items()}
+        first_state = {name: value.detach().clone() for name, value in self.state_dict().items()}
         self._train_only("more")
         try:
             then = job.by_gradient(self.batches, config.fit)
@@ -147,14 +147,16 @@ class YesNoRanker(TunedRanker):
             say(f"rank: stage 2: {error}")
         self._train_only("all")
         if after == -math.inf:
-            self._take_back(kept, "its loss is no longer a number")
+            self._take_back(first_state, "its loss is no longer a number")
         elif before is not None and (after is None or after < before):
-            self._take_back(kept, f"the validation part's metric fell from {before:.4f} to {after or math.nan:.4f}")
+            self._take_back(
+                first_state, f"the validation part's metric fell from {before:.4f} to {after or math.nan:.4f}"
+            )
         return _joined(log, then)
 
-    def _take_back(self, kept: Mapping[str, Tensor], why: str) -> None:
+    def _take_back(self, first_state: Mapping[str, Tensor], why: str) -> None:
         say(f"rank: stage 2 is taken back, for {why}: the prompt stays words alone, as stage 1 left the model")
-        self.load_state_dict(dict(kept), strict=False)
+        self.load_state_dict(dict(first_state), strict=False)
         self.says_more.fill_(False)
 
     def _train_only(self, stage: Stage) -> None:

@@ -100,7 +100,7 @@ class E4srec(TunedRanker):
         assert batch.histories is not None
         self._place()
         states = self._states(batch.histories.cpu().numpy()[:, -self.config.history_length :])
-        return {"next": functional.cross_entropy(self._queries(states) @ self._rows().T, batch.positives)}
+        return {"next": functional.cross_entropy(self._queries(states) @ self._item_outputs().T, batch.positives)}
 
     def _states(self, histories: IntArray) -> Tensor:
         """(B, H') states behind the prompts of (B, L) histories, padded with PAD."""
@@ -112,33 +112,33 @@ class E4srec(TunedRanker):
         return packed.prompt_states(self.lm, embeds, mask).float()
 
     def _queries(self, states: Tensor) -> Tensor:
-        """(B, H') states -> what meets the rows of :meth:`_rows`."""
+        """(B, H') states -> what meets those of :meth:`_item_outputs`."""
         return states if self.config.head == "full" else self.head(states) / self.lm.hidden_size**0.5
 
-    def _rows(self) -> Tensor:
+    def _item_outputs(self) -> Tensor:
         """(I - n, H') rows of the matrix, or (I, H) the items' projected vectors."""
         return self.head.weight if self.config.head == "full" else self.item_projector(self.ids.items)
 
     @torch.no_grad()
     def user_embeddings(self, queries: Queries) -> Tensor:
-        """(B, W) what the items' rows are multiplied with, any queries."""
+        """(B, W) what the items' outputs are multiplied with, any queries."""
         self.eval()
         self._place()
         length = self.config.history_length
-        order = np.argsort(np.asarray(queries.lengths()), kind="stable")  # rows of similar length run together
+        order = np.argsort(np.asarray(queries.lengths()), kind="stable")  # queries of similar length run together
         parts = [order[at : at + AT_ONCE] for at in range(0, len(order), AT_ONCE)]
         found = [self._queries(self._states(queries.take(part).padded(length))) for part in track(parts, "histories")]
-        made = torch.cat(found) if found else self._rows().new_zeros(0, self._rows().shape[1])
+        made = torch.cat(found) if found else self._item_outputs().new_zeros(0, self._item_outputs().shape[1])
         return made[torch.as_tensor(np.argsort(order), device=made.device)]
 
     @torch.no_grad()
     def all_item_embeddings(self) -> Tensor:
-        """(I, W) the items' rows; those that came later than the matrix are its mean."""
-        rows = self._rows().detach()
-        return torch.cat([rows, rows.mean(0, keepdim=True).expand(self.num_items - len(rows), -1)])
+        """(I, W) the items' outputs; those that came later than the matrix are its mean."""
+        outputs = self._item_outputs().detach()
+        return torch.cat([outputs, outputs.mean(0, keepdim=True).expand(self.num_items - len(outputs), -1)])
 
     def towers(self) -> Towers:
-        """States and rows: an index can search them."""
+        """States and outputs: an index can search them."""
         return Towers(self.user_embeddings, self.all_item_embeddings())
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ states h become ``u = f_U(h)`` and ``v_i = f_I(h_i)``; ``c' = f_CF(c)`` is made 
 
 Items' outputs are made once for a set of weights (before each validation, and after training) and stored with the run.
 
-Shape key: B rows, N negatives, I items, D ID vectors, H input width, H' width of a state, W width of outputs.
+Shape key: B texts, N negatives, I items, D ID vectors, H input width, H' width of a state, W width of outputs.
 
 **Deviations:**
 - Negatives are items without a training event of the user (the authors: outside the history, the target included).
@@ -43,7 +43,7 @@ from interlingua.data.queries import PAD, Queries
 from interlingua.errors import ConfigError
 from interlingua.injection.id_vectors import IdVectors
 from interlingua.injection.loading import language_model, state_width, title_embeddings, whole_model
-from interlingua.injection.output_prompts import OutputPrompts, Row, events_of
+from interlingua.injection.output_prompts import OutputPrompts, Text, events_of
 from interlingua.injection.projector import Projector
 from interlingua.injection.two_tower import AT_ONCE, by_length
 from interlingua.lm import packed
@@ -67,7 +67,7 @@ class LlmSrecConfig(Config):
 
     named_models = {"model": identity}
     named_templates = {"user_template": FOLDER, "item_template": FOLDER}
-    only_with = {"distill_temperature": ("distillation", ("contrastive",))}
+    only_with = {"distill_temperature": ("distillation", ("infonce",))}
 
     model: str = "smollm2-135m"
     """name, folder or GGUF of a causal language model (paper: meta-llama/Llama-3.2-3B-Instruct)"""
@@ -99,11 +99,11 @@ class LlmSrecConfig(Config):
     """W, the width in which users and items are compared (paper: 128)"""
     num_negatives: int = Field(default=3, ge=1)
     """N (paper: 3)"""
-    distillation: Literal["mse", "contrastive", "none"] = "mse"
-    """how the user's output learns from the backbone's user: ``mse`` (paper); ``contrastive`` (among the batch's users)
+    distillation: Literal["mse", "infonce", "none"] = "mse"
+    """how the user's output learns from the backbone's user: ``mse`` (paper); ``infonce`` (among the batch's users)
     and ``none`` are the paper's ablations"""
     distill_temperature: float = Field(default=0.1, gt=0)
-    """``contrastive``: cosines are divided by it (paper: not known)"""
+    """``infonce``: cosines are divided by it (paper: not known)"""
     distill_weight: float = Field(default=1.0, gt=0)
     """weight of the distillation (paper: 1)"""
     uniformity_weight: float = Field(default=1.0, ge=0)
@@ -198,11 +198,11 @@ class LlmSrec(TwoTowers):
         config: LlmSrecConfig = self.config
         histories, when = batch.histories.cpu().numpy(), batch.history_times.cpu().numpy()
         read = [(h[h != PAD], t[h != PAD]) for h, t in zip(histories, when, strict=True)]
-        users = self._outputs("user", self._user_rows(read))
+        users = self._outputs("user", self._user_texts(read))
         items, back = torch.unique(
             torch.cat([batch.positives[:, None], batch.negatives.reshape(len(batch), -1)], 1), return_inverse=True
         )
-        outputs = self._outputs("item", self.prompts.item_rows(items.tolist()))[back]
+        outputs = self._outputs("item", self.prompts.item_texts(items.tolist()))[back]
         logits = torch.einsum("bw,bnw->bn", users, outputs)
         out = {"rec": functional.cross_entropy(logits, back.new_zeros(len(logits)))}
         spreads = {"uniform_user": users}
@@ -215,25 +215,25 @@ class LlmSrec(TwoTowers):
         return out
 
     def _distance(self, users: Tensor, base: Tensor) -> Tensor:
-        if self.config.distillation == "contrastive":
+        if self.config.distillation == "infonce":
             return contrastive_distillation(users, base, self.config.distill_temperature)
         return unit_mse(users, base)
 
-    def _user_rows(self, histories: Sequence[tuple[Any, Any]]) -> list[Row]:
+    def _user_texts(self, histories: Sequence[tuple[Any, Any]]) -> list[Text]:
         """Texts of histories: (items, times or None) each, oldest first."""
         config: LlmSrecConfig = self.config
         last, form = config.history_length, config.date_format if self.dated else ""
-        return self.prompts.user_rows(
+        return self.prompts.user_texts(
             [events_of(items[-last:], None if times is None else times[-last:], form) for items, times in histories]
         )
 
-    def _outputs(self, side: str, rows: Sequence[Row], vectors: Tensor | None = None) -> Tensor:
+    def _outputs(self, side: str, texts: Sequence[Text], vectors: Tensor | None = None) -> Tensor:
         """(B, W) outputs of texts; ``vectors`` (I, D) stand for the items, by default their own."""
-        prompts = self.prompts.batch(rows)
+        prompts = self.prompts.batch(texts)
         distinct, back = np.unique(prompts.item_indices, return_inverse=True)  # each item is projected once
         table = self.ids.items if vectors is None else vectors
         items = self.item_projector(table[torch.as_tensor(distinct)])[torch.as_tensor(back)]
-        out = self.outputs[side].expand(len(rows), -1)
+        out = self.outputs[side].expand(len(texts), -1)
         embeds = embed_prompts(self.lm, prompts, items=items, slot_vectors={"out": out})
         mask = torch.as_tensor(prompts.attention_mask, device=embeds.device)
         return self._read_out(side, packed.prompt_states(self.lm, embeds, mask).float())
@@ -241,18 +241,18 @@ class LlmSrec(TwoTowers):
     @torch.no_grad()
     def _read_items(self, vectors: Tensor, start: int = 0) -> Tensor:
         self._place()
-        rows = self.prompts.item_rows(range(start, self.num_items))
-        return self._in_turn("item", rows, vectors)
+        texts = self.prompts.item_texts(range(start, self.num_items))
+        return self._in_turn("item", texts, vectors)
 
     def _read_users(self, queries: Queries) -> Tensor:
         read = [(queries.history(row), queries.history_times(row)) for row in range(len(queries))]
-        return self._in_turn("user", self._user_rows(read), None)
+        return self._in_turn("user", self._user_texts(read), None)
 
-    def _in_turn(self, side: str, rows: Sequence[Row], vectors: Tensor | None) -> Tensor:
+    def _in_turn(self, side: str, texts: Sequence[Text], vectors: Tensor | None) -> Tensor:
         def run(indices: np.ndarray, each: Tensor, mask: Tensor) -> Tensor:
-            return self._outputs(side, [rows[row] for row in indices], vectors)
+            return self._outputs(side, [texts[row] for row in indices], vectors)
 
-        return by_length([row.ids for row in rows], self.lm.pad_token_id, run, AT_ONCE, f"read {side}s")
+        return by_length([text.ids for text in texts], self.lm.pad_token_id, run, AT_ONCE, f"read {side}s")
 
     def _key(self, queries: Queries, row: int) -> tuple[int, bytes, bytes]:
         times = queries.history_times(row) if self.dated else None
@@ -263,9 +263,9 @@ class LlmSrec(TwoTowers):
         self.item_states()
         train = self.inputs.train
         some = train.queries(np.array([int(train.user_counts.argmax())]))
-        row = self._user_rows([(some.history(0), some.history_times(0))])[0]
+        text = self._user_texts([(some.history(0), some.history_times(0))])[0]
         dates = self.config.date_format if self.dated else "none" if self.inputs.has_times else "none: no times"
-        return {"dates": dates, "example": self.prompts.text(row), "language_model": {"name": self.lm.name}}
+        return {"dates": dates, "example": self.prompts.in_words(text), "language_model": {"name": self.lm.name}}
 
     def writer(self) -> Any:
         """See :class:`interlingua.contracts.ranker.Ranker`."""
