@@ -13,7 +13,7 @@ COMPONENTS = {folder.replace(".", "/"): kind for kind, folder in registry.FOLDER
 """rooms of components only -> their kind; a file whose name begins with ``_`` is shared by its neighbours"""
 KINDS = {
     "backbone": "Backbone", "text": "Component", "align": "Aligner", "ranker": "Ranker", "fuse": "Fusion",
-    "data": "Source", "protocol": "Protocol", "metric": "Metric",
+    "data": "Source", "split": "Splitter", "protocol": "Protocol", "metric": "Metric",
 }  # fmt: skip
 """kind -> the parent of its components"""
 

@@ -22,6 +22,7 @@ NAMES = {
     "fusions": ["borda"],
     "sources": ["baskets"],
     "datasets": ["songs"],
+    "splits": ["first-half"],
     "protocols": ["strict"],
     "metrics": ["f1"],
 }

@@ -18,9 +18,9 @@ WORDS = {
 }  # fmt: skip
 """word that is not to come back -> the field's word"""
 TABLES = (
-    "cli/", "report/", "data/files/", "data/sources/", "profiles/store.py", "profiles/write.py", "data/clean.py",
-    "data/describe.py", "data/prepared.py", "clients/ledger.py", "evaluate/compare.py", "runs/model_card.py",
-    "runs/planner.py", "runs/reports.py", "vectors/id_files.py",
+    "cli/", "report/", "bench/", "data/files/", "data/sources/", "profiles/store.py", "profiles/write.py",
+    "data/clean.py", "data/describe.py", "data/prepared.py", "clients/ledger.py", "evaluate/compare.py",
+    "runs/model_card.py", "runs/planner.py", "runs/reports.py", "vectors/id_files.py",
 )  # fmt: skip
 """where ``rows`` are lines of a table that is read, printed or stored"""
 ALLOWED = {

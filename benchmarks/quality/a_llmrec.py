@@ -20,9 +20,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from controls import NO_HEAD, NO_TEXT, Cell, Sources, name_of, over_seeds, paired
+from controls import NO_HEAD, NO_TEXT, Sources
 from header import header
 
+from interlingua.bench.paired import Cell, name_of, over_seeds, paired
 from interlingua.evaluate.protocol import evaluate
 from interlingua.evaluate.result import load_report
 from interlingua.progress import say

@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
-from controls import paired
 from header import header
 
+from interlingua.bench.paired import paired
 from interlingua.config import read_toml
 from interlingua.data.prepare import FilterConfig, prepare, save
 from interlingua.errors import InterlinguaError

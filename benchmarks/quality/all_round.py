@@ -18,8 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from header import header
 
+from interlingua.bench import all_round
 from interlingua.progress import say
-from interlingua.report import all_round
 
 
 def rows_of(made: all_round.Measured) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """kind/name -> class. The file name is the name: ``backbones/sasrec.py`` is the backbone ``sasrec``.
 
 Outsiders need no registration: ``name = "my_package.my_module:MyBackbone"`` in a recipe, or an entry point in the group
-``interlingua.backbone`` (``.text``, ``.align``, ``.ranker``, ``.fuse``, ``.data``, ``.protocol``, ``.metric``;
-``.dataset`` and ``.command`` are read by :mod:`interlingua.data.datasets` and :mod:`interlingua.cli.main`).
+``interlingua.backbone`` (``.text``, ``.align``, ``.ranker``, ``.fuse``, ``.data``, ``.split``, ``.protocol``,
+``.metric``; ``.dataset`` and ``.command`` are read by ``data/datasets.py`` and ``cli/main.py``).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ FOLDERS = {
     "ranker": "rankers",
     "fuse": "fuse",
     "data": "data.sources",
+    "split": "data.splits",
     "protocol": "evaluate.protocols",
     "metric": "evaluate.metrics",
 }
@@ -36,6 +37,7 @@ LISTED = {
     "ranker": "rankers",
     "fuse": "fusions",
     "data": "sources",
+    "split": "splits",
     "protocol": "protocols",
     "metric": "metrics",
 }

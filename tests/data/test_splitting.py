@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 from interlingua.config import build
 from interlingua.data.interactions import Interactions
 from interlingua.data.raw import Log
+from interlingua.data.splits.global_time import global_time
+from interlingua.data.splits.leave_one_out import leave_one_out
+from interlingua.data.splits.ratio import ratio
 from interlingua.data.splitting import (
     TEST,
     TRAIN,
@@ -15,11 +18,8 @@ from interlingua.data.splitting import (
     VALID,
     SplitConfig,
     divide,
-    global_time,
-    leave_one_out,
     of_parts,
     protocol_id,
-    ratio,
 )
 from interlingua.errors import ConfigError, DataError
 

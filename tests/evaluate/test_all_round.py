@@ -87,7 +87,7 @@ def test_what_cannot_be_compared_is_refused(world):
 
 
 def test_the_command_measures_every_split(tmp_path, monkeypatch):
-    from interlingua.report import all_round as measures
+    from interlingua.bench import all_round as measures
     from interlingua.report.side_by_side import Method
 
     monkeypatch.setattr(measures, "SIMPLE", (Method("popularity", "pop"), Method("text kNN (LSA)", "textknn")))
@@ -120,7 +120,7 @@ SMALL = ("data.options={ num_users = 120, num_items = 150 }",)
 
 @pytest.fixture
 def tiny(monkeypatch):
-    from interlingua.report import all_round as measures
+    from interlingua.bench import all_round as measures
     from interlingua.report.side_by_side import Method
 
     monkeypatch.setattr(measures, "SIMPLE", (Method("popularity", "pop"), Method("item kNN (cosine)", "itemknn")))

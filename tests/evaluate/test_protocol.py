@@ -305,6 +305,7 @@ def test_slices_are_the_targets_they_name():
     assert sizes == {
         "cold items": 3, "warm items": 3, "middle items": 4, "unseen items": 1, "cold users": 4,
         "history 0": 1, "history 1-2": 2, "history 3-5": 3, "history 6-10": 4,
+        "events 0": 1, "events 1-2": 2, "events 3-5": 3, "events 6-10": 4,
     }  # fmt: skip
     whole = sum(s.n_users * s.metrics["mrr@10"] for n, s in report.slices.items() if n.startswith("history")) / 10
     assert whole == pytest.approx(report.metrics["mrr@10"])

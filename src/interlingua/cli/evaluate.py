@@ -34,6 +34,12 @@ def evaluate(
     max_users: Annotated[
         int | None, typer.Option(min=1, help="A deterministic sample of the users (default: all).")
     ] = None,
+    other: Annotated[
+        str | None,
+        typer.Option(
+            "--on", help="Another dataset: what the run carries over to it by its items' texts (its test part)."
+        ),
+    ] = None,
     overrides: Overrides = None,
     seed: Annotated[
         int | None,
@@ -45,7 +51,6 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure a finished run; the new numbers are stored beside the old ones."""
-    from interlingua.cli.plans import plan_table
     from interlingua.cli.run import print_metrics, summary
     from interlingua.runs import stages
     from interlingua.runs.measuring import evaluate_options
@@ -58,12 +63,11 @@ def evaluate(
     session = open_session(run, device, trust=trust)
     old = session.recipe.evaluate.model_dump() | {"part": "test", "max_users": None}
     options = evaluate_options(old | changed, "interlingua evaluate")
+    if other is not None:
+        across(session, other, options, as_json)
+        return
     if dry_run:
-        from interlingua.runs.planner import describe
-        from interlingua.runs.session import remeasured
-
-        rows = describe(remeasured(session, options))
-        print(json.dumps(rows, indent=1) if as_json else plan_table(rows))
+        _plan(session, options, as_json)
         return
     session.done["evaluate"] = stages.reevaluate(session, options)
     result = summary(session)
@@ -72,6 +76,33 @@ def evaluate(
         return
     print_metrics(result)
     print(f"\nrun: {result['run']}")
+
+
+def _plan(session: Any, options: Any, as_json: bool) -> None:
+    from interlingua.cli.plans import plan_table
+    from interlingua.runs.planner import describe
+    from interlingua.runs.session import remeasured
+
+    rows = describe(remeasured(session, options))
+    print(json.dumps(rows, indent=1) if as_json else plan_table(rows))
+
+
+def across(session: Any, other: str, options: Any, as_json: bool) -> None:
+    """Measures the run on another dataset, filtered and split as its own."""
+    from interlingua.runs.cross_domain import measure_across, other_data
+
+    made = measure_across(
+        session, other_data(session, other), options.protocols, max_users=options.max_users, seed=options.negatives_seed
+    )
+    if as_json:
+        reports = {name: report.to_json() for name, report in made.reports.items()}
+        print(json.dumps({"run": str(made.path), "on": other, "notes": made.notes, "reports": reports}))
+        return
+    for name, report in made.reports.items():
+        print(f"{name}: " + ", ".join(f"{metric} {value:.4f}" for metric, value in report.metrics.items()))
+    for note in made.notes:
+        print(f"note: {note}")
+    print(f"\nrun: {made.path}")
 
 
 def changes(overrides: list[str]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     fusions = "fusions"
     sources = "sources"
     datasets = "datasets"
+    splits = "splits"
     protocols = "protocols"
     metrics = "metrics"
 
@@ -52,6 +53,10 @@ def listing(
         print(json.dumps(rows))
         return
     shown = {written.get(name, name): text for name, text in rows.items()}
+    if kind is Kind.protocols:
+        from interlingua.evaluate.variants import VARIANTS
+
+        shown |= {f"NAME+{name}": variant.about for name, variant in VARIANTS.items()}
     width = max((len(name) for name in shown), default=0) + 2
     print("\n".join(f"{name:<{width}}{text}" for name, text in shown.items()))
 

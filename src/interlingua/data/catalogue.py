@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
 import polars as pl
 
 from interlingua.data.domain import Domain
 from interlingua.data.files.columns import ITEM_ROLES
+from interlingua.data.raw import Log
 
 TITLE_OF_UNTITLED = "untitled item {id}"
 """title of an item without a title, shown and read by encoders: never an empty string"""
@@ -34,6 +36,13 @@ class Catalogue:
             return name
         own = next((column for column, word in self.names.items() if word == name), None)
         return own or next((role for role, words in ITEM_ROLES.items() if name.strip().lower() in words), None)
+
+    def with_shuffled_texts(self, seed: int, log: Log) -> Catalogue:
+        """The same items with each other's texts, all columns of a line together: a control for what reads texts."""
+        log.warn("the items' texts are dealt out at random among them: a control (data.texts)")
+        order = np.random.default_rng([seed, len(self)]).permutation(len(self))
+        dealt = self.items.drop("item_id")[order]
+        return replace(self, items=pl.concat([self.items.select("item_id"), dealt], how="horizontal"))
 
     @property
     def named(self) -> list[str]:

@@ -13,7 +13,7 @@ from interlingua.data.prepared import Dataset
 from interlingua.data.queries import IntArray
 from interlingua.data.repeats import in_history, repeats, warning
 from interlingua.data.split import GroundTruth
-from interlingua.data.splitting import TEST, TRAIN, UNUSED, VALID, tied_at_targets
+from interlingua.data.splitting import PARTS, SHOWN, TEST, tied_at_targets
 
 BUCKETS = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 100_000, 1_000_000)
 """Lower bounds of the histogram's bars"""
@@ -75,7 +75,8 @@ def describe(prepared: Dataset) -> dict[str, Any]:
         "density": len(events) / (users * items) if users and items else 0.0,
         "parts": {
             name: int((prepared.parts == code).sum())
-            for name, code in (("train", TRAIN), ("valid", VALID), ("test", TEST), ("unused", UNUSED))
+            for code, name in enumerate(PARTS)
+            if code != SHOWN or split.shown is not None
         },
         "history_length": _summary(events.user_counts),
         "popularity": _summary(events.item_counts)

@@ -18,6 +18,18 @@ from interlingua.errors import DataError
 Mask = npt.NDArray[np.bool_]
 
 
+def moment_of(times: npt.NDArray[np.int64], fraction: float) -> int:
+    """The first second such that at most ``fraction`` of the events lie at or after it."""
+    ordered = np.sort(times)
+    position = int(np.ceil(len(ordered) * (1 - fraction) - 1e-9))
+    if position >= len(ordered):
+        return int(ordered[-1]) + 1
+    moment = int(ordered[position])
+    if position and ordered[position - 1] == moment:
+        moment += 1
+    return moment
+
+
 def fold_of_items(interactions: Interactions, folds: int, fold: int, seed: int) -> Mask:
     """(I,) the items of one of ``folds`` random parts of the items that have events.
 

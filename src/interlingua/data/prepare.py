@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 from pydantic import Field, field_validator
@@ -63,8 +63,15 @@ class DataConfig(Config):
     """a random sample of this number of users, drawn before filtering"""
     label: LabelConfig | None = None
     """which events a user liked, e.g. ``{at_least = 4}``; None: all of them"""
+    texts: Literal["own", "shuffled"] = "own"
+    """``shuffled``: a control: the items' texts, titles too, are dealt out at random among them. What reads texts must
+    lose by it, what reads ids alone must not"""
     as_prepared: bool = False
     """``name`` is a prepared folder that is used unchanged; ``split`` and ``filter`` say how it was made"""
+
+    def is_read(self, name: str) -> bool:
+        """The usual ``texts`` are not stored: keys of stages are those of versions without the option."""
+        return super().is_read(name) and (name != "texts" or self.texts != "own")
 
     def makes(self) -> frozenset[str]:
         """Words (see :mod:`interlingua.contracts.component`) that the data make; a prepared folder may have labels."""
@@ -97,6 +104,7 @@ def prepare(
     reader: str | None = None,
     max_users: int | None = None,
     label: LabelConfig | Mapping[str, Any] | None = None,
+    texts: Literal["own", "shuffled"] = "own",
     quiet: bool = False,
 ) -> Dataset:
     """Reads a source, checks, filters and splits it.
@@ -115,6 +123,7 @@ def prepare(
         reader: name of the reader; None: the one that recognises the source.
         max_users: sample this number of users before filtering.
         label: see :class:`LabelConfig`; a mapping will do. ``columns`` that name a label request it, too.
+        texts: ``shuffled``: the items' texts are dealt out at random among them, as a control.
         quiet: record steps and decisions without printing them.
 
     Raises:
@@ -128,13 +137,14 @@ def prepare(
     if label is None and "label" in (columns or {}):
         label = LabelConfig()
     split = _options(SplitConfig, {"name": split} if isinstance(split, str) else split, "split")
-    if not any((filter, split, clean, columns, domain, options, reader, max_users, label)) and _is_prepared(source):
+    plain = texts == "own" and not any((filter, split, clean, columns, domain, options, reader, max_users, label))
+    if plain and _is_prepared(source):
         log.note(f"{source} is a prepared dataset; it is used as it is")
         return load(_folder(source))
     raw = read(source, columns=columns or {}, options=options or {}, reader=reader, seed=seed, log=log)
     return prepare_raw(
         raw, filter=filter, split=split, seed=seed, clean=clean, domain=domain, max_users=max_users, label=label,
-        log=log,
+        texts=texts, log=log,
     )  # fmt: skip
 
 
@@ -157,6 +167,7 @@ def prepare_raw(
     domain: Mapping[str, str] | None = None,
     max_users: int | None = None,
     label: LabelConfig | None = None,
+    texts: Literal["own", "shuffled"] = "own",
     log: Log,
 ) -> Dataset:
     """:func:`prepare` for tables that a reader returned."""
@@ -164,12 +175,11 @@ def prepare_raw(
     ties = tie_rule(raw, clean)
     events, kind = clean_events(raw, clean, log)
     events = label_events(events, label, raw.where or raw.name, log)
-    texts = clean_texts(raw.items, "item_id", "item", clean, log, raw.items_where or raw.where)
-    has_user_texts = raw.users is not None and raw.users.width > 1
+    item_texts = clean_texts(raw.items, "item_id", "item", clean, log, raw.items_where or raw.where)
     user_texts = None
-    if has_user_texts:
+    if raw.users is not None and raw.users.width > 1:
         user_texts = clean_texts(raw.users, "user_id", "user", clean, log, raw.users_where or raw.where)
-    _check_ids(events, texts, user_texts, raw, log)
+    _check_ids(events, item_texts, user_texts, raw, log)
     raw.events = pl.DataFrame()  # ten million rows of strings need not wait for the end
     interactions, given = encode(events, "hash" if ties == "hash" and raw.ties is None else "file", log)
     del events
@@ -179,11 +189,13 @@ def prepare_raw(
         kind = "order"
     interactions, given = sampled(interactions, given, max_users, seed, log)
     mask = keep_mask(interactions.users, interactions.items, interactions.ratings, filter, log)
-    extra = texts["item_id"] if filter.items_without_events == "keep" or raw.keep_items else None
+    extra = item_texts["item_id"] if filter.items_without_events == "keep" or raw.keep_items else None
     interactions, given = compact(interactions, given, mask, extra)
     if not len(interactions):
         raise _nothing_left(raw.where or raw.name, len(mask), filter)
-    catalogue = _catalogue(interactions, texts, user_texts, raw, domain or {}, log)
+    catalogue = _catalogue(interactions, item_texts, user_texts, raw, domain or {}, log)
+    if texts == "shuffled":
+        catalogue = catalogue.with_shuffled_texts(seed, log)
     parts, divided = divide(interactions, given, split, kind, seed, log, ties, times)
     first, last = int(interactions.times.min()), int(interactions.times.max())
     card = {
@@ -224,7 +236,8 @@ def _check_ids(
 
 def _divided_how(split: Split, seed: int) -> dict[str, Any]:
     how = {"protocol": split.protocol, "seed": seed, "valid_in_test_history": split.valid_in_test_history}
-    return how | {"notes": list(split.notes)}
+    unseen = {} if split.shown is None else {"unseen": True}
+    return how | {"notes": list(split.notes)} | unseen
 
 
 def _counts(interactions: Interactions, split: Split) -> dict[str, int]:
@@ -269,6 +282,7 @@ def prepare_config(config: DataConfig, seed: int, source: Any = None) -> Dataset
         reader=config.reader,
         max_users=config.max_users,
         label=config.label,
+        texts=config.texts,
     )
 
 

@@ -227,6 +227,7 @@ def load(folder: Path | str, *, verify: bool = True) -> Dataset:
         schema, expected, kind = card.pop("schema"), card["fingerprint"], card["time"]["kind"]
         domain, protocol = Domain(**card["domain"]), card["split"]["protocol"]
         valid_known, notes = card["split"]["valid_in_test_history"], tuple(card["split"].get("notes", ()))
+        unseen = bool(card["split"].get("unseen", False))
     except FileNotFoundError:
         raise DataError(
             f"{folder} holds no prepared dataset ({CARD} is missing); "
@@ -251,7 +252,7 @@ def load(folder: Path | str, *, verify: bool = True) -> Dataset:
             f"{folder} was changed after it was written: fingerprint {got[:12]} instead of {expected[:12]}; "
             "prepare it again"
         )
-    split = of_parts(events, parts, protocol=protocol, valid_known=valid_known, kind=kind, notes=notes)
+    split = of_parts(events, parts, protocol=protocol, valid_known=valid_known, kind=kind, notes=notes, unseen=unseen)
     return Dataset(events, catalogue, split, card, parts, folder)
 
 

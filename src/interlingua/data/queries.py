@@ -31,6 +31,8 @@ class Queries:
     """(N,) each user's rating of each item, NaN if unknown; None: no ratings; for reasons, not for models"""
     times: npt.NDArray[np.int64] | None = None
     """(N,) times in the interactions' unit (seconds, or the order within the user); None: unknown"""
+    order: int = 0
+    """in which of many orders a prompt lists the candidates of these queries: for asking whether their place counts"""
 
     @classmethod
     def of(cls, histories: list[list[int]] | list[IntArray], users: IntArray | None = None) -> Queries:

@@ -106,6 +106,8 @@ class Split:
     """validation events with their labels, if the data are labelled (``[data] label``); ``valid`` has the liked ones"""
     test_pairs: GroundTruth | None = None
     """the same for the test part"""
+    shown: Interactions | None = None
+    """events of users who are in no training data, known when they are asked for (``cold-users``, ``few-shot``)"""
 
     def pairs(self, part: Part) -> GroundTruth:
         """Held-out events of a part with the labels that say whether the user liked the item.
@@ -130,18 +132,40 @@ class Split:
         return self.queries_of(self.targets(part).users, part)
 
     def queries_of(self, users: IntArray, part: Part) -> Queries:
-        """The same for any users."""
-        base = self.train.queries(users)
+        """The same for any users. Users of ``shown`` are unknown to a model (-1): their histories are all there is."""
+        base = self.train.queries(users) if self.shown is None else _unseen(self.train, self.shown, users)
         if part == "valid" or not self.valid_in_test_history or not len(self.valid):
             return base
         return _appended(base, self.valid, self.train.num_users)
+
+
+def _unseen(train: Interactions, shown: Interactions, users: IntArray) -> Queries:
+    """Queries of the users, those without a training event by their events in ``shown``."""
+    own, other = train.queries(users), shown.queries(users)
+    trained = train.user_counts[own.users] > 0
+    lengths = np.where(trained, own.lengths(), other.lengths())
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    places = np.repeat(np.where(trained, own.offsets[:-1], len(own.items) + other.offsets[:-1]), lengths)
+    places = places + np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    both = [_joined(one, two) for one, two in zip(_arrays(own), _arrays(other), strict=True)]
+    items, ratings, times = (None if each is None else each[places] for each in both)
+    assert items is not None
+    return Queries(np.where(trained, own.users, -1), items, offsets, ratings, times)
+
+
+def _arrays(queries: Queries) -> tuple[Any, Any, Any]:
+    return queries.items, queries.ratings, queries.times
+
+
+def _joined(one: Any, two: Any) -> Any:
+    return None if one is None or two is None else np.concatenate([one, two])
 
 
 def _appended(base: Queries, more: GroundTruth, num_users: int) -> Queries:
     """The queries with each user's items of ``more`` after the history (no loop: there may be a million users)."""
     position = np.full(num_users, -1, np.int64)
     position[more.users] = np.arange(len(more))
-    indices = position[base.users]
+    indices = np.where(base.users >= 0, position[base.users], -1)
     picked = more.take(indices[indices >= 0])
     added = np.zeros(len(base), np.int64)
     added[indices >= 0] = np.diff(picked.offsets)

@@ -18,7 +18,7 @@ from interlingua.data.queries import IntArray
 from interlingua.runtime.sorted_sets import among, distinct
 
 Keys = npt.NDArray[np.uint64]
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def user_keys(ids: Ids, *labels: object) -> Keys:
 
 def mix(values: Keys) -> Keys:
     """A well-mixed 64-bit hash of each number (the finaliser of splitmix64, Steele et al. 2014)."""
-    x = values + _GOLDEN
+    x = values + GOLDEN
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
@@ -72,7 +72,7 @@ def negatives(
     draws = 2 * count + 32
     if draws * 2 > num_items:  # rejection would waste more than one exact pass over the catalogue
         return [_exact(keys[b], forbidden[offsets[b] : offsets[b + 1]], num_items, count) for b in range(len(keys))]
-    hashed = mix(keys[:, None] + np.arange(1, draws + 1, dtype=np.uint64)[None, :] * _GOLDEN)
+    hashed = mix(keys[:, None] + np.arange(1, draws + 1, dtype=np.uint64)[None, :] * GOLDEN)
     items = ((hashed >> np.uint64(11)).astype(np.float64) * 2.0**-53 * num_items).astype(np.int64)
     pairs = items + np.arange(len(keys))[:, None] * num_items
     good = ~among(pairs, banned)
@@ -99,7 +99,7 @@ def _exact(key: np.uint64, forbidden: IntArray, num_items: int, count: int) -> n
     items = np.flatnonzero(allowed)
     if count >= len(items):
         return items
-    order = np.argsort(mix(key + (items.astype(np.uint64) + np.uint64(1)) * _GOLDEN), kind="stable")
+    order = np.argsort(mix(key + (items.astype(np.uint64) + np.uint64(1)) * GOLDEN), kind="stable")
     return items[order[:count]]
 
 
@@ -110,7 +110,7 @@ def assemble(keys: Keys, targets: Sequence[IntArray], negatives: Sequence[npt.ND
     real = np.zeros((len(keys), width), bool)
     for b, (target, other) in enumerate(zip(targets, negatives, strict=True)):
         row = np.concatenate([np.asarray(target, np.int64), other])
-        row = row[np.argsort(mix(~keys[b] + row.astype(np.uint64) * _GOLDEN), kind="stable")]
+        row = row[np.argsort(mix(~keys[b] + row.astype(np.uint64) * GOLDEN), kind="stable")]
         items[b, : len(row)], items[b, len(row) :] = row, row[:1]
         real[b, : len(row)] = True
     return SampledCandidates(items, real)

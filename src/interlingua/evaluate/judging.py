@@ -12,11 +12,13 @@ from interlingua.contracts.scorer import Scorer
 from interlingua.data.queries import Queries
 from interlingua.data.split import GroundTruth, Split
 from interlingua.evaluate.accuracy import Ranks
-from interlingua.evaluate.candidates import Keys, assemble, negatives, user_keys
+from interlingua.evaluate.candidates import Keys, SampledCandidates, assemble, negatives, user_keys
 from interlingua.evaluate.cold import in_cold
+from interlingua.evaluate.hard_negatives import matched, popular
 from interlingua.evaluate.judged import LabelledScores
 from interlingua.evaluate.ranking import checked, distinct, in_candidates, in_full
 from interlingua.evaluate.rules import Protocol
+from interlingua.evaluate.variants import varied
 from interlingua.progress import task
 from interlingua.retrieval.best import best_of_scores, block_size
 from interlingua.retrieval.positions import BEYOND, NEVER, Positions
@@ -50,9 +52,10 @@ def judge_ranks(
         for start in range(0, len(targets), size):
             indices = np.arange(start, min(start + size, len(targets)))
             block, part = targets.take(indices), queries.slice(start, start + size)
-            masked = _masked(protocol, split, block, part)
+            masked = masked_for(protocol, split, block, part)
+            part = varied(part, protocol.history, ids[indices], seed)
             if keys is not None:
-                found.append(_sampled_block(scorer, block, part, distinct(masked), protocol, keys[indices]))
+                found.append(_sampled_block(scorer, split, block, part, distinct(masked), protocol, keys[indices]))
             elif length:
                 positions, listed = _listed_block(scorer, split, block, part, masked, protocol, length)
                 found.append(positions)
@@ -96,7 +99,7 @@ def _listed_block(
     return positions, best_of_scores(np.array(scores, np.float32), masked, length, allowed=allowed).indices
 
 
-def _masked(protocol: Protocol, split: Split, block: GroundTruth, queries: Queries) -> Queries:
+def masked_for(protocol: Protocol, split: Split, block: GroundTruth, queries: Queries) -> Queries:
     """The items that cannot be recommended, as histories of the block's users."""
     if protocol.masked == "history":
         return queries
@@ -136,15 +139,34 @@ def _positions(
     return in_full(scores, *_flat(block), seen, expected=expected)
 
 
+def draw(split: Split, block: GroundTruth, masked: Queries, protocol: Protocol, keys: Keys) -> SampledCandidates:
+    """The candidates of a block's users: targets and negatives, in an order that tells nothing.
+
+    Args:
+        split: whose training events say how popular items are.
+        block: users with targets.
+        masked: the same users with the items that cannot be recommended.
+        protocol: with ``candidates``.
+        keys: (B,) of the users, see :func:`interlingua.evaluate.candidates.user_keys`.
+    """
+    assert protocol.candidates is not None
+    own, count, items = [block.of_row(b) for b in range(len(block))], protocol.candidates - 1, split.train.num_items
+    banned = [np.concatenate([masked.history(b), t]) for b, t in enumerate(own)]
+    if protocol.negatives == "popular":
+        drawn = popular(keys, banned, split.train.item_counts, count)
+    elif protocol.negatives == "matched":
+        drawn = matched(keys, own, banned, split.train.item_counts, count)
+    else:
+        flat = Queries.of(banned)
+        drawn = negatives(keys, flat.items, flat.offsets, items, count)
+    return assemble(keys, own, drawn)
+
+
 def _sampled_block(
-    scorer: Scorer, block: GroundTruth, queries: Queries, masked: Queries, protocol: Protocol, keys: Keys
+    scorer: Scorer, split: Split, block: GroundTruth, queries: Queries, masked: Queries, protocol: Protocol, keys: Keys
 ) -> tuple[Positions, Positions]:
     """Positions of one block's targets among their candidates."""
-    assert protocol.candidates is not None
-    own = [block.of_row(b) for b in range(len(block))]
-    banned = Queries.of([np.concatenate([masked.history(b), t]) for b, t in enumerate(own)])
-    drawn = negatives(keys, banned.items, banned.offsets, scorer.num_items, protocol.candidates - 1)
-    candidates = assemble(keys, own, drawn)
+    candidates = draw(split, block, masked, protocol, keys)
     scores = checked(scorer.score(queries, candidates.items), candidates.items.shape, scorer)
     hidden = np.repeat(np.arange(len(block)), masked.lengths()) * scorer.num_items + masked.items
     real = candidates.real & ~among(np.arange(len(block))[:, None] * scorer.num_items + candidates.items, hidden)

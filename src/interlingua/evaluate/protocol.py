@@ -85,7 +85,7 @@ def evaluate(
     chosen, facts = parse_protocol(protocol), facts or ItemFacts()
     names = tuple(metrics or chosen.metrics)
     _check(scorer, split, names, chosen, facts)
-    targets, queries, note = _population(split, part, max_users, seed, chosen)
+    targets, queries, note = population(split, part, max_users, seed, chosen)
     started, opened = time.perf_counter(), datetime.now(UTC)
     label = label or f"evaluate {chosen.name}"
     judged = Judged(candidates=chosen.candidates, targets=targets, queries=queries, train=split.train, facts=facts)
@@ -165,7 +165,7 @@ def _check(scorer: Scorer, split: Split, names: Sequence[str], protocol: Protoco
         )
 
 
-def _population(
+def population(
     split: Split, part: Part, max_users: int | None, seed: int, protocol: Protocol
 ) -> tuple[GroundTruth, Queries, str]:
     """Users with at least one target (each counted once), their queries, and the note for the protocol id."""
@@ -178,6 +178,8 @@ def _population(
         targets, queries = split.targets(part).distinct(), split.queries(part)
     if protocol.among == "cold":
         targets = cold_targets(targets, split.train.item_counts, part)
+    if protocol.order:
+        queries = replace(queries, order=protocol.order)
     indices = np.flatnonzero(np.diff(targets.offsets))
     note = ""
     if max_users is not None and max_users < len(indices):

@@ -16,12 +16,14 @@ from interlingua.contracts.scorer import Scorer
 from interlingua.data.split import Part, Split
 from interlingua.errors import ConfigError, shown, unknown
 from interlingua.evaluate.named import parse
+from interlingua.evaluate.variants import VARIANTS
 
 STANDARD = ("recall@5", "recall@10", "recall@20", "ndcg@5", "ndcg@10", "ndcg@20", "hit@1", "hit@10", "mrr@10")
 
 
 Masked = Literal["history", "train", "nothing"]
 Among = Literal["all", "cold"]
+Negatives = Literal["uniform", "popular", "matched"]
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,20 @@ class Protocol:
     name: str
     metrics: tuple[str, ...] = STANDARD
     candidates: int | None = None
-    """None: the whole catalogue; N: the user's targets and N - 1 uniform items that the user has not seen"""
+    """None: the whole catalogue; N: the user's targets and N - 1 items that the user has not seen"""
+    negatives: Negatives = "uniform"
+    """how these are drawn: all alike, in proportion to their training events, or as popular as the targets"""
     masked: Masked = "history"
     """items that cannot be recommended: those of the query's history, the training items only, or none"""
     ties: Literal["row", "expected"] = "row"
     """equal scores: the lower item index first, or the expectation over all orders"""
     among: Among = "all"
     """``cold``: only items without a training event are targets and rivals"""
+    history: Literal["own", "shuffled", "last", "empty"] = "own"
+    """what a method is shown of a history: it in a random order, its last event, nothing; what is masked and drawn is
+    the same, and of the last two the user is unknown"""
+    order: int = 0
+    """in which of many orders prompts list candidates"""
     judges: frozenset[str] = frozenset({"ranks", "lists"})
     """what it gives to metrics: ranks of targets, lists of the whole catalogue, labels of held-out pairs"""
 
@@ -53,15 +62,19 @@ class Protocol:
     def id(self, split: Split, part: Part, seed: int, users: str = "") -> str:
         """The id that is stored with every number."""
         parts = [
-            self.name.removesuffix("+expected"),
+            self.name.partition("+")[0],
             f"split={split.protocol}",
             f"part={part}",
             f"masked={self.masked}",
         ]
         if self.candidates is not None:
-            parts += [f"negatives={self.candidates - 1}-uniform-unseen", f"seed={seed}"]
+            parts += [f"negatives={self.candidates - 1}-{self.negatives}-unseen", f"seed={seed}"]
         if self.among == "cold":
             parts.append("among=items-without-training-events")
+        if self.history != "own":
+            parts.append(f"history={self.history}" + (f"-seed{seed}" if self.history == "shuffled" else ""))
+        if self.order:
+            parts.append(f"candidates-in-order={self.order}")
         parts.append(f"ties={self.ties}")
         return "; ".join([*parts, users] if users else parts)
 
@@ -69,18 +82,38 @@ class Protocol:
 def parse_protocol(name: str | Protocol) -> Protocol:
     """A protocol by its name (``interlingua list protocols``), e.g. ``full``, or ``sampled-N`` (N candidates).
 
-    ``+expected`` at the end (``full+expected``) asks for the expectation over ties.
+    Variants are written behind it (:data:`interlingua.evaluate.variants.VARIANTS`): ``full+expected`` asks for the
+    expectation over ties.
 
     Raises:
-        ConfigError: there is no such protocol.
+        ConfigError: there is no such protocol or variant.
     """
     if isinstance(name, Protocol):
         return name
     if not isinstance(name, str):
         raise ConfigError(f"a protocol is a name or a Protocol, got {shown(name)}")
-    plain = name.removesuffix("+expected")
+    plain, *variants = name.split("+")
     found = _named(plain, name)
-    return replace(found, name=name, ties="expected") if name != plain else found
+    for each in variants:
+        if not each:
+            return _named(name, name)  # which says what there is
+        if each not in VARIANTS:
+            raise ConfigError(
+                unknown("variant", each, VARIANTS, f"the protocol {name!r}", "interlingua list protocols")
+            )
+        found = replace(found, **VARIANTS[each].changes)
+    return replace(found, name="+".join([plain, *(each for each in VARIANTS if each in variants)]))
+
+
+def sampled_metrics(name: str, number: int) -> tuple[str, ...]:
+    """Metrics among ``number`` candidates.
+
+    Raises:
+        ConfigError: fewer than two, so that there is nothing to rank against.
+    """
+    if number < 2:
+        raise ConfigError(f"unknown protocol '{name}-{number}': {name}-N needs at least 2 candidates, e.g. {name}-20")
+    return (*(f"hit@{k}" for k in (1, 3, 5, 10)), "ndcg@5", "ndcg@10", f"mrr@{number}")
 
 
 def _named(plain: str, name: str) -> Protocol:

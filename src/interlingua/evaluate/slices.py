@@ -16,6 +16,8 @@ from interlingua.errors import ConfigError
 
 HISTORY_BINS = ((0, 0), (1, 2), (3, 5), (6, 10), (11, None))
 """first and last history length of each slice"""
+EVENT_BINS = ((0, 0), (1, 2), (3, 5), (6, 10), (11, 20), (21, 50), (51, None))
+"""fewest and most training events of the target, of each slice"""
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,23 @@ def make_slices(
         "unseen items": Slice("targets without any training event", events == 0),
         "cold users": Slice(f"users with {most} {options.cold_user_history} items in their history", few),
     }
+    for name, inside in event_bins(events).items():
+        found[name] = Slice(f"targets with {name.removeprefix('events ')} training events", inside)
     for first, last in HISTORY_BINS:
         name = str(first) if first == last else f"{first}-{last}" if last else f">{first - 1}"
         inside = (histories >= first) & (histories <= last if last is not None else True)
         found[f"history {name}"] = Slice(f"users with {name} items in their history", inside)
     return {name: each for name, each in found.items() if each.targets.any()}
+
+
+def event_bins(events: IntArray) -> dict[str, npt.NDArray[np.bool_]]:
+    """``events 3-5`` -> (T,) the targets with so many training events; a method of ids alone rises steeply over them.
+
+    Args:
+        events: (T,) training events of each target.
+    """
+    names = [str(first) if first == last else f"{first}-{last}" if last else f"{first}+" for first, last in EVENT_BINS]
+    return {
+        f"events {name}": (events >= first) & (events <= (np.inf if last is None else last))
+        for name, (first, last) in zip(names, EVENT_BINS, strict=True)
+    }

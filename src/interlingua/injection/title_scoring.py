@@ -79,12 +79,13 @@ def score_titles(
 def presented(items: IntArray, queries: Queries) -> IntArray:
     """(B, C) candidates in the order that the prompt shows them.
 
-    Callers put the answer first; a model must not find that out. The order follows from the item and the history alone,
-    so it is the same whoever asks and in whatever order.
+    Callers put the answer first; a model must not find that out. The order follows from the item and the history alone
+    (and from ``queries.order``), so it is the same whoever asks and in whatever order.
     """
     lengths = queries.lengths()
     salt = np.array([int(queries.history(row)[-1]) if lengths[row] else 0 for row in range(len(queries))], np.uint64)
     keys = np.asarray(items, np.uint64) + np.uint64(1) + (salt[:, None] << np.uint64(32))
+    keys ^= np.uint64(queries.order) << np.uint64(24)  # above the indices of most catalogues, below the salt
     for shift, factor in ((33, 0xFF51AFD7ED558CCD), (33, 0xC4CEB9FE1A85EC53), (33, 1)):  # MurmurHash3's finaliser
         keys = (keys ^ (keys >> np.uint64(shift))) * np.uint64(factor)
     return np.take_along_axis(np.asarray(items), np.argsort(keys, axis=1, kind="stable"), axis=1)

@@ -58,7 +58,7 @@ def on_one_dataset(
     files = {str(name): read_toml(recipes.find(name), translated) for name in names}
     if len(files) < len(names):
         raise ConfigError(f"a recipe is named twice: {', '.join(map(str, names))}")
-    own = {name: _fitting(file, parsed) for name, file in files.items()}
+    own = {name: fitting(file, parsed) for name, file in files.items()}
     for part, key in ((s, k) for s in parsed if s not in SHARED for k in parsed[s]):
         _check_reached(part, key, files, own)
     section, notes = recipes.data_section({**parsed.get("data", {}), "name": data}, None, parsed.get("data"))
@@ -99,7 +99,7 @@ def _check_reached(part: str, key: str, files: Mapping[str, Any], own: Mapping[s
         say(f"note: --set {part}.{key} changes {', '.join(reached)}; {', '.join(left)} has {why} and stays as it is")
 
 
-def _fitting(file: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def fitting(file: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The overrides that reach a recipe: options that its components know."""
     out: dict[str, Any] = {}
     for section, table in overrides.items():

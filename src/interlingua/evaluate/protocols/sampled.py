@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from interlingua.errors import ConfigError
-from interlingua.evaluate.rules import Protocol
+from interlingua.evaluate.rules import Protocol, sampled_metrics
 
 
 @dataclass(frozen=True)
@@ -25,9 +24,4 @@ class Sampled(Protocol):
         Raises:
             ConfigError: N is below two, so that there is nothing to rank against.
         """
-        if number < 2:
-            raise ConfigError(
-                f"unknown protocol 'sampled-{number}': sampled-N needs at least 2 candidates, e.g. sampled-20"
-            )
-        names = [*(f"hit@{k}" for k in (1, 3, 5, 10)), "ndcg@5", "ndcg@10", f"mrr@{number}"]
-        return cls(f"sampled-{number}", tuple(names), number)
+        return cls(f"sampled-{number}", sampled_metrics("sampled", number), number)

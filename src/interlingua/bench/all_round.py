@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +13,13 @@ from interlingua.errors import ConfigError, InterlinguaError, unknown
 from interlingua.evaluate import all_round
 from interlingua.evaluate.all_round import METRICS, AllRound, Standing
 from interlingua.evaluate.result import load_report
-from interlingua.progress import say
+from interlingua.progress import duration, say
 from interlingua.report.side_by_side import Method
 from interlingua.report.table import pipes
 from interlingua.runs import stages
+from interlingua.runs.planner import describe
+from interlingua.runs.recipe import Recipe
+from interlingua.runs.session import Session
 
 NDCG = "ndcg@10"
 """shown beside the ratios, over all items and users"""
@@ -54,6 +58,8 @@ class Measured:
     """split, or split and protocol -> standings"""
     failed: dict[str, str] = field(default_factory=dict)
     """``split: method`` or part -> why it is missing, e.g. texts that the data does not have"""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """``split: method`` -> why the budget had no room for it"""
 
     def overall(self) -> dict[str, tuple[str, Standing]]:
         """Method -> its worst part and the standing there, best method first; only methods that are in every part."""
@@ -80,7 +86,7 @@ class Measured:
             }
             for name, part in self.parts.items()
         }
-        return {"data": self.data, "methods": methods, "parts": parts, "failed": self.failed}
+        return {"data": self.data, "methods": methods, "parts": parts, "failed": self.failed, "left_out": self.left_out}
 
     def markdown(self) -> str:
         """One row for each method: its ratio overall, where, and in every part the ratio beside NDCG@10 of all."""
@@ -91,7 +97,9 @@ class Measured:
             place = f"{where}: {standing.worst[0]}, {standing.worst[1]}, against {standing.against}"
             rows.append([name, f"{standing.ratio:.2f} [{low:.2f}, {high:.2f}]", *parts, place])
         heads = [f"{part}: ratio, NDCG@10" for part in self.parts]
-        return pipes(["method", "all-round ratio", *heads, "worst"], rows)
+        table = pipes(["method", "all-round ratio", *heads, "worst"], rows)
+        rest = [f"* {name}: left out by the budget, {why}" for name, why in self.left_out.items()]
+        return "\n\n".join([table, *(["\n".join(rest)] if rest else [])])
 
 
 def measure(
@@ -104,6 +112,8 @@ def measure(
     overrides: Sequence[str] = (),
     max_users: int | None = None,
     device: str = "auto",
+    budget: float | None = None,
+    dry_run: bool = False,
 ) -> Measured:
     """Runs every method on every split and seed (finished stages are reused) and compares them with the simple ones.
 
@@ -119,6 +129,8 @@ def measure(
         overrides: overrides of ``[data]`` and ``[evaluate]`` for all.
         max_users: evaluate a random subset of the users.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        budget: seconds; a method that would take longer than what is left of it is left out of a split, and named.
+        dry_run: say what would run and how long it may take, and run nothing.
 
     Raises:
         ConfigError: no seed, or an unknown split.
@@ -130,6 +142,7 @@ def measure(
             raise ConfigError(unknown("split", split, SPLITS))
     made = Measured(str(data))
     simple = {each.label for each in SIMPLE}
+    clock = Clock(budget, dry_run)
     for split in splits:
         protocols = PROTOCOLS.get(split, ("full",))
         chosen = [FILTER, *overrides, *SPLITS[split]]
@@ -139,10 +152,16 @@ def measure(
         for method in methods:
             say(f"== {split}, {method.label}")
             try:
-                done[method.label] = _runs(method, data, seeds, [*chosen, *changes], out, device)
+                why = clock.no_room(method.resolve([*chosen, *changes], data), Path(out), seeds, device)
+                if why:
+                    made.left_out[f"{split}: {method.label}"] = why
+                elif not dry_run:
+                    done[method.label] = _runs(method, data, seeds, [*chosen, *changes], out, device)
             except InterlinguaError as error:
                 say(f"{method.label} is left out: {error}")
                 made.failed[f"{split}: {method.label}"] = str(error)
+        if dry_run:
+            continue
         for protocol in protocols:
             name = split if len(protocols) == 1 else f"{split}, {protocol}"
             found = {each: [load_report(p / "protocols" / protocol) for p in runs] for each, runs in done.items()}
@@ -152,6 +171,40 @@ def measure(
                 say(f"{name} is left out: {error}")
                 made.failed[name] = str(error)
     return made
+
+
+def chosen(methods: Sequence[Method], names: Sequence[str]) -> tuple[Method, ...]:
+    """The methods of the given labels; none: all.
+
+    Raises:
+        ConfigError: an unknown label.
+    """
+    labels = {each.label: each for each in methods}
+    for name in names:
+        if name not in labels:
+            raise ConfigError(unknown("method", name, labels, "--methods"))
+    return tuple(labels[name] for name in names) if names else tuple(methods)
+
+
+class Clock:
+    """What is left of a budget, and what a method is expected to take of it."""
+
+    def __init__(self, budget: float | None, dry_run: bool) -> None:
+        self.budget, self.dry_run, self.started = budget, dry_run, time.monotonic()
+        self.planned = 0.0
+
+    def no_room(self, recipe: Recipe, out: Path, seeds: Sequence[int], device: str) -> str:
+        """Why a method does not fit; empty: it does. Without a budget nothing is estimated, but for a dry run."""
+        if self.budget is None and not self.dry_run:
+            return ""
+        lines = describe(Session(recipe, out, seeds[0], device))
+        seconds = len(seeds) * sum(line["seconds"][1] for line in lines if line["seconds"] is not None)
+        say(f"{recipe.name}: about {duration(seconds)}")
+        spent = self.planned if self.dry_run else time.monotonic() - self.started
+        if self.budget is not None and seconds > 0 and spent + seconds > self.budget:
+            return f"needs about {duration(seconds)}, {duration(max(self.budget - spent, 0))} left"
+        self.planned += seconds
+        return ""
 
 
 def _runs(

@@ -1,0 +1,155 @@
+"""Runs the jobs of a comparison: what is finished is reused, what was killed goes on, what fails is named."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from interlingua.bench.budget import Choice
+from interlingua.bench.jobs import Job, Request, recipe_of
+from interlingua.bench.spec import RowOptions, Spec
+from interlingua.config import build
+from interlingua.contracts.scorer import Scorer
+from interlingua.data.prepared import Dataset
+from interlingua.errors import ConfigError, InterlinguaError
+from interlingua.evaluate.protocol import evaluate
+from interlingua.evaluate.result import Report, load_report
+from interlingua.progress import duration, say
+from interlingua.runs import stages
+from interlingua.runs.cross_domain import measure_across, other_data
+from interlingua.runs.measuring import EvaluateConfig
+from interlingua.runs.scorers import rerank_of
+from interlingua.runs.session import Session, ranker_inputs, remeasured
+from interlingua.storage import artifact
+from interlingua.training.checkpoint import load_trained
+
+TRAINED = ("embed", "train", "align", "rank", "fuse")
+"""stages whose seconds are the training's"""
+LOADED = ("data", "text", "backbone", "aligned", "aligner", "ranker")
+"""what a finished run has loaded and another measurement of it can use"""
+
+
+@dataclass
+class Outcome:
+    """What one job gave."""
+
+    reports: dict[str, Report] = field(default_factory=dict)
+    """protocol -> report"""
+    across: dict[str, Report] = field(default_factory=dict)
+    """protocol -> report on the other dataset"""
+    training_seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    run: str = ""
+    """folder of the run"""
+
+
+class Running:
+    """The jobs of one comparison, one after the other."""
+
+    def __init__(self, spec: Spec, data: Mapping[str, Path], request: Request) -> None:
+        self.spec, self.data, self.request = spec, data, request
+        self.done: dict[Job, Outcome] = {}
+        self.failed: dict[str, str] = {}
+        self.left_out: dict[str, str] = {}
+        self._other: Dataset | None = None
+
+    def all(self, choice: Choice, budget: float | None, after_each: Callable[[], None]) -> None:
+        """Runs what was chosen while there is time; ``after_each`` is called after every job."""
+        started = time.monotonic()
+        for place, job in enumerate(choice.jobs, 1):
+            spent, needs = time.monotonic() - started, choice.seconds[job]
+            if budget is not None and needs > 0 and spent + needs > budget:
+                self.left_out[str(job)] = f"needs about {duration(needs)}, {duration(max(budget - spent, 0))} left"
+                say(f"\n{job} is left out: {self.left_out[str(job)]}")
+                continue
+            say(f"\n[{place}/{len(choice.jobs)}] {job}")
+            try:
+                self.done[job] = self.one(job)
+            except InterlinguaError as error:
+                say(f"{job} failed: {error}")
+                self.failed[str(job)] = str(error)
+            after_each()
+
+    def one(self, job: Job) -> Outcome:
+        """Trains and measures one job.
+
+        Raises:
+            InterlinguaError: it cannot be made.
+        """
+        row = self.spec.methods[job.row]
+        base = job if row.of is None else Job(row.of, job.setting, job.seed, job.protocols, job.across)
+        first = base.protocols[:1] or job.across[:1]
+        recipe = recipe_of(self.spec, base, self.data[job.setting], self.request, first)
+        session = stages.run(recipe, out=self.request.out, seed=job.seed, device=self.request.device)
+        out = Outcome(training_seconds=_training(session), run=str(session.path))
+        if row.of is not None:
+            out.reports = {name: asked_again(session, job, row, name) for name in job.protocols}
+        elif base.protocols:
+            out.reports = {name: self._report(session, name) for name in base.protocols}
+        if job.across:
+            out.across, out.notes = self._across(session, job)
+        return out
+
+    def _report(self, session: Session, protocol: str) -> Report:
+        options: EvaluateConfig = session.recipe.evaluate
+        if protocol in options.protocols:
+            return load_report(session.path / "protocols" / protocol)
+        again = remeasured(session, options.model_copy(update={"protocols": [protocol]}))
+        again.__dict__.update({name: session.__dict__[name] for name in LOADED if name in session.__dict__})
+        again.loaded = session.loaded
+        return load_report(stages.evaluate(again).path / "protocols" / protocol)
+
+    def _across(self, session: Session, job: Job) -> tuple[dict[str, Report], tuple[str, ...]]:
+        if self.request.target is None:
+            raise ConfigError("tables across domains need another dataset: --target NAME")
+        if self._other is None:
+            self._other = other_data(session, self.request.target)
+        options = session.recipe.evaluate
+        made = measure_across(
+            session, self._other, job.across, max_users=options.max_users, seed=options.negatives_seed
+        )
+        return made.reports, made.notes
+
+
+def asked_again(session: Session, job: Job, row: RowOptions, protocol: str) -> Report:
+    """A trained ranker that is asked in another way: its reports lie beside the run's.
+
+    Raises:
+        ConfigError: the run has no ranker, or the options cannot be used.
+    """
+    part, options = session.recipe.ranker, session.recipe.evaluate
+    if part is None or "rank" not in session.done:
+        raise ConfigError(f"{job.row}: the run of {row.of!r} has no ranker that could be asked in another way")
+    parts = {
+        "evaluate": session.done["evaluate"].key, "asked": row.ask, "protocol": protocol,
+        "max_users": options.max_users, "seed": options.negatives_seed,
+    }  # fmt: skip
+    key, name = artifact.content_key(parts), session.recipe.name
+    with artifact.locked(session.root, "asked", name, key):
+        made = artifact.find(session.root, "asked", name, key)
+        if made is None:
+            config = build(part.cls.Config, part.config.model_dump() | dict(row.ask), job.row)
+            ranker: Any = part.cls(config, ranker_inputs(session))
+            path = session.done["rank"].path / "weights.safetensors"
+            load_trained(ranker, load_file(path), str(path))
+            scorer: Scorer = ranker.eval() if ranker.ranks_catalogue else rerank_of(session, ranker.eval())
+            report = evaluate(
+                scorer, session.data.split, options.part, protocol=protocol, max_users=options.max_users,
+                seed=options.negatives_seed, label=f"{job.row}, {protocol}",
+            )  # fmt: skip
+            with artifact.writing(
+                session.root, "asked", name, key, parents={"rank": session.done["rank"]}, fields={"asked": row.ask}
+            ) as folder:
+                report.save(folder)
+            made = artifact.find(session.root, "asked", name, key)
+            assert made is not None
+    return load_report(made.path)
+
+
+def _training(session: Session) -> float:
+    return sum(float(made.card["seconds"]) for kind, made in session.done.items() if kind.rsplit(".", 1)[-1] in TRAINED)
