@@ -113,9 +113,9 @@ class Spec(Config):
             for column in table.columns:
                 if column.setting != WHOLE and column.setting not in self.settings:
                     raise ValueError(f"table {number} names the setting {column.setting!r}, which is not there")
-        for name, row in self.methods.items():
-            if row.of is not None and row.of not in self.methods:
-                raise ValueError(f"the row {name!r} asks {row.of!r}, which is not among the methods")
+        for name, options in self.methods.items():
+            if options.of is not None and options.of not in self.methods:
+                raise ValueError(f"the row {name!r} asks {options.of!r}, which is not among the methods")
         return self
 
     def chosen(self, tables: Sequence[str], methods: Sequence[str] = ()) -> dict[str, TableOptions]:
@@ -132,10 +132,10 @@ class Spec(Config):
                 raise ConfigError(unknown("method", method, self.methods, "--methods"))
         found = {}
         for number in tables or self.tables:
-            table = self.tables[number]
-            mine = [row for row in table.rows if not methods or row in methods]
+            options = self.tables[number]
+            mine = [row for row in options.rows if not methods or row in methods]
             if mine:
-                found[number] = table.model_copy(update={"rows": mine})
+                found[number] = options.model_copy(update={"rows": mine})
         if not found:
             raise ConfigError(
                 f"none of the tables {', '.join(tables or self.tables)} has a row of {', '.join(methods)}"

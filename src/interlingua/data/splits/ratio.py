@@ -16,7 +16,8 @@ class Ratio(Splitter):
         """See :func:`ratio`."""
         config = task.config
         parts = ratio(task.interactions, config.valid, config.test, config.by, task.seed)
-        return Division(parts, config.by == "time", {"seed": task.seed} if config.by == "random" else {})
+        about: dict[str, str | int] = {"seed": task.seed} if config.by == "random" else {}
+        return Division(parts, config.by == "time", about=about)
 
     def id(self, config: SplitConfig, seed: int) -> str:
         """e.g. ``ratio-0.6-0.2-0.2-random-seed7``."""
