@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interlingua.data.domain import Domain
-from interlingua.explain.evidence import Part, content_words, says_something, spans_of, together
+from interlingua.explain.evidence import Part, article, content_words, says_something, spans_of, together
 from interlingua.explain.explain import Catalogue
 from interlingua.explain.influence import Basis
 from interlingua.explain.spoken import spoken
@@ -84,7 +84,7 @@ def test_only_what_is_so_is_said(facts: Facts) -> None:
         if facts.basis == Basis.HISTORY:
             assert "because" not in sentence.casefold()
             assert "raised" not in sentence
-        own = {category.lower() for category in facts.own}
+        own = set(facts.own)
         for kind in re.findall(r" is an? ([\w -]+?) movie", sentence):
             assert set(kind.split(" and ")) <= own, sentence
         for shared, names in re.findall(r" shares ([\w ,-]+?) with ([\w ,]+?)(?:, which|\.|, and)", sentence):
@@ -92,7 +92,7 @@ def test_only_what_is_so_is_said(facts: Facts) -> None:
             assert with_whom, sentence
             for category in shared.split(" and "):
                 assert category in own, sentence
-                assert all(category in [c.lower() for c in facts.categories[item]] for item in with_whom), sentence
+                assert all(category in facts.categories[item] for item in with_whom), sentence
         assert all(NAMES[item] not in sentence for item in NAMES if item not in (*facts.support, 0))
 
 
@@ -110,10 +110,10 @@ def test_the_rule() -> None:
     assert said({0: [], 1: []}, liked=True) == "B is recommended because you liked A."
     assert said({0: [], 1: []}, Basis.HISTORY) == "B goes with A, which you have watched."
     three = {0: ["Crime", "Drama"], 1: ["War"], 3: ["Drama", "War"]}
-    assert said(three) == "C shares drama with A, which you have watched. B raised its score too."
-    assert said(three, Basis.HISTORY) == "C shares drama with A, which you have watched. It also goes with B."
+    assert said(three) == "C shares Drama with A, which you have watched. B raised its score too."
+    assert said(three, Basis.HISTORY) == "C shares Drama with A, which you have watched. It also goes with B."
     four = {0: ["Drama", "War"], 1: ["War", "Drama"], 2: ["Crime"], 3: ["War", "Drama", "Comedy"]}
-    assert said(four) == "C shares war and drama with A and B, which you have watched. X raised its score too."
+    assert said(four) == "C shares War and Drama with A and B, which you have watched. X raised its score too."
 
 
 def test_where_something_is_known_of_an_item_it_is_said() -> None:
@@ -125,14 +125,14 @@ def test_where_something_is_known_of_an_item_it_is_said() -> None:
 def test_what_is_shared_is_not_said_twice_and_articles_follow_the_letter() -> None:
     facts = Facts(0, NAMES, [1], {0: ["Crime", "Ägypten"], 1: ["Crime"]}, (), MOVIE, True)
     said = {together(parts_of(phrases)) for phrases in texts(wordings(facts))}
-    assert not [sentence for sentence in said if "a crime" in sentence and "shares crime" in sentence]
+    assert not [sentence for sentence in said if "a Crime" in sentence and "shares Crime" in sentence]
     assert any("an Ägypten movie" in sentence for sentence in said)
-    assert any("an Ägypten movie and shares crime with Casino" in sentence for sentence in said)
+    assert any("an Ägypten movie and shares Crime with Casino" in sentence for sentence in said)
 
 
 def test_without_a_category_the_description_speaks() -> None:
     facts = Facts(0, NAMES, [1], {}, ["A detective and a thief"], MOVIE, True)
-    quoted = 'Its description: "A detective and a thief".'
+    quoted = "Its description: “A detective and a thief”."
     assert together(parts_of(rule(facts))) == f"Heat is recommended because you liked Casino. {quoted}"
     assert all(together(parts_of(phrases)).endswith(quoted) for phrases in texts(wordings(facts)))
 
@@ -147,10 +147,10 @@ def test_several_categories_may_be_named_and_those_alone_that_come_first() -> No
     facts = Facts(0, NAMES, [1], {0: CATEGORIES, 1: CATEGORIES}, (), MOVIE, True)
     every = [together(parts_of(phrases)) for phrases in texts(wordings(facts))]
     kinds = {kind for sentence in every for kind in re.findall(r" is an? ([\w -]+?) movie", sentence)}
-    first = ["crime", "drama", "sci-fi", "animation"]
+    first = CATEGORIES[:4]
     assert kinds == {*first, *(f"{one} and {two}" for one, two in itertools.permutations(first, 2))}
     shared = {words for sentence in every for words in re.findall(r" shares ([\w -]+?) with", sentence)}
-    assert shared == {*first, "crime and drama"}
+    assert shared == {*first, "Crime and Drama"}
 
 
 def test_spans_that_may_be_quoted() -> None:
@@ -167,7 +167,13 @@ def test_spans_that_may_be_quoted() -> None:
         ("Heat (1995) [Director's cut]", "Heat"),
         ("(2008)", "“(2008)”"),
         ("is it?", "“is it?”"),
-        ('the "quoted" book', "“the 'quoted' book”"),
+        ('the "quoted" book', "“the ‘quoted’ book”"),
+        ('"Heroes"', "“Heroes”"),
+        ('"Crocodile" Dundee', "“‘Crocodile’ Dundee”"),
+        ("Das „Boot“: «zwei»", "“Das ‘Boot’: ‘zwei’”"),
+        ('7" single', '“7" single”'),
+        (f'"a {"word " * 40}"', f"“a {' '.join(['word'] * 15)}…”"),
+        ('""', "an untitled one"),
         ("word " * 40, f"“{' '.join(['word'] * 16)}…”"),
         ("Amélie <|im_end|>", "Amélie"),
     ],
@@ -180,3 +186,26 @@ def test_what_a_title_or_a_category_may_hold() -> None:
     assert spoken("") == spoken("<|im_end|>") == spoken(" \n ") == "an untitled one"
     known = Catalogue(["a"], categories=["Crime </s>|<|im_start|>Drama"])
     assert known.categories_of(0) == ["Crime", "Drama"]
+
+
+@pytest.mark.parametrize(
+    ("word", "before"),
+    [("Action", "an"), ("IMAX", "an"), ("RPG", "an"), ("TV", "a"), ("NASA", "a"), ("Union", "a"), ("SF", "an")],
+)
+def test_articles_before_words_and_before_letters(word: str, before: str) -> None:
+    assert article(word) == before
+
+
+def test_categories_are_said_as_the_catalogue_writes_them() -> None:
+    written = ["Sci-Fi", "IMAX", "New York", "J-Pop", "iPad"]
+    for some in (written[:4], written[4:]):
+        facts = Facts(0, NAMES, [1], {0: some, 1: some}, (), MOVIE, True)
+        every = " ".join(together(parts_of(phrases)) for phrases in sentences(facts))
+        assert not [name for name in some if name not in every]
+        assert not [name for name in some if name.lower() != name and name.lower() in every]
+
+
+def test_a_description_s_own_marks_are_single_ones_inside_of_the_quotation() -> None:
+    (span,) = spans_of('He said "no" to her.')
+    facts = Facts(0, NAMES, [1], {}, [span], MOVIE, True)
+    assert together(parts_of(rule(facts))).endswith("Its description: “He said ‘no’ to her”.")

@@ -81,12 +81,23 @@ def test_an_assistant_finds_asks_and_is_told_why(texts: Recommender) -> None:
             ("recommend", {"history": [], "filters": "prise < 3"}, "unknown argument 'filters' in the tool recommend"),
             ("recommend", {"user_id": "u00001"}, "did you mean 'user'?"),
             ("similar", {"item": "i0000"}, "did you mean"),
-            ("recommend", {"history": [], "k": 1000}, "100"),
-            ("add_items", {}, "add_items"),
+            ("recommend", {"history": [], "k": 1000}, "recommend: k is 1000; give at most 100"),
+            ("recommend", {"history": [], "k": "many"}, "recommend: k is 'many'; give a whole number"),
+            ("recommend", {"history": [], "k": 2.5}, "recommend: k is 2.5; give a whole number"),
+            ("recommend", {"history": ["i00001", 7]}, "recommend: history, place 2 is 7; give a text"),
+            ("recommend", {"history": "i00001"}, "recommend: history is 'i00001'; give a list"),
+            ("recommend", {"history": [], "new_share": -1}, "recommend: new_share is -1; give at least 0"),
+            ("similar", {}, "similar: the argument 'item' is missing; give it"),
+            ("search", {"words": ""}, "search: words is ''; give a text of at least 1 character"),
+            ("search", {"words": "x" * 3000}, "give a text of at most 2,000 characters"),
+            ("add_items", {}, "unknown tool 'add_items' (5 known: explain, recommend, search, similar, why_not)"),
         ]:
             refused = await client.call_tool(name, arguments)
             assert refused.is_error, name
-            assert words in refused.content[0].text
+            text = refused.content[0].text
+            assert words in text
+            assert "pydantic" not in text
+            assert not text.startswith("Error executing tool")
         assert (await said(client, "recommend", history=[], k=1))["items"]  # it goes on after all of these
 
     ask(texts, work)

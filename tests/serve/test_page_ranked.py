@@ -33,6 +33,7 @@ def test_the_backbone_and_the_language_model_side_by_side(tmp_path: Path) -> Non
         lists = {}
         for name in named:
             answer = client.post("/v1/page/list", json={"column": name, "user_id": "u00003", "k": 6}).json()
+            assert answer["fallback_reason"] is None
             lists[name] = [item["item_id"] for item in answer["items"]]
         assert lists["served"] == [one.item_id for one in recommender.recommend("u00003", k=6)]
         assert lists["backbone"] == [one.item_id for one in recommender.recommend("u00003", k=6, rerank=False)]

@@ -113,6 +113,7 @@ def test_a_late_language_model_is_left_out(recommender: Recommender, monkeypatch
         found = [each.result() for each in asked]
         assert time.monotonic() - started < 10
         eventually(lambda: queue.idle)  # nobody waits for the language model any more
+        page = httpx.post(url.replace("recommend", "page/list"), json={"user_id": users[0], "k": 4}, timeout=60).json()
     for user, answer in zip(users, found, strict=True):
         assert answer.status_code == 200, answer.text
         body = answer.json()
@@ -121,6 +122,10 @@ def test_a_late_language_model_is_left_out(recommender: Recommender, monkeypatch
         expected = [one.item_id for one in recommender.answer(user, rerank=False).items]
         assert [one["item_id"] for one in body["items"]] == expected
         assert {one["reason"] for one in body["items"]} == {None}
+    assert "not done within 1 s" in page["fallback_reason"]
+    expected = recommender.answer(users[0], rerank=False).items[:4]
+    assert [(one["item_id"], one["stage"]) for one in page["items"]] == [(one.item_id, "itemknn") for one in expected]
+    assert page["items"][0]["title"] == expected[0].title
 
 
 def test_who_goes_leaves_the_batch(recommender: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -225,3 +225,56 @@ def test_workers_that_are_never_ready_end_the_service_however_long_they_load() -
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
     assert ended.returncode == 1
     assert "giving up" in ended.stderr
+
+
+def free_port() -> int:
+    with socket.socket() as tried:
+        tried.bind(("127.0.0.1", 0))
+        return int(tried.getsockname()[1])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers have one socket")
+def test_two_services_that_are_both_loading_do_not_share_a_port() -> None:
+    port = free_port()
+    loading = Workers(2, lambda worker: None, "127.0.0.1", port, 1.0)  # it has the address, and listens nowhere yet
+    try:
+        for host in ("127.0.0.1", "0.0.0.0"):
+            with pytest.raises(ConfigError, match=f"port {port}: Address already in use; end what is there, or name"):
+                Workers(2, lambda worker: None, host, port, 1.0)
+        own = [loading._bound("127.0.0.1", port) for _ in range(2)]  # as its workers do
+        for each in own:
+            each.listen()
+        with socket.create_connection(("127.0.0.1", port)):
+            pass
+        for each in own:
+            each.close()
+    finally:
+        loading._held.close()
+    Workers(2, lambda worker: None, "127.0.0.1", port, 1.0)._held.close()  # at once after the first has gone
+
+
+def test_a_rate_holds_over_all_workers(tmp_path: Path) -> None:
+    """Each request on a new connection, so that both workers are asked: together they answer as often as one may."""
+    options = ("data.options={num_users = 60, num_items = 40}", 'evaluate.protocols=["full"]')
+    session = run("itemknn", out=tmp_path / "runs", data="planted", overrides=options, device="cpu")
+    port = free_port()
+    command = [sys.executable, "-m", "interlingua.cli.main", "serve", str(session.path), "--port", str(port)]
+    command += ["--store", str(tmp_path / "s.sqlite"), "--workers", "2", "--rate", "20/h"]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    url = f"http://127.0.0.1:{port}"
+    try:
+
+        def ready() -> bool:
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            try:
+                return bool(httpx.get(f"{url}/health/ready", timeout=30).json()["workers"] == 2)
+            except (httpx.TransportError, KeyError):
+                return False
+
+        eventually(ready)
+        codes = [httpx.post(f"{url}/v1/recommend", json={"history": []}, timeout=30).status_code for _ in range(40)]
+        assert codes == [200] * 20 + [429] * 20
+    finally:
+        process.terminate()
+        process.wait(30)

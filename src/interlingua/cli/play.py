@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sys
 import tempfile
@@ -12,25 +13,33 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlingua.cli.options import Device, Out, Seed
+from interlingua.cli.options import Device, Out, Overrides, Seed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from interlingua.serve.model import ServedModel
     from interlingua.store import Store
 
 FAVOURITE, GENERATED = "movielens-small", "planted"
 BETTER = "all-round"
 FIRST_PORT, LAST_PORT = 8000, 8019
+OF_BOTH = ("data", "evaluate")
+"""sections whose options hold for the quick recipe too"""
 
 
 def play(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="Dataset name, file or folder, e.g. your own CSV (default: movielens-small where it is on this "
-            "machine, else a generated world)."
+            help="Dataset name, a prepared folder, or your own events: CSV, parquet, JSON (default: movielens-small "
+            "where it is on this machine, else a generated world)."
         ),
     ] = None,
+    items: Annotated[
+        Path | None, typer.Option(help="Table of the items of your own events: ids, titles, texts, categories, ...")
+    ] = None,
+    overrides: Overrides = None,
     out: Out = Path("runs"),
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port to listen on (default: the first free one from 8000).")
@@ -43,6 +52,7 @@ def play(
 ) -> None:
     """Prepare data, train a quick recipe, serve it and open its page; train all-round meanwhile, then serve that.
 
+    --set data.... and evaluate.... hold for both recipes, every other one for all-round (interlingua run all-round).
     Events and items that are put in on the page last as long as the command. Ctrl-C ends everything; finished stages
     stay in the folder of runs.
     """
@@ -62,15 +72,17 @@ def play(
     from interlingua.serve.limits import ServeLimits
     from interlingua.serve.queue import WorkQueue
 
+    options, of_first = _options(overrides or (), items, quick)
     chosen, host = _free_port(port), "127.0.0.1"
     source = data or favourite()
-    first = _trained(source, out, seed, device, full)
+    _checked(source, options)
+    first = _trained(source, out, seed, device, options if full else of_first, full)
     limits = ServeLimits()
     line = WorkQueue(limits.queue, limits.deadline_s)
     with tempfile.TemporaryDirectory(prefix="interlingua-play-", ignore_cleanup_errors=True) as folder:
         store = open_store(Path(folder) / "play.sqlite")
         try:
-            model = _served(first, store, device, None if full or quick else (source, out, seed))
+            model = _served(first, store, device, None if full or quick else (source, out, seed), options)
             app = create_app(model, limits, line, Access(ring_of(None), host, hosts=Hosts(host)))
             address = f"http://{host}:{chosen}/"
             print(f"page: {address}  (Ctrl-C ends it)", flush=True)
@@ -92,17 +104,51 @@ def favourite() -> str:
     return GENERATED
 
 
-def _trained(source: str, out: Path, seed: int, device: str, full: bool) -> Path:
+def _options(overrides: Sequence[str], items: Path | None, quick: bool) -> tuple[list[str], list[str]]:
+    """What all-round is given, and what of it the quick recipe takes.
+
+    Raises:
+        ConfigError: an option that nothing here would read, or items twice.
+    """
+    from interlingua.config import parse_overrides
+    from interlingua.errors import ConfigError
+
+    table = parse_overrides(overrides).get("data", {})
+    if isinstance(table, dict) and table.get("name"):
+        raise ConfigError(f"--set data.name={table['name']}: write the data behind the command: interlingua play DATA")
+    both = [each for each in overrides if each.partition(".")[0].strip() in OF_BOTH]
+    rest = [each for each in overrides if each not in both]
+    if quick and rest:
+        raise ConfigError(f"--set {rest[0]}: with --quick only options of [data] and [evaluate] are read; leave it out")
+    if items is not None:
+        if not items.is_file():
+            raise ConfigError(f"--items: there is no file {items} (in {Path.cwd()})")
+        if isinstance(table, dict) and "items" in dict(table.get("options") or {}):
+            raise ConfigError("--items and --set data.options.items name the items twice; leave one of them out")
+        both = [*both, f"data.options.items={json.dumps(str(items))}"]
+    return [*both, *rest], both
+
+
+def _checked(source: str, options: Sequence[str]) -> None:
+    """Reads the recipe that is trained last, so that what it cannot be given is said before minutes of work."""
+    from interlingua.runs.recipe import load as load_recipe
+
+    load_recipe(BETTER, options, source)
+
+
+def _trained(source: str, out: Path, seed: int, device: str, options: Sequence[str], full: bool) -> Path:
     """The folder of the run that is served first."""
     from interlingua.runs.quick import quick_run
     from interlingua.runs.stages import run
 
     if full:
-        return run(BETTER, out=out, seed=seed, device=device, data=source).path
-    return quick_run(source, out, seed, device).path
+        return run(BETTER, out=out, overrides=options, seed=seed, device=device, data=source).path
+    return quick_run(source, out, seed, device, options).path
 
 
-def _served(first: Path, store: Store, device: str, better: tuple[str, Path, int] | None) -> ServedModel:
+def _served(
+    first: Path, store: Store, device: str, better: tuple[str, Path, int] | None, overrides: Sequence[str]
+) -> ServedModel:
     """The holder that begins with a run, and what is trained beside it."""
     from interlingua.recommender import load
     from interlingua.serve.promoted import served_model
@@ -115,11 +161,12 @@ def _served(first: Path, store: Store, device: str, better: tuple[str, Path, int
     from interlingua.serve.training import Training
 
     source, out, seed = better
-    session = Session(load_recipe(BETTER, (), source), out, seed, device)
+    session = Session(load_recipe(BETTER, overrides, source), out, seed, device)
     stages = len(session.plan) + sum(len(each.plan) - 2 for each in session.members)  # data and measuring are shared
     program = "import sys; from interlingua.cli.main import main; sys.argv[0] = 'interlingua'; main()"
     options = ["--data", source, "--out", str(out), "--seed", str(seed), "--device", device, "--json"]
-    command = [sys.executable, "-c", program, "run", BETTER, *options]
+    changed = [part for each in overrides for part in ("--set", each)]
+    command = [sys.executable, "-c", program, "run", BETTER, *options, *changed]
     training = Training(command, BETTER, stages, store, lambda words: print(words, file=sys.stderr, flush=True))
     model.companions.append(training)
     model.training = training.state

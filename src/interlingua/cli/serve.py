@@ -73,6 +73,8 @@ def serve(
     from interlingua.serve.limits import ServeLimits
     from interlingua.serve.workers import Workers, check, summed_counts
 
+    if log is LogFormat.json:
+        in_json()
     check(workers, store)
     limits = ServeLimits(queue=queue, deadline_s=deadline, drain_s=drain, max_body=max_body)
     opening = {"device": device, "trust": trust, "index": index, "reasons": reasons}
@@ -108,8 +110,16 @@ def _serve_one(
 
     line = WorkQueue(limits.queue, limits.deadline_s)
     app = create_app(model_of(opening, *which, **how), limits, line, access, worker, provider_of(seen[1]))
-    options: dict[str, Any] = {"log_config": log_config(seen[0].value), "access_log": False}
+    configured = None if seen[0] is LogFormat.json else log_config(seen[0].value)  # JSON has begun before
+    options: dict[str, Any] = {"log_config": configured, "access_log": False}
     server.run(app, line, limits, *address, worker, **options)
+
+
+def in_json() -> None:
+    """Writes JSON lines alone to stderr from now on, so that whoever collects them can read each."""
+    from interlingua.serve.stderr_lines import write_json_lines
+
+    write_json_lines()
 
 
 def imported() -> None:

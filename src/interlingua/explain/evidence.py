@@ -29,6 +29,8 @@ NO_CATEGORY = frozenset(("unknown", "none", "null", "nan", "other", "others", "m
 NO_CLAIM, NO_CATEGORIES = PLAIN | LIKING, PLAIN | NO_CATEGORY
 LONGEST, SHORTEST, SPANS = 14, 3, 3
 """words of a quoted span, and spans that are offered"""
+SPELLED = 3
+"""letters up to which capitals are spelled out"""
 _CLAUSE = re.compile(r"(?<=[.!?;])\s+|\n+")
 
 
@@ -61,14 +63,16 @@ def says_something(category: str) -> bool:
 
 
 def article(word: str) -> str:
-    """``a`` or ``an`` before a word, by its first letter."""
+    """``a`` or ``an`` before a word, by its first letter; of one that is spelled out (RPG) by that letter's name."""
+    if word.isupper() and word.isalpha() and 1 < len(word) <= SPELLED:
+        return "an" if word[0] in "AEFHILMNORSX" else "a"
     first = unicodedata.normalize("NFD", word[:1]).casefold()[:1]
     return "an" if first and first in "aeiou" and not word.casefold().startswith(("uni", "eu", "one")) else "a"
 
 
 def spans_of(description: str | None) -> list[str]:
-    """The first sentences of a description that are short enough to be quoted, without any mark in them."""
-    clean = " ".join(plain(description or "").replace('"', "").split())
+    """The first sentences of a description that are short enough to be quoted."""
+    clean = " ".join(plain(description or "").split())
     found = []
     for clause in _CLAUSE.split(clean):
         short = clause.strip().rstrip(".;")

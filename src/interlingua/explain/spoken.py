@@ -10,11 +10,14 @@ MARKS = re.compile(r"<\|[^|>]*\|>|</?s>|<(?:bos|eos|pad|unk|start_of_turn|end_of
 """markers of chats and texts, which a title may hold and a prompt must not take from it"""
 
 
-_QUOTES = re.compile(r"[\"“”]")
+DOUBLE = '"“”„‟«»″＂「」『』'
+"""marks that enclose what is quoted"""
+OPENING, CLOSING = "‘", "’"
+"""what they become inside of quotation marks"""
 LONGEST = 80
 """characters of a title that are said"""
 WORDS = re.compile(r"\w")
-UNCLEAR = re.compile(r"[\"“”.?!;:,()\[\]]|^[a-z]+(\s|$)|^\W")
+UNCLEAR = re.compile(rf"[{DOUBLE}.?!;:,()\[\]]|^[a-z]+(\s|$)|^\W")
 """a title that a reader could not tell from the sentence around it: it is put in quotation marks"""
 UNTITLED = "an untitled one"
 """said of a title without any word"""
@@ -36,11 +39,33 @@ def spoken(title: str) -> str:
         short = f"{match[2]}{'' if match[2].endswith(chr(39)) else ' '}{match[1]}"
     said = " ".join((short or clean).split())
     if not WORDS.search(said):
-        return UNTITLED if not said else f"“{said}”"
+        return quoted(said) if said.strip(f"{DOUBLE} ") else UNTITLED
     if len(said) > LONGEST:
         said = f"{said[:LONGEST].rsplit(' ', 1)[0]}…"
-    return (
-        f"“{said.replace('“', chr(39)).replace('”', chr(39)).replace(chr(34), chr(39))}”"
-        if UNCLEAR.search(said)
-        else said
-    )
+    return quoted(said) if UNCLEAR.search(said) else said
+
+
+def quoted(text: str) -> str:
+    """A text in quotation marks; those inside become single ones, in pairs: ``say "no"`` -> ``“say ‘no’”``."""
+    inner = text.strip()
+    if (
+        len(inner) > 1
+        and inner[0] in DOUBLE
+        and inner[-1] in DOUBLE
+        and not any(mark in DOUBLE for mark in inner[1:-1])
+    ):
+        inner = inner[1:-1].strip()  # they stand around the whole already
+    return f"“{_single(inner)}”"
+
+
+def _single(text: str) -> str:
+    """Double quotation marks as single ones; one that stands alone goes (a text that was cut), unless it is an inch."""
+    places = [n for n, letter in enumerate(text) if letter in DOUBLE]
+    alone = {}
+    if len(places) % 2:
+        inches = [n for n in places if n and text[n - 1].isdigit()]
+        at = inches[0] if inches else places[-1]
+        alone = {at: text[at] if inches else ""}
+        places.remove(at)
+    said = alone | dict.fromkeys(places[::2], OPENING) | dict.fromkeys(places[1::2], CLOSING)
+    return "".join(said.get(n, letter) for n, letter in enumerate(text))

@@ -14,6 +14,7 @@ from typing import Literal
 from interlingua.data.domain import Domain
 from interlingua.explain.evidence import Evidence, article
 from interlingua.explain.influence import Basis
+from interlingua.explain.spoken import quoted
 from interlingua.lm.phrases import NOTHING, Phrase, Wording, either, maybe, row
 
 MOST_CATEGORIES = 4
@@ -142,21 +143,21 @@ class _Claim:
 
 
 def _kinds(facts: Facts) -> list[_Claim]:
-    """``is a crime movie``, ``is a crime and drama movie``."""
+    """``is a Crime movie``, ``is a Crime and Drama movie``: categories as the catalogue writes them."""
     own = list(facts.own[:MOST_CATEGORIES])
     pairs = [(one, two) for one in own for two in own if one != two]
     found = []
     for named in ([(one,) for one in own], pairs):
         for categories in named:
             words = _joined([_category(facts, category) for category in categories])
-            begins = Phrase(f" is {article(_lower(categories[0]))}", words[0].tags)
+            begins = Phrase(f" is {article(categories[0])}", words[0].tags)
             alike = [item for item in facts.support if all(item in facts.sharing(each) for each in categories)]
             found.append(_Claim(row(begins, *words, _noun(facts)), categories, alike))
     return found
 
 
 def _sharings(facts: Facts) -> list[_Claim]:
-    """``shares crime with Heat``: categories that the same items of the support have."""
+    """``shares Crime with Heat``: categories that the same items of the support have."""
     groups: dict[tuple[int, ...], list[str]] = {}
     for category in facts.own[:MOST_CATEGORIES]:
         if facts.sharing(category):
@@ -178,16 +179,16 @@ def _its(facts: Facts) -> tuple[Phrase, Phrase]:
 
 
 def _quote(facts: Facts, span: str) -> Phrase:
-    return Phrase(f' "{span}"', (f"description:{facts.target}",))
+    return Phrase(f" {quoted(span)}", (f"description:{facts.target}",))
 
 
 def _shared(facts: Facts, categories: Sequence[str], holding: Sequence[int]) -> list[Phrase]:
     ids = tuple(f"categories:{item}" for item in (facts.target, *holding))
-    return _joined([Phrase(f" {_lower(category)}", ids) for category in categories])
+    return _joined([Phrase(f" {category}", ids) for category in categories])
 
 
 def _category(facts: Facts, category: str) -> Phrase:
-    return Phrase(f" {_lower(category)}", (f"categories:{facts.target}",))
+    return Phrase(f" {category}", (f"categories:{facts.target}",))
 
 
 def _noun(facts: Facts) -> Phrase:
@@ -218,10 +219,3 @@ def _joined(phrases: Sequence[Phrase]) -> list[Phrase]:
             out.append(Phrase(" and" if place == len(phrases) - 1 else ","))
         out.append(phrase)
     return out
-
-
-def _lower(category: str) -> str:
-    """``Crime`` as ``crime``; names that are written otherwise (IMAX, iPad) stay as they are."""
-    words = category.split(" ")
-    usual = (w[:1].isupper() and w.isascii() and (w[1:] == w[1:].lower() or "-" in w) for w in words)
-    return " ".join(word.lower() if lower else word for word, lower in zip(words, usual, strict=True))

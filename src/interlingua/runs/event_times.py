@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from interlingua.data.files.dates import read_calendar_numbers
+from interlingua.data.files.dates import UnclearDatesError, read_calendar_numbers
 from interlingua.data.files.times import LATEST_S, PER_SECOND, are_calendar_numbers, as_seconds
 from interlingua.data.raw import Log
 from interlingua.errors import DataError, shown
@@ -31,7 +31,10 @@ def with_seconds(events: pl.DataFrame, source: str) -> pl.DataFrame:
     seconds = _days_too(_numbers(given), source)
     dates = given.is_not_null() & seconds.is_null()
     if dates.any() and (given.dtype == pl.String or given.dtype in (pl.Date, pl.Datetime)):
-        read, _, _ = as_seconds(pl.DataFrame({"timestamp": given.filter(dates)}), "auto", None, Log(quiet=True))
+        try:
+            read, _, _ = as_seconds(pl.DataFrame({"timestamp": given.filter(dates)}), "auto", None, Log(quiet=True))
+        except UnclearDatesError as error:
+            raise DataError(f"{source} of an event: {error.example}; write the year first, as 2024-01-31") from None
         fraction = read["fraction"] if "fraction" in read.columns else 0.0
         found = pl.Series(None, [None] * len(given), pl.Float64)
         seconds = seconds.zip_with(~dates, found.scatter(dates.arg_true(), read["timestamp"] + fraction))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +37,7 @@ CHOICES = (
 """in this order: with a sentence encoder, with words alone, in larger catalogues, without texts"""
 
 
-def quick_run(data: str, out: Path, seed: int = 7, device: str = "auto") -> Session:
+def quick_run(data: str, out: Path, seed: int = 7, device: str = "auto", overrides: Sequence[str] = ()) -> Session:
     """The finished run of the first of :data:`CHOICES` that these data and this machine allow.
 
     Args:
@@ -44,14 +45,15 @@ def quick_run(data: str, out: Path, seed: int = 7, device: str = "auto") -> Sess
         out: the folder of runs; finished stages in it are reused.
         seed: every random number follows from it.
         device: where models go.
+        overrides: of [data] and [evaluate], for whichever recipe it is.
 
     Raises:
-        ConfigError: the data cannot be had.
+        ConfigError: the data cannot be had, or an override does not hold for every choice.
         DataError: they cannot be used.
     """
     problems = []
     for quick in CHOICES:
-        session = Session(recipes.load(quick.name, quick.overrides, data), out, seed, device)
+        session = Session(recipes.load(quick.name, (*quick.overrides, *overrides), data), out, seed, device)
         why = _why_not(session, quick)
         if not why:
             return run(session.recipe, out=out, seed=seed, device=device)

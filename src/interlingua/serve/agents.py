@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import ToolAnnotations
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from interlingua import __version__
 from interlingua.errors import InterlinguaError, unknown
+from interlingua.serve.arguments import told
 
 if TYPE_CHECKING:
     from interlingua.recommender import Recommender
@@ -39,18 +40,28 @@ NewShare = Annotated[float, Field(ge=0, le=1, description="at least this share a
 
 
 class Tools(MCPServer):
-    """The SDK's server, which refuses arguments that a tool does not have; by itself it passes over them."""
+    """The SDK's server, which says in words what is wrong with a call.
+
+    By itself it passes over arguments that a tool does not have, and of others repeats what its library says.
+    """
 
     arguments: Mapping[str, Sequence[str]] = {}
     """tool -> its arguments"""
 
     async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
         """See :class:`mcp.server.mcpserver.MCPServer`."""
-        known = self.arguments.get(name, tuple(arguments))
+        if name not in self.arguments:
+            raise ToolError(unknown("tool", name, self.arguments))
         for given in arguments:
-            if given not in known:
-                raise ToolError(unknown("argument", given, known, f"the tool {name}"))
-        return await super().call_tool(name, arguments, context)
+            if given not in self.arguments[name]:
+                raise ToolError(unknown("argument", given, self.arguments[name], f"the tool {name}"))
+        try:
+            return await super().call_tool(name, arguments, context)
+        except ToolError as error:
+            cause = error.__cause__  # what the tool said itself, or why it was not asked
+            if isinstance(cause, ValidationError):
+                raise ToolError(told(name, cause)) from None
+            raise (cause if isinstance(cause, ToolError) else error) from None
 
 
 def server_of(recommender: Recommender) -> MCPServer:

@@ -45,7 +45,7 @@ class Listed:
         if by_model and not request.explain:
             key = (id(recommender), key_of(request))
             together = Together(key, lambda some: answers(recommender, some), (request, started))
-        spare = min(SPARE * self.line.deadline_s, SPARE_S) if by_model else 0.0
+        spare = self.spare_s if by_model else 0.0
         work = self.line.do(
             lambda: answer(recommender, request, started), cancellation, together=together, spare_s=spare
         )
@@ -54,13 +54,18 @@ class Listed:
         except BusyError as error:
             if not by_model or error.status != 503 or self.line.closed:
                 raise
-            made = await self._without_model(request, started)
+            made = await self.without_model(request, started)
             if made is None:
                 raise
             return Response(made, media_type="application/json")
 
-    async def _without_model(self, request: RecommendRequest, started: float) -> bytes | None:
-        """The order of what retrieves, without reasons."""
+    @property
+    def spare_s(self) -> float:
+        """So long before the deadline a language model that orders is given up."""
+        return min(SPARE * self.line.deadline_s, SPARE_S)
+
+    async def without_model(self, request: RecommendRequest, started: float) -> bytes | None:
+        """The order of what retrieves, without reasons, as it goes over the wire; None: nor is there time for that."""
         late = f"the language model was not done within {self.line.deadline_s:g} s: the order is that of what retrieves"
         if request.explain:
             late += ", without reasons"

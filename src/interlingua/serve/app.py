@@ -89,7 +89,7 @@ def create_app(
 
     counts.queue(waiting if worker is None else worker.waiting(waiting))
     line.waited = counts.waited
-    add_layers(app, bounds, counts, model, access, quick.answer, tracing)
+    add_layers(app, bounds, counts, model, access, quick.answer, tracing, worker)
     add_refusals(app)
 
     @app.post("/v1/recommend", dependencies=[Depends(needs("read"))], response_model=RecommendResponse)
@@ -103,7 +103,7 @@ def create_app(
     app.include_router(changes(model, line, counts))
     app.include_router(versions(model))
     app.include_router(one_item(model, line))
-    app.include_router(page(model, line))
+    app.include_router(page(model, lists))
     app.include_router(api_docs())
     app.include_router(health(model, waiting, counts, worker))
     return app

@@ -11,14 +11,14 @@ from typing import Any
 from interlingua.serve.access import CALLER, Access
 from interlingua.serve.counts import Counts
 from interlingua.serve.hosts import host_of
-from interlingua.serve.rates import Buckets
+from interlingua.serve.rates import Buckets, Takes
 
 ALIVE = "/health/live"
 """answered by any name: it says nothing"""
 HEALTH = "/health/"
 """never counted against a rate"""
 CORS: dict[str, Any] = {
-    "allow_methods": ("GET", "POST", "PUT", "DELETE"),
+    "allow_methods": ("GET", "HEAD", "POST", "PUT", "DELETE"),
     "allow_headers": ("Authorization", "Content-Type", "Idempotency-Key", "X-Request-Id"),
     "expose_headers": ("Retry-After", "X-Request-Id"),
     "max_age": 600,
@@ -38,8 +38,9 @@ class Refusal:
 class Door:
     """See the module."""
 
-    def __init__(self, access: Access, counts: Counts) -> None:
-        self.access, self.counts, self.buckets = access, counts, Buckets()
+    def __init__(self, access: Access, counts: Counts, buckets: Takes | None = None) -> None:
+        """``buckets``: those of several processes; None: this one has its own."""
+        self.access, self.counts, self.buckets = access, counts, Buckets() if buckets is None else buckets
 
     def admit(self, scope: MutableMapping[str, Any]) -> Refusal | None:
         """Why a request is not let in; None: it is, and its caller stands in the scope."""

@@ -1,4 +1,4 @@
-"""The layers around the application, from the outermost: seen, traced, CORS, let in and bounded."""
+"""The layers around the application, from the outermost: seen, traced, CORS, HEAD as GET, let in and bounded."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fastapi.middleware.cors import CORSMiddleware
 
 from interlingua.serve.door import CORS, Door
 from interlingua.serve.guard import Answers, Guard
+from interlingua.serve.head import Headed
 from interlingua.serve.seen import Seen
 from interlingua.serve.tracing import Traced
 
@@ -19,14 +20,17 @@ if TYPE_CHECKING:
     from interlingua.serve.counts import Counts
     from interlingua.serve.limits import ServeLimits
     from interlingua.serve.model import ServedModel
+    from interlingua.serve.workers import Worker
 
 
 def add_layers(
     app: FastAPI, limits: ServeLimits, counts: Counts, model: ServedModel, access: Access | None,
-    quick: Answers | None = None, tracing: TracerProvider | None = None,
+    quick: Answers | None = None, tracing: TracerProvider | None = None, worker: Worker | None = None,
 ) -> None:  # fmt: skip
     """Puts them around an application; whoever is added last sees a request first."""
-    app.add_middleware(Guard, limits=limits, door=None if access is None else Door(access, counts), quick=quick)
+    door = None if access is None else Door(access, counts, None if worker is None else worker.buckets)
+    app.add_middleware(Guard, limits=limits, door=door, quick=quick)
+    app.add_middleware(Headed)
     if access is not None and access.origins:
         app.add_middleware(CORSMiddleware, allow_origins=list(access.origins), **CORS)
     if tracing is not None:

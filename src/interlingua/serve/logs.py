@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import logging
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
-from interlingua.serve.seen import broken
+from interlingua.serve.broken import broken
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
@@ -17,8 +17,9 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     return seen
 
 
-def _time(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def time_of(seconds: float) -> str:
+    """Seconds since 1970 as a log has them."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class JsonLines(logging.Formatter):
@@ -26,7 +27,8 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
-        line = {"time": _time(record), "level": record.levelname.lower(), "event": record.getMessage().strip()}
+        event = record.getMessage().strip()
+        line = {"time": time_of(record.created), "level": record.levelname.lower(), "event": event}
         return json.dumps(line | _fields(record), default=str)
 
 
@@ -37,19 +39,25 @@ class TextLines(logging.Formatter):
         """One line."""
         said = " ".join(record.getMessage().split())
         fields = " ".join(f"{name}={value}" for name, value in _fields(record).items() if value is not None)
-        return f"{_time(record)} {record.levelname.lower()} {said}{' ' if fields else ''}{fields}"
+        return f"{time_of(record.created)} {record.levelname.lower()} {said}{' ' if fields else ''}{fields}"
 
 
-def log_config(form: Literal["text", "json"]) -> dict[str, Any]:
+def log_config(form: Literal["text", "json"], stream: TextIO | None = None) -> dict[str, Any]:
     """For ``logging.config.dictConfig``: uvicorn's messages and the service's own, to stderr, in one form.
 
-    uvicorn's log of requests, with paths and query strings, is not written.
+    In JSON also what libraries warn of. uvicorn's log of requests, with paths and query strings, is not written.
+
+    Args:
+        form: of a line.
+        stream: where it goes; None: what is stderr now.
     """
     formatter = JsonLines if form == "json" else TextLines
-    handler = {"class": "logging.StreamHandler", "formatter": "lines", "stream": "ext://sys.stderr"}
+    handler = {"class": "logging.StreamHandler", "formatter": "lines", "stream": stream or "ext://sys.stderr"}
     logger = {"handlers": ["lines"], "level": "INFO", "propagate": False}
     silent = {"handlers": [], "level": "CRITICAL", "propagate": False}
+    others = {"root": {"handlers": ["lines"], "level": "WARNING"}} if form == "json" else {}
     return {
+        **others,
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"lines": {"()": formatter}},

@@ -15,6 +15,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
 from interlingua.serve.access import may_read_people, needs
 from interlingua.serve.guard import KEY
 from interlingua.serve.page_drift import DriftReports
+from interlingua.serve.page_list import listed
 from interlingua.serve.page_schema import (
     MOST_FOUND,
     About,
@@ -37,8 +38,8 @@ from interlingua.serve.page_schema import (
 from interlingua.serve.page_views import PageViews
 
 if TYPE_CHECKING:
+    from interlingua.serve.answering import Listed
     from interlingua.serve.model import ServedModel
-    from interlingua.serve.queue import WorkQueue
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
@@ -66,11 +67,11 @@ def files() -> dict[str, tuple[bytes, str, str]]:
     return found
 
 
-def page(model: ServedModel, line: WorkQueue) -> APIRouter:
-    """The page and the routes that it needs."""
+def page(model: ServedModel, answering: Listed) -> APIRouter:
+    """The page and the routes that it needs; ``answering``: how lists are made in the line."""
     router = APIRouter()
     router.include_router(file_routes())
-    router.include_router(page_routes(model, line))
+    router.include_router(page_routes(model, answering))
     router.include_router(drift_routes(model))
     return router
 
@@ -98,10 +99,10 @@ def file_routes() -> APIRouter:
     return router
 
 
-def page_routes(model: ServedModel, line: WorkQueue) -> APIRouter:
+def page_routes(model: ServedModel, answering: Listed) -> APIRouter:
     """The routes that the page asks, for the role read."""
     router = APIRouter(prefix="/v1", dependencies=[Depends(needs("read"))])
-    views = PageViews(lambda: model.now)
+    views, line = PageViews(lambda: model.now), answering.line
 
     @router.get("/titles")
     async def titles(
@@ -130,9 +131,9 @@ def page_routes(model: ServedModel, line: WorkQueue) -> APIRouter:
         return await line.do(lambda: views.user(request.user_id), http.scope[KEY])
 
     @router.post("/page/list")
-    async def listed(request: ListRequest, http: Request) -> ListResponse:
+    async def list_of(request: ListRequest, http: Request) -> ListResponse:
         """The list of one column: popularity, a member or the backbone, what is recommended."""
-        return await line.do(lambda: views.listed(request), http.scope[KEY])
+        return await listed(views, request, http.scope[KEY], answering)
 
     @router.post("/page/why")
     async def why(request: WhyRequest, http: Request) -> WhyResponse:

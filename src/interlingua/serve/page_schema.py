@@ -136,6 +136,8 @@ class ListResponse(Strict):
 
     column: str
     items: list[Listed]
+    fallback_reason: str | None = None
+    """why the language model did not order the list that is recommended: it was late; null: it did, or has no part"""
     notes: list[str]
     model_version: str
     latency_ms: float

@@ -7,7 +7,7 @@ map) is kept until another serves or its items change.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any
 
@@ -124,15 +124,8 @@ class PageViews:
         lists = served._lists
         options = {"text": request.text, "text_weight": request.text_weight}
         made = column_answer(lists, request.column, Request.of(request.k, options), self._question(lists, request))
-        indices = lists.train.item_indices
-        items = [
-            Listed(**vars(shown_item(lists, indices[one.item_id])), score=one.score, stage=one.stage)
-            for one in made.items
-        ]
-        return ListResponse(
-            column=request.column, items=items, notes=list(made.notes), model_version=served.version,
-            latency_ms=round((time.perf_counter() - started) * 1000, 1),
-        )  # fmt: skip
+        listed = [(one.item_id, one.score, one.stage) for one in made.items]
+        return response(served, request.column, listed, made.notes, started)
 
     def why(self, request: WhyRequest) -> WhyResponse:
         """Reasons for items by the score of one column."""
@@ -226,6 +219,22 @@ class PageViews:
 
     def _question(self, lists: Lists, request: Question) -> questions.Question:
         return lists.questions.of_one(request.user_id, request.history)
+
+
+def response(
+    served: Recommender, column: str, listed: Iterable[tuple[str, float, str]], notes: Iterable[str], started: float,
+    fallback_reason: str | None = None,
+) -> ListResponse:  # fmt: skip
+    """A list as the page shows it; ``listed``: (item id, score, what decided), best first."""
+    lists = served._lists
+    indices = lists.train.item_indices
+    items = [
+        Listed(**vars(shown_item(lists, indices[item])), score=score, stage=stage) for item, score, stage in listed
+    ]
+    return ListResponse(
+        column=column, items=items, fallback_reason=fallback_reason, notes=list(notes), model_version=served.version,
+        latency_ms=round((time.perf_counter() - started) * 1000, 1),
+    )  # fmt: skip
 
 
 def _shown_user(lists: Lists, user: str) -> ShownUser:

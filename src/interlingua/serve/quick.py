@@ -27,10 +27,10 @@ from starlette.datastructures import Headers
 
 from interlingua.errors import InterlinguaError
 from interlingua.serve.access import CALLER, Access
+from interlingua.serve.broken import broken
 from interlingua.serve.model import ServedModel
 from interlingua.serve.queue import BusyError, WorkQueue
 from interlingua.serve.schema import RecommendRequest
-from interlingua.serve.seen import broken
 
 if TYPE_CHECKING:
     from interlingua.recommender import Recommender

@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from interlingua.errors import ConfigError, shown
 
@@ -41,6 +42,14 @@ class Rate:
         return f"{self.requests}/{next(unit for unit, seconds in SECONDS.items() if seconds == self.seconds)}"
 
 
+class Takes(Protocol):
+    """Where the tokens of callers are."""
+
+    def take(self, caller: str, rate: Rate) -> float:
+        """Takes a token; 0.0, or where there is none the seconds until there is one."""
+        ...
+
+
 class Buckets:
     """A bucket of tokens for each caller: full at first, a token per request, refilled evenly."""
 
@@ -53,11 +62,24 @@ class Buckets:
 
     def take(self, caller: str, rate: Rate) -> float:
         """Takes a token; 0.0, or where there is none the seconds until there is one."""
-        now, full = self.clock(), float(rate.requests)
-        tokens, when = self._buckets.pop(caller, (full, now))
-        tokens = min(full, tokens + (now - when) * full / rate.seconds)
-        missing = max(0.0, 1.0 - tokens)
-        self._buckets[caller] = (tokens if missing else tokens - 1.0, now)
+        now = self.clock()
+        tokens, wait = refilled(self._buckets.pop(caller, None), rate, now)
+        self._buckets[caller] = (tokens, now)
         if len(self._buckets) > self.most:
             self._buckets.popitem(last=False)
-        return missing * rate.seconds / full
+        return wait
+
+
+def refilled(before: tuple[float, float] | None, rate: Rate, now: float) -> tuple[float, float]:
+    """(tokens that are left after this request, seconds until there is one for it; 0.0: there was one).
+
+    Args:
+        before: tokens and when; None: a new bucket, which is full.
+        rate: of the caller.
+        now: by the clock of ``before``.
+    """
+    full = float(rate.requests)
+    tokens, when = before or (full, now)
+    tokens = min(full, tokens + (now - when) * full / rate.seconds)
+    missing = max(0.0, 1.0 - tokens)
+    return (tokens if missing else tokens - 1.0), missing * rate.seconds / full

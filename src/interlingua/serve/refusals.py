@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
 from interlingua.errors import InterlinguaError, UnknownIdError
+from interlingua.serve.places import without_places
 from interlingua.serve.queue import BusyError
 
 
@@ -71,9 +72,18 @@ def add_refusals(app: FastAPI) -> None:
         problems = [{key: problem[key] for key in ("type", "loc", "msg")} for problem in error.errors()]
         return Response(json.dumps({"detail": problems}), status_code=422, media_type="application/json")
 
+    @app.exception_handler(405)
+    async def other_method(request: Request, error: HTTPException) -> JSONResponse:
+        found = (error.headers or {}).get("Allow", "").split(", ")
+        methods = [each for name in found for each in ((name, "HEAD") if name == "GET" else (name,))]
+        said = f"{request.method} is not answered at this path; send {' or '.join(methods)}"
+        return JSONResponse({"detail": said}, 405, {"Allow": ", ".join(methods)})
+
     @app.exception_handler(InterlinguaError)
     async def refused(request: Request, error: InterlinguaError) -> JSONResponse:
-        return JSONResponse({"detail": str(error)}, status_code=422)
+        now = request.app.state.model.now
+        said = without_places(str(error), [now.session.path.parent, now.session.path.parent.resolve()])
+        return JSONResponse({"detail": said}, status_code=422)
 
     @app.exception_handler(UnknownIdError)
     async def not_found(request: Request, error: UnknownIdError) -> JSONResponse:

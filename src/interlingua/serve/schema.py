@@ -226,8 +226,9 @@ class NewEvent(Strict):
 
     user_id: NewId
     item_id: NewId
-    time: float | None = Field(None, allow_inf_nan=False)
-    """seconds since 1970; null: now"""
+    time: Annotated[float, Field(allow_inf_nan=False)] | Annotated[str, Field(max_length=100)] | None = None
+    """seconds since 1970, or a date with or without a time of day, read as in data files: ``2026-01-31``,
+    ``2026-01-31T18:30:00+01:00`` (UTC where no zone is written), ``20260131``; null: now"""
     value: float | None = Field(None, allow_inf_nan=False)
     """a rating, or 1 and 0"""
 

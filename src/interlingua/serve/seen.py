@@ -10,13 +10,13 @@ import json
 import logging
 import re
 import time
-import traceback
 from collections.abc import Callable
 from secrets import token_hex
 from typing import Any
 
 from interlingua.serve.access import CALLER, Caller
 from interlingua.serve.asgi import ROUTE, App, Message, Receive, Scope, Send
+from interlingua.serve.broken import broken
 from interlingua.serve.counts import Counts
 
 REQUEST_ID = "interlingua.request_id"
@@ -36,8 +36,6 @@ HEADERS = [
 """of every answer that has none of its own: a page loads what is the service's, and no other page frames it"""
 PRIVATE = (b"cache-control", b"no-store")
 """of answers to questions, which no cache between keeps"""
-FRAMES = 6
-"""places of a traceback that are logged"""
 
 log = logging.getLogger("interlingua.serve.requests")
 
@@ -104,13 +102,6 @@ def route_of(scope: Scope) -> str:
     route = scope.get("route")
     path: str = scope.get(ROUTE, UNKNOWN) if route is None else route.path
     return path
-
-
-def broken(error: BaseException) -> dict[str, Any]:
-    """What is logged of an exception: its type and where it came from, innermost first; not what it says."""
-    frames = traceback.extract_tb(error.__traceback__)[-FRAMES:]
-    at = [f"{'/'.join(each.filename.rsplit('/', 2)[-2:])}:{each.lineno} {each.name}" for each in reversed(frames)]
-    return {"error": type(error).__name__, "at": at}
 
 
 def _id(scope: Scope) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from interlingua.errors import first_line
 from interlingua.life.versions import enter, promote
+from interlingua.serve.places import without_places
 
 if TYPE_CHECKING:
     from interlingua.serve.queue import WorkQueue
@@ -52,7 +53,10 @@ class Training:
     def state(self) -> dict[str, Any]:
         """How far it is, for the page."""
         count = min(self.finished, self.stages)
-        return {"name": self.name, "words": self.words, "finished": count, "stages": self.stages, "ended": self.ended}
+        words = without_places(
+            self.words
+        )  # an error of the training may name folders: its whole words stand in the log
+        return {"name": self.name, "words": words, "finished": count, "stages": self.stages, "ended": self.ended}
 
     def start(self, line: WorkQueue) -> None:
         """Begins."""

@@ -7,6 +7,7 @@ store, which each follows.
 
 from __future__ import annotations
 
+import errno
 import gc
 import mmap
 import os
@@ -19,10 +20,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from tempfile import TemporaryDirectory
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from interlingua.errors import ConfigError
 from interlingua.progress import say
+
+if TYPE_CHECKING:
+    from interlingua.serve.rates import Takes
 
 QUICKLY_S, QUICK_DEATHS = 10.0, 5
 """so many deaths of workers that were never ready or lived shorter than this, one after the other, end the service"""
@@ -85,8 +89,12 @@ class Board:
 class Worker:
     """One process's place among the others."""
 
-    def __init__(self, number: int, board: Board, listening: socket.socket, parent: int) -> None:
+    def __init__(
+        self, number: int, board: Board, listening: socket.socket, parent: int, buckets: Takes | None = None
+    ) -> None:
+        """``buckets``: in which all processes count what a caller asks together; None: each for itself."""
         self.number, self.board, self.listening, self.parent = number, board, listening, parent
+        self.buckets = buckets
         self._waiting: Callable[[], int] | None = None
 
     @property
@@ -133,11 +141,13 @@ class Workers:
             drain_s: how long a worker may take after SIGTERM.
         """
         self.count, self.serve, self.drain_s = count, serve, drain_s
-        self.board = Board(count)
+        self.board, self.buckets = Board(count), _buckets()
         self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
         if EVENLY and port:
-            self._bound(host, port, shared=False).close()  # no other service is there
+            self._nobody_there(host, port)
         self._held = self._bound(host, port)
+        if EVENLY:
+            self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)  # see _nobody_there
         self._address = self._held.getsockname()
         self._pids: dict[int, tuple[int, float]] = {}  # pid -> (number, since)
         self._stopping = 0.0
@@ -164,6 +174,21 @@ class Workers:
                 signal.signal(sig, handler)
             self._held.close()
 
+    def _nobody_there(self, host: str, port: int) -> None:
+        """Refuses an address that another service has, also one whose workers are still loading.
+
+        Such a one listens nowhere yet, and has reserved the address with a socket that shares it with its own workers.
+        That socket does not reuse addresses (any more: it had to, past connections of a service that has just ended),
+        and against it no other that shares nothing may listen.
+        """
+        tried = self._bound(host, port, shared=False)
+        try:
+            tried.listen(1)
+        except OSError as error:
+            raise _taken(host, port, error) from None
+        finally:
+            tried.close()
+
     def _bound(self, host: str, port: int, shared: bool = EVENLY) -> socket.socket:
         """A socket at the address; ``shared``: with others that are shared as well."""
         out = socket.socket(self._family, socket.SOCK_STREAM)
@@ -174,7 +199,7 @@ class Workers:
             out.bind((host, port))
         except OSError as error:
             out.close()
-            raise ConfigError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
+            raise _taken(host, port, error) from None
         out.set_inheritable(True)
         return out
 
@@ -200,7 +225,7 @@ class Workers:
                 signal.signal(sig, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             listening = self._bound(*self._address[:2]) if EVENLY else self._held
-            self.serve(Worker(number, self.board, listening, parent))
+            self.serve(Worker(number, self.board, listening, parent, self.buckets))
             status = 0
         except SystemExit as error:
             status = error.code if isinstance(error.code, int) else 1
@@ -254,6 +279,19 @@ class Workers:
         for pid in list(self._pids):
             with suppress(ProcessLookupError):
                 os.kill(pid, sig)
+
+
+def _buckets() -> Takes:
+    from interlingua.serve.shared_rates import SharedBuckets  # not on systems that cannot divide a process
+
+    return SharedBuckets()
+
+
+def _taken(host: str, port: int, error: OSError) -> ConfigError:
+    what = f"cannot listen on {host}, port {port}: {error.strerror}"
+    if error.errno in (errno.EADDRINUSE, errno.EACCES):
+        what += "; end what is there, or name another --port"
+    return ConfigError(what)
 
 
 def _ended(status: int) -> str:

@@ -105,7 +105,7 @@ export function board(page, state, liked) {
       return line(column, item, place, change, who);
     }));
     before.set(column.id, answer.items.map((item) => item.item_id));
-    frame.querySelector(".notes").textContent = [...answer.notes, `${number(answer.latency_ms, 0)} ms`].join(" · ");
+    frame.querySelector(".notes").textContent = [answer.fallback_reason, ...answer.notes, `${number(answer.latency_ms, 0)} ms`].filter(Boolean).join(" · ");
     if (focused >= 0) frame.querySelectorAll("button")[focused]?.focus();
     return count;
   }

@@ -30,6 +30,18 @@ TAIL = rf"(?:(?:[t_:]|,?\s+(?:at\s+)?){CLOCK})?\s*{ZONE}\s*(?:\(.*\))?$"
 GAP = r"[-/. ]\s*"
 
 
+class UnclearDatesError(DataError):
+    """Days and months cannot be told apart."""
+
+    def __init__(self, column: str, example: str, formats: str) -> None:
+        super().__init__(
+            f"the dates in the column {column} (timestamp) cannot be told: {example}; say how they are written with "
+            f"columns.time_format, e.g. {formats}"
+        )
+        self.example = example
+        """what is unclear, with the dates"""
+
+
 @dataclass(frozen=True)
 class Shape:
     """One way to write dates."""
@@ -92,7 +104,7 @@ def read_dates(text: pl.Series, column: str) -> tuple[pl.Series, list[str]]:
         column: its name, for the error.
 
     Raises:
-        DataError: days and months cannot be told apart.
+        UnclearDatesError: days and months cannot be told apart.
     """
     lower = text.str.to_lowercase().str.replace_all(r"\s+", " ")
     out = np.zeros(len(text), np.int64)
@@ -124,7 +136,7 @@ def _decided(shape: Shape, groups: pl.DataFrame, text: pl.Series, column: str) -
     elif (len(whole) == 1 and not iso) or (len(whole) > 1 and not differ):
         chosen = whole[0]
     else:
-        raise DataError(_ambiguous(shape, days, valid, text, column))
+        raise _unclear(shape, days, valid, text, column)
     order = shape.orders[chosen]
     telling = valid[chosen] & ~np.logical_and.reduce(valid)
     at = int(np.flatnonzero(telling if telling.any() else valid[chosen] if valid[chosen].any() else some | True)[0])
@@ -143,7 +155,7 @@ def _shown(day: int) -> str:
     return (date(1970, 1, 1) + timedelta(days=day)).isoformat()
 
 
-def _ambiguous(shape: Shape, days: Any, valid: Any, text: pl.Series, column: str) -> str:
+def _unclear(shape: Shape, days: Any, valid: Any, text: pl.Series, column: str) -> UnclearDatesError:
     """The two readings of a row, or the rows that contradict each other, as an error with advice."""
     for n in range(len(days)):
         for m in range(n + 1, len(days)):
@@ -156,16 +168,10 @@ def _ambiguous(shape: Shape, days: Any, valid: Any, text: pl.Series, column: str
             else:
                 at = int(both[0])
                 example = f"{text[at]!r} may be {_shown(int(days[n][at]))} or {_shown(int(days[m][at]))}"
-            return (
-                f"the dates in the column {column} (timestamp) cannot be told: {example}; say how they are written "
-                f"with columns.time_format, e.g. {_format(shape, n)} or {_format(shape, m)} "
-                "(as Python's strptime has it)"
-            )
+            formats = f"{_format(shape, n)} or {_format(shape, m)} (as Python's strptime has it)"
+            return UnclearDatesError(column, example, formats)
     at = int(np.flatnonzero(valid[-1])[0])
-    return (
-        f"the dates in the column {column} (timestamp) cannot be told: {text[at]!r} is no date of year, month, day; "
-        f"say how they are written with columns.time_format, e.g. {_format(shape, -1)}"
-    )
+    return UnclearDatesError(column, f"{text[at]!r} is no date of year, month, day", _format(shape, -1))
 
 
 def _format(shape: Shape, n: int) -> str:
