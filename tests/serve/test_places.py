@@ -1,4 +1,4 @@
-"""No answer names a place of the server: runs, home and temporary folder, database; whatever route, whatever is wrong."""
+"""No answer names a place of the server: its folders, its database. Whatever route, and whatever is wrong."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from interlingua.store import Store
     ("text", "said"),
     [
         ("cannot open /tmp/some/where/evaluate-x: no such file", "cannot open evaluate-x: no such file"),
-        ("no version 'x' in the store postgresql://me:pw@db/shop; it has: y", "no version 'x' in the store postgresql; it has: y"),
+        ("not in postgresql+psycopg://me:pw@db/shop; it has: y", "not in postgresql; it has: y"),
         ("the run is not at '/usr/lib/a b/c' any more", "the run is not at 'a b/c' any more"),
-        ("unknown item '/books/1'; ask /v1/titles, 3/4 or and/or", "unknown item '/books/1'; ask /v1/titles, 3/4 or and/or"),
+        ("item '/books/1'; ask /v1/titles, 3/4 or and/or", "item '/books/1'; ask /v1/titles, 3/4 or and/or"),
         (r"cannot open C:\runs\x", "cannot open x"),
         ("see ~/runs/evaluate-y.", "see evaluate-y."),
         ("https://shop.example/tmp/x", "https://shop.example/tmp/x"),

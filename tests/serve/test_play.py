@@ -152,6 +152,49 @@ def test_what_cannot_be_is_said_at_once(cli: Callable[..., tuple[int, str, str]]
     assert not list(tmp_path.iterdir())
 
 
+def test_options_reach_the_recipe_that_reads_them(tmp_path: Path, own_data: Path) -> None:
+    from interlingua.cli.play import _options
+    from interlingua.errors import ConfigError
+
+    given = ["data.filter.min_user=2", "fuse.hidden=[]", "evaluate.retrieve=20"]
+    every, first = _options(given, own_data, quick=False)
+    assert first == ["data.filter.min_user=2", "evaluate.retrieve=20", f'data.options.items="{own_data}"']
+    assert sorted(every) == sorted([*first, "fuse.hidden=[]"])
+    for overrides, items, words in [
+        (given, None, "--set fuse.hidden=[]: with --quick only options of"),
+        (["data.name=planted"], None, "write the data behind the command"),
+        (["data.options.items=x.csv"], own_data, "name the items twice"),
+        ([], tmp_path / "none.csv", "there is no file"),
+    ]:
+        with pytest.raises(ConfigError) as error:
+            _options(overrides, items, quick=True)
+        assert words in str(error.value)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to one process")
+def test_own_events_and_items_in_one_command(playing: Callable[..., Any], tmp_path: Path) -> None:
+    """Two tables of one's own, few lines, no step before: the page has the titles, and all-round is trained on them."""
+    made = world(PlantedConfig(num_users=60, num_items=40), 3)
+    made.items.rename({"item_id": "sku", "title": "name"}).write_parquet(tmp_path / "books.parquet")
+    process = playing(
+        "--items", str(tmp_path / "books.parquet"), "--set", "data.filter.min_user=1", "--set", "data.filter.min_item=1"
+    )
+    line = process.stdout.readline()
+    assert line.startswith("page: http://127.0.0.1:"), process.stderr.read()
+    port = int(line.split("/")[2].rpartition(":")[2])
+    about = until(lambda: ask(port, "/v1/page/about"))
+    assert about["reads_texts"]
+    assert about["items"] == 40
+    (found,) = ask(port, f"/v1/titles?limit=1&q={made.items['title'][0].replace(' ', '+')}")["items"]
+    assert found["title"] == made.items["title"][0]
+    (child,) = psutil.Process(process.pid).children(recursive=True)
+    command = child.cmdline()
+    assert "data.filter.min_user=1" in command
+    assert f'data.options.items="{tmp_path / "books.parquet"}"' in command
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+
+
 def test_the_page_compares_versions(tmp_path: Path, own_data: Path) -> None:
     from fastapi.testclient import TestClient
 

@@ -110,7 +110,7 @@ def _serve_one(
 
     line = WorkQueue(limits.queue, limits.deadline_s)
     app = create_app(model_of(opening, *which, **how), limits, line, access, worker, provider_of(seen[1]))
-    configured = None if seen[0] is LogFormat.json else log_config(seen[0].value)  # JSON has begun before
+    configured = None if seen[0] is LogFormat.json else log_config("text")  # JSON has begun before
     options: dict[str, Any] = {"log_config": configured, "access_log": False}
     server.run(app, line, limits, *address, worker, **options)
 

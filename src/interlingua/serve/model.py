@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -60,6 +61,12 @@ class ServedModel:
     def now(self) -> Recommender:
         """Take it once for a request: the next look may find another."""
         return self._now
+
+    @property
+    def folders(self) -> list[Path]:
+        """Of the server, that no client is told."""
+        runs = self._now.session.path.parent
+        return [runs, runs.resolve()]
 
     @contextmanager
     def running(self, line: WorkQueue) -> Iterator[None]:

