@@ -27,12 +27,11 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Recommender:
     return interlingua.load(run("textknn", out=out, data="planted", overrides=options, device="cpu"))
 
 
-def ask(recommender: Recommender, work: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
+def ask(work: Callable[[Client], Coroutine[Any, Any, None]], *arguments: str) -> None:
     """Starts the command as an assistant does, and speaks with it."""
-    folder = str(recommender.session.done["evaluate"].path)
     paths = os.pathsep.join(str(Path(each).resolve()) for each in sys.path if each)
     server = StdioServerParameters(
-        command=sys.executable, args=["-m", "interlingua", "mcp", folder, "--device", "cpu"],
+        command=sys.executable, args=["-m", "interlingua", "mcp", *arguments, "--device", "cpu"],
         env={"PYTHONPATH": paths, "PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
@@ -44,7 +43,7 @@ def ask(recommender: Recommender, work: Callable[[Client], Coroutine[Any, Any, N
     anyio.run(talk)
 
 
-async def said(client: Client, name: str, **arguments: Any) -> dict[str, Any]:
+async def said_of(client: Client, name: str, **arguments: Any) -> dict[str, Any]:
     answer = await client.call_tool(name, arguments)
     assert not answer.is_error, answer
     return dict(json.loads(answer.content[0].text))
@@ -57,21 +56,21 @@ def test_an_assistant_finds_asks_and_is_told_why(texts: Recommender) -> None:
         assert all(tool.annotations.read_only_hint and tool.description for tool in tools.values())
         assert tools["recommend"].input_schema["properties"]["k"]["maximum"] == 100
         title = texts.titles[7]
-        found = (await said(client, "search", words=title.upper(), k=3))["items"]
+        found = (await said_of(client, "search", words=title.upper(), k=3))["items"]
         assert found[0] == {"item_id": "i00007", "title": title, "found_by": "title"}
         assert {one["found_by"] for one in found[1:]} <= {"title", "text"}
-        by_text = (await said(client, "search", words="galaxy orbit rocket", k=3))["items"]
+        by_text = (await said_of(client, "search", words="galaxy orbit rocket", k=3))["items"]
         assert [one["found_by"] for one in by_text] == ["text"] * 3
-        listed = (await said(client, "recommend", user="u00001", k=4))["items"]
+        listed = (await said_of(client, "recommend", user="u00001", k=4))["items"]
         assert [one["item_id"] for one in listed] == [one.item_id for one in texts.recommend("u00001", k=4)]
-        near = (await said(client, "similar", item="i00007", k=2))["items"]
+        near = (await said_of(client, "similar", item="i00007", k=2))["items"]
         assert [one["item_id"] for one in near] == [one.item_id for one in texts.similar_items("i00007", k=2)]
-        why = await said(client, "explain", item=listed[0]["item_id"], user="u00001")
+        why = await said_of(client, "explain", item=listed[0]["item_id"], user="u00001")
         assert why["sentence"] == texts.explain(listed[0]["item_id"], "u00001").sentence
-        not_it = await said(client, "why_not", item="i00007", user="u00001", k=2, where='title == "x"')
+        not_it = await said_of(client, "why_not", item="i00007", user="u00001", k=2, where='title == "x"')
         assert not_it["blocks"][-1]["kind"] == "filter"
         assert not_it["sentences"]
-        noted = await said(client, "recommend", history=["gone"], k=1)
+        noted = await said_of(client, "recommend", history=["gone"], k=1)
         assert "'gone'" in noted["notes"][0]
 
         for name, arguments, words in [
@@ -98,6 +97,29 @@ def test_an_assistant_finds_asks_and_is_told_why(texts: Recommender) -> None:
             assert words in text
             assert "pydantic" not in text
             assert not text.startswith("Error executing tool")
-        assert (await said(client, "recommend", history=[], k=1))["items"]  # it goes on after all of these
+        assert (await said_of(client, "recommend", history=[], k=1))["items"]  # it goes on after all of these
 
-    ask(texts, work)
+    ask(work, str(texts.session.done["evaluate"].path))
+
+
+def test_the_promoted_run_of_a_store_needs_no_name(
+    texts: Recommender, tmp_path: Path, cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    pytest.importorskip("sqlalchemy")
+    from interlingua.life.versions import enter
+    from interlingua.store import Store
+
+    place = str(tmp_path / "shop.sqlite")
+    with Store.open(place) as store:
+        code, _, said = cli("mcp", "--store", place)
+        assert (code, "no version is promoted in" in said) == (2, True)
+        made = enter(store, texts.session.done["evaluate"].path)
+        store.promote(made.version)
+    code, _, said = cli("mcp")
+    assert (code, "or a store with a promoted one (--store)" in said) == (2, True)
+
+    async def work(client: Client) -> None:
+        listed = (await said_of(client, "recommend", user="u00001", k=4))["items"]
+        assert [one["item_id"] for one in listed] == [one.item_id for one in texts.recommend("u00001", k=4)]
+
+    ask(work, "--store", place)

@@ -27,7 +27,7 @@ def without_places(text: str, folders: Iterable[Path | str] = ()) -> str:
     text = DATABASE.sub(lambda found: found[1], text)
     known = {str(Path(each)) for each in (*folders, Path.cwd(), Path.home(), tempfile.gettempdir())}
     for folder in sorted(known - {os.sep}, key=len, reverse=True):  # with blanks in them no pattern sees their end
-        text = re.sub(rf"{re.escape(folder)}({END})", lambda found: _name(found[0]), text)
+        text = re.sub(rf"(?<![\w.-]){re.escape(folder)}({END})", lambda found: _name(found[0]), text)
     return PATH.sub(lambda found: _name(found[0]) if _of_this_machine(found[0]) else found[0], text)
 
 
