@@ -245,7 +245,7 @@ class SasRec(Backbone):
         out = self.items.new_empty(len(queries), self.state_width)
         lengths = np.minimum(queries.lengths(), self.config.max_history)
         order = np.argsort(lengths, kind="stable")
-        self.eval()
+        self.at_rest()
         with torch.no_grad():
             for part in _similar(order, np.maximum(lengths[order], 1)):
                 padded = queries.take(part).padded(max(int(lengths[part[-1]]), 1))

@@ -213,13 +213,18 @@ class Backbone(Component, Scorer):
         """The vectors whose products are the scores, if there are any."""
         if not {"items", "users", "dot_product"} <= self.makes(self.config):
             return None
-        self.eval()
+        self.at_rest()
         return Towers(self.user_embeddings, self.item_embeddings(), self.item_bias())
+
+    def at_rest(self) -> None:
+        """Out of training, where it is in it: going over all modules takes longer than a small question."""
+        if self.training:
+            self.eval()
 
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """Dot product of :meth:`user_embeddings` with :meth:`item_embeddings` (see :class:`Scorer`)."""
-        self.eval()
+        self.at_rest()
         query, table, bias = self.user_embeddings(queries), self.item_embeddings(), self.item_bias()
         if items is None:
             scores = query @ table.T

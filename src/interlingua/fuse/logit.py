@@ -21,7 +21,7 @@ Shape key: M members, B or N questions, I items, C rivals.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
@@ -39,6 +39,7 @@ from interlingua.injection.score_fusion import seen_mask
 from interlingua.nn import conditional_logit as logit
 from interlingua.nn.conditional_logit import Block
 from interlingua.nn.kind_constants import LEAST, balanced
+from interlingua.nn.logit_weights import ItemWeights
 from interlingua.progress import task
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class Logit(Fusion):
         self.welcoming = torch.tensor(apart)
         """(M,) bool: members that tell items apart for somebody without a history"""
         self.welcomes_newcomers = bool(self.welcoming.any())
+        self._weights: ItemWeights | None = None
         self.register_buffer("welcome", self.welcoming.float() / max(int(self.welcoming.sum()), 1))
 
     def extended(self, members: Sequence[Scorer], train: Interactions) -> Self:
@@ -124,16 +126,28 @@ class Logit(Fusion):
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """See :class:`Scorer`."""
-        pairs = zip(torch.as_tensor(self.member_scores(queries)), self.silent, strict=True)
-        scores = torch.stack([logit.standardised(own, None, silent) for own, silent in pairs])
-        parts = logit.bent(scores, self.config.bend)
-        utility = logit.utilities(self.numbers, parts, self.known, self._users(queries))
-        joined = utility + self.offsets[self.known.kinds]
         new = _new(queries)
+        joined = self.item_weights.utilities(self._each(queries), self._users(queries))
         if self.welcomes_newcomers and bool(new.any()):
-            joined[new] = torch.einsum("m,mbi->bi", self.welcome, scores[:, new])
+            nobody = queries.take(np.flatnonzero(new.numpy()))
+            pairs = zip(self._each(nobody), self.silent, strict=True)
+            scores = torch.stack([logit.standardised(own, None, silent) for own, silent in pairs])
+            joined[new] = torch.einsum("m,mbi->bi", self.welcome, scores)
         out = joined.numpy()
         return out if items is None else np.take_along_axis(out, np.asarray(items, np.int64), axis=1)
+
+    @property
+    def item_weights(self) -> ItemWeights:
+        """What the members' scores are multiplied with, made anew when the numbers have changed."""
+        made = self._weights
+        if made is None or not made.fits(self.numbers, self.offsets, self.known):
+            made = self._weights = ItemWeights.of(self.numbers, self.offsets, self.known, self.silent, self.config.bend)
+        return made
+
+    def _each(self, queries: Queries) -> Iterator[Tensor]:
+        """Each member's scores (B, I), in memory of their own."""
+        for member in self.members:
+            yield torch.from_numpy(np.array(member.score(queries, None), np.float32))
 
     def towers(self) -> Towers | None:
         """The members' vectors side by side, times what is known of the items; twice where users count too.

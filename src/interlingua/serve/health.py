@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from interlingua.serve.workers import Worker
 
 
+ALIVE_SAYS = b'{"status":"alive"}'
+"""answered before the framework (:mod:`interlingua.serve.quick`), and here where nothing is before it"""
+
+
 def health(model: ServedModel, waiting: Callable[[], int], counts: Counts, worker: Worker | None = None) -> APIRouter:
     """The routes; ``waiting``: how many requests do, ``worker``: this process, where several serve together."""
     router = APIRouter()

@@ -188,16 +188,28 @@ class WorkQueue:
         """The end of :meth:`enter`; in any thread."""
         self._exclusive.release()
 
+    def check_place(self) -> None:
+        """Raises: BusyError: no place in the line (429)."""
+        if self._full:
+            raise self._no_place()
+
+    @property
+    def _full(self) -> bool:
+        return len(self._waiting) + bool(self._working) > self.places
+
+    def _no_place(self) -> BusyError:
+        return BusyError(429, f"{self.places} requests wait already; try again later", self.retry_after())
+
     def _enter(self, job: _Job) -> None:
         with self._changed:
-            full = len(self._waiting) + bool(self._working) > self.places
+            full = self._full
             if not self._closed and not full:
                 self._waiting.append(job)
                 self._changed.notify()
         if self._closed:
             raise BusyError(503, "the service stops", 1)
         if full:
-            raise BusyError(429, f"{self.places} requests wait already; try again later", self.retry_after())
+            raise self._no_place()
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="model", daemon=True)
             self._thread.start()

@@ -28,6 +28,8 @@ from starlette.datastructures import Headers
 from interlingua.errors import InterlinguaError
 from interlingua.serve.access import CALLER, Access
 from interlingua.serve.broken import broken
+from interlingua.serve.door import ALIVE
+from interlingua.serve.health import ALIVE_SAYS
 from interlingua.serve.model import ServedModel
 from interlingua.serve.queue import BusyError, WorkQueue
 from interlingua.serve.schema import RecommendRequest
@@ -81,8 +83,11 @@ class Quick:
         """The answer (JSON) to a question that was sent; None: it is none for this way.
 
         Raises:
-            BusyError: what waits would take longer than the deadline (429), or has taken so long (503).
+            BusyError: what waits would take longer than the deadline (429), or has taken so long (503); the line has
+                no place for what it has to answer (429).
         """
+        if scope["path"] == ALIVE and scope["method"] == "GET":
+            return ALIVE_SAYS  # whoever watches the service waits for nothing else
         if scope["path"] != PATH or scope["method"] != "POST" or self.line.closed or not _is_json(scope):
             return None
         if not self._may_ask(scope):
@@ -92,7 +97,10 @@ class Quick:
             request = RecommendRequest.model_validate_json(body)
         except ValidationError:
             return None
-        return await self.ask(request, started) if self._takes(request) else None
+        if self._takes(request):
+            return await self.ask(request, started)
+        self.line.check_place()  # a crowd that is sent away costs little here
+        return None
 
     async def ask(self, request: RecommendRequest, started: float, fallback_reason: str | None = None) -> bytes | None:
         """The answer without a language model, a sentence and reasons; None: the request is wrong.

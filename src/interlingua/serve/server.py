@@ -27,6 +27,9 @@ MAX_HEAD = 64 << 10
 """bytes of a request's line and headers; a connection that sends more is closed"""
 MAX_PIPELINED = 16
 """requests that one connection may send before the first is answered; with more it is closed"""
+SWITCH_S = 0.001
+"""after which a thread that computes in Python lets others have their turn: what waits for the network waits no longer
+than a few of these"""
 LAST_STEP_S = 2.0
 """seconds that a step of the model may still take when everything else has ended"""
 
@@ -138,6 +141,7 @@ def run(
     app: Any, queue: WorkQueue, limits: ServeLimits, host: str, port: int, worker: Worker | None = None, **more: Any
 ) -> None:
     """Serves until a signal; returns at most ``drain_s`` and a few seconds after it. ``more``: options of uvicorn."""
+    sys.setswitchinterval(SWITCH_S)
     try:
         server = server_of(app, queue, limits, host, port, worker, **more)
         server.run(None if worker is None else [worker.listening])
