@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 
 from interlingua import __version__
 from interlingua.errors import InterlinguaError, unknown
-from interlingua.serve.arguments import told
+from interlingua.serve.arguments import in_words
 
 if TYPE_CHECKING:
     from interlingua.recommender import Recommender
@@ -60,7 +60,7 @@ class Tools(MCPServer):
         except ToolError as error:
             cause = error.__cause__  # what the tool said itself, or why it was not asked
             if isinstance(cause, ValidationError):
-                raise ToolError(told(name, cause)) from None
+                raise ToolError(in_words(name, cause)) from None
             raise (cause if isinstance(cause, ToolError) else error) from None
 
 

@@ -16,7 +16,7 @@ KINDS = {
 """pydantic's word for a type, of which the names of its problems begin -> ours"""
 
 
-def told(tool: str, error: ValidationError) -> str:
+def in_words(tool: str, error: ValidationError) -> str:
     """Every problem of one call, a line each."""
     return "\n".join(f"{tool}: {_problem(each)}" for each in error.errors())
 
@@ -41,5 +41,5 @@ def _instead(kind: str, bounds: Mapping[str, Any], said: str) -> str:
             return f"give a text of at least {bounds['min_length']} character"
         case "string_too_long":
             return f"give a text of at most {bounds['max_length']:,} characters"
-    wanted = KINDS.get(kind.partition("_")[0])
-    return f"give {wanted}" if wanted is not None else said
+    expected = KINDS.get(kind.partition("_")[0])
+    return f"give {expected}" if expected is not None else said

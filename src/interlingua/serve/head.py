@@ -22,8 +22,8 @@ class Headed:
                 message = {**message, "body": b""}
             await send(message)
 
-        asked = dict(scope, method="GET")  # the server reads its own scope again: there it stays HEAD
+        request = dict(scope, method="GET")  # the server reads its own scope again: there it stays HEAD
         try:
-            await self.app(asked, receive, bare)
+            await self.app(request, receive, bare)
         finally:
-            scope.update(asked, method="HEAD")  # who asked and which route answered, for the log
+            scope.update(request, method="HEAD")  # who it was and which route answered, for the log

@@ -55,9 +55,9 @@ def log_config(form: Literal["text", "json"], stream: TextIO | None = None) -> d
     handler = {"class": "logging.StreamHandler", "formatter": "lines", "stream": stream or "ext://sys.stderr"}
     logger = {"handlers": ["lines"], "level": "INFO", "propagate": False}
     silent = {"handlers": [], "level": "CRITICAL", "propagate": False}
-    others = {"root": {"handlers": ["lines"], "level": "WARNING"}} if form == "json" else {}
+    rest = {"root": {"handlers": ["lines"], "level": "WARNING"}} if form == "json" else {}
     return {
-        **others,
+        **rest,
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"lines": {"()": formatter}},

@@ -34,8 +34,8 @@ async def listed(
     except BusyError as error:
         if not by_model or error.status != 503 or line.closed:
             raise
-        asked = RecommendRequest.model_validate({name: vars(request)[name] for name in WHO})
-        made = await answering.without_model(asked, started)
+        plain = RecommendRequest.model_validate({name: vars(request)[name] for name in WHO})
+        made = await answering.without_model(plain, started)
         if made is None:
             raise
     found, now = json.loads(made), views.now()  # who serves by then

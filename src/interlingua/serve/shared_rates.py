@@ -28,16 +28,16 @@ class SharedBuckets:
 
     def __init__(self, most: int = MOST, clock: Callable[[], float] = time.monotonic) -> None:
         """``clock``: the same in all processes, as that of the system is."""
-        self.clock, self.rows = clock, -(-most // ROW)
+        self.clock, self.count = clock, -(-most // ROW)
         self._file = TemporaryFile(prefix="interlingua-rates-")  # noqa: SIM115 - open as long as the service
-        self._file.truncate(self.rows * ROW * PLACE.size)
+        self._file.truncate(self.count * ROW * PLACE.size)
         self._memory = mmap.mmap(self._file.fileno(), 0)
 
     def take(self, caller: str, rate: Rate) -> float:
         """Takes a token; 0.0, or where there is none the seconds until there is one."""
         digest = hashlib.blake2b(caller.encode("utf-8", "surrogatepass"), digest_size=16).digest()
         size = ROW * PLACE.size
-        start = int.from_bytes(digest[:8], "big") % self.rows * size
+        start = int.from_bytes(digest[:8], "big") % self.count * size
         fcntl.lockf(self._file, fcntl.LOCK_EX, size, start)
         try:
             places = list(PLACE.iter_unpack(self._memory[start : start + size]))
