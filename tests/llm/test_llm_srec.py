@@ -15,9 +15,10 @@ from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
 from interlingua.injection.output_prompts import Event
 from interlingua.rankers.llm_srec import LlmSrec, LlmSrecConfig
+from interlingua.retrieval.ann import Ann
 from interlingua.retrieval.best import best
-from interlingua.testing.tiny_models import build, tokenizer_of
-from interlingua.training.loop import fit_best
+from interlingua.testing.tiny_models import TITLES, build, tokenizer_of
+from interlingua.training.loop import fit_best, trainable_state
 
 DAY = 86_400
 
@@ -159,7 +160,26 @@ def test_its_towers_find_what_its_scores_rank(folder):
     hidden = scores.copy()
     for row in range(3):
         hidden[row, asked().history(row)] = -np.inf
-    assert np.array_equal(found.indices, np.argsort(-hidden, 1, kind="stable")[:, :4])
+    expected = np.argsort(-hidden, 1, kind="stable")[:, :4]
+    assert np.array_equal(found.indices, expected)
+    pytest.importorskip("usearch")
+    assert np.array_equal(best(Ann.of(ranker), asked(), 4).indices, expected)
+
+
+def test_items_that_came_later_are_read_by_their_titles(folder):
+    known = make(folder).eval()
+    state = {k: v.clone() for k, v in trainable_state(known).items()} | {"item_state_table": known.item_states()}
+    given = dated()
+    train = replace(given.train, item_ids=np.append(given.train.item_ids, "later"))
+    grown = make(folder, seed=2, given=replace(
+        given, items=torch.cat([given.items, given.items[3:4]]), titles=[*TITLES, TITLES[3]], train=train, added=1,
+        items_from_text=torch.cat([given.items_from_text, given.items[3:4]]),
+        cold_items=np.append(given.cold_items, True),
+    ))  # fmt: skip
+    grown.load_state_dict(state, strict=False)
+    scores = grown.eval().score(asked())
+    np.testing.assert_allclose(scores[:, :ITEMS], known.score(asked()), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(scores[:, ITEMS], scores[:, 3], rtol=1e-3, atol=1e-4)
 
 
 def test_it_learns_the_next_item(folder):

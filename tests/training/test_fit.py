@@ -122,6 +122,14 @@ def test_cosine_falls_over_the_whole_run() -> None:
     assert got == pytest.approx(want)
 
 
+def test_an_exponential_schedule_falls_after_every_round_and_its_factor_is_only_read_there() -> None:
+    got = learning_rates(config(epochs=3, steps_per_epoch=2, schedule="exponential", decay=0.5), steps=2)
+    assert got == pytest.approx([0.1, 0.1, 0.05, 0.05, 0.025, 0.025])
+    assert "decay" not in FitConfig().model_dump()
+    with pytest.raises(ValueError, match="decay is read with schedule"):
+        FitConfig(decay=0.5)
+
+
 def test_an_unknown_schedule_is_an_error() -> None:
     with pytest.raises(ConfigError, match="use constant, cosine or exponential"):
         learning_rates(config(schedule="linear"), steps=1)
