@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.data.test_allowed import ITEMS
 
-from interlingua.data import allowed, expression
+from interlingua.data import allowed, expression, kinds
 from interlingua.data.allowed import passing
 from interlingua.data.catalogue import Catalogue
 from interlingua.errors import ConfigError, DataError
@@ -44,6 +44,9 @@ from interlingua.runtime.cancel import Cancellation, Cancelled, cancellable
         ("price == +9.5", "a"),
         ('day >= "1978-01-01"', "bc"),
         ("day is not None", "abc"),
+        ("day >= 1978-01-01", "bc"),
+        ("1978-01-01 <= day and not day in [2020-12-31]", "bc"),
+        ('"1978-01-01" in title', ""),
         ('column("odd>=") == "x"', "acd"),
         ("item_id in ['a', 'd']", "ad"),
         ("item_id in []", ""),
@@ -98,6 +101,12 @@ def test_what_and_joins_on_top_is_told_apart() -> None:
         ("price == [1]", "a number, a text in quotes, true, false or None was expected here", " " * 9 + "^^^"),
         ("price", "the column 'price' is not one of yes and no", "^^^^^"),
         ("3", "a condition was expected here", "^"),
+        ("day > 2020-1-5", "a date is written 2020-12-31, with a time in quotes", " " * 6 + "^" * 8),
+        ("day > 2020/12/31", "a date is written 2020-12-31", " " * 6 + "^" * 10),
+        ("day > 2020-13-45", "a date is written 2020-12-31", " " * 6 + "^" * 10),
+        ("day > 05.01.2020", "a date is written 2020-12-31", " " * 11 + "^"),
+        ("day > 2020-01-05 10:00", "a date is written 2020-12-31", " " * 11 + "^"),
+        ("price < 2-1", "calculations are not read", " " * 8 + "^^^"),
     ],
 )
 def test_a_mistake_is_shown_at_its_place(text: str, said: str, place: str) -> None:
@@ -127,8 +136,8 @@ def test_texts_that_would_break_a_parser_are_refused(text: str, said: str) -> No
 
 def test_a_column_is_looked_through_once_for_all_conditions(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
-    plain = expression.empty
-    monkeypatch.setattr(expression, "empty", lambda cells: looked.append(cells.name) or plain(cells))
+    plain = kinds.empty
+    monkeypatch.setattr(kinds, "empty", lambda cells: looked.append(cells.name) or plain(cells))
     counts = []
     for number in (1, 25):
         looked.clear()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 pytest.importorskip("sqlalchemy")
 
+import interlingua
 from interlingua.life.interleaving import INTERLEAVED, WINDOW_S, preference, team_draft
 from interlingua.store import Event, Logged, Store
 
@@ -119,3 +121,31 @@ def test_what_an_event_is_credited_to(store: Store) -> None:
     assert (found.credits_old, found.credits_new) == (2, 1)
     assert (found.users_old, found.users_new, found.users_equal) == (1, 0, 1)
     assert (found.fraction, found.p) == (0, 1)
+
+
+def test_a_bad_rating_is_no_credit(tmp_path: Path) -> None:
+    """By the rule of the run's data: its threshold, else its mean rating, else above 0."""
+    rows = [(f"u{user}", f"i{(user + step) % 9}", 60 * step, 1 + step % 5) for user in range(9) for step in range(5)]
+    data = {"interactions": pl.DataFrame(rows, ["user_id", "item_id", "timestamp", "rating"], orient="row")}
+    plain = {"interactions": data["interactions"].drop("rating")}
+    pop = {"backbone": {"name": "pop"}, "evaluate": {"protocols": ["full"]}}
+    rules: dict[str, tuple[dict[str, pl.DataFrame], dict[str, object]]] = {
+        "label": (data, {"label": {"at_least": 4.0}}), "filter": (data, {"filter": {"min_rating": 2.0}}),
+        "mean": (data, {}), "none": (plain, {}),
+    }  # fmt: skip
+    found = {}
+    for name, (frames, section) in rules.items():
+        session = interlingua.run(pop | {"data": section}, data=frames, out=tmp_path / "runs", device="cpu")
+        made = interlingua.load(session)
+        found[name] = [value for value in (None, 0, 1, 2, 3, 4, 5) if made.praised(value)]
+    assert found == {"label": [None, 4, 5], "filter": [None, 2, 3, 4, 5], "mean": [None, 3, 4, 5],
+                     "none": [None, 1, 2, 3, 4, 5]}  # fmt: skip
+
+
+def test_credits_go_by_the_rule(store: Store) -> None:
+    about = {INTERLEAVED: {"with": "new", "teams": [0, 1]}}
+    store.log_requests([Logged("old", f"u{user}", about, ("a", "b"), 1.0, NOW) for user in range(3)])
+    store.add_events([Event("u0", "a", NOW + 1, 1.0), Event("u1", "b", NOW + 1, 5.0), Event("u2", "a", NOW + 1, None)])
+    found = preference(store, "old", "new", praised=lambda value: value is None or value >= 4)
+    assert (found.credits_old, found.credits_new) == (1, 1)
+    assert preference(store, "old", "new").credits_old == 2

@@ -219,7 +219,12 @@ def test_the_command_counts_and_trains(
     store.add_events(later(world[1], 5))
     run_folder, out = str(world[1].path), str(tmp_path / "runs")
     code, said, _ = cli("refresh", run_folder, "--store", place, "--dry-run")
-    assert (code, said) == (0, "would train on 5 new events and 0 items of the store; nothing was trained (dry run)\n")
+    assert code == 0
+    assert said.startswith("would train on ")
+    assert said.endswith(
+        " events of the source and 5 events of the store (5 new), with 0 new or changed items; nothing was trained "
+        "(dry run)\n"
+    )
     assert not (tmp_path / "runs").exists()
     found = json.loads(cli("refresh", run_folder, "--store", place, "--out", out, "--device", "cpu", "--json")[1])
     assert found["promoted"]

@@ -7,14 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 pytest.importorskip("sqlalchemy")
 
 import interlingua
+from interlingua.data.interactions import Interactions
 from interlingua.errors import DataError, StoreError, UnknownIdError
 from interlingua.recommender import Recommender
+from interlingua.runs.on_record import on_record
 from interlingua.runs.session import Session
 from interlingua.store import Event, ModelVersion, Store
 
@@ -165,6 +170,42 @@ def test_days_among_seconds_are_refused(session: Session) -> None:
     with pytest.raises(DataError, match="event 2 of 2: time is 20260131, a day among seconds since 1970; write all"):
         made.add_events(mixed)
     assert made._events.of_user == {}
+
+
+def test_values_off_the_scale_are_refused_and_not_read(tmp_path: Path) -> None:
+    rows = [(f"u{user}", f"i{(user + step) % 9}", 60 * step, 1 + step) for user in range(9) for step in range(5)]
+    data = {"interactions": pl.DataFrame(rows, ["user_id", "item_id", "timestamp", "rating"], orient="row")}
+    sections = {"backbone": {"name": "pop"}, "evaluate": {"protocols": ["full"]}}
+    session = interlingua.run(sections, data=data, out=tmp_path / "runs", device="cpu")
+    with Store.open(tmp_path / "s.db") as store:
+        made = interlingua.load(session, store=store)
+        for value in (1e308, -0.5, 5.5):
+            with pytest.raises(DataError, match=r"event 2 of 2: value is .*; the run's data have ratings from 1 to 5"):
+                made.add_events([{"user_id": "z", "item_id": "i1", "rating": given} for given in (5, value)])
+        assert store.events() == []
+        store.add_events([Event("z", "i1", None, 1e308), Event("z", "i2", None, 0.5)])  # by another program
+        assert history(made, "z") == ["i2"]
+
+
+@given(st.data())
+def test_what_is_on_record_is_found_as_one_by_one(data: st.DataObject) -> None:
+    """Against a set of (user, item, second)."""
+    lines = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 4)), max_size=20)
+    own, asked = data.draw(lines), data.draw(lines)
+    ids = [np.array([f"{side}{n}" for n in range(3)]) for side in "ui"]  # the fourth of each is not known
+    kept = [line for line in own if max(line[:2]) < 3]
+    columns = np.array(kept, np.int64).reshape(-1, 3).T
+    known = Interactions.of(*ids, *columns)
+    users, items = ([f"{side}{line[at]}" for line in asked] for at, side in enumerate("ui"))
+    times = np.array([np.nan if line[2] == 4 else line[2] + 0.5 for line in asked], np.float64)
+    before = np.array([data.draw(st.booleans()) for _ in asked], np.bool_)
+    for seconds in (True, False):
+        found = on_record(known, users, items, times, before, seconds=seconds)
+        expected = [
+            max(line[:2]) < 3 and (early or (seconds and line[2] < 4 and line in kept))
+            for line, early in zip(asked, before.tolist(), strict=True)
+        ]
+        assert found.tolist() == expected
 
 
 def notes(said: str) -> Sequence[str]:

@@ -83,7 +83,12 @@ def test_events_change_the_next_answer_of_known_and_new_users(client: TestClient
     item = str(session.data.split.train.item_ids[5])
     batch = {"events": [{"user_id": "zoe", "item_id": item}, {"user_id": "u00001", "item_id": "later", "value": 5}]}
     sent = client.post("/v1/events", json=batch, headers={"Idempotency-Key": "order 1"})
-    assert sent.json() == {"added": 2, "unknown_items": ["later"]}
+    said = sent.json()
+    assert (said["added"], said["unknown_items"]) == (2, ["later"])
+    assert said["notes"] == [
+        "1 of 2 events are of items that the run does not know ('later'): they are kept, and count once there is such "
+        "an item"
+    ]
     assert client.post("/v1/events", json=batch | {"idempotency_key": "order 1"}).json()["added"] == 0
     other = {"events": batch["events"][:1], "idempotency_key": "order 1"}
     assert client.post("/v1/events", json=other).status_code == 422
@@ -94,6 +99,27 @@ def test_events_change_the_next_answer_of_known_and_new_users(client: TestClient
     assert "later" not in after
     assert sorted(after) == sorted(before)
     assert after != before
+
+
+def test_null_takes_a_value_away(client: TestClient) -> None:
+    assert client.put("/v1/items/n1", json=SPACE | {"attributes": {"price": 9, "brand": "Acme"}}).status_code == 200
+    assert client.put("/v1/items/n1", json={"attributes": {"price": None}, "description": None}).status_code == 200
+    assert client.put("/v1/items/n2", json=SPACE | {"attributes": {"price": 8}}).status_code == 200
+    assert first(client, history=[], filters="price is not None") == ["n2"]
+    assert first(client, history=[], filters="price is None and brand == 'Acme' and description is None") == ["n1"]
+    assert client.put("/v1/items/n1", json={"title": "Renamed"}).status_code == 200  # what is not given stays
+    assert first(client, history=[], filters="brand == 'Acme' and categories == 'Space'") == ["n1"]
+    refused = client.put("/v1/items/n1", json={"attributes": {"brand": {"deep": 1}}})
+    assert refused.status_code == 422
+
+
+def test_values_off_the_scale_are_refused(client: TestClient) -> None:
+    event = {"user_id": "ann", "item_id": "i00003"}
+    for value in (1e308, -1e300):
+        refused = client.post("/v1/events", json={"events": [event, event | {"value": value}]})
+        assert refused.status_code == 422
+        assert f"event 2 of 2: value is {value}; the run's data have no ratings" in refused.json()["detail"]
+    assert client.post("/v1/recommend", json={"user_id": "ann"}).status_code == 404  # all or nothing
 
 
 def test_what_cannot_be_taken_in_is_refused_as_a_whole(client: TestClient) -> None:

@@ -181,7 +181,7 @@ def test_it_is_recommended_with_a_reason(stranger: Stranger) -> None:
 
 def test_a_like_changes_the_list(stranger: Stranger) -> None:
     before, sent, after = stranger.step(6)
-    assert sent == {"added": 1, "unknown_items": []}
+    assert sent == {"added": 1, "unknown_items": [], "notes": []}
     assert ids(before) != ids(after)
     assert "b9" not in ids(after)
 

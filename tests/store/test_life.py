@@ -25,8 +25,9 @@ def test_rollbacks_go_further_and_further_back(store: Store, tmp_path: Path) -> 
     with pytest.raises(DataError, match="nothing served before aaa1"):
         before(store)
     assert rollback(store, "bbb").version == "bbb3"
-    assert before(store).version == "aaa2"
+    assert before(store).version == "aaa1"
     assert store.promotions() == ["aaa1", "aaa2", "bbb3", "aaa2", "aaa1", "bbb3"]
+    assert [each.back for each in store.history()] == [None, None, None, 2, 1, None]
     with pytest.raises(DataError, match="several versions begin with 'aaa': aaa1, aaa2"):
         named(store, "aaa")
     times = [each.time for each in store.history()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -10,7 +11,7 @@ from sqlalchemy import inspect, text
 from tests.store import schema_1, schema_2
 
 from interlingua.errors import DataError, StoreError
-from interlingua.store import Event, Item, Store
+from interlingua.store import Event, Item, Promotion, Store
 from interlingua.store.schema import SCHEMA
 
 
@@ -48,6 +49,7 @@ def test_schema_2_is_brought_up_to_date(place: str) -> None:
         assert store.events() == [Event("u1", "i1", 10.5, None, 2), Event("u2", "i1", 12, 4, 3)]
         assert (store.promotions(), store.models()[0].events, len(store.requests())) == (["v1"], 3, 1)
         assert store.counters() == {"items": 5, "events": 3, "promotions": 1, "requests": 1, "forgotten": 0}
+        assert store.history() == [Promotion(1, "v1", 2.0)]
         assert store.forget(user_id="u1") == 3
     with Store.open(place) as store:
         assert (store.counters()["forgotten"], store.first_events()) == (1, {"u2": 3})
@@ -100,6 +102,20 @@ def test_a_table_of_the_same_name_that_is_not_ours_is_refused(place: str, number
         ):
             Store.open(place)
         assert layout(store) == before
+
+
+def test_nothing_is_made_where_nothing_may_be(place: str) -> None:
+    with pytest.raises(StoreError, match=r"(there is|holds) no store.*; give the file of one, or postgresql://"):
+        Store.open(place, make=False)
+    if not place.startswith("postgresql"):
+        assert not Path(place).exists()
+        Path(place).touch()  # an empty file is an empty database
+        with pytest.raises(StoreError, match="holds no store"):
+            Store.open(place, make=False)
+    with Store.open(place) as made:
+        assert layout(made)
+    with Store.open(place, make=False) as store:
+        assert store.events() == []
 
 
 def test_many_may_make_the_same_store_at_once(place: str) -> None:

@@ -17,7 +17,7 @@ from interlingua.errors import ConfigError, DataError, MissingExtraError, StoreE
 from interlingua.store import Event, Item, Logged, ModelVersion, Store, User
 from interlingua.store.connect import url_of
 from interlingua.store.records import checked, digest
-from interlingua.store.store import MOST_AT_ONCE
+from interlingua.store.statements import MOST_AT_ONCE, next_number
 
 
 def test_an_item_comes_out_as_it_went_in(store: Store) -> None:
@@ -151,9 +151,7 @@ def test_a_time_that_is_not_finite_is_refused(store: Store) -> None:
 
 def test_a_lock_that_stays_is_said(place: str) -> None:
     with Store.open(place, wait_s=0.2) as first, Store.open(place, wait_s=0.2) as second, first._writing() as held:
-        from interlingua.store import store as module
-
-        module._next(held, "items", 1)
+        next_number(held, "items", 1)
         with pytest.raises(StoreError, match=r"was locked by another process for 0.2 s; try again, or raise wait_s"):
             second.put_items([Item("i")])
 

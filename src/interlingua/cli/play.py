@@ -80,7 +80,7 @@ def play(
     limits = ServeLimits()
     line = WorkQueue(limits.queue, limits.deadline_s)
     with tempfile.TemporaryDirectory(prefix="interlingua-play-", ignore_cleanup_errors=True) as folder:
-        store = open_store(Path(folder) / "play.sqlite")
+        store = open_store(Path(folder) / "play.sqlite", make=True)
         try:
             model = _served(first, store, device, None if full or quick else (source, out, seed), options)
             app = create_app(model, limits, line, Access(ring_of(None), host, hosts=Hosts(host)))

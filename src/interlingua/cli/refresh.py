@@ -28,6 +28,7 @@ def refresh(
 
     Killed or stopped, the same command continues. Services on the store swap within seconds.
     """
+    from interlingua.life.refresh import left_out, of_store
     from interlingua.life.refresh import refresh as refreshed
     from interlingua.life.versions import open_store
 
@@ -39,8 +40,11 @@ def refresh(
         print(json.dumps(found.to_json()))
         return
     if found.version is None:
-        new, items = found.counts["new_events"], found.counts["new_items"]
-        print(f"would train on {new:,} new events and {items:,} items of the store; {found.reason}")
+        counts = found.counts
+        print(
+            f"would train on {counts['events']:,} events of the source and {of_store(counts)}, with "
+            f"{counts['new_items']:,} new or changed items{left_out(counts, found.waiting)}; {found.reason}"
+        )
         return
     print(f"version {found.version}: {found.reason}")
     print(f"{'promoted' if found.promoted else 'not promoted'}; run: {found.path}")

@@ -9,6 +9,7 @@ place in the text::
     sold_out          not sold_out           a column of yes and no
     brand is None     brand is not None      without, with a value
     (a or b) and not c                       column("Year of release") > 1990: names that are no single word
+    released >= 2020-12-31                   a date needs no quotes
 
 ``category == "A"`` means that A is one of the categories. A comparison with an item that has no value is false, only
 ``!=`` and ``not in`` are true; ``not`` turns what stands behind it round: ``not price < 20`` holds for an item
@@ -25,7 +26,9 @@ import numpy as np
 import polars as pl
 
 from interlingua.data.catalogue import Catalogue
-from interlingua.data.cells import SEVERAL, BoolArray, contains, empty, equal, numbers_of, ordered
+from interlingua.data.cells import SEVERAL, BoolArray, contains, empty, equal, ordered
+from interlingua.data.dates_in_text import LIKE_DATES, with_quotes
+from interlingua.data.kinds import YES_NO, how_many_numbers, yes_no
 from interlingua.errors import ConfigError, DataError, shown, unknown
 from interlingua.runtime import cancel
 
@@ -37,8 +40,6 @@ SIGNS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
 TURNED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 WORDS = {"true": True, "false": False, "null": None}
 """JSON's words beside Python's"""
-YES_NO = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False, "1.0": True, "0.0": False}
-"""texts of cells that a column of yes and no may have"""
 CALL = "column"
 """``column("a name")``"""
 Value = str | int | float | bool | None
@@ -55,7 +56,7 @@ def parsed(catalogue: Catalogue, text: str) -> list[tuple[str, BoolArray]]:
     """
     if len(text) > LONGEST:
         raise ConfigError(f"filters: an expression of {len(text):,} characters; at most {LONGEST:,} are read")
-    line = " ".join(text.splitlines()).strip()
+    line = with_quotes(" ".join(text.splitlines()).strip())
     if not line:
         raise ConfigError(f"filters: an empty expression; write e.g. {EXAMPLE}")
     try:
@@ -72,6 +73,7 @@ def parsed(catalogue: Catalogue, text: str) -> list[tuple[str, BoolArray]]:
         at = error.offset - 1 if error.offset else len(line)  # 0: at the end
         said = "a number with too many digits" if "int_max_str_digits" in error.msg else error.msg
         why = "write == for equal" if "==" in error.msg or line[at : at + 1] == "=" else f"write e.g. {EXAMPLE}"
+        why = DATES if LIKE_DATES.search(line, max(0, at - 10), at + 11) else why
         raise ConfigError(_pointed(f"filters: cannot be read here ({said}); {why}", line, at, at + 1)) from None
     except (RecursionError, MemoryError):
         raise ConfigError(
@@ -81,6 +83,7 @@ def parsed(catalogue: Catalogue, text: str) -> list[tuple[str, BoolArray]]:
         raise ConfigError(f"filters: {error}") from None
 
 
+DATES = 'a date is written 2020-12-31, with a time in quotes: "2020-12-31 18:00"'
 EXAMPLE = '\'category in ["A", "B"] and price < 20 and not sold_out\''
 
 
@@ -99,8 +102,8 @@ class _Reading:
     def __init__(self, catalogue: Catalogue, line: str) -> None:
         self.catalogue, self.line = catalogue, line
         self._bytes = line.encode()  # the parser counts these
-        self._yes_no = cache(lambda column: _yes_no(catalogue.items[column]))  # once for each column
-        self._numbers = cache(lambda column: _numbers(column, catalogue.items[column]))
+        self._yes_no = cache(lambda column: yes_no(catalogue.items[column]))  # once for each column
+        self._numbers = cache(lambda column: how_many_numbers(column, catalogue.items[column]))
 
     def written(self, node: ast.expr) -> str:
         """The text of a part."""
@@ -228,6 +231,9 @@ class _Reading:
                 return -value if isinstance(node.op, ast.USub) else value
         if isinstance(node, ast.Name):
             self._unknown(node, node.id, "a text stands in quotes; ")
+        if isinstance(node, ast.BinOp):
+            said = DATES if LIKE_DATES.search(self.written(node)) else "calculations are not read"
+            self._fail(node, f"{said}; a number, a text in quotes, true, false or None was expected here")
         self._fail(node, "a number, a text in quotes, true, false or None was expected here")
 
     def _column(self, node: ast.expr) -> str | None:
@@ -284,25 +290,3 @@ def _number(value: str | int | float) -> float | None:
     except (ValueError, OverflowError):
         return None
     return found if np.isfinite(found) else None
-
-
-def _yes_no(cells: pl.Series) -> pl.Series | None:
-    """The column as true, false and null where all its cells say one of these."""
-    if cells.dtype == pl.Boolean:
-        return cells
-    texts = cells.cast(pl.String).str.strip_chars().str.to_lowercase()
-    found = texts.replace_strict(YES_NO, default=None, return_dtype=pl.Boolean)
-    return found if not (found.is_null().to_numpy() & ~empty(cells)).any() else None
-
-
-def _numbers(column: str, cells: pl.Series) -> str:
-    """How many of a column's cells are numbers: ``all``, ``most``, ``some``, ``none``; ``""``: it has none."""
-    filled = int((~empty(cells)).sum())
-    if cells.dtype == pl.String:
-        filled -= int(cells.cast(pl.Float64, strict=False).is_nan().sum())
-    if cells.dtype == pl.Boolean or column == SEVERAL or not filled:
-        return ""
-    found = len(numbers_of(cells).drop_nulls())
-    if found in (0, filled):
-        return "all" if found else "none"
-    return "most" if found > filled / 2 else "some"

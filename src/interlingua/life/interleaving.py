@@ -6,7 +6,8 @@ many, and each takes its best item that is not in the list yet. An event on an i
 it. Both teams have the same chances at every place, so that equal versions win equally often.
 
 An event counts for the last list in which its user saw the item, within :data:`WINDOW_S`, once for each list and item;
-one with a value of 0 or below says nothing for it.
+and only if it speaks for the item, by the versions' own rule of what is liked (:meth:`NewEvents.praised
+<interlingua.runs.new_events.NewEvents.praised>`): a bad rating is no credit.
 
 The test. Events of one user are not independent, so users are the sample (deviation: the paper counts queries): a user
 prefers the team with more credits, or neither. The share of the new version among those who prefer one is compared with
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,19 @@ class Preference:
         return asdict(self) | {"verdict": self.verdict}
 
 
-def preference(store: Store, old: str, new: str, *, window_s: float = WINDOW_S) -> Preference:
+def above_zero(value: float | None) -> bool:
+    """Whether a value speaks for its item where nothing is known of the values: none, or more than 0."""
+    return value is None or value > 0
+
+
+def preference(
+    store: Store,
+    old: str,
+    new: str,
+    *,
+    window_s: float = WINDOW_S,
+    praised: Callable[[float | None], bool] = above_zero,
+) -> Preference:
     """See the module.
 
     Args:
@@ -107,12 +120,15 @@ def preference(store: Store, old: str, new: str, *, window_s: float = WINDOW_S) 
         old: the version that answered.
         new: the one that was interleaved with it; their roles may have changed in between.
         window_s: see :data:`WINDOW_S`.
+        praised: whether the value of an event speaks for its item.
     """
     shown = _shown(store, old, new)
     credits = [0, 0]
     by_user = dict[str, list[int]]()
     credited = set[tuple[int, str]]()
     for event in _events(store):
+        if not praised(event.value):
+            continue
         found = _credit(event, shown.get(event.user_id, ()), window_s)
         if found is None or (found[0], event.item_id) in credited:
             continue
@@ -169,7 +185,7 @@ def _events(store: Store) -> Any:
 
 def _credit(event: Event, lists: Sequence[_List], window_s: float) -> tuple[int, int] | None:
     """(number of the list, team) that an event speaks for."""
-    if event.time is None or (event.value is not None and event.value <= 0):
+    if event.time is None:
         return None
     for number, when, teams in reversed(lists):
         if event.item_id in teams and when - SLACK_S <= event.time <= when + window_s:

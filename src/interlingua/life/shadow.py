@@ -96,7 +96,7 @@ def shadow(old: Recommender, new: Recommender, store: Store, *, limit: int = 100
             ranked.append(rank_biased_overlap(one, other))
             equal.append(one == other)
     names = (old.version, new.version)
-    judged = preference(store, *names)
+    judged = preference(store, *names, praised=lambda value: all(each.praised(value) for each in both))
     return Shadow(
         *names, len(shares), dict(zip(names, refused, strict=True)), len(logged) - len(asked_for), _mean(shares),
         _mean(ranked), _mean(equal),

@@ -7,6 +7,9 @@ a store has forgotten since is in no later training. What the source itself hold
 - Events of the store come after those of the source; one that the source has too (same user, item and second) counts
   once. A value is a rating where the source has ratings, or a label where it has labels; an event without one was
   liked, as in the service.
+- An event is trained on once its item exists: the source has it (in its catalogue, or in an event), or the store. It
+  stays in the store until then. A source without texts of items cannot tell: there every id is an item.
+- A value off the scale of the source's (:mod:`interlingua.data.scale`) is a mistake: the event is left out.
 - Items of the store are added, or replace the source's line of the same id as far as they say something. Deleted ones
   are gone, with their events. Unavailable ones stay: they are known, and the service lets none of them out.
 - With ``split = "given"`` new events are training events.
@@ -27,22 +30,27 @@ from interlingua.config import build
 from interlingua.data.clean import clean_events, clean_texts
 from interlingua.data.prepare import DataConfig
 from interlingua.data.raw import Log, SourceTables
+from interlingua.data.scale import scale_of
 from interlingua.data.source import read
 from interlingua.errors import DataError, InterlinguaError
-from interlingua.runs.new_items import lines_of
+from interlingua.runs.new_items import CLEARED, lines_of
 from interlingua.runs.stores import line_of
 from interlingua.storage import durable
 from interlingua.storage.artifact import content_key, disk, file_hash
 
 if TYPE_CHECKING:
     from interlingua.data.catalogue import Catalogue
-    from interlingua.store import Event, Item, Store
+    from interlingua.store import Item, Store
 
 META = "meta.json"
 LINEAGE = "refreshed"
 """entry of ``meta.json``: the first source's [data] and the newest event"""
 AT_ONCE = 100_000
 """events of a store that are read together"""
+SCHEMA = {
+    "user_id": pl.String, "item_id": pl.String, "time": pl.Float64, "value": pl.Float64, "number": pl.Int64,
+}  # fmt: skip
+"""of events of a store"""
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,11 @@ class TrainingData:
     config: DataConfig
     """the recipe's [data] for the folder; its name is still the source's"""
     counts: dict[str, int] = field(default_factory=dict)
-    """``events`` of the source, ``new_events``, ``new_items``, ``deleted_items``, ``newest`` (number of an event)"""
+    """``events`` of the source; ``store_events`` beside them, and those of them since the former training
+    (``new_events``); ``new_items`` (or changed ones), ``deleted_items`` since it; left out: ``waiting_events`` (their
+    items do not exist) and ``strange_values``; ``newest``: number of the newest event that is in the data"""
+    waiting: tuple[str, ...] = ()
+    """items that do not exist, of ``waiting_events``"""
 
     def written(self, folder: Path) -> DataConfig:
         """Writes the tables below ``folder``, all or none; returns the recipe's [data] that reads them."""
@@ -76,17 +88,31 @@ class TrainingData:
         return self.config.model_copy(update={"name": str(final.resolve())})
 
 
-def first_source(config: DataConfig) -> DataConfig:
-    """The [data] of the first source behind a refreshed one; any other is returned as it is."""
+def lineage(config: DataConfig) -> dict[str, Any]:
+    """What a refreshed [data] was made of: ``data`` of the first source, ``events``; empty for any other."""
     path = Path(config.name) / META
     try:
         found = json.loads(path.read_text(encoding="utf-8")).get(LINEAGE)
     except (OSError, ValueError, AttributeError):
-        return config
-    return config if found is None else build(DataConfig, found["data"], f"{path} {LINEAGE}.data")
+        return {}
+    return found or {}
 
 
-def training_data(config: DataConfig, seed: int, store: Store, catalogue: Catalogue) -> TrainingData:
+def first_source(config: DataConfig) -> DataConfig:
+    """The [data] of the first source behind a refreshed one; any other is returned as it is."""
+    found = lineage(config)
+    return build(DataConfig, found["data"], f"{Path(config.name) / META} {LINEAGE}.data") if found else config
+
+
+def training_data(
+    config: DataConfig,
+    seed: int,
+    store: Store,
+    catalogue: Catalogue,
+    *,
+    former: DataConfig | None = None,
+    since: int = 0,
+) -> TrainingData:
     """See the module.
 
     Args:
@@ -94,6 +120,8 @@ def training_data(config: DataConfig, seed: int, store: Store, catalogue: Catalo
         seed: the run's.
         store: items and events.
         catalogue: the run's, whose columns the store's items are read by.
+        former: [data] of the former training: items that it does not have are new; None: ``config``.
+        since: newest event of the former training: later ones are new.
 
     Raises:
         DataError: the source is not here any more, or cannot be read.
@@ -114,24 +142,50 @@ def training_data(config: DataConfig, seed: int, store: Store, catalogue: Catalo
     own = _own(own, first)
     changed = store.changed_items()
     gone = [item.item_id for item in changed if item.deleted]
-    newest, events = 0, list[pl.DataFrame]()
-    while part := store.events(since=newest, limit=AT_ONCE):
-        newest = part[-1].number
-        events.append(_frame(part, own, first, kind))
+    events, strange = _events(store, own, first, kind)
+    known = _existing(raw, texts, own, changed)
+    waiting = events.head(0) if known is None else events.join(known, on="item_id", how="anti")
+    events = events.join(waiting, on="number", how="anti")
     joined = _joined(own, events, kind).filter(~pl.col("item_id").is_in(gone))
-    tables = {"interactions": joined, "items": _items(texts, changed, catalogue)}
+    of_store = joined.filter(pl.col("number") > 0)["number"]
+    tables = {"interactions": joined.select(own.columns), "items": _items(texts, changed, catalogue)}
     tables |= {} if users is None else {"users": users}
-    unit = {"seconds": "s"}.get(kind, "order")
+    unit, newest = {"seconds": "s"}.get(kind, "order"), int(events["number"].max() or 0)  # type: ignore[arg-type]
     meta = {
         "name": raw.name, "domain": vars(raw.domain), "licence": raw.licence, "url": raw.url,
         "item_names": log.item_names, "timestamp_kind": unit,
         LINEAGE: {"data": first.model_dump(mode="json"), "events": newest},
     }  # fmt: skip
+    new, deleted = _different(tables["items"], _former_items(former or config, texts))
     counts = {
-        "events": own.height, "new_events": joined.height - own.filter(~pl.col("item_id").is_in(gone)).height,
-        "new_items": len([item for item in changed if not item.deleted]), "deleted_items": len(gone), "newest": newest,
+        "events": own.height, "store_events": len(of_store), "new_events": int((of_store > since).sum()),
+        "new_items": new, "deleted_items": deleted, "waiting_events": waiting.height, "strange_values": strange,
+        "newest": newest,
     }  # fmt: skip
-    return TrainingData(tables, meta, _config(config, raw, log, unit), counts)
+    names = waiting["item_id"].unique(maintain_order=True).to_list()
+    return TrainingData(tables, meta, _config(config, raw, log, unit), counts, tuple(names))
+
+
+def _existing(source: SourceTables, texts: pl.DataFrame, own: pl.DataFrame, changed: list[Item]) -> pl.DataFrame | None:
+    """``item_id`` of the items that exist, deleted ones too; None: nothing tells, and every id is an item."""
+    if source.items is None:
+        return None
+    known = [texts["item_id"], own["item_id"], pl.Series("item_id", [item.item_id for item in changed], pl.String)]
+    return pl.concat(known).unique().to_frame()
+
+
+def _former_items(former: DataConfig, texts: pl.DataFrame) -> pl.DataFrame:
+    """The lines of items of the former training's data."""
+    path = Path(former.name) / "items.parquet"
+    return pl.read_parquet(path) if lineage(former) and path.is_file() else texts
+
+
+def _different(items: pl.DataFrame, former: pl.DataFrame) -> tuple[int, int]:
+    """How many lines are new or say something else than before, and how many are gone."""
+    further = [column for column in items.columns if column not in former.columns]
+    former = former.with_columns(pl.lit(None, pl.String).alias(column) for column in further)
+    new = items.join(former, on=items.columns, how="anti", nulls_equal=True)
+    return new.height, former.join(items, on="item_id", how="anti").height
 
 
 def _config(config: DataConfig, raw: SourceTables, log: Log, unit: str) -> DataConfig:
@@ -153,18 +207,23 @@ def _own(events: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
     return events
 
 
-def _frame(events: list[Event], own: pl.DataFrame, config: DataConfig, kind: str) -> pl.DataFrame:
-    """Events of the store with the columns of the source's."""
-    table = pl.DataFrame(
-        {
-            "user_id": [each.user_id for each in events],
-            "item_id": [each.item_id for each in events],
-            "timestamp": [each.time for each in events],
-            "number": [each.number for each in events],
-            "value": [each.value for each in events],
-        },
-        {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64, "number": pl.Int64, "value": pl.Float64},
-    )
+def _events(store: Store, own: pl.DataFrame, config: DataConfig, kind: str) -> tuple[pl.DataFrame, int]:
+    """Events of the store with the columns of the source's and their ``number``; how many have an impossible value."""
+    ratings = own["rating"].to_numpy() if "rating" in own.columns else None
+    labelled = config.label is not None or "label" in config.columns
+    scale, newest, parts, strange = scale_of(ratings, labelled), 0, list[pl.DataFrame](), 0
+    while (part := store.event_columns(since=newest, limit=AT_ONCE)).number:
+        newest = part.number[-1]
+        table = pl.DataFrame(part._asdict(), SCHEMA)
+        fits = pl.Series([scale.fits(value) for value in part.value], dtype=pl.Boolean)
+        strange += int((~fits).sum())
+        parts.append(_frame(table.filter(fits), own, config, kind))
+    return pl.concat(parts) if parts else _frame(pl.DataFrame(schema=SCHEMA), own, config, kind), strange
+
+
+def _frame(table: pl.DataFrame, own: pl.DataFrame, config: DataConfig, kind: str) -> pl.DataFrame:
+    """Events of the store with the columns of the source's, and their number."""
+    table = table.rename({"time": "timestamp"})
     if kind != "seconds":  # positions: after everything that the source has
         last = int(own["timestamp"].cast(pl.Int64).to_numpy().max(initial=0))
         table = table.with_columns(timestamp=(pl.col("number") + last).cast(pl.Float64))
@@ -176,20 +235,21 @@ def _frame(events: list[Event], own: pl.DataFrame, config: DataConfig, kind: str
         "part": pl.lit(0).cast(own.schema.get("part", pl.Int8)),  # train
     }
     table = table.with_columns(by_role[role].alias(role) for role in by_role if role in own.columns)
-    return table.select(*own.columns)
+    return table.select(*own.columns, "number")
 
 
-def _joined(own: pl.DataFrame, events: list[pl.DataFrame], kind: str) -> pl.DataFrame:
-    """The source's events, then those of the store that it does not have."""
-    if not events:
+def _joined(own: pl.DataFrame, new: pl.DataFrame, kind: str) -> pl.DataFrame:
+    """The source's events, then those of the store that it does not have; ``number`` is 0 for the source's."""
+    own = own.with_columns(pl.lit(0, pl.Int64).alias("number"))
+    if not new.height:
         return own
-    new = pl.concat(events)
     own = own.with_columns(pl.col("timestamp").cast(pl.Float64))
     if kind == "seconds":
         second = pl.col("timestamp").floor().cast(pl.Int64).alias("_second")
         keys = ["user_id", "item_id", "_second"]
-        new = new.with_columns(second).join(own.select("user_id", "item_id", second), on=keys, how="anti")
-        new = new.drop("_second")
+        new = new.with_columns(second).join(
+            own.select("user_id", "item_id", second), on=keys, how="anti", maintain_order="left"
+        )
     return pl.concat([own, new.select(*own.columns)])
 
 
@@ -201,4 +261,4 @@ def _items(texts: pl.DataFrame, changed: list[Item], catalogue: Catalogue) -> pl
     wide = texts.with_columns(pl.lit(None, pl.String).alias(column) for column in further)
     wide = wide.update(lines, on="item_id", how="left")
     new = lines.filter(~pl.col("item_id").is_in(texts["item_id"]))
-    return pl.concat([wide, new], how="diagonal")
+    return pl.concat([wide, new], how="diagonal").with_columns(pl.col(pl.String).replace(CLEARED, None))

@@ -17,18 +17,22 @@ KEY_LENGTH = 12
 """characters of a run's key that are its version, as in ``Recommender.version``"""
 
 
-def open_store(place: Path | str) -> Store:
+def open_store(place: Path | str, *, make: bool = False) -> Store:
     """The store at a place: a file, or ``postgresql://...``.
 
+    Args:
+        place: see above.
+        make: whether it is made where there is none.
+
     Raises:
-        StoreError: it cannot be opened.
+        StoreError: it cannot be opened, or is not there.
         MissingExtraError: SQLAlchemy is not installed.
     """
     try:
         from interlingua.store import Store
     except ModuleNotFoundError as error:
         raise MissingExtraError(str(error.name), "store", "a store") from None
-    return Store.open(place)
+    return Store.open(place, make=make)
 
 
 def version_of(run: Path | str) -> tuple[str, Path, dict[str, float]]:
@@ -107,40 +111,80 @@ def promote(store: Store, version: str) -> ModelVersion:
         DataError: the store does not have it.
         ArtifactError: its folder is gone.
     """
-    model = named(store, version)
+    model = _usable(named(store, version))
+    store.promote(model.version)
+    return model
+
+
+def _usable(model: ModelVersion) -> ModelVersion:
+    """Raises: ArtifactError: the version's folder is gone."""
+    if not model.path:
+        raise ArtifactError(f"the folder of version {model.version} was deleted (versions --prune); name another one")
     if not Path(model.path).is_dir():
         raise ArtifactError(
             f"the run of version {model.version} is not at {model.path} any more; put it back, or enter it from where "
             "it is now: interlingua promote RUN --store STORE"
         )
-    store.promote(model.version)
     return model
 
 
 def before(store: Store) -> ModelVersion:
-    """The version that served before the present one came: repeated rollbacks go further and further back.
+    """The version that served before the present one was promoted: what a rollback lets serve again.
 
     Raises:
         DataError: none did.
     """
-    promotions = store.promotions()
-    first = promotions.index(promotions[-1]) if promotions else 0
-    if not first:
-        further = [model.version for model in store.models() if model.version not in promotions[-1:]]
-        raise DataError(
-            f"nothing served before {promotions[-1] if promotions else 'now'} in {store.place}; name a version: "
-            f"{', '.join(further) or 'there is no other'}"
-        )
-    return named(store, promotions[first - 1])
+    return _step_before(store)[0]
+
+
+def _step_before(store: Store) -> tuple[ModelVersion, int]:
+    """The version before, and the number of its promotion; those whose folders were deleted are passed over."""
+    from interlingua.store import steps
+
+    done = steps(store.history())
+    models = {model.version: model for model in store.models() if model.path}
+    for step in reversed(done[:-1]):
+        if step.version in models and step.version != done[-1].version:
+            return models[step.version], step.number
+    now = [step.version for step in done[-1:]]
+    further = [version for version in models if version not in now]
+    raise DataError(
+        f"nothing served before {now[0] if now else 'now'} in {store.place}; name a version: "
+        f"{', '.join(further) or 'there is no other'}"
+    )
 
 
 def rollback(store: Store, version: str | None = None) -> ModelVersion:
-    """Lets the version before, or a named one, serve again."""
-    return promote(store, before(store).version if version is None else version)
+    """Takes promotions back: the version before serves again; again: the one before that.
+
+    Args:
+        store: whose versions they are.
+        version: how far back: the last time that it served. One that is not among the steps back is promoted.
+
+    Raises:
+        DataError: no version served before, or the store does not have the one that is named.
+        ArtifactError: its folder is gone.
+    """
+    from interlingua.store import steps
+
+    if version is None:
+        model, number = _step_before(store)
+    else:
+        model = named(store, version)
+        found = [step.number for step in steps(store.history()) if step.version == model.version]
+        if not found:
+            return promote(store, model.version)
+        number = found[-1]
+    _usable(model)
+    store.go_back(number)
+    return model
 
 
 def listing(store: Store) -> list[dict[str, Any]]:
-    """All versions, newest first: what they are, whether one serves, and when it began to (seconds since 1970)."""
+    """All versions, newest first: what they are, whether one serves, and when it began to (seconds since 1970).
+
+    ``path`` is empty where the folder was deleted.
+    """
     promotions = store.history()
     return [
         {

@@ -33,6 +33,10 @@ class Crowd:
         """Whether each question looks into a store first, for what rest have put there."""
         return self._events.store is not None
 
+    def praised(self, value: float | None) -> bool:
+        """Whether an event of this value speaks for its item, by the rule of the run's data."""
+        return self._events.praised(value)
+
     def answers(self, requests: Sequence[Who], k: int = 10, **options: Any) -> list[Answer]:
         """:meth:`interlingua.recommender.Recommender.answer` for many users or histories, in their order.
 

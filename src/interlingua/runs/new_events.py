@@ -7,19 +7,21 @@ import json
 import math
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from itertools import compress
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from interlingua.data.files.columns import EVENT_ROLES, rename
 from interlingua.data.raw import Log
+from interlingua.data.scale import scale_of
 from interlingua.errors import DataError, StoreError, identifier, shown, unknown
 from interlingua.progress import say
 from interlingua.runs.answers import id_text
 from interlingua.runs.bring_checks import lines_frame, table_of
 from interlingua.runs.event_times import with_seconds
+from interlingua.runs.on_record import on_record
 from interlingua.runs.plain import finite, with_ids
 from interlingua.runs.stores import StoreLike
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 EXAMPLE = "{'user_id': 'ann', 'item_id': 'i9'}"
 COLUMNS = ("user_id", "item_id", "timestamp", "rating", "value", "label")
 """of events, by role"""
+NAMED = 5
+"""unknown items that a note names"""
 MOST_KEYS = 100_000
 """idempotency keys that are remembered without a store, the last ones"""
 AT_ONCE = 100_000
@@ -38,8 +42,7 @@ PAUSE_S = 30.0
 """for which a store that did not answer is left alone"""
 
 
-@dataclass(frozen=True)
-class Happened:
+class Happened(NamedTuple):
     """A user had an item."""
 
     user_id: str
@@ -63,7 +66,10 @@ class NewEvents:
         self.store = store
         self.of_user: dict[str, list[Happened]] = {}
         self._keys: dict[str, str] = {}
+        ratings = data.interactions.ratings
+        self.scale = scale_of(ratings, data.interactions.labels is not None)
         self._least = _least_liked(data)
+        self._mean = None if ratings is None or not np.isfinite(ratings).any() else float(np.nanmean(ratings))
         self._data, self._reading, self._again = data, Lock(), 0.0
         self._last = 0
         """number of the newest event that was read"""
@@ -80,29 +86,27 @@ class NewEvents:
             given: a frame, mappings of one event each, one mapping, or a file of a table: with ``user_id`` and
                 ``item_id``, and ``timestamp`` or ``time`` and ``rating`` or ``value`` if they are known.
             key: of the batch.
-            known: item ids of the run: how many others there are is said.
+            known: item ids of the run: which others there are is said.
 
         Raises:
-            DataError: no table, an event without a user or an item, an unknown column, a time that is none, or the
-                key of another batch.
+            DataError: no table, an event without a user or an item, an unknown column, a time that is none, a value
+                off the scale of the run's data (:mod:`interlingua.data.scale`), or the key of another batch.
         """
         events = _events_of(given)
         if not events:
             return 0
-        new = [] if known is None else [each.item_id for each in events if each.item_id not in known]
-        if new:
-            say(
-                f"note: {len(new):,} of {len(events):,} events are of items that the run does not know (e.g. "
-                f"{shown(new[0])}): they are kept, and say nothing until it does"
-            )
+        for number, event in enumerate(events, 1):
+            if wrong := self.scale.problem(event.value):
+                raise DataError(f"event {number} of {len(events)}: {wrong}")
+        if known is not None and (note := of_unknown([each.item_id for each in events], known)):
+            say(f"note: {note}")
         if self.store is not None:
             added = self.store.add_events([_record(each) for each in events], key)
             self._read(self.store)  # also for 0: the first call may have ended between the commit and its answer
             return added
         if not self._first(events, key):
             return 0
-        for each in events:
-            self._enter(each)
+        self._enter(events)
         return len(events)
 
     def follow(self) -> None:
@@ -125,10 +129,9 @@ class NewEvents:
             if newest <= self._last:
                 return
             while self._last < newest:
-                part = store.events(since=self._last, limit=AT_ONCE)
-                for each in part:
-                    self._enter(Happened(each.user_id, each.item_id, each.time, each.value, each.number))
-                self._last = part[-1].number if len(part) == AT_ONCE else newest
+                part = store.event_columns(since=self._last, limit=AT_ONCE)
+                self._enter(list(map(Happened._make, zip(*part, strict=True))))
+                self._last = part.number[-1] if len(part.number) == AT_ONCE else newest
 
     def _forget(self, first: Mapping[str, int]) -> None:
         """Drops what the store has no more; ``first``: user -> oldest number that it has."""
@@ -140,35 +143,35 @@ class NewEvents:
         self.of_user = {user: events for user, events in left.items() if events}
 
     def liked(self, event: Happened) -> bool:
-        """Whether a model may read the event as a liking: of unlabelled data every event."""
+        """Whether a model may read the event as a liking: of data that tell nothing of it every event."""
         return self._least is None or event.value is None or event.value >= self._least
 
-    def _enter(self, event: Happened) -> None:
-        if not self._on_record(event):
-            self.of_user.setdefault(event.user_id, []).append(event)
+    def praised(self, value: float | None) -> bool:
+        """Whether a value speaks for the item: a liking by the run's rule; where it has none, at least the mean rating.
 
-    def _on_record(self, event: Happened) -> bool:
-        """Whether the run's data have it: the same user, item and second, or it was there when they were prepared.
-
-        Of the latter kind those of users or items that its filters left out are news to the run all the same.
+        Without ratings, too: above 0. An event without a value speaks for its item.
         """
-        known = self._data.interactions
-        user, item = known.user_indices.get(event.user_id), known.item_indices.get(event.item_id)
-        if user is None or item is None:
-            return False
-        if 0 < event.number <= self._trained:
-            return True
-        if event.time is None or self._data.card["time"]["kind"] != "seconds":
-            return False
-        own = slice(known.offsets[user], known.offsets[user + 1])
-        same = (known.items[own] == item) & (known.times[own] == math.floor(event.time))
-        return bool(np.any(same))
+        least = self._mean if self._least is None else self._least
+        return value is None or (value > 0 if least is None else value >= least)
+
+    def _enter(self, events: Sequence[Happened]) -> None:
+        """Takes in what the run's data do not have, and what fits their scale."""
+        known, of_user = self._data.interactions, self.of_user
+        users, items = [each.user_id for each in events], [each.item_id for each in events]
+        times = np.array([each.time for each in events], np.float64)  # None: NaN
+        numbers = np.array([each.number for each in events], np.int64)
+        seconds = self._data.card["time"]["kind"] == "seconds"
+        before = (numbers > 0) & (numbers <= self._trained)
+        news = ~on_record(known, users, items, times, before, seconds=seconds)
+        for event in compress(events, news.tolist()):
+            if self.scale.fits(event.value):
+                of_user.setdefault(event.user_id, []).append(event)
 
     def _first(self, events: Sequence[Happened], key: str | None) -> bool:
         if key is None:
             return True
         identifier(key, "idempotency_key")
-        said = hashlib.sha256(json.dumps([vars(each) for each in events]).encode()).hexdigest()
+        said = hashlib.sha256(json.dumps([each._asdict() for each in events]).encode()).hexdigest()
         before = self._keys.get(key)
         if before is not None and before != said:
             raise DataError(f"the idempotency key {shown(key)} came with another batch before; give this one its own")
@@ -179,12 +182,27 @@ class NewEvents:
 
 
 def _least_liked(data: Dataset) -> float | None:
-    """The value from which on an event is a liking, where the data tell liked from not liked; else None."""
+    """The value from which on an event is a liking, where the data tell; else None."""
+    least = (data.card.get("filter") or {}).get("min_rating") if data.interactions.ratings is not None else None
     if data.interactions.labels is None:
-        return None
+        return None if least is None else float(least)
     rule = data.card.get("label") or {}
-    least = rule.get("at_least") if isinstance(rule, Mapping) else None
-    return 1.0 if least is None else float(least)
+    at_least = rule.get("at_least") if isinstance(rule, Mapping) else None
+    given = [float(each) for each in (at_least, least) if each is not None]
+    return max(given) if given else 1.0
+
+
+def of_unknown(item_ids: Sequence[str], known: Collection[str]) -> str:
+    """A note on the items of events that are not among the known ones; empty: all are."""
+    new = [item for item in item_ids if item not in known]
+    if not new:
+        return ""
+    names = list(dict.fromkeys(new))
+    examples = ", ".join(shown(each) for each in names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+    return (
+        f"{len(new):,} of {len(item_ids):,} events are of items that the run does not know ({examples}): they are "
+        "kept, and count once there is such an item"
+    )
 
 
 def _record(event: Happened) -> Event:

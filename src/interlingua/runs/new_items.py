@@ -19,6 +19,8 @@ from interlingua.vectors.id_files import id_name
 
 AVAILABLE = "available"
 """column that says whether an item may come out; it is no column of the catalogue"""
+CLEARED = ""
+"""cell of a line: the item is to have no value there"""
 EXAMPLE = "{'item_id': 'i9', 'title': 'Heat'}"
 MOST_COLUMNS = 1_000
 """columns that items after training may have beside the catalogue's: each has a place in every line"""
@@ -28,6 +30,9 @@ YES = ("true", "1", "yes")
 
 def lines_of(given: Any, catalogue: Catalogue) -> tuple[pl.DataFrame, list[bool | None], list[str]]:
     """(n) lines of a catalogue, each id once (the last counts), which of them may come out (None: not said), and notes.
+
+    A cell is null where nothing is said of it, and an empty text (:data:`CLEARED`) where the item is to have no value:
+    in a mapping by None, an empty text or an empty list. A gap of a frame, and NaN, say nothing.
 
     Args:
         given: a frame (Polars, pandas, Arrow), mappings of one item each, one mapping, or a file of a table.
@@ -42,6 +47,7 @@ def lines_of(given: Any, catalogue: Catalogue) -> tuple[pl.DataFrame, list[bool 
     if isinstance(given, Mapping) and _is_one(given, catalogue):
         given = [given]
     check_finite(given, "item")
+    cleared = _cleared(given)
     frame = finite(lines_frame(without_nan(given), "item", EXAMPLE), "item")
     back = {word: column for column, word in catalogue.names.items() if word in frame.columns}
     twice = next((word for word, column in back.items() if column in frame.columns and column != word), None)
@@ -60,10 +66,16 @@ def lines_of(given: Any, catalogue: Catalogue) -> tuple[pl.DataFrame, list[bool 
     frame = with_ids(frame, given, "item_id", source, "item")
     for number, each in enumerate(frame["item_id"].cast(pl.String, strict=False), 1):
         identifier(each, f"item {number} of {frame.height}: item_id")
+    ids = frame["item_id"].cast(pl.String).to_list()
     lines, frame = frame.height, frame.unique("item_id", keep="last", maintain_order=True)
     repeated = lines - frame.height
     notes = [f"{repeated:,} of {lines:,} lines repeat an item_id: the last line of each counts"] if repeated else []
     cleaned = clean_texts(frame, "item_id", "item", CleanConfig(), Log(quiet=True), "items")
+    if cleared:
+        roles = {source: role for role, source in used.items()}
+        named = {word: roles.get(back.get(word, word), back.get(word, word)) for line in cleared for word in line}
+        last = dict(zip(ids, cleared, strict=True))
+        cleaned = _with_cleared(cleaned, {item: {named[word] for word in words} for item, words in last.items()})
     allowed: list[bool | None] = [None] * cleaned.height
     if AVAILABLE in cleaned.columns:
         allowed = [_switch(value, item) for value, item in zip(cleaned[AVAILABLE], cleaned["item_id"], strict=True)]
@@ -72,6 +84,28 @@ def lines_of(given: Any, catalogue: Catalogue) -> tuple[pl.DataFrame, list[bool 
     cleaned = cleaned.with_columns(pl.lit(None, pl.String).alias(column) for column in absent)
     own = catalogue.items.columns
     return cleaned.select(*own, *(column for column in cleaned.columns if column not in own)), allowed, notes
+
+
+def _cleared(given: Any) -> list[set[str]]:
+    """(n) names that each of some mappings gives no value on purpose; empty: no mapping does, or there are none."""
+    if isinstance(given, Mapping) or not isinstance(given, Sequence) or isinstance(given, str | bytes):
+        return []
+    mappings = [each for each in given if isinstance(each, Mapping)]
+    found = [{str(name) for name, value in each.items() if _nothing(value)} - {AVAILABLE} for each in mappings]
+    return found if any(found) else []
+
+
+def _nothing(value: Any) -> bool:
+    return value is None or (isinstance(value, str | list | tuple) and not len(value))
+
+
+def _with_cleared(lines: pl.DataFrame, cleared: Mapping[str, set[str]]) -> pl.DataFrame:
+    """Lines with an empty text where a cell was cleared."""
+    ids = lines["item_id"].to_list()
+    for column in {name for names in cleared.values() for name in names} & {*lines.columns} - {"item_id"}:
+        mask = pl.Series([column in cleared.get(item, ()) for item in ids], dtype=pl.Boolean) & lines[column].is_null()
+        lines = lines.with_columns(pl.when(mask).then(pl.lit(CLEARED)).otherwise(pl.col(column)).alias(column))
+    return lines
 
 
 def _is_one(given: Mapping[Any, Any], catalogue: Catalogue) -> bool:

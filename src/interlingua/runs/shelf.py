@@ -15,7 +15,8 @@ from interlingua.errors import ConfigError, UnknownIdError, shown, unknown
 from interlingua.progress import say
 from interlingua.runs.answers import names_of
 from interlingua.runs.grown import grown
-from interlingua.runs.new_items import check_columns, lines_of
+from interlingua.runs.kinds import Kinds
+from interlingua.runs.new_items import CLEARED, check_columns, lines_of
 from interlingua.runs.stores import TEXTS, StoreLike, item_of, line_of
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Shelf:
         """items of the run that were taken out"""
         self.session = run
         """the run with all changes"""
+        self._kinds = Kinds(run.data.catalogue)
         self._revision = 0
         """of the store's items when they were last read"""
         if store is not None:
@@ -84,39 +86,44 @@ class Shelf:
         lines = [line_of(item) for item in entries if not item.deleted]
         own = [line for line in lines if line["item_id"] in known]
         try:
-            self.put(lines) if lines else None
+            self.put(lines, checked=False) if lines else None
         except ConfigError as error:
             say(f"warning: {len(lines) - len(own):,} items of the store are left out: {error}")
-            self.put(own) if own else None
+            self.put(own, checked=False) if own else None
         if gone:
             self.session = self._grown()
         self._revision = max((item.revision for item in entries), default=self._revision)
         return len(entries)
 
-    def put(self, given: Any) -> Changed:
+    def put(self, given: Any, *, checked: bool = True) -> Changed:
         """Adds items, or changes known ones: what is not given of these stays. All of them, or none.
 
         Args:
             given: see :func:`interlingua.runs.new_items.lines_of`.
+            checked: whether values are compared with what their columns hold.
 
         Raises:
             ConfigError: the run has no place for new items.
-            DataError: what is given cannot be read.
+            DataError: what is given cannot be read, or a value is not of its column's kind.
         """
         catalogue: Catalogue = self.run.data.catalogue
         frame, allowed, notes = lines_of(given, catalogue)
         if not frame.height:
             return Changed()
+        if checked:
+            self._kinds.check(frame)
         known, before = self.run.data.split.train.item_indices, self._copy()
         added, updated, retold = [], [], list[str]()
         for line, comes_out in zip(frame.iter_rows(named=True), allowed, strict=True):
             item, values = str(line["item_id"]), {name: value for name, value in line.items() if value is not None}
             own, was = item in known, self._own(item) if item in known else {}
             now = self.changed.get(item, was)
-            retold += [item] if own and any(values.get(name, now.get(name)) != now.get(name) for name in TEXTS) else []
+            told = (((values.get(name, now.get(name)) or None), now.get(name) or None) for name in TEXTS)
+            retold += [item] if own and any(new != former for new, former in told) else []
             updated.append(item) if (own and item not in self.removed) or item in self.lines else added.append(item)
             where = self.changed if own else self.lines
-            where[item] = (where.pop(item, None) or (self._own(item) if own else {"item_id": item})) | values
+            line = (where.pop(item, None) or (self._own(item) if own else {"item_id": item})) | values
+            where[item] = {name: value for name, value in line.items() if value != CLEARED or (own and was.get(name))}
             self.removed.discard(item)
             if comes_out is not None:
                 (self.unavailable.discard if comes_out else self.unavailable.add)(item)
@@ -216,5 +223,5 @@ class Shelf:
 
 def _table(lines: Sequence[Line], columns: Sequence[str]) -> pl.DataFrame:
     return pl.DataFrame(
-        [{name: line.get(name) for name in columns} for line in lines], dict.fromkeys(columns, pl.String)
+        [{name: line.get(name) or None for name in columns} for line in lines], dict.fromkeys(columns, pl.String)
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from interlingua.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from interlingua.store.records import Event, Item, ModelVersion
+    from interlingua.store.records import Event, EventColumns, Item, ModelVersion
 
 TEXTS = ("title", "description", "categories")
 """columns that are no attributes"""
@@ -36,6 +36,10 @@ class StoreLike(Protocol):
 
     def events(self, user_id: str | None = None, *, since: int = 0, limit: int | None = None) -> list[Event]:
         """Events in the order of arrival."""
+        ...
+
+    def event_columns(self, *, since: int = 0, limit: int | None = None) -> EventColumns:
+        """Those of all users, column by column."""
         ...
 
     def first_events(self, since: int = 0) -> Mapping[str, int]:
@@ -77,6 +81,7 @@ def item_of(line: Mapping[str, str | None], available: bool) -> Item:
 
 
 def line_of(item: Item) -> dict[str, Any]:
-    """The line of a stored item, with ``available``."""
-    texts = dict(zip(TEXTS, (item.title, item.description, item.categories), strict=True))
-    return {"item_id": item.item_id, **texts, **item.attributes, "available": item.available}
+    """The line of a stored item, with ``available``; what the store says nothing of is not in it."""
+    texts = zip(TEXTS, (item.title, item.description, item.categories), strict=True)
+    said = {name: text for name, text in texts if text is not None}
+    return {"item_id": item.item_id, **said, **item.attributes, "available": item.available}

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Header, Request
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from interlingua.errors import ConfigError, DataError, identifier, shown
+from interlingua.runs.new_events import of_unknown
 from interlingua.serve.access import needs
 from interlingua.serve.guard import KEY
 from interlingua.serve.model import ServedModel
@@ -97,6 +98,7 @@ def changes(model: ServedModel, line: WorkQueue, counts: Counts) -> APIRouter:
         known = model.now.train.item_indices
         unknown = list(dict.fromkeys(event.item_id for event in request.events if event.item_id not in known))
         counts.events(added)
-        return EventsResponse(added=added, unknown_items=unknown)
+        note = of_unknown([event.item_id for event in request.events], known)
+        return EventsResponse(added=added, unknown_items=unknown, notes=[note] if note else [])
 
     return router

@@ -133,7 +133,7 @@ def model_of(
         ConfigError: neither a run nor a store with a promoted one, or something that needs a store.
     """
     if place is not None:
-        store = open_store(place)
+        store = open_store(place, make=run is not None)
         options = {**options, "store": store}
         log = RequestLog(store, log_requests) if log_requests or interleave else None
         rival = None if interleave is None else Recommender.load(folder_of(interleave, store), **options)

@@ -173,7 +173,7 @@ FIELDS = ("item_id", "title", "description", "categories", "available")
 
 
 class ItemBody(Strict):
-    """An item: what a catalogue has of it. Of a known one, what is not given stays."""
+    """An item: what a catalogue has of it. Of a known one, what is not given stays; null takes a value away."""
 
     title: Annotated[str, Field(max_length=2000)] | None = None
     description: Annotated[str, Field(max_length=50_000)] | None = None
@@ -182,7 +182,7 @@ class ItemBody(Strict):
     available: bool | None = None
     """false: it is known, and does not come out"""
     attributes: dict[Id, Value] = Field(default_factory=dict, max_length=100)
-    """further columns, which ``filters`` know: ``{"price": 19.5}``"""
+    """further columns, which ``filters`` know: ``{"price": 19.5}``; null: no value"""
 
     @field_validator("attributes")
     @classmethod
@@ -196,7 +196,8 @@ class ItemBody(Strict):
         """The item as a line of a catalogue."""
         categories = "|".join(self.categories) if isinstance(self.categories, list) else self.categories
         own = {"title": self.title, "description": self.description, "categories": categories}
-        return {**self.attributes, **own, "available": self.available, "item_id": item_id}
+        given = {name: value for name, value in own.items() if name in self.model_fields_set}
+        return {**self.attributes, **given, "available": self.available, "item_id": item_id}
 
 
 class NewItem(ItemBody):
@@ -247,4 +248,6 @@ class EventsResponse(Strict):
     added: int
     """0: this batch came before"""
     unknown_items: list[str]
-    """ids that the run does not know: their events are kept, and say nothing until it does"""
+    """ids that the run does not know: their events are kept, and count once there is such an item"""
+    notes: list[str] = []
+    """how many events are of items that the run does not know, in words"""

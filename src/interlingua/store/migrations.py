@@ -12,15 +12,22 @@ from interlingua.errors import StoreError
 from interlingua.store.schema import SCHEMA, meta, tables
 
 
-def bring_up(connection: Connection, place: str) -> None:
+def bring_up(connection: Connection, place: str, absent: str | None = None) -> None:
     """Makes the tables of an empty database, or brings older ones up to date.
 
+    Args:
+        connection: in a transaction that writes.
+        place: of the database, for errors.
+        absent: what to do where there are no tables, in words; None: they are made.
+
     Raises:
-        StoreError: the layout is of a later Interlingua, or the tables are not ours.
+        StoreError: the layout is of a later Interlingua, the tables are not ours, or there are none.
     """
     if connection.dialect.name == "postgresql":  # two processes that open an empty database at once
         connection.execute(text("SELECT pg_advisory_xact_lock(7221904411)"))
     names = set(inspect(connection).get_table_names())
+    if "meta" not in names and absent is not None:
+        raise StoreError(f"{place} holds no store; {absent}")
     if "meta" not in names:
         clash = sorted(names & set(tables.tables))
         if clash:
@@ -80,5 +87,11 @@ def _to_3(connection: Connection) -> None:
     _count(connection, "forgotten")
 
 
-STEPS = {1: _to_2, 2: _to_3}
+def _to_4(connection: Connection) -> None:
+    """Rollbacks are told from promotions; those of before count as promotions, so that each can be taken back."""
+    long = "BIGINT" if connection.dialect.name == "postgresql" else "INTEGER"
+    connection.execute(text(f"ALTER TABLE promotions ADD COLUMN back {long}"))
+
+
+STEPS = {1: _to_2, 2: _to_3, 3: _to_4}
 """schema -> what makes the next one of it"""

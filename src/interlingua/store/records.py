@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from interlingua.errors import DataError, identifier, shown, whole_text
 
@@ -45,6 +45,16 @@ class Event:
     """place in the order of arrival, from 1; set by the store"""
 
 
+class EventColumns(NamedTuple):
+    """Many events, column by column, in the order of arrival."""
+
+    user_id: list[str]
+    item_id: list[str]
+    time: list[float]
+    value: list[float | None]
+    number: list[int]
+
+
 @dataclass(frozen=True)
 class User:
     """What is known of a user beside events."""
@@ -61,7 +71,7 @@ class ModelVersion:
     version: str
     """the run's key, see ``Recommender.version``"""
     path: str
-    """folder of the run"""
+    """folder of the run; empty: it was deleted (``interlingua versions --prune``)"""
     metrics: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
     """where it came from, or why it was refused"""
@@ -76,10 +86,12 @@ class Promotion:
     """A version began to serve."""
 
     number: int
-    """place in the order of promotions, from 1"""
+    """place in the order of promotions and rollbacks, from 1"""
     version: str
     time: float
     """seconds since 1970"""
+    back: int | None = None
+    """number of the promotion that it went back to; None: it is a promotion (see :mod:`interlingua.store.steps`)"""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-SCHEMA = 3
+SCHEMA = 4
 """number of this layout"""
 
 _long = BigInteger().with_variant(Integer, "sqlite")
@@ -84,6 +84,7 @@ promotions = Table(
     Column("number", _long, primary_key=True, autoincrement=False),
     Column("version", _id, nullable=False),
     Column("time", Double, nullable=False),
+    Column("back", _long),  # number of the promotion that a rollback went back to; empty: a promotion
 )  # fmt: skip
 
 requests = Table(

@@ -1,0 +1,54 @@
+"""Which events a run's data have already: those count once. Many at once, by arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from interlingua.data.interactions import Interactions
+from interlingua.data.queries import IntArray
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+def on_record(
+    known: Interactions, users: Sequence[str], items: Sequence[str], times: npt.NDArray[np.float64],
+    before: BoolArray, *, seconds: bool,
+) -> BoolArray:  # fmt: skip
+    """(N,) which events the data have: the same user, item and second, or one that was there when they were prepared.
+
+    Of the latter kind those of users or items that the data's filters left out are news to the run all the same.
+
+    Args:
+        known: the data's.
+        users: (N) ids.
+        items: (N) ids.
+        times: (N,) seconds since 1970; NaN: not known.
+        before: (N,) those that the run's store had when the data were prepared.
+        seconds: whether the data's times are such.
+    """
+    user = np.fromiter((known.user_indices.get(each, -1) for each in users), np.int64, len(users))
+    item = np.fromiter((known.item_indices.get(each, -1) for each in items), np.int64, len(items))
+    both = (user >= 0) & (item >= 0)
+    found = both & before
+    asked = np.flatnonzero(both & ~before & np.isfinite(times))
+    if seconds and len(asked):
+        found[asked] = _same_second(known, user[asked], item[asked], np.floor(times[asked]).astype(np.int64))
+    return found
+
+
+def _same_second(known: Interactions, users: IntArray, items: IntArray, times: IntArray) -> BoolArray:
+    """(N,) whether the data have an event of the user on the item in the second."""
+    who = np.unique(users)
+    starts, lengths = known.offsets[who], np.diff(known.offsets)[who]
+    ends = np.cumsum(lengths)
+    rows = np.arange(lengths.sum()) + np.repeat(starts - (ends - lengths), lengths)  # events of these users alone
+    count = len(rows)
+    pairs = np.concatenate([known.users[rows], users]).astype(np.int64) * known.num_items
+    pairs += np.concatenate([known.items[rows], items])
+    _, place = np.unique(pairs, return_inverse=True)
+    _, moment = np.unique(np.concatenate([known.times[rows], times]), return_inverse=True)
+    keys = place.astype(np.int64) * (int(moment.max()) + 1) + moment
+    return np.isin(keys[count:], keys[:count])
