@@ -90,7 +90,7 @@ def test_versions_that_hold_a_user_are_named_and_deleted(
     assert said.startswith(f"would delete the folders of versions: {versions[1]} (")
     assert names(out) == before
     found = json.loads(cli("versions", "--store", place, "--prune", "--user", "zoe", "--json")[1])
-    assert (found["versions"], found["kept"]) == ([versions[1]], [versions[0], versions[2]])
+    assert (found["versions"], found["left"]) == ([versions[1]], [versions[0], versions[2]])
     assert bytes_with(out, "zoe") == []
     assert "(folder deleted)" in cli("versions", "--store", place)[1]
     for version in (versions[0], versions[2]):
@@ -126,7 +126,7 @@ def test_old_versions_go_and_what_others_need_stays(world: tuple[Store, Path, li
     before = prune(store, keep=2, dry_run=True)
     assert before.versions == ()
     found = prune(store)
-    assert (found.versions, found.kept) == ((versions[0],), (versions[1], versions[2]))
+    assert (found.versions, found.left) == ((versions[0],), (versions[1], versions[2]))
     assert found.size > 0
     open_session(other.path, "cpu")  # shares the prepared data with the version that is gone
     found = prune(store, keep=0)

@@ -66,7 +66,7 @@ def say_pruned(store: Store, keep: int, user: str | None, dry_run: bool, as_json
     done = "would delete" if dry_run else "deleted"
     names = ", ".join(found.versions) or "none"
     print(f"{done} the folders of versions: {names} ({len(found.folders)} folders, {found.size / 1e6:.1f} MB)")
-    if user is not None and (left := [each for each in holding(store, user) if each in found.kept]):
+    if user is not None and (left := [each for each in holding(store, user) if each in found.left]):
         print(
             f"the user is still in {', '.join(left)}, which serves: interlingua refresh --store STORE, then this again"
         )

@@ -34,7 +34,7 @@ class Pruned:
     versions: tuple[str, ...]
     """whose folders are gone"""
     folders: tuple[str, ...]
-    kept: tuple[str, ...]
+    left: tuple[str, ...]
     """versions that still have theirs"""
     size: int
     """bytes"""
@@ -110,11 +110,11 @@ def _unneeded(root: Path, gone: Collection[ModelVersion], left: Iterable[ModelVe
     """The folders of some versions that nothing else was made from: those that others were made from come first."""
     every = {each.path.name: each for each in artifact.listing(root)}
     ours = {Path(each.path).name for each in gone if Path(each.path).parent == root}
-    others = [name for name, each in every.items() if each.kind == "evaluate" and name not in ours]
-    needed = {name for other in others for name in _made_from(every, other)}
+    rest = [name for name, each in every.items() if each.kind == "evaluate" and name not in ours]
+    needed = {name for other in rest for name in _made_from(every, other)}
     found = dict.fromkeys(name for run in sorted(ours) for name in _made_from(every, run) if name not in needed)
     elsewhere = [_card(Path(each.path)) for each in left if Path(each.path).parent != root]
-    used = {_data_name(each) for each in [*(every[name] for name in others), *elsewhere] if each is not None}
+    used = {_data_name(each) for each in [*(every[name] for name in rest), *elsewhere] if each is not None}
     frames = [path for path in sorted((root / FRAMES).glob("refresh-*")) if path.resolve() not in used]
     return [*frames, *(root / name for name in found if (root / name).is_dir())]
 
@@ -165,7 +165,7 @@ def _names(folder: Path, user: str) -> bool:
     """Whether a table of a folder names a user."""
     for path in folder.rglob("*.parquet"):
         if "user_id" in pl.read_parquet_schema(path):
-            rows = pl.scan_parquet(path).filter(pl.col("user_id").cast(pl.String) == user).head(1).collect()
-            if rows.height:
+            found = pl.scan_parquet(path).filter(pl.col("user_id").cast(pl.String) == user).head(1).collect()
+            if found.height:
                 return True
     return False

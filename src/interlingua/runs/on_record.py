@@ -33,9 +33,9 @@ def on_record(
     item = np.fromiter((known.item_indices.get(each, -1) for each in items), np.int64, len(items))
     both = (user >= 0) & (item >= 0)
     found = both & before
-    asked = np.flatnonzero(both & ~before & np.isfinite(times))
-    if seconds and len(asked):
-        found[asked] = _same_second(known, user[asked], item[asked], np.floor(times[asked]).astype(np.int64))
+    unsure = np.flatnonzero(both & ~before & np.isfinite(times))
+    if seconds and len(unsure):
+        found[unsure] = _same_second(known, user[unsure], item[unsure], np.floor(times[unsure]).astype(np.int64))
     return found
 
 
@@ -44,11 +44,11 @@ def _same_second(known: Interactions, users: IntArray, items: IntArray, times: I
     who = np.unique(users)
     starts, lengths = known.offsets[who], np.diff(known.offsets)[who]
     ends = np.cumsum(lengths)
-    rows = np.arange(lengths.sum()) + np.repeat(starts - (ends - lengths), lengths)  # events of these users alone
-    count = len(rows)
-    pairs = np.concatenate([known.users[rows], users]).astype(np.int64) * known.num_items
-    pairs += np.concatenate([known.items[rows], items])
+    indices = np.arange(lengths.sum()) + np.repeat(starts - (ends - lengths), lengths)  # events of these users alone
+    count = len(indices)
+    pairs = np.concatenate([known.users[indices], users]).astype(np.int64) * known.num_items
+    pairs += np.concatenate([known.items[indices], items])
     _, place = np.unique(pairs, return_inverse=True)
-    _, moment = np.unique(np.concatenate([known.times[rows], times]), return_inverse=True)
+    _, moment = np.unique(np.concatenate([known.times[indices], times]), return_inverse=True)
     keys = place.astype(np.int64) * (int(moment.max()) + 1) + moment
     return np.isin(keys[count:], keys[:count])

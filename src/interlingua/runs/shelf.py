@@ -118,8 +118,8 @@ class Shelf:
             item, values = str(line["item_id"]), {name: value for name, value in line.items() if value is not None}
             own, was = item in known, self._own(item) if item in known else {}
             now = self.changed.get(item, was)
-            told = (((values.get(name, now.get(name)) or None), now.get(name) or None) for name in TEXTS)
-            retold += [item] if own and any(new != former for new, former in told) else []
+            pairs = (((values.get(name, now.get(name)) or None), now.get(name) or None) for name in TEXTS)
+            retold += [item] if own and any(new != former for new, former in pairs) else []
             updated.append(item) if (own and item not in self.removed) or item in self.lines else added.append(item)
             where = self.changed if own else self.lines
             line = (where.pop(item, None) or (self._own(item) if own else {"item_id": item})) | values
