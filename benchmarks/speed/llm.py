@@ -78,6 +78,11 @@ class World:
             self.histories[row, : max(history - length, 0)] = -1
         self.targets = self.candidates[np.arange(256), rng.integers(0, candidates, 256)]
 
+    def to(self, device: torch.device | str) -> World:
+        """The vectors on another device."""
+        self.item_vectors, self.user_vectors = self.item_vectors.to(device), self.user_vectors.to(device)
+        return self
+
 
 def ours_prompts(
     lm: LanguageModel, compiled: CompiledTemplate, world: World, nets: Projectors, rows: np.ndarray
@@ -136,9 +141,9 @@ class Plain:
     def embeds(self, rows: np.ndarray) -> tuple[Tensor, Tensor]:
         self.tokenizer.padding_side = "left"
         tokens = self.tokenizer([self.text(row) for row in rows], padding="longest", return_tensors="pt")
-        ids = tokens["input_ids"]
+        ids = tokens["input_ids"].to(self.lm.device)
         embeds = self.embedding(ids.clamp_max(self.embedding.num_embeddings - 1))
-        users = self.nets.user(self.world.user_vectors[rows]).to(embeds.dtype)
+        users = self.nets.user(self.world.user_vectors[rows]).to(embeds)
         out = []
         for b, row in enumerate(rows):
             one = embeds[b].clone()
@@ -147,24 +152,24 @@ class Plain:
                 (self.candidate_id, self.world.candidates[row]),
             ):
                 places = (ids[b] == token).nonzero().view(-1)
-                vectors = self.nets.item(self.world.item_vectors[torch.tensor(np.array(items))]).to(embeds.dtype)
+                vectors = self.nets.item(self.world.item_vectors[torch.tensor(np.array(items))]).to(embeds)
                 for place, vector in zip(places, vectors, strict=True):
                     one[place] = vector
             out.append(torch.cat([users[b : b + 1], one]))
         mask = torch.cat([torch.ones(len(rows), 1, dtype=torch.long), tokens["attention_mask"]], dim=1)
-        return torch.stack(out), mask
+        return torch.stack(out), mask.to(embeds.device)
 
     def train(self, optimizer: Any, rows: np.ndarray) -> float:
         embeds, mask = self.embeds(rows)
         answers = [f'"{self.world.titles[i]}"{self.tokenizer.eos_token}' for i in self.world.targets[rows]]
         self.tokenizer.padding_side = "right"
-        target = self.tokenizer(answers, padding="longest", return_tensors="pt")
+        target = self.tokenizer(answers, padding="longest", return_tensors="pt").to(self.lm.device)
         joined, full, labels = [], [], []
         for b in range(len(rows)):
             joined.append(torch.cat([embeds[b], self.embedding(target["input_ids"][b])]))
             full.append(torch.cat([mask[b], target["attention_mask"][b]]))
             answer = target["input_ids"][b].masked_fill(target["attention_mask"][b] == 0, -100)
-            labels.append(torch.cat([torch.full((embeds.shape[1],), -100), answer]))
+            labels.append(torch.cat([torch.full((embeds.shape[1],), -100, device=answer.device), answer]))
         out = self.lm.model(
             inputs_embeds=torch.stack(joined),
             attention_mask=torch.stack(full),

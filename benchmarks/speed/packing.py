@@ -17,7 +17,6 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from interlingua.lm import likelihood
 from interlingua.lm.load import load
 from interlingua.lm.prompt import compile_template
 from llm import MOVIE, Projectors, World, ours_train
@@ -38,9 +37,9 @@ def main() -> None:
     still = torch.optim.SGD(nets.parameters(), lr=0.0)  # both sides meet the same weights
 
     def step(rows: np.ndarray, packs: bool) -> tuple[float, torch.Tensor]:
-        able = likelihood.can_pack if packs else lambda *_: False
+        able = packed.can_pack if packs else lambda *_: False
         started = time.process_time()
-        with patch.object(likelihood, "can_pack", able):
+        with patch.object(packed, "can_pack", able):
             ours_train(lm, compiled, world, nets, still, rows)
         taken = time.process_time() - started
         return taken, torch.cat([p.grad.flatten().clone() for p in nets.parameters()])

@@ -28,6 +28,7 @@ from interlingua.contracts.ranker import RankerInputs
 from interlingua.data.prepared import Dataset
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
+from interlingua.rankers.title_sequence import OF_A_HEAD
 from interlingua.testing.test_rankers import TINY, inputs, model_folder
 from interlingua.training.deploy import aligner_for, deploy
 from interlingua.training.joint import Joint
@@ -52,7 +53,7 @@ OTHER: dict[str, Any] = {
     4, "max_share": 0.2, "min_similarity": 0.9, "sgl.contrast": "batch", "simgcl.contrast": "all", "dim": 4,
     "soft_epochs": 1, "pooling": "mean", "kv-prompt.user_template": "none", "kv-prompt.item_template": "none",
     "soft-prompt.template": "next-item-vectors",  "slots": {"user": "none"}, "sample_rate": 0.9, "keep": 0.5,
-    "weights": {"text": 3.0}, "floor": 1.0, "null_dim": 2, "max_nodes": 3,
+    "title-sequence.slots": {"user": "backbone"}, "weights": {"text": 3.0}, "floor": 1.0, "null_dim": 2, "max_nodes": 3,
     "low-rank-ease.rank": 2, "low-rank-additive-ease.rank": 2,  "cross_heads": 4,
     "first_epochs": 1, "first_learning_rate": 0.5, "hard_step": 1.0,
 }  # fmt: skip
@@ -78,7 +79,9 @@ BESIDE: dict[str, dict[str, Any]] = {
     "fuse_scores": HEAD,
     "cold_weight": HEAD | {"fuse_scores": True},
     "unseen_floor": HEAD | {"fuse_scores": True},
-    "sequence-head.batch_by": {},
+    "sequence-head.batch_by": {}, "title-sequence.batch_by": {},
+    **{f"title-sequence.{o}": {} for o in OF_A_HEAD},
+    **{f"title-sequence.{o}": {} for o in ("cold_dropout", "text_below")},
     "gru4rec.batch_by": {}, "sasrec.batch_by": {},
     "soft-prompt.template": {},
     "softmax_temperature": {"loss": "softmax"},
@@ -95,11 +98,13 @@ ELSEWHERE: dict[str, str] = {
     **{f"lm-states.{o}": "test_lm_states.py"
        for o in ("model", "layer", "pool", "prompt", "ending", "max_tokens", "lm_weights")},
     "llmemb.teacher": "test_llmemb.py", "precision": "test_language_models.py", "revision": "test_keys.py",
-    "llm-only.template": "test_chat.py", "characters": "test_health.py",
+    "llm-only.template": "test_chat.py", "title-sequence.template": "test_title_sequence.py",
+    "characters": "test_health.py",
     "user_fields": "test_joint_runs.py", "profiles": "test_profiles_in_recipes.py",
     **{f"{n}.{o}": "test_adapters.py"
-       for n in ("soft-prompt", "sequence-head", "kv-prompt") for o in ("lora", "adapters")},
-    **{f"{n}.model": "test_language_models.py" for n in ("kv-prompt", "soft-prompt", "sequence-head", "llm-only")},
+       for n in ("soft-prompt", "sequence-head", "title-sequence", "kv-prompt") for o in ("lora", "adapters")},
+    **{f"{n}.model": "test_language_models.py"
+       for n in ("kv-prompt", "soft-prompt", "sequence-head", "title-sequence", "llm-only")},
     **{f"llm-srec.{o}": "test_llm_srec.py"
        for o in ("model", "user_template", "item_template", "date_format", "max_tokens")},
     **{f"e4srec.{o}": "test_e4srec.py" for o in ("model", "template", "lora")},

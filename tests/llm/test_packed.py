@@ -7,7 +7,7 @@ from torch.nn import functional
 from interlingua.lm import packed
 from interlingua.lm import padding as causal
 from interlingua.lm.load import hold
-from interlingua.lm.packed import CausalBlocks, can_pack, packed_states
+from interlingua.lm.packed import CausalBlocks, can_pack, in_a_row, packed_states
 from interlingua.testing.tiny_models import FAMILIES, build, tiny, tokenizer_of
 
 LENGTHS = (1, 2 * packed.BLOCK + 5, packed.BLOCK, 3)
@@ -23,7 +23,7 @@ def test_blocks_equal_plain_attention_forward_and_backward(keep, heads, groups):
         for n in (heads, groups, groups)
     ]
     weight = torch.randn(heads, total, 8, generator=generator, dtype=torch.float64)
-    out = CausalBlocks.apply(*given, LENGTHS, 0.3, keep)
+    out = CausalBlocks.apply(*given, in_a_row(LENGTHS), 0.3, keep)
     own = torch.autograd.grad((out * weight).sum(), given)
     parts = [each.split(LENGTHS, 1) for each in given]
     repeats = heads // groups

@@ -33,6 +33,7 @@ MODES = {
     "both": {"template": "next-item-vectors", "scoring": "head", "head_weight": 1.0, "lm_weight": 0.5},
     "distilled": {"cls": SequenceHead, "head_weight": 0.0, "distill_weight": 1.0, "fuse_scores": True},
     "none": {"cls": SequenceHead, "lm_weights": "none"},
+    "several": {"answers_per_prompt": 2, "num_candidates": 5, "head_weight": 1.0, "distill_weight": 0.5},
 }
 
 
@@ -131,6 +132,35 @@ def test_the_loss_is_the_causal_loss_of_the_plain_model_on_the_same_sequence(fol
         sums, count = sums + float(plain) * int(lengths[0]), count + int(lengths[0])
         assert alone.attention_mask.all()
     assert got == pytest.approx(sums / count, rel=1e-4)
+
+
+def test_a_prompt_with_several_answers_has_the_loss_of_each_alone_after_the_same_prompt(folder):
+    ranker = make(folder, answers_per_prompt=2, num_candidates=5, all_positions=True)
+    batch = first_batch(ranker)
+    assert batch.positives.shape[1] == 2
+    torch.manual_seed(11)
+    got = float(ranker(batch)["lm"])
+    torch.manual_seed(11)
+    shown = sequence.shuffled(batch.positives, batch.negatives)
+    assert all((row != PAD).sum() == 5 for row in shown)
+    histories = batch.histories.numpy()
+    sums, count = 0.0, 0
+    for row in range(len(batch)):
+        one = sequence.queries_of(histories[row : row + 1])
+        _, embeds = ranker._prompts(histories[row : row + 1, -5:], shown[row : row + 1], one, ranker.vectors.joint)
+        for item in batch.positives[row][batch.positives[row] != PAD].tolist():
+            assert item in shown[row]
+            ids, lengths = ranker.prompts.target_ids(np.array([item]))
+            joined = torch.cat([embeds, ranker.lm.embed(torch.as_tensor(ids))], 1)
+            labels = torch.cat([torch.full(embeds.shape[:2], -100), torch.as_tensor(ids)], 1)
+            sums += float(ranker.lm.model(inputs_embeds=joined, labels=labels).loss) * int(lengths[0])
+            count += int(lengths[0])
+    assert got == pytest.approx(sums / count, rel=1e-4)
+
+
+def test_several_answers_need_room_for_a_wrong_candidate(folder):
+    with pytest.raises(ConfigError, match="answers_per_prompt = 4 leaves no wrong candidate"):
+        make(folder, answers_per_prompt=4)
 
 
 def test_likelihood_scores_equal_the_sum_over_the_tokens_of_each_title(folder):

@@ -63,7 +63,7 @@ def prefix_queries(histories: Tensor, keep: Tensor) -> Queries:
 
 
 def shuffled(targets: Tensor, negatives: Tensor) -> IntArray:
-    """(B, C) the answers (B,) among their negatives (B, C - 1), in a new random order for each row and step."""
-    shown = torch.cat([targets[:, None], negatives.reshape(len(targets), -1)], 1)
+    """(B, C) the answers (B,) or (B, M) among their negatives, in a new random order for each row and step."""
+    shown = torch.cat([targets.reshape(len(targets), -1), negatives.reshape(len(targets), -1)], 1)
     order = torch.rand(shown.shape).argsort(1).to(shown.device)
     return shown.gather(1, order).cpu().numpy()

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from interlingua.data.queries import IntArray
 from interlingua.lm.models import LanguageModel
-from interlingua.lm.packed import can_pack, packed_states
+from interlingua.lm.packed import states_at
 from interlingua.lm.padding import last_states, to_front
 
 LOGIT_ROWS = 256
@@ -259,13 +259,7 @@ def target_log_likelihood(lm: LanguageModel, embeds: Tensor, mask: Tensor, ids: 
     full = torch.cat([mask.to(device).long(), real[:, :-1].long()], dim=1)
     indices, answer = torch.nonzero(real, as_tuple=True)
     places = mask.to(device).sum(1)[indices] - 1 + answer
-    if can_pack(lm, joined):
-        packed, starts = packed_states(lm, joined, full)
-        states = packed[starts[indices] + places]
-    else:
-        joined, full = to_front(joined, full)
-        states = lm.forward(joined[:, : int(full.sum(1).max())]).states[indices, places]
-    logits = lm.logits(states)
+    logits = lm.logits(states_at(lm, joined, full, indices, places))
     chosen = logits.gather(1, tokens[real][:, None])[:, 0] - logits.logsumexp(-1)
     return torch.zeros(len(embeds), device=device).index_add(0, indices, chosen)
 

@@ -179,6 +179,14 @@ class CompiledTemplate:
         pieces, _, _ = self._pieces(history, candidates, target, text_indices or {})
         return self._sizes[pieces].sum(1)
 
+    def entry_starts(self, history: IntArray) -> Ids:
+        """(B, L) place in its prompt, padding not counted, at which each entry of the history begins; PAD: none."""
+        pieces, _, kinds = self._pieces(history, None, None, {})
+        sizes = self._sizes[pieces]
+        begins = np.cumsum(sizes, 1) - sizes
+        entries = np.flatnonzero(kinds == HISTORY)[2::2]  # words for no entry, then separator and entry by turns
+        return np.where(np.asarray(history) == PAD, PAD, begins[:, entries])
+
     def assemble(
         self,
         history: IntArray,

@@ -2,9 +2,11 @@
 
 Two projectors turn user and item vectors into input embeddings; only they learn (Kim et al., KDD 2024, arXiv
 2404.11343, section 3.3). The prompt holds titles with vectors, the loss is the likelihood of the answer's title, and
-candidates are ranked by the likelihood of theirs. A head over the items may stand beside it (ours).
+candidates are ranked by the likelihood of theirs. A head over the items may stand beside it (ours), and one prompt may
+have several answers (ours, ``answers_per_prompt``): it is read once for all, see :mod:`interlingua.lm.several_answers`.
 
-Shape key: B rows, L history, C candidates, I items, D item vectors, U user vectors, H input width, T prompt tokens.
+Shape key: B rows, L history, C candidates, I items, D item vectors, U user vectors, H input width, T prompt tokens, M
+answers.
 
 **Deviations:**
 - Candidates are drawn from the items without a training event of the user (the authors: not in the input sequence).
@@ -27,16 +29,18 @@ from torch.nn import functional
 from interlingua.contracts.batch import Batch, FloatArray
 from interlingua.contracts.ranker import RankerInputs
 from interlingua.contracts.slots import Slot
-from interlingua.data.queries import IntArray, Queries
+from interlingua.data.queries import PAD, IntArray, Queries
 from interlingua.errors import ConfigError
 from interlingua.injection import title_scoring as titles
 from interlingua.lm import history as sequence
 from interlingua.lm import likelihood, packed, padding
 from interlingua.lm.models import LanguageModel
 from interlingua.lm.prompt import PromptBatch, embed_prompts
+from interlingua.lm.several_answers import answers_log_likelihood
 from interlingua.lm.template import FOLDER, Template
 from interlingua.rankers._vector_options import VectorRankerConfig
 from interlingua.rankers._vector_ranker import AT_ONCE, VectorRanker
+from interlingua.training.answer_batches import answer_batches
 from interlingua.training.batches import Negatives, last_position_batches
 
 
@@ -57,6 +61,9 @@ class SoftPromptConfig(VectorRankerConfig):
     """likelihood: divide by the number of answer tokens"""
     all_positions: bool = False
     """every training event is an answer once, not only the user's last (A-LLMRec_all)"""
+    answers_per_prompt: int = Field(default=1, ge=1)
+    """training: so many of the user's next items stand among a prompt's candidates, each an answer of its own (ours;
+    paper: 1). A prompt is read once for all of its answers, which makes an answer cheaper"""
     lm_weight: float = Field(default=1.0, ge=0)
     """weight of the answer's title loss"""
     max_title_tokens: int | None = Field(default=None, ge=1)
@@ -72,6 +79,11 @@ def check(config: SoftPromptConfig) -> None:
         problems.append("ranker.scoring = 'head' needs ranker.head_weight > 0, else the head is never trained")
     if config.scoring == "head" and config.slots.item == "none":
         problems.append("ranker.scoring = 'head' compares item vectors; slots.item cannot be 'none'")
+    if config.answers_per_prompt >= config.num_candidates:
+        problems.append(
+            f"ranker.answers_per_prompt = {config.answers_per_prompt} leaves no wrong candidate among "
+            f"ranker.num_candidates = {config.num_candidates}; set it lower"
+        )
     if config.lm_weight <= 0 and config.head_weight <= 0:
         problems.append("ranker.lm_weight and ranker.head_weight are both 0: nothing to train")
     if problems:
@@ -124,10 +136,16 @@ class SoftPrompt(VectorRanker):
         ]
 
     def batches(self, epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
-        """Prompts with one answer and its negatives."""
+        """Prompts with one answer or several, and their negatives."""
         config: SoftPromptConfig = self.config
         train, batch_size = self.inputs.train, config.fit.batch_size
         self._negatives = self._negatives or Negatives(train)
+        if config.answers_per_prompt > 1:
+            return answer_batches(
+                train, max(config.history_length, sequence.USER_HISTORY), batch_size, generator,
+                negatives=self._negatives, num_candidates=config.num_candidates, answers=config.answers_per_prompt,
+                all_positions=config.all_positions,
+            )  # fmt: skip
         return last_position_batches(
             train, max(config.history_length, sequence.USER_HISTORY), batch_size, generator,
             negatives=self._negatives, num_negatives=config.num_candidates - 1, all_positions=config.all_positions,
@@ -139,24 +157,37 @@ class SoftPrompt(VectorRanker):
         self._place()
         config: SoftPromptConfig = self.config
         vectors = self.vectors.dropped(config.cold_dropout)
-        histories, targets = batch.histories.cpu().numpy(), batch.positives
+        past, targets = batch.histories.cpu().numpy(), batch.positives
         candidates = None
         if "candidates" in self.prompts.needs:
             assert batch.negatives is not None
             candidates = sequence.shuffled(targets, batch.negatives)
-        queries = sequence.queries_of(histories, batch.users.cpu().numpy())
-        prompts, embeds = self._prompts(histories[:, -config.history_length :], candidates, queries, vectors)
+        queries = sequence.queries_of(past, batch.users.cpu().numpy())
+        prompts, embeds = self._prompts(past[:, -config.history_length :], candidates, queries, vectors)
         mask = torch.as_tensor(prompts.attention_mask, device=embeds.device)
         out: dict[str, Tensor] = {}
         if config.lm_weight > 0:
-            ids, lengths = self.prompts.target_ids(targets.cpu().numpy())
-            log_likelihood = likelihood.target_log_likelihood(self.lm, embeds, mask, ids, lengths)
-            # the authors average over answer tokens of the whole batch, as the causal language-model loss does
-            out["lm"] = -config.lm_weight * log_likelihood.sum() / float(lengths.sum())
+            out["lm"] = config.lm_weight * self._title_loss(embeds, mask, targets.cpu().numpy())
         if self.head is not None:
-            states = packed.prompt_states(self.lm, embeds, mask)
-            out |= self._head_losses(states, targets, vectors, batch.histories, None)
+            states, histories = packed.prompt_states(self.lm, embeds, mask), batch.histories
+            if targets.dim() == 2:  # a state for each answer
+                owners, _ = torch.nonzero(targets != PAD, as_tuple=True)
+                states, histories, targets = states[owners], histories[owners], targets[targets != PAD]
+            out |= self._head_losses(states, targets, vectors, histories, None)
         return out
+
+    def _title_loss(self, embeds: Tensor, mask: Tensor, targets: IntArray) -> Tensor:
+        """() of the titles of (B,) or (B, M) answers.
+
+        The authors average over answer tokens of the whole batch, as the causal language-model loss does.
+        """
+        ids, lengths = self.prompts.target_ids(np.where(targets == PAD, 0, targets).ravel())
+        if targets.ndim == 1:
+            found = likelihood.target_log_likelihood(self.lm, embeds, mask, ids, lengths)
+        else:
+            lengths = np.where(targets == PAD, 0, lengths.reshape(targets.shape))
+            found = answers_log_likelihood(self.lm, embeds, mask, ids.reshape(*targets.shape, -1), lengths)
+        return -found.sum() / float(lengths.sum())
 
     def _prompts(
         self, histories: IntArray, candidates: IntArray | None, queries: Queries, vectors: Tensor

@@ -200,8 +200,8 @@ def sequence_batches(
     windows = (
         last_windows(train, max_history) if long_histories == "last" else tiled_windows(train, max_history, generator)
     )
-    windows = _able(windows, source)
-    for part in _bucketed(windows, batch_size, generator, batch_by):
+    windows = able_rows(windows, source)
+    for part in bucketed(windows, batch_size, generator, batch_by):
         block = left_padded(train.items, part)
         histories, targets = block[:, :-1], block[:, 1:]
         targets = np.where(histories == PAD, PAD, targets)  # a row's first event is nobody's target
@@ -255,8 +255,8 @@ def last_position_batches(
         stops = train.offsets[1:][train.user_counts >= 2] - 1
     users = train.users[stops].astype(np.int64)
     lengths = np.minimum(stops - train.offsets[users], max_history)
-    windows = _able(Windows(users, stops - lengths, lengths + 1), source)
-    for part in _bucketed(windows, batch_size, generator):
+    windows = able_rows(Windows(users, stops - lengths, lengths + 1), source)
+    for part in bucketed(windows, batch_size, generator):
         block = left_padded(train.items, part)
         drawn = None
         if source is not None:
@@ -268,7 +268,7 @@ def last_position_batches(
         )  # fmt: skip
 
 
-def _able(windows: Windows, negatives: Negatives | None) -> Windows:
+def able_rows(windows: Windows, negatives: Negatives | None) -> Windows:
     """The rows that can be trained on.
 
     Raises:
@@ -285,7 +285,7 @@ def _able(windows: Windows, negatives: Negatives | None) -> Windows:
     return windows
 
 
-def _bucketed(
+def bucketed(
     windows: Windows, batch_size: int, generator: np.random.Generator, batch_by: str = "sequences"
 ) -> Iterator[Windows]:
     """Random batches of similar length: random pools, each sorted by length and cut, then batches in random order."""
