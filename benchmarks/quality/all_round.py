@@ -45,13 +45,14 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--splits", nargs="+", default=list(all_round.SPLITS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[7])
-    parser.add_argument("--max-users", type=int)
+    parser.add_argument("--max-users", type=int, help="evaluate a random subset of the users")
+    parser.add_argument("--set", action="append", default=[], help="override for all, e.g. data.max_users=5000")
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     made = all_round.measure(
         options.data, splits=options.splits, seeds=options.seeds, out=options.runs, max_users=options.max_users,
-        device="cpu",
+        overrides=options.set, device="cpu",
     )  # fmt: skip
     result = {
         **header(__file__),
