@@ -37,6 +37,8 @@ RUNS = {
     "all-round-movielens": ("all-round", "movielens-small", ()),
     "llm-only": ("llm-only", "planted", ('evaluate.protocols=["full"]', *SMALL)),
 }
+LLM_SECONDS = 20
+"""at least, for a language model: a list takes it a second"""
 
 
 def bodies_of(run: Path, count: int = 1000) -> tuple[list[dict[str, Any]], int]:
@@ -123,22 +125,29 @@ def memory(run: Path, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def kept(path: Path, measured_now: list[str]) -> dict[str, Any]:
+    """What the result file has of runs that are not measured now (``--only``)."""
+    old = json.loads(path.read_text()) if path.exists() else {}
+    lists = {key: [row for row in old.get(key, ()) if row["run"] not in measured_now] for key in ("rows", "overload")}
+    return lists | {"memory": {run: rows for run, rows in old.get("memory", {}).items() if run not in measured_now}}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=Path, required=True, help="folder for the runs; finished ones are used again")
     parser.add_argument("--out", type=Path, required=True, help="result JSON")
-    parser.add_argument("--only", nargs="*", default=list(RUNS), choices=list(RUNS))
+    parser.add_argument("--only", nargs="*", default=list(RUNS), choices=list(RUNS), help="others in --out stay")
     parser.add_argument("--clients", type=int, nargs="*", default=[1, 8, 64, 256])
     parser.add_argument("--seconds", type=int, default=5)
     options = parser.parse_args()
-    result: dict[str, Any] = {**header(__file__), "rows": [], "overload": [], "memory": {}}
+    result: dict[str, Any] = {**header(__file__), **kept(options.out, options.only)}
     runs = {}
     for name in options.only:
         recipe, data, overrides = RUNS[name]
         runs[name] = interlingua.run(recipe, data=data, overrides=overrides, out=options.runs / name, device="cpu").path
     for name, run in runs.items():
-        if name != "llm-only":  # a request takes a second: see batches.py
-            result["rows"] += rates(name, run, options.clients, options.seconds)
+        seconds = max(options.seconds, LLM_SECONDS) if name == "llm-only" else options.seconds
+        result["rows"] += rates(name, run, options.clients, seconds)
     for name, more, clients in (
         ("itemknn", ("--deadline", "2"), 500),
         ("all-round", ("--deadline", "2"), 500),

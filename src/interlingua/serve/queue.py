@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import threading
 import time
 from collections import deque
@@ -222,6 +223,7 @@ class WorkQueue:
             _settle(job.answer, error=Cancelled())
 
     def _work(self) -> None:
+        give_way()
         while jobs := self._next():
             started = time.monotonic()
             if len(jobs) == 1 or not self._done_together(jobs):
@@ -298,6 +300,12 @@ class WorkQueue:
         for job in same:
             self._waiting.remove(job)
         return same
+
+
+def give_way(by: int = 5) -> None:
+    """Lets others of the machine go before the calling thread, and before those that it starts."""
+    with suppress(OSError, AttributeError):  # not every system has a priority for each thread
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), by)
 
 
 def _settle(answer: Future[Any], result: object = None, error: BaseException | None = None) -> None:

@@ -47,6 +47,8 @@ MOST = 64
 """questions of one batch"""
 FIRST = 2
 """questions that a batch in the event loop must have time for, or it runs in the thread"""
+REFUSED_S = 0.5
+"""at most so long a refusal waits for the batch in work: a crowd that asks again at once would take the model's time"""
 LISTED = 200
 """ids of ``history``, ``items``, ``exclude`` together; longer questions go the usual way"""
 log = logging.getLogger("interlingua.serve")
@@ -69,6 +71,7 @@ class Quick:
         self.model, self.line, self.access = model, line, access
         self._waiting: deque[_Waiting] = deque()
         self._running: asyncio.Task[None] | None = None
+        self._in_thread: asyncio.Future[Any] | None = None
         self._seconds = SHORT_S  # of a question, when several are answered together; so the unknown run in the thread
         self._thread: ThreadPoolExecutor | None = None
         self._known: weakref.ref[Recommender] | None = None  # it goes when it is swapped, asked again or not
@@ -113,9 +116,12 @@ class Quick:
         Raises:
             BusyError: as :meth:`answer`.
         """
-        expected = len(self._waiting) * self._seconds
-        if expected > self.line.deadline_s and fallback_reason is None:
-            raise BusyError(429, f"{len(self._waiting)} requests wait already; try again later", int(expected) + 1)
+        if fallback_reason is None and self._expected() > self.line.deadline_s:
+            if self._in_thread is not None:
+                await asyncio.wait([self._in_thread], timeout=REFUSED_S)
+            if (expected := self._expected()) > self.line.deadline_s:
+                said = f"{len(self._waiting)} requests wait already; try again later"
+                raise BusyError(429, said, int(expected) + 1)
         waits = asyncio.get_running_loop().create_future()
         entry = _Waiting(request, key_of(request), started, fallback_reason, waits)
         self._waiting.append(entry)
@@ -126,6 +132,10 @@ class Quick:
             return await asyncio.wait_for(waits, left)  # late, and it is out of the next batch
         except TimeoutError:
             raise self.line.late() from None
+
+    def _expected(self) -> float:
+        """Seconds until all that wait are answered."""
+        return len(self._waiting) * self._seconds
 
     def _may_ask(self, scope: Any) -> bool:
         if self.access is None:
@@ -166,6 +176,7 @@ class Quick:
             if recommender.follows or changed or self._seconds * len(batch) > SHORT_S:
                 self._thread = self._thread or ThreadPoolExecutor(1, "quick")
                 work = asyncio.get_running_loop().run_in_executor(self._thread, self._answers, recommender, batch)
+                self._in_thread = work
                 found = await asyncio.shield(work)
             else:
                 found = self._answers(recommender, batch)
@@ -174,6 +185,7 @@ class Quick:
             log.error(said, extra={"seen": broken(error)})
             found = [None] * len(batch)
         finally:
+            self._in_thread = None
             self.line.exit()
         for each, content in zip(batch, found, strict=True):
             _settle(each, content)
