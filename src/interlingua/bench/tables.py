@@ -120,8 +120,9 @@ def make(
         row, *rest = name.split(", ")
         if row in options.rows and (not rest or rest[0] in settings):
             made.notes.append(f"{name}: not measured, {why.splitlines()[0]}")
-    notes = [note for job, out in done.items() if job.row in options.rows for note in out.notes]
     if any(column.across for column in options.columns):
+        whose = {*options.rows, options.against}
+        notes = [f"{job.row}: {note}" for job, out in done.items() if job.row in whose for note in out.notes]
         made.notes += list(dict.fromkeys(notes))
     return made
 
