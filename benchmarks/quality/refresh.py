@@ -2,10 +2,12 @@
 
     python benchmarks/quality/refresh.py --out RESULT.json
 
-movielens-small in the order of its times. The oldest part of the events is the source of the first version; the rest
-reaches the store in equal parts, one before each refresh. A refresh compares both versions as ``interlingua refresh``
-does: on each user's last event, where it reached the store after the served version's data were made, over the whole
-catalogue; the served version is asked with the histories of today. The first version is also asked at the end.
+movielens-small. The first part of the events is the source of the first version: of all events by their times
+(``--order time``: what comes later is largely of new users), or of each user's own (``--order user``: all go on). The
+rest reaches the store in equal parts by time, one before each refresh. A refresh compares both versions as
+``interlingua refresh`` does: on each user's last event, where it reached the store after the served version's data were
+made, over the whole catalogue; the served version is asked with the histories of today. The first version is also asked
+at the end.
 """
 
 from __future__ import annotations
@@ -51,6 +53,15 @@ def tables() -> tuple[pl.DataFrame, pl.DataFrame]:
     return table.sort("timestamp", maintain_order=True), made.catalogue.items
 
 
+def divided(events: pl.DataFrame, order: str, fraction: float) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The source's events, and those that come later."""
+    if order == "time":
+        first = round(fraction * events.height)
+        return events.head(first), events.slice(first)
+    early = (pl.int_range(pl.len()) < fraction * pl.len()).over("user_id")
+    return events.filter(early), events.filter(~early)
+
+
 def line(name: str, store: Store, version: str, verdict: Verdict, seconds: float) -> dict[str, Any]:
     """One comparison."""
     low, high = verdict.interval
@@ -66,6 +77,7 @@ def main() -> None:
     """Trains, refreshes, compares, writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="ease", help="backbone that is trained")
+    parser.add_argument("--order", choices=("time", "user"), default="time")
     parser.add_argument("--share", type=float, default=0.8, help="of the events, in the source")
     parser.add_argument("--refreshes", type=int, default=4)
     parser.add_argument("--seed", type=int, default=7)
@@ -76,8 +88,8 @@ def main() -> None:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "source").mkdir(parents=True)
     events, items = tables()
-    first = round(options.share * events.height)
-    events.head(first).write_parquet(folder / "source" / "interactions.parquet")
+    source, rest = divided(events, options.order, options.share)
+    source.write_parquet(folder / "source" / "interactions.parquet")
     items.write_parquet(folder / "source" / "items.parquet")
     sections = {
         "data": {"name": str(folder / "source"), "filter": FILTER, "split": "leave-one-out"},
@@ -87,7 +99,7 @@ def main() -> None:
     lines = list[dict[str, Any]]()
     with Store.open(folder / "store.sqlite") as store:
         original = promote(store, enter(store, session.path).version)
-        rest, size = events.slice(first), -(-(events.height - first) // options.refreshes)
+        size = -(-rest.height // options.refreshes)
         for number, part in enumerate(rest.iter_slices(size), 1):
             store.add_events([Event(*one) for one in part.iter_rows()])
             started = time.perf_counter()
@@ -104,7 +116,8 @@ def main() -> None:
         )
         say(f"{lines[-1]}")
     result = header(__file__) | {
-        "data": DATA, "recipe": options.recipe, "metric": METRIC, "split": "leave-one-out", "source": first,
+        "data": DATA, "recipe": options.recipe, "metric": METRIC, "split": "leave-one-out",
+        "order": options.order, "source": source.height,
         "rows": lines,
     }  # fmt: skip
     options.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
