@@ -125,6 +125,7 @@ def test_stage_two_of_collm_leaves_the_adapters_bit_for_bit_and_its_vectors_coun
     assert states == {1: False, 2: True}
     assert all(torch.equal(after_first[0][name], value) for name, value in ranker.tuned.state_dict().items())
     assert [record["epoch"] for record in log.epochs] == list(range(1, 5))
+    assert ranker.earlier_epochs + ranker.config.fit.epochs == 4
     assert all(parameter.requires_grad for parameter in ranker.parameters())
     even_items = np.tile([True, False], (USERS, 2))
     assert auc(ranker, even_items) > 0.95

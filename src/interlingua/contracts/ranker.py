@@ -94,6 +94,11 @@ class Ranker(Component, Scorer):
         """By gradient on :meth:`batches`; a ranker without parameters overrides this with nothing."""
         return job.by_gradient(self.batches, self.config.fit)
 
+    @property
+    def earlier_epochs(self) -> int:
+        """Epochs (rounds) of trainings before the one that ``config.fit`` describes: for estimates of time."""
+        return 0
+
     def slots(self) -> Mapping[str, Slot]:
         """Slot name -> what this ranker puts into that slot of its template; names are free."""
         return {}

@@ -127,6 +127,12 @@ class YesNoRanker(TunedRanker):
         self._place()
         return pair_scores(queries, items, self._yes)
 
+    @property
+    def earlier_epochs(self) -> int:
+        """Those of stage 1."""
+        first: FitConfig = self.config.first_fit(self.config.fit)
+        return 0 if self.config.stages == "one" or self.tuned is None else first.epochs
+
     def fit(self, job: Fitting) -> FitLog:
         """Both stages; see the module's docstring."""
         config: Any = self.config

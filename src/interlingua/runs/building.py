@@ -112,7 +112,8 @@ def _fitted(session: Session, stage: str, built: Built, folder: Path, partial: P
             )
             check = None
         log = fit_best(
-            built.module, batches, config, seed=derive_seed(seed, "earlier") if earlier else seed, label=stage,
+            built.module, batches, config, seed=derive_seed(seed, "earlier") if earlier else seed,
+            label=f"{stage}, first" if earlier else stage,
             validate=check, folder=_subfolder(partial, "earlier") if earlier else partial,
             key=session.plan[stage].key, device=session.device, keep=earlier,
         )  # fmt: skip

@@ -214,7 +214,7 @@ class Estimator:
         parameters = sum(p.numel() for p in ranker.parameters() if p.requires_grad)
         seconds, steps, once = probes.step_seconds(ranker, ranker.batches, config, self.session.device)
         ranker.cpu().eval()
-        rounds = epochs_of(config, steps)[0]
+        rounds = epochs_of(config, steps)[0] + ranker.earlier_epochs
         total = load + once + rounds * steps * seconds
         note = f"{rounds} rounds of {steps:,} steps, {seconds * 1000:.0f} ms each; calibration not counted"
         return replace(_fixed(total, parameters=parameters, note=note), epochs=rounds, steps=steps)
