@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from interlingua.config import FitConfig
 from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.ranker import Ranker
 from interlingua.data.queries import IntArray, Queries
 from interlingua.data.sources.planted import generate
 from interlingua.errors import ConfigError
+from interlingua.rankers.collm import CollmConfig
 from interlingua.runs import recipe as recipes
 from interlingua.runs.ranker_validation import check_of
 
@@ -25,6 +27,7 @@ class Oracle(Ranker):
 
     def __init__(self, validation: Any, catalogue: bool, split: Any = WORLD.split) -> None:
         self.validation, self.ranks_catalogue, self.split = validation, catalogue, split  # type: ignore[misc]
+        self.config = CollmConfig()
         self.num_items, self.asked = split.train.num_items, list[Any]()
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
@@ -59,6 +62,17 @@ def test_pairs_are_measured_by_their_labels_where_there_are_some() -> None:
     without = check_of(Oracle("pairs", False), WORLD.split)
     assert without is not None
     assert without()["hit@1"] == 1.0
+
+
+def test_a_metric_of_labels_is_refused_before_training_where_there_are_none() -> None:
+    ranker = Oracle("pairs", False)
+    for metric in ("auc", "ndcg@10"):
+        ranker.config = CollmConfig(fit=FitConfig(patience=2, metric=metric))
+        if metric == "auc":
+            with pytest.raises(ConfigError, match=r"no labels.*data\.label\.at_least"):
+                check_of(ranker, WORLD.split)
+        else:
+            assert check_of(ranker, WORLD.split) is not None
 
 
 def test_patience_is_for_rankers_that_are_validated() -> None:

@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from interlingua.config import FitConfig
 from interlingua.contracts.ranker import Ranker
 from interlingua.data.split import GroundTruth, Split
+from interlingua.errors import ConfigError
 from interlingua.evaluate.protocol import evaluate, validation_metrics
 
 MOST_USERS = 10_000
@@ -23,6 +25,8 @@ def check_of(ranker: Ranker, split: Split) -> Callable[[], dict[str, float]] | N
     """
     if ranker.validation == "none":
         return None
+    if ranker.validation == "pairs" and split.valid_pairs is None:
+        _check_metric(ranker)
 
     def measured() -> dict[str, float]:
         if ranker.validation == "pairs" and split.valid_pairs is not None:
@@ -38,6 +42,20 @@ def check_of(ranker: Ranker, split: Split) -> Callable[[], dict[str, float]] | N
         return report.metrics
 
     return measured
+
+
+def _check_metric(ranker: Ranker) -> None:
+    """Before hours of training: without labels there is no AUC.
+
+    Raises:
+        ConfigError: early stopping is to read a metric that is not measured.
+    """
+    options: FitConfig | None = ranker.config.training()
+    if options is not None and options.patience is not None and options.metric not in AMONG_CANDIDATES:
+        raise ConfigError(
+            f"ranker.fit.metric = {options.metric!r}, and these data have no labels, so that validation measures "
+            f"{', '.join(AMONG_CANDIDATES)}: say what is liked (data.label.at_least = 4), or set the metric to one of them"
+        )
 
 
 def _of_pairs(pairs: GroundTruth) -> tuple[str, ...]:
