@@ -54,7 +54,7 @@ def _check_metric(ranker: Ranker) -> None:
     if options is not None and options.patience is not None and options.metric not in AMONG_CANDIDATES:
         raise ConfigError(
             f"ranker.fit.metric = {options.metric!r}, and these data have no labels, so that validation measures "
-            f"{', '.join(AMONG_CANDIDATES)}: say what is liked (data.label.at_least = 4), or set the metric to one of them"
+            f"{', '.join(AMONG_CANDIDATES)}: say what is liked (data.label.at_least = 4), or choose among these"
         )
 
 
