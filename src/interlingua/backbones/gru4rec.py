@@ -27,18 +27,16 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from interlingua.backbones._shifted import by_length, last_of, shift
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.added import AddedItems
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.data.interactions import Interactions
-from interlingua.data.queries import PAD, Queries
+from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
 from interlingua.nn import losses
 from interlingua.training.next_item import next_item_batches, pair_scores, with_targets
-
-QUERY_ROWS = 256
-"""histories read at once when scoring, sorted by length"""
 
 
 class Gru4RecConfig(Config):
@@ -98,7 +96,7 @@ class Gru4Rec(Backbone):
         if batch.histories is None:
             raise ConfigError("gru4rec needs batches with histories: use sequence_batches or last_position_batches")
         states, lengths = self.states(inputs.items, batch.histories)
-        return Encoded(inputs, _at(states, lengths), (states, lengths))
+        return Encoded(inputs, last_of(states, lengths), (states, lengths))
 
     def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
         """The configured loss over all positions with a target, or over the last one for (B,) positives."""
@@ -130,29 +128,21 @@ class Gru4Rec(Backbone):
         Returns:
             states (B, L, D) and lengths (B,); columns from a row's length on have no meaning.
         """
-        histories = histories[:, -self.config.max_history :]
-        width = histories.shape[1]
-        lengths = (histories != PAD).sum(1)
-        ahead = torch.arange(width, device=histories.device)[None, :] + (width - lengths)[:, None]
-        real = ahead < width
-        indices = histories.gather(1, ahead.clamp(max=width - 1)).clamp(min=0)
-        x = functional.dropout(functional.embedding(indices, table), self.config.dropout, self.training)
-        states, _ = self.gru(x * real[..., None])
-        return self.out(functional.dropout(states, self.config.dropout, self.training)), lengths
+        shifted = shift(histories, self.config.max_history)
+        x = functional.dropout(functional.embedding(shifted.indices, table), self.config.dropout, self.training)
+        states, _ = self.gru(x * shifted.real[..., None])
+        return self.out(functional.dropout(states, self.config.dropout, self.training)), shifted.lengths
 
     @torch.no_grad()
     def user_embeddings(self, queries: Queries) -> Tensor:
         """(B, D) last states; histories of similar length are read together."""
         self.eval()
         out = self.items.new_empty(len(queries), self.items.shape[1])
-        lengths = np.minimum(queries.lengths(), self.config.max_history)
-        order = np.argsort(lengths, kind="stable")
-        for start in range(0, len(order), QUERY_ROWS):
-            part = order[start : start + QUERY_ROWS]
-            padded = queries.take(part).padded(max(int(lengths[part[-1]]), 1))
-            states, ends = self.states(self.items, torch.from_numpy(padded).to(out.device))
-            out[torch.from_numpy(part).to(out.device)] = _at(states, ends)
-        return out
+
+        def read(histories: Tensor) -> Tensor:
+            return last_of(*self.states(self.items, histories))
+
+        return by_length(queries, self.config.max_history, out, read)
 
     def item_embeddings(self) -> Tensor:
         """(I, D) item embeddings."""
@@ -177,8 +167,3 @@ def top1_max(positive: Tensor, negative: Tensor) -> Tensor:
     weights = torch.softmax(negative, dim=-1)
     terms = torch.sigmoid(negative - positive[:, None]) + torch.sigmoid(negative.square())
     return (weights * terms).sum(-1).mean()
-
-
-def _at(states: Tensor, lengths: Tensor) -> Tensor:
-    """(B, D) the state of each row's last event; of an empty row, the state of its first padding."""
-    return states[torch.arange(len(states), device=states.device), (lengths - 1).clamp(min=0)]

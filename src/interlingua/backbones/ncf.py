@@ -10,9 +10,17 @@ and only the smaller layers above it once per pair.
 Shape key: B rows, U users, I items, C candidates, D = G + M columns of a table (GMF's and one side's MLP embedding), H
 width of the first hidden layer, N negatives.
 
+With ``pretrain_epochs`` both parts are first trained alone, each with an output layer of its own; then NeuMF starts
+from their embeddings and layers, and from half of each output layer (section 3.4.1, alpha = 0.5).
+
 **Deviations:**
-- Embeddings start from N(0, 0.1^2), the paper's from N(0, 0.01^2); layers start from PyTorch's default for Linear.
-- No pre-training of GMF and MLP (the paper's "without pre-training" rows).
+- Embeddings start from N(0, 0.1^2), the paper's from N(0, 0.01^2): ``init_std``; layers from PyTorch's default for
+  Linear.
+- What is pre-trained goes on with Adam, the paper's with plain SGD. Both parts are pre-trained on the same batches in
+  one pass: they share no parameter, and Adam treats each parameter by itself. Trained along with an aligner, nothing is
+  pre-trained.
+- Negatives are items that the user does not have, drawn anew in each epoch, as the authors'; the authors' script keeps
+  the epoch that is best on the test part, here the validation part says.
 - Users unseen in training get the mean of the vectors of training users, weighted by the cosine of the two histories
   (all users equally if nothing is shared); the paper does not treat them.
 """
@@ -21,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import scipy.sparse as sp
@@ -31,8 +39,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interlingua.config import Config, FitConfig
-from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.backbone import PRETRAIN, Backbone
 from interlingua.contracts.batch import Batch, Embeddings, Encoded, FloatArray
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 from interlingua.nn.histories import history_matrix
@@ -55,8 +65,14 @@ class NcfConfig(Config):
     """between hidden layers (paper: none)"""
     num_negatives: int = Field(4, ge=1)
     """per event (paper: 4)"""
+    init_std: float = Field(0.1, gt=0)
+    """of the embeddings at the start (paper: 0.01)"""
+    pretrain_epochs: int = Field(0, ge=0)
+    """epochs in which ``gmf`` and ``mlp`` are trained alone before ``neumf`` (paper: until they converge); 0: none"""
     fit: FitConfig = FitConfig(learning_rate=1e-3, batch_size=256, epochs=50, patience=5)
     """training (paper: Adam, 0.0001 to 0.005, batches of 128 to 1024)"""
+
+    only_with: ClassVar = {"pretrain_epochs": ("parts", ("neumf",))}
 
     @field_validator("layers")
     @classmethod
@@ -81,19 +97,44 @@ class Ncf(Backbone):
     def __init__(self, config: NcfConfig, train: Interactions) -> None:
         super().__init__(config, train)
         self.gmf_dim, half = _widths(config)
-        self.users = nn.Parameter(torch.empty(train.num_users, self.gmf_dim + half).normal_(std=0.1))
-        self.items = nn.Parameter(torch.empty(train.num_items, self.gmf_dim + half).normal_(std=0.1))
+        self.users = nn.Parameter(torch.empty(train.num_users, self.gmf_dim + half).normal_(std=config.init_std))
+        self.items = nn.Parameter(torch.empty(train.num_items, self.gmf_dim + half).normal_(std=config.init_std))
         hidden = config.layers[1:] if half else []
         self.user_half = nn.Linear(half, hidden[0], bias=False) if half else None
         self.item_half = nn.Linear(half, hidden[0]) if half else None
         self.above = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(hidden))
         self.out = nn.Linear(self.gmf_dim + (hidden[-1] if half else 0), 1)
+        self.alone: nn.ModuleList | None = None
+        """output layers of GMF and of MLP, while they are trained alone"""
         self._histories = train.matrix()  # training data, as every backbone is made from: no part of the weights
 
     @classmethod
     def width(cls, config: Any) -> int | None:
         """GMF's columns plus those of one side of the perceptron."""
         return sum(_widths(config))
+
+    def pretrain(self, job: Fitting) -> FitLog | None:
+        """Trains both parts alone, if the options ask for it, and joins them."""
+        if not self.config.pretrain_epochs:
+            return None
+        self.alone = nn.ModuleList(nn.Linear(n, 1) for n in self._columns()).to(self.out.weight.device)
+        options = self.config.fit.model_copy(update={"epochs": self.config.pretrain_epochs, "patience": None})
+        log = job.by_gradient(self.batches(job.train, options), options, PRETRAIN)
+        self._join()
+        return log
+
+    def _columns(self) -> tuple[int, int]:
+        """Columns of the output layer that are GMF's, and MLP's."""
+        return self.gmf_dim, self.out.in_features - self.gmf_dim
+
+    @torch.no_grad()
+    def _join(self) -> None:
+        """Half of each part's output layer, side by side, and the parts' own layers go."""
+        assert self.alone is not None
+        gmf, mlp = self.alone
+        self.out.weight.copy_(torch.cat([gmf.weight, mlp.weight], dim=1) / 2)
+        self.out.bias.copy_((gmf.bias + mlp.bias) / 2)
+        self.alone = None
 
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
         """Every event once an epoch, with uniform negatives."""
@@ -118,10 +159,11 @@ class Ncf(Backbone):
         assert batch.negatives is not None
         indices = torch.cat([batch.positives[:, None], batch.negatives.reshape(len(batch), -1)], dim=1)
         first = functional.embedding(indices, encoded.tables.items)
-        scores = self.pairs(self._user_side(encoded.query)[:, None], self._item_side(first))
-        targets = torch.zeros_like(scores)
-        targets[:, 0] = 1.0
-        return {"bce": functional.binary_cross_entropy_with_logits(scores, targets)}
+        met = self._met(self._user_side(encoded.query)[:, None], self._item_side(first))
+        if self.alone is None:
+            return {"bce": _first_is_positive(self.out(met)[..., 0])}
+        parts = zip(("gmf", "mlp"), self.alone, met.split(self._columns(), dim=-1), strict=True)
+        return {f"{name}_bce": _first_is_positive(layer(part)[..., 0]) for name, layer, part in parts}
 
     def pairs(self, user: Tensor, item: Tensor) -> Tensor:
         """Scores of pairs from both sides' halves (see :meth:`_user_side`), which are broadcast against each other.
@@ -130,13 +172,18 @@ class Ncf(Backbone):
             user: (..., G + H)
             item: (..., G + H)
         """
+        scores: Tensor = self.out(self._met(user, item))[..., 0]
+        return scores
+
+    def _met(self, user: Tensor, item: Tensor) -> Tensor:
+        """What the output layer reads of such pairs: GMF's product beside MLP's last layer."""
         product = user[..., : self.gmf_dim] * item[..., : self.gmf_dim]
         if self.user_half is None:
-            return self.out(product)[..., 0]
+            return product
         x = functional.relu(user[..., self.gmf_dim :] + item[..., self.gmf_dim :])
         for layer in self.above:
             x = functional.relu(layer(functional.dropout(x, self.config.dropout, self.training)))
-        return self.out(torch.cat([product, x], dim=-1))[..., 0]
+        return torch.cat([product, x], dim=-1)
 
     def _user_side(self, users: Tensor) -> Tensor:
         """(..., D) -> (..., G + H): a user's part of the score of any item."""
@@ -186,6 +233,13 @@ class Ncf(Backbone):
                 indices = torch.as_tensor(np.asarray(items)[start : start + step], device=table.device)
                 out[start : start + step] = self.pairs(some, table[indices]).float().cpu().numpy()
         return out
+
+
+def _first_is_positive(scores: Tensor) -> Tensor:
+    """Binary cross-entropy of (B, 1 + N) scores, of which the first column is the positive's."""
+    targets = torch.zeros_like(scores)
+    targets[:, 0] = 1.0
+    return functional.binary_cross_entropy_with_logits(scores, targets)
 
 
 def history_similarity(histories: sp.csr_matrix, train: sp.csr_matrix) -> FloatArray:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 USER_BLOCK = 2048
 """users whose vectors are made at once"""
+PRETRAIN = "pretrain"
+"""name of the phase of a training that :meth:`Backbone.pretrain` runs"""
 
 
 class Backbone(Component, Scorer):
@@ -96,7 +98,16 @@ class Backbone(Component, Scorer):
     def fit(self, job: Fitting) -> FitLog:
         """Trains by gradient on :meth:`batches`; closed forms override this and set ``sampling = "none"``."""
         self.start(job.train, job.text)
-        return job.by_gradient(self.batches(job.train, self.config.fit), self.config.fit)
+        before = self.pretrain(job)
+        log = job.by_gradient(self.batches(job.train, self.config.fit), self.config.fit)
+        return log if before is None else log.after(PRETRAIN, before)
+
+    def pretrain(self, job: Fitting) -> FitLog | None:
+        """A training before :meth:`fit`'s own, ``job.by_gradient(batches, options, PRETRAIN)``; None: there is none.
+
+        An aligner that trains a backbone along leaves it out.
+        """
+        return None
 
     def expected_seconds(self, train: Interactions) -> float | None:
         """Seconds that :meth:`fit` will take, where they do not follow from a part of the users; else None."""

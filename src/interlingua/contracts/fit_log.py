@@ -48,6 +48,11 @@ class FitLog:
         validations, steps = sum("valid" in record for record in since), sum(record["steps"] for record in since)
         return validations >= config.patience and steps >= config.patience_steps
 
+    def after(self, phase: str, earlier: FitLog) -> FitLog:
+        """The log of both, the records of an earlier phase first and marked with its name; the best is this one's."""
+        marked = [{"phase": phase, **record} for record in earlier.epochs]
+        return FitLog(marked + self.epochs, self.best_epoch, self.best)
+
     def in_words(self, config: FitConfig) -> str:
         """Says which epoch is kept, and why the training ended."""
         if not self.best_epoch:
