@@ -1,5 +1,7 @@
 """NeuMF: the score by hand, the split first layer, the loss, users it has not seen, and the block world."""
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -11,6 +13,8 @@ from interlingua.backbones.ncf import Ncf, NcfConfig, history_similarity
 from interlingua.config import Config, FitConfig, build
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.batch import Batch
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
 from interlingua.training.joint import Joint
@@ -97,6 +101,41 @@ def test_unseen_users_are_like_those_who_share_their_items():
     np.testing.assert_allclose(found[0], first / first.sum(), rtol=1e-6)
     np.testing.assert_allclose(found[1], [0, 0, 1])
     np.testing.assert_allclose(found[2], [1 / 3] * 3, rtol=1e-6)  # nobody has it: the mean of everybody
+
+
+def test_neumf_begins_with_its_parts_trained_alone_and_half_of_each_output_layer(random_world):
+    """The paper's pre-training: each part as it would be by itself, then joined with alpha = 0.5."""
+    train, seen = random_world(), {}
+    model = model_of(train, pretrain_epochs=3, fit=FitConfig(learning_rate=1e-2, batch_size=64, epochs=1))
+
+    def loop(batches, options, phase=""):
+        if not phase:  # as the parts left it
+            seen["after"] = {name: p.detach().clone() for name, p in model.named_parameters()}
+            return FitLog([{"epoch": 1, "rows": 1, "steps": 1}])
+        start = deepcopy(model)
+        log = fit_best(Joint(model, Aligner(Config(), 0, 0)), batches, options, seed=1, device="cpu")
+        seen.update(options=options, batches=batches, start=start, alone=deepcopy(model.alone))
+        return log
+
+    log = model.fit(Fitting(train, loop=loop))
+    assert [record.get("phase") for record in log.epochs] == ["pretrain"] * 3 + [None]
+    after, (gmf, mlp) = seen["after"], seen["alone"]
+    torch.testing.assert_close(after["out.weight"], torch.cat([gmf.weight, mlp.weight], dim=1) / 2)
+    torch.testing.assert_close(after["out.bias"], (gmf.bias + mlp.bias) / 2)
+    assert not any(name.startswith("alone") for name in after)
+    for part, columns, layer in (("gmf", slice(0, 3), 0), ("mlp", slice(3, None), 1)):
+        start = seen["start"]
+        lone = model_of(train, parts=part)
+        with torch.no_grad():
+            lone.users.copy_(start.users[:, columns])
+            lone.items.copy_(start.items[:, columns])
+            lone.out.load_state_dict(start.alone[layer].state_dict())
+            if part == "mlp":
+                for name in ("user_half", "item_half", "above"):
+                    getattr(lone, name).load_state_dict(getattr(start, name).state_dict())
+        fit_best(Joint(lone, Aligner(Config(), 0, 0)), seen["batches"], seen["options"], seed=1, device="cpu")
+        torch.testing.assert_close(after["users"][:, columns], lone.users.detach(), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(after["items"][:, columns], lone.items.detach(), rtol=1e-4, atol=1e-6)
 
 
 @PARTS

@@ -125,7 +125,7 @@ def test_a_sampled_softmax_scores_drawn_items_with_their_bias(random_world):
     for at, goal, drawn in (((0, 1), 1, [4, 6]), ((0, 2), 8, [4, 6]), ((1, 0), 0, [9, 10]), ((1, 1), 2, [9, 10]),
                             ((1, 2), 7, [9, 10])):  # fmt: skip
         logits = model.outputs[[goal, *drawn]] @ states[at] + model.bias[[goal, *drawn]]
-        shift = torch.tensor([0.0, *[np.log(29 / 2)] * 2])
+        shift = torch.tensor([0.0, *[float(np.log(29 / 2))] * 2])
         terms.append(functional.cross_entropy((logits + shift)[None], torch.tensor([0])))
     value = model.losses(model.encode(model.input_embeddings(), batch), batch)["sampled_ce"]
     torch.testing.assert_close(value, torch.stack(terms).mean(), rtol=1e-4, atol=1e-5)

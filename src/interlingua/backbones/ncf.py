@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -131,7 +131,7 @@ class Ncf(Backbone):
     def _join(self) -> None:
         """Half of each part's output layer, side by side, and the parts' own layers go."""
         assert self.alone is not None
-        gmf, mlp = self.alone
+        gmf, mlp = cast(list[nn.Linear], list(self.alone))
         self.out.weight.copy_(torch.cat([gmf.weight, mlp.weight], dim=1) / 2)
         self.out.bias.copy_((gmf.bias + mlp.bias) / 2)
         self.alone = None

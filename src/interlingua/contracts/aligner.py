@@ -44,6 +44,8 @@ class Aligner(Component):
     def __init__(self, config: Any, backbone_dim: int, text_dim: int) -> None:
         super().__init__()
         self.config = config
+        self.only_own_losses = False
+        """True while the backbone's own losses do not count, in a phase of a training that changes it all the same"""
 
     @classmethod
     def needs(cls, config: Any) -> frozenset[str]:

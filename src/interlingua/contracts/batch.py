@@ -56,6 +56,10 @@ class Batch:
     """same shape as ``positives``: time of each event, in the interactions' unit; 0 where there is no target"""
     history_times: Tensor | None = None
     """(B, L) times of the events in ``histories``"""
+    fresh: Tensor | None = None
+    """(B, L) bool, of sessions side by side: where one begins, and the row's state of the batch before is forgotten"""
+    events: Tensor | None = None
+    """(B,) numbers of the training events that are the targets, where a loss looks something up by them"""
     step: Tensor | None = None
     """() optimiser steps before this one, for losses whose weights change as training goes on"""
 

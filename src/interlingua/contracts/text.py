@@ -39,3 +39,17 @@ class Encoder(Protocol):
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(n, T) vectors, as those of the catalogue's texts were made."""
         ...
+
+
+class ReadableText(Text, Encoder, Protocol):
+    """Frozen vectors with the words that they were made of, and the encoder: who asks for ``text.encoder`` gets one."""
+
+    @property
+    def titles(self) -> Sequence[str]:
+        """(I,) the items' titles."""
+        ...
+
+    @property
+    def texts(self) -> Sequence[str]:
+        """(I,) the items' texts, as the encoder read them."""
+        ...

@@ -20,6 +20,7 @@ WORDS = {
     "text.items": "item texts",
     "text.table": "a frozen table of item texts",
     "text.users": "user vectors made from texts",
+    "text.encoder": "a frozen encoder that reads further texts",
     "texts": "further texts by name ([texts.NAME])",
     "items_from_text": "item vectors made from texts alone",
     "item_codes": "integer codes of items",
@@ -32,7 +33,7 @@ OF_DATA = frozenset({"labels", "order", "times"})
 """words that the data make"""
 OF_ALIGNERS = {"items_from_text": "autoencoder, contrastive or ridge", "item_codes": "that makes them"}
 """word that only aligners make -> which one to choose"""
-TEXTS = frozenset({"texts", "text.items", "text.table", "text.users", "text.user_table", *OF_ALIGNERS})
+TEXTS = frozenset({"texts", "text.items", "text.table", "text.encoder", "text.users", "text.user_table", *OF_ALIGNERS})
 
 
 def misfits(
@@ -170,6 +171,11 @@ def _of_texts(part: Section, word: str, backbone: Section, align: Section | None
         return (
             f"{_start(part, WORDS['text.users'])} with the backbone {backbone.name!r}: set text.users = 'items' (the "
             "mean of a user's training items) or 'texts' (the dataset's own user texts)"
+        )
+    if word == "text.encoder":
+        return (
+            f"{_start(part, WORDS[word])}: add a [text] section that reads the catalogue's own words, e.g. --set "
+            "text.name=lsa (not brought vectors, profiles or noise, and not text.trainable = true)"
         )
     frozen = "; text.trainable = true makes no table" if word == "text.table" else ""
     return f"{_start(part, WORDS[word])}: add a [text] section, e.g. --set text.name=lsa{frozen}"

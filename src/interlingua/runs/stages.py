@@ -27,6 +27,7 @@ from interlingua.runs.optional import with_possible_members
 from interlingua.runs.plan import check_present, parts_of
 from interlingua.runs.preflight import check
 from interlingua.runs.ranker_validation import check_of
+from interlingua.runs.readable import text_for
 from interlingua.runs.recipe import Recipe
 from interlingua.runs.scorers import make_fusion, scorer_of
 from interlingua.runs.section import Section
@@ -197,7 +198,7 @@ def align(session: Session) -> Artifact:
         part, source = session.recipe.align, session.recipe.backbone
         assert part is not None
         assert source is not None
-        frozen, text = session.recipe.frozen_backbone, session.text
+        frozen, text = session.recipe.frozen_backbone, text_for(session, part)
         finished, tables = (session.backbone, session.exported("train")) if frozen else (None, None)
         seed_all(derive_seed(session.seed, "align"))
         backbone = source.cls(source.config, session.data.split.train) if finished is None else finished

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +19,7 @@ from interlingua.data.queries import Queries
 from interlingua.data.sources.planted import generate
 from interlingua.errors import near
 from interlingua.testing.fake_server import FakeServer, serving
-from interlingua.vectors.frozen import FrozenRows
+from interlingua.vectors.readable import ReadableRows
 from interlingua.vectors.rows import mean_of_items
 
 SMALL: dict[str, Any] = {
@@ -75,14 +75,20 @@ def texts(world: Dataset) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def table(texts: list[str], world: Dataset) -> FrozenRows:
+def table(texts: list[str], world: Dataset) -> ReadableRows:
     """Item vectors: words hashed into 64 places, users their items' mean. Alike texts have alike vectors."""
+    items = hashed_words(texts)
+    users, titles = mean_of_items(items, world.split.train), world.catalogue.titles
+    return ReadableRows(items, users, titles=titles, texts=texts, encode=hashed_words)
+
+
+def hashed_words(texts: Sequence[str]) -> torch.Tensor:
+    """(n, 64) unit vectors of texts: how often a word falls into each place."""
     vectors = np.zeros((len(texts), 64), np.float32)
     for row, text in enumerate(texts):
         for word in text.lower().split():
             vectors[row, sum(word.encode()) * 31 % 64] += 1
-    items = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return FrozenRows(items, mean_of_items(torch.as_tensor(items), world.split.train))
+    return torch.from_numpy(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +102,7 @@ def queries(world: Dataset) -> Queries:
 
 
 @pytest.fixture(scope="session")
-def supplied(tmp_path_factory: pytest.TempPathFactory, world: Dataset, table: FrozenRows) -> Iterator[dict[str, str]]:
+def supplied(tmp_path_factory: pytest.TempPathFactory, world: Dataset, table: ReadableRows) -> Iterator[dict[str, str]]:
     """Files and a server on this machine that a component may ask its user for, by the name of the option."""
     folder = tmp_path_factory.mktemp("supplied")
     np.save(folder / "vectors.npy", table.items.numpy())

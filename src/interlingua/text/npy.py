@@ -67,6 +67,7 @@ class Npy(FrozenRows):
 
     kind = "text"
     Config = NpyConfig
+    reads_words = False
 
     def __init__(
         self,

@@ -34,5 +34,6 @@ class Joint(nn.Module):
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Named losses of one batch."""
         encoded, extra = self.aligner(self.backbone.encode, self.backbone.input_embeddings(), self.text, batch)
-        own = {} if self.frozen_backbone else self.backbone.losses(encoded, batch)
+        apart = self.frozen_backbone or self.aligner.only_own_losses
+        own = {} if apart else self.backbone.losses(encoded, batch)
         return {**own, **extra}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from safetensors.torch import load_file
@@ -31,8 +31,13 @@ class FrozenRows(Component):
 
     @classmethod
     def makes(cls, config: Any) -> frozenset[str]:
-        """Frozen vectors of items, and of users where the options ask for them."""
-        return frozenset({"text.items", "text.table"} | ({"text.users"} if config.users != "none" else set()))
+        """Frozen vectors of items, of users where the options ask for them, and further texts' where words are read."""
+        made = {"text.items", "text.table"} | ({"text.users"} if config.users != "none" else set())
+        reads = cls.reads_words and config.profiles is None and config.control != "noise"
+        return frozenset(made | ({"text.encoder"} if reads else set()))
+
+    reads_words: ClassVar[bool] = True
+    """False: the vectors come from elsewhere, and no further text can be read"""
 
     items: Tensor
     users: Tensor | None

@@ -1,0 +1,156 @@
+"""What both CTRLs share: states after a prefix against sentences of it, in a phase before the backbone's own training.
+
+Phase 1 trains the backbone with a contrast of its states and sentences, and none of its own losses; phase 2 is the
+backbone's own training from there, and reads no text. What is kept is the backbone.
+
+Shape key: B rows, P prefixes, N events, D backbone width, T text width, J joint width, M sub-spaces, S width of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from interlingua.align._profile_map import needed
+from interlingua.config import Config, FitConfig
+from interlingua.contracts.aligner import Aligner, Encode
+from interlingua.contracts.backbone import Backbone
+from interlingua.contracts.batch import Batch, Embeddings, Encoded
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Fitting
+from interlingua.contracts.text import ReadableText, Text
+from interlingua.data.interactions import Interactions
+from interlingua.training.batches import Negatives
+from interlingua.training.prefixes import Int64, prefix_batches, spread
+
+MAX_HISTORY = 50
+"""events of a prefix if the backbone sets no limit"""
+PHASE = "contrast"
+"""name of phase 1"""
+
+
+class PrefixConfig(Config):
+    """Options that both share."""
+
+    joint_dim: int = Field(128, ge=1)
+    """J, width of states and sentences after their first maps (CTRL: 128; A-LLMRec: 50)"""
+    sub_spaces: int = Field(3, ge=1)
+    """M (A-LLMRec: 3; CTRL does not say)"""
+    sub_dim: int | None = Field(None, ge=1)
+    """S; None: J (A-LLMRec; CTRL does not say)"""
+    prefixes: int = Field(4, ge=1)
+    """of each user, evenly over the history, the whole one among them; each is a sentence to be encoded once"""
+    history_titles: int = Field(10, ge=1)
+    """last titles of a prefix that its sentence names (both: all)"""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What sentences are made of, and what encodes them."""
+
+    titles: list[str]
+    texts: list[str]
+    encode: Callable[[list[str]], Tensor]
+
+
+class PrefixSentences(Aligner):
+    """Maps of states and sentences into sub-spaces; subclasses say what a sentence is, and the contrast."""
+
+    reads = frozenset({"text.items", "text.table", "text.encoder", "users", "training"})
+    trains_backbone = True
+    named: ClassVar[str]
+    """the component's name, for errors"""
+
+    sentences: Tensor
+    places: Tensor
+
+    def __init__(self, config: Any, backbone_dim: int, text_dim: int) -> None:
+        super().__init__(config, backbone_dim, text_dim)
+        width = config.sub_dim or config.joint_dim
+        self.state_map = nn.Linear(backbone_dim, config.joint_dim)
+        self.text_map = nn.Linear(text_dim, config.joint_dim)
+        self.state_parts = nn.Linear(config.joint_dim, config.sub_spaces * width)
+        self.text_parts = nn.Linear(config.joint_dim, config.sub_spaces * width)
+        self.register_buffer("sentences", torch.zeros(0, text_dim), persistent=False)
+        self.register_buffer("places", torch.zeros(0, dtype=torch.int64), persistent=False)
+        self.only_own_losses = True
+        self._words: Words | None = None
+
+    def sentence(self, words: Words, prefix: list[int], target: int) -> str:
+        """The sentence of a prefix (item indices, oldest first) and the item after it."""
+        raise NotImplementedError
+
+    def contrast(self, states: Tensor, sentences: Tensor) -> Tensor:
+        """The loss of states (B, M, S) and the sentences (B, M, S) of the same prefixes."""
+        raise NotImplementedError
+
+    def cut(self, events: Int64, train: Interactions, size: int, generator: np.random.Generator) -> list[Int64]:
+        """The epoch's batches, as numbers of the events after each prefix."""
+        raise NotImplementedError
+
+    def start(self, backbone: Backbone, text: Text | None) -> None:
+        """Keeps the words, of which sentences are made once the training events are known."""
+        source = cast(ReadableText, needed(text, self.named))
+        self._words = Words(list(source.titles), list(source.texts), source.encode)
+
+    def batches(
+        self, backbone: Backbone, train: Interactions, fit: FitConfig
+    ) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
+        """Phase 1's: prefixes of histories. Their sentences are written and encoded here, once."""
+        events, source = spread(train, self.config.prefixes), Negatives(train)
+        self._encode(train, events)
+        length = backbone.history_length(backbone.config) or MAX_HISTORY
+
+        def make(epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
+            parts = self.cut(events, train, fit.batch_size, generator)
+            return prefix_batches(train, parts, length, source, generator)
+
+        return make
+
+    @torch.no_grad()
+    def _encode(self, train: Interactions, events: Int64) -> None:
+        """Fills (P, T) vectors of all sentences, and (N,) which one is an event's."""
+        assert self._words is not None, "start() comes first"
+        written = []
+        for event in events.tolist():
+            first = max(int(train.offsets[train.users[event]]), event - self.config.history_titles)
+            written.append(self.sentence(self._words, train.items[first:event].tolist(), int(train.items[event])))
+        place = self.text_map.weight.device
+        self.sentences = self._words.encode(written).detach().to(place)
+        places = torch.zeros(len(train), dtype=torch.int64)
+        places[torch.from_numpy(events)] = torch.arange(len(events))
+        self.places = places.to(place)
+
+    def fit(self, job: Fitting) -> FitLog:
+        """The contrast, then the backbone's own training, each with its section's ``fit``."""
+        assert job.backbone is not None
+        self.start(job.backbone, job.text)
+        self.only_own_losses = True
+        before = job.by_gradient(self.batches(job.backbone, job.train, self.config.fit), self.config.fit, PHASE)
+        self.only_own_losses = False
+        options = job.backbone.config.fit
+        return job.by_gradient(job.backbone.batches(job.train, options), options).after(PHASE, before)
+
+    def forward(
+        self, encode: Encode, inputs: Embeddings, text: Text | None, batch: Batch
+    ) -> tuple[Encoded, dict[str, Tensor]]:
+        """The encoded batch, and ``contrast`` in phase 1."""
+        needed(text, self.named)
+        encoded = encode(inputs, batch)
+        if not self.only_own_losses:
+            return encoded, {}
+        assert batch.events is not None, "phase 1 is trained on its own batches"
+        sentences = self.sentences[self.places[batch.events]]
+        states = self._parts(self.state_parts, self.state_map(encoded.query))
+        return encoded, {"contrast": self.contrast(states, self._parts(self.text_parts, self.text_map(sentences)))}
+
+    def _parts(self, layer: nn.Linear, joint: Tensor) -> Tensor:
+        """(B, J) -> (B, M, S)."""
+        made: Tensor = layer(joint)
+        return made.view(len(joint), self.config.sub_spaces, -1)
