@@ -74,8 +74,8 @@ class NextItNetConfig(Config):
     """histories longer than ``max_history``: train their last part, or all of it in stretches"""
     batch_by: Literal["sequences", "events"] = "sequences"
     """the unit of which all batches hold equally many, see :func:`interlingua.training.batches.sequence_batches`"""
-    fit: FitConfig = FitConfig(learning_rate=1e-3, batch_size=128, epochs=200, patience=10)
-    """training (both: Adam, 1e-3, batches of 128; port: 200 epochs)"""
+    fit: FitConfig = FitConfig(learning_rate=1e-3, weight_decay=3e-4, batch_size=128, epochs=200, patience=10)
+    """training (both: Adam, 1e-3, no L2, batches of 128; port: 200 epochs)"""
 
     @field_validator("dilations")
     @classmethod
