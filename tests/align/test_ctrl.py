@@ -22,6 +22,7 @@ from interlingua.errors import ConfigError
 from interlingua.nn.sub_spaces import fine_grained
 from interlingua.runs import recipe as recipes
 from interlingua.runs import stages
+from interlingua.runs.opening import open_session
 from interlingua.runs.session import Session
 from interlingua.training.batches import Negatives
 from interlingua.training.prefixes import by_different_users, by_users, prefix_batches, spread
@@ -120,12 +121,12 @@ def test_sentences_tell_the_next_item_in_ctrl_and_the_history_twice_in_the_other
     assert other == "This is a user, who has recently chosen A|B. This is: A. red,B. blue"
 
 
-def run(name: str, out: Path, **align: Any) -> Session:
+def run(name: str, out: Path, control: str = "none") -> Session:
     values = {
         "data": {"name": "planted", "options": {"num_users": 60, "num_items": 40}},
         "backbone": {"name": "sasrec", "embedding_dim": 8, "max_history": 6, "fit": {"epochs": 2}},
-        "text": {"name": "lsa", "dim": 16},
-        "align": {"name": name, "prefixes": 2, "fit": {"epochs": 3, "batch_size": 32}} | align,
+        "text": {"name": "lsa", "dim": 16, "control": control},
+        "align": {"name": name, "prefixes": 2, "fit": {"epochs": 3, "batch_size": 32}},
         "evaluate": {"protocols": ["full"]},
     }
     return stages.run(recipes.resolve(values, name), out=out, seed=3, device="cpu")
@@ -142,31 +143,12 @@ def test_two_phases_are_trained_and_the_backbone_alone_is_kept(
     queries = made.data.split.queries("test").slice(0, 5)
     scores = made.backbone.score(queries)
     monkeypatch.setattr("interlingua.runs.session.make_text", lambda *_: pytest.fail("no text is read to score"))
-    from interlingua.recommender import open_run
-
-    again = open_run(made.path)
-    np.testing.assert_array_equal(again.session.backbone.score(queries), scores)
-    assert {path.name for path in made.path.parent.iterdir()}, "stages lie beside each other"
+    np.testing.assert_array_equal(open_session(made.path, "cpu").backbone.score(queries), scores)
 
 
 @BOTH
 def test_other_words_make_another_backbone(name: str, tmp_path: Path) -> None:
-    plain, shuffled = (
-        run(name, tmp_path / "runs"),
-        stages.run(
-            recipes.resolve(
-                {
-                    "data": {"name": "planted", "options": {"num_users": 60, "num_items": 40}},
-                    "backbone": {"name": "sasrec", "embedding_dim": 8, "max_history": 6, "fit": {"epochs": 2}},
-                    "text": {"name": "lsa", "dim": 16, "control": "shuffled"},
-                    "align": {"name": name, "prefixes": 2, "fit": {"epochs": 3, "batch_size": 32}},
-                    "evaluate": {"protocols": ["full"]},
-                },
-                name,
-            ),
-            out=tmp_path / "runs", seed=3, device="cpu",
-        ),
-    )  # fmt: skip
+    plain, shuffled = (run(name, tmp_path / "runs", control) for control in ("none", "shuffled"))
     queries = plain.data.split.queries("test").slice(0, 5)
     assert not np.allclose(plain.backbone.score(queries), shuffled.backbone.score(queries))
 
