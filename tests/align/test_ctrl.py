@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -177,14 +178,14 @@ def test_phase_one_trains_the_backbone_by_the_contrast_alone(name: str) -> None:
     joint = Joint(backbone, aligner)
     joint.text = text
 
-    def loop(batches: Any, options: Any, phase: str = "") -> FitLog:
+    def loop(batches: Any, options: Any, phase: str = "second") -> FitLog:
         losses = joint(next(iter(batches(0, np.random.default_rng(0)))))
         seen.append((phase, set(losses), options.batch_size))
         return FitLog([{"epoch": 1, "rows": 1, "steps": 1}])
 
-    log = aligner.fit(Fitting(train, text, backbone, loop))
+    log = aligner.fit(Fitting(train, text, backbone, loop, functools.partial(loop, phase="first")))
     own = cls.Config().fit.batch_size
-    assert seen == [("contrast", {"contrast"}, own), ("", {"bpr"}, 1024)]
+    assert seen == [("first", {"contrast"}, own), ("second", {"bpr"}, 1024)]
     assert [record.get("phase") for record in log.epochs] == ["contrast", None]
 
 

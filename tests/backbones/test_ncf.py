@@ -108,16 +108,17 @@ def test_neumf_begins_with_its_parts_trained_alone_and_half_of_each_output_layer
     train, seen = random_world(), {}
     model = model_of(train, pretrain_epochs=3, fit=FitConfig(learning_rate=1e-2, batch_size=64, epochs=1))
 
-    def loop(batches, options, phase=""):
-        if not phase:  # as the parts left it
-            seen["after"] = {name: p.detach().clone() for name, p in model.named_parameters()}
-            return FitLog([{"epoch": 1, "rows": 1, "steps": 1}])
+    def after(batches, options):
+        seen["after"] = {name: p.detach().clone() for name, p in model.named_parameters()}
+        return FitLog([{"epoch": 1, "rows": 1, "steps": 1}])
+
+    def first(batches, options):
         start = deepcopy(model)
         log = fit_best(Joint(model, Aligner(Config(), 0, 0)), batches, options, seed=1, device="cpu")
         seen.update(options=options, batches=batches, start=start, alone=deepcopy(model.alone))
         return log
 
-    log = model.fit(Fitting(train, loop=loop))
+    log = model.fit(Fitting(train, loop=after, earlier=first))
     assert [record.get("phase") for record in log.epochs] == ["pretrain"] * 3 + [None]
     after, (gmf, mlp) = seen["after"], seen["alone"]
     torch.testing.assert_close(after["out.weight"], torch.cat([gmf.weight, mlp.weight], dim=1) / 2)

@@ -132,7 +132,8 @@ class PrefixSentences(Aligner):
         assert job.backbone is not None
         self.start(job.backbone, job.text)
         self.only_own_losses = True
-        before = job.by_gradient(self.batches(job.backbone, job.train, self.config.fit), self.config.fit, PHASE)
+        batches = self.batches(job.backbone, job.train, self.config.fit)
+        before = job.by_gradient(batches, self.config.fit, earlier=True)
         self.only_own_losses = False
         options = job.backbone.config.fit
         return job.by_gradient(job.backbone.batches(job.train, options), options).after(PHASE, before)

@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interlingua.config import Config, FitConfig
-from interlingua.contracts.backbone import PRETRAIN, Backbone
+from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch, Embeddings, Encoded, FloatArray
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
@@ -119,7 +119,7 @@ class Ncf(Backbone):
             return None
         self.alone = nn.ModuleList(nn.Linear(n, 1) for n in self._columns()).to(self.out.weight.device)
         options = self.config.fit.model_copy(update={"epochs": self.config.pretrain_epochs, "patience": None})
-        log = job.by_gradient(self.batches(job.train, options), options, PRETRAIN)
+        log = job.by_gradient(self.batches(job.train, options), options, earlier=True)
         self._join()
         return log
 

@@ -103,7 +103,7 @@ class Backbone(Component, Scorer):
         return log if before is None else log.after(PRETRAIN, before)
 
     def pretrain(self, job: Fitting) -> FitLog | None:
-        """A training before :meth:`fit`'s own, ``job.by_gradient(batches, options, PRETRAIN)``; None: there is none.
+        """A training before :meth:`fit`'s own, ``job.by_gradient(..., earlier=True)``; None: there is none.
 
         An aligner that trains a backbone along leaves it out.
         """
