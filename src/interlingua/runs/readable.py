@@ -56,8 +56,8 @@ def encoded(session: Session, texts: Sequence[str]) -> Tensor:
 
         return run
 
-    told = {"options": part.options(), "fingerprint": part_fingerprint(part), "items": _hash(session)}
-    vectors = torch.from_numpy(cached_vectors(part.name, told, texts, loaded, None))
+    parts = {"options": part.options(), "fingerprint": part_fingerprint(part), "items": _hash(session)}
+    vectors = torch.from_numpy(cached_vectors(part.name, parts, texts, loaded, None))
     reduced = stage.path / BASIS
     return vectors @ load_file(reduced)["basis"] if reduced.is_file() else vectors
 
