@@ -23,7 +23,7 @@ class Sizes:
     samples: int
     """answers of the paper's prompt (the paper's Beauty: some 10,000 users, 5 rounds)"""
     windows: int
-    """histories of the readers that answer at every place"""
+    """histories of the readers that answer at every place: several answers each"""
     batch: int
     max_users: int
     tiny: bool = False
@@ -31,10 +31,10 @@ class Sizes:
 
 LIKELIHOOD = {"name": "soft-prompt", "template": "next-item", "all_positions": True}
 READERS: dict[str, tuple[float, dict[str, Any]]] = {
-    "likelihood": (110.0, LIKELIHOOD),
-    "head": (40.0, {"name": "sequence-head", "history_length": 50, "slots": {"user": "none"}}),
-    "history as text": (45.0, {"name": "title-sequence", "slots": {"user": "backbone"}, "prior_weight": 1.0}),
-    "lora": (120.0, LIKELIHOOD | {"tune": "lora"}),
+    "likelihood": (140.0, LIKELIHOOD),
+    "head": (50.0, {"name": "sequence-head", "history_length": 50, "slots": {"user": "none"}}),
+    "history as text": (60.0, {"name": "title-sequence", "slots": {"user": "backbone"}, "prior_weight": 1.0}),
+    "lora": (170.0, LIKELIHOOD | {"tune": "lora"}),
     "5 answers a prompt": (50.0, LIKELIHOOD | {"answers_per_prompt": 5}),
 }
 """name -> seconds that it may take on an H100, by estimate until one of its seeds is measured; options"""
@@ -58,7 +58,9 @@ def recipe_of(name: str, sizes: Sizes) -> recipes.Recipe:
     values["evaluate"] = {"protocols": ["sampled-20"], "max_users": sizes.max_users}
     if sizes.tiny:
         values["data"] = {"name": "planted", "options": {"num_users": 60, "num_items": 40}, "split": "leave-one-out"}
-        values["ranker"] |= {"history_length": 3, "max_title_tokens": 6}
+        values["ranker"] |= {"history_length": 3} | (
+            {} if ranker["name"] == "sequence-head" else {"max_title_tokens": 6}
+        )
         values["backbone"] |= {"embedding_dim": 8, "max_history": 6}
         values["backbone"]["fit"] |= {"epochs": 1}
         values["align"]["fit"] |= {"epochs": 1}
@@ -77,6 +79,6 @@ def read(name: str, seed: int, sizes: Sizes, runs: Path, device: str) -> dict[st
         "hit@1": round(float(report.metrics["hit@1"]), 5),
         "slices": {k: round(float(v.metrics["hit@1"]), 5) for k, v in report.slices.items() if "hit@1" in v.metrics},
         "first_loss": epochs[0]["losses"], "last_loss": epochs[-1]["losses"],
-        "rows": rows, "training_s": round(seconds, 1), "rows_per_s": round(rows / max(seconds, 1e-9), 1),
+        "prompts": rows, "training_s": round(seconds, 1), "prompts_per_s": round(rows / max(seconds, 1e-9), 1),
         "stage_seconds": {kind: round(float(done.card["seconds"]), 1) for kind, done in session.done.items()},
     }  # fmt: skip

@@ -103,7 +103,7 @@ def plan(options: argparse.Namespace, results: Results) -> Iterator[Step]:
         return results.steps.get("matrix peak", {}).get("bf16_tflops")
 
     def reader(name: str, seed: int) -> Step:
-        sizes = Sizes(options.data, options.model, options.encoder, options.samples, 4 * options.samples,
+        sizes = Sizes(options.data, options.model, options.encoder, options.samples, options.samples,
                       4 if tiny else 32, 20 if tiny else 5000, tiny)  # fmt: skip
 
         def work() -> dict[str, Any]:
@@ -117,7 +117,7 @@ def plan(options: argparse.Namespace, results: Results) -> Iterator[Step]:
     for name in READERS:
         yield reader(name, first)
     yield Step("training, OPT-6.7B's shape", "large", 45, lambda: throughput.training(
-        large(), device, ours[:2], least, best(), plain=tiny))  # fmt: skip
+        large(), device, ours[:2], least, best()))  # fmt: skip
     yield Step("scoring, OPT-6.7B's shape", "large scoring", 25, lambda: throughput.scoring(
         large(), device, scored[:2], least, best(), 0))  # fmt: skip
     yield Step("scoring", "scoring", 45, lambda: throughput.scoring(
@@ -189,10 +189,10 @@ def main() -> None:
     deadline = time.monotonic() + 60 * options.minutes - (0 if options.tiny else MARGIN)
     if options.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("torch sees no CUDA device here; --tiny --device cpu tries all steps with tiny models")
-    settings = {k: getattr(options, k) for k in ("device", "data", "samples", "tiny")}
-    settings |= {k: Path(getattr(options, k)).name for k in ("model", "encoder")}
     if options.tiny:
         tiny_models(options)
+    settings = {k: getattr(options, k) for k in ("device", "data", "samples", "tiny")}
+    settings |= {k: Path(getattr(options, k)).name for k in ("model", "encoder")}
     name = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
     results = Results(options.out, {**header(__file__), "device": name, "settings": settings})
     run(plan(options, results), results, deadline)

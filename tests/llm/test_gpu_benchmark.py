@@ -34,7 +34,7 @@ def test_all_steps_run_in_tiny_and_are_kept(tmp_path):
     assert set(steps) - readers == {
         "matrix peak", "training", "scoring", "training, OPT-6.7B's shape", "scoring, OPT-6.7B's shape",
     }  # fmt: skip
-    assert all(0 <= steps[name]["hit@1"] <= 1 and steps[name]["rows"] > 0 for name in readers)
+    assert all(0 <= steps[name]["hit@1"] <= 1 and steps[name]["prompts"] > 0 for name in readers)
     assert steps["training"]["plain, batches of 4"]["users_per_s"] > 0
     assert str(tmp_path) not in json.dumps(first)
     again = call(tmp_path, "--seeds", "7", "8", "--minutes", "0.05")  # too little for any step of another seed
