@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from interlingua.bench.again import again_key
 from interlingua.bench.jobs import Job, Request, recipe_of
-from interlingua.bench.spec import Spec
+from interlingua.bench.spec import RowOptions, Spec
 from interlingua.errors import InterlinguaError
 from interlingua.progress import duration, say
 from interlingua.runs.plan import Planned
@@ -74,8 +75,24 @@ class Costs:
             self.known[base.row, job.setting] = _seconds(session)
         seconds = self.known.get((base.row, job.setting), {})
         found = {stage.key: seconds.get(kind, math.nan) for kind, stage in open_stages.items()}
+        if row.of is not None:
+            found |= self._asked_again(session, row, job, seconds)
         new = {key: value for key, value in found.items() if key not in self.counted}
         return sum(new.values()), set(new)
+
+    def _asked_again(
+        self, session: Session, row: RowOptions, job: Job, seconds: Mapping[str, float]
+    ) -> dict[str, float]:
+        """Key -> seconds of the measurements of a ranker that is asked in another way, as long as the run's own."""
+        first = recipe_of(
+            self.spec, replace(job, row=str(row.of)), self.data[job.setting], self.request, job.protocols[:1]
+        )
+        evaluated = Session(first, session.root, job.seed, session.device).plan["evaluate"]
+        keys = [again_key(evaluated.key, row, protocol, first.evaluate) for protocol in job.protocols]
+        gone = [key for key in keys if artifact.find(session.root, "asked", first.name, key) is None]
+        if gone and "evaluate" not in seconds:
+            seconds = self.known[str(row.of), job.setting] = _seconds(session)
+        return {key: seconds.get("evaluate", math.nan) / len(keys) for key in gone}
 
     def _made(self, session: Session, stage: Planned) -> bool:
         return artifact.find(session.root, stage.kind, stage.name, stage.key) is not None

@@ -6,27 +6,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from safetensors.torch import load_file
-
+from interlingua.bench.again import asked_again
 from interlingua.bench.budget import Choice
 from interlingua.bench.jobs import Job, Request, recipe_of
-from interlingua.bench.spec import RowOptions, Spec
-from interlingua.config import build
-from interlingua.contracts.scorer import Scorer
+from interlingua.bench.spec import Spec
 from interlingua.data.prepared import Dataset
 from interlingua.errors import ConfigError, InterlinguaError
-from interlingua.evaluate.protocol import evaluate
 from interlingua.evaluate.result import Report, load_report
 from interlingua.progress import duration, say
 from interlingua.runs import stages
 from interlingua.runs.cross_domain import measure_across, other_data
 from interlingua.runs.measuring import EvaluateConfig
-from interlingua.runs.scorers import rerank_of
-from interlingua.runs.session import Session, ranker_inputs, remeasured
-from interlingua.storage import artifact
-from interlingua.training.checkpoint import load_trained
+from interlingua.runs.session import Session, remeasured
 
 TRAINED = ("embed", "train", "align", "rank", "fuse")
 """stages whose seconds are the training's"""
@@ -88,7 +80,7 @@ class Running:
         session = stages.run(recipe, out=self.request.out, seed=job.seed, device=self.request.device)
         out = Outcome(training_seconds=_training(session), run=str(session.path))
         if row.of is not None:
-            out.reports = {name: asked_again(session, job, row, name) for name in job.protocols}
+            out.reports = {name: asked_again(session, job.row, row, name) for name in job.protocols}
         elif base.protocols:
             out.reports = {name: self._report(session, name) for name in base.protocols}
         if job.across:
@@ -114,41 +106,6 @@ class Running:
             session, self._other, job.across, max_users=options.max_users, seed=options.negatives_seed
         )
         return made.reports, made.notes
-
-
-def asked_again(session: Session, job: Job, row: RowOptions, protocol: str) -> Report:
-    """A trained ranker that is asked in another way: its reports lie beside the run's.
-
-    Raises:
-        ConfigError: the run has no ranker, or the options cannot be used.
-    """
-    part, options = session.recipe.ranker, session.recipe.evaluate
-    if part is None or "rank" not in session.done:
-        raise ConfigError(f"{job.row}: the run of {row.of!r} has no ranker that could be asked in another way")
-    parts = {
-        "evaluate": session.done["evaluate"].key, "asked": row.ask, "protocol": protocol,
-        "max_users": options.max_users, "seed": options.negatives_seed,
-    }  # fmt: skip
-    key, name = artifact.content_key(parts), session.recipe.name
-    with artifact.locked(session.root, "asked", name, key):
-        made = artifact.find(session.root, "asked", name, key)
-        if made is None:
-            config = build(part.cls.Config, part.config.model_dump() | dict(row.ask), job.row)
-            ranker: Any = part.cls(config, ranker_inputs(session))
-            path = session.done["rank"].path / "weights.safetensors"
-            load_trained(ranker, load_file(path), str(path))
-            scorer: Scorer = ranker.eval() if ranker.ranks_catalogue else rerank_of(session, ranker.eval())
-            report = evaluate(
-                scorer, session.data.split, options.part, protocol=protocol, max_users=options.max_users,
-                seed=options.negatives_seed, label=f"{job.row}, {protocol}",
-            )  # fmt: skip
-            with artifact.writing(
-                session.root, "asked", name, key, parents={"rank": session.done["rank"]}, fields={"asked": row.ask}
-            ) as folder:
-                report.save(folder)
-            made = artifact.find(session.root, "asked", name, key)
-            assert made is not None
-    return load_report(made.path)
 
 
 def _training(session: Session) -> float:
