@@ -137,7 +137,7 @@ class Seen(Scorer):
     def score(self, queries, items=None):
         self.histories += [queries.history(b).tolist() for b in range(len(queries))]
         self.users += queries.users.tolist()
-        return Constant().score(queries, items)
+        return np.zeros((len(queries), self.num_items) if items is None else items.shape, np.float32)
 
 
 @pytest.mark.parametrize(("variant", "cut"), [("last", slice(-1, None)), ("empty", slice(0, 0))])
@@ -154,6 +154,21 @@ def test_histories_are_cut_for_the_method_and_masked_whole(variant, cut):
     full = evaluate(Last(lambda h: 0), SPLIT, protocol="full", resamples=0)
     hidden = evaluate(Last(lambda h: 0), SPLIT, protocol=f"full+{variant}", resamples=0)
     assert full.metrics == hidden.metrics  # what the user has is masked all the same
+
+
+def test_labelled_pairs_are_asked_with_the_same_histories():
+    frame = {
+        "user": [*"aaaaabbbbb"],
+        "item": [*"vwxyzvwxyz"],
+        "rating": [5, 1, 5, 1, 5, 1, 5, 5, 5, 1],
+        "time": [*range(10)],
+    }
+    split = prepare(frame, label={"at_least": 4}, split={"name": "ratio", "by": "time", "test": 0.4}, quiet=True).split
+    seen = Seen()
+    seen.num_items = split.train.num_items
+    evaluate(seen, split, protocol="labelled+empty", resamples=0)
+    assert seen.histories == [[]] * len(seen.histories)
+    assert seen.histories
 
 
 def test_a_shuffled_history_does_not_hang_on_who_else_is_asked():

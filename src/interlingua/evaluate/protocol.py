@@ -32,6 +32,7 @@ from interlingua.evaluate.result import Report, SliceResult
 from interlingua.evaluate.rules import Protocol, parse_protocol
 from interlingua.evaluate.slices import Slice, SliceOptions, make_slices, repeat_slices
 from interlingua.evaluate.together import intervals_together
+from interlingua.evaluate.variants import varied
 from interlingua.progress import say
 from interlingua.retrieval.positions import NEVER
 
@@ -90,7 +91,8 @@ def evaluate(
     label = label or f"evaluate {chosen.name}"
     judged = Judged(candidates=chosen.candidates, targets=targets, queries=queries, train=split.train, facts=facts)
     if "labels" in chosen.judges:
-        judged = replace(judged, labels=judge_pairs(scorer, split, targets, queries, batch_users, label))
+        shown = varied(queries, chosen.history, _ids(split, targets.users), seed)
+        judged = replace(judged, labels=judge_pairs(scorer, split, targets, shown, batch_users, label))
     else:
         deepest = max([depth or 0, *(parse(name)[1] for name in names)])  # shallower ones would cut metrics
         length = max([0, *(parse(name)[1] for name in names if reads(name) == "lists")])
