@@ -9,13 +9,15 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from interlingua.bench.jobs import Request, jobs_of
+from interlingua.bench.jobs import Job, Request, jobs_of, missing, recipe_of
 from interlingua.bench.spec import WHOLE, known, load_spec
 from interlingua.bench.whole import plan_of, run
 from interlingua.cli.main import app
+from interlingua.data.label import LabelConfig
+from interlingua.data.prepare import prepare_raw, save
+from interlingua.data.raw import Log
 from interlingua.data.sources.planted import PlantedConfig, world
 from interlingua.errors import ConfigError
-from interlingua.runs import recipe as recipes
 
 FAST = ("data.filter.min_user=3", "data.filter.min_item=2", "backbone.fit.epochs=1", "backbone.embedding_dim=8")
 QUICK = ["popularity", "text kNN"]
@@ -163,11 +165,25 @@ def test_every_comparison_is_whole(name):
 
 
 @pytest.mark.parametrize("name", known())
-def test_rows_that_are_here_resolve(name):
-    """Their overrides name options that exist."""
-    for row in load_spec(name).methods.values():
-        if row.recipe in recipes.shipped() and row.backbone is None:
-            recipes.load(row.recipe, row.overrides, "planted")
+def test_rows_that_are_here_resolve(name, prepared_world):
+    """Their overrides name options that exist, and pairs that work together."""
+    spec = load_spec(name)
+    for row, options in spec.methods.items():
+        if not missing(options):
+            recipe = recipe_of(spec, Job(row, WHOLE, 7), prepared_world, Request(str(prepared_world)), ["full"])
+            assert recipe.evaluate.protocols == ["full"]
+
+
+@pytest.fixture(scope="module")
+def prepared_world(tmp_path_factory):
+    """With labels, which some rows need."""
+    tables = world(PlantedConfig(num_users=30, num_items=20), 1)
+    tables.events = tables.events.with_columns(
+        pl.Series("rating", [1.0, 5.0] * (tables.events.height // 2 + 1))[: tables.events.height]
+    )
+    return save(
+        prepare_raw(tables, label=LabelConfig(at_least=4), log=Log(quiet=True)), tmp_path_factory.mktemp("w") / "w"
+    )
 
 
 @pytest.mark.parametrize(
