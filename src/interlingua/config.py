@@ -7,7 +7,7 @@ raised at once, each with the nearest known key.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -130,7 +130,7 @@ class FitConfig(Config):
     warmup_steps: int = Field(default=0, ge=0)
     """linear learning-rate warm-up"""
     schedule: str = "constant"
-    """``constant``, ``cosine`` (to zero at the last epoch) or ``exponential`` (``decay`` after every epoch)"""
+    """``constant``, ``cosine`` or ``linear`` (both to zero at the end), ``exponential`` (``decay`` after each)"""
     decay: float = Field(default=0.95, gt=0, le=1)
     """``exponential``: the step size is multiplied by it after every epoch, or round of ``steps_per_epoch`` steps"""
     clip_norm: float | None = Field(default=None, gt=0)
@@ -145,6 +145,32 @@ class FitConfig(Config):
     validations (0: validations alone)"""
     metric: str = "ndcg@10"
     """validation metric that decides early stopping"""
+
+    decoupled: ClassVar[bool] = False
+    """True: AdamW, whose weight decay is no part of the gradient"""
+
+    def groups(self, named: Iterable[tuple[str, Any]]) -> list[dict[str, Any]]:
+        """Parameters (name in the module that is trained, tensor) as groups of one optimiser, each with its options."""
+        return [{"params": [parameter for _, parameter in named]}]
+
+    def may_stop(self, epoch: int) -> bool:
+        """Whether patience may end the training after this epoch (from 1)."""
+        return True
+
+    def validates(self, epoch: int) -> bool:
+        """Whether the module is measured on the validation part after this epoch (from 1)."""
+        return epoch % self.evaluate_every == 0 or epoch == self.epochs
+
+
+class PretrainedFit(FitConfig):
+    """Training whose first epochs have an objective of their own, which the validation metric does not judge."""
+
+    pretrain_epochs: int = Field(default=0, ge=0)
+    """of ``epochs``, so many come before the fine-tuning"""
+
+    def validates(self, epoch: int) -> bool:
+        """From the fine-tuning on."""
+        return epoch > self.pretrain_epochs and super().validates(epoch)
 
 
 C = TypeVar("C", bound=Config)

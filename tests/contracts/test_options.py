@@ -89,6 +89,7 @@ BESIDE: dict[str, dict[str, Any]] = {
     "b": {"weighting": "bm25"},
     "routing_iterations": {"extraction": "dr"},
     "node_drop": {"augmentation": "node-drop"},
+    "map_dropout": {"hidden_layers": 1},
 }  # fmt: skip
 """by option, or component.option: what else must be set for the option to show"""
 MODELS = ("revision", "precision")
@@ -97,6 +98,7 @@ ELSEWHERE: dict[str, str] = {
     "learn_weights": "test_linear_with_texts.py",
     **{f"lm-states.{o}": "test_lm_states.py"
        for o in ("model", "layer", "pool", "prompt", "ending", "max_tokens", "lm_weights")},
+    **{f"unisrec.{o}": "test_unisrec.py" for o in ("temperature", "sequence_weight", "item_drop", "equal_targets")},
     "llmemb.teacher": "test_llmemb.py", "precision": "test_language_models.py", "revision": "test_keys.py",
     "llm-only.template": "test_chat.py", "title-sequence.template": "test_title_sequence.py",
     "characters": "test_health.py",
@@ -191,6 +193,7 @@ def test_options_of_backbones(
         if cls.sampling == "none":
             backbone.fit(Fitting(world.split.train, table if cls.needs_text else None))
         else:
+            backbone.read_catalogue(world.catalogue)
             backbone.start(world.split.train, table if cls.needs_text else None)
             joint = Joint(backbone, Aligner(Aligner.Config(), 0, 0))
             batches = backbone.batches(world.split.train, config.fit)

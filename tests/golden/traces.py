@@ -36,6 +36,9 @@ FAMILIES = {
     "smollm2-135m": "smollm2", "facebook/opt-6.7b": "opt", "openai-community/gpt2-large": "gpt2",
     "meta-llama/Llama-3.2-3B-Instruct": "llama", "garage-bAInd/Platypus2-13B": "llama", "lmsys/vicuna-7b-v1.3": "llama",
 }  # fmt: skip
+ENCODERS = (
+    "all-minilm-l6-v2", "nq-distilbert-base-v1", "google-bert/bert-base-uncased", "FacebookAI/roberta-base",
+)  # fmt: skip
 SMALL = {
     "soft_epochs": 1,
     "max_history": 12,
@@ -65,7 +68,7 @@ def models(folder: Path) -> dict[str, str]:
         tokenizer_of(family == "opt").save_pretrained(place)
         found[name] = str(place)
     encoder = str(tiny_encoder(folder / "encoder", dim=40))
-    return found | dict.fromkeys(("all-minilm-l6-v2", "nq-distilbert-base-v1"), encoder)
+    return found | dict.fromkeys(ENCODERS, encoder)
 
 
 def small(name: str, models: dict[str, str]) -> recipes.Recipe:
@@ -80,6 +83,8 @@ def small(name: str, models: dict[str, str]) -> recipes.Recipe:
     for section in values.values():
         if "model" in section:
             section["model"] = models[section["model"]]
+        if "checkpoint" in section:  # whose tiny stand-in has 64 positions
+            section |= {"checkpoint": models["all-minilm-l6-v2"], "max_tokens": 48}
         section.update({key: value for key, value in SMALL.items() if key in section})
         if section.get("template") in ("next-item", "next-item-titles"):
             section["max_title_tokens"] = 8  # the tiny tokenizer makes many tokens

@@ -48,6 +48,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "alpharec": {"backbone": LIGHTGCN, "text": LSA | {"users": "items"}, "align": {"name": "replace"}},
     "morec": {"backbone": SASREC, "text": LSA, "align": {"name": "replace"}},
+    "morec-trained": {
+        "backbone": SASREC | {"loss": "in-batch"}, "text": TINY | {"name": "sbert", "trainable": True},
+        "align": {"name": "morec", "fit": FIT | {"encoder_learning_rate": 0.01}},
+    },
     "faerec": {
         "backbone": {"name": "faerec", "embedding_dim": 8, "max_history": 8, "num_blocks": 1, "fit": FIT}, "text": LSA,
     },

@@ -69,6 +69,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         "text": {"name": "lsa", "dim": 16, "users": "items", "control": "noise"},
         "align": {"name": "masked"},
     },
+    "an encoder at its own rate": {
+        "backbone": {**SASREC, "loss": "in-batch"},
+        "text": {"name": "sbert", "model": "ENCODER", "trainable": True, "train_layers": 1},
+        "align": {"name": "morec", "fit": {"epochs": 2, "encoder_learning_rate": 0.001}},
+    },
     "neighbours of texts": {"backbone": {"name": "textknn"}, "text": {"name": "sbert", "model": "ENCODER"}},
 }  # fmt: skip
 CASES = [(name, kind) for name, recipe in RECIPES.items() for kind in recipe if kind not in ("data", "evaluate")]

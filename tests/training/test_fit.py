@@ -130,9 +130,14 @@ def test_an_exponential_schedule_falls_after_every_round_and_its_factor_is_only_
         FitConfig(decay=0.5)
 
 
+def test_a_line_falls_over_the_whole_run() -> None:
+    got = learning_rates(config(epochs=2, steps_per_epoch=2, schedule="linear"), steps=2)
+    assert got == pytest.approx([0.1, 0.075, 0.05, 0.025])
+
+
 def test_an_unknown_schedule_is_an_error() -> None:
-    with pytest.raises(ConfigError, match="use constant, cosine or exponential"):
-        learning_rates(config(schedule="linear"), steps=1)
+    with pytest.raises(ConfigError, match="use constant, cosine, linear or exponential"):
+        learning_rates(config(schedule="steps"), steps=1)
 
 
 def test_a_round_ends_after_the_given_steps() -> None:

@@ -7,6 +7,7 @@ step of Hu, Koren & Volinsky 2008), which the paper does not treat.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,6 +55,11 @@ class Mf(Backbone):
         self.learned = train.num_items
         self.items = nn.Parameter(torch.empty(train.num_items, config.embedding_dim).normal_(std=0.1))
         self.bias = nn.Parameter(torch.zeros(train.num_items)) if config.item_bias else None
+
+    @classmethod
+    def reads_all_items(cls, config: Any) -> bool:
+        """Only those of the batch."""
+        return False
 
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
         """Every event once an epoch, with uniform negatives."""

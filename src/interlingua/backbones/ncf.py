@@ -113,6 +113,11 @@ class Ncf(Backbone):
         """GMF's columns plus those of one side of the perceptron."""
         return sum(_widths(config))
 
+    @classmethod
+    def reads_all_items(cls, config: Any) -> bool:
+        """Only those of the batch."""
+        return False
+
     def pretrain(self, job: Fitting) -> FitLog | None:
         """Trains both parts alone, if the options ask for it, and joins them."""
         if not self.config.pretrain_epochs:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -39,8 +39,9 @@ from interlingua.data.interactions import Interactions
 from interlingua.data.queries import PAD, Queries
 from interlingua.errors import ConfigError
 from interlingua.nn import losses
+from interlingua.nn.in_batch import debiased_softmax
 from interlingua.training.mixed_negatives import MixedNegatives
-from interlingua.training.next_item import next_item_batches, pair_scores, with_targets
+from interlingua.training.next_item import next_item_batches, pair_scores, sequences_of, with_targets
 
 QUERY_POSITIONS = 1600
 """of histories encoded at once when scoring, sorted by length: short ones are not padded to the longest, and what is
@@ -75,9 +76,10 @@ class SasRecConfig(Config):
     """where the residual is taken, see the module's deviations"""
     inner_factor: int = Field(4, ge=1)
     """``ligr``: width of the feed-forward part, in D (eSASRec: 4; 1 to 4 chosen per dataset)"""
-    loss: Literal["bce", "gbce", "ce", "sampled-ce", "shared-ce"] = "ce"
+    loss: Literal["bce", "gbce", "ce", "sampled-ce", "shared-ce", "in-batch"] = "ce"
     """``bce`` (paper), ``gbce`` (gSASRec), ``ce``: softmax over all items, ``sampled-ce``: over ``num_negatives``
-    sampled ones, ``shared-ce``: over the batch's targets and ``num_negatives`` sampled ones that all positions share"""
+    sampled ones, ``shared-ce``: over the batch's targets and ``num_negatives`` sampled ones that all positions share,
+    ``in-batch``: over the batch's items, each less the logarithm of its popularity (MoRec)"""
     num_negatives: int = Field(1, ge=1)
     """per position for ``bce``, ``gbce`` and ``sampled-ce`` (gSASRec, eSASRec: 256), per batch for ``shared-ce`` (say
     1,000)"""
@@ -123,7 +125,7 @@ class SasRec(Backbone):
         self.blocks = nn.ModuleList(_block(config) for _ in range(config.num_blocks))
         self.norm = nn.LayerNorm(dim, eps=1e-8) if config.block == "transformer" else nn.Identity()
         self.register_buffer("popularity", None, persistent=False)
-        if config.popular_negatives or config.log_q == "all":
+        if config.popular_negatives or config.log_q == "all" or config.loss == "in-batch":
             self.popularity = torch.as_tensor(train.item_counts / max(len(train), 1), dtype=torch.float32)
         self._initialise()
 
@@ -135,6 +137,11 @@ class SasRec(Backbone):
                 nn.init.xavier_normal_(parameter)
             else:
                 nn.init.normal_(parameter, std=0.02)
+
+    @classmethod
+    def reads_all_items(cls, config: Any) -> bool:
+        """Only for a softmax over all items, or over drawn ones that the batch does not name."""
+        return config.loss in ("ce", "shared-ce")
 
     @property
     def state_width(self) -> int:
@@ -165,12 +172,17 @@ class SasRec(Backbone):
         """The configured loss over all positions with a target, or over the last one for (B,) positives."""
         states, lengths = encoded.private
         table = encoded.tables.items
-        flat, targets, negatives = with_targets(encoded, batch, positions_mask(lengths, states.shape[1]))
+        real = positions_mask(lengths, states.shape[1])
+        flat, targets, negatives = with_targets(encoded, batch, real)
         loss, flat, table = self.config.loss, self._query(flat), self._compared(table)
         if loss == "ce":
             return {"ce": losses.full_softmax(flat, table, targets)}
         if loss == "shared-ce":
             return {"shared_ce": losses.shared_softmax(flat, table, targets, self.config.num_negatives)}
+        if loss == "in-batch":
+            assert self.popularity is not None
+            owners, sequences = sequences_of(batch, real)
+            return {"in_batch": debiased_softmax(flat, table, targets, owners, sequences, self.popularity)}
         if negatives is None:
             raise ConfigError(f"sasrec with loss {loss!r} needs negatives in its batches")
         positive, negative = pair_scores(flat, table, targets, negatives)

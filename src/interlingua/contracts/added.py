@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from interlingua.contracts.fitting import Fitting
+from interlingua.data.catalogue import Catalogue
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class AddedItems:
     """n"""
     job: Fitting
     """what the component was fitted on: I items, their texts, and the exports of earlier stages in ``tables``"""
+    lines: Catalogue | None = None
+    """their n lines; what a sentence says is the title of the last one"""
     text: Tensor | None = None
     """(n, T) vectors of [text], made as those in ``job.text``"""
     texts: Mapping[str, Tensor] = field(default_factory=dict)

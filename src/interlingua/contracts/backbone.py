@@ -16,8 +16,9 @@ from interlingua.contracts.batch import Batch, Embeddings, Encoded, FloatArray
 from interlingua.contracts.component import Component
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
-from interlingua.contracts.scorer import Scorer, Towers
+from interlingua.contracts.scorer import BoolArray, Scorer, Towers
 from interlingua.contracts.text import Text
+from interlingua.data.catalogue import Catalogue
 from interlingua.data.queries import IntArray, Queries
 from interlingua.progress import track
 
@@ -88,15 +89,28 @@ class Backbone(Component, Scorer):
         """Number of last events of a history that are read; None: all, or none."""
         return config.max_history if config and "max_history" in type(config).model_fields else None
 
+    @classmethod
+    def reads_all_items(cls, config: Any) -> bool:
+        """Whether a training step reads the inputs of items that are not in its batch.
+
+        False lets an aligner that makes inputs at some cost (of a text encoder that learns) make only the batch's.
+        """
+        return True
+
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterable[Batch]]:
         """Batches for the loop (:mod:`interlingua.training.loop`): (epoch, generator) -> the epoch's batches."""
         raise NotImplementedError(f"{type(self).__name__} is not trained by gradient")
+
+    def read_catalogue(self, catalogue: Catalogue) -> None:
+        """Called once before :meth:`start`: where a model that reads the catalogue's columns takes them in."""
 
     def start(self, train: Interactions, text: Text | None) -> None:
         """Called once before training by gradient: where a model that reads texts takes them in."""
 
     def fit(self, job: Fitting) -> FitLog:
         """Trains by gradient on :meth:`batches`; closed forms override this and set ``sampling = "none"``."""
+        if job.catalogue is not None:
+            self.read_catalogue(job.catalogue)
         self.start(job.train, job.text)
         before = self.pretrain(job)
         log = job.by_gradient(self.batches(job.train, self.config.fit), self.config.fit)
@@ -157,6 +171,10 @@ class Backbone(Component, Scorer):
 
         None: it knows nothing of items that came after its training.
         """
+        return None
+
+    def heard(self, added: AddedItems) -> BoolArray | None:
+        """(n,) whether a new item's line says anything to the model; None: it reads no lines."""
         return None
 
     def with_inputs(self, added: AddedItems) -> Self | None:

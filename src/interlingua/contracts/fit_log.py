@@ -44,6 +44,8 @@ class FitLog:
         """Whether patience is used up: the number of validations and of steps without a better metric."""
         if config.patience is None or not self.epochs or "valid" not in self.epochs[-1]:
             return False
+        if not config.may_stop(self.epochs[-1]["epoch"]):
+            return False
         since = [record for record in self.epochs if record["epoch"] > self.best_epoch]
         validations, steps = sum("valid" in record for record in since), sum(record["steps"] for record in since)
         return validations >= config.patience and steps >= config.patience_steps

@@ -13,6 +13,7 @@ from interlingua.config import FitConfig
 from interlingua.contracts.batch import Batch
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.text import Text
+from interlingua.data.catalogue import Catalogue
 
 if TYPE_CHECKING:
     from interlingua.data.interactions import Interactions
@@ -39,7 +40,8 @@ class Fitting:
     """metrics, on the validation part, of what is being fitted; None: nothing is measured here"""
     texts: Mapping[str, Text] = field(default_factory=dict)
     """vectors of the sections ``[texts.NAME]``, by name"""
-
+    catalogue: Catalogue | None = None
+    """the items' columns, for a backbone that reads them by itself"""
     tables: Mapping[str, Tensor] = field(default_factory=dict)
     """exports of the stages before this one, by name: an aligner finds the backbone's ``items`` here"""
     seed: int = 0

@@ -61,7 +61,8 @@ class Built:
 def job_of(session: Session, stage: str, **parts: Any) -> Fitting:
     """What a stage's component is fitted on: the training part, and those further texts that are in the stage's key."""
     held = {name: text for name, text in session.texts.items() if f"{name}.embed" in session.plan[stage].parents}
-    return Fitting(session.data.split.train, texts=held, seed=derive_seed(session.seed, stage), **parts)
+    seed, data = derive_seed(session.seed, stage), session.data
+    return Fitting(data.split.train, texts=held, catalogue=data.catalogue, seed=seed, **parts)
 
 
 def stage_of(session: Session, stage: str, build: Callable[[], Built]) -> Artifact:

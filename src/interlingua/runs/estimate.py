@@ -160,6 +160,7 @@ class Estimator:
         part, backbone = self.recipe.backbone, self._fresh()
         assert part is not None
         if backbone.sampling != "none":
+            backbone.read_catalogue(self.data.catalogue)
             backbone.start(self.data.split.train, self.text)
         parameters = sum(p.numel() for p in backbone.parameters())
         if backbone.sampling == "none":

@@ -105,7 +105,9 @@ class Grown(Session):
         base, texts = self.base, self.new_vectors
         own = texts.get("text")
         named = {name.removeprefix("texts."): vectors for name, vectors in texts.items() if name != "text"}
-        found = AddedItems(self.num_added, _job(base), own, named)
+        known = base.data.catalogue
+        lines = Catalogue(self.new, None, known.domain, known.names)
+        found = AddedItems(self.num_added, _job(base), lines, own, named)
         if own is None or "align" not in base.done:
             return found
         aligner, backbone, read = base.aligner, base.backbone, FrozenRows(own)
@@ -172,6 +174,8 @@ class Grown(Session):
     def keeps_texts(self) -> bool:
         """Whether something that reads texts keeps what it knew of items of the run whose texts changed."""
         own = bool(encoders_of(self.base).sections()) and (self.retold is None or {"align", "rank"} & {*self.done})
+        if self.recipe.backbone is not None:
+            own = own or self.base.backbone.heard(self.added) is not None
         return bool(own) or any(member.keeps_texts for member in self.grown_members)
 
     @property
@@ -185,7 +189,7 @@ class Grown(Session):
     def silent(self) -> tuple[str, ...]:
         """New items whose texts say nothing to any encoder: all their vectors are zero."""
         parts = (self, *self.grown_members) if self.num_added else ()
-        said = [vectors.any(dim=1).numpy() for part in parts for vectors in part.new_vectors.values()]
+        said = [each for part in parts for each in part.known_of]
         return tuple(self.new["item_id"].filter(~np.logical_or.reduce(said))) if said else ()
 
     @property
@@ -193,7 +197,14 @@ class Grown(Session):
         """Whether the text of the last new item says anything: its vectors are not all zero."""
         if self.recipe.fuse is not None:
             return any(member.says for member in self.grown_members)
-        return any(bool(vectors[-1].any()) for vectors in self.new_vectors.values())
+        return any(bool(each[-1]) for each in self.known_of)
+
+    @property
+    def known_of(self) -> list[Any]:
+        """(n,) whether a new item says anything to an encoder, or to a backbone that reads its line: of each reader."""
+        found = [vectors.any(dim=1).numpy() for vectors in self.new_vectors.values()]
+        heard = None if self.recipe.backbone is None else self.base.backbone.heard(self.added)
+        return found if heard is None else [*found, heard]
 
     @cached_property
     def text(self) -> Text | None:

@@ -38,6 +38,7 @@ def make(world: Dataset, small: Any, table: Any) -> Any:
         seed_all(5)
         backbone: Backbone = cls(small(cls, **fit_options), world.split.train)
         if cls.sampling != "none":
+            backbone.read_catalogue(world.catalogue)
             backbone.start(world.split.train, table if cls.needs_text else None)
         if ready and cls.sampling == "none":
             backbone.fit(Fitting(world.split.train, table if cls.needs_text else None))

@@ -35,7 +35,7 @@ def next_item_batches(
         fit: ``batch_size`` is read.
         negatives: who draws them; None: uniformly.
     """
-    num = 0 if config.loss in ("ce", "shared-ce") else config.num_negatives
+    num = 0 if config.loss in ("ce", "shared-ce", "in-batch") else config.num_negatives
     source = negatives or Negatives(train) if num else None
 
     def make(epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
@@ -60,6 +60,22 @@ def with_targets(encoded: Encoded, batch: Batch, real: Tensor) -> tuple[Tensor, 
     valid = batch.positives != PAD  # left-padded, while the states are shifted to the front: same order, row by row
     negatives = None if batch.negatives is None else batch.negatives[valid]
     return encoded.private[0][real], batch.positives[valid], negatives
+
+
+def sequences_of(batch: Batch, real: Tensor) -> tuple[Tensor, Tensor]:
+    """The row (n,) of each state of :func:`with_targets`, and all items (B, L + 1) of each row; PAD where none is.
+
+    Args:
+        batch: with histories.
+        real: as for :func:`with_targets`.
+    """
+    assert batch.histories is not None
+    place = batch.positives.device
+    if batch.positives.dim() == 1:
+        owners, last = torch.arange(len(batch), device=place), batch.positives[:, None]
+    else:
+        owners, last = real.nonzero(as_tuple=True)[0], batch.positives[:, -1:]
+    return owners, torch.cat([batch.histories, last], dim=1)
 
 
 def pair_scores(states: Tensor, table: Tensor, targets: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
