@@ -58,7 +58,12 @@ def test_pairs_are_measured_by_their_labels_where_there_are_some() -> None:
     split = replace(WORLD.split, valid_pairs=replace(pairs, labels=liked))
     measured = check_of(Oracle("pairs", False, split), split)
     assert measured is not None
-    assert measured() == {"auc": 1.0}, "no user has a liked and a disliked event, so that there is no mean over users"
+    assert measured() == {"auc": 1.0}
+    both = Oracle("pairs", False, split)
+    both.config = CollmConfig(fit=FitConfig(metric="uauc"))
+    measured = check_of(both, split)
+    assert measured is not None
+    assert set(measured()) == {"auc", "uauc"}
     without = check_of(Oracle("pairs", False), WORLD.split)
     assert without is not None
     assert without()["hit@1"] == 1.0

@@ -18,6 +18,7 @@ Shape key: B texts, N negatives, I items, D ID vectors, H input width, H' width 
 - Negatives are items without a training event of the user (the authors: outside the history, the target included).
 - ID vectors are scaled and the items' are centred; an item that the backbone has not learned has its text's vector
   where the aligner makes one, else zero; a user without a history has zero.
+- While training, c reads the last 50 events before the answer (the authors: 128).
 - A too long text loses its oldest events (the authors cut its end, where the output token stands).
 - Output vectors start like 4,096 of the model's token embeddings, with their mean and deviation (the authors: all).
 - Early stopping reads the full ranking of the validation part; the authors 1 + 99 candidates, ties for the target.

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from interlingua.config import FitConfig
 from interlingua.contracts.ranker import Ranker
-from interlingua.data.split import GroundTruth, Split
+from interlingua.data.split import Split
 from interlingua.errors import ConfigError
 from interlingua.evaluate.protocol import evaluate, validation_metrics
 
@@ -20,17 +18,20 @@ AMONG_CANDIDATES = ("hit@1", "hit@5", "hit@10", "ndcg@5", "ndcg@10")
 def check_of(ranker: Ranker, split: Split) -> Callable[[], dict[str, float]] | None:
     """The measurement that the ranker's class asks for (:attr:`Ranker.validation`); None: none.
 
-    Pairs with labels: ``auc``, and ``uauc`` where it is defined. Lists: the metrics of a full ranking, or, of a ranker
-    that must be given candidates, those among the answer and 19 sampled items.
+    Pairs with labels: ``auc``, and ``uauc`` where early stopping reads it. Lists: the metrics of a full ranking, or, of
+    a ranker that must be given candidates, those among the answer and 19 sampled items.
     """
     if ranker.validation == "none":
         return None
     if ranker.validation == "pairs" and split.valid_pairs is None:
         _check_metric(ranker)
+    options: FitConfig | None = ranker.config.training()
+    wanted = None if options is None else options.metric
 
     def measured() -> dict[str, float]:
+        metrics: tuple[str, ...]
         if ranker.validation == "pairs" and split.valid_pairs is not None:
-            protocol, metrics = "labelled", _of_pairs(split.valid_pairs)
+            protocol, metrics = "labelled", ("auc", "uauc") if wanted == "uauc" else ("auc",)
         elif ranker.ranks_catalogue:
             return validation_metrics(ranker, split, max_users=MOST_USERS)
         else:
@@ -56,11 +57,3 @@ def _check_metric(ranker: Ranker) -> None:
             f"ranker.fit.metric = {options.metric!r}, and these data have no labels, so that validation measures "
             f"{', '.join(AMONG_CANDIDATES)}: say what is liked (data.label.at_least = 4), or choose among these"
         )
-
-
-def _of_pairs(pairs: GroundTruth) -> tuple[str, ...]:
-    """The metrics that these pairs define."""
-    assert pairs.labels is not None
-    liked = np.bincount(pairs.owners, pairs.labels, minlength=len(pairs))
-    both = (liked > 0) & (liked < np.diff(pairs.offsets))
-    return ("auc", "uauc") if both.any() else ("auc",)
