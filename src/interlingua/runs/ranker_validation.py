@@ -26,12 +26,12 @@ def check_of(ranker: Ranker, split: Split) -> Callable[[], dict[str, float]] | N
     if ranker.validation == "pairs" and split.valid_pairs is None:
         _check_metric(ranker)
     options: FitConfig | None = ranker.config.training()
-    wanted = None if options is None else options.metric
+    decides = None if options is None else options.metric
 
     def measured() -> dict[str, float]:
         metrics: tuple[str, ...]
         if ranker.validation == "pairs" and split.valid_pairs is not None:
-            protocol, metrics = "labelled", ("auc", "uauc") if wanted == "uauc" else ("auc",)
+            protocol, metrics = "labelled", ("auc", "uauc") if decides == "uauc" else ("auc",)
         elif ranker.ranks_catalogue:
             return validation_metrics(ranker, split, max_users=MOST_USERS)
         else:
