@@ -202,8 +202,20 @@ def test_pre_training_contrasts_histories_with_items_and_guesses_hidden_words(ma
         total += math.log(sum(map(math.exp, kept))) - logits[row]
     assert found["contrast"].item() == pytest.approx(total / len(goals), rel=1e-3)
     assert set(Joint(model, Aligner(Aligner.Config(), 0, 0))(batches_of(model, world, 1)[0])) == {"ce"}
-    assert model.masked is not None
     assert make().masked is None
+    assert make(fit={"pretrain_epochs": 1}, mlm_weight=0.0).masked is None
+    torch.manual_seed(0)
+    once = model.losses(model.encode(model.input_embeddings(), batch), batch)
+    twice = make(fit={"pretrain_epochs": 1, "epochs": 4}, mlm_weight=0.2)
+    twice.load_state_dict(model.state_dict())
+    twice.begin(0)
+    model.begin(0)
+    hidden = []
+    for each in (model, twice):
+        torch.manual_seed(0)
+        hidden.append(each.losses(each.encode(each.input_embeddings(), batch), batch)["mlm"].item())
+    assert hidden[1] == pytest.approx(2 * hidden[0])
+    assert once.keys() == {"ce"}, "the last batches that were asked for are of the fine-tuning"
 
 
 def test_masked_words_hide_fifteen_in_a_hundred_and_most_of_them_behind_the_mask() -> None:

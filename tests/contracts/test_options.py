@@ -54,7 +54,7 @@ OTHER: dict[str, Any] = {
     "soft_epochs": 1, "pooling": "mean", "kv-prompt.user_template": "none", "kv-prompt.item_template": "none",
     "soft-prompt.template": "next-item-vectors",  "slots": {"user": "none"}, "sample_rate": 0.9, "keep": 0.5,
     "title-sequence.slots": {"user": "backbone"}, "weights": {"text": 3.0}, "floor": 1.0, "null_dim": 2, "max_nodes": 3,
-    "low-rank-ease.rank": 2, "low-rank-additive-ease.rank": 2,  "cross_heads": 4,
+    "attribute_tokens": 2, "max_words": 5, "low-rank-ease.rank": 2, "low-rank-additive-ease.rank": 2,  "cross_heads": 4,
     "first_epochs": 1, "first_learning_rate": 0.5, "hard_step": 1.0,
 }  # fmt: skip
 """by option, or component.option: another value than one that follows from the type"""
@@ -98,6 +98,7 @@ ELSEWHERE: dict[str, str] = {
     "learn_weights": "test_linear_with_texts.py",
     **{f"lm-states.{o}": "test_lm_states.py"
        for o in ("model", "layer", "pool", "prompt", "ending", "max_tokens", "lm_weights")},
+    **{f"recformer.{o}": "test_recformer.py" for o in ("checkpoint", "mlm_weight")},
     **{f"unisrec.{o}": "test_unisrec.py" for o in ("temperature", "sequence_weight", "item_drop", "equal_targets")},
     "llmemb.teacher": "test_llmemb.py", "precision": "test_language_models.py", "revision": "test_keys.py",
     "llm-only.template": "test_chat.py", "title-sequence.template": "test_title_sequence.py",

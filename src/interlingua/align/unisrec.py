@@ -16,6 +16,7 @@ Shape key: B rows, L positions, T text width, D width of the backbone's inputs.
   for which they keep a second vector of each text.
 - ``equal_targets = "left-out"``: a row whose next item is the same is no negative. The authors set its logit to 0, so
   that it still counts exp(0): ``"authors"``.
+- Over a backbone whose vectors start larger than 0.02, the maps start larger by as much.
 - ID vectors are added where an item has training events; all others are their texts, as if they came later. The
   authors add them to all, and they learn as negatives.
 """
@@ -48,6 +49,10 @@ if TYPE_CHECKING:
 
 MAX_HISTORY = 50
 """events of a history if the backbone sets no limit (the authors: 50)"""
+
+
+FIRST_SIZE = 0.02
+"""standard deviation of the maps' first weights, as of the ID vectors of the authors' sequence model"""
 
 
 class UniSRecConfig(Config):
@@ -96,8 +101,13 @@ class UniSRec(Aligner):
                 f"align.fit.pretrain_epochs = {self._pretrain_epochs}: pre-training compares histories with the item "
                 "that follows, and this backbone reads pairs; choose a sequence model (sasrec), or set it to 0"
             )
+        ids = backbone.input_embeddings().items
+        size = float(ids.detach().square().mean().sqrt())
+        if size > 2 * FIRST_SIZE:  # a backbone whose vectors start larger than SASRec's
+            with torch.no_grad():
+                self.map.maps.weight.mul_(size / FIRST_SIZE)
         if not self.config.ids:
-            backbone.input_embeddings().items.requires_grad_(False)
+            ids.requires_grad_(False)
 
     @property
     def _pretrain_epochs(self) -> int:
