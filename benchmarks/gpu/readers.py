@@ -33,7 +33,7 @@ LIKELIHOOD = {"name": "soft-prompt", "template": "next-item", "all_positions": T
 READERS: dict[str, tuple[float, dict[str, Any]]] = {
     "likelihood": (140.0, LIKELIHOOD),
     "head": (50.0, {"name": "sequence-head", "history_length": 50, "slots": {"user": "none"}}),
-    "history as text": (60.0, {"name": "title-sequence", "slots": {"user": "backbone"}, "prior_weight": 1.0}),
+    "history as text": (60.0, {"name": "title-sequence", "slots": {"user": "backbone"}}),
     "lora": (170.0, LIKELIHOOD | {"tune": "lora"}),
     "5 answers a prompt": (50.0, LIKELIHOOD | {"answers_per_prompt": 5}),
 }
