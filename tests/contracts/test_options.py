@@ -53,6 +53,7 @@ OTHER: dict[str, Any] = {
     4, "max_share": 0.2, "min_similarity": 0.9, "sgl.contrast": "batch", "simgcl.contrast": "all", "dim": 4,
     "soft_epochs": 1, "pooling": "mean", "kv-prompt.user_template": "none", "kv-prompt.item_template": "none",
     "soft-prompt.template": "next-item-vectors",  "slots": {"user": "none"}, "sample_rate": 0.9, "keep": 0.5,
+    "llara.template": "llara-2", "llara.second_template": "llara", "llara.third_template": "llara", "samples": 3,
     "title-sequence.slots": {"user": "backbone"}, "weights": {"text": 3.0}, "floor": 1.0, "null_dim": 2, "max_nodes": 3,
     "attribute_tokens": 2, "max_words": 5, "low-rank-ease.rank": 2, "low-rank-additive-ease.rank": 2,  "cross_heads": 4,
     "first_epochs": 1, "first_learning_rate": 0.5, "hard_step": 1.0,
@@ -108,6 +109,8 @@ ELSEWHERE: dict[str, str] = {
        for n in ("soft-prompt", "sequence-head", "title-sequence", "kv-prompt") for o in ("lora", "adapters")},
     **{f"{n}.model": "test_language_models.py"
        for n in ("kv-prompt", "soft-prompt", "sequence-head", "title-sequence", "llm-only")},
+    **{f"{n}.{o}": "test_word_rankers.py" for n in ("tallrec", "llara") for o in ("model", "lora", "adapters")},
+    **{f"tallrec.{o}": "test_tallrec.py" for o in ("template", "labels")},
     **{f"llm-srec.{o}": "test_llm_srec.py"
        for o in ("model", "user_template", "item_template", "date_format", "max_tokens")},
     **{f"e4srec.{o}": "test_e4srec.py" for o in ("model", "template", "lora")},

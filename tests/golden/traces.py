@@ -35,6 +35,7 @@ FIT = {"epochs": 2, "steps_per_epoch": 3, "evaluate_every": 1}
 FAMILIES = {
     "smollm2-135m": "smollm2", "facebook/opt-6.7b": "opt", "openai-community/gpt2-large": "gpt2",
     "meta-llama/Llama-3.2-3B-Instruct": "llama", "garage-bAInd/Platypus2-13B": "llama", "lmsys/vicuna-7b-v1.3": "llama",
+    "huggyllama/llama-7b": "llama", "meta-llama/Llama-2-7b-hf": "llama",
 }  # fmt: skip
 ENCODERS = (
     "all-minilm-l6-v2", "nq-distilbert-base-v1", "google-bert/bert-base-uncased", "FacebookAI/roberta-base",
@@ -73,6 +74,11 @@ def models(folder: Path) -> dict[str, str]:
 
 def small(name: str, models: dict[str, str]) -> recipes.Recipe:
     """A shipped recipe, made small."""
+    return recipes.resolve(small_values(name, models), Path(name).name)
+
+
+def small_values(name: str, models: dict[str, str]) -> dict[str, Any]:
+    """The sections of a shipped recipe, made small."""
     values = read_toml(recipes.find(name))
     labelled = {"options": {**WORLD["options"], "ratings": True, "noise": 0.5}} if "label" in values["data"] else {}
     kept = {k: v for k, v in values["data"].items() if k in ("filter", "label")}
@@ -86,11 +92,11 @@ def small(name: str, models: dict[str, str]) -> recipes.Recipe:
         if "checkpoint" in section:  # whose tiny stand-in has 64 positions
             section |= {"checkpoint": models["all-minilm-l6-v2"], "max_tokens": 48}
         section.update({key: value for key, value in SMALL.items() if key in section})
-        if section.get("template") in ("next-item", "next-item-titles"):
+        if section.get("template") in ("next-item", "next-item-titles", "llara", "tallrec"):
             section["max_title_tokens"] = 8  # the tiny tokenizer makes many tokens
         if "fit" in section:
             section["fit"] = section["fit"] | FIT | {"batch_size": min(section["fit"].get("batch_size", 64), 64)}
-    return recipes.resolve(values, Path(name).name)
+    return values
 
 
 def shortened(name: str) -> recipes.Recipe:

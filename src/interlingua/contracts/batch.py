@@ -60,6 +60,8 @@ class Batch:
     """(B, L) bool, of sessions side by side: where one begins, and the row's state of the batch before is forgotten"""
     events: Tensor | None = None
     """(B,) numbers of the training events that are the targets, where a loss looks something up by them"""
+    history_labels: Tensor | None = None
+    """(B, L) 1 where the user liked the event in ``histories``, else 0; None: all of them were liked"""
     step: Tensor | None = None
     """() optimiser steps before this one, for losses whose weights change as training goes on"""
 

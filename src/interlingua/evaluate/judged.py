@@ -5,6 +5,7 @@ Shape key: M users, T targets, K places of a list, P labelled pairs, I items, G 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -19,7 +20,7 @@ from interlingua.data.queries import Queries
 from interlingua.data.split import GroundTruth
 from interlingua.evaluate.accuracy import Ranks, Values
 
-Reads = Literal["ranks", "lists", "labels"]
+Reads = Literal["ranks", "lists", "labels", "answers"]
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,35 @@ class LabelledScores:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """Which of its candidates each of M users' answers names: those that share the best score.
+
+    All candidates with one score are no answer: nothing, or everything, was named.
+    """
+
+    named: npt.NDArray[np.int64]
+    """(M,) number of candidates that share the best score; 0 for no answer"""
+    right: npt.NDArray[np.bool_]
+    """(M,) a target is among them; False for no answer"""
+
+    @classmethod
+    def of(cls, scores: FloatArray, real: npt.NDArray[np.bool_], target: npt.NDArray[np.bool_]) -> Answers:
+        """From scores (B, C), which of the places (B, C) hold a candidate, and which of those hold a target."""
+        shown = np.where(real, scores, -np.inf)
+        best = real & (shown == shown.max(axis=1, keepdims=True))
+        named, count = best.sum(1).astype(np.int64), real.sum(1)
+        named[(named == count) & (count > 1)] = 0
+        return cls(named, (best & target).any(1) & (named > 0))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Answers]) -> Answers | None:
+        """Of several blocks of users; None: of none."""
+        if not parts:
+            return None
+        return cls(np.concatenate([p.named for p in parts]), np.concatenate([p.right for p in parts]))
+
+
+@dataclass(frozen=True)
 class Judged:
     """One evaluation as the input of metrics. Parts that a protocol does not judge are None (ranks: empty)."""
 
@@ -56,6 +86,7 @@ class Judged:
     lists: npt.NDArray[np.int64] | None = None
     """(M, K) the best items that may be recommended, best first; -1 where there are fewer"""
     labels: LabelledScores | None = None
+    answers: Answers | None = None
     candidates: int | None = None
     """how many items a target was ranked among; None: the whole catalogue"""
     targets: GroundTruth | None = None
@@ -69,6 +100,11 @@ class Judged:
     def num_users(self) -> int:
         """M"""
         return self.labels.num_users if self.labels is not None else 0 if self.lists is None else len(self.lists)
+
+    def written(self) -> Answers:
+        """The answers among candidates."""
+        assert self.answers is not None
+        return self.answers
 
     @property
     def num_cells(self) -> int:
@@ -103,7 +139,8 @@ class Metric:
 
     kind: ClassVar[str] = "metric"
     reads: ClassVar[Reads] = "ranks"
-    """what must be judged. A metric of ``ranks`` reads nothing else; it is measured on slices too"""
+    """what must be judged. A metric of ``ranks`` reads nothing else; it is measured on slices too. ``answers`` are
+    there for protocols with candidates"""
     cut: ClassVar[bool] = True
     better: ClassVar[Literal["higher", "lower"]] = "higher"
     needs: ClassVar[frozenset[str]] = frozenset()

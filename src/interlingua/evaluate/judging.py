@@ -15,7 +15,7 @@ from interlingua.evaluate.accuracy import Ranks
 from interlingua.evaluate.candidates import Keys, SampledCandidates, assemble, negatives, user_keys
 from interlingua.evaluate.cold import in_cold
 from interlingua.evaluate.hard_negatives import matched, popular
-from interlingua.evaluate.judged import LabelledScores
+from interlingua.evaluate.judged import Answers, LabelledScores
 from interlingua.evaluate.ranking import checked, distinct, in_candidates, in_full
 from interlingua.evaluate.rules import Protocol
 from interlingua.evaluate.variants import varied
@@ -40,14 +40,17 @@ def judge_ranks(
     length: int,
     seed: int,
     label: str,
-) -> tuple[Ranks, Lists | None]:
-    """Positions of all targets (deeper than ``depth``: :data:`BEYOND`), and lists of ``length`` places (0: none)."""
+) -> tuple[Ranks, Lists | None, Answers | None]:
+    """Positions of all targets (deeper than ``depth``: :data:`BEYOND`), lists of ``length`` places (0: none), and the
+    answers among candidates, where there are some.
+    """
     items = split.train.num_items
     size = block_size(items if protocol.candidates is None else min(protocol.candidates, items), batch_users)
     ids = split.train.user_ids[targets.users]
     keys = None if protocol.candidates is None else user_keys(ids, seed, "negatives")
     found: list[tuple[Positions, Positions]] = []
     lists: list[Lists] = []
+    answers: list[Answers] = []
     with task(label, len(targets)) as shown:
         for start in range(0, len(targets), size):
             indices = np.arange(start, min(start + size, len(targets)))
@@ -55,7 +58,11 @@ def judge_ranks(
             masked = masked_for(protocol, split, block, part)
             part = varied(part, protocol.history, ids[indices], seed)
             if keys is not None:
-                found.append(_sampled_block(scorer, split, block, part, distinct(masked), protocol, keys[indices]))
+                positions, answered = _sampled_block(
+                    scorer, split, block, part, distinct(masked), protocol, keys[indices]
+                )
+                found.append(positions)
+                answers.append(answered)
             elif length:
                 positions, listed = _listed_block(scorer, split, block, part, masked, protocol, length)
                 found.append(positions)
@@ -66,7 +73,7 @@ def judge_ranks(
     first, last = (np.concatenate([pair[n] for pair in found]) for n in (0, 1))
     deep = (first > depth) & (first < NEVER)
     ranks = Ranks(np.where(deep, BEYOND, first), np.where(deep, BEYOND, last), targets.offsets)
-    return ranks, np.concatenate(lists) if lists else None
+    return ranks, np.concatenate(lists) if lists else None, Answers.joined(answers)
 
 
 def judge_pairs(
@@ -164,14 +171,16 @@ def draw(split: Split, block: GroundTruth, masked: Queries, protocol: Protocol, 
 
 def _sampled_block(
     scorer: Scorer, split: Split, block: GroundTruth, queries: Queries, masked: Queries, protocol: Protocol, keys: Keys
-) -> tuple[Positions, Positions]:
-    """Positions of one block's targets among their candidates."""
+) -> tuple[tuple[Positions, Positions], Answers]:
+    """Positions of one block's targets among their candidates, and which of these each answer names."""
     candidates = draw(split, block, masked, protocol, keys)
     scores = checked(scorer.score(queries, candidates.items), candidates.items.shape, scorer)
     hidden = np.repeat(np.arange(len(block)), masked.lengths()) * scorer.num_items + masked.items
-    real = candidates.real & ~among(np.arange(len(block))[:, None] * scorer.num_items + candidates.items, hidden)
+    places = np.arange(len(block))[:, None] * scorer.num_items + candidates.items
+    real = candidates.real & ~among(places, hidden)
     targets, owners = _flat(block)
     usable = replace(candidates, real=real)  # a target that is masked as seen competes with no one
     first, last = in_candidates(scores, usable, targets, owners, expected=protocol.ties == "expected")
-    seen = among(owners * scorer.num_items + targets, hidden)
-    return np.where(seen, NEVER, first), np.where(seen, NEVER, last)
+    targeted = owners * scorer.num_items + targets
+    seen, answers = among(targeted, hidden), Answers.of(scores, real, among(places, targeted))
+    return (np.where(seen, NEVER, first), np.where(seen, NEVER, last)), answers

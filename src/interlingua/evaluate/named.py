@@ -58,7 +58,7 @@ def best(name: str, values: Iterable[float]) -> float:
 
 
 def reads(name: str) -> str:
-    """``ranks``, ``lists`` or ``labels``; empty for a metric that is not installed."""
+    """``ranks``, ``lists``, ``labels`` or ``answers``; empty for a metric that is not installed."""
     try:
         return parse(name)[0].reads
     except ConfigError:

@@ -96,8 +96,10 @@ def evaluate(
     else:
         deepest = max([depth or 0, *(parse(name)[1] for name in names)])  # shallower ones would cut metrics
         length = max([0, *(parse(name)[1] for name in names if reads(name) == "lists")])
-        ranks, lists = judge_ranks(scorer, split, targets, queries, chosen, batch_users, deepest, length, seed, label)
-        judged = replace(judged, ranks=ranks, lists=lists)
+        ranks, lists, answers = judge_ranks(
+            scorer, split, targets, queries, chosen, batch_users, deepest, length, seed, label
+        )
+        judged = replace(judged, ranks=ranks, lists=lists, answers=answers)
     seconds = time.perf_counter() - started
     marked = {} if slices is False or "ranks" not in chosen.judges else _marked(judged, split, chosen, slices)
     per_user, together = measure(judged, names)

@@ -52,7 +52,8 @@ class Protocol:
     order: int = 0
     """in which of many orders prompts list candidates"""
     judges: frozenset[str] = frozenset({"ranks", "lists"})
-    """what it gives to metrics: ranks of targets, lists of the whole catalogue, labels of held-out pairs"""
+    """what it gives to metrics: ranks of targets, lists of the whole catalogue, labels of held-out pairs, answers among
+    candidates"""
 
     @classmethod
     def of_number(cls, number: int) -> Protocol:
@@ -148,7 +149,7 @@ def check_metrics(protocols: Sequence[str], more: Sequence[str]) -> None:
     for name in more:
         reads = parse(name)[0].reads
         if not any(reads in parse_protocol(protocol).judges for protocol in protocols):
-            add = "labelled" if reads == "labels" else "full"
+            add = {"labels": "labelled", "answers": "sampled-20"}.get(reads, "full")
             raise ConfigError(
                 f"evaluate.metrics: {name!r} reads {reads}, which none of the protocols {', '.join(protocols)} "
                 f"judges; add {add!r} to evaluate.protocols"

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Kind = Literal["mlp", "linear"]
+Kind = Literal["mlp", "plain", "linear"]
 RIDGE = 1e-2
 """penalty of the closed form, relative to the mean variance of the hidden features"""
 
@@ -18,21 +18,23 @@ RIDGE = 1e-2
 class Projector(nn.Module):
     """Linear -> LayerNorm -> activation -> Linear (A-LLMRec, section 3.3: F_U with LeakyReLU, F_I with GELU).
 
-    ``linear`` is one affine map, for comparison. Weights are Xavier-normal, as the authors set them; biases start at 0.
+    ``plain`` is the same without LayerNorm (LLaRA), ``linear`` one affine map, for comparison. Weights are
+    Xavier-normal, as the authors set them; biases start at 0.
 
     Args:
         dim: D.
         width: H.
         activation: between the two layers.
-        kind: ``mlp`` (the paper's) or ``linear``.
+        kind: ``mlp`` (the paper's), ``plain`` or ``linear``.
     """
 
     def __init__(self, dim: int, width: int, activation: nn.Module, kind: Kind = "mlp") -> None:
         super().__init__()
-        self.first: nn.Module = nn.Linear(dim, width) if kind == "mlp" else nn.Identity()
+        two = kind != "linear"
+        self.first: nn.Module = nn.Linear(dim, width) if two else nn.Identity()
         self.norm: nn.Module = nn.LayerNorm(width) if kind == "mlp" else nn.Identity()
-        self.activation: nn.Module = activation if kind == "mlp" else nn.Identity()
-        self.last = nn.Linear(width if kind == "mlp" else dim, width)
+        self.activation: nn.Module = activation if two else nn.Identity()
+        self.last = nn.Linear(width if two else dim, width)
         for layer in (self.first, self.last):
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_normal_(layer.weight)

@@ -20,7 +20,10 @@ from interlingua.lm.generate import paper_generate, paper_hit
 from interlingua.lm.likelihood import title_log_likelihood
 from interlingua.lm.models import LanguageModel
 from interlingua.lm.prompt import CompiledTemplate, compile_template
+from interlingua.lm.written import is_answer, one_contained, write_line
 
+MARGIN = 8
+"""tokens that a freely written line may be longer than the longest candidate's answer"""
 NOT_GENERATED = -1e4
 """score of a candidate that no beam has reached: below every log-probability of a title"""
 
@@ -45,6 +48,7 @@ def score_titles(
     items: IntArray,
     names: Sequence[str],
     config: Any,
+    eos: bool = True,
 ) -> FloatArray:
     """Scores of the candidates of each prompt.
 
@@ -56,16 +60,21 @@ def score_titles(
         items: (B, C) candidate indices.
         names: (I,) titles, for the authors' rule.
         config: ``scoring``, ``length_normalisation``, ``beams``.
+        eos: an answer ends with the end-of-text token; False: with the template's last word of it.
 
     Returns:
         (B, C): log-probability of the title (``likelihood``); the same for the candidates that generation reaches and a
-        constant below it for others (``generate``); 1 where the free answer holds the title, else 0 (``paper``).
+        constant below it for others (``generate``); 1 where the free answer holds the title, else 0 (``paper``); 1
+        where the line that is written freely is the title (``free``), or contains it and no other candidate's
+        (``named``), else 0.
     """
+    if config.scoring in ("free", "named"):
+        return written_scores(lm, compiled, embeds, mask, items, config.scoring)
     if config.scoring == "paper":
         answers = paper_generate(lm, embeds, mask)
         hits = [[paper_hit(answer, names[item]) for item in row] for answer, row in zip(answers, items, strict=True)]
         return np.asarray(hits, np.float32)
-    ids, lengths = compiled.target_ids(items.ravel())
+    ids, lengths = compiled.target_ids(items.ravel(), eos=eos)
     ids, lengths = ids.reshape(*items.shape, -1), lengths.reshape(items.shape)
     if config.scoring == "likelihood":
         return title_log_likelihood(lm, embeds, mask, ids, lengths, normalize=config.length_normalisation).numpy()
@@ -74,6 +83,38 @@ def score_titles(
     who, places = np.nonzero(found.candidates != PAD)
     scores[who, found.candidates[who, places]] = found.log_probs[who, places]
     return scores
+
+
+def written_scores(
+    lm: LanguageModel, compiled: CompiledTemplate, embeds: Tensor, mask: Tensor, items: IntArray, rule: str
+) -> FloatArray:
+    """(B, C) 1 for the candidate that the written line names by the rule ``free`` or ``named``, else 0."""
+    ids, lengths = compiled.target_ids(items.ravel(), eos=False)
+    printed = np.array(
+        [lm.tokenizer.decode(row[:length].tolist()) for row, length in zip(ids, lengths, strict=True)], object
+    ).reshape(items.shape)
+    room = max(min(int(lengths.max(initial=1)) + MARGIN, lm.max_positions - embeds.shape[1]), 1)
+    out = np.zeros(items.shape, np.float32)
+    for row, line in enumerate(write_line(lm, embeds, mask, room)):
+        if rule == "free":
+            out[row] = [is_answer(line, title) for title in printed[row]]
+        else:  # equal titles of a row are one
+            titles = list(dict.fromkeys(printed[row]))
+            found = one_contained(line, titles)
+            out[row] = 0 if found is None else printed[row] == titles[found]
+    return out
+
+
+def written_caveats(scoring: str) -> list[str]:
+    """Notes for readers of numbers of written answers; empty for other ways of scoring."""
+    if scoring not in ("generate", "free", "named", "paper"):
+        return []
+    return [
+        f"ranker.scoring = {scoring!r} orders only what was generated; all other candidates tie, and their places "
+        "follow the catalogue's rows (sampled-20+expected shares them out evenly). Of 'generate' read Hit@k up to "
+        "ranker.beams; of the others no k but the metrics answer-hit, answer-hit-valid, answer-valid, and of 'paper' "
+        "answer-named: its authors count a hit wherever the target is named"
+    ]
 
 
 def presented(items: IntArray, queries: Queries) -> IntArray:

@@ -23,9 +23,9 @@ from interlingua.lm.models import LanguageModel
 from interlingua.lm.template import Piece, Template, given_slots
 from interlingua.lm.token_pool import Ids, Pool, Tokens
 
-USER, HISTORY, CANDIDATE, TARGET = 0, 1, 2, 3
+USER, HISTORY, CANDIDATE, TARGET, DISLIKED = 0, 1, 2, 3, 4
 """what a vector place is for: the numbers in :attr:`PromptBatch.slot_kinds`"""
-LISTS = {"history": HISTORY, "candidates": CANDIDATE, "target": TARGET}
+LISTS = {"history": HISTORY, "candidates": CANDIDATE, "target": TARGET, "disliked": DISLIKED}
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class PromptBatch:
     slot_positions: Ids
     """(S,) column of each vector place"""
     slot_kinds: Ids
-    """(S,) USER, HISTORY, CANDIDATE or TARGET"""
+    """(S,) USER, HISTORY, CANDIDATE, TARGET or DISLIKED"""
     slot_indices: Ids
     """(S,) item index of each vector place; the prompt's number for USER"""
     slot_numbers: Ids
@@ -152,7 +152,7 @@ class CompiledTemplate:
 
     @property
     def needs(self) -> frozenset[str]:
-        """The lists that :meth:`assemble` must be given: of ``history``, ``candidates``, ``target``."""
+        """The lists that :meth:`assemble` must be given: some of :data:`LISTS`."""
         return frozenset(kind for kind, _ in self._columns if kind in LISTS)
 
     def target_ids(self, indices: IntArray, *, eos: bool = True) -> tuple[Ids, Ids]:
@@ -193,6 +193,7 @@ class CompiledTemplate:
         candidates: IntArray | None = None,
         target: IntArray | None = None,
         *,
+        disliked: IntArray | None = None,
         text_indices: Mapping[str, IntArray] | None = None,
         has_user: bool | None = None,
         side: str = "left",
@@ -204,6 +205,7 @@ class CompiledTemplate:
             history: (B, L) item indices, oldest first, PAD anywhere for "no item".
             candidates: (B, C) item indices in the order shown; PAD for "no item".
             target: (B,) the one item of a ``{target}`` slot.
+            disliked: (B, M) items that the user did not like, as ``history``.
             text_indices: of each slot with texts of queries: (B,) which of its texts, PAD for none.
             has_user: whether user vectors will be given; checked against the template. None: no check.
             side: padding side, ``left`` or ``right``.
@@ -216,7 +218,7 @@ class CompiledTemplate:
         if has_user is not None and has_user != ("user" in self.slots):
             given, wants = ("given", "no") if has_user else ("missing", "a")
             raise ConfigError(f"user vectors are {given}, but the template {self.template.name} has {wants} user slot")
-        pieces, of, kinds = self._pieces(history, candidates, target, text_indices or {})
+        pieces, of, kinds = self._pieces(history, candidates, target, text_indices or {}, disliked)
         sizes = self._sizes[pieces]
         lengths = sizes.sum(1)
         longest = int(lengths.max(initial=0))
@@ -241,11 +243,12 @@ class CompiledTemplate:
         )  # fmt: skip
 
     def _pieces(
-        self, history: IntArray, candidates: IntArray | None, target: IntArray | None, texts: Mapping[str, IntArray]
-    ) -> tuple[Ids, Ids, Ids]:
+        self, history: IntArray, candidates: IntArray | None, target: IntArray | None, texts: Mapping[str, IntArray],
+        disliked: IntArray | None = None,
+    ) -> tuple[Ids, Ids, Ids]:  # fmt: skip
         """(B, P) pool numbers, (B, P) row that each piece speaks of, (P,) kind of each piece."""
         history = np.asarray(history, np.int64)
-        given = {"history": history, "candidates": candidates, "target": target}
+        given = {"history": history, "candidates": candidates, "target": target, "disliked": disliked}
         batch = len(history)
         pieces: list[Ids] = []
         batch_indices: list[Ids] = []

@@ -49,7 +49,7 @@ class VectorRankerConfig(Config):
     standardised: bool = True
     """shift and scale the item vectors (paper: no)"""
     projector: Kind = "mlp"
-    """``mlp`` (paper) or ``linear``"""
+    """``mlp`` (paper), ``plain`` (the same without LayerNorm) or ``linear``"""
     projector_init: Literal["xavier", "scaled", "titles"] = "titles"
     """``xavier`` (paper); ``scaled``: to the length of token embeddings; ``titles``: item vectors land on the
     model's own embeddings of the titles, by ridge regression"""

@@ -27,6 +27,7 @@ from interlingua.injection.loading import language_model, state_width, title_emb
 from interlingua.injection.projector import Projector
 from interlingua.injection.score_fusion import BLOCK, Features, ScoreFusion, TextSimilarity, features_in_blocks
 from interlingua.lm import history as sequence
+from interlingua.lm.adapter_checks import store_checked
 from interlingua.lm.adapters import Tuned, check_learned, tuned
 from interlingua.progress import track
 from interlingua.rankers._vector_options import VectorRankerConfig, check
@@ -105,8 +106,8 @@ class VectorRanker(Ranker):
         return log
 
     def write_extras(self, folder: Path) -> dict[str, Any]:
-        """Writes the LoRA adapters in peft's layout, besides the run's own weights."""
-        return {} if self.tuned is None else {"tuned": self.tuned.save(folder / "adapters")}
+        """Writes the LoRA adapters in peft's layout, besides the run's own weights, and checks what was written."""
+        return store_checked(self.tuned, self.config.lora, folder / "adapters")
 
     @property
     def device(self) -> torch.device:

@@ -39,6 +39,7 @@ from interlingua.injection.prompt_injection import Injection
 from interlingua.injection.prompt_maps import Kind
 from interlingua.injection.score_fusion import ScoreFusion, TextSimilarity
 from interlingua.injection.two_tower import PlainStates, Pooling
+from interlingua.lm.adapter_checks import store_checked
 from interlingua.lm.adapters import LoraOptions, Tune, tuned
 from interlingua.lm.encoder import causal, frozen
 from interlingua.lm.here import missing
@@ -248,7 +249,7 @@ class KvPrompt(TwoTowers):
         chosen = self._choose()
         chosen.frame(self.inputs.train).write_parquet(folder / "sample.parquet")
         card = {"sample": chosen.counts, "language_model": {"name": self.lm.name, "revision": self.lm.revision}}
-        return card if self.tuned is None else card | {"tuned": self.tuned.save(folder / "adapters")}
+        return card | store_checked(self.tuned, self.config.lora, folder / "adapters")
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Named losses: ``rank``, and ``align_user`` and ``align_item`` where they have a weight."""

@@ -1,11 +1,14 @@
 """A frozen language model that reads titles alone, without any vector and without training: LLM-Only.
 
 A baseline of A-LLMRec (Kim et al., KDD 2024, arXiv 2404.11343, section 4.1): its prompt without soft tokens. It uses
-only what the language model knows about the titles. Candidates are ranked by the exact likelihood of their titles.
+only what the language model knows about the titles. Candidates are ranked by the exact likelihood of their titles, or
+by what the model writes: ``paper`` is the authors' rule (the lower-cased title is found between the outermost quotes of
+the output; greedy, penalty 1.5, at most 512 tokens), ``free`` the exact one (the line is the title). Most of what an
+untrained model writes is no candidate, so it can lie below chance: the two kinds of numbers are two methods.
 
 Shape key: B rows, C candidates, I items, H input width, T prompt tokens.
 
-**Deviation:** the authors let the model write and look for the title in what it wrote; that orders one candidate.
+**Deviation:** the default is the likelihood; free generation orders one candidate and gives no other a score.
 """
 
 from __future__ import annotations
@@ -24,9 +27,8 @@ from interlingua.contracts.ranker import Ranker, RankerInputs
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
 from interlingua.injection.loading import language_model, whole_model
-from interlingua.injection.title_scoring import presented
+from interlingua.injection.title_scoring import presented, score_titles, written_caveats
 from interlingua.lm.here import missing
-from interlingua.lm.likelihood import title_log_likelihood
 from interlingua.lm.locate import identity
 from interlingua.lm.models import LanguageModel, Precision
 from interlingua.lm.prompt import compile_template, embed_prompts
@@ -59,8 +61,13 @@ class LlmOnlyConfig(Config):
     """items of the history in the prompt (paper: 10)"""
     max_title_tokens: int | None = Field(default=None, ge=1)
     """longer titles are cut in prompts and answers"""
+    scoring: Literal["likelihood", "generate", "free", "paper"] = "likelihood"
+    """how candidates are ranked: by likelihood, by constrained generation, or 1 for the title that is written freely,
+    by the exact rule (``free``) or by the authors' (``paper``)"""
+    beams: int = Field(default=1, ge=1)
+    """``generate``: hypotheses kept, and candidates that come out (1: greedy, Hit@1 only)"""
     length_normalisation: bool = False
-    """divide a title's log-likelihood by its number of tokens"""
+    """likelihood: divide a title's log-likelihood by its number of tokens"""
 
     def lacks(self) -> list[Missing]:
         """What is missing: packages, or the language model."""
@@ -94,6 +101,11 @@ class LlmOnly(Ranker):
         """Needs a retriever, and no vectors."""
         return frozenset({"scores"})
 
+    @classmethod
+    def caveats(cls, config: LlmOnlyConfig) -> list[str]:
+        """Notes on scoring by generated text."""
+        return written_caveats(config.scoring)
+
     def fit(self, job: Fitting) -> FitLog:
         """Nothing is learned."""
         return FitLog.untrained()
@@ -123,8 +135,4 @@ class LlmOnly(Ranker):
         prompts = self.prompts.assemble(history, shown, max_length=self.lm.max_positions)
         embeds = embed_prompts(self.lm, prompts)
         mask = torch.as_tensor(prompts.attention_mask, device=embeds.device)
-        ids, lengths = self.prompts.target_ids(items.ravel())
-        ids, lengths = ids.reshape(*items.shape, -1), lengths.reshape(items.shape)
-        return title_log_likelihood(
-            self.lm, embeds, mask, ids, lengths, normalize=config.length_normalisation
-        ).numpy()  # fmt: skip
+        return score_titles(self.lm, self.prompts, embeds, mask, items, self.inputs.titles, config)

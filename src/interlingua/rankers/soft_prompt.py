@@ -12,7 +12,7 @@ answers.
 - Candidates are drawn from the items without a training event of the user (the authors: not in the input sequence).
 - A model that puts a begin token first has it before the user vector (the authors: after it).
 - Item vectors are standardised by one mean and one scale (``standardised = false``: as they are).
-- Scoring by free generation is ``paper``; ``likelihood``, ``generate`` and ``head`` are exact rankings.
+- Scoring by free generation is ``paper``, or ``free`` by the exact rule; the other ways are exact rankings.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class SoftPromptConfig(VectorRankerConfig):
     """a template's name or path"""
     num_candidates: int = Field(default=20, ge=2)
     """candidates in a training prompt, the answer included (paper: 20)"""
-    scoring: Literal["likelihood", "generate", "head", "paper"] = "likelihood"
-    """how candidates are ranked"""
+    scoring: Literal["likelihood", "generate", "head", "free", "paper"] = "likelihood"
+    """how candidates are ranked; ``free``: 1 for the title that is written freely, ``paper``: by the authors' rule"""
     beams: int = Field(default=1, ge=1)
     """``generate``: hypotheses kept, and candidates that come out (1: greedy, Hit@1 only)"""
     length_normalisation: bool = False
@@ -127,13 +127,7 @@ class SoftPrompt(VectorRanker):
     @classmethod
     def caveats(cls, config: SoftPromptConfig) -> list[str]:
         """Notes on scoring by generated text."""
-        if config.scoring not in ("generate", "paper"):
-            return []
-        return [
-            f"ranker.scoring = {config.scoring!r} orders only what was generated; all other candidates tie, and "
-            "their places follow the catalogue's rows (sampled-20+expected shares them out evenly). Of 'generate' "
-            "read Hit@k up to ranker.beams; of 'paper' no k: the authors count a hit wherever the target is named"
-        ]
+        return titles.written_caveats(config.scoring)
 
     def batches(self, epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
         """Prompts with one answer or several, and their negatives."""

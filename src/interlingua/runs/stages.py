@@ -18,6 +18,7 @@ from interlingua.data.prepared import Dataset
 from interlingua.errors import ConfigError, shown
 from interlingua.evaluate.rules import measured_under, scorer_for
 from interlingua.progress import say, seconds_of
+from interlingua.runs.adapter_seeds import check_other_seeds
 from interlingua.runs.building import Built, job_of, stage_of
 from interlingua.runs.facts import facts_of
 from interlingua.runs.measuring import EvaluateConfig
@@ -229,7 +230,9 @@ def rank(session: Session) -> Artifact:
             more=lambda: {"parameters": sum(p.numel() for p in ranker.parameters() if p.requires_grad)},
         )  # fmt: skip
 
-    return stage_of(session, "rank", build)
+    made = stage_of(session, "rank", build)
+    check_other_seeds(session.root, made)
+    return made
 
 
 def fuse(session: Session) -> Artifact:

@@ -13,7 +13,7 @@ from interlingua import registry
 from interlingua.data.prepared import Dataset
 from interlingua.data.queries import Queries
 from interlingua.evaluate.accuracy import Ranks
-from interlingua.evaluate.judged import ItemFacts, Judged, LabelledScores, Metric
+from interlingua.evaluate.judged import Answers, ItemFacts, Judged, LabelledScores, Metric
 from interlingua.evaluate.named import lower_is_better, parse
 
 NAMES = registry.names("metric")
@@ -27,7 +27,7 @@ def written(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def judged(world: Dataset, table: Any) -> Judged:
-    """Random lists, ranks and labelled pairs of some users of the world."""
+    """Random lists, ranks, labelled pairs and answers of some users of the world."""
     rng, split = np.random.default_rng(3), world.split
     who = rng.choice(len(split.test), USERS, replace=False)
     targets = split.test.take(who)
@@ -39,8 +39,11 @@ def judged(world: Dataset, table: Any) -> Judged:
     labels = LabelledScores(
         owners, np.tile([True, False, True, False, True, False], USERS), rng.normal(size=len(owners)), USERS
     )
+    named = rng.integers(0, 4, USERS)
+    answers = Answers(named, (named > 0) & (rng.random(USERS) < 0.5))
     return Judged(
         ranks=Ranks.of([[int(rank)] for rank in rng.integers(1, 15, USERS)]), lists=lists, labels=labels,
+        answers=answers,
         targets=targets, queries=queries, train=split.train, facts=ItemFacts(categories, table.items.numpy()),
     )  # fmt: skip
 
@@ -49,6 +52,7 @@ def users_of(judged: Judged, indices: np.ndarray) -> Judged:
     """The same judgement of some users, in another order."""
     labels, ranks = judged.labels, judged.ranks
     assert labels is not None
+    assert judged.answers is not None
     assert judged.lists is not None
     assert judged.targets is not None
     assert judged.queries is not None
@@ -59,6 +63,7 @@ def users_of(judged: Judged, indices: np.ndarray) -> Judged:
         judged, ranks=Ranks.of([ranks.first[ranks.offsets[row] : ranks.offsets[row + 1]].tolist() for row in indices]),
         lists=judged.lists[indices], targets=judged.targets.take(indices), queries=of,
         labels=LabelledScores(owners, labels.labels[pairs], labels.scores[pairs], len(indices)),
+        answers=Answers(judged.answers.named[indices], judged.answers.right[indices]),
     )  # fmt: skip
 
 
@@ -68,7 +73,7 @@ def test_it_is_found_under_its_name_and_says_which_way_is_better(name: str) -> N
     assert isinstance(metric, Metric)
     assert cut == (5 if metric.cut else 0)
     assert lower_is_better(written(name)) == (metric.better == "lower")
-    assert metric.reads in ("ranks", "lists", "labels")
+    assert metric.reads in ("ranks", "lists", "labels", "answers")
 
 
 @pytest.mark.parametrize("name", NAMES)

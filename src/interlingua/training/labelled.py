@@ -16,6 +16,21 @@ from interlingua.errors import DataError
 from interlingua.training.batches import Windows, as_tensor, left_padded
 
 
+def labelled_events(train: Interactions) -> Interactions:
+    """All labelled events of the training part.
+
+    Raises:
+        DataError: the data have no labels.
+    """
+    events = train.labelled
+    if events is None or events.labels is None:
+        raise DataError(
+            "the training events have no labels; give a rating from which on an item is liked "
+            "(--set data.label.at_least=4), or a column (--set data.columns.label=NAME)"
+        )
+    return events
+
+
 def labelled_batches(
     train: Interactions, config: FitConfig, generator: np.random.Generator, max_history: int = 0
 ) -> Iterator[Batch]:
@@ -30,12 +45,8 @@ def labelled_batches(
     Raises:
         DataError: the data have no labels.
     """
-    events = train.labelled
-    if events is None or events.labels is None:
-        raise DataError(
-            "the training events have no labels; give a rating from which on an item is liked "
-            "(--set data.label.at_least=4), or a column (--set data.columns.label=NAME)"
-        )
+    events = labelled_events(train)
+    assert events.labels is not None
     own = events.liked()
     before: npt.NDArray[np.int64] = (
         np.cumsum(events.labels) - events.labels

@@ -15,7 +15,7 @@ class Sampled(Protocol):
     kind: ClassVar[str] = "protocol"
     numbered: ClassVar[bool] = True
     name: str = "sampled"
-    judges: frozenset[str] = frozenset({"ranks"})
+    judges: frozenset[str] = frozenset({"ranks", "answers"})
 
     @classmethod
     def of_number(cls, number: int) -> Sampled:
