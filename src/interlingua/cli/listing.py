@@ -27,30 +27,19 @@ class Kind(StrEnum):
     splits = "splits"
     protocols = "protocols"
     metrics = "metrics"
-    comparison = "comparison"
 
 
 def listing(
     kind: Annotated[Kind, typer.Argument(help="What to list.")] = Kind.recipes,
     as_json: AsJson = False,
 ) -> None:
-    """List recipes, components, datasets, protocols or metrics, each with its first line of documentation.
-
-    ``comparison``: the language-model rows of A-LLMRec's tables, each with the command that runs it.
-    """
+    """List recipes, components, datasets, protocols or metrics, each with its first line of documentation."""
     from interlingua import registry
     from interlingua.runs import recipe
 
     written: dict[str, str] = {}
     if kind is Kind.recipes:
         rows = {name: _first_comment(recipe.folder() / f"{name}.toml") for name in recipe.shipped()}
-    elif kind is Kind.comparison:
-        from interlingua.runs.comparison import A_LLMREC
-
-        rows = {
-            name: f"{each.label} (table {', '.join(map(str, each.tables))}): {each.command}"
-            for name, each in A_LLMREC.items()
-        }
     elif kind is Kind.datasets:
         from interlingua.data.datasets import named
 

@@ -18,6 +18,7 @@ from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.ranker import Ranker, RankerInputs
 from interlingua.injection.loading import language_model, whole_model
+from interlingua.lm.adapter_checks import store_checked
 from interlingua.lm.adapters import LoraOptions, Tune, Tuned, check_learned, tuned
 from interlingua.lm.here import missing
 from interlingua.lm.locate import identity
@@ -96,7 +97,7 @@ class TunedRanker(Ranker):
     def write_extras(self, folder: Path) -> dict[str, Any]:
         """Writes the LoRA adapters in peft's layout, besides the run's own weights; names the model."""
         card: dict[str, Any] = {"language_model": {"name": self.lm.name, "revision": self.lm.revision}}
-        return card if self.tuned is None else card | {"tuned": self.tuned.save(folder / "adapters")}
+        return card | store_checked(self.tuned, self.config.lora, folder / "adapters")
 
     def writer(self) -> Any:
         """See :class:`Ranker`: the original model, without cuts, controls or training."""

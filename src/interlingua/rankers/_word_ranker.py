@@ -1,4 +1,4 @@
-"""Parts of rankers whose language model learns to answer in words: LoRA adapters or all weights, checked and stored.
+"""Parts of rankers whose language model learns to answer in words: adapters to begin with, candidates some at a time.
 
 Shape key: B queries, C candidates.
 """
@@ -10,76 +10,47 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
-from interlingua.contracts.ranker import Ranker, RankerInputs
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
-from interlingua.injection.loading import language_model, whole_model
-from interlingua.lm.adapter_checks import store_checked
-from interlingua.lm.adapters import tuned
-from interlingua.lm.models import LanguageModel
+from interlingua.rankers._tuned_ranker import TunedOptions, TunedRanker
 
 AT_ONCE = 16
 """queries per forward pass of the language model when scoring"""
 
 
-class WordRanker(Ranker):
-    """A language model that learns; a subclass has ``batches``, ``forward`` and :meth:`score_some`."""
+class WordOptions(TunedOptions):
+    """Options that such rankers share."""
 
-    lm: LanguageModel
+    files = ("adapters",)
+    begins_with = ("adapters",)
+    only_with = {**TunedOptions.only_with, "adapters": ("tune", ("lora",))}
 
-    def __init__(self, config: Any, inputs: RankerInputs) -> None:
-        super().__init__(config, inputs)
-        base = language_model(config)
-        assert base is not None
-        found = tuned(base, config.tune, config.lora)
-        assert found is not None
-        self.tuned, self.lm = found, found.lm
-        self.register_buffer("device_of", torch.zeros(()), persistent=False)
+    adapters: str | None = None
+    """a folder of LoRA adapters in peft's layout to begin with, made for the same model; None: new ones"""
+    history_length: int = Field(default=10, ge=1)
+    """items of the history in the prompt (paper: 10)"""
+    max_title_tokens: int | None = Field(default=None, ge=1)
+    """longer titles are cut"""
 
-    device_of: torch.Tensor
+
+class WordRanker(TunedRanker):
+    """A subclass has ``batches``, ``forward`` and :meth:`score_some`."""
 
     @classmethod
     def needs(cls, config: Any) -> frozenset[str]:
         """Needs a retriever, and no vectors."""
         return frozenset({"scores"})
 
-    @property
-    def device(self) -> torch.device:
-        """Where the parameters live."""
-        return self.device_of.device
-
-    def _place(self) -> None:
-        """The language model is no child module: all of it follows the parameters to their device here."""
-        self.lm.place(self.device)
-
     def fit(self, job: Fitting) -> FitLog:
-        """By gradient. Adapters to begin with are only read here: the trained ones are stored with the run.
-
-        Raises an error if the language model did not change.
-        """
-        if self.config.adapters is not None:
+        """Adapters to begin with are only read here: the trained ones are stored with the run."""
+        if self.tuned is not None and self.config.adapters is not None:
             self.tuned.load(Path(self.config.adapters).expanduser())
-        log = super().fit(job)
-        self.tuned.check_it_changes_something(f"this {type(self).__name__}")
-        return log
-
-    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Stored adapters that change nothing are refused."""
-        found = super().load_state_dict(*args, **kwargs)
-        self.tuned.check_it_changes_something(f"this {type(self).__name__}")
-        return found
-
-    def write_extras(self, folder: Path) -> dict[str, Any]:
-        """Writes LoRA adapters alone, in peft's layout, and checks what was written."""
-        return store_checked(self.tuned, self.config.lora, folder / "adapters")
-
-    def writer(self) -> LanguageModel:
-        """See :class:`Ranker`: the model as it was before it learned to answer one question."""
-        return whole_model(self.config)
+        return super().fit(job)
 
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:

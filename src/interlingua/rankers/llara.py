@@ -45,14 +45,13 @@ from interlingua.lm.adapters import LoraOptions
 from interlingua.lm.likelihood import target_log_likelihood
 from interlingua.lm.prompt import CompiledTemplate, compile_template, embed_prompts
 from interlingua.lm.template import FOLDER
-from interlingua.rankers._word_options import WordConfig
-from interlingua.rankers._word_ranker import WordRanker
+from interlingua.rankers._word_ranker import WordOptions, WordRanker
 from interlingua.training.batches import Negatives, last_position_batches
 
 Schedule = Literal["curriculum", "hybrid", "two-stage", "text"]
 
 
-class LlaraConfig(WordConfig):
+class LlaraConfig(WordOptions):
     """Options of :class:`Llara`."""
 
     named_templates = {"template": FOLDER, "second_template": FOLDER, "third_template": FOLDER}

@@ -12,7 +12,8 @@ Shape key: B rows, C candidates, L events, K tokens of an item's title, what fol
 **Deviations:**
 - The loss counts the answer's tokens; ``loss = "whole"`` counts those of question and answer, as the authors run it.
 - LoRA starts from nothing, not from an Alpaca adapter (``adapters`` names one to begin with).
-- Adam without decay and a constant rate; the authors: AdamW, 20 warm-up steps, the epoch with the best validation AUC.
+- Adam without decay and a constant rate; the authors: AdamW, 20 warm-up steps. The epoch with the best validation AUC
+  is kept where ``fit.patience`` is set, with ``fit.metric = "auc"``, as with the authors.
 - ``labels = "sampled"`` asks data without labels: an event is a Yes, an unseen item a No, and nothing is disliked.
 - Events are ordered by time (the authors sort times as text), samples are drawn from all of them (the authors keep the
   last 10,000), and the questions are in our own words.
@@ -41,14 +42,13 @@ from interlingua.lm.likelihood import target_log_likelihood, title_log_likelihoo
 from interlingua.lm.prompt import PromptBatch, embed_prompts
 from interlingua.lm.question import Question
 from interlingua.lm.template import FOLDER
-from interlingua.rankers._word_options import WordConfig
-from interlingua.rankers._word_ranker import WordRanker
+from interlingua.rankers._word_ranker import WordOptions, WordRanker
 from interlingua.training.batches import Negatives
 from interlingua.training.labelled import labelled_events
 from interlingua.training.opinions import opinion_batches, questions, sampled_opinion_batches
 
 
-class TallRecConfig(WordConfig):
+class TallRecConfig(WordOptions):
     """Options of :class:`TallRec`."""
 
     named_templates = {"template": FOLDER}
@@ -72,6 +72,8 @@ class TallRec(WordRanker):
 
     Config = TallRecConfig
     version = 1
+    validation = "pairs"
+    ranks_catalogue = False
 
     def __init__(self, config: TallRecConfig, inputs: RankerInputs) -> None:
         super().__init__(config, inputs)

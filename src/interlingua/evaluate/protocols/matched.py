@@ -17,7 +17,7 @@ class Matched(Protocol):
     name: str = "matched"
     negatives: Negatives = "matched"
     ties: Literal["row", "expected"] = "expected"
-    judges: frozenset[str] = frozenset({"ranks"})
+    judges: frozenset[str] = frozenset({"ranks", "answers"})
 
     @classmethod
     def of_number(cls, number: int) -> Matched:

@@ -17,7 +17,7 @@ class Popular(Protocol):
     name: str = "popular"
     negatives: Negatives = "popular"
     ties: Literal["row", "expected"] = "expected"
-    judges: frozenset[str] = frozenset({"ranks"})
+    judges: frozenset[str] = frozenset({"ranks", "answers"})
 
     @classmethod
     def of_number(cls, number: int) -> Popular:
