@@ -159,8 +159,8 @@ class Llara(WordRanker):
         self._place()
         config: LlaraConfig = self.config
         total = config.fit.epochs * self.steps_per_epoch()
-        share = 1.0 if batch.step is None else hybrid_share(config.prompts, int(batch.step), total)
-        hybrid = float(torch.rand(())) < share
+        fraction = 1.0 if batch.step is None else hybrid_share(config.prompts, int(batch.step), total)
+        hybrid = float(torch.rand(())) < fraction
         wording = int(torch.randint(len(self.text_prompts), ()))
         compiled = (self.hybrid_prompts if hybrid else self.text_prompts)[wording]
         shown = sequence.shuffled(batch.positives, batch.negatives)
