@@ -22,6 +22,8 @@ COLD = (3, 17, 29)
 FIT = {"epochs": 2, "patience": None}
 LSA = {"name": "lsa", "dim": 12}
 SASREC = {"name": "sasrec", "embedding_dim": 8, "max_history": 8, "num_blocks": 1, "fit": FIT}
+RECFORMER_FIT = FIT | {"second_stage_epochs": 0, "learning_rate": 1e-9}
+"""so slow that the item vectors, made when an epoch begins, are those of the encoder as it ends"""
 MF = {"name": "mf", "embedding_dim": 8, "fit": FIT}
 LIGHTGCN = {"name": "lightgcn", "embedding_dim": 8, "num_layers": 2, "fit": FIT}
 ALIGNED = {"candidate_source": "aligned", "protocols": ["full"]}
@@ -57,6 +59,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
     "llm-esr": {
         "backbone": {"name": "llm-esr", "embedding_dim": 8, "max_history": 8, "num_blocks": 1, "fit": FIT}, "text": LSA,
+    },
+    "recformer": {
+        "backbone": {"name": "recformer", "embedding_dim": 8, "num_blocks": 1, "max_history": 8, "fit": RECFORMER_FIT},
     },
     "rrf": {"fuse": {"name": "rrf", "members": MEMBERS}},
     "sum": {"fuse": {"name": "sum", "members": [MEMBERS[0], MEMBERS[2], MEMBERS[4]]}},

@@ -74,6 +74,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         "text": {"name": "sbert", "model": "ENCODER", "trainable": True, "train_layers": 1},
         "align": {"name": "morec", "fit": {"epochs": 2, "encoder_learning_rate": 0.001}},
     },
+    "attributes of items": {
+        "backbone": {"name": "recformer", "embedding_dim": 8, "num_blocks": 1, "max_history": 8, "max_tokens": 40,
+                "fit": {"epochs": 3, "pretrain_epochs": 1, "second_stage_epochs": 1, "warmup_steps": 0,
+                        "schedule": "constant"}},
+    },
     "neighbours of texts": {"backbone": {"name": "textknn"}, "text": {"name": "sbert", "model": "ENCODER"}},
 }  # fmt: skip
 CASES = [(name, kind) for name, recipe in RECIPES.items() for kind in recipe if kind not in ("data", "evaluate")]
