@@ -56,12 +56,14 @@ OTHER: dict[str, Any] = {
     "llara.template": "llara-2", "llara.second_template": "llara", "llara.third_template": "llara", "samples": 3,
     "title-sequence.slots": {"user": "backbone"}, "weights": {"text": 3.0}, "floor": 1.0, "null_dim": 2, "max_nodes": 3,
     "attribute_tokens": 2, "max_words": 5, "low-rank-ease.rank": 2, "low-rank-additive-ease.rank": 2,  "cross_heads": 4,
+    "sub_dim": 4, "history_titles": 1, "dilations": [2],
     "first_epochs": 1, "first_learning_rate": 0.5, "hard_step": 1.0,
 }  # fmt: skip
 """by option, or component.option: another value than one that follows from the type"""
 HEAD: dict[str, Any] = {"head_weight": 1.0, "scoring": "head", "template": "next-item-vectors"}
 BESIDE: dict[str, dict[str, Any]] = {
-    "bpr_penalty": {"loss": "bpr-max"},
+    "bpr_penalty": {"loss": "bpr-max"}, "gradient_steps": {"batch_of": "sessions"}, "resets": {"batch_of": "sessions"},
+    "scores": {"loss": "top1-max"}, "caser.num_negatives": {},
     "num_negatives": {"loss": "sampled-ce"},
     **{f"{name}.num_negatives": {"loss": "softmax"} for name in ("dccf", "gccf", "lightgcn", "sgl", "simgcl")},
     **{f"{name}.num_negatives": {} for name in ("mf", "ncf")},
@@ -96,7 +98,7 @@ BESIDE: dict[str, dict[str, Any]] = {
 MODELS = ("revision", "precision")
 ELSEWHERE: dict[str, str] = {
     **{f"pretrained.{name}": "test_pretrained.py" for name in ("items", "item_ids", "users", "user_ids")},
-    "learn_weights": "test_linear_with_texts.py",
+    "learn_weights": "test_linear_with_texts.py", "ncf.pretrain_epochs": "test_ncf.py",
     **{f"lm-states.{o}": "test_lm_states.py"
        for o in ("model", "layer", "pool", "prompt", "ending", "max_tokens", "lm_weights")},
     **{f"recformer.{o}": "test_recformer.py" for o in ("checkpoint", "mlm_weight")},
