@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 PATH = "/v1/recommend"
 SHORT_S = 0.01
 """expected seconds of a batch that may run in the event loop, and so hold up everything else"""
-LONG_S = 0.05
-"""expected seconds of a batch in the thread"""
+LONG_S = 0.5
+"""expected seconds of a batch in the thread, a quarter of the deadline at most. Shorter ones cost more a question: what
+a crowd at the door slows down would stay slow"""
 MOST = 64
 """questions of one batch"""
 FIRST = 2
@@ -203,7 +204,9 @@ class Quick:
         """The first of those that wait, and others with the same options; those whose time is up are refused."""
         now, batch, later = time.perf_counter(), list[_Waiting](), list[_Waiting]()
         short = int(SHORT_S / self._seconds)
-        most = min(MOST, short if short >= FIRST else max(1, int(LONG_S / self._seconds)))
+        most = min(
+            MOST, short if short >= FIRST else max(1, int(min(LONG_S, self.line.deadline_s / 4) / self._seconds))
+        )
         while self._waiting and len(batch) < most:
             each = self._waiting.popleft()
             if each.answer.done():  # the client has gone
