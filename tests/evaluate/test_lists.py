@@ -211,7 +211,7 @@ def test_names_say_whether_they_have_a_cut_off_and_what_is_better():
 @pytest.mark.parametrize(
     ("metric", "protocol", "words"),
     [
-        ("coverage@5", "sampled-5", "judges ranks only"),
+        ("coverage@5", "sampled-5", "judges answers and ranks only"),
         ("auc", "full", "reads labels"),
         ("diversity-categories@5", "full", "columns.categories"),
         ("diversity-vectors@5", "full", r"add a \[text\] section"),

@@ -6,7 +6,7 @@ Shape key: B queries, C candidates.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ class WordOptions(TunedOptions):
     begins_with = ("adapters",)
     only_with = {**TunedOptions.only_with, "adapters": ("tune", ("lora",))}
 
+    tune: Literal["lora", "full"] = "lora"
+    """``lora``: adapters learn, ``full``: all of the language model's weights"""
     adapters: str | None = None
     """a folder of LoRA adapters in peft's layout to begin with, made for the same model; None: new ones"""
     history_length: int = Field(default=10, ge=1)

@@ -30,7 +30,7 @@ OPTIONS: dict[tuple[str, str], tuple[str, dict[Any, Any]]] = {
 }
 """(section, old option) -> today's option, and its values where they were called otherwise"""
 PROMPTS_ONLY = ("template", "scoring", "num_candidates", "beams", "length_normalisation", "all_positions", "lm_weight",
-                "max_title_tokens")  # fmt: skip
+                "max_title_tokens", "answers_per_prompt")  # fmt: skip
 """options of the ranker ``soft-prompt`` that mean nothing where a history is read without words"""
 
 

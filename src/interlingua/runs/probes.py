@@ -22,7 +22,7 @@ from interlingua.training.deploy import aligner_for
 from interlingua.training.joint import Joint
 from interlingua.training.loop import accelerator, make_optimizer, seed_all
 from interlingua.training.steps import count
-from interlingua.vectors.frozen import FrozenRows
+from interlingua.vectors.readable import ReadableRows
 
 PROBE_S = 1.5
 """seconds that steps are timed for"""
@@ -68,13 +68,17 @@ def step_seconds(module: torch.nn.Module, batches: Any, config: FitConfig, devic
     return usual, steps or 0, max(taken[0] - usual, 0.0) if taken else 0.0
 
 
-def table_of(data: Dataset, width: int, users: bool) -> FrozenRows:
+def table_of(data: Dataset, width: int, users: bool) -> ReadableRows:
     """Random text vectors, as many as the real ones: their values do not change the cost of a step."""
     generator = torch.Generator().manual_seed(0)
     tables = [
         torch.randn(n, width, generator=generator) for n in (data.split.train.num_items, data.split.train.num_users)
     ]
-    return FrozenRows(tables[0], tables[1] if users else None)
+    titles = data.catalogue.titles
+    return ReadableRows(
+        tables[0], tables[1] if users else None, titles=titles, texts=titles,
+        encode=lambda texts: torch.randn(len(texts), width, generator=generator),
+    )  # fmt: skip
 
 
 def solve_seconds(
