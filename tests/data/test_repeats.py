@@ -15,6 +15,7 @@ import interlingua
 from interlingua import registry
 from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.scorer import Scorer
+from interlingua.data.catalogue import Catalogue
 from interlingua.data.describe import describe, render
 from interlingua.data.prepare import Dataset
 from interlingua.data.queries import Queries
@@ -132,6 +133,8 @@ def trained(name: str, prepared: Dataset) -> Any:
     if model.sampling == "none":
         model.fit(Fitting(prepared.split.train))
     else:
+        ids = [str(name) for name in prepared.interactions.item_ids]
+        model.read_catalogue(Catalogue(pl.DataFrame({"item_id": ids, "title": [f"title of {name}" for name in ids]})))
         joint = Joint(model, Aligner(Aligner.Config(), 0, 0))
         fit_best(joint, model.batches(prepared.split.train, model.config.fit), model.config.fit, seed=1, label="x")
     return model.eval()

@@ -114,6 +114,7 @@ def test_of_all_backbones_only_ncf_needs_the_events(given: dict[str, str]) -> No
         if cls.sampling == "none":
             backbone.fit(Fitting(train, text=FrozenRows(rows)))
         else:
+            backbone.read_catalogue(world.catalogue)
             backbone.start(train, FrozenRows(rows))
         if why := left_out._differs(backbone.eval(), section, away):
             refused[name] = why

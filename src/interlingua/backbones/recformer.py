@@ -207,11 +207,6 @@ class Recformer(Backbone):
         Raises:
             ConfigError: the catalogue was not read, or has no attribute of any item.
         """
-        if not self.tokens.shape[1]:
-            raise ConfigError(
-                "the backbone 'recformer' reads the catalogue's attributes, and no item has any: give the dataset an "
-                "items table with titles, or in Python Fitting(..., catalogue=...)"
-            )
         self.refresh()
 
     def _what(self) -> tuple[list[str], Reader]:
@@ -244,7 +239,16 @@ class Recformer(Backbone):
         return functional.normalize(torch.cat(made), dim=-1) if made else self.matrix.new_zeros(0, self.matrix.shape[1])
 
     def refresh(self) -> None:
-        """Item vectors by the encoder as it stands."""
+        """Item vectors by the encoder as it stands.
+
+        Raises:
+            ConfigError: the catalogue was not read, or has no attribute of any item.
+        """
+        if not self.tokens.shape[1]:
+            raise ConfigError(
+                "the backbone 'recformer' reads the catalogue's attributes, and no item has any: give the dataset an "
+                "items table with titles, or in Python Fitting(..., catalogue=...)"
+            )
         self.matrix = self._vectors(torch.arange(len(self.tokens), device=self.tokens.device)[:, None])
 
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
