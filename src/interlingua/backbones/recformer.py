@@ -202,11 +202,7 @@ class Recformer(Backbone):
         self.tokens, self.types = found.ids.to(self.matrix.device), found.types.to(self.matrix.device)
 
     def start(self, train: Interactions, text: Text | None) -> None:
-        """Makes the items' first vectors.
-
-        Raises:
-            ConfigError: the catalogue was not read, or has no attribute of any item.
-        """
+        """Makes the items' first vectors."""
         self.refresh()
 
     def _what(self) -> tuple[list[str], Reader]:
