@@ -49,7 +49,7 @@ def test_a_mistyped_column_of_events_is_an_error_and_an_unknown_item_a_note(
     assert "zoe" not in made._events.of_user
     capsys.readouterr()
     assert made.add_events([event, event | {"item_id": "later"}]) == 2
-    assert "1 of 2 events are of items that the run does not know (e.g. 'later')" in capsys.readouterr().err
+    assert "1 of 2 events are of items that the run does not know ('later')" in capsys.readouterr().err
     made.add_events(event)
     made.add_events(event | {"item_id": "later"}, quiet=True)
     assert "note" not in capsys.readouterr().err

@@ -43,7 +43,7 @@ def entered(client: TestClient, *times: Any) -> Any:
     ],
 )
 def test_times_are_read_as_in_data_files(client: TestClient, time: Any, seconds: float) -> None:
-    assert entered(client, time).json() == {"added": 1, "unknown_items": []}
+    assert entered(client, time).json() == {"added": 1, "unknown_items": [], "notes": []}
     (*_, last) = client.app.state.model.now._events.of_user["zoe"]  # type: ignore[attr-defined]
     assert last.time == seconds
 

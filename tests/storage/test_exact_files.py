@@ -11,7 +11,7 @@ import pytest
 from tests.source_trees import FILES, ident
 
 from interlingua.data.prepare import load, prepare, save
-from interlingua.storage.exact_files import column_names, read_parquet
+from interlingua.storage.exact_files import column_names, holds, read_parquet
 from interlingua.text import npy
 from interlingua.vectors.id_files import read_ids
 
@@ -53,6 +53,7 @@ def test_every_kind_of_file_is_read_from_such_a_folder(tmp_path, name):
     with (place / "vectors.parquet").open("wb") as stream:
         vectors.write_parquet(stream)
     assert column_names(place / "vectors.parquet") == ["item_id", "vector"]
+    assert [holds(place / "vectors.parquet", "item_id", each) for each in ("w", "v")] == [True, False]
     assert read_parquet(place / "vectors.parquet").equals(vectors)
     assert read_ids(place / "vectors.parquet", "items", "text.ids") == list("wxyz")
     found, ids = npy.read_vectors(npy.NpyConfig(path=str(place / "vectors.parquet")), "items")

@@ -15,12 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
 from filelock import FileLock, Timeout
 
 from interlingua.errors import ArtifactError, at_least_one
 from interlingua.life.refresh import FRAMES
-from interlingua.storage import artifact
+from interlingua.storage import artifact, exact_files
 from interlingua.store import ModelVersion, Store, steps
 
 if TYPE_CHECKING:
@@ -163,9 +162,7 @@ def _data_of(model: ModelVersion) -> list[Path]:
 
 def _names(folder: Path, user: str) -> bool:
     """Whether a table of a folder names a user."""
-    for path in folder.rglob("*.parquet"):
-        if "user_id" in pl.read_parquet_schema(path):
-            found = pl.scan_parquet(path).filter(pl.col("user_id").cast(pl.String) == user).head(1).collect()
-            if found.height:
-                return True
-    return False
+    files = folder.rglob("*.parquet")
+    return any(
+        "user_id" in exact_files.column_names(path) and exact_files.holds(path, "user_id", user) for path in files
+    )

@@ -37,6 +37,7 @@ from interlingua.runs.new_items import CLEARED, lines_of
 from interlingua.runs.stores import line_of
 from interlingua.storage import durable
 from interlingua.storage.artifact import content_key, disk, file_hash
+from interlingua.storage.exact_files import read_parquet
 
 if TYPE_CHECKING:
     from interlingua.data.catalogue import Catalogue
@@ -177,7 +178,7 @@ def _existing(source: SourceTables, texts: pl.DataFrame, own: pl.DataFrame, chan
 def _former_items(former: DataConfig, texts: pl.DataFrame) -> pl.DataFrame:
     """The lines of items of the former training's data."""
     path = Path(former.name) / "items.parquet"
-    return pl.read_parquet(path) if lineage(former) and path.is_file() else texts
+    return read_parquet(path) if lineage(former) and path.is_file() else texts
 
 
 def _different(items: pl.DataFrame, former: pl.DataFrame) -> tuple[int, int]:

@@ -105,9 +105,7 @@ class Grown(Session):
         base, texts = self.base, self.new_vectors
         own = texts.get("text")
         named = {name.removeprefix("texts."): vectors for name, vectors in texts.items() if name != "text"}
-        known = base.data.catalogue
-        lines = Catalogue(self.new, None, known.domain, known.names)
-        found = AddedItems(self.num_added, _job(base), lines, own, named)
+        found = AddedItems(self.num_added, _job(base), self._lines, own, named)
         if own is None or "align" not in base.done:
             return found
         aligner, backbone, read = base.aligner, base.backbone, FrozenRows(own)
@@ -120,6 +118,11 @@ class Grown(Session):
             items = None if made is None else aligner.to_backbone(made)
         self.loaded["from_texts"] = made
         return replace(found, inputs=inputs, items=items)
+
+    @property
+    def _lines(self) -> Catalogue:
+        known = self.base.data.catalogue
+        return Catalogue(self.new, None, known.domain, known.names)
 
     @cached_property
     def new_vectors(self) -> dict[str, Tensor]:
@@ -175,7 +178,8 @@ class Grown(Session):
         """Whether something that reads texts keeps what it knew of items of the run whose texts changed."""
         own = bool(encoders_of(self.base).sections()) and (self.retold is None or {"align", "rank"} & {*self.done})
         if self.recipe.backbone is not None:
-            own = own or self.base.backbone.heard(self.added) is not None
+            bare = AddedItems(self.num_added, _job(self.base), self._lines)  # no vectors: there may be no new item
+            own = own or self.base.backbone.heard(bare) is not None
         return bool(own) or any(member.keeps_texts for member in self.grown_members)
 
     @property

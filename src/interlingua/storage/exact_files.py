@@ -28,6 +28,17 @@ def join_parquet(files: Sequence[Path], into: Path) -> None:
     pl.scan_parquet(list(files), glob=False).sink_parquet(into, compression="lz4")
 
 
+def holds(path: Path | str, column: str, value: str) -> bool:
+    """Whether a column of one file has a value, as a string; no more than a part of the rows is in memory.
+
+    Raises:
+        OSError: there is no such file.
+        polars.exceptions.PolarsError: it is no parquet file, or has no such column.
+    """
+    found = pl.scan_parquet(path, glob=False).filter(pl.col(column).cast(pl.String) == value)
+    return found.head(1).collect().height > 0
+
+
 def column_names(path: Path | str) -> list[str]:
     """Names of the columns, without reading rows; raises as :func:`read_parquet`."""
     with Path(path).open("rb") as stream:
