@@ -17,3 +17,14 @@ def titles():
     from interlingua.testing.tiny_models import TITLES
 
     return TITLES
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A saved tiny model."""
+    from interlingua.testing.tiny_models import build, tokenizer_of
+
+    path = tmp_path_factory.mktemp("tiny")
+    build("llama").save_pretrained(path)
+    tokenizer_of().save_pretrained(path)
+    return str(path)

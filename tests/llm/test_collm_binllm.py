@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_soft_prompt import ITEMS, asked, inputs
+from tests.llm.vector_rankers import ITEMS, asked, inputs
 
 from interlingua.config import FitConfig
 from interlingua.contracts.fitting import Fitting
@@ -16,19 +16,10 @@ from interlingua.errors import ConfigError, DivergedError
 from interlingua.lm.adapters import LoraOptions
 from interlingua.rankers.binllm import Binllm, BinllmConfig, read_code, written_codes
 from interlingua.rankers.collm import Collm, CollmConfig
-from interlingua.testing.tiny_models import build, tokenizer_of
 from interlingua.training.loop import fit_best, trainable_state
 
 USERS = 20
 KINDS = {"collm": (Collm, CollmConfig), "binllm": (Binllm, BinllmConfig)}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tiny")
-    build("llama").save_pretrained(path)
-    tokenizer_of().save_pretrained(path)
-    return str(path)
 
 
 def tastes():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_soft_prompt import ITEMS, WIDTH, asked, events, inputs
+from tests.llm.vector_rankers import ITEMS, WIDTH, asked, events, inputs
 from torch.nn import functional
 
 from interlingua.config import FitConfig
@@ -14,16 +14,7 @@ from interlingua.errors import ConfigError
 from interlingua.lm.adapters import LoraOptions
 from interlingua.rankers.e4srec import E4srec, E4srecConfig
 from interlingua.retrieval.best import best
-from interlingua.testing.tiny_models import build, tokenizer_of
 from interlingua.training.loop import fit_best, trainable_state
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tiny")
-    build("llama").save_pretrained(path)
-    tokenizer_of().save_pretrained(path)
-    return str(path)
 
 
 def make(folder, seed=1, given=None, **options):

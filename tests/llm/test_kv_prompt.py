@@ -6,7 +6,7 @@ import pytest
 import torch
 import transformers
 from test_prefix_attention import encoder
-from test_soft_prompt import ITEMS, asked, inputs
+from tests.llm.vector_rankers import ITEMS, asked, inputs
 
 from interlingua.cli.run import planned
 from interlingua.config import FitConfig
@@ -18,7 +18,7 @@ from interlingua.rankers.kv_prompt import KvPrompt, KvPromptConfig
 from interlingua.runs import recipe as recipes
 from interlingua.runs import stages
 from interlingua.runs.session import Session
-from interlingua.testing.tiny_models import build, tokenizer_of
+from interlingua.testing.tiny_models import tokenizer_of
 from interlingua.training.loop import fit_best, trainable_state
 
 WAYS = {
@@ -36,14 +36,6 @@ WAYS = {
     "noise": {"id_vectors": "random", "id_dropout": 0.3},
     "distilled": {"distill_weight": 1.0, "popularity_correction": False},
 }
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tiny")
-    build("llama").save_pretrained(path)
-    tokenizer_of().save_pretrained(path)
-    return str(path)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_soft_prompt import ITEMS, USERS, asked, events, inputs
+from tests.llm.vector_rankers import ITEMS, USERS, asked, events, inputs
 from torch.nn import functional
 
 from interlingua.config import FitConfig

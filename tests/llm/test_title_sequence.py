@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.llm.test_soft_prompt import inputs
+from tests.llm.vector_rankers import inputs
 
 from interlingua.config import FitConfig
 from interlingua.config import build as options_of
@@ -13,18 +13,10 @@ from interlingua.data.queries import PAD, Queries
 from interlingua.errors import ConfigError
 from interlingua.lm import packed
 from interlingua.rankers.title_sequence import TitleSequence
-from interlingua.testing.tiny_models import TITLES, build, tokenizer_of
+from interlingua.testing.tiny_models import TITLES
 from interlingua.training.loop import fit_best
 
 USERS = {"backbone": {"user": "backbone"}, "none": {"user": "none"}, "alone": {"user": "backbone", "item": "none"}}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("tiny")
-    build("llama").save_pretrained(path)
-    tokenizer_of().save_pretrained(path)
-    return str(path)
 
 
 def make(folder, **options):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_soft_prompt import events
+from tests.llm.vector_rankers import events
 
 from interlingua.config import FitConfig
 from interlingua.data.interactions import Interactions
