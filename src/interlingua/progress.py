@@ -10,8 +10,9 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import TypeVar
 
 from interlingua.errors import ConfigError, shown
@@ -57,6 +58,10 @@ class Task:
         elapsed = time.perf_counter() - self.started
         self._inside = elapsed / max(seconds, elapsed + BEAT_S)
         self._show("")
+
+    def goes_on(self, note: str) -> None:
+        """Nothing is known but that the step at hand, which ``note`` names, is still going on."""
+        self._show(note)
 
     def remaining_s(self) -> float | None:
         """Seconds that remain at the speed so far."""
@@ -106,6 +111,7 @@ def task(label: str, total: int) -> Iterator[Task]:
         yield Task(label, total)
         return
     from rich.console import Console
+    from rich.errors import LiveError
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -124,7 +130,12 @@ def task(label: str, total: int) -> Iterator[Task]:
         TextColumn("{task.fields[note]}"),
     )
     bar = Progress(*columns, console=Console(stderr=True))
-    later = threading.Timer(FIRST_AFTER_S, bar.start)
+
+    def start() -> None:
+        with suppress(LiveError):  # before rich 14.1 a bar inside another one is not shown
+            bar.start()
+
+    later = threading.Timer(FIRST_AFTER_S, start)
     later.daemon = True
     try:
         shown = _RichTask(label, total, bar, bar.add_task(label, total=total, note=""))
@@ -150,26 +161,59 @@ def track(items: Sequence[T], label: str) -> Iterable[T]:
 @contextmanager
 def call(label: str, expected_s: float) -> Iterator[None]:
     """One call of a library that says nothing itself: the time left follows from how long it was expected to take."""
-    over = threading.Event()
     with task(label, 1) as shown:
-
-        def beat() -> None:
-            while not over.wait(BEAT_S):
-                shown.expect(expected_s)
-
-        thread = threading.Thread(target=beat, daemon=True)
-        thread.start()
-        try:
+        with _beating(lambda: shown.expect(expected_s)):
             yield
-        finally:
-            over.set()
-            thread.join()
         shown.advance()
+
+
+@contextmanager
+def long_step(shown: Task, note: str) -> Iterator[None]:
+    """One step of a task that says nothing itself and may take minutes; nobody knows how many."""
+    with _beating(lambda: shown.goes_on(note)):
+        yield
+    shown.advance(note=note)
+
+
+@contextmanager
+def _beating(beat: Callable[[], None]) -> Iterator[None]:
+    """Calls ``beat`` every :data:`BEAT_S` while the block runs."""
+    over = threading.Event()
+
+    def again() -> None:
+        while not over.wait(BEAT_S):
+            beat()
+
+    thread = threading.Thread(target=again, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+_SAID: ContextVar[set[str] | None] = ContextVar("said", default=None)
 
 
 def say(text: str) -> None:
     """One line for the person who waits (stderr: stdout belongs to results)."""
+    said = _SAID.get()
+    if said is not None:
+        if text in said:
+            return
+        said.add(text)
     print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def each_line_once() -> Iterator[None]:
+    """What :func:`say` would repeat while the block runs is said once: the same data are read for many purposes."""
+    token = _SAID.set(set())
+    try:
+        yield
+    finally:
+        _SAID.reset(token)
 
 
 def duration(seconds: float) -> str:

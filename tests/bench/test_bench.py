@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from interlingua.bench import running
 from interlingua.bench.jobs import Job, Request, jobs_of, missing, recipe_of
 from interlingua.bench.spec import WHOLE, known, load_spec
 from interlingua.bench.whole import plan_of, run
@@ -17,7 +18,7 @@ from interlingua.data.label import LabelConfig
 from interlingua.data.prepare import prepare_raw, save
 from interlingua.data.raw import Log
 from interlingua.data.sources.planted import PlantedConfig, world
-from interlingua.errors import ConfigError
+from interlingua.errors import ConfigError, DataError
 
 FAST = ("data.filter.min_user=3", "data.filter.min_item=2", "backbone.fit.epochs=1", "backbone.embedding_dim=8")
 QUICK = ["popularity", "text kNN"]
@@ -64,6 +65,56 @@ def test_it_says_what_it_will_run_before_it_starts(first):
     before, _, _ = said.partition("[1/")
     assert "will run" in before
     assert "popularity, whole, seed 7: about" in before
+    line = next(each for each in before.splitlines() if each.startswith("  SASRec, whole, seed 7"))
+    assert "the reference: others are tested against it in tables 1, " in line
+    assert sum("the reference" in each for each in before.splitlines() if "popularity" in each) == 0
+
+
+def test_a_dry_run_says_the_plan_alone_and_each_note_once(files):
+    arguments = ["bench", "a-llmrec", "--data", files["own"], "--tables", "1,6", "--methods=popularity", "--dry-run",
+                 *(f"--set={each}" for each in FAST), "--out", str(files["out"].parent / "dry")]  # fmt: skip
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    first, *_ = done.stdout.splitlines()
+    assert first.startswith("will run")
+    assert "| method |" not in done.stdout
+    assert "SASRec, whole, seed 7: about" in done.stdout
+    assert "table 6: few-shot" in done.stdout
+    assert "table 4" not in done.stdout  # not asked for
+    notes = [line for line in done.stderr.splitlines() if line.startswith("data: columns")]
+    assert len(notes) == len(set(notes)) >= 1
+    told = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    assert (told["tables"], list(told["planned tables"]), list(told["references"])) == ([], ["1", "6"], ["SASRec"])
+
+
+def test_data_that_cannot_be_read_are_said_once(tmp_path):
+    (tmp_path / "bad.csv").write_text("colour,shape\nred,round\n", encoding="utf-8")
+    arguments = ["--data", str(tmp_path / "bad.csv"), "--tables", "1,5,texts", "--out", str(tmp_path / "runs")]
+    done = CliRunner().invoke(app, ["bench", "a-llmrec", *arguments, "--methods=popularity", "--dry-run"])
+    assert isinstance(done.exception, DataError)
+    assert str(done.exception).count("bad.csv") == 1
+    assert "no column for" not in done.stderr
+
+
+def test_a_row_that_breaks_is_shown_the_rest_goes_on_and_the_exit_code_says_so(files, monkeypatch):
+    real = running.stages.run
+
+    def run(recipe, **options):
+        if recipe.name == "textknn":
+            raise ValueError("a fault\nof the row")
+        return real(recipe, **options)
+
+    monkeypatch.setattr(running.stages, "run", run)
+    arguments = ["--data", files["own"], "--tables", "1", *(f"--methods={name}" for name in reversed(QUICK))]
+    arguments += [*(f"--set={each}" for each in FAST), "--out", str(files["out"])]
+    done = CliRunner().invoke(app, ["bench", "a-llmrec", *arguments])
+    assert done.exit_code == 2
+    assert "error: 1 failed:\n  text kNN, whole, seed 7: ValueError: a fault\n" in done.stderr
+    assert "| text kNN | – | failed |" in done.stdout
+    assert re.search(r"\| popularity \| 1 \| \.\d{4}", done.stdout)
+    found = CliRunner().invoke(app, ["bench", "a-llmrec", *arguments, "--json"])
+    assert found.exit_code == 2
+    assert json.loads(found.stdout)["failed"] == {"text kNN, whole, seed 7": "ValueError: a fault"}
 
 
 def test_the_tables_have_values_with_intervals_and_the_papers_numbers_apart(first):
@@ -95,6 +146,10 @@ def test_scenarios_are_measured_and_what_the_data_do_not_allow_is_named(first):
     assert "256 users" in found["settings that the data do not allow"]
     assert "64 users" in table(found, "6")["rows"][0]
     assert any(note.startswith("text kNN, 256 users") for note in table(found, "6")["notes"])
+    columns = {each["name"]: each for each in table(found, "6")["columns"]}
+    assert (len(columns["64 users"]["users"]), columns["64 users"]["not tested"]) == (1, None)
+    assert columns["256 users"]["not tested"] == "SASRec has no value in '256 users'"
+    assert {test["column"] for test in table(found, "6")["tests"]} == {"64 users"}
     across = {row["method"]: row["Hit@1 of 20"]["value"] for row in table(found, "7")["rows"]}
     assert set(across) == {"text kNN"}
     assert any("from texts" in note for note in table(found, "7")["notes"])

@@ -156,8 +156,40 @@ def test_what_fails_is_named_and_the_rest_goes_on(tiny, tmp_path, monkeypatch):
     assert set(made.overall()) == {"popularity", "item kNN (cosine)"}
     assert made.failed["item-cold: text"] == made.failed["leave-one-out: popularity"] == "not today"
     assert "nothing to compare with" in made.failed["leave-one-out"]
+    assert "* item-cold: text: failed, not today" in made.markdown()
+    assert "leave-one-out" not in made.failed_methods
     with pytest.raises(ConfigError, match="none given"):
         measures.measure("planted", methods=methods, seeds=(), out=tmp_path)
+
+
+def test_the_command_says_with_its_exit_code_that_a_method_failed(tiny, tmp_path, monkeypatch):
+    measures, methods = tiny
+    monkeypatch.setattr(measures, "FURTHER", methods[2:])
+    real = measures.stages.run
+
+    def run(recipe, **options):
+        if recipe.name == "textknn":
+            raise RuntimeError("out of memory")
+        return real(recipe, **options)
+
+    monkeypatch.setattr(measures.stages, "run", run)
+    arguments = ["--data", "planted", "--tables", "leave-one-out", *(f"--set={each}" for each in SMALL)]
+    done = CliRunner().invoke(app, ["bench", "all-round", *arguments, "--out", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "leave-one-out: text: failed, RuntimeError: out of memory" in done.stdout
+    assert "| item kNN (cosine) |" in done.stdout
+    assert "error: 1 failed" in done.stderr
+
+
+def test_a_dry_run_says_the_plan_and_no_table(tiny, tmp_path):
+    arguments = ["--data", "planted", "--tables", "leave-one-out", *(f"--set={each}" for each in SMALL)]
+    done = CliRunner().invoke(app, ["bench", "all-round", *arguments, "--methods=popularity", "--out", str(tmp_path),
+                                    "--dry-run"])  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("will run 1 jobs")
+    assert "leave-one-out: popularity: about" in done.stdout
+    assert "(a reference: a simple method" in done.stdout
+    assert "| method |" not in done.stdout
 
 
 def test_simple_methods_without_a_hit_are_nothing_to_divide_by(world):

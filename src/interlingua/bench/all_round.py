@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from interlingua.config import parse_overrides
-from interlingua.errors import ConfigError, InterlinguaError, unknown
+from interlingua.errors import ConfigError, InterlinguaError, first_line, unknown
 from interlingua.evaluate import all_round
 from interlingua.evaluate.all_round import METRICS, AllRound, Standing
 from interlingua.evaluate.result import load_report
-from interlingua.progress import duration, say
+from interlingua.progress import duration, each_line_once, say
 from interlingua.report.side_by_side import Method
 from interlingua.report.table import pipes
 from interlingua.runs import stages
@@ -60,6 +62,13 @@ class Measured:
     """``split: method`` or part -> why it is missing, e.g. texts that the data does not have"""
     left_out: dict[str, str] = field(default_factory=dict)
     """``split: method`` -> why the budget had no room for it"""
+    planned: dict[str, float] = field(default_factory=dict)
+    """``split: method`` -> seconds that it should take, where that was asked for"""
+
+    @property
+    def failed_methods(self) -> dict[str, str]:
+        """Those of :attr:`failed` that are methods on a split; the rest are parts with too little to compare."""
+        return {name: why for name, why in self.failed.items() if ": " in name}
 
     def overall(self) -> dict[str, tuple[str, Standing]]:
         """Method -> its worst part and the standing there, best method first; only methods that are in every part."""
@@ -86,7 +95,16 @@ class Measured:
             }
             for name, part in self.parts.items()
         }
-        return {"data": self.data, "methods": methods, "parts": parts, "failed": self.failed, "left_out": self.left_out}
+        return {
+            "data": self.data, "methods": methods, "parts": parts, "failed": self.failed, "left_out": self.left_out,
+            "planned": self.planned,
+        }  # fmt: skip
+
+    def plan(self) -> str:
+        """What would run, how long it may take, and against what the methods are held."""
+        lines = [f"  {name}: {_expected(seconds)}{_role(name)}" for name, seconds in self.planned.items()]
+        total = duration(sum(self.planned.values()))
+        return "\n".join([f"will run {len(lines)} jobs, about {total} in all:", *lines, *self._absent()])
 
     def markdown(self) -> str:
         """One row for each method: its ratio overall, where, and in every part the ratio beside NDCG@10 of all."""
@@ -98,8 +116,11 @@ class Measured:
             rows.append([name, f"{standing.ratio:.2f} [{low:.2f}, {high:.2f}]", *parts, place])
         heads = [f"{part}: ratio, NDCG@10" for part in self.parts]
         table = pipes(["method", "all-round ratio", *heads, "worst"], rows)
-        rest = [f"* {name}: left out by the budget, {why}" for name, why in self.left_out.items()]
-        return "\n\n".join([table, *(["\n".join(rest)] if rest else [])])
+        return "\n\n".join([table, *(["\n".join(self._absent())] if self._absent() else [])])
+
+    def _absent(self) -> list[str]:
+        out = [f"* {name}: left out by the budget, {why}" for name, why in self.left_out.items()]
+        return out + [f"* {name}: failed, {why.splitlines()[0]}" for name, why in self.failed.items()]
 
 
 def measure(
@@ -140,37 +161,48 @@ def measure(
     for split in splits:
         if split not in SPLITS:
             raise ConfigError(unknown("split", split, SPLITS))
-    made = Measured(str(data))
-    simple = {each.label for each in SIMPLE}
-    clock = Clock(budget, dry_run)
-    for split in splits:
-        protocols = PROTOCOLS.get(split, ("full",))
-        chosen = [FILTER, *overrides, *SPLITS[split]]
-        changes = [f"evaluate.protocols={_toml(protocols)}", f"evaluate.metrics={_toml(['recall@100'])}"]
-        changes += [f"evaluate.max_users={max_users}"] if max_users else []
-        done: dict[str, list[Path]] = {}
-        for method in methods:
-            say(f"== {split}, {method.label}")
-            try:
-                why = clock.no_room(method.resolve([*chosen, *changes], data), Path(out), seeds, device)
-                if why:
-                    made.left_out[f"{split}: {method.label}"] = why
-                elif not dry_run:
-                    done[method.label] = _runs(method, data, seeds, [*chosen, *changes], out, device)
-            except InterlinguaError as error:
-                say(f"{method.label} is left out: {error}")
-                made.failed[f"{split}: {method.label}"] = str(error)
-        if dry_run:
-            continue
-        for protocol in protocols:
-            name = split if len(protocols) == 1 else f"{split}, {protocol}"
-            found = {each: [load_report(p / "protocols" / protocol) for p in runs] for each, runs in done.items()}
-            try:
-                made.parts[name] = all_round.all_round(found, simple, metrics=METRICS)
-            except ConfigError as error:
-                say(f"{name} is left out: {error}")
-                made.failed[name] = str(error)
+    made, clock = Measured(str(data)), Clock(budget, dry_run)
+    with each_line_once() if dry_run else nullcontext():  # a plan reads the same data for every method
+        for split in splits:
+            protocols = PROTOCOLS.get(split, ("full",))
+            options = [FILTER, *overrides, *SPLITS[split], f"evaluate.protocols={_toml(protocols)}"]
+            options += [f"evaluate.metrics={_toml(['recall@100'])}"]
+            options += [f"evaluate.max_users={max_users}"] if max_users else []
+            done: dict[str, list[Path]] = {}
+            for method in methods:
+                say(f"== {split}, {method.label}")
+                name = f"{split}: {method.label}"
+                try:
+                    why = clock.no_room(method.resolve(options, data), Path(out), seeds, device)
+                    if why:
+                        made.left_out[name] = why
+                    elif dry_run:
+                        made.planned[name] = clock.last
+                    else:
+                        done[method.label] = _runs(method, data, seeds, options, out, device)
+                except InterlinguaError as error:
+                    made.failed[name] = str(error)
+                except Exception as error:  # another library's, or a fault of ours: the rest is not to be lost by it
+                    say(traceback.format_exc())
+                    made.failed[name] = f"{type(error).__name__}: {first_line(error)}"
+                if name in made.failed:
+                    say(f"{method.label} is left out: {made.failed[name]}")
+            if not dry_run:
+                _stand(made, split, protocols, done)
     return made
+
+
+def _stand(made: Measured, split: str, protocols: Sequence[str], done: dict[str, list[Path]]) -> None:
+    """Compares the runs of a split, under each of its protocols."""
+    simple = {each.label for each in SIMPLE}
+    for protocol in protocols:
+        name = split if len(protocols) == 1 else f"{split}, {protocol}"
+        found = {each: [load_report(p / "protocols" / protocol) for p in runs] for each, runs in done.items()}
+        try:
+            made.parts[name] = all_round.all_round(found, simple, metrics=METRICS)
+        except ConfigError as error:
+            say(f"{name} is left out: {error}")
+            made.failed[name] = str(error)
 
 
 def chosen(methods: Sequence[Method], names: Sequence[str]) -> tuple[Method, ...]:
@@ -191,7 +223,7 @@ class Clock:
 
     def __init__(self, budget: float | None, dry_run: bool) -> None:
         self.budget, self.dry_run, self.started = budget, dry_run, time.monotonic()
-        self.planned = 0.0
+        self.planned = self.last = 0.0
 
     def no_room(self, recipe: Recipe, out: Path, seeds: Sequence[int], device: str) -> str:
         """Why a method does not fit; empty: it does. Without a budget nothing is estimated, but for a dry run."""
@@ -199,6 +231,7 @@ class Clock:
             return ""
         lines = describe(Session(recipe, out, seeds[0], device))
         seconds = len(seeds) * sum(line["seconds"][1] for line in lines if line["seconds"] is not None)
+        self.last = seconds
         say(f"{recipe.name}: about {duration(seconds)}")
         spent = self.planned if self.dry_run else time.monotonic() - self.started
         if self.budget is not None and seconds > 0 and spent + seconds > self.budget:
@@ -232,6 +265,16 @@ def _runs(
 
 def _names(made: Measured) -> list[str]:
     return list(dict.fromkeys(name for part in made.parts.values() for name in part.methods))
+
+
+def _expected(seconds: float) -> str:
+    return f"about {duration(seconds)}" if seconds else "finished before"
+
+
+def _role(name: str) -> str:
+    """Whether others are held against it."""
+    simple = any(name.endswith(f": {each.label}") for each in SIMPLE)
+    return " (a reference: a simple method, others are held against the best of them)" if simple else ""
 
 
 def _ratio_and_ndcg(standing: Standing) -> str:

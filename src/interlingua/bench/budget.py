@@ -29,6 +29,8 @@ class Choice:
     """job -> why the budget has no room for it"""
     failed: dict[str, str] = field(default_factory=dict)
     """job -> why it cannot run"""
+    references: Mapping[str, str] = field(default_factory=dict)
+    """row -> of which tables it is the row that others are tested against"""
 
     @property
     def total(self) -> float:
@@ -37,10 +39,13 @@ class Choice:
 
     def lines(self) -> list[str]:
         """What people are told before anything runs."""
-        known = [f"  {job}: {_expected(self.seconds[job])}" for job in self.jobs]
+        known = [f"  {job}: {_expected(self.seconds[job])}{self._role(job.row)}" for job in self.jobs]
         out = [f"will run {len(self.jobs)} jobs, about {duration(self.total)} in all:", *known]
         out += [f"left out by the budget: {name} ({why})" for name, why in self.left_out.items()]
         return out + [f"cannot run: {name} ({why})" for name, why in self.failed.items()]
+
+    def _role(self, row: str) -> str:
+        return f" (the reference: {self.references[row]})" if row in self.references else ""
 
 
 def _expected(seconds: float) -> str:

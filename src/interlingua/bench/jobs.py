@@ -106,8 +106,9 @@ def prepared(spec: Spec, setting: str, request: Request) -> Path:
     except DataError as error:
         if not options.otherwise:
             raise
+        made = _prepared([*plain, *own, *options.overrides, *options.otherwise], request)
         say(f"{setting}: {str(error).splitlines()[0]}; so {', '.join(options.otherwise)}")
-        return _prepared([*plain, *own, *options.overrides, *options.otherwise], request)
+        return made
 
 
 def _prepared(overrides: Sequence[str], request: Request) -> Path:

@@ -32,10 +32,10 @@ def one_test(names: tuple[str, str], ours: Sequence[Report], theirs: Sequence[Re
     }  # fmt: skip
 
 
-def corrected(tests: Sequence[Mapping[str, Any]], p: str = "p") -> list[dict[str, Any]]:
-    """The tests with Holm's correction for all of them; those without a p-value stay as they are."""
+def corrected(tests: Sequence[Mapping[str, Any]], p: str = "p", name: str = "p_holm") -> list[dict[str, Any]]:
+    """The tests with Holm's correction for all of them, as ``name``; those without a p-value stay as they are."""
     values = iter(holm([test[p] for test in tests if test[p] is not None]))
-    return [{**test, "p_holm": next(values)} if test[p] is not None else dict(test) for test in tests]
+    return [{**test, name: next(values)} if test[p] is not None else dict(test) for test in tests]
 
 
 def paired(

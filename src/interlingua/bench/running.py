@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from interlingua.bench.budget import Choice
 from interlingua.bench.jobs import Job, Request, recipe_of
 from interlingua.bench.spec import Spec
 from interlingua.data.prepared import Dataset
-from interlingua.errors import ConfigError, InterlinguaError
+from interlingua.errors import ConfigError, InterlinguaError, first_line
 from interlingua.evaluate.result import Report, load_report
 from interlingua.progress import duration, say
 from interlingua.runs import stages
@@ -63,9 +64,15 @@ class Running:
             try:
                 self.done[job] = self.one(job)
             except InterlinguaError as error:
-                say(f"{job} failed: {error}")
-                self.failed[str(job)] = str(error)
+                self._break_off(job, str(error))
+            except Exception as error:  # another library's, or a fault of ours: the other rows are not to be lost by it
+                say(traceback.format_exc())
+                self._break_off(job, f"{type(error).__name__}: {first_line(error)}")
             after_each()
+
+    def _break_off(self, job: Job, why: str) -> None:
+        say(f"{job} failed: {why}")
+        self.failed[str(job)] = why
 
     def one(self, job: Job) -> Outcome:
         """Trains and measures one job.

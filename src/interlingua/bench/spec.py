@@ -67,7 +67,9 @@ class ColumnOptions(Config):
     across: bool = False
     """the run is asked about another dataset, ``--target``"""
     tested: bool = True
-    """whether differences to the row ``against`` are tested"""
+    """whether differences to the row ``against`` are tested, or those to ``baseline``"""
+    baseline: str | None = None
+    """another column, in which the same row is tested against itself: what does it lose by shuffled histories?"""
 
 
 class TableOptions(Config):
@@ -113,6 +115,8 @@ class Spec(Config):
             for column in table.columns:
                 if column.setting != WHOLE and column.setting not in self.settings:
                     raise ValueError(f"table {number} names the setting {column.setting!r}, which is not there")
+                if column.baseline not in {None, *(each.name for each in table.columns if each is not column)}:
+                    raise ValueError(f"table {number} names the column {column.baseline!r}, which is not there")
         for name, options in self.methods.items():
             if options.of is not None and options.of not in self.methods:
                 raise ValueError(f"the row {name!r} asks {options.of!r}, which is not among the methods")

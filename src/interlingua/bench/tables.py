@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from interlingua.bench.column_tests import OVER_SEEDS, paired_tests
+from interlingua.bench.columns import outcomes_of, reports_of
 from interlingua.bench.jobs import Job
-from interlingua.bench.paired import corrected, one_test, seed_test
 from interlingua.bench.running import Outcome
 from interlingua.bench.spec import ColumnOptions, Spec, TableOptions
-from interlingua.errors import ConfigError
 from interlingua.evaluate.compare import row_of
 from interlingua.evaluate.intervals import intervals
-from interlingua.evaluate.result import Report, at_slice
+from interlingua.evaluate.result import Report
 from interlingua.report.table import between, p_value, pipes, short, signed
 
 OTHER = "other data, other LM"
@@ -44,22 +44,37 @@ class Made:
     options: TableOptions
     cells: dict[str, dict[str, Value]] = field(default_factory=dict)
     """row -> column -> value; what was not measured is not there"""
+    failed: dict[str, dict[str, str]] = field(default_factory=dict)
+    """row -> column without a value -> why its run failed"""
     tests: list[dict[str, Any]] = field(default_factory=list)
+    untested: dict[str, str] = field(default_factory=dict)
+    """column -> why it has no tests"""
     notes: list[str] = field(default_factory=list)
+
+    def users(self, column: str) -> tuple[int, ...]:
+        """How many users a column's values are of; several numbers where rows have values of several."""
+        counts = {found[column].users for found in self.cells.values() if column in found}
+        return tuple(sorted(counts - {0}))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         shown = [
             {
                 "method": row,
-                **{column: {k: v for k, v in vars(value).items() if v is not None} for column, value in found.items()},
+                **{c: {k: v for k, v in vars(value).items() if v is not None} for c, value in found.items()},
+                **({"failed": self.failed[row]} if row in self.failed else {}),
             }
-            for row, found in self.cells.items()
+            for row, found in ((row, self.cells.get(row, {})) for row in self.options.rows)
+            if found or row in self.failed
         ]
         paper = {column: {"marked": OTHER, "rows": dict(values)} for column, values in self.options.paper.items()}
+        columns = [
+            {"name": each.name, "users": list(self.users(each.name)), "not tested": self.untested.get(each.name)}
+            for each in self.options.columns
+        ]
         return {
-            "table": self.number, "title": self.options.title, "rows": shown, "tests": self.tests, "paper": paper,
-            "notes": self.notes,
+            "table": self.number, "title": self.options.title, "columns": columns, "rows": shown, "tests": self.tests,
+            "paper": paper, "notes": self.notes,
         }  # fmt: skip
 
     def markdown(self) -> str:
@@ -68,31 +83,36 @@ class Made:
         paper = self.options.paper
         heads = ["method", "seeds", *names, *(f"paper, {OTHER}: {column}" for column in paper)]
         lines = []
+        if self.cells:
+            counts = ["–".join(map(str, dict.fromkeys((n[0], n[-1])))) if n else "–" for n in map(self.users, names)]
+            lines.append(["users", "", *counts, *("" for _ in paper)])
         for row in self.options.rows:
-            found = self.cells.get(row, {})
-            if not found and not any(row in values for values in paper.values()):
+            found, failed = self.cells.get(row, {}), self.failed.get(row, {})
+            if not found and not failed and not any(row in values for values in paper.values()):
                 continue
             seeds = max((value.seeds for value in found.values()), default=0)
-            cells = [_shown(found.get(name)) for name in names]
+            cells = ["failed" if name in failed else _shown(found.get(name)) for name in names]
             lines.append([row, str(seeds or "–"), *cells, *(_plain(values.get(row)) for values in paper.values())])
         parts = [f"### Table {self.number}: {self.options.title}", pipes(heads, lines)]
         if self.options.reading:
             parts.append(self.options.reading)
         if self.tests:
             parts.append(
-                f"Against {self.options.against}: paired over users and seeds, and over seeds alone; Holm's correction "
-                f"over the {len(self.tests)} tests of this table."
+                "Tests: paired over the same users and seeds, and over seeds alone; Holm's correction over the "
+                f"{len(self.tests)} tests of this table."
             )
             parts.append(pipes(TESTS, [_test_line(test) for test in self.tests]))
-        return "\n\n".join([*parts, *(f"* {note}" for note in self.notes)])
+        untested = [f"* {name}: not tested, {why}" for name, why in self.untested.items()] if self.cells else []
+        return "\n\n".join([*parts, *untested, *(f"* {note}" for note in self.notes)])
 
 
-TESTS = ("column", "method", "difference", "95 % interval", "p (Holm)", "by seed", "p over seeds")
+TESTS = ("column", "method", "against", "difference", "95 % interval", "p (Holm)", "by seed", "p over seeds (Holm)")
 
 
 def make(
-    spec: Spec, number: str, options: TableOptions, done: Mapping[Job, Outcome], missing: Mapping[str, str]
-) -> Made:
+    spec: Spec, number: str, options: TableOptions, done: Mapping[Job, Outcome], missing: Mapping[str, str],
+    failed: Mapping[str, str],
+) -> Made:  # fmt: skip
     """One table.
 
     Args:
@@ -100,7 +120,8 @@ def make(
         number: the table's.
         options: with the rows that were asked for.
         done: what the jobs gave.
-        missing: row, or job, -> why it is not there.
+        missing: row, or job, -> why it was not run.
+        failed: job -> why it broke off.
     """
     made = Made(number, options)
     for row in options.rows:
@@ -111,15 +132,15 @@ def make(
                 found[column.name] = value
         if found:
             made.cells[row] = found
+        broken = {_setting(name, row): why for name, why in failed.items() if _setting(name, row) is not None}
+        without = [each for each in options.columns if each.name not in found and each.setting in broken]
+        if without:
+            made.failed[row] = {each.name: broken[each.setting].splitlines()[0] for each in without}
         if spec.methods[row].note and found:
             made.notes.append(f"{row}: {spec.methods[row].note}")
-    if options.against is not None:
-        made.tests = _tests(options, options.against, done)
-    settings = {column.setting for column in options.columns}
-    for name, why in missing.items():
-        row, *rest = name.split(", ")
-        if row in options.rows and (not rest or rest[0] in settings):
-            made.notes.append(f"{name}: not measured, {why.splitlines()[0]}")
+    made.tests, made.untested = paired_tests(options, done)
+    made.notes += _absent(options, missing, "not measured")
+    made.notes += _absent(options, failed, "failed")
     if any(column.across for column in options.columns):
         whose = {*options.rows, options.against}
         notes = [f"{job.row}: {note}" for job, out in done.items() if job.row in whose for note in out.notes]
@@ -127,26 +148,24 @@ def make(
     return made
 
 
-def outcomes_of(row: str, setting: str, done: Mapping[Job, Outcome]) -> dict[int, Outcome]:
-    """Seed -> what it gave."""
-    return {job.seed: out for job, out in done.items() if (job.row, job.setting) == (row, setting)}
+def _absent(options: TableOptions, missing: Mapping[str, str], what: str) -> list[str]:
+    """Notes of rows of a table, and of the row against which they are tested."""
+    settings = {"", *(column.setting for column in options.columns)}
+    whose = [*options.rows, *([options.against] if options.against else [])]
+    return [
+        f"{name}: {what}, {why.splitlines()[0]}"
+        for name, why in missing.items()
+        if any(_setting(name, row) in settings for row in whose)
+    ]
 
 
-def reports_of(column: ColumnOptions, outcomes: Mapping[int, Outcome]) -> dict[int, Report]:
-    """Seed -> the report that a column reads; seeds without the slice are left out."""
-    name = column.protocol if not column.across or "+expected" in column.protocol else f"{column.protocol}+expected"
-    found = {}
-    for seed, out in outcomes.items():
-        report = (out.across if column.across else out.reports).get(name)
-        if report is None:
-            continue
-        if column.part is not None:
-            try:
-                report = at_slice(report, column.part)
-            except ConfigError:
-                continue  # nobody of that kind
-        found[seed] = report
-    return found
+def _setting(name: str, row: str) -> str | None:
+    """The setting of a row, of one in a setting, or of a job by its name; empty: any. None: another row's."""
+    if name == row:
+        return ""
+    if not name.startswith(f"{row}, "):
+        return None
+    return name.removeprefix(f"{row}, ").partition(", seed ")[0]
 
 
 def _value(column: ColumnOptions, outcomes: Mapping[int, Outcome]) -> Value | None:
@@ -159,7 +178,7 @@ def _value(column: ColumnOptions, outcomes: Mapping[int, Outcome]) -> Value | No
         return None
     some = next(iter(reports.values()))
     if column.measure == "milliseconds a user":
-        return _of_seeds([1000 * report.seconds / report.n_users for report in reports.values()])
+        return _of_seeds([1000 * report.seconds / report.n_users for report in reports.values()], some.n_users)
     if column.measure == "changed":
         return _changed(column, outcomes, reports)
     if column.metric not in some.metrics:
@@ -170,9 +189,9 @@ def _value(column: ColumnOptions, outcomes: Mapping[int, Outcome]) -> Value | No
     return Value(row.metrics[column.metric], low, high, spread, len(reports), some.n_users)
 
 
-def _of_seeds(values: Sequence[float]) -> Value:
-    return Value(float(np.mean(values)), spread=float(np.std(values, ddof=1)) if len(values) > 1 else None,
-                 seeds=len(values))  # fmt: skip
+def _of_seeds(values: Sequence[float], users: int = 0) -> Value:
+    spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return Value(float(np.mean(values)), spread=spread, seeds=len(values), users=users)
 
 
 def _changed(column: ColumnOptions, outcomes: Mapping[int, Outcome], reports: Mapping[int, Report]) -> Value | None:
@@ -188,25 +207,6 @@ def _changed(column: ColumnOptions, outcomes: Mapping[int, Outcome], reports: Ma
     by_user = np.mean(moved, axis=0)
     low, high = intervals({"changed": by_user})["changed"]
     return Value(float(by_user.mean()), low, high, seeds=len(moved), users=len(by_user))
-
-
-def _tests(options: TableOptions, against: str, done: Mapping[Job, Outcome]) -> list[dict[str, Any]]:
-    """Every row against one, in every tested column."""
-    out = []
-    for column in options.columns:
-        if not column.tested or column.measure != "metric":
-            continue
-        theirs = reports_of(column, outcomes_of(against, column.setting, done))
-        for row in options.rows:
-            ours = reports_of(column, outcomes_of(row, column.setting, done))
-            seeds = sorted(ours.keys() & theirs.keys())
-            if row == against or not seeds or column.metric not in ours[seeds[0]].per_user:
-                continue
-            pair = [[reports[seed] for seed in seeds] for reports in (ours, theirs)]
-            test = one_test((row, against), pair[0], pair[1], column.metric)
-            differences = [a.metrics[column.metric] - b.metrics[column.metric] for a, b in zip(*pair, strict=True)]
-            out.append({"column": column.name} | seed_test(differences) | test)
-    return corrected(out)
 
 
 def _shown(value: Value | None) -> str:
@@ -226,8 +226,8 @@ def _plain(value: float | None) -> str:
 
 def _test_line(test: Mapping[str, Any]) -> list[str]:
     low, high = test["interval"]
-    seeds = "–" if test["p over seeds"] is None else p_value(test["p over seeds"])
+    seeds = "–" if test[OVER_SEEDS] is None else p_value(test[f"{OVER_SEEDS} (Holm)"])
     return [
-        test["column"], test["method"], signed(test["difference"]), f"[{signed(low)}, {signed(high)}]",
-        p_value(test["p_holm"]), test["by seed"], seeds,
+        test["column"], test["method"], test["against"], signed(test["difference"]),
+        f"[{signed(low)}, {signed(high)}]", p_value(test["p_holm"]), test["by seed"], seeds,
     ]  # fmt: skip

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from interlingua.data.prepared import load
 from interlingua.errors import ConfigError, InterlinguaError
 from interlingua.evaluate.drawn import drawn
 from interlingua.evaluate.rules import parse_protocol
-from interlingua.progress import duration, say
+from interlingua.progress import duration, each_line_once, say
 from interlingua.runs.measuring import EvaluateConfig
 from interlingua.storage.environment import git_commit, versions
 
@@ -47,21 +47,31 @@ class Bench:
     """setting and protocol -> file and hash of the candidates that all methods rank"""
 
     @property
+    def left_out(self) -> dict[str, str]:
+        """Job -> why the budget had no room for it."""
+        return self.choice.left_out | ({} if self.running is None else self.running.left_out)
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Job -> why it could not be run, or broke off."""
+        return self.choice.failed | ({} if self.running is None else self.running.failed)
+
+    @property
     def missing(self) -> dict[str, str]:
-        """Row or job -> why it is in no table."""
-        own = {} if self.running is None else self.running.left_out | self.running.failed
+        """Row or job -> why it was not run."""
         unable = {f"{row}, {name}": why for name, why in self.undivided.items() for row in self.spec.methods}
-        return self.skipped | unable | self.choice.left_out | self.choice.failed | own
+        return self.skipped | unable | self.left_out
 
     def made(self) -> list[Made]:
         """The tables."""
         done = {} if self.running is None else self.running.done
-        return [make(self.spec, number, table, done, self.missing) for number, table in self.tables.items()]
+        return [
+            make(self.spec, number, table, done, self.missing, self.failed) for number, table in self.tables.items()
+        ]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        running = self.running
-        done = {} if running is None else running.done
+        """Plain values; of a plan that was not run there are no tables."""
+        done = {} if self.running is None else self.running.done
         return {
             "bench": self.name,
             "about": self.spec.about,
@@ -74,30 +84,49 @@ class Bench:
             "overrides": list(self.request.overrides),
             "source": self.spec.source,
             "differs": self.spec.differs,
-            "tables": [table.to_json() for table in self.made()],
+            "tables": [] if self.running is None else [table.to_json() for table in self.made()],
             "planned_seconds": round(self.choice.total, 1),
             "planned": [str(job) for job in self.choice.jobs],
+            "planned tables": {number: table.title for number, table in self.tables.items()},
+            "references": dict(self.choice.references),
             "skipped": self.skipped,
             "settings that the data do not allow": self.undivided,
-            "left_out": self.choice.left_out | ({} if running is None else running.left_out),
-            "failed": self.choice.failed | ({} if running is None else running.failed),
+            "left_out": self.left_out,
+            "failed": self.failed,
             "candidates": self.candidates,
             "runs": {str(job): Path(out.run).name for job, out in done.items()},
         }
 
+    def plan(self) -> str:
+        """What would run, into which tables, and what would not."""
+        tables = [f"table {number}: {table.title}" for number, table in self.tables.items()]
+        return "\n".join([*self.choice.lines(), *tables, *self._skipped()])
+
     def markdown(self) -> str:
         """All tables, and what is not in them."""
-        out = self.running.left_out if self.running is not None else {}
         parts = [
             f'{self.spec.about}. Columns "paper": {self.spec.source}; {self.spec.differs}.',
             *(table.markdown() for table in self.made()),
         ]
-        lines = [f"* {name}: skipped, {why}" for name, why in self.skipped.items()]
-        lines += [f"* {name}: left out by the budget, {why}" for name, why in (self.choice.left_out | out).items()]
-        failed = self.choice.failed | ({} if self.running is None else self.running.failed)
-        lines += [f"* {name}: failed, {why.splitlines()[0]}" for name, why in failed.items()]
-        lines += [f"* the setting {name}: {why.splitlines()[0]}" for name, why in self.undivided.items()]
+        lines = [f"left out by the budget: {name} ({why})" for name, why in self.left_out.items()]
+        lines += [f"failed: {name} ({why.splitlines()[0]})" for name, why in self.failed.items()]
+        lines = [f"* {line}" for line in (*self._skipped(), *lines)]
         return "\n\n".join([*parts, *(["Not measured:\n\n" + "\n".join(lines)] if lines else [])])
+
+    def _skipped(self) -> list[str]:
+        rows = [f"skipped: {name}, {why}" for name, why in self.skipped.items()]
+        return rows + [f"left out: {line}" for line in settings_lines(self.undivided)]
+
+
+def settings_lines(undivided: Mapping[str, str]) -> list[str]:
+    """Each reason once, with all settings that it stops."""
+    names: dict[str, list[str]] = {}
+    for name, why in undivided.items():
+        names.setdefault(why, []).append(name)
+    return [
+        f"the setting{'s' if len(each) > 1 else ''} {', '.join(each)}: {why.splitlines()[0]}"
+        for why, each in names.items()
+    ]
 
 
 def plan_of(
@@ -116,8 +145,24 @@ def plan_of(
 
     Raises:
         ConfigError: unknown tables or rows, or nothing that could be run.
+        DataError: the data can be used in no setting.
     """
     made = Bench(name, spec, request, spec.chosen(tables, methods))
+    with each_line_once():  # every setting reads the same data
+        jobs = _possible(made)
+        made.choice = choose(jobs, Costs(spec, made.data, request), budget)
+    made.choice.references = _references(made.tables)
+    return made
+
+
+def _possible(made: Bench) -> list[Job]:
+    """The jobs whose recipes are here and whose settings the data allow; these are prepared.
+
+    Raises:
+        ConfigError: there is none.
+        DataError: the data can be used in no setting.
+    """
+    spec, request = made.spec, made.request
     jobs = jobs_of(made.tables, request.seeds)
     gone = {row: missing(_recipe_row(spec, row)) for row in dict.fromkeys(job.row for job in jobs)}
     made.skipped = {row: why for row, why in gone.items() if why}
@@ -125,23 +170,39 @@ def plan_of(
     if request.target is None:
         jobs = [_without_target(job, made) for job in jobs]
         jobs = [job for job in jobs if job.protocols or job.across]
+    problems: dict[str, InterlinguaError] = {}
     for setting in dict.fromkeys(job.setting for job in jobs):
         try:
             made.data[setting] = prepared(spec, setting, request)
         except InterlinguaError as error:
-            say(f"the setting {setting} is left out: {error}")
-            made.undivided[setting] = str(error)
+            problems[setting] = error
+    if not made.data and len({str(error) for error in problems.values()}) == 1:
+        raise next(iter(problems.values()))  # it is the data, not how they are divided
+    made.undivided |= {setting: str(error) for setting, error in problems.items()}
+    for line in settings_lines(made.undivided):
+        say(f"left out: {line}")
     jobs = [job for job in jobs if job.setting in made.data]
     if not jobs:
-        why = {**made.skipped, **made.undivided}
-        raise ConfigError("nothing can be run: " + "; ".join(f"{each}: {text}" for each, text in why.items()))
-    made.choice = choose(jobs, Costs(spec, made.data, request), budget)
-    return made
+        lines = [f"{each}: {why}" for each, why in made.skipped.items()] + settings_lines(made.undivided)
+        raise ConfigError("nothing can be run: " + "; ".join(lines))
+    return jobs
+
+
+def _references(tables: Mapping[str, TableOptions]) -> dict[str, str]:
+    """Row against which others are tested -> of which tables."""
+    found: dict[str, list[str]] = {}
+    for number, table in tables.items():
+        if table.against is not None:
+            found.setdefault(table.against, []).append(number)
+    return {
+        row: f"others are tested against it in table{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
+        for row, numbers in found.items()
+    }
 
 
 def run(bench: Bench, *, budget: float | None = None, save: Path | None = None) -> Bench:
     """Runs what was planned; ``save``: the file that is rewritten after each job."""
-    say("\n".join(bench.choice.lines()))
+    say(bench.plan())
     if budget is not None:
         say(f"budget {duration(budget)}; what was finished before costs nothing")
     bench.running = Running(bench.spec, bench.data, bench.request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -57,20 +57,26 @@ def compared(name: str) -> Callable[..., None]:
         from interlingua.bench.jobs import Request, seeds_of
         from interlingua.bench.spec import load_spec
         from interlingua.bench.whole import plan_of, run
-        from interlingua.progress import say, seconds_of
+        from interlingua.progress import seconds_of
 
         limit = None if budget is None else seconds_of(budget)
         request = Request(data, out, seeds_of(seeds), tuple(overrides or ()), max_users, target, device)
         spec = load_spec(name)
         made = plan_of(name, spec, request, tables=listed(tables), methods=methods or (), budget=limit)
-        if dry_run:
-            say("\n".join(made.choice.lines()))
-            say("\n".join(f"table {number}: {table.title}" for number, table in spec.tables.items()))
-        else:
+        if not dry_run:
             run(made, budget=limit, save=save)
-        print(json.dumps(made.to_json(), indent=1) if as_json else made.markdown())
+        print(json.dumps(made.to_json(), indent=1) if as_json else made.plan() if dry_run else made.markdown())
+        end(made.failed)
 
     return command
+
+
+def end(failed: Mapping[str, str]) -> None:
+    """Ends the command with 2 where a row failed, and names it: the others are in the tables."""
+    if failed:
+        lines = "\n".join(f"  {name}: {why.splitlines()[0]}" for name, why in failed.items())
+        typer.echo(f"error: {len(failed)} failed:\n{lines}", err=True)
+        raise typer.Exit(2)
 
 
 def listed(text: str | None) -> Sequence[str]:
@@ -130,7 +136,8 @@ def all_round(
     if save is not None:
         save.parent.mkdir(parents=True, exist_ok=True)
         save.write_text(json.dumps(made.to_json(), indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(made.to_json(), indent=1) if as_json else made.markdown())
+    print(json.dumps(made.to_json(), indent=1) if as_json else made.plan() if dry_run else made.markdown())
+    end(made.failed_methods)
 
 
 COMMANDS = {"bench": app}

@@ -82,6 +82,7 @@ def options(
 
 INTERRUPTED, TERMINATED = 130, 143
 RETAINED = "finished stages and checkpoints are kept, run the same command to continue"
+DRY = "a dry run trains nothing, so there is nothing to continue"
 
 
 @contextmanager
@@ -109,6 +110,7 @@ def main() -> None:
     """Entry point."""
     debug = "--debug" in sys.argv
     given = [a for a in sys.argv[1:] if a != "--debug"]
+    left = DRY if "--dry-run" in given else RETAINED
     try:
         with terminable(next(iter(given), "")):
             mount(installed_commands(OWN))
@@ -117,7 +119,7 @@ def main() -> None:
             raise KeyboardInterrupt
     except SystemExit as end:
         if end.code == TERMINATED:
-            print(f"stopped by SIGTERM; {RETAINED}", file=sys.stderr)
+            print(f"stopped by SIGTERM; {left}", file=sys.stderr)
         raise
     except InterlinguaError as error:
         if debug:
@@ -125,7 +127,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print(f"stopped; {RETAINED}", file=sys.stderr)
+        print(f"stopped; {left}", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except USAGE as error:
         print(f"error: {error.format_message()}", file=sys.stderr)

@@ -57,8 +57,12 @@ class Protocol:
 
     @classmethod
     def of_number(cls, number: int) -> Protocol:
-        """The protocol with that number, if ``numbered`` is True."""
-        raise NotImplementedError
+        """``NAME-N`` of a numbered protocol: N candidates, with the metrics among so few.
+
+        Raises:
+            ConfigError: N is below two, so that there is nothing to rank against.
+        """
+        return cls(name=f"{cls.name}-{number}", metrics=sampled_metrics(cls.name, number), candidates=number)
 
     def id(self, split: Split, part: Part, seed: int, users: str = "") -> str:
         """The id that is stored with every number."""

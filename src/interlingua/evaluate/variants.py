@@ -44,6 +44,11 @@ VARIANTS = {
 """name -> variant, in the order in which names are written"""
 
 
+def is_question(protocol: str) -> bool:
+    """Whether a protocol's name has a variant that shows a method something else; ties are only counted otherwise."""
+    return any(set(VARIANTS[each].changes) != {"ties"} for each in protocol.split("+")[1:] if each in VARIANTS)
+
+
 def varied(queries: Queries, history: str, ids: Ids, seed: int) -> Queries:
     """The queries as a variant shows them to a method.
 

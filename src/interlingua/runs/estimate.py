@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +25,7 @@ from interlingua.data.prepared import Dataset
 from interlingua.errors import InterlinguaError
 from interlingua.evaluate.protocol import evaluate as measure
 from interlingua.evaluate.protocol import validation_metrics
+from interlingua.progress import long_step, task
 from interlingua.runs import probes
 from interlingua.runs.session import Session, make_text
 from interlingua.storage.environment import peak_memory_bytes
@@ -89,16 +91,21 @@ class Estimator:
             "prepare": self._prepare, "embed": self._embed, "train": self._train, "align": self._align,
             "rank": self._rank, "fuse": self._fuse, "evaluate": self._evaluate,
         }  # fmt: skip
-        for kind in (each for each in self.session.plan if each not in skip):
-            before = torch.get_rng_state()
-            try:
-                out[kind] = self._named() if "." in kind else of_stage[kind]()
-            except InterlinguaError as error:
-                if kind == "prepare":
-                    raise
-                out[kind] = Estimate(math.nan, math.nan, math.nan, note=f"not estimated: {str(error).splitlines()[0]}")
-            finally:
-                torch.set_rng_state(before)
+        kinds = [each for each in self.session.plan if each not in skip]
+        with task(f"estimating {self.recipe.name}", len(kinds)) as shown:
+            for kind in kinds:
+                before = torch.get_rng_state()
+                try:
+                    with long_step(shown, kind):
+                        out[kind] = self._named() if "." in kind else of_stage[kind]()
+                except InterlinguaError as error:
+                    if kind == "prepare":
+                        raise
+                    note = f"not estimated: {str(error).splitlines()[0]}"
+                    out[kind] = Estimate(math.nan, math.nan, math.nan, note=note)
+                    shown.advance()
+                finally:
+                    torch.set_rng_state(before)
         return out
 
     def _prepare(self) -> Estimate:
@@ -240,14 +247,12 @@ class Estimator:
         measured = min(users, options.max_users or users)
         few, more = (min(n, measured) for n in ((4, 20) if self.ranker else (64, 512)))
         for protocol in options.protocols:
-            small, large = (
-                probes.timed(
-                    lambda n=n, protocol=protocol: measure(  # type: ignore[misc]
-                        scorer, split, options.part, protocol=protocol, max_users=n, seed=options.negatives_seed
-                    )
-                )
-                for n in (few, more)
-            )
+            one = partial(measure, scorer, split, options.part, protocol=protocol, seed=options.negatives_seed)
+            small = probes.timed(lambda one=one: one(max_users=few))  # type: ignore[misc]
+            if small > probes.LONG_S:
+                total += small / few * measured
+                continue
+            large = probes.timed(lambda one=one: one(max_users=more))  # type: ignore[misc]
             total += large + max(large - small, 0.0) / max(more - few, 1) * (measured - more)
         return _fixed(total, note=f"{measured:,} users, {', '.join(options.protocols)}")
 

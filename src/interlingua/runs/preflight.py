@@ -11,6 +11,7 @@ from interlingua.data.datasets import named
 from interlingua.data.raw import Log
 from interlingua.data.source import here, locate
 from interlingua.errors import ConfigError, DataError
+from interlingua.progress import long_step, task
 from interlingua.runs.recipe import Recipe
 from interlingua.runs.session import Session
 from interlingua.runtime.missing import Missing, sentence
@@ -32,9 +33,11 @@ def check(sessions: Sequence[Session]) -> None:
     found = list(dict.fromkeys(lack for session in sessions for lack in lacking(session)))
     if found:
         raise ConfigError(sentence(found))
-    for session in sessions:
-        for config in _used(session):
-            config.check_models()
+    used = [config for session in sessions for config in _used(session)]
+    with task("looking at models", len(used)) as shown:
+        for config in used:
+            with long_step(shown, type(config).__name__):
+                config.check_models()
 
 
 def _needed(session: Session) -> list[Session]:

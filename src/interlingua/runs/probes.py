@@ -26,6 +26,8 @@ from interlingua.vectors.readable import ReadableRows
 
 PROBE_S = 1.5
 """seconds that steps are timed for"""
+LONG_S = 5.0
+"""seconds after which a measurement is not repeated for the sake of precision"""
 WIDTH = 384
 """T of text vectors whose width is not known before they are made"""
 
@@ -61,7 +63,8 @@ def step_seconds(module: torch.nn.Module, batches: Any, config: FitConfig, devic
         optimizer.step()
         float(next(iter(losses.values())).detach())  # an accelerator has finished when its number is here
         taken.append(time.perf_counter() - before)
-        if len(taken) > 2 and time.perf_counter() - started > PROBE_S:
+        spent = time.perf_counter() - started
+        if spent > PROBE_S and len(taken) > (1 if spent > LONG_S else 2):
             break
     counted = taken[1:] or taken  # the first one also builds what is built once
     usual = float(np.mean(counted)) if counted else 0.0

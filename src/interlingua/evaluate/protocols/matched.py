@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from interlingua.evaluate.rules import Negatives, Protocol, sampled_metrics
+from interlingua.evaluate.rules import Negatives, Protocol
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,3 @@ class Matched(Protocol):
     negatives: Negatives = "matched"
     ties: Literal["row", "expected"] = "expected"
     judges: frozenset[str] = frozenset({"ranks", "answers"})
-
-    @classmethod
-    def of_number(cls, number: int) -> Matched:
-        """N candidates."""
-        return cls(f"matched-{number}", sampled_metrics("matched", number), number)

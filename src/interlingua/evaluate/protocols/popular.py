@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from interlingua.evaluate.rules import Negatives, Protocol, sampled_metrics
+from interlingua.evaluate.rules import Negatives, Protocol
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,3 @@ class Popular(Protocol):
     negatives: Negatives = "popular"
     ties: Literal["row", "expected"] = "expected"
     judges: frozenset[str] = frozenset({"ranks", "answers"})
-
-    @classmethod
-    def of_number(cls, number: int) -> Popular:
-        """N candidates."""
-        return cls(f"popular-{number}", sampled_metrics("popular", number), number)

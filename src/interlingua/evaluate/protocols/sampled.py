@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from interlingua.evaluate.rules import Protocol, sampled_metrics
+from interlingua.evaluate.rules import Protocol
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,3 @@ class Sampled(Protocol):
     numbered: ClassVar[bool] = True
     name: str = "sampled"
     judges: frozenset[str] = frozenset({"ranks", "answers"})
-
-    @classmethod
-    def of_number(cls, number: int) -> Sampled:
-        """N candidates.
-
-        Raises:
-            ConfigError: N is below two, so that there is nothing to rank against.
-        """
-        return cls(f"sampled-{number}", sampled_metrics("sampled", number), number)
