@@ -62,7 +62,9 @@ class Protocol:
         Raises:
             ConfigError: N is below two, so that there is nothing to rank against.
         """
-        return cls(name=f"{cls.name}-{number}", metrics=sampled_metrics(cls.name, number), candidates=number)
+        plain = cls()  # type: ignore[call-arg]  # a numbered protocol has a name
+        name, metrics = f"{plain.name}-{number}", sampled_metrics(plain.name, number)
+        return replace(plain, name=name, metrics=metrics, candidates=number)
 
     def id(self, split: Split, part: Part, seed: int, users: str = "") -> str:
         """The id that is stored with every number."""
