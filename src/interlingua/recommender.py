@@ -26,7 +26,7 @@ from interlingua.runs.crowd import Crowd
 from interlingua.runs.following import Following
 from interlingua.runs.grown import load_encoders
 from interlingua.runs.lists import Lists
-from interlingua.runs.new_events import NewEvents
+from interlingua.runs.new_events import NewEvents, of_unknown
 from interlingua.runs.one_item import OneItem
 from interlingua.runs.opening import open_session
 from interlingua.runs.session import Session
@@ -250,6 +250,15 @@ class Recommender(Following, OneItem, Crowd):
             DataError: an event without user or item, an unknown column, a time that is none, the key of another batch.
         """
         return self._events.add(events, idempotency_key, None if quiet else self.train.item_indices)
+
+    def notes_on(self, events: Sequence[tuple[str, Any, float | None]]) -> list[str]:
+        """What is to be known of events: items that the run does not know, and what no answer reads of them.
+
+        Args:
+            events: (item id, time, value) of each; None: not given.
+        """
+        unknown = of_unknown([item for item, _, _ in events], self.train.item_indices)
+        return [*([unknown] if unknown else []), *self._events.unread([each[1:] for each in events])]
 
     def load_encoders(self) -> None:
         """Loads what reads new texts now, so that the first new item or sentence is answered as fast as the next."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -305,3 +306,56 @@ def test_an_id_is_the_same_in_a_path_a_body_and_python(session: Session, tmp_pat
             assert client.put(f"/v1/items/{path}", json=SPACE).json()["added"] == [name]
             assert client.post("/v1/items", json={"items": [SPACE | {"item_id": name}]}).json()["updated"] == [name]
             assert client.delete(f"/v1/items/{path}").json()["removed"] == [name]
+
+
+def test_an_unknown_item_of_which_nothing_is_said_is_refused(client: TestClient) -> None:
+    nothing = [{}, {"title": None, "attributes": {"price": None}}, {"categories": [], "description": ""}]
+    for body in [*nothing, {"available": False}]:
+        refused = client.put("/v1/items/nobody", json=body)
+        assert refused.status_code == 422
+        assert refused.json()["detail"].startswith("the item 'nobody' is not known, and nothing is said of it: give a")
+    several = client.post("/v1/items", json={"items": [SPACE | {"item_id": "n1"}, {"item_id": "n2", "title": None}]})
+    assert several.status_code == 422
+    assert first(client, history=[], items=["n1"]) == []  # all of them, or none
+    own = first(client, history=[])[0]
+    assert client.put(f"/v1/items/{own}", json={"description": None}).json()["updated"] == [own]
+    assert client.put("/v1/items/n1", json=SPACE).json()["added"] == ["n1"]
+    assert client.put("/v1/items/n1", json={"available": False}).json()["updated"] == ["n1"]
+
+
+EVENT = {"user_id": "a", "item_id": "b"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "place", "said"),
+    [
+        ("POST", "/v1/recommend", {"history": [], "colour": 1}, ["colour"], "unknown field 'colour' in the body ("),
+        ("POST", "/v1/recommend", {"k": 1, "kk": 1}, ["kk"], "unknown field 'kk' in the body; did you mean 'k'?"),
+        (
+            "POST", "/v1/events", {"events": [EVENT, EVENT | {"rating": 4}]}, ["events", 1, "rating"],
+            "unknown field 'rating' in the body.events[1] (4 known: item_id, time, user_id, value)",
+        ),
+        (
+            "POST", "/v1/items", {"items": [{"item_id": "a", "titel": "x"}]}, ["items", 0, "titel"],
+            "unknown field 'titel' in the body.items[0]; did you mean 'title'? (6 known: attributes, available, "
+            "categories, description, item_id, title)",
+        ),
+        ("PUT", "/v1/items/a", {"item_id": "a"}, ["item_id"], "unknown field 'item_id' in the body"),
+    ],
+)  # fmt: skip
+def test_an_unknown_field_is_named_with_those_that_there_are(
+    client: TestClient, method: str, path: str, body: object, place: list[object], said: str
+) -> None:
+    content = json.dumps(body).encode()
+    refused = client.request(method, path, content=content, headers={"content-type": "application/json"})
+    assert refused.status_code == 422
+    (problem,) = refused.json()["detail"]
+    assert (problem["type"], problem["loc"]) == ("extra_forbidden", ["body", *place])
+    assert problem["msg"].startswith(said)
+
+
+def test_what_of_an_event_no_list_reads_is_in_the_answer(client: TestClient, session: Session) -> None:
+    event = {"user_id": "zoe", "item_id": "i00003"}
+    times = session.data.card["time"]["kind"] == "seconds"
+    answer = client.post("/v1/events", json={"events": [event, event | {"time": 1_700_000_000, "value": 1}]}).json()
+    assert [note[:24] for note in answer["notes"]] == ([] if times else ["the time of 1 of 2 event"])

@@ -218,6 +218,8 @@ def _events(store: Store, own: pl.DataFrame, config: DataConfig, kind: str) -> t
         table = pl.DataFrame(part._asdict(), SCHEMA)
         fits = pl.Series([scale.fits(value) for value in part.value], dtype=pl.Boolean)
         strange += int((~fits).sum())
+        if ratings is None and not labelled:  # no threshold of the data tells: 1 is a liking, 0 is none
+            fits &= (table["value"] > 0).fill_null(True)
         parts.append(_frame(table.filter(fits), own, config, kind))
     return pl.concat(parts) if parts else _frame(pl.DataFrame(schema=SCHEMA), own, config, kind), strange
 

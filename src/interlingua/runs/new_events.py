@@ -92,14 +92,16 @@ class NewEvents:
             DataError: no table, an event without a user or an item, an unknown column, a time that is none, a value
                 off the scale of the run's data (:mod:`interlingua.data.scale`), or the key of another batch.
         """
-        events = _events_of(given)
+        events, notes = _events_of(given)
         if not events:
             return 0
         for number, event in enumerate(events, 1):
             if wrong := self.scale.problem(event.value):
                 raise DataError(f"event {number} of {len(events)}: {wrong}")
-        if known is not None and (note := of_unknown([each.item_id for each in events], known)):
-            say(f"note: {note}")
+        if known is not None:
+            notes += self.unread([(each.time, each.value) for each in events])
+            for note in (of_unknown([each.item_id for each in events], known), *notes):
+                say(f"note: {note}") if note else None
         if self.store is not None:
             added = self.store.add_events([_record(each) for each in events], key)
             self._read(self.store)  # also for 0: the first call may have ended between the commit and its answer
@@ -143,8 +145,31 @@ class NewEvents:
         self.of_user = {user: events for user, events in left.items() if events}
 
     def liked(self, event: Happened) -> bool:
-        """Whether a model may read the event as a liking: of data that tell nothing of it every event."""
-        return self._least is None or event.value is None or event.value >= self._least
+        """Whether a model may read the event as a liking, by the rule of what it was trained on.
+
+        A run that was trained on all events, whatever their rating, reads all; of data without ratings those above 0.
+        """
+        if event.value is None:
+            return True
+        if self._least is not None:
+            return event.value >= self._least
+        return self._mean is not None or event.value > 0
+
+    def unread(self, events: Sequence[tuple[Any, float | None]]) -> list[str]:
+        """Notes on what no answer reads of some events; ``events``: (time, value) of each, None: not given."""
+        notes, total = [], len(events)
+        times, values = (sum(each is not None for each in column) for column in zip(*events, strict=True))
+        if values and self._least is None and self._mean is not None:
+            notes.append(
+                f"the value of {values:,} of {total:,} events is kept for later trainings, and no list reads it: this "
+                "run was trained on all events, whatever their rating (filter.min_rating or data.label would tell)"
+            )
+        if times and self._data.card["time"]["kind"] != "seconds":
+            notes.append(
+                f"the time of {times:,} of {total:,} events is kept for later trainings, and no list reads it: this "
+                "run's data have no times, so events count in the order in which they come"
+            )
+        return notes
 
     def praised(self, value: float | None) -> bool:
         """Whether a value speaks for the item: a liking by the run's rule; where it has none, at least the mean rating.
@@ -211,12 +236,13 @@ def _record(event: Happened) -> Event:
     return Event(event.user_id, event.item_id, event.time, event.value)
 
 
-def _events_of(given: Any) -> list[Happened]:
+def _events_of(given: Any) -> tuple[list[Happened], list[str]]:
+    """The events, and notes on columns that are not read."""
     given = table_of(given, "interactions")
     frame = lines_frame(given, "event", EXAMPLE)
     frame = frame if isinstance(given, Mapping | Sequence) else finite(frame, "event")  # gaps of a frame are NaN
     if not frame.height:
-        return []
+        return [], []
     frame, used = rename(frame, EVENT_ROLES, {}, "events", Log(quiet=True))
     for column in ("user_id", "item_id"):
         if column not in frame.columns:
@@ -226,14 +252,14 @@ def _events_of(given: Any) -> list[Happened]:
     if further is not None:
         raise DataError(unknown("column", further, (*COLUMNS, "time"), "events"))
     frame = with_seconds(frame, used.get("timestamp", "timestamp"))
-    value = next((name for name in ("rating", "value", "label") if name in frame.columns), None)
-    found = []
+    named = [name for name in ("rating", "value", "label") if name in frame.columns]
+    value, found = named[0] if named else None, []
     for number, line in enumerate(frame.iter_rows(named=True), 1):
         when = _number(line.get("timestamp"), "timestamp", number)
         said = None if value is None else _number(line.get(value), value, number)
         user, item = (identifier(id_text(line[name]), f"event {number}: {name}") for name in ("user_id", "item_id"))
         found.append(Happened(user, item, when, said))
-    return found
+    return found, [f"the column {name!r} is not read: {value!r} says the value of an event" for name in named[1:]]
 
 
 def _number(value: Any, name: str, number: int) -> float | None:

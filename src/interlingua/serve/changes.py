@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, Depends, Header, Request
 from starlette.convertors import StringConvertor, register_url_convertor
 
 from interlingua.errors import ConfigError, DataError, identifier, shown
-from interlingua.runs.new_events import of_unknown
 from interlingua.serve.access import needs
 from interlingua.serve.guard import KEY
 from interlingua.serve.model import ServedModel
@@ -44,7 +43,20 @@ async def _in_path(item_id: str, http: Request) -> str:
     return identifier(item_id, "item_id in the path")
 
 
+NOTHING = (None, "")
+ABOUT = {"item_id", "available"}
+"""keys of an item's line that are no content"""
 ItemId = Annotated[str, Depends(_in_path)]
+
+
+def _check_said(lines: Sequence[Mapping[str, Any]], known: Collection[str]) -> None:
+    """Raises: DataError: an item that is not known, and of which nothing is said; null takes a value away."""
+    for item in lines:
+        if item["item_id"] not in known and not any(item[name] not in NOTHING for name in item.keys() - ABOUT):
+            raise DataError(
+                f"the item {shown(item['item_id'])} is not known, and nothing is said of it: give a title, a "
+                "description, categories or an attribute; null and available change items that there are"
+            )
 
 
 def changes(model: ServedModel, line: WorkQueue, counts: Counts) -> APIRouter:
@@ -58,28 +70,27 @@ def changes(model: ServedModel, line: WorkQueue, counts: Counts) -> APIRouter:
         counts.items(len(changed.added), len(changed.updated), len(changed.removed))
         return ItemsResponse(**{name: list(said) for name, said in vars(changed).items()})
 
+    async def put(lines: list[dict[str, Any]], http: Request) -> ItemsResponse:
+        def make(now: Recommender) -> Changed:
+            _check_said(lines, now.train.item_indices)
+            return now.add_items(lines)
+
+        return response(await changed(http, make))
+
     @router.post("/items")
     async def put_items(request: ItemsRequest, http: Request) -> ItemsResponse:
         """Adds items, which come out at once by their texts, or changes known ones; all of them, or none."""
-        lines = [item.line(item.item_id) for item in request.items]
-        return response(
-            await line.do(lambda: model.change(lambda now: now.add_items(lines)), http.scope[KEY], alone=True)
-        )
+        return await put([item.line(item.item_id) for item in request.items], http)
 
     @router.put("/items/{item_id:rest}")
     async def put_item(item: ItemId, request: ItemBody, http: Request) -> ItemsResponse:
         """Adds an item, or changes it: what is not given stays."""
-        lines = [request.line(item)]
-        return response(
-            await line.do(lambda: model.change(lambda now: now.add_items(lines)), http.scope[KEY], alone=True)
-        )
+        return await put([request.line(item)], http)
 
     @router.delete("/items/{item_id:rest}")
     async def delete_item(item: ItemId, http: Request) -> ItemsResponse:
         """Takes an item out; one of the run's own still counts in histories."""
-        return response(
-            await line.do(lambda: model.change(lambda now: now.remove_items([item])), http.scope[KEY], alone=True)
-        )
+        return response(await changed(http, lambda now: now.remove_items([item])))
 
     @router.post("/events")
     async def add_events(
@@ -95,10 +106,11 @@ def changes(model: ServedModel, line: WorkQueue, counts: Counts) -> APIRouter:
             )
         key = next(iter(keys), None)
         added = await changed(http, lambda now: now.add_events(events, key, quiet=True))
-        known = model.now.train.item_indices
+        now = model.now
+        known = now.train.item_indices
         unknown = list(dict.fromkeys(event.item_id for event in request.events if event.item_id not in known))
         counts.events(added)
-        note = of_unknown([event.item_id for event in request.events], known)
-        return EventsResponse(added=added, unknown_items=unknown, notes=[note] if note else [])
+        notes = now.notes_on([(event.item_id, event.time, event.value) for event in request.events])
+        return EventsResponse(added=added, unknown_items=unknown, notes=notes)
 
     return router

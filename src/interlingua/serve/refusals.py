@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
 from interlingua.errors import InterlinguaError, UnknownIdError
+from interlingua.serve.fields import unknown_field
 from interlingua.serve.places import without_places
 from interlingua.serve.queue import BusyError
 
@@ -70,6 +71,9 @@ def add_refusals(app: FastAPI) -> None:
         # FastAPI's own answer repeats the input, and fails on what JSON lets in but not out: lone surrogates (half of
         # a character's escape), NaN. Where and why is enough, in ASCII, because a wrong key is part of "where".
         problems = [{key: problem[key] for key in ("type", "loc", "msg")} for problem in error.errors()]
+        for problem in problems:
+            if problem["type"] == "extra_forbidden":
+                problem["msg"] = unknown_field(request.scope["endpoint"], problem["loc"])
         return Response(json.dumps({"detail": problems}), status_code=422, media_type="application/json")
 
     @app.exception_handler(405)

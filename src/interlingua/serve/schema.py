@@ -250,4 +250,4 @@ class EventsResponse(Strict):
     unknown_items: list[str]
     """ids that the run does not know: their events are kept, and count once there is such an item"""
     notes: list[str] = []
-    """how many events are of items that the run does not know, in words"""
+    """how many events are of items that the run does not know, and what of them no answer reads, in words"""
