@@ -83,7 +83,8 @@ def test_versions_that_hold_a_user_are_named_and_deleted(
     assert holding(store, "u1") == versions
     assert bytes_with(out, "zoe")
     said = cli("forget", "zoe", "--store", place)[1]
-    assert f"versions that were trained with the user: {versions[1]}\n" in said
+    assert f"versions that were trained with the user 'zoe': {versions[1]}\n" in said
+    assert f"  interlingua versions --store {place} --prune --user zoe\n" in said
     assert "serves" not in said
     before = names(out)
     said = cli("versions", "--store", place, "--prune", "--user", "zoe", "--dry-run")[1]
@@ -105,9 +106,8 @@ def test_what_serves_stays_and_says_so(
     store, out, versions = world
     place = store.place.removeprefix("sqlite:///")
     said = cli("forget", "xaver", "--store", place)[1]
-    assert (
-        f"deleted 5 entries of the user from the store\nversions that were trained with the user: {versions[2]}" in said
-    )
+    assert said.startswith(f"deleted 5 entries of the user 'xaver' from the store {place}\n")
+    assert f"versions that were trained with the user 'xaver': {versions[2]}\n" in said
     assert f"{versions[2]} serves." in said
     said = cli("versions", "--store", place, "--prune", "--user", "xaver")[1]
     assert f"the user is still in {versions[2]}, which serves" in said
@@ -116,7 +116,7 @@ def test_what_serves_stays_and_says_so(
     cli("versions", "--store", place, "--prune", "--user", "xaver")
     assert bytes_with(out, "xaver") == []
     assert json.loads(cli("forget", "xaver", "--store", place, "--json")[1]) == {
-        "deleted": 0, "versions": [], "serves": False,
+        "user": "xaver", "store": place, "deleted": 0, "versions": [], "serves": False,
     }  # fmt: skip
 
 
