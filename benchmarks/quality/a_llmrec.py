@@ -232,7 +232,7 @@ def curve(options: argparse.Namespace, seed: int, label: str, every: int) -> lis
             ranker, session.data.split, "valid", protocol="sampled-20", max_users=options.max_users, slices=False,
             resamples=0,
         )  # fmt: skip
-        ranker._known.clear()
+        ranker._known.forget()
         points.append({"answers": answers, "hit@1": round(report.metrics["hit@1"], 5)})
         points[-1]["cpu_seconds"] = round(spent - started, 1)
         say(f"{label}: {points[-1]}")

@@ -7,6 +7,7 @@ import pytest
 import torch
 from tests.llm.vector_rankers import ITEMS, WIDTH, asked, events, inputs
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from interlingua.config import FitConfig
 from interlingua.data.queries import Queries
@@ -148,3 +149,53 @@ def test_a_template_without_vectors_is_refused(folder, tmp_path):
     path.write_text('history: "{title}"\n---\nBefore: {history}. Next:', encoding="utf-8")
     with pytest.raises(ConfigError, match="item"):
         make(folder, template=str(path))
+
+
+def counted(ranker, monkeypatch):
+    """Rows that the language model and the projector read from now on."""
+    seen = {"prompts": 0, "items": 0}
+    forward = type(ranker.lm).forward
+
+    def read(lm, embeds, *more, **options):
+        seen["prompts"] += len(embeds)
+        return forward(lm, embeds, *more, **options)
+
+    def project(_, vectors):
+        seen["items"] += len(vectors[0])
+
+    monkeypatch.setattr(type(ranker.lm), "forward", read)
+    ranker.item_projector.register_forward_pre_hook(project)
+    return seen
+
+
+def test_histories_and_items_are_read_once_for_a_set_of_weights(folder, monkeypatch):
+    """Equal last events of other users are one history; training and other weights make all of it anew."""
+    ranker = make(folder, head="tied").eval()
+    seen = counted(ranker, monkeypatch)
+    queries = Queries.of([[0, 1, 2], [4], [0, 1, 2], [9, 4, 5, 6, 7, 8, 9], [4, 5, 6, 7, 8, 9]], np.arange(5))
+    first = ranker.score(queries)
+    assert seen == {"prompts": 3, "items": 9 + ITEMS}
+    np.testing.assert_allclose(first[[0, 3]], first[[2, 4]], rtol=1e-5, atol=1e-6)
+    again = ranker.score(queries.take(np.array([4, 0])))
+    np.testing.assert_allclose(again, first[[4, 0]], rtol=1e-5, atol=1e-6)
+    assert seen == {"prompts": 3, "items": 9 + ITEMS}
+    assert ranker.score(queries.slice(0, 0)).shape == (0, ITEMS)
+    trained(ranker)
+    after = ranker.score(queries)
+    fresh = make(folder, head="tied", seed=2)
+    fresh.score(queries)
+    fresh.load_state_dict(trainable_state(ranker))
+    np.testing.assert_allclose(fresh.eval().score(queries), after, rtol=1e-5, atol=1e-6)
+    assert not np.allclose(after, first)
+
+
+@pytest.mark.parametrize("head", ["full", "tied"])
+def test_candidates_are_multiplied_alone_and_score_as_in_the_catalogue(folder, head):
+    ranker = make(folder, head=head).eval()
+    queries, items = Queries.of([[n % 11, (n + 3) % 11] for n in range(20)]), np.tile([[7, 0], [2, 2]], (10, 1))
+    scores = ranker.score(queries)
+    with FlopCounterMode(display=False) as counter:
+        got = ranker.score(queries, items)
+    np.testing.assert_allclose(got, np.take_along_axis(scores, items, 1), rtol=1e-5, atol=1e-6)
+    assert counter.get_total_flops() == 2 * 20 * 2 * 32
+    assert ranker.score(queries.slice(0, 0), items[:0]).shape == (0, 2)

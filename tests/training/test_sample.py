@@ -10,6 +10,8 @@ from interlingua.data.interactions import Interactions
 from interlingua.data.queries import PAD
 from interlingua.errors import DataError
 from interlingua.training.batches import Negatives, last_position_batches, pair_batches, sequence_batches, tiled_windows
+from interlingua.training.prefixes import spread
+from interlingua.training.target_windows import target_batches
 
 
 def world(users: int = 12, items: int = 9, events: int = 60, seed: int = 0) -> Interactions:
@@ -174,3 +176,18 @@ def test_batches_follow_from_the_generator_alone():
             a.positives.shape != b.positives.shape or not a.positives.equal(b.positives)
             for a, b in zip(one, other, strict=True)
         )
+
+
+def test_a_training_part_without_a_second_event_is_refused_in_the_same_words_by_all_batches():
+    train, rng = long_world([1, 1, 1]), np.random.default_rng(0)
+    said = set()
+    for make in (
+        lambda: next(sequence_batches(train, 3, 4, rng, 0)),
+        lambda: next(last_position_batches(train, 3, 4, rng)),
+        lambda: next(target_batches(train, 3, 2, 4, rng)),
+        lambda: spread(train, 2),
+    ):
+        with pytest.raises(DataError, match=r"no history of two events is left.*filter\.min_user") as error:
+            make()
+        said.add(str(error.value))
+    assert len(said) == 1

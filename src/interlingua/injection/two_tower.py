@@ -13,7 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from interlingua.data.queries import IntArray
 from interlingua.injection.hard_prompt import padded
+from interlingua.injection.remembered import Remembered
 from interlingua.lm.models import LanguageModel
 from interlingua.lm.padding import last_states
 from interlingua.lm.prefix_attention import Pair, prompted
@@ -118,26 +120,21 @@ class PlainStates:
     Args:
         lm: the frozen model.
         pooling: see :func:`plain`.
-        most: texts that are remembered.
     """
 
-    def __init__(self, lm: Any, pooling: Pooling, most: int) -> None:
-        self.lm, self.pooling, self.most = lm, pooling, most
-        self._known: dict[tuple[int, ...], Tensor] = {}
+    def __init__(self, lm: Any, pooling: Pooling) -> None:
+        self.lm, self.pooling = lm, pooling
+        self._known = Remembered()
 
     def of(self, ids: Sequence[Sequence[int]], device: torch.device) -> Tensor:
         """(B, N H + H') of B texts."""
         keys = [tuple(each) for each in ids]
-        fresh = [key for key in dict.fromkeys(keys) if key not in self._known]
-        if fresh:
-            if len(self._known) + len(fresh) > self.most:
-                self._known.clear()
-                fresh = list(dict.fromkeys(keys))
-            batch_size = 1 if device.type == "cpu" else AT_ONCE
+        batch_size = 1 if device.type == "cpu" else AT_ONCE
 
-            def run(_: Any, each: Tensor, mask: Tensor) -> Tensor:
-                return plain(self.lm, each, mask, self.pooling).cpu()
+        def run(_: Any, each: Tensor, mask: Tensor) -> Tensor:
+            return plain(self.lm, each, mask, self.pooling).cpu()
 
-            made = by_length(fresh, self.lm.pad_token_id, run, batch_size)
-            self._known |= dict(zip(fresh, made, strict=True))
-        return torch.stack([self._known[key] for key in keys]).to(device)
+        def make(fresh: IntArray) -> Tensor:
+            return by_length([keys[place] for place in fresh.tolist()], self.lm.pad_token_id, run, batch_size)
+
+        return self._known.of(keys, make).to(device)

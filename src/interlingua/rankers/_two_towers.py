@@ -23,13 +23,11 @@ from interlingua.injection import calibration
 from interlingua.injection.hard_prompt import HardPrompts, padded, tokens
 from interlingua.injection.id_vectors import IdVectors
 from interlingua.injection.prompt_injection import Injection
+from interlingua.injection.remembered import Remembered
 from interlingua.injection.score_fusion import BLOCK, Features, ScoreFusion, TextSimilarity, features_in_blocks
 from interlingua.injection.two_tower import AT_ONCE, PlainStates, by_length, read
 from interlingua.lm.adapters import Tuned, check_learned
 from interlingua.nn.retrieval_losses import tower_scores
-
-REMEMBERED = 20000
-"""states that are kept of queries, and of texts without a prompt"""
 
 
 class TwoTowers(Ranker):
@@ -53,7 +51,7 @@ class TwoTowers(Ranker):
 
     def _forget(self) -> None:
         """States made with other weights."""
-        self._users_known: dict[tuple[int, bytes, bytes], Tensor] = {}
+        self._users_known = Remembered()
         self.item_state_table = self.counts.new_zeros(0, 0)
         self._unseen_known = self.counts.new_zeros(0, 0)
 
@@ -192,14 +190,7 @@ class TwoTowers(Ranker):
         """(B, H') one vector per query; what was asked before with the same weights is not computed again."""
         self._place()
         keys = [self._key(queries, row) for row in range(len(queries))]
-        fresh = [row for row, key in enumerate(keys) if key not in self._users_known]
-        if len(self._users_known) + len(fresh) > REMEMBERED:
-            self._users_known.clear()
-            fresh = list(range(len(keys)))
-        if fresh:
-            for row, state in zip(fresh, self._read_users(queries.take(np.asarray(fresh))), strict=True):
-                self._users_known[keys[row]] = state
-        return torch.stack([self._users_known[key] for key in keys])
+        return self._users_known.of(keys, lambda fresh: self._read_users(queries.take(fresh)))
 
     def _key(self, queries: Queries, row: int) -> tuple[int, bytes, bytes]:
         """What a user's state depends on, besides the weights."""

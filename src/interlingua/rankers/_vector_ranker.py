@@ -7,6 +7,7 @@ Shape key: B rows, L history, I items, D item vectors, H input width of the lang
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interlingua.contracts.batch import FloatArray
+from interlingua.contracts.batch import Batch, FloatArray
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.ranker import Ranker, RankerInputs
@@ -25,17 +26,17 @@ from interlingua.injection.head import Head, choices
 from interlingua.injection.item_vectors import ItemVectors, unlearned
 from interlingua.injection.loading import language_model, state_width, title_embeddings, whole_model
 from interlingua.injection.projector import Projector
+from interlingua.injection.remembered import Remembered
 from interlingua.injection.score_fusion import BLOCK, Features, ScoreFusion, TextSimilarity, features_in_blocks
 from interlingua.lm import history as sequence
 from interlingua.lm.adapter_checks import store_checked
 from interlingua.lm.adapters import Tuned, check_learned, tuned
 from interlingua.progress import track
 from interlingua.rankers._vector_options import VectorRankerConfig, check
+from interlingua.training.batches import sequence_batches
 
 AT_ONCE = 16
 """queries per forward pass of the language model when scoring"""
-REMEMBERED = 20000
-"""number of remembered query states: 46 MB at a width of 576"""
 WIDTH_WITHOUT_MODEL = 576
 """H of the control without a language model: SmolLM2-135M's"""
 
@@ -71,7 +72,7 @@ class VectorRanker(Ranker):
         self.register_buffer("counts", torch.as_tensor(inputs.train.item_counts).float(), persistent=False)
         self.register_buffer("cold", unlearned(inputs), persistent=False)
         self.fit_r2 = self._initialise()
-        self._known: dict[tuple[int, bytes], Tensor] = {}
+        self._known = Remembered()
 
     counts: Tensor
     cold: Tensor
@@ -79,12 +80,12 @@ class VectorRanker(Ranker):
     def train(self, mode: bool = True) -> VectorRanker:
         """Training makes remembered states stale."""
         if mode:
-            self._known.clear()
+            self._known.forget()
         return super().train(mode)
 
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Other weights make remembered states stale; adapters that change nothing are refused."""
-        self._known.clear()
+        self._known.forget()
         found = super().load_state_dict(*args, **kwargs)
         check_learned(self.tuned, f"this {type(self).__name__}")
         return found
@@ -113,6 +114,14 @@ class VectorRanker(Ranker):
     def device(self) -> torch.device:
         """Where the projectors live; the language model follows."""
         return self.counts.device
+
+    def window_batches(self, generator: np.random.Generator) -> Iterator[Batch]:
+        """Windows of histories with a target at every position, for a ranker with an option ``batch_by``."""
+        config, train = self.config, self.inputs.train
+        return sequence_batches(
+            train, config.history_length, config.fit.batch_size, generator, 0, long_histories="windows",
+            batch_by=config.batch_by,
+        )  # fmt: skip
 
     @torch.no_grad()
     def _initialise(self) -> float | None:
@@ -205,18 +214,15 @@ class VectorRanker(Ranker):
     def _remembered(self, queries: Queries, vectors: Tensor) -> Tensor:
         """(B, H') states of the queries; those computed before with the same weights are reused."""
         keys = [(int(user), queries.history(row).tobytes()) for row, user in enumerate(queries.users)]
-        fresh = [row for row, key in enumerate(keys) if key not in self._known]
-        if len(self._known) + len(fresh) > REMEMBERED:
-            self._known.clear()
-            fresh = list(range(len(keys)))
-        order = np.asarray(fresh, np.int64)[np.argsort(queries.lengths()[fresh], kind="stable")]
-        parts = [
-            order[at : at + AT_ONCE] for at in range(0, len(order), AT_ONCE)
-        ]  # rows of similar length run together
-        for indices in track(parts, "read histories"):
-            for row, state in zip(indices.tolist(), self.states(queries.take(indices), vectors), strict=True):
-                self._known[keys[row]] = state
-        return torch.stack([self._known[key] for key in keys])
+
+        def make(fresh: IntArray) -> Tensor:
+            order = np.argsort(queries.lengths()[fresh], kind="stable")  # rows of similar length run together
+            parts = [fresh[order[at : at + AT_ONCE]] for at in range(0, len(order), AT_ONCE)]
+            found = [self.states(queries.take(indices), vectors) for indices in track(parts, "read histories")]
+            made = torch.cat(found)
+            return made[torch.as_tensor(np.argsort(order), device=made.device)]
+
+        return self._known.of(keys, make)
 
     def _head_scores(self, queries: Queries) -> Tensor:
         if self.score_fusion is None:

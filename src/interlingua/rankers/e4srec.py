@@ -21,7 +21,7 @@ Shape key: B rows, L history, I items, n items that came later, D item vectors, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -34,10 +34,11 @@ from interlingua.contracts.batch import Batch, FloatArray
 from interlingua.contracts.ranker import RankerInputs
 from interlingua.contracts.scorer import Towers
 from interlingua.contracts.slots import Slot
-from interlingua.data.queries import IntArray, Queries
+from interlingua.data.queries import PAD, IntArray, Queries
 from interlingua.injection.id_vectors import IdVectors
 from interlingua.injection.loading import state_width
 from interlingua.injection.projector import Projector
+from interlingua.injection.remembered import Remembered
 from interlingua.lm import packed
 from interlingua.lm.adapters import LoraOptions
 from interlingua.lm.prompt import compile_template, embed_prompts
@@ -86,6 +87,24 @@ class E4srec(TunedRanker):
         width, self.learned = state_width(self.lm), self.num_items - inputs.added
         outputs = self.learned if config.head == "full" else self.lm.hidden_size
         self.head = nn.Linear(width, outputs, bias=False)
+        self._known, self._outputs = Remembered(), torch.zeros(0, 0)
+
+    def _forget(self) -> None:
+        """What was made with other weights."""
+        self._known.forget()
+        self._outputs = torch.zeros(0, 0)
+
+    def train(self, mode: bool = True) -> E4srec:
+        """Training makes remembered states and outputs stale."""
+        if mode:
+            self._forget()
+        super().train(mode)
+        return self
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Other weights make remembered states and outputs stale."""
+        self._forget()
+        return super().load_state_dict(*args, **kwargs)
 
     def batches(self, epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
         """Every event once, after those before it."""
@@ -121,21 +140,32 @@ class E4srec(TunedRanker):
 
     @torch.no_grad()
     def user_embeddings(self, queries: Queries) -> Tensor:
-        """(B, W) what the items' outputs are multiplied with, any queries."""
+        """(B, W) what the items' outputs are multiplied with; a history is read once for a set of weights."""
         self.eval()
         self._place()
-        length = self.config.history_length
-        order = np.argsort(np.asarray(queries.lengths()), kind="stable")  # queries of similar length run together
+        if not len(queries):
+            return self.all_item_embeddings()[:0]
+        histories = queries.padded(self.config.history_length)
+        return self._known.of([row.tobytes() for row in histories], lambda indices: self._read(histories[indices]))
+
+    def _read(self, histories: IntArray) -> Tensor:
+        """(B, W) of (B, L) histories; those of similar length run together."""
+        order = np.argsort((histories != PAD).sum(1), kind="stable")
         parts = [order[at : at + AT_ONCE] for at in range(0, len(order), AT_ONCE)]
-        found = [self._queries(self._states(queries.take(part).padded(length))) for part in track(parts, "histories")]
-        made = torch.cat(found) if found else self._item_outputs().new_zeros(0, self._item_outputs().shape[1])
+        made = torch.cat([self._queries(self._states(histories[part])) for part in track(parts, "histories")])
         return made[torch.as_tensor(np.argsort(order), device=made.device)]
 
     @torch.no_grad()
     def all_item_embeddings(self) -> Tensor:
-        """(I, W) the items' outputs; those that came later than the matrix are its mean."""
-        outputs = self._item_outputs().detach()
-        return torch.cat([outputs, outputs.mean(0, keepdim=True).expand(self.num_items - len(outputs), -1)])
+        """(I, W) the items' outputs, made once for a set of weights; those that came later than the matrix: its mean.
+
+        The matrix itself where none came later: who changes it in place copies it first.
+        """
+        if len(self._outputs) != self.num_items or self._outputs.device != self.device:
+            outputs = self._item_outputs().detach()
+            later = outputs.mean(0, keepdim=True).expand(self.num_items - len(outputs), -1)
+            self._outputs = torch.cat([outputs, later]) if len(later) else outputs
+        return self._outputs
 
     def towers(self) -> Towers:
         """States and outputs: an index can search them."""
@@ -144,5 +174,10 @@ class E4srec(TunedRanker):
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """Scores of the catalogue, or of candidates (see :class:`interlingua.contracts.scorer.Scorer`)."""
-        scores = (self.user_embeddings(queries) @ self.all_item_embeddings().T).cpu().numpy()
-        return scores if items is None else np.take_along_axis(scores, np.asarray(items, np.int64), axis=1)
+        users, outputs = self.user_embeddings(queries), self.all_item_embeddings()
+        if items is None:
+            return (users @ outputs.T).cpu().numpy()
+        candidates = torch.as_tensor(np.asarray(items, np.int64), device=outputs.device)
+        parts = zip(users.split(AT_ONCE), candidates.split(AT_ONCE), strict=True)
+        found = [torch.einsum("bw,bcw->bc", part, outputs[indices]) for part, indices in parts]
+        return torch.cat(found).cpu().numpy()

@@ -55,7 +55,7 @@ from interlingua.nn.retrieval_losses import (
     layer_alignment,
     tower_scores,
 )
-from interlingua.rankers._two_towers import REMEMBERED, TwoTowers
+from interlingua.rankers._two_towers import TwoTowers
 from interlingua.runtime.missing import Missing, package
 from interlingua.training.batches import last_position_batches
 from interlingua.training.sample_choice import Filter, Sample, choose
@@ -196,7 +196,7 @@ class KvPrompt(TwoTowers):
         )  # fmt: skip
         self.register_buffer("counts", torch.as_tensor(inputs.train.item_counts).float(), persistent=False)
         self.register_buffer("item_state_table", torch.zeros(0, 0))
-        self._plain_states = PlainStates(base, config.pooling, REMEMBERED)
+        self._plain_states = PlainStates(base, config.pooling)
         self._forget()
         self.ids = IdVectors(inputs, noise=config.id_vectors == "random")
         probe = self._tokens(self.words.items(list(range(min(16, self.num_items)))))

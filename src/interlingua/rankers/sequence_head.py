@@ -24,7 +24,6 @@ from interlingua.lm import history as sequence
 from interlingua.lm import padding
 from interlingua.rankers._vector_options import Slots, VectorRankerConfig
 from interlingua.rankers._vector_ranker import VectorRanker
-from interlingua.training.batches import sequence_batches
 
 
 class ItemSlots(Slots):
@@ -69,11 +68,7 @@ class SequenceHead(VectorRanker):
 
     def batches(self, epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
         """Windows of histories with a target at every position."""
-        config: SequenceHeadConfig = self.config
-        train, batch_size = self.inputs.train, config.fit.batch_size
-        return sequence_batches(
-            train, config.history_length, batch_size, generator, 0, long_histories="windows", batch_by=config.batch_by
-        )
+        return self.window_batches(generator)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Named losses: ``head`` and ``distill``."""

@@ -42,7 +42,6 @@ from interlingua.lm.template import FOLDER
 from interlingua.lm.token_loss import token_log_likelihood
 from interlingua.rankers._vector_options import Slots, VectorRankerConfig
 from interlingua.rankers._vector_ranker import AT_ONCE, VectorRanker
-from interlingua.training.batches import sequence_batches
 
 OF_A_HEAD = ("head_weight", "head_items", "distill_weight", "distill_temperature", "fuse_scores", "cold_weight",
              "unseen_floor")  # fmt: skip
@@ -133,11 +132,7 @@ class TitleSequence(VectorRanker):
 
     def batches(self, epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
         """Windows of histories with a target at every position."""
-        config: TitleSequenceConfig = self.config
-        train, batch_size = self.inputs.train, config.fit.batch_size
-        return sequence_batches(
-            train, config.history_length, batch_size, generator, 0, long_histories="windows", batch_by=config.batch_by
-        )
+        return self.window_batches(generator)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The loss ``lm``: mean over the tokens of all titles but each window's first."""

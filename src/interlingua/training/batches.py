@@ -276,13 +276,25 @@ def able_rows(windows: Windows, negatives: Negatives | None) -> Windows:
     """
     able = None if negatives is None else negatives.able(windows.users)
     windows = windows if able is None else windows.take(np.flatnonzero(able))
-    if not len(windows):
+    require_histories(len(windows))
+    return windows
+
+
+def require_histories(count: int) -> None:
+    """Refuses a training part in which no event follows another.
+
+    Args:
+        count: histories (or stretches of them) of two events and more that are left.
+
+    Raises:
+        DataError: none.
+    """
+    if not count:
         raise DataError(
             "no history of two events is left in the training part, so there is no next item to learn: hold out less "
             "(leave-one-out takes two events of every user), keep users with more events (filter.min_user), or use a "
-            "backbone that reads pairs"
+            "method that reads pairs"
         )
-    return windows
 
 
 def bucketed(

@@ -12,8 +12,7 @@ import numpy.typing as npt
 
 from interlingua.contracts.batch import Batch
 from interlingua.data.interactions import Interactions
-from interlingua.errors import DataError
-from interlingua.training.batches import Negatives, Windows, as_tensor, left_padded
+from interlingua.training.batches import Negatives, Windows, as_tensor, left_padded, require_histories
 
 Int64 = npt.NDArray[np.int64]
 
@@ -23,14 +22,10 @@ def spread(train: Interactions, count: int) -> Int64:
     history, the last event among them; ascending.
 
     Raises:
-        DataError: no user has two events.
+        DataError: no user has two events (see :func:`interlingua.training.batches.require_histories`).
     """
     users = np.flatnonzero(train.user_counts >= 2)
-    if not len(users):
-        raise DataError(
-            "no history of two events is left in the training part, so there is no prefix with a next item: hold out "
-            "less (leave-one-out takes two events of every user), or keep users with more events (filter.min_user)"
-        )
+    require_histories(len(users))
     targets = train.user_counts[users] - 1
     chosen = np.minimum(targets, count)
     owner = np.repeat(np.arange(len(users)), chosen)

@@ -12,8 +12,7 @@ import numpy as np
 from interlingua.contracts.batch import Batch
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import PAD
-from interlingua.errors import DataError
-from interlingua.training.batches import Negatives, Windows, as_tensor, left_padded
+from interlingua.training.batches import Negatives, Windows, able_rows, as_tensor, left_padded
 
 
 def target_windows(train: Interactions, inputs: int, targets: int) -> Windows:
@@ -54,16 +53,9 @@ def target_batches(
         histories (B, L) and positives (B, T), both left-padded with PAD, and negatives (B, K).
 
     Raises:
-        DataError: no user has two events.
+        DataError: no user has two events (see :func:`interlingua.training.batches.require_histories`).
     """
-    windows = target_windows(train, inputs, targets)
-    able = None if negatives is None else negatives.able(windows.users)
-    windows = windows if able is None else windows.take(np.flatnonzero(able))
-    if not len(windows):
-        raise DataError(
-            "no history of two events is left in the training part, so there is no next item to learn: hold out less "
-            "(leave-one-out takes two events of every user), or keep users with more events (filter.min_user)"
-        )
+    windows = able_rows(target_windows(train, inputs, targets), negatives)
     order = generator.permutation(len(windows))
     for start in range(0, len(order), batch_size):
         part = windows.take(order[start : start + batch_size])
