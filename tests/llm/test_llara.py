@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -9,14 +12,18 @@ from tests.llm.word_rankers import inputs, plain_loss, tiny_folder
 
 from interlingua.config import FitConfig
 from interlingua.contracts.batch import Batch
-from interlingua.data.queries import Queries
+from interlingua.data.queries import PAD, Queries
 from interlingua.injection import title_scoring
+from interlingua.lm import token_pool
 from interlingua.lm.adapters import LoraOptions
+from interlingua.lm.models import LanguageModel
+from interlingua.lm.prompt import compile_template
 from interlingua.rankers.llara import Llara, LlaraConfig, hybrid_share
 from interlingua.testing.tiny_models import TITLES
 from interlingua.training.loop import fit_best, seed_all
 
 pytest.importorskip("peft")
+NAMES = ("llara", "llara-2", "llara-3")
 LORA = LoraOptions(rank=2, alpha=8, modules="all")
 
 
@@ -155,3 +162,49 @@ def test_training_makes_next_titles_likelier_and_a_line_names_one_candidate_or_n
     named = make(folder, scoring="named", num_layers=1)
     named.load_state_dict(ranker.state_dict())
     assert set(np.unique(named.score(queries, items))) <= {0.0, 1.0}
+
+
+def test_titles_are_tokenised_once_for_all_wordings_and_steps_are_counted_once(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    plain = token_pool.plain_ids
+
+    def noted(lm: LanguageModel, texts: list[str], *, special: bool = False) -> list[list[int]]:
+        read.extend(texts)
+        return plain(lm, texts, special=special)
+
+    monkeypatch.setattr(token_pool, "plain_ids", noted)
+    ranker = make(folder)
+    assert read.count(TITLES[0]) <= 1
+    assert read.count(f" {TITLES[0]}") == 1
+    assert len({id(each) for each in (*ranker.text_prompts, *ranker.hybrid_prompts)}) == 6
+    alone = make(folder, prompts="text", third_template="llara")
+    assert len({id(each) for each in (*alone.text_prompts, *alone.hybrid_prompts)}) == 2
+
+    counted: list[int] = []
+    train = ranker.inputs.train
+
+    class Counted:
+        def __getattr__(self, name: str) -> Any:
+            counted.append(name == "user_counts")
+            return getattr(train, name)
+
+    batch = first_batch(ranker)
+    ranker.inputs = replace(ranker.inputs, train=Counted())
+    for _ in range(3):
+        ranker(batch)
+    assert sum(counted) == 0
+    list(ranker.batches(1, np.random.default_rng(1)))
+    assert sum(counted) == 1, "the batches themselves look which users have a next item"
+
+
+def test_equal_prompts_come_out_whether_templates_are_compiled_together_or_alone(folder: str) -> None:
+    ranker = make(folder, max_title_tokens=3)
+    history, shown = np.array([[PAD, 0, 3]]), np.array([[8, 4]])
+    for name, both in zip(NAMES, zip(ranker.text_prompts, ranker.hybrid_prompts, strict=True), strict=True):
+        for slots, together in zip(({}, ranker.slots()), both, strict=True):
+            alone = compile_template(name, ranker.lm, TITLES, ranker.inputs.domain, slots=slots, max_title_tokens=3)
+            one, other = (each.assemble(history, shown) for each in (alone, together))
+            assert np.array_equal(one.input_ids, other.input_ids)
+            assert one.item_indices.tolist() == other.item_indices.tolist() == ([0, 3, 8, 4] if slots else [])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from interlingua.data.domain import Domain
 from interlingua.data.queries import PAD
 from interlingua.errors import ConfigError
-from interlingua.lm.prompt import CANDIDATE, HISTORY, USER, buckets, compile_template, embed_prompts
+from interlingua.lm.prompt import CANDIDATE, HISTORY, USER, compile_template, embed_prompts
 from interlingua.lm.template import Template, names
 from interlingua.testing.tiny_models import TITLES, tiny
 
@@ -194,14 +194,3 @@ def test_one_entry_per_line_is_kept(llama):
     template = Template.parse("lines", "history: - {title}\nseparator: \\n\n---\nThe {noun}s:\n{history}\nNext:")
     prompts = compile_template(template, llama, TITLES, MOVIE, slots=()).assemble(np.array([[0, HEAT]]))
     assert said(llama, prompts, 0) == "The movies:\n- The Matrix (1999)\n- Heat\nNext:"
-
-
-def test_buckets_cover_everything_once_and_lie_close():
-    lengths = np.random.default_rng(0).integers(10, 200, 1000)
-    generator = np.random.default_rng(1)
-    batches = buckets(lengths, 8, generator)
-    assert sorted(np.concatenate(batches).tolist()) == list(range(1000))
-    padding = sum(lengths[b].max() * len(b) - lengths[b].sum() for b in batches) / lengths.sum()
-    assert padding < 0.1
-    other = buckets(lengths, 8, generator)
-    assert [b.tolist() for b in batches] != [b.tolist() for b in other]

@@ -21,7 +21,7 @@ from interlingua.data.queries import PAD, IntArray
 from interlingua.errors import ConfigError
 from interlingua.lm.models import LanguageModel
 from interlingua.lm.template import Piece, Template, given_slots
-from interlingua.lm.token_pool import Ids, Pool, Tokens
+from interlingua.lm.token_pool import Ids, Pool, TitleIds, Tokens
 
 USER, HISTORY, CANDIDATE, TARGET, DISLIKED = 0, 1, 2, 3, 4
 """what a vector place is for: the numbers in :attr:`PromptBatch.slot_kinds`"""
@@ -110,9 +110,8 @@ class CompiledTemplate:
     """A template whose words, titles and target answers are token ids. Made by :func:`compile_template`."""
 
     def __init__(
-        self, template: Template, lm: LanguageModel, titles: Sequence[str], domain: Domain, slots: Mapping[str, Slot],
-        max_title_tokens: int | None,
-    ) -> None:  # fmt: skip
+        self, template: Template, lm: LanguageModel, titles: TitleIds, domain: Domain, slots: Mapping[str, Slot]
+    ) -> None:
         self.template, self.num_items = template, len(titles)
         self.slots = frozenset(slots)
         self.vectors = tuple(name for name, slot in slots.items() if slot.texts is None)
@@ -121,7 +120,7 @@ class CompiledTemplate:
         self._texts = {name: text for name, text in texts.items() if slots[name].of == "query"}
         self._marks = marks
         self._pad_id, self._eos_id = lm.pad_token_id, lm.eos_token_id
-        self._tokens = Tokens(lm, titles, max_title_tokens, texts, marks)
+        self._tokens = Tokens(lm, titles, texts, marks)
         layout = template.resolve(slots, domain, getattr(lm.tokenizer, "apply_chat_template", None))
         pool = Pool()
         self._empty = pool.add([])
@@ -316,18 +315,34 @@ def compile_template(
     Raises:
         ConfigError: the template has a slot outside ``[[ ]]`` that is not among ``slots``, or lacks one that is.
     """
-    filled = given_slots(slots)
-    found = Template.load(template, more=filled) if isinstance(template, str) else template
-    return CompiledTemplate(found, lm, titles, domain or Domain(), filled, max_title_tokens)
+    return compile_templates([(template, slots)], lm, titles, domain, max_title_tokens=max_title_tokens)[0]
 
 
-def buckets(lengths: IntArray, batch_size: int, generator: np.random.Generator) -> list[Ids]:
-    """Batches of similar lengths in random order: little padding, and still a new order each epoch."""
-    order = generator.permutation(len(lengths))
-    chunk = batch_size * 32
-    batches: list[Ids] = []
-    for start in range(0, len(order), chunk):
-        part = order[start : start + chunk]
-        part = part[np.argsort(np.asarray(lengths)[part], kind="stable")]
-        batches += [part[at : at + batch_size] for at in range(0, len(part), batch_size)]
-    return [batches[i] for i in generator.permutation(len(batches))]
+def compile_templates(
+    templates: Sequence[tuple[Template | str, Collection[str] | Mapping[str, Slot]]],
+    lm: LanguageModel,
+    titles: Sequence[str],
+    domain: Domain | None = None,
+    *,
+    max_title_tokens: int | None = None,
+) -> list[CompiledTemplate]:
+    """:func:`compile_template` for several templates of one catalogue: titles are tokenised once for all of them.
+
+    Args:
+        templates: each with what the ranker fills in it.
+        lm: see :func:`compile_template`.
+        titles: see :func:`compile_template`, also for what follows.
+        domain: words.
+        max_title_tokens: longest title.
+
+    Returns:
+        One for each template; equal ones are one object.
+    """
+    ids = TitleIds(lm, titles, max_title_tokens)
+    made: list[CompiledTemplate] = []
+    for place, (template, slots) in enumerate(templates):
+        earlier = templates.index((template, slots))
+        filled = given_slots(slots)
+        found = Template.load(template, more=filled) if isinstance(template, str) else template
+        made.append(made[earlier] if earlier < place else CompiledTemplate(found, lm, ids, domain or Domain(), filled))
+    return made

@@ -34,7 +34,7 @@ from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
 from interlingua.injection.id_vectors import IdVectors
 from interlingua.lm.adapters import LoraOptions
-from interlingua.lm.prompt import compile_template, embed_prompts
+from interlingua.lm.prompt import compile_templates, embed_prompts
 from interlingua.rankers._yes_no_ranker import YesNoOptions, YesNoRanker
 
 
@@ -71,14 +71,12 @@ class Collm(YesNoRanker):
         super().__init__(config, inputs)
         if inputs.user_embeddings is None:
             raise ConfigError("the ranker 'collm' shows the backbone's user vectors, and this backbone has none")
-        slots = {"plain": (), "more": {"user": Slot("query"), "item": Slot("item")}}
-        self.prompts = {
-            name: compile_template(
-                config.template, self.lm, inputs.titles, inputs.domain, slots=filled,
-                max_title_tokens=config.max_title_tokens,
-            )
-            for name, filled in slots.items()
-        }  # fmt: skip
+        said = {"plain": (), "more": {"user": Slot("query"), "item": Slot("item")}}
+        compiled = compile_templates(
+            [(config.template, slots) for slots in said.values()], self.lm, inputs.titles, inputs.domain,
+            max_title_tokens=config.max_title_tokens,
+        )  # fmt: skip
+        self.prompts = dict(zip(said, compiled, strict=True))
         self.ids = IdVectors(inputs)
         widths = {"user": self.ids.user_dim, "item": self.ids.item_dim}
         self.item_perceptron = self._perceptron(widths["item"])

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -43,7 +44,7 @@ from interlingua.injection.projector import Projector
 from interlingua.lm import history as sequence
 from interlingua.lm.adapters import LoraOptions
 from interlingua.lm.likelihood import target_log_likelihood
-from interlingua.lm.prompt import CompiledTemplate, compile_template, embed_prompts
+from interlingua.lm.prompt import CompiledTemplate, compile_templates, embed_prompts
 from interlingua.lm.template import FOLDER
 from interlingua.rankers._word_ranker import WordOptions, WordRanker
 from interlingua.training.batches import Negatives, last_position_batches
@@ -107,15 +108,12 @@ class Llara(WordRanker):
         if config.prompts != "text":
             self.item_projector = Projector(self.vectors.dim, self.lm.hidden_size, nn.GELU(), "plain")
         names = (config.template, config.second_template, config.third_template)
-        self.text_prompts = [self._compiled(name, {}) for name in names]
-        self.hybrid_prompts = [self._compiled(name, self.slots()) for name in names]
-        self._negatives: Negatives | None = None
-
-    def _compiled(self, name: str, slots: dict[str, Slot]) -> CompiledTemplate:
-        limit = self.config.max_title_tokens
-        return compile_template(
-            name, self.lm, self.inputs.titles, self.inputs.domain, slots=slots, max_title_tokens=limit
+        written = [(name, slots) for slots in ({}, self.slots()) for name in names]
+        compiled = compile_templates(
+            written, self.lm, inputs.titles, inputs.domain, max_title_tokens=config.max_title_tokens
         )
+        self.text_prompts, self.hybrid_prompts = compiled[: len(names)], compiled[len(names) :]
+        self._negatives: Negatives | None = None
 
     def slots(self) -> dict[str, Slot]:
         """``{item}``, unless it reads text alone."""
@@ -133,13 +131,18 @@ class Llara(WordRanker):
 
     def steps_per_epoch(self) -> int:
         """Optimiser steps of an epoch."""
-        config, train = self.config, self.inputs.train
+        config = self.config
+        steps = -(-self._samples // int(config.fit.batch_size))
+        return steps if config.fit.steps_per_epoch is None else min(steps, int(config.fit.steps_per_epoch))
+
+    @cached_property
+    def _samples(self) -> int:
+        """Answers of an epoch."""
+        train = self.inputs.train
         counts = train.user_counts.copy()
         self._negatives = self._negatives or Negatives(train)
         counts[self._negatives.complete] = 0
-        samples = int(np.maximum(counts - 1, 0).sum() if config.all_positions else (counts >= 2).sum())
-        steps = -(-samples // int(config.fit.batch_size))
-        return steps if config.fit.steps_per_epoch is None else min(steps, int(config.fit.steps_per_epoch))
+        return int(np.maximum(counts - 1, 0).sum() if self.config.all_positions else (counts >= 2).sum())
 
     def batches(self, epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
         """Prompts with one answer and its negatives, each with the number of its step."""
