@@ -14,7 +14,7 @@ from interlingua.data.interactions import Interactions
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError, DivergedError
 from interlingua.lm.adapters import LoraOptions
-from interlingua.rankers.binllm import Binllm, BinllmConfig, read_code, written_codes
+from interlingua.rankers.binllm import Binllm, BinllmConfig, written_codes
 from interlingua.rankers.collm import Collm, CollmConfig
 from interlingua.training.loop import fit_best, trainable_state
 
@@ -139,6 +139,12 @@ def test_stage_one_reads_words_alone(folder):
     assert not np.allclose(ranker.score(*pairs()), before)
 
 
+def test_a_metric_that_fell_to_zero_is_said_as_zero(folder, capsys):
+    ranker, found = make(folder), iter([0.7, 0.0])
+    ranker.fit(job(ranker, lambda: {"auc": next(found)}))
+    assert "the validation part's metric fell from 0.7000 to 0.0000" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("broken", [False, True])
 def test_a_stage_two_that_harms_is_taken_back(folder, kind, broken, capsys):
@@ -175,21 +181,20 @@ def test_one_stage_trains_both_at_once_and_each_stage_its_own_rate(folder):
 
 def test_codes_of_users_are_not_those_of_items_and_text_gives_the_bits_back(folder):
     bits = np.random.default_rng(0).random((5, 32)) < 0.5
-    for form in ("bits", "decimals"):
-        written = written_codes(bits, form)
-        assert [read_code(text, 32, form) for text in written] == bits.tolist()
+    digits = ["".join(f"{int(number):08b}" for number in text.split(".")) for text in written_codes(bits, "decimals")]
+    assert digits == written_codes(bits, "bits") == ["".join(map(str, row)) for row in bits.astype(int).tolist()]
     assert written_codes(np.array([[True, False] * 4, [False] * 8]), "bits") == ["10101010", "00000000"]
     assert written_codes(np.array([[True] + [False] * 15 + [True] * 16]), "decimals") == ["128.0.255.255"]
     for codes, expected in (("bits", ("1111", "1101", "0010")), ("decimals", ("240", "208", "32"))):
         ranker = make(folder, "binllm", codes=codes)
         queries, items = pairs()
         assert ranker.user_codes(queries)[0] == expected[0]
-        text = ranker.texts(queries.slice(0, 1), items[0, :1])[0]
+        text = ranker.texts(queries, [0], items[0, :1])[0]
         assert f"as a code: {expected[0]}." in text
         assert f"with the code {expected[1]}," in text
         assert ranker.item_codes[5] == expected[2]
     ranker._train_only("words")
-    assert "code" not in ranker.texts(queries.slice(0, 1), items[0, :1])[0]
+    assert "code" not in ranker.texts(queries, [0], items[0, :1])[0]
 
 
 def test_what_has_no_code_is_asked_about_without_one(folder):
@@ -197,10 +202,10 @@ def test_what_has_no_code_is_asked_about_without_one(folder):
     cold[3] = True
     ranker = make(folder, "binllm", given=labelled(cold_items=cold))
     stranger = Queries.of([[]])
-    text = ranker.texts(stranger, np.array([3]))[0]
+    text = ranker.texts(stranger, [0], np.array([3]))[0]
     assert "code" not in text
     assert "nothing yet" in text
-    assert "with the code" in ranker.texts(stranger, np.array([2]))[0]
+    assert "with the code" in ranker.texts(stranger, [0], np.array([2]))[0]
 
 
 def test_binllm_learns_from_the_codes_in_the_text(folder):
@@ -215,6 +220,33 @@ def test_binllm_learns_from_the_codes_in_the_text(folder):
     assert auc(ranker, even_items) > 0.95
     ranker.item_codes = [*ranker.item_codes[1:], ranker.item_codes[0]]
     assert auc(ranker, even_items) < 0.05
+
+
+@pytest.mark.parametrize("more", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_candidates_share_what_stands_before_the_item_and_score_as_asked_alone(folder, kind, more, monkeypatch):
+    """Histories of three lengths, five candidates each: the words before the item are read once for a history."""
+    ranker = make(folder, kind, history_length=6).eval()
+    ranker.fit(job(ranker))
+    ranker.says_more.fill_(more)
+    queries = Queries.of([[0, 1, 2, 3, 4, 5], [7], [2, 9]], np.array([0, 1, 5]))
+    items = np.array([[3, 4, 5, 6, 11], [0, 2, 4, 6, 8], [10, 9, 1, 3, 5]])
+    sizes, forward = [], type(ranker.lm).forward
+
+    def noted(lm, embeds, *others, **options):
+        sizes.append(embeds.shape[0] * embeds.shape[1])
+        return forward(lm, embeds, *others, **options)
+
+    with monkeypatch.context() as inside:
+        inside.setattr(type(ranker.lm), "forward", noted)
+        got = ranker.score(queries, items)
+        shared = sum(sizes)
+        sizes.clear()
+        alone = np.array([[ranker.score(queries.slice(b, b + 1), items[b : b + 1, c : c + 1])[0, 0]
+                           for c in range(5)] for b in range(3)])  # fmt: skip
+    np.testing.assert_allclose(got, alone, rtol=1e-4, atol=1e-4)
+    assert len(np.unique(got)) > 10, "another item is another answer"
+    assert shared < 0.6 * sum(sizes)
 
 
 @pytest.mark.parametrize("kind", KINDS)

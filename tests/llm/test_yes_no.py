@@ -11,7 +11,7 @@ from interlingua.config import FitConfig
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
-from interlingua.injection.yes_no import answer_logits, binary_loss, margin, pair_batches, pair_scores, yes_no
+from interlingua.injection.yes_no import answer_logits, binary_loss, pair_batches, pair_scores, yes_no
 from interlingua.testing.tiny_models import tiny
 
 
@@ -28,7 +28,7 @@ def test_the_two_answers_are_different_tokens_and_a_longer_word_is_said(capsys):
         yes_no(lm, "No", "Nothing")
 
 
-def test_logits_are_those_of_the_whole_vocabulary_and_the_margin_is_a_softmax_over_two():
+def test_logits_are_those_of_the_whole_vocabulary_and_their_difference_is_a_softmax_over_two():
     lm = tiny("llama")
     states = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
     answers = yes_no(lm)
@@ -36,7 +36,7 @@ def test_logits_are_those_of_the_whole_vocabulary_and_the_margin_is_a_softmax_ov
     whole = lm.logits(states)
     assert torch.equal(logits, torch.stack([whole[:, answers.yes], whole[:, answers.no]], 1))
     both = logits.exp()
-    torch.testing.assert_close(torch.sigmoid(margin(logits)), both[:, 0] / both.sum(1))
+    torch.testing.assert_close(torch.sigmoid(logits[:, 0] - logits[:, 1]), both[:, 0] / both.sum(1))
 
 
 def test_the_loss_by_hand():
@@ -70,15 +70,26 @@ def test_pairs_of_labelled_data_are_all_labelled_events():
 
 
 def test_candidates_are_asked_one_by_one_in_any_order_and_once_each():
-    asked = []
+    asked, parts = [], []
 
-    def run(queries: Queries, items: np.ndarray) -> torch.Tensor:
-        asked.extend(zip(queries.users.tolist(), items.tolist(), strict=True))
-        return torch.as_tensor([100.0 * len(queries.history(row)) + items[row] for row in range(len(items))])
+    def run(queries: Queries, owners: np.ndarray, items: np.ndarray) -> torch.Tensor:
+        asked.extend(zip(queries.users[owners].tolist(), items.tolist(), strict=True))
+        parts.append(sorted(zip(queries.users.tolist(), np.bincount(owners).tolist(), strict=True)))
+        lengths = queries.lengths()
+        return torch.as_tensor([100.0 * lengths[owner] + item for owner, item in zip(owners, items, strict=True)])
 
     queries = Queries.of([[1, 2, 3], [4], []], np.array([7, 8, 9]))
     items = np.array([[5, 1, 5], [2, 0, 2], [3, 3, 3]])
-    scores = pair_scores(queries, items, run, at_once=2)
-    assert scores.tolist() == [[305, 301, 305], [102, 100, 102], [3, 3, 3]]
+    expected = [[305, 301, 305], [102, 100, 102], [3, 3, 3]]
+    assert pair_scores(queries, items, run, at_once=2).tolist() == expected
     assert len(asked) == len(set(asked)) == 5
+    assert parts == [[(9, 1)], [(8, 2)], [(7, 2)]]
+    parts.clear()
+    assert pair_scores(queries, items, run, at_once=3).tolist() == expected
+    assert parts == [[(8, 2), (9, 1)], [(7, 2)]], "a query's items together, histories of similar length side by side"
+    parts.clear()
+    many = np.arange(5)[None].repeat(2, 0)
+    found = pair_scores(queries.slice(0, 2), many, run, at_once=3)
+    assert found.tolist() == [[300, 301, 302, 303, 304], [100, 101, 102, 103, 104]]
+    assert [sum(count for _, count in part) for part in parts] == [3, 2, 3, 2]
     assert pair_scores(queries.slice(0, 0), items[:0], run).shape == (0, 3)

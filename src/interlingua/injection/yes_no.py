@@ -25,7 +25,7 @@ from interlingua.progress import say, track
 from interlingua.training.batches import Negatives, last_position_batches
 from interlingua.training.labelled import labelled_batches
 
-AT_ONCE = 16
+AT_ONCE = 64
 """pairs per forward pass of the language model when scoring"""
 
 
@@ -64,11 +64,6 @@ def answer_logits(lm: LanguageModel, states: Tensor, answers: YesNo) -> Tensor:
     return lm.logits(states)[:, [answers.yes, answers.no]]
 
 
-def margin(logits: Tensor) -> Tensor:
-    """(B,) yes minus no: its logistic function is the probability of yes among the two (TALLRec)."""
-    return logits[:, 0] - logits[:, 1]
-
-
 def binary_loss(scores: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of (B,) logits with (B,) labels, 1 or 0; CoLLM gives it the logit of yes alone."""
     return functional.binary_cross_entropy_with_logits(scores, labels.to(scores))
@@ -102,14 +97,15 @@ def pair_batches(
 
 
 def pair_scores(
-    queries: Queries, items: IntArray, run: Callable[[Queries, IntArray], Tensor], at_once: int = AT_ONCE
+    queries: Queries, items: IntArray, run: Callable[[Queries, IntArray, IntArray], Tensor], at_once: int = AT_ONCE
 ) -> FloatArray:
     """(Q, C) scores of candidates that are asked about one by one; an item that a row lists twice is asked once.
 
     Args:
         queries: Q queries.
         items: (Q, C) candidates.
-        run: (b queries, their (b,) items) -> (b,) scores, without gradients.
+        run: (q queries, (b,) which of them each pair is of, ascending, the pairs' (b,) items) -> (b,) scores, without
+            gradients. All pairs of a query come together, unless they are more than ``at_once``.
         at_once: b at most.
     """
     items = np.asarray(items, np.int64)
@@ -117,9 +113,30 @@ def pair_scores(
     keys = np.arange(len(items))[:, None] * most + items
     pairs, back = np.unique(keys, return_inverse=True)
     owners, targets = pairs // most, pairs % most
-    order = np.argsort(np.asarray(queries.lengths())[owners], kind="stable")  # rows of similar length run together
     scores = np.zeros(len(pairs), np.float32)
-    for start in track(range(0, len(order), at_once), "ask yes or no"):
-        part = order[start : start + at_once]
-        scores[part] = run(queries.take(owners[part]), targets[part]).float().cpu().numpy()
+    for part in track(together(owners, np.asarray(queries.lengths()), at_once), "ask yes or no"):
+        chosen, which = np.unique(owners[part], return_inverse=True)
+        scores[part] = run(queries.take(chosen), which, targets[part]).float().cpu().numpy()
     return scores[back].reshape(items.shape)
+
+
+def together(owners: IntArray, lengths: IntArray, at_once: int) -> list[IntArray]:
+    """Which pairs run together: all of a query where they fit, queries of similar length side by side.
+
+    Args:
+        owners: (P,) query of each pair, ascending.
+        lengths: (Q,) length of each query's history.
+        at_once: pairs of a part at most.
+
+    Returns:
+        Indices of pairs, ascending inside a part.
+    """
+    each = np.split(np.arange(len(owners)), np.flatnonzero(np.diff(owners)) + 1)
+    pieces = [pairs[at : at + at_once] for pairs in each for at in range(0, len(pairs), at_once)]
+    pieces.sort(key=lambda pairs: int(lengths[owners[pairs[0]]]))
+    parts: list[list[IntArray]] = []
+    for piece in pieces:
+        if not parts or sum(map(len, parts[-1])) + len(piece) > at_once:
+            parts.append([])
+        parts[-1].append(piece)
+    return [np.sort(np.concatenate(part)) for part in parts]

@@ -3,7 +3,7 @@
 Stage 1 trains the adapters on titles alone. Stage 2 adds what a subclass adds to the prompt, and trains what it names.
 Whatever stage 2 makes worse on the validation part is taken back: the model then goes on as stage 1 left it.
 
-Shape key: B pairs, H' width of a state.
+Shape key: Q queries, B pairs, T tokens, H input width, H' width of a state.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from interlingua.injection.yes_no import answer_logits, binary_loss, pair_batche
 from interlingua.lm import packed
 from interlingua.lm.adapters import check_learned
 from interlingua.lm.history import USER_HISTORY, queries_of
+from interlingua.lm.shared_prefix import grouped_states
 from interlingua.lm.template import FOLDER
 from interlingua.progress import say
 from interlingua.rankers._tuned_ranker import TunedOptions, TunedRanker
@@ -62,7 +63,7 @@ class YesNoOptions(TunedOptions):
 
 
 class YesNoRanker(TunedRanker):
-    """Scores a pair by the logit of Yes; a subclass writes :meth:`states` and names what stage 2 trains."""
+    """Scores a pair by the logit of Yes; a subclass writes :meth:`embedded` and names what stage 2 trains."""
 
     ranks_catalogue = False
     validation = "pairs"
@@ -75,15 +76,32 @@ class YesNoRanker(TunedRanker):
         self.register_buffer("says_more", torch.ones((), dtype=torch.bool))
         self._negatives: Negatives | None = None
 
-    def states(self, queries: Queries, items: IntArray) -> Tensor:
-        """(B, H') states behind the prompts of B pairs, at the place of the answer (see :meth:`read`)."""
+    def embedded(self, queries: Queries, owners: IntArray, items: IntArray) -> tuple[Tensor, Tensor]:
+        """(B, T, H) prompts of B pairs, with the answer behind each, and their (B, T) mask, padded on either side.
+
+        Args:
+            queries: Q queries.
+            owners: (B,) which of them each pair is of.
+            items: (B,) the item of each pair.
+        """
         raise NotImplementedError
 
-    def read(self, embeds: Tensor, mask: Tensor) -> Tensor:
-        """(B, H') states at the last tokens of (B, T, H) prompts with (B, T) masks."""
-        if torch.is_grad_enabled() and not embeds.requires_grad:
+    def states(self, queries: Queries, items: IntArray, owners: IntArray | None = None) -> Tensor:
+        """(B, H') states at the last tokens of the prompts of B pairs: where the answer is read.
+
+        Args:
+            queries: Q queries.
+            items: (B,) the item of each pair.
+            owners: (B,) which query each pair is of; None: each is of its own.
+        """
+        owners = np.arange(len(items)) if owners is None else owners
+        embeds, mask = self.embedded(queries, owners, items)
+        mask = mask.to(embeds.device)
+        if not torch.is_grad_enabled():
+            return grouped_states(self.lm, embeds, mask, owners)
+        if not embeds.requires_grad:
             embeds.requires_grad_(True)  # so that prompts are packed: adapters learn, whatever they read
-        return packed.prompt_states(self.lm, embeds, mask.to(embeds.device))
+        return packed.prompt_states(self.lm, embeds, mask)
 
     def second(self) -> list[Tensor]:
         """The parameters that stage 2 trains."""
@@ -107,9 +125,9 @@ class YesNoRanker(TunedRanker):
         queries = queries_of(batch.histories, batch.users.cpu().numpy())
         return {"yes": binary_loss(self._yes(queries, batch.positives.cpu().numpy()), batch.labels)}
 
-    def _yes(self, queries: Queries, items: IntArray) -> Tensor:
-        """(B,) logits of Yes."""
-        return answer_logits(self.lm, self.states(queries, items), self.answers)[:, 0]
+    def _yes(self, queries: Queries, items: IntArray, owners: IntArray | None = None) -> Tensor:
+        """(B,) logits of Yes (see :meth:`states`)."""
+        return answer_logits(self.lm, self.states(queries, items, owners), self.answers)[:, 0]
 
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
@@ -125,7 +143,7 @@ class YesNoRanker(TunedRanker):
             )
         self.eval()
         self._place()
-        return pair_scores(queries, items, self._yes)
+        return pair_scores(queries, items, lambda some, owners, targets: self._yes(some, targets, owners))
 
     @property
     def earlier_epochs(self) -> int:
@@ -155,9 +173,8 @@ class YesNoRanker(TunedRanker):
         if after == -math.inf:
             self._take_back(first_state, "its loss is no longer a number")
         elif before is not None and (after is None or after < before):
-            self._take_back(
-                first_state, f"the validation part's metric fell from {before:.4f} to {after or math.nan:.4f}"
-            )
+            now = math.nan if after is None else after
+            self._take_back(first_state, f"the validation part's metric fell from {before:.4f} to {now:.4f}")
         return _joined(log, then)
 
     def _take_back(self, first_state: Mapping[str, Tensor], why: str) -> None:

@@ -5,7 +5,7 @@ the form is that of the authors' code. A user's and an item's code of 32 bits (b
 digits or as four decimal numbers of eight bits each with dots between them. Stage 1 trains LoRA adapters on titles
 alone, stage 2 trains them on with the codes in the question. The loss is CoLLM's (:mod:`interlingua.rankers.collm`).
 
-Shape key: B pairs, K bits, H' width of a state.
+Shape key: B pairs, T tokens, H input width, K bits.
 
 **Deviations:**
 - Bits are the signs of the backbone's vectors, whatever backbone it is: 1 above zero. An item that the backbone has not
@@ -15,7 +15,6 @@ Shape key: B pairs, K bits, H' width of a state.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -101,24 +100,24 @@ class Binllm(YesNoRanker):
         written = written_codes(vectors > 0, self.config.codes)
         return [code if length else "" for code, length in zip(written, queries.lengths(), strict=True)]
 
-    def texts(self, queries: Queries, items: IntArray) -> list[str]:
-        """The B questions."""
+    def texts(self, queries: Queries, owners: IntArray, items: IntArray) -> list[str]:
+        """The B questions about items (B,), each of the query that ``owners`` (B,) names."""
         more = bool(self.says_more)
         users = self.user_codes(queries) if more else [""] * len(queries)
         histories = queries.padded(self.config.history_length).tolist()
         out = []
-        for user, history, item in zip(users, histories, np.asarray(items).tolist(), strict=True):
-            body = self.template.body.replace("{user}", user) if user else self.template.body
+        for owner, item in zip(np.asarray(owners).tolist(), np.asarray(items).tolist(), strict=True):
+            body = self.template.body.replace("{user}", users[owner]) if users[owner] else self.template.body
             target = {"title": self._titles[item], "code": self.item_codes[item] if more else ""}
-            entries = [{"title": self._titles[each]} for each in history if each != PAD]
+            entries = [{"title": self._titles[each]} for each in histories[owner] if each != PAD]
             lists = {"history": entries, "target": [target]}
             out.append(replace(self.template, body=body).render(self.inputs.domain, lists))
         return out
 
-    def states(self, queries: Queries, items: IntArray) -> Tensor:
-        """(B, H') states at the answer (see :class:`YesNoRanker`)."""
-        ids, mask = padded(tokens(self.lm, self.texts(queries, items)), self.lm.pad_token_id)
-        return self.read(self.lm.embed(ids), mask)
+    def embedded(self, queries: Queries, owners: IntArray, items: IntArray) -> tuple[Tensor, Tensor]:
+        """(B, T, H) prompts and (B, T) mask (see :class:`YesNoRanker`)."""
+        ids, mask = padded(tokens(self.lm, self.texts(queries, owners, items)), self.lm.pad_token_id)
+        return self.lm.embed(ids), mask
 
 
 def written_codes(bits: npt.NDArray[np.bool_], form: Form) -> list[str]:
@@ -126,12 +125,3 @@ def written_codes(bits: npt.NDArray[np.bool_], form: Form) -> list[str]:
     if form == "bits":
         return ["".join("1" if bit else "0" for bit in row) for row in bits.tolist()]
     return [".".join(str(byte) for byte in row) for row in np.packbits(bits, axis=1).tolist()]
-
-
-def read_code(text: str, width: int, form: Form) -> list[bool]:
-    """The bits of a written code: the inverse of :func:`written_codes`, for a code of ``width`` bits."""
-    if form == "bits":
-        return [digit == "1" for digit in text]
-    numbers = np.array([int(part) for part in text.split(".")], np.uint8)
-    found: Sequence[int] = np.unpackbits(numbers)[:width].tolist()
-    return [bool(bit) for bit in found]

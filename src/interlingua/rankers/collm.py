@@ -6,7 +6,7 @@ Stage 1 trains LoRA adapters on it. Stage 2 adds a vector of the user and one of
 D -> 10 D, ReLU, -> H) makes of the backbone's, and trains this perceptron alone; the adapters stay as they are. With z
 the logit of Yes at the answer, the loss is the cross-entropy of sigmoid(z) with the label; No takes no part. z scores.
 
-Shape key: B pairs, D ID vectors, H input width, H' width of a state.
+Shape key: B pairs, T tokens, D ID vectors, H input width.
 
 **Deviations:**
 - Labels are those of the data (``[data] label``); other data have events and as many drawn items without an event,
@@ -97,16 +97,15 @@ class Collm(YesNoRanker):
         both = [part for part in (self.item_perceptron, self.user_perceptron) if part is not None]
         return [parameter for part in both for parameter in part.parameters()]
 
-    def states(self, queries: Queries, items: IntArray) -> Tensor:
-        """(B, H') states at the answer (see :class:`YesNoRanker`)."""
+    def embedded(self, queries: Queries, owners: IntArray, items: IntArray) -> tuple[Tensor, Tensor]:
+        """(B, T, H) prompts and (B, T) mask (see :class:`YesNoRanker`)."""
         more = bool(self.says_more)
         prompts = self.prompts["more" if more else "plain"].assemble(
-            queries.padded(self.config.history_length), target=items, max_length=self.lm.max_positions
+            queries.padded(self.config.history_length)[owners], target=items, max_length=self.lm.max_positions
         )
         vectors: dict[str, Any] = {}
         if more:
             of_users = self.user_perceptron or self.item_perceptron
-            vectors["users"] = of_users(self.ids.users(queries))
+            vectors["users"] = of_users(self.ids.users(queries))[torch.as_tensor(owners)]
             vectors["items"] = self.item_perceptron(self.ids.items[torch.as_tensor(np.asarray(items, np.int64))])
-        mask = torch.as_tensor(prompts.attention_mask)
-        return self.read(embed_prompts(self.lm, prompts, **vectors), mask)
+        return embed_prompts(self.lm, prompts, **vectors), torch.as_tensor(prompts.attention_mask)
