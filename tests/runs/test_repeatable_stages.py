@@ -59,6 +59,17 @@ RECIPES: dict[str, dict[str, Any]] = {
                 "fit": {**LM["fit"], "patience": 1, "patience_steps": 0, "metric": "auc"}},
         "evaluate": {"protocols": ["labelled"]},
     },
+    "few shots, yes or no": {
+        "data": LABELLED,
+        "backbone": {"name": "pop"},
+        "ranker": {**LM, "name": "tallrec", "labels": "data", "samples": 9, "max_title_tokens": 4, "num_layers": 1},
+        "evaluate": {"protocols": ["labelled"]},
+    },
+    "vectors step by step": {
+        "backbone": SASREC,
+        "ranker": {**LM, "name": "llara", "num_candidates": 5, "max_title_tokens": 4, "num_layers": 1},
+        "evaluate": {"protocols": ["sampled-20"], "max_users": 10},
+    },
     "outputs, validated": {
         "backbone": SASREC,
         "ranker": {**LM, "name": "llm-srec", "hidden_dim": 16, "output_dim": 8,

@@ -25,7 +25,7 @@ from interlingua.progress import say, track
 from interlingua.training.batches import Negatives, last_position_batches
 from interlingua.training.labelled import labelled_batches
 
-AT_ONCE = 64
+AT_ONCE = 40
 """pairs per forward pass of the language model when scoring"""
 
 
