@@ -248,3 +248,12 @@ def prepared_world(tmp_path_factory):
 def test_unknown_tables_and_rows_are_refused(files, options, said):
     with pytest.raises(ConfigError, match=said):
         plan_of("a-llmrec", load_spec("a-llmrec"), Request(files["own"], files["out"]), **options)
+
+
+def test_without_a_budget_nothing_is_estimated(tmp_path) -> None:
+    arguments = ["bench", "a-llmrec", "--data", "planted", "--methods", "popularity", "--tables", "1"]
+    arguments += ["--set", "data.options={num_users=120,num_items=60}", "--out", str(tmp_path), "--device", "cpu"]
+    with_budget = CliRunner().invoke(app, [*arguments, "--budget", "1s"]).stderr
+    assert re.search(r"estimating 1 of \d: popularity", with_budget)
+    without = CliRunner().invoke(app, arguments).stderr
+    assert "estimating" not in without and re.search(r"will run \d jobs \(--dry-run estimates them\):", without)

@@ -31,6 +31,8 @@ class Choice:
     """job -> why it cannot run"""
     references: Mapping[str, str] = field(default_factory=dict)
     """row -> of which tables it is the row that others are tested against"""
+    estimated: bool = True
+    """False: everything is run, whatever it takes"""
 
     @property
     def total(self) -> float:
@@ -39,8 +41,11 @@ class Choice:
 
     def lines(self) -> list[str]:
         """What people are told before anything runs."""
-        known = [f"  {job}: {_expected(self.seconds[job])}{self._role(job.row)}" for job in self.jobs]
-        out = [f"will run {len(self.jobs)} jobs, about {duration(self.total)} in all:", *known]
+        about = f", about {duration(self.total)} in all:" if self.estimated else " (--dry-run estimates them):"
+        out = [f"will run {len(self.jobs)} jobs{about}"]
+        for job in self.jobs:
+            expected = f": {_expected(self.seconds[job])}" if self.estimated else ""
+            out.append(f"  {job}{expected}{self._role(job.row)}")
         out += [f"left out by the budget: {name} ({why})" for name, why in self.left_out.items()]
         return out + [f"cannot run: {name} ({why})" for name, why in self.failed.items()]
 
@@ -129,14 +134,16 @@ def _seconds(session: Session) -> dict[str, float]:
     return out
 
 
-def choose(jobs: Sequence[Job], costs: Costs, budget: float | None) -> Choice:
+def choose(jobs: Sequence[Job], costs: Costs | None, budget: float | None) -> Choice:
     """The jobs that fit, in their order: one that does not is passed over, and those after it may still fit.
 
     Args:
         jobs: in the order of what matters most.
-        costs: of the jobs.
+        costs: of the jobs; None: all of them are run, and nothing is estimated.
         budget: seconds; None: all of them.
     """
+    if costs is None:
+        return Choice(list(jobs), dict.fromkeys(jobs, math.nan), estimated=False)
     made, spent = Choice(), 0.0
     for place, job in enumerate(jobs, 1):
         say(f"estimating {place} of {len(jobs)}: {job}")

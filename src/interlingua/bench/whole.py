@@ -131,7 +131,7 @@ def settings_lines(undivided: Mapping[str, str]) -> list[str]:
 
 def plan_of(
     name: str, spec: Spec, request: Request, *, tables: Sequence[str] = (), methods: Sequence[str] = (),
-    budget: float | None = None,
+    budget: float | None = None, estimated: bool = True,
 ) -> Bench:  # fmt: skip
     """What would run: the data of every setting are prepared, and every job is estimated.
 
@@ -142,6 +142,7 @@ def plan_of(
         tables: ids (none: all).
         methods: rows (none: all).
         budget: seconds; None: everything is run.
+        estimated: False: nothing is estimated, which takes up to minutes for a row with a language model.
 
     Raises:
         ConfigError: unknown tables or rows, or nothing that could be run.
@@ -150,7 +151,7 @@ def plan_of(
     made = Bench(name, spec, request, spec.chosen(tables, methods))
     with each_line_once():  # every setting reads the same data
         jobs = _possible(made)
-        made.choice = choose(jobs, Costs(spec, made.data, request), budget)
+        made.choice = choose(jobs, Costs(spec, made.data, request) if estimated else None, budget)
     made.choice.references = _references(made.tables)
     return made
 

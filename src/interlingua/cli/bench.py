@@ -62,7 +62,10 @@ def compared(name: str) -> Callable[..., None]:
         limit = None if budget is None else seconds_of(budget)
         request = Request(data, out, seeds_of(seeds), tuple(overrides or ()), max_users, target, device)
         spec = load_spec(name)
-        made = plan_of(name, spec, request, tables=listed(tables), methods=methods or (), budget=limit)
+        made = plan_of(
+            name, spec, request, tables=listed(tables), methods=methods or (), budget=limit,
+            estimated=dry_run or limit is not None,
+        )  # fmt: skip
         if not dry_run:
             run(made, budget=limit, save=save)
         print(json.dumps(made.to_json(), indent=1) if as_json else made.plan() if dry_run else made.markdown())
