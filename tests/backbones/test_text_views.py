@@ -12,9 +12,9 @@ from sklearn.decomposition import PCA
 from torch import nn
 from torch.nn import functional
 
+from interlingua.backbones._shifted import last_state
 from interlingua.backbones.faerec import FaeRec, FaeRecConfig, item_fraction
 from interlingua.backbones.llm_esr import LlmEsr, LlmEsrConfig, mean_texts, most_similar
-from interlingua.backbones.sasrec import last_state
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.batch import Batch
 from interlingua.data.prepared import Dataset

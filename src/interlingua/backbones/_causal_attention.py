@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from interlingua.backbones._shifted import positions_mask
+
 
 class CausalAttention(nn.Module):
     """Attention in which a position reads itself and what came before; a block adds its feed-forward part."""
@@ -130,8 +132,3 @@ class LigrBlock(CausalAttention):
 def at_position(x: Tensor, at: Tensor | None) -> Tensor:
     """(B, 1, D) the position ``at`` (B,) of each row of ``x`` (B, L, D); None: all of them, (B, L, D)."""
     return x if at is None else x[torch.arange(len(x), device=x.device), at][:, None]
-
-
-def positions_mask(lengths: Tensor, width: int) -> Tensor:
-    """(B, L) true in the first ``lengths[b]`` columns."""
-    return torch.arange(width, device=lengths.device)[None, :] < lengths[:, None]

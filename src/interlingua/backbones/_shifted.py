@@ -8,17 +8,19 @@ Shape key: B rows, L positions, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from interlingua.data.queries import PAD, Queries
+from interlingua.data.queries import PAD, IntArray, Queries
 
 QUERY_ROWS = 256
 """histories read at once when scoring, sorted by length"""
+Cut = Callable[[IntArray, IntArray], Iterable[IntArray]]
+"""(rows in the order of their lengths, these lengths, 1 or more) -> parts of the rows, each of them read together"""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Shifted:
 
     indices: Tensor
     """(B, L) item indices; any item (0 or more) from a row's length on"""
+    columns: Tensor
+    """(B, L) the column in the left-padded rows; L or more from a row's length on"""
     real: Tensor
     """(B, L) bool: columns that hold an event"""
     lengths: Tensor
@@ -38,18 +42,30 @@ def shift(histories: Tensor, max_history: int) -> Shifted:
     histories = histories[:, -max_history:]
     width = histories.shape[1]
     lengths = (histories != PAD).sum(1)
-    ahead = torch.arange(width, device=histories.device)[None, :] + (width - lengths)[:, None]
-    indices = histories.gather(1, ahead.clamp(max=width - 1)).clamp(min=0)
-    return Shifted(indices, ahead < width, lengths)
+    columns = torch.arange(width, device=histories.device)[None, :] + (width - lengths)[:, None]
+    indices = histories.gather(1, columns.clamp(max=width - 1)).clamp(min=0)
+    return Shifted(indices, columns, columns < width, lengths)
 
 
-def last_of(states: Tensor, lengths: Tensor) -> Tensor:
+def positions_mask(lengths: Tensor, width: int) -> Tensor:
+    """(B, L) true in the first ``lengths[b]`` columns."""
+    return torch.arange(width, device=lengths.device)[None, :] < lengths[:, None]
+
+
+def last_state(states: Tensor, lengths: Tensor) -> Tensor:
     """(B, D) the state of each row's last event; of an empty row, the state of its first padding."""
     return states[torch.arange(len(states), device=states.device), (lengths - 1).clamp(min=0)]
 
 
+def by_rows(order: IntArray, lengths: IntArray) -> Iterable[IntArray]:
+    """Parts of :data:`QUERY_ROWS` rows, see :data:`Cut`."""
+    return (order[start : start + QUERY_ROWS] for start in range(0, len(order), QUERY_ROWS))
+
+
 @torch.no_grad()
-def by_length(queries: Queries, max_history: int, out: Tensor, read: Callable[[Tensor], Tensor]) -> Tensor:
+def by_length(
+    queries: Queries, max_history: int, out: Tensor, read: Callable[[Tensor], Tensor], cut: Cut = by_rows
+) -> Tensor:
     """Fills ``out`` (B, D) with what ``read`` makes of left-padded rows; those of similar length are read together.
 
     Args:
@@ -57,11 +73,11 @@ def by_length(queries: Queries, max_history: int, out: Tensor, read: Callable[[T
         max_history: events of a history that are read.
         out: on the device where rows are read.
         read: (n, L) histories, L at least 1, to (n, D) vectors.
+        cut: which rows are read together.
     """
     lengths = np.minimum(queries.lengths(), max_history)
     order = np.argsort(lengths, kind="stable")
-    for start in range(0, len(order), QUERY_ROWS):
-        part = order[start : start + QUERY_ROWS]
+    for part in cut(order, np.maximum(lengths[order], 1)):
         padded = queries.take(part).padded(max(int(lengths[part[-1]]), 1))
         out[torch.from_numpy(part).to(out.device)] = read(torch.from_numpy(padded).to(out.device))
     return out

@@ -28,8 +28,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from interlingua.backbones._shifted import last_state
 from interlingua.backbones._text_views import TextView
-from interlingua.backbones.sasrec import SasRec, SasRecConfig, last_state
+from interlingua.backbones.sasrec import SasRec, SasRecConfig
 from interlingua.config import FitConfig
 from interlingua.contracts.added import AddedItems
 from interlingua.contracts.batch import Batch, Embeddings, Encoded

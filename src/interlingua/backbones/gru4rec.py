@@ -36,7 +36,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interlingua.backbones._shifted import by_length, last_of, shift
+from interlingua.backbones._shifted import by_length, last_state, positions_mask, shift
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.added import AddedItems
 from interlingua.contracts.backbone import Backbone
@@ -144,7 +144,7 @@ class Gru4Rec(Backbone):
             states = self._carry(inputs.items, batch.histories, batch.fresh)
             return Encoded(tables, states[:, -1], (states, None))
         states, lengths = self.states(inputs.items, batch.histories)
-        return Encoded(tables, last_of(states, lengths), (states, lengths))
+        return Encoded(tables, last_state(states, lengths), (states, lengths))
 
     def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
         """The configured loss over all positions with a target, or over the last one for (B,) positives."""
@@ -152,7 +152,7 @@ class Gru4Rec(Backbone):
         table = encoded.tables.items
         if lengths is None:
             return self._among_rows(states, table, batch.positives)
-        real = torch.arange(states.shape[1], device=states.device)[None, :] < lengths[:, None]
+        real = positions_mask(lengths, states.shape[1])
         flat, targets, negatives = with_targets(encoded, batch, real)
         if self.config.loss == "ce":
             return {"ce": losses.full_softmax(flat, table, targets, self.bias)}
@@ -232,7 +232,7 @@ class Gru4Rec(Backbone):
         out = self.items.new_empty(len(queries), self.item_embeddings().shape[1])
 
         def read(histories: Tensor) -> Tensor:
-            return last_of(*self.states(self.items, histories))
+            return last_state(*self.states(self.items, histories))
 
         return by_length(queries, self.config.max_history, out, read)
 

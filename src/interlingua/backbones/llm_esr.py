@@ -29,8 +29,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from interlingua.backbones._shifted import last_state, positions_mask
 from interlingua.backbones._text_views import TextView
-from interlingua.backbones.sasrec import SasRec, SasRecConfig, last_state
+from interlingua.backbones.sasrec import SasRec, SasRecConfig
 from interlingua.config import FitConfig
 from interlingua.contracts.added import AddedItems
 from interlingua.contracts.batch import Batch, Embeddings, Encoded
@@ -178,7 +179,7 @@ class LlmEsr(SasRec):
         x, lengths = self._inputs(table, histories)
         ids, texts = x.chunk(2, dim=-1)
         both = torch.cat([self.into_ids(texts, ids), self.into_texts(ids, texts)])
-        real = (torch.arange(x.shape[1], device=x.device)[None, :] < lengths[:, None])[..., None]
+        real = positions_mask(lengths, x.shape[1])[..., None]
         return both * torch.cat([real, real]), lengths
 
     def states(self, table: Tensor, histories: Tensor) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,7 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interlingua.backbones._shifted import by_length, last_of, shift
+from interlingua.backbones._shifted import by_length, last_state, positions_mask, shift
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.added import AddedItems
 from interlingua.contracts.backbone import Backbone
@@ -168,7 +168,7 @@ class NextItNet(Backbone):
             raise ConfigError("nextitnet needs batches with histories: use sequence_batches or last_position_batches")
         states, lengths = self.states(inputs.items, batch.histories)
         outputs = inputs.items if self.outputs is None else self.outputs
-        return Encoded(Embeddings(None, outputs), last_of(states, lengths), (states, lengths))
+        return Encoded(Embeddings(None, outputs), last_state(states, lengths), (states, lengths))
 
     def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
         """Cross-entropy over all positions with a target, or over the last one for (B,) positives."""
@@ -179,7 +179,7 @@ class NextItNet(Backbone):
             targets = torch.cat([read[:, 1:], batch.positives[:, -1:]], dim=1)
             outputs, bias = torch.cat([table, self.padding_row]), torch.cat([self.bias, self.padding_bias])
             return {"ce": losses.full_softmax(states.flatten(0, 1), outputs, targets.flatten(), bias)}
-        real = torch.arange(states.shape[1], device=states.device)[None, :] < lengths[:, None]
+        real = positions_mask(lengths, states.shape[1])
         flat, targets, negatives = with_targets(encoded, batch, real)
         if self.config.loss == "ce":
             return {"ce": losses.full_softmax(flat, table, targets, self.bias)}
@@ -223,7 +223,7 @@ class NextItNet(Backbone):
         out = self.items.new_empty(len(queries), self.items.shape[1])
 
         def read(histories: Tensor) -> Tensor:
-            return last_of(*self.states(self.items, histories))
+            return last_state(*self.states(self.items, histories))
 
         return by_length(queries, self.config.max_history, out, read)
 

@@ -53,6 +53,7 @@ from interlingua.backbones._attribute_tokens import (
     sequences,
     written,
 )
+from interlingua.backbones._shifted import by_length
 from interlingua.backbones._token_encoder import CheckpointEncoder, MaskedWords, Reader, SmallEncoder
 from interlingua.config import Config, FitConfig, PretrainedFit
 from interlingua.contracts.added import AddedItems
@@ -299,13 +300,11 @@ class Recformer(Backbone):
         """(B, D) of the histories; those of similar length are encoded together."""
         self.eval()
         out = self.matrix.new_empty(len(queries), self.matrix.shape[1])
-        lengths = np.minimum(queries.lengths(), self.config.max_history)
-        order = np.argsort(lengths, kind="stable")
-        for part in np.array_split(order, max(1, len(order) // QUERY_ROWS)):
-            padded = queries.take(part).padded(max(int(lengths[part].max(initial=1)), 1))
-            made = self._vectors(torch.from_numpy(padded).to(out.device))
-            out[torch.from_numpy(part).to(out.device)] = made / self.config.temperature
-        return out
+
+        def read(histories: Tensor) -> Tensor:
+            return self._vectors(histories) / self.config.temperature
+
+        return by_length(queries, self.config.max_history, out, read, _evenly)
 
     def item_embeddings(self) -> Tensor:
         """(I, D) unit vectors."""
@@ -340,6 +339,11 @@ class Recformer(Backbone):
             return None
         columns, reader = self._what()
         return item_tokens(attributes_of(added.lines, columns), reader.ids, self.config.attribute_tokens)
+
+
+def _evenly(order: IntArray, lengths: IntArray) -> list[IntArray]:
+    """Parts of equally many rows, see :func:`by_length`."""
+    return np.array_split(order, max(1, len(order) // QUERY_ROWS)) if len(order) else []
 
 
 def _encoder(config: RecformerConfig) -> SmallEncoder | CheckpointEncoder:

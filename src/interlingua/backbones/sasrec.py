@@ -30,13 +30,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interlingua.backbones._causal_attention import Block, LigrBlock, positions_mask
+from interlingua.backbones._causal_attention import Block, LigrBlock
+from interlingua.backbones._shifted import by_length, last_state, positions_mask, shift
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.added import AddedItems
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.data.interactions import Interactions
-from interlingua.data.queries import PAD, Queries
+from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
 from interlingua.nn import losses
 from interlingua.nn.in_batch import debiased_softmax
@@ -238,14 +239,10 @@ class SasRec(Backbone):
         return self.norm(self.blocks[-1](x, (lengths - 1).clamp(min=0)))[:, 0]
 
     def _inputs(self, table: Tensor, histories: Tensor) -> tuple[Tensor, Tensor]:
-        histories = histories[:, -self.config.max_history :]
-        width = histories.shape[1]
-        lengths = (histories != PAD).sum(1)
-        ahead = torch.arange(width, device=histories.device)[None, :] + (width - lengths)[:, None]
-        real = ahead < width
-        indices = histories.gather(1, ahead.clamp(max=width - 1)).clamp(min=0)
-        place = (ahead + self.config.max_history - width).clamp(max=self.config.max_history - 1)
-        return self._placed(table, indices, functional.embedding(place, self.positions)) * real[..., None], lengths
+        shifted, most = shift(histories, self.config.max_history), self.config.max_history
+        place = (shifted.columns + most - shifted.columns.shape[1]).clamp(max=most - 1)
+        x = self._placed(table, shifted.indices, functional.embedding(place, self.positions))
+        return x * shifted.real[..., None], shifted.lengths
 
     def _placed(self, table: Tensor, indices: Tensor, positions: Tensor) -> Tensor:
         """(B, L, D) what the blocks read: items ``indices`` (B, L) of ``table`` (I, D) at ``positions`` (B, L, D)."""
@@ -255,16 +252,12 @@ class SasRec(Backbone):
     def user_embeddings(self, queries: Queries) -> Tensor:
         """(B, D) last states; histories of similar length are encoded together."""
         out = self.items.new_empty(len(queries), self.state_width)
-        lengths = np.minimum(queries.lengths(), self.config.max_history)
-        order = np.argsort(lengths, kind="stable")
         self.at_rest()
-        with torch.no_grad():
-            for part in _similar(order, np.maximum(lengths[order], 1)):
-                padded = queries.take(part).padded(max(int(lengths[part[-1]]), 1))
-                indices = torch.from_numpy(part).to(out.device)
-                last = self.last_states(self.items, torch.from_numpy(padded).to(out.device))
-                out[indices] = self._query(last)
-        return out
+
+        def read(histories: Tensor) -> Tensor:
+            return self._query(self.last_states(self.items, histories))
+
+        return by_length(queries, self.config.max_history, out, read, _similar)
 
     def item_embeddings(self) -> Tensor:
         """(I, D) item embeddings; for the cosine, divided by their lengths."""
@@ -278,7 +271,7 @@ def _block(config: SasRecConfig) -> Block | LigrBlock:
     return Block(dim, heads, dropout, config.norm)
 
 
-def _similar(order: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:
+def _similar(order: IntArray, lengths: IntArray) -> Iterator[IntArray]:
     """Parts of ``order`` (ascending lengths) of at most :data:`QUERY_POSITIONS` positions, padding included."""
     start = 0
     while start < len(order):
@@ -286,9 +279,3 @@ def _similar(order: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:
         stop = start + max(1, int(np.searchsorted(filled, QUERY_POSITIONS, side="right")))
         yield order[start:stop]
         start = stop
-
-
-def last_state(states: Tensor, lengths: Tensor) -> Tensor:
-    """(B, D) the state of each row's last event; of an empty row, the state of its first padding."""
-    at = (lengths - 1).clamp(min=0)
-    return states[torch.arange(len(states), device=states.device), at]
