@@ -128,7 +128,7 @@ class FitConfig(Config):
     steps_per_epoch: int | None = Field(default=None, ge=1)
     """end a round after this many steps (None: a full pass); a checkpoint is written after each round"""
     warmup_steps: int = Field(default=0, ge=0)
-    """linear learning-rate warm-up"""
+    """linear learning-rate warm-up over the first so many steps"""
     schedule: str = "constant"
     """``constant``, ``cosine`` or ``linear`` (both to zero at the end), ``exponential`` (``decay`` after each)"""
     decay: float = Field(default=0.95, gt=0, le=1)
@@ -156,6 +156,10 @@ class FitConfig(Config):
     def may_stop(self, epoch: int) -> bool:
         """Whether patience may end the training after this epoch (from 1)."""
         return True
+
+    def goes_back(self, epoch: int) -> bool:
+        """Whether training goes on from the best state so far after this epoch (from 1), where patience keeps one."""
+        return False
 
     def validates(self, epoch: int) -> bool:
         """Whether the module is measured on the validation part after this epoch (from 1)."""

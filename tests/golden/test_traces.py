@@ -19,6 +19,7 @@ import pytest
 pytest.importorskip("transformers")
 pytest.importorskip("sentence_transformers")
 
+from tests.golden import traces
 from tests.golden.traces import README, file_of, machine, models, names_of, shortened, small, trace
 
 ROOT = Path(__file__).parents[2]
@@ -69,8 +70,8 @@ def bounds(then: dict[str, str], now: dict[str, str]) -> Bounds | None:
 def compare(world: str, name: str, found: dict[str, Any], here: dict[str, str] | None = None) -> None:
     """``here``: the machine that it was found on; None: this one."""
     kept = golden(world)
-    allowed = bounds(kept["machine"], here or machine())
     then, now = kept["recipes"][name], json.loads(json.dumps(found))
+    allowed = bounds(then.pop("machine", kept["machine"]), here or machine())
     assert len(now["stages"]) == len(then["stages"])
     now["stages"] = [recorded(*pair) for pair in zip(now["stages"], then["stages"], strict=True)]
     if allowed is None:
@@ -180,3 +181,27 @@ def test_other_packages_have_wider_bounds() -> None:
     assert bounds(kept, kept) is None
     assert bounds(kept, kept | {"cpu": "another"}) == ELSEWHERE
     assert bounds(kept, kept | {"cpu": "another", "torch": "3.0"}) == OTHER_PACKAGES
+
+
+def test_a_trace_that_is_recorded_on_another_machine_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other traces are those of the machine that the file names; its own is compared bit for bit on its machine."""
+    file, here = tmp_path / "planted.json", golden("planted")["machine"] | {"cpu": "another"}
+    file.write_text(file_of("planted").read_text(encoding="utf-8"), encoding="utf-8")
+    before = golden("planted")
+    found = before["recipes"]["sasrec"]
+    monkeypatch.setattr(traces, "file_of", lambda _: file)
+    monkeypatch.setattr(traces, "models", lambda _: {})
+    monkeypatch.setattr(traces, "machine", lambda: here)
+    monkeypatch.setattr(traces, "trace", lambda *_: json.loads(json.dumps(found)))
+    monkeypatch.setattr(sys, "argv", ["traces", "planted", "sasrec"])
+    traces.main()
+    after = json.loads(file.read_text(encoding="utf-8"))
+    assert after["recipes"].pop("sasrec") == found | {"machine": here}
+    del before["recipes"]["sasrec"]
+    assert after == before
+    monkeypatch.setitem(globals(), "file_of", lambda _: file)
+    compare("planted", "sasrec", found, here)
+    found["stages"][0]["tensors"] = "other bits"
+    with pytest.raises(AssertionError):
+        compare("planted", "sasrec", found, here)
+    compare("planted", "sasrec", found, golden("planted")["machine"])

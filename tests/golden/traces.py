@@ -182,16 +182,19 @@ def file_of(world: str) -> Path:
 
 
 def main() -> None:
-    """Writes the traces of a world, or those of some recipes into what is there."""
+    """Writes the traces of a world, or those of some recipes into what is there, each with its machine if another."""
     world, names = sys.argv[1], sys.argv[2:] or names_of(sys.argv[1])
     file = file_of(world)
-    kept = json.loads(file.read_text(encoding="utf-8"))["recipes"] if sys.argv[2:] and file.is_file() else {}
+    old = json.loads(file.read_text(encoding="utf-8")) if sys.argv[2:] and file.is_file() else {}
+    kept, here = old.get("recipes", {}), machine()
+    first = old.get("machine", here)
     with tempfile.TemporaryDirectory() as folder:
         tiny = models(Path(folder))
         for name in names:
             kept[name] = trace(small(name, tiny) if world == "planted" else shortened(name), Path(folder) / "runs")
+            kept[name] |= {} if here == first else {"machine": here}
     rows = ",\n".join(f' "{name}": {json.dumps(kept[name])}' for name in sorted(kept))
-    file.write_text(f'{{"machine": {json.dumps(machine())},\n"recipes": {{\n{rows}\n}}}}\n', encoding="utf-8")
+    file.write_text(f'{{"machine": {json.dumps(first)},\n"recipes": {{\n{rows}\n}}}}\n', encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import pytest
 
 from interlingua import registry
 from interlingua.config import Config
+from interlingua.contracts import component
 from interlingua.contracts.component import Component
 from interlingua.errors import ArtifactError, ConfigError
 from interlingua.lm.template import FOLDER
@@ -257,3 +258,32 @@ def test_a_run_over_another_model_or_template_is_refused_in_words(tmp_path: Path
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x07")
     with pytest.raises(ArtifactError, match=r"ranker\.model = .* holds something else now"):
         open_session(path, "cpu")
+
+
+def test_a_run_whose_warm_up_ended_with_the_first_epoch_is_refused_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage with a warm-up of steps that an epoch may not have is another one since all steps count."""
+    from interlingua.runs import stages
+
+    def made(**fit: Any) -> recipes.Recipe:
+        return recipes.resolve(
+            {
+                "data": {"name": "planted", "options": {"num_users": 30, "num_items": 20}},
+                "backbone": {"name": "mf", "embedding_dim": 4, "fit": {"epochs": 1, **fit}},
+                "evaluate": {"protocols": ["full"]},
+            },
+            "warm",
+        )
+
+    before = component.fingerprint
+    with monkeypatch.context() as earlier:
+        earlier.setattr(
+            component, "fingerprint", lambda *of: {k: v for k, v in before(*of).items() if k != component.WARM_UP}
+        )
+        run = stages.run(made(warmup_steps=9), out=tmp_path, seed=3, device="cpu")
+        keys = [make_plan(made(**fit), 3)["train"].key for fit in ({}, {"warmup_steps": 9, "steps_per_epoch": 9})]
+    with pytest.raises(ArtifactError, match=r"warm-up of 'mf' ended with the first epoch.*run the recipe again"):
+        open_session(run.done["evaluate"].path, "cpu")
+    assert stages.run(made(warmup_steps=9), out=tmp_path, seed=3, device="cpu").reused == {"prepare"}
+    assert keys == [make_plan(made(**fit), 3)["train"].key for fit in ({}, {"warmup_steps": 9, "steps_per_epoch": 9})]

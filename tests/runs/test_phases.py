@@ -40,12 +40,12 @@ def test_a_killed_run_goes_on_in_its_phase(place: int, tmp_path: Path, monkeypat
     done: list[tuple[str, int]] = []
     real = loop._set_learning_rate
 
-    def counted(optimizer: Any, config: Any, epoch: int, step: int) -> None:
+    def counted(optimizer: Any, config: Any, epoch: int, step: int, before: int) -> None:
         if step == 0:
             if len(done) == place:
                 raise Killed
             done.append(("epoch", epoch))
-        real(optimizer, config, epoch, step)
+        real(optimizer, config, epoch, step, before)
 
     monkeypatch.setattr(building, "fit_best", functools.partial(loop.fit_best, checkpoint_every_s=0.0))
     with monkeypatch.context() as inside:
@@ -63,7 +63,7 @@ def test_a_killed_run_goes_on_in_its_phase(place: int, tmp_path: Path, monkeypat
     assert again.done["train"].card["epochs"] == 6
 
 
-def _noted(done: list[Any], real: Any, optimizer: Any, config: Any, epoch: int, step: int) -> None:
+def _noted(done: list[Any], real: Any, optimizer: Any, config: Any, epoch: int, step: int, before: int) -> None:
     if step == 0:
         done.append(epoch)
-    real(optimizer, config, epoch, step)
+    real(optimizer, config, epoch, step, before)

@@ -190,7 +190,7 @@ def test_a_stage_of_two_trainings_killed_in_the_second_goes_on_there(
     monkeypatch.setattr(building, "fit_best", functools.partial(fit.fit_best, checkpoint_every_s=0.0))
     steps: list[tuple[int, int]] = []
 
-    def killed_late(optimizer: Any, config: Any, epoch: int, step: int) -> None:
+    def killed_late(optimizer: Any, config: Any, epoch: int, step: int, done: int) -> None:
         steps.append((epoch, step))
         if steps.count((1, 0)) == 2:
             raise Killed
@@ -201,7 +201,7 @@ def test_a_stage_of_two_trainings_killed_in_the_second_goes_on_there(
             run(name, out)
     first = len(steps)
     with monkeypatch.context() as inside:
-        inside.setattr(fit, "_set_learning_rate", lambda *at: steps.append(at[2:]))
+        inside.setattr(fit, "_set_learning_rate", lambda *at: steps.append(at[2:4]))
         again = run(name, out)
     assert bits(again) == bits(whole)
     assert steps[first:] == [(1, 0), (1, 1)], "neither the first training nor the first epoch of the second is repeated"
@@ -211,7 +211,7 @@ def _killed(*_: Any) -> str:
     raise Killed
 
 
-def _killed_in_the_second_epoch(optimizer: Any, config: Any, epoch: int, step: int) -> None:
+def _killed_in_the_second_epoch(optimizer: Any, config: Any, epoch: int, step: int, done: int) -> None:
     if epoch == 1:
         raise Killed
 

@@ -111,9 +111,10 @@ def test_warm_up_rises_linearly_and_then_stays() -> None:
     assert got == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1, 0.1])
 
 
-def test_warm_up_without_a_step_limit_lasts_at_most_the_first_epoch() -> None:
-    got = learning_rates(config(epochs=2, warmup_steps=4), steps=3)
-    assert got == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1, 0.1])
+@pytest.mark.parametrize("limit", [None, 3, 50])
+def test_warm_up_counts_steps_whatever_an_epoch_has(limit: int | None) -> None:
+    got = learning_rates(config(epochs=3, steps_per_epoch=limit, warmup_steps=8), steps=3)
+    assert got == pytest.approx([0.0125, 0.025, 0.0375, 0.05, 0.0625, 0.075, 0.0875, 0.1, 0.1])
 
 
 def test_cosine_falls_over_the_whole_run() -> None:

@@ -35,6 +35,9 @@ from interlingua.storage.contents import hash_path, template_hash
 if TYPE_CHECKING:
     from interlingua.contracts.fitting import Fitting
 
+WARM_UP = "warm-up"
+"""entry of a fingerprint that says which steps a warm-up counts, where its numbers depend on that"""
+
 
 class Versioned(Protocol):
     """A class with a version that decides its numbers: components, and readers of files."""
@@ -97,13 +100,16 @@ def fingerprint(cls: type[Versioned], config: Any) -> dict[str, str]:
         config: its options, or None; :class:`interlingua.config.Config` declares which of them name something.
 
     Returns:
-        ``version`` (and ``code``), and option -> hash, commit of a hub model, or ``missing: why`` for a model that is
-        not here. A missing file is left out; reading it raises the error.
+        ``version`` (and ``code``, :data:`WARM_UP`), and option -> hash, commit of a hub model, or ``missing: why`` for
+        a model that is not here. A missing file is left out; reading it raises the error.
     """
     out = {"version": str(cls.version)}
     if not cls.__module__.startswith("interlingua."):
         source = inspect.getsourcefile(cls)
         out["code"] = (hash_path(Path(source)) if source else None) or "unknown"
+    training = None if config is None else config.training()
+    if training is not None and training.warmup_steps and training.steps_per_epoch is None:
+        out[WARM_UP] = "steps of all epochs"
     for prefix, options in _nested(config, "") if config is not None else ():
         out |= {f"{prefix}{name}": found for name, found in _declared(options)}
     return out

@@ -41,12 +41,16 @@ class FitLog:
         return sum(int(record["rows"]) for record in self.epochs)
 
     def exhausted(self, config: FitConfig) -> bool:
-        """Whether patience is used up: the number of validations and of steps without a better metric."""
+        """Whether patience is used up: the number of validations and of steps without a better metric.
+
+        Only epochs after which the training may stop count.
+        """
         if config.patience is None or not self.epochs or "valid" not in self.epochs[-1]:
             return False
         if not config.may_stop(self.epochs[-1]["epoch"]):
             return False
-        since = [record for record in self.epochs if record["epoch"] > self.best_epoch]
+        behind = [record for record in self.epochs if record["epoch"] > self.best_epoch]
+        since = [record for record in behind if config.may_stop(record["epoch"])]
         validations, steps = sum("valid" in record for record in since), sum(record["steps"] for record in since)
         return validations >= config.patience and steps >= config.patience_steps
 

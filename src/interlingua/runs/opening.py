@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from interlingua.contracts.component import WARM_UP
 from interlingua.errors import ArtifactError
 from interlingua.progress import say
 from interlingua.runs.plan import VERSIONS, part_fingerprint, parts_of
@@ -160,6 +161,8 @@ def _check_unchanged(recipe: Recipe, done: dict[str, Artifact]) -> None:
 def _words(section: str, option: str, part: Section, before: str | None, today: str | None) -> str:
     if option == "version":
         return f"it was made by version {before} of {part.name!r}, and version {today} gives other numbers"
+    if option == WARM_UP:
+        return f"the warm-up of {part.name!r} ended with the first epoch; today it lasts fit.warmup_steps steps"
     if option == "code":
         return f"the source of {part.name!r} was edited"
     value = part.options().get(option, option)

@@ -121,6 +121,7 @@ def fit(
     precision: str = "no",
     optimizer: torch.optim.Optimizer | None = None,
     first_epoch: int = 0,
+    first_step: int = 0,
     on_step: Callable[[int, int | None], None] | None = None,
 ) -> Iterator[Epoch]:
     """Trains ``module`` (``forward(batch) -> dict of scalar losses``) and yields after each epoch.
@@ -134,11 +135,12 @@ def fit(
         precision: see :func:`accelerator`.
         optimizer: a prepared Adam (resuming); a new one otherwise.
         first_epoch: epochs done by an earlier process.
+        first_step: steps of these epochs.
         on_step: told after each step: (steps of this epoch that are done, of how many; None: not known yet).
     """
     machine = accelerator(device, precision)
     module, optimizer = machine.prepare(module, optimizer or make_optimizer(module, config))
-    known = Steps(batches, config.steps_per_epoch)
+    known, before = Steps(batches, config.steps_per_epoch), first_step
     for epoch in range(first_epoch, config.epochs):
         generator = seed_all(derive_seed(seed, "epoch", epoch))
         started, samples, steps = time.perf_counter(), 0, 0
@@ -153,7 +155,7 @@ def fit(
                 machine.backward(torch.stack([value.float() for value in losses.values()]).sum())
             if config.clip_norm is not None:
                 machine.clip_grad_norm_(module.parameters(), config.clip_norm)
-            _set_learning_rate(optimizer, config, epoch, step)
+            _set_learning_rate(optimizer, config, epoch, step, before + step)
             optimizer.step()
             for name, value in losses.items():
                 sums[name] = sums[name] + value.detach() if name in sums else value.detach()
@@ -161,6 +163,7 @@ def fit(
             if on_step is not None:
                 on_step(steps, known.total(epoch, time.perf_counter() - started))
         known.finished(steps)
+        before += steps
         if not steps:
             raise DataError(
                 f"nothing to train on: epoch {epoch + 1} has no batch; look at the sizes of the split's parts "
@@ -189,12 +192,10 @@ def make_optimizer(module: nn.Module, config: FitConfig) -> torch.optim.Adam:
     return optimizer
 
 
-def _set_learning_rate(optimizer: Any, config: FitConfig, epoch: int, step: int) -> None:
+def _set_learning_rate(optimizer: Any, config: FitConfig, epoch: int, step: int, done: int) -> None:
+    """For the step ``step`` (from 0) of an epoch (from 0), before which all epochs together did ``done`` steps."""
     per_epoch = config.steps_per_epoch or 0
-    scale = 1.0
-    if config.warmup_steps:
-        done = epoch * per_epoch + step if per_epoch else (step if epoch == 0 else config.warmup_steps)
-        scale *= min(1.0, (done + 1) / config.warmup_steps)
+    scale = min(1.0, (done + 1) / config.warmup_steps) if config.warmup_steps else 1.0
     fraction = min((epoch + (step / per_epoch if per_epoch else 0.0)) / max(config.epochs, 1), 1.0)
     if config.schedule == "cosine":
         scale *= 0.5 * (1 + math.cos(math.pi * fraction))
@@ -264,7 +265,7 @@ def fit_best(
         else:
             epochs = fit(
                 module, batches, config, seed=seed, device=device, precision=precision,
-                optimizer=optimizer, first_epoch=len(log.epochs), on_step=shown.inside,
+                optimizer=optimizer, first_epoch=len(log.epochs), first_step=log.steps, on_step=shown.inside,
             )  # fmt: skip
         for epoch in epochs:
             record: dict[str, Any] = {"epoch": epoch.number, "seconds": round(epoch.seconds, 4)}
@@ -280,6 +281,8 @@ def fit_best(
             shown.advance(note=_note(record, config.metric))
             if log.exhausted(config):
                 break
+            if best_weights and config.goes_back(epoch.number):
+                load_trained(module, best_weights)
             state.keep(module, optimizer, log, best_weights, checkpoint_every_s)
         if keep and folder is not None:
             state.save(module, optimizer, log, best_weights)
