@@ -32,7 +32,7 @@ from interlingua.errors import InterlinguaError
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 FENCE = re.compile(r"^```(?P<info>[^\n`]*)\n(?P<body>.*?)^```\s*$", re.DOTALL | re.MULTILINE)
-SMALL = ("backbone.fit.epochs=2", "align.fit.epochs=1")
+SMALL = ("backbone.fit.epochs=2", "align.fit.epochs=1", "backbone.fit.second_stage_epochs=1")
 """Added to every ``interlingua run`` of a page where the recipe has the option: a page's commands take seconds"""
 
 
@@ -117,19 +117,20 @@ def shortened(arguments: list[str]) -> list[str]:
             return out
         out += ["--data", "planted"]
     for option in SMALL:
-        section = option.split(".")[0]
-        if named.is_file() and has_fit(named, section):
+        if named.is_file() and has_fit(named, option):
             out += ["--set", option]
     return out
 
 
-def has_fit(recipe: Path, section: str) -> bool:
-    """Whether the recipe's component of that section is trained by gradient."""
+def has_fit(recipe: Path, option: str) -> bool:
+    """Whether the component of the option's section is trained by gradient; what is not ``epochs`` the recipe names."""
     from interlingua import registry
     from interlingua.config import read_toml
 
+    section, _, name = option.partition("=")[0].split(".")
     values = read_toml(recipe).get(section)
-    return bool(values) and "fit" in registry.find(section, values["name"]).Config.model_fields
+    fitted = bool(values) and "fit" in registry.find(section, values["name"]).Config.model_fields
+    return fitted and (name == "epochs" or name in values.get("fit", {}))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=ident)

@@ -188,13 +188,14 @@ def few_steps(name: str, data: str) -> list[str]:
     """Overrides that end each training after some rounds of some steps, and the evaluation after some users."""
     recipe, sets = loaded(name, data), []
     slow = 10 if recipe.ranker is not None else 1
-    for stage in fits(name, data):
+    for stage, config in fits(name, data).items():
         section = TRAINED[stage]
         if stage == "align" and recipe.align.config.fit is None:
             section = "backbone"
         steps = STEPS // (slow if stage != "train" else 1)
         sets += [f"{section}.fit.epochs={ROUNDS}", f"{section}.fit.steps_per_epoch={steps}"]
         sets += [f"{section}.fit.evaluate_every=1"]
+        sets += [f"{section}.fit.{name}=1" for name in ("second_stage_epochs",) if name in type(config).model_fields]
     return [*sets, f"evaluate.max_users={USERS // slow}"]
 
 

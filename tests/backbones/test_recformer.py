@@ -56,6 +56,7 @@ def make(world: Dataset) -> Make:
         model = Recformer(config, world.split.train)
         model.read_catalogue(world.catalogue)
         model.start(world.split.train, None)
+        model.refresh()
         return model
 
     return build

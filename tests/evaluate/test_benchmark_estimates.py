@@ -8,6 +8,8 @@ from types import ModuleType
 
 import pytest
 
+from interlingua.runs import recipe as recipes
+
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
@@ -41,6 +43,12 @@ def test_joint_trainings_follow_the_backbones_options(bench: ModuleType) -> None
     assert "backbone.fit.epochs=3" in bench.few_steps("rlmrec-con", "planted")
     assert set(bench.fits("a-llmrec", "planted")) == {"train", "align", "rank"}
     assert bench.fits("ease", "planted") == {}
+
+
+def test_few_steps_are_options_that_a_recipe_of_two_stages_takes(bench: ModuleType) -> None:
+    made = recipes.load("recformer", bench.few_steps("recformer", "planted"), "planted")
+    assert made.backbone is not None
+    assert made.backbone.config.fit.epochs == 3
 
 
 def test_a_process_is_measured_and_given_up_at_its_limit(bench: ModuleType, tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def small_values(name: str, models: dict[str, str]) -> dict[str, Any]:
             section["max_title_tokens"] = 8  # the tiny tokenizer makes many tokens
         if "fit" in section:
             section["fit"] = section["fit"] | FIT | {"batch_size": min(section["fit"].get("batch_size", 64), 64)}
+            section["fit"].update({k: 1 for k in ("second_stage_epochs",) if k in section["fit"]})
     return values
 
 

@@ -8,7 +8,8 @@ event is like all others.
 
 Pre-training (the first ``fit.pretrain_epochs`` epochs): a history against the item that follows, among the batch's,
 plus 0.1 times masked words of both. Fine-tuning, a softmax over all items: in the first stage their vectors are made
-anew at the start of every epoch and are constant in it, in the second (the last ``fit.second_stage_epochs``) they stay.
+anew at the start of every epoch and are constant in it; the second (the last ``fit.second_stage_epochs``) begins from
+the best state of the first, whose vectors stay.
 
 Shape key: B rows, L events, S tokens, W tokens of an item, I items, D width.
 
@@ -21,8 +22,7 @@ paper's method. ``checkpoint`` starts from a Longformer, RoBERTa or BERT (the to
   Longformer's folder the windows are its own, and ``<s>`` has global attention as theirs.
 - Whole words of the catalogue are the vocabulary, so that masking whole words is masking tokens; of a checkpoint's
   pieces each is masked by itself, and its word vectors learn (the authors freeze them in pre-training).
-- The second stage begins after a fixed number of epochs with the encoder as it is; the authors load the best state of
-  the first. The best validation of both is kept, with its item vectors.
+- The first stage has a fixed number of epochs; the authors' patience (5 validations) ends it too.
 - In pre-training a row with the same next item is no negative.
 - Histories are masked in evaluation as everywhere here; the authors do not mask them.
 """
@@ -55,7 +55,8 @@ from interlingua.backbones._attribute_tokens import (
 )
 from interlingua.backbones._shifted import by_length
 from interlingua.backbones._token_encoder import CheckpointEncoder, MaskedWords, Reader, SmallEncoder
-from interlingua.config import Config, FitConfig, PretrainedFit
+from interlingua.backbones._two_stages import TwoStageFit
+from interlingua.config import Config, FitConfig
 from interlingua.contracts.added import AddedItems
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch, Embeddings, Encoded, FloatArray
@@ -80,13 +81,11 @@ QUERY_ROWS = 64
 """histories of similar length that are padded together"""
 
 
-class RecformerFit(PretrainedFit):
+class RecformerFit(TwoStageFit):
     """Training of :class:`Recformer`."""
 
     decoupled: ClassVar[bool] = True
 
-    second_stage_epochs: int = Field(default=10, ge=0)
-    """of ``epochs``, the last so many leave the items' vectors as they are; patience ends none before them"""
     learning_rate: float = Field(default=1e-3, gt=0)
     """AdamW's step size (the authors, from their checkpoint: 5e-5)"""
     batch_size: int = Field(default=16, ge=1)
@@ -103,10 +102,6 @@ class RecformerFit(PretrainedFit):
     """validations of the second stage without a better metric (the authors: 3)"""
     patience_steps: int = Field(default=0, ge=0)
     """nor stop before so many steps without a better metric"""
-
-    def may_stop(self, epoch: int) -> bool:
-        """In the second stage."""
-        return epoch > self.epochs - self.second_stage_epochs
 
 
 class RecformerConfig(Config):
@@ -158,6 +153,7 @@ class Recformer(Backbone):
     """Texts of items through one encoder."""
 
     Config = RecformerConfig
+    version = 2
     sampling = "sequences"
 
     tokens: Tensor
@@ -203,8 +199,15 @@ class Recformer(Backbone):
         self.tokens, self.types = found.ids.to(self.matrix.device), found.types.to(self.matrix.device)
 
     def start(self, train: Interactions, text: Text | None) -> None:
-        """Makes the items' first vectors."""
-        self.refresh()
+        """Sees that there is something to read; item vectors are made by the epochs that read them, or here if none is.
+
+        Raises:
+            ConfigError: the catalogue was not read, or has no attribute of any item.
+        """
+        self._check_read()
+        self._begun = None
+        if not self.config.fit.epochs:
+            self.refresh()
 
     def _what(self) -> tuple[list[str], Reader]:
         """Columns that are read, and what makes tokens of them."""
@@ -228,24 +231,20 @@ class Recformer(Backbone):
         """(B, D) unit vectors of any number of histories (B, L), without dropout."""
         training = self.encoder.training
         self.encoder.eval()
-        count = max(
-            1, CALL_TOKENS // min(self.config.max_tokens, 1 + self.tokens.shape[1] * max(histories.shape[1], 1))
-        )
-        made = [self.encoder(self._read(part))[:, 0] for part in histories.split(count)]
+        longest = min(self.config.max_tokens, 1 + self.tokens.shape[1] * max(histories.shape[1], 1))
+        made = [self.encoder(self._read(part))[:, 0] for part in histories.split(max(1, CALL_TOKENS // longest))]
         self.encoder.train(training)
         return functional.normalize(torch.cat(made), dim=-1) if made else self.matrix.new_zeros(0, self.matrix.shape[1])
 
-    def refresh(self) -> None:
-        """Item vectors by the encoder as it stands.
-
-        Raises:
-            ConfigError: the catalogue was not read, or has no attribute of any item.
-        """
+    def _check_read(self) -> None:
         if not self.tokens.shape[1]:
             raise ConfigError(
                 "the backbone 'recformer' reads the catalogue's attributes, and no item has any: give the dataset an "
                 "items table with titles, or in Python Fitting(..., catalogue=...)"
             )
+
+    def refresh(self) -> None:
+        """Item vectors by the encoder as it stands."""
         self.matrix = self._vectors(torch.arange(len(self.tokens), device=self.tokens.device)[:, None])
 
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
@@ -260,11 +259,11 @@ class Recformer(Backbone):
         return make
 
     def begin(self, epoch: int) -> None:
-        """The phase of an epoch (from 0); in the first stage, and where none were made yet, item vectors anew."""
+        """The phase of an epoch (from 0); in the first stage item vectors anew."""
+        self._check_read()
         fit = self.config.fit
         self.pretraining = epoch < fit.pretrain_epochs
-        first = epoch < fit.epochs - fit.second_stage_epochs or epoch == fit.pretrain_epochs
-        if first and epoch != self._begun:
+        if fit.pretrain_epochs <= epoch < fit.first_stage_end and epoch != self._begun:
             self.refresh()
         self._begun = epoch
 
@@ -300,11 +299,7 @@ class Recformer(Backbone):
         """(B, D) of the histories; those of similar length are encoded together."""
         self.eval()
         out = self.matrix.new_empty(len(queries), self.matrix.shape[1])
-
-        def read(histories: Tensor) -> Tensor:
-            return self._vectors(histories) / self.config.temperature
-
-        return by_length(queries, self.config.max_history, out, read, _evenly)
+        return by_length(queries, self.config.max_history, out, self._vectors, _evenly) / self.config.temperature
 
     def item_embeddings(self) -> Tensor:
         """(I, D) unit vectors."""
