@@ -134,6 +134,69 @@ def test_texts_that_would_break_a_parser_are_refused(text: str, said: str) -> No
         passing(ITEMS, text)
 
 
+ODD = Catalogue(
+    pl.DataFrame(
+        {
+            "item_id": ["a", "b", "c"],
+            "title": ["Ä", "B", "C"],
+            "description": [None] * 3,
+            "categories": [None] * 3,
+            "price €": [9.5, 20.0, None],
+            "my col": ["x", "`y`", "x"],
+            "in": [1, 2, 3],
+            "it's 2020-12-31": [True, False, None],
+            "true": ["yes", "no", "no"],
+        }
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("`price €` < 20", "a"),
+        ("9 <= `price €` <= 20 and `my col` == 'x'", "a"),
+        ("'x' in `my col` and not `price €` < 10", "c"),
+        ("`my col` in ['`y`', \"it's\"]", "b"),
+        ("`in` in [1, 3]", "ac"),
+        ("`it's 2020-12-31`", "a"),
+        ("not `it's 2020-12-31` and title != '`price €`'", "bc"),
+        ("`true` == 'yes'", "a"),
+        ("`title` == 'Ä' or (`my col` != 'x')", "ab"),
+        ("`price €` is None", "c"),
+    ],
+)
+def test_a_name_in_back_quotes_may_have_any_characters(text: str, expected: str) -> None:
+    found = passing(ODD, text)
+    mask = np.logical_and.reduce([each for _, each in found])
+    assert "".join(name for name, good in zip("abc", mask, strict=True) if good) == expected
+    assert " and ".join(said for said, _ in found) == text  # as it was written
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "place"),
+    [
+        ("price € < 20", "a name that is no single word stands in back quotes: `its name`", " " * 6 + "^"),
+        ("my col == 'x'", "a name that is no single word stands in back quotes", " " * 3 + "^"),
+        ("`price $` < 3", "unknown column 'price $' in filters; did you mean 'price €'", "^" * 9),
+        ("`price €` < 20 and titel == 'x'", "unknown column 'titel'", 19 * " " + "^^^^^"),
+        ("`price €` < 'ü' and title ==", "cannot be read here", 28 * " " + "^"),
+        ("title == `my col`", "two columns cannot be compared", 9 * " " + "^" * 8),
+        ("title in [`nobody`]", "a text stands in quotes; unknown column 'nobody'", 10 * " " + "^" * 8),
+        ("`price €", "stands in back quotes", " " * 7 + "^"),
+        ("`price €`x < 3", "stands in back quotes", " " * 7 + "^"),
+        ("`` < 3", "stands in back quotes", "^"),
+        ("`my col`", "e.g. `my col` == ", "^" * 8),
+    ],
+)  # fmt: skip
+def test_a_mistake_beside_names_in_back_quotes_is_shown_at_its_place(text: str, said: str, place: str) -> None:
+    with pytest.raises((ConfigError, DataError)) as caught:
+        passing(ODD, text)
+    assert said in str(caught.value)
+    _, line, marks = str(caught.value).rsplit("\n", 2)
+    assert (line, marks) == (f"  {text}", f"  {place}")
+
+
 def test_a_column_is_looked_through_once_for_all_conditions(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = []
     plain = kinds.empty

@@ -7,6 +7,7 @@ from datetime import date
 
 PIECES = re.compile(
     r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|"""  # texts in quotes, as they are
+    r"""`[^`]*`|"""  # names
     r"""(?<![\w.\-])(?P<date>\d{4}-\d{2}-\d{2})(?![\w.\-:]|\s+\d)"""
 )
 LIKE_DATES = re.compile(r"\d+([-/.])\d+\1\d+")

@@ -8,7 +8,7 @@ place in the text::
     "star" in title                          a part of the text, in any case; of the categories: one of them
     sold_out          not sold_out           a column of yes and no
     brand is None     brand is not None      without, with a value
-    (a or b) and not c                       column("Year of release") > 1990: names that are no single word
+    (a or b) and not c                       `price €` < 20, column("Release year") > 1990: any name
     released >= 2020-12-31                   a date needs no quotes
 
 ``category == "A"`` means that A is one of the categories. A comparison with an item that has no value is false, only
@@ -19,6 +19,7 @@ without a price, ``price >= 20`` does not. ``true``, ``false`` and ``null`` are 
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from functools import cache, cached_property, reduce
 from typing import NoReturn
 
@@ -29,6 +30,7 @@ from interlingua.data.catalogue import Catalogue
 from interlingua.data.cells import SEVERAL, BoolArray, contains, empty, equal, ordered
 from interlingua.data.dates_in_text import LIKE_DATES, with_quotes
 from interlingua.data.kinds import YES_NO, how_many_numbers, yes_no
+from interlingua.data.quoted_names import place_in, without_back_quotes, written
 from interlingua.errors import ConfigError, DataError, shown, unknown
 from interlingua.runtime import cancel
 
@@ -59,22 +61,20 @@ def parsed(catalogue: Catalogue, text: str) -> list[tuple[str, BoolArray]]:
     line = with_quotes(" ".join(text.splitlines()).strip())
     if not line:
         raise ConfigError(f"filters: an empty expression; write e.g. {EXAMPLE}")
+    plain, names = without_back_quotes(line)
     try:
-        body = ast.parse(line, mode="eval").body
+        body = ast.parse(plain, mode="eval").body
         parts = body.values if isinstance(body, ast.BoolOp) and isinstance(body.op, ast.And) else [body]
         if (number := _conditions(body)) > MOST:
             raise ConfigError(
                 f"filters: an expression of {number:,} conditions; at most {MOST} are read. For any of several values "
                 "of a column write column in [...], for a list of ids give items or exclude"
             )
-        reading = _Reading(catalogue, line)
+        reading = _Reading(catalogue, line, names)
         return [(reading.written(part), reading.mask(part)) for part in parts]
     except SyntaxError as error:
-        at = error.offset - 1 if error.offset else len(line)  # 0: at the end
-        said = "a number with too many digits" if "int_max_str_digits" in error.msg else error.msg
-        why = "write == for equal" if "==" in error.msg or line[at : at + 1] == "=" else f"write e.g. {EXAMPLE}"
-        why = DATES if LIKE_DATES.search(line, max(0, at - 10), at + 11) else why
-        raise ConfigError(_pointed(f"filters: cannot be read here ({said}); {why}", line, at, at + 1)) from None
+        at = place_in(line, plain, error.offset - 1) if error.offset else len(line)  # 0: at the end
+        raise ConfigError(_unreadable(catalogue, line, at, error.msg)) from None
     except (RecursionError, MemoryError):
         raise ConfigError(
             "filters: the expression is nested too deep; for any of several values write in [...]"
@@ -85,6 +85,18 @@ def parsed(catalogue: Catalogue, text: str) -> list[tuple[str, BoolArray]]:
 
 DATES = 'a date is written 2020-12-31, with a time in quotes: "2020-12-31 18:00"'
 EXAMPLE = '\'category in ["A", "B"] and price < 20 and not sold_out\''
+
+
+def _unreadable(catalogue: Catalogue, line: str, at: int, said: str) -> str:
+    """The message for a text that is no expression, with its place in the text."""
+    why = "write == for equal" if "==" in said or line[at : at + 1] == "=" else f"write e.g. {EXAMPLE}"
+    odd = [name for name in catalogue.items.columns if written(name) != name]
+    if "invalid character" in said or line[at : at + 1] == "`" or any(name in line for name in odd):
+        why = NAMES
+    if LIKE_DATES.search(line, max(0, at - 10), at + 11):
+        why = DATES
+    said = "a number with too many digits" if "int_max_str_digits" in said else said
+    return _pointed(f"filters: cannot be read here ({said}); {why}", line, at, at + 1)
 
 
 def _conditions(node: ast.expr) -> int:
@@ -99,8 +111,9 @@ def _conditions(node: ast.expr) -> int:
 class _Reading:
     """Masks of the parts of one expression."""
 
-    def __init__(self, catalogue: Catalogue, line: str) -> None:
-        self.catalogue, self.line = catalogue, line
+    def __init__(self, catalogue: Catalogue, line: str, names: Mapping[int, str]) -> None:
+        """``names`` in back quotes, by the byte at which each begins."""
+        self.catalogue, self.line, self.names = catalogue, line, names
         self._bytes = line.encode()  # the parser counts these
         self._yes_no = cache(lambda column: yes_no(catalogue.items[column]))  # once for each column
         self._numbers = cache(lambda column: how_many_numbers(column, catalogue.items[column]))
@@ -120,7 +133,7 @@ class _Reading:
         if isinstance(node, ast.Compare):
             operands = [node.left, *node.comparators]
             return reduce(np.logical_and, map(self._compared, operands, node.ops, operands[1:]))
-        value = WORDS.get(node.id) if isinstance(node, ast.Name) and not self._known(node.id) else None
+        value = WORDS.get(node.id) if isinstance(node, ast.Name) and not self._known(self._name(node)) else None
         if isinstance(node, ast.Constant) and isinstance(node.value, bool):
             value = node.value
         if value is not None:
@@ -210,7 +223,7 @@ class _Reading:
         found = self._yes_no(column)
         if found is None:
             said = f"the column {column!r} is not one of yes and no{self._for_example(column)}"
-            self._fail(node, f'{said}; compare it, e.g. {column} == "..."')
+            self._fail(node, f'{said}; compare it, e.g. {written(column)} == "..."')
         return found.fill_null(False).to_numpy()
 
     def _for_example(self, column: str) -> str:
@@ -230,7 +243,7 @@ class _Reading:
             if isinstance(value, int | float) and not isinstance(value, bool):
                 return -value if isinstance(node.op, ast.USub) else value
         if isinstance(node, ast.Name):
-            self._unknown(node, node.id, "a text stands in quotes; ")
+            self._unknown(node, self._name(node), "a text stands in quotes; ")
         if isinstance(node, ast.BinOp):
             said = DATES if LIKE_DATES.search(self.written(node)) else "calculations are not read"
             self._fail(node, f"{said}; a number, a text in quotes, true, false or None was expected here")
@@ -239,9 +252,9 @@ class _Reading:
     def _column(self, node: ast.expr) -> str | None:
         """The column that a name stands for; None: it is no name of a column, but perhaps a value."""
         if isinstance(node, ast.Name):
-            name = self._known(node.id)
+            name = self._known(self._name(node))
             if name is None and node.id not in WORDS:
-                self._unknown(node, node.id)
+                self._unknown(node, self._name(node))
             return name
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == CALL:
             if len(node.args) != 1 or node.keywords or not isinstance(node.args[0], ast.Constant):
@@ -251,6 +264,10 @@ class _Reading:
         if isinstance(node, ast.Call | ast.Attribute | ast.Subscript):
             self._fail(node, f"only names of columns, values and lists are read; {NAMES}")
         return None
+
+    def _name(self, node: ast.Name) -> str:
+        """What stands there, without back quotes."""
+        return self.names.get(node.col_offset, node.id)
 
     def _known(self, name: str) -> str | None:
         return self.catalogue.column(name)
@@ -271,7 +288,7 @@ class _Reading:
         return _pointed(said, self.line, *(len(self._bytes[:at].decode()) for at in (node.col_offset, end)))
 
 
-NAMES = 'a name that is no single word is written column("its name")'
+NAMES = "a name that is no single word stands in back quotes: `its name`"
 SHOWN = 60
 """characters of an expression before and behind the place that an error shows"""
 
