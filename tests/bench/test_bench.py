@@ -94,6 +94,7 @@ def test_data_that_cannot_be_read_are_said_once(tmp_path):
     assert isinstance(done.exception, DataError)
     assert str(done.exception).count("bad.csv") == 1
     assert "no column for" not in done.stderr
+    assert not list((tmp_path / "runs").glob("*.partial"))  # nothing was begun that could go on
 
 
 def test_a_row_that_breaks_is_shown_the_rest_goes_on_and_the_exit_code_says_so(files, monkeypatch):

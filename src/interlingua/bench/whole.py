@@ -24,7 +24,9 @@ from interlingua.evaluate.drawn import drawn
 from interlingua.evaluate.rules import parse_protocol
 from interlingua.progress import duration, each_line_once, say
 from interlingua.runs.measuring import EvaluateConfig
+from interlingua.storage import durable
 from interlingua.storage.environment import git_commit, versions
+from interlingua.storage.staging import staging
 
 
 @dataclass
@@ -255,6 +257,6 @@ def _candidates(bench: Bench) -> dict[str, dict[str, str]]:
 
 def _whole(frame: pl.DataFrame, path: Path) -> None:
     """Writes a table that is there whole or not at all."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    frame.write_parquet(temporary)
-    temporary.replace(path)
+    with staging(path.parent, path.name) as temporary:
+        frame.write_parquet(temporary / path.name)
+        durable.replace(temporary / path.name, path)

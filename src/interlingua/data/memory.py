@@ -5,8 +5,6 @@ The folder's name is a hash of its content: equal tables are one source, changed
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from interlingua.data.prepared import Dataset, is_prepared, save
 from interlingua.errors import ConfigError, DataError, shown
 from interlingua.storage import durable
 from interlingua.storage.artifact import content_key, disk, file_hash
+from interlingua.storage.staging import staging
 
 
 def as_source(data: Any, folder: Path) -> str:
@@ -52,19 +51,13 @@ def _word(name: str) -> str:
 
 def _store(tables: Mapping[str, pl.DataFrame], folder: Path) -> Path:
     """Writes parquet files to a folder named by their hashes, all or none."""
-    temporary = folder / f".tables.{os.getpid()}.tmp"
-    with disk(folder):
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        try:
-            for name, table in tables.items():
-                _write(table, temporary / f"{name}.parquet", name)
-            key = content_key({path.name: file_hash(path) for path in temporary.iterdir()})
-            final = folder / f"frame-{key[:12]}"
-            if not final.exists():
-                durable.replace(temporary, final)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with disk(folder), staging(folder, "tables") as temporary:
+        for name, table in tables.items():
+            _write(table, temporary / f"{name}.parquet", name)
+        key = content_key({path.name: file_hash(path) for path in temporary.iterdir()})
+        final = folder / f"frame-{key[:12]}"
+        if not final.exists():
+            durable.replace(temporary, final)
     return final
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +23,7 @@ from interlingua.data.splitting import PARTS, Parts, of_parts
 from interlingua.errors import DataError, first_line
 from interlingua.storage import durable
 from interlingua.storage.exact_files import read_parquet
+from interlingua.storage.staging import left_over, staging
 
 SCHEMA = 1
 CARD = "card.json"
@@ -130,11 +128,11 @@ def save(prepared: Dataset, folder: Path | str) -> Path:
     users = pl.DataFrame({"user_id": user_ids}) if catalogue.users is None else catalogue.users
     card = {"schema": SCHEMA, **prepared.card}
     try:
-        with _whole(folder) as staging:
-            frame.write_parquet(staging / "interactions.parquet", compression="zstd", compression_level=1)
-            catalogue.items.write_parquet(staging / "items.parquet")
-            users.write_parquet(staging / "users.parquet")
-            (staging / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
+        with _whole(folder) as temporary:
+            frame.write_parquet(temporary / "interactions.parquet", compression="zstd", compression_level=1)
+            catalogue.items.write_parquet(temporary / "items.parquet")
+            users.write_parquet(temporary / "users.parquet")
+            (temporary / CARD).write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
     except (OSError, pl.exceptions.PolarsError) as error:  # polars reports a full disk as an error of its own
         raise DataError(
             f"cannot write the dataset to {folder}: {first_line(error)}; free space or choose a writable folder"
@@ -142,36 +140,20 @@ def save(prepared: Dataset, folder: Path | str) -> Path:
     return folder
 
 
-def _staging(folder: Path, process: int | str) -> Path:
-    """The temporary folder in which :func:`save` writes its files."""
-    return folder / f".{folder.resolve().name}.{process}.tmp"
-
-
-def _stale(folder: Path) -> list[Path]:
-    """Remains of a :func:`save` into an existing folder by a killed process."""
-    return list(folder.glob(f".{glob.escape(folder.resolve().name)}.*.tmp"))
-
-
 @contextmanager
 def _whole(folder: Path) -> Iterator[Path]:
     """Yields a temporary folder; its files move to ``folder`` only if nothing failed."""
     final = folder.resolve()  # a link is followed: what it points to is replaced, not the link
     # inside a folder that exists: its parent may be read-only, or another disk to which nothing can be renamed
-    staging = _staging(final, os.getpid())
-    if not final.is_dir():
-        staging = final.parent / staging.name
-    try:
-        shutil.rmtree(staging, ignore_errors=True)  # of a killed process with our number
-        staging.mkdir(parents=True)
-        yield staging
+    where = final if final.is_dir() else final.parent
+    with staging(where, final.name) as temporary:
+        yield temporary
         if not final.exists():
-            durable.replace(staging, final)
+            durable.replace(temporary, final)
             return
         (final / CARD).unlink(missing_ok=True)  # no card, no dataset: old and new files are never read together
-        for file in sorted(staging.iterdir(), key=lambda f: f.name == CARD):  # the card last
+        for file in sorted(temporary.iterdir(), key=lambda f: f.name == CARD):  # the card last
             durable.replace(file, final / file.name)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def check_target(folder: Path, source: Path | None = None) -> None:
@@ -194,7 +176,7 @@ def check_target(folder: Path, source: Path | None = None) -> None:
                 f"{folder} is what the dataset is read from ({source}), and preparing would overwrite it; "
                 "name another folder (--out; Python: save(prepared, FOLDER))"
             )
-    if not folder.is_dir() or is_prepared(folder) or any(_stale(folder)):
+    if not folder.is_dir() or is_prepared(folder) or left_over(folder, folder.resolve().name):
         return  # the last: an earlier save was killed while it put its files in place
     if found := sorted(p.name for p in folder.iterdir() if not p.name.startswith(".")):
         shown = ", ".join(found[:6]) + (", ..." if len(found) > 6 else "")

@@ -18,8 +18,6 @@ a store has forgotten since is in no later training. What the source itself hold
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +36,7 @@ from interlingua.runs.stores import line_of
 from interlingua.storage import durable
 from interlingua.storage.artifact import content_key, disk, file_hash
 from interlingua.storage.exact_files import read_parquet
+from interlingua.storage.staging import staging
 
 if TYPE_CHECKING:
     from interlingua.data.catalogue import Catalogue
@@ -72,20 +71,14 @@ class TrainingData:
 
     def written(self, folder: Path) -> DataConfig:
         """Writes the tables below ``folder``, all or none; returns the recipe's [data] that reads them."""
-        temporary = folder / f".refresh.{os.getpid()}.tmp"
-        with disk(folder):
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-            try:
-                for name, table in self.tables.items():
-                    table.write_parquet(temporary / f"{name}.parquet")
-                (temporary / META).write_text(json.dumps(self.meta, indent=1, ensure_ascii=False), encoding="utf-8")
-                key = content_key({path.name: file_hash(path) for path in sorted(temporary.iterdir())})
-                final = folder / f"refresh-{key[:12]}"
-                if not final.exists():
-                    durable.replace(temporary, final)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+        with disk(folder), staging(folder, "refresh") as temporary:
+            for name, table in self.tables.items():
+                table.write_parquet(temporary / f"{name}.parquet")
+            (temporary / META).write_text(json.dumps(self.meta, indent=1, ensure_ascii=False), encoding="utf-8")
+            key = content_key({path.name: file_hash(path) for path in sorted(temporary.iterdir())})
+            final = folder / f"refresh-{key[:12]}"
+            if not final.exists():
+                durable.replace(temporary, final)
         return self.config.model_copy(update={"name": str(final.resolve())})
 
 

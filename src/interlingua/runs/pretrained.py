@@ -8,7 +8,6 @@ and from what was left out, so that it is never taken for the original stage.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +30,7 @@ from interlingua.runs.session import USER_SCALE, Session
 from interlingua.storage import artifact
 from interlingua.storage.artifact import Artifact, content_key
 from interlingua.storage.durable import disk
+from interlingua.storage.staging import staging
 from interlingua.vectors.frozen import ENCODER
 from interlingua.vectors.tables import load_tables, save_tables, save_tensors, shapes
 
@@ -170,21 +170,17 @@ def save(
     folder = Path(folder)
     check_target(folder, overwrite)
     _check(session, events)
-    staging = folder.absolute().parent / f".{folder.absolute().name}.{os.getpid()}.tmp"
-    with disk(folder):
-        try:
-            staging.mkdir(parents=True)
-            made = Saving(session, staging, events).copy("evaluate")
-            config = {
-                "library_name": LIBRARY, "format": FORMAT, "run": made.path.name, "name": session.recipe.name,
-                "events": events, "needs": needs_of(session), "version": artifact.versions().get(LIBRARY),
-            }  # fmt: skip
-            (staging / CONFIG).write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            page = front_page(session, made, events=events, license=license, name=name or folder.absolute().name)
-            (staging / README).write_text(page, encoding="utf-8")
-            put(staging, folder)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
+    whole = folder.absolute()
+    with disk(folder), staging(whole.parent, whole.name) as temporary:
+        made = Saving(session, temporary, events).copy("evaluate")
+        config = {
+            "library_name": LIBRARY, "format": FORMAT, "run": made.path.name, "name": session.recipe.name,
+            "events": events, "needs": needs_of(session), "version": artifact.versions().get(LIBRARY),
+        }  # fmt: skip
+        (temporary / CONFIG).write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        page = front_page(session, made, events=events, license=license, name=name or whole.name)
+        (temporary / README).write_text(page, encoding="utf-8")
+        put(temporary, folder)
     return folder
 
 

@@ -223,12 +223,16 @@ class Session(Measured):
                 fields: dict[str, Any] = {"seed": self.seed, "device": self.device, "config": stage.options}
                 fields["fingerprint"] = stage.fingerprint
                 started = time.perf_counter()
-                with artifact.writing(
-                    self.root, stage.kind, stage.name, stage.key, parents=parents, fields=fields
-                ) as folder:
-                    with repeatable(accelerator(self.device).device.type == "cpu"):
-                        fields |= make(folder, partial)
-                    (folder / "config.toml").write_text(to_toml(self.recipe.resolved()), encoding="utf-8")
+                try:
+                    with artifact.writing(
+                        self.root, stage.kind, stage.name, stage.key, parents=parents, fields=fields
+                    ) as folder:
+                        with repeatable(accelerator(self.device).device.type == "cpu"):
+                            fields |= make(folder, partial)
+                        (folder / "config.toml").write_text(to_toml(self.recipe.resolved()), encoding="utf-8")
+                finally:
+                    with suppress(OSError):  # gone, or it holds what a later run goes on from
+                        partial.rmdir()
                 say(f"{kind} {stage.name}: done in {duration(time.perf_counter() - started)}")
                 found = artifact.find(self.root, stage.kind, stage.name, stage.key)
                 assert found is not None

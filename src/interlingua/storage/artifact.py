@@ -133,10 +133,14 @@ def folder_name(kind: str, name: str, key: str) -> str:
 
 def partial(root: Path, kind: str, name: str, key: str) -> Path:
     """The folder in which an unfinished stage keeps its checkpoints (created)."""
-    path = root / f"{folder_name(kind, name, key)}.partial"
+    path = _partial(root / folder_name(kind, name, key))
     with disk(path):
         path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def _partial(final: Path) -> Path:
+    return final.with_name(f"{final.name}.partial")
 
 
 @contextmanager
@@ -151,6 +155,9 @@ def locked(root: Path, kind: str, name: str, key: str) -> Iterator[None]:
         dead = root.glob(f".{folder_name(kind, name, key)}.*.tmp")  # of a killed process: ours is the only one alive
         for path in dead:
             shutil.rmtree(path, ignore_errors=True)
+        final = root / folder_name(kind, name, key)
+        if (final / CARD).exists():  # a process was killed between finishing the stage and clearing up
+            shutil.rmtree(_partial(final), ignore_errors=True)
         yield
 
 
@@ -191,7 +198,7 @@ def writing(
             if final.exists():
                 shutil.rmtree(final)
             replace(temporary, final)
-            shutil.rmtree(root / f"{final.name}.partial", ignore_errors=True)
+            shutil.rmtree(_partial(root / final.name), ignore_errors=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import os
 import shutil
 import urllib.error
 import urllib.request
@@ -17,6 +16,7 @@ from interlingua.data.raw import Log
 from interlingua.errors import DataError
 from interlingua.progress import task
 from interlingua.storage import durable
+from interlingua.storage.staging import staging
 
 BLOCK_BYTES = 1 << 20
 TIMEOUT_S = 30
@@ -112,10 +112,8 @@ def _checked(download: Download, archive: Path, log: Log) -> str:
 
 def _unpack(archive: Path, target: Path) -> None:
     """Unpacks into a temporary sibling and renames it; a single top folder is removed."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
     try:
-        with zipfile.ZipFile(archive) as packed:
+        with staging(target.parent, target.name) as temporary, zipfile.ZipFile(archive) as packed:
             files = [info for info in packed.infolist() if not info.is_dir()]
             paths = [PurePosixPath(info.filename) for info in files]
             if any(path.is_absolute() or ".." in path.parts for path in paths):
@@ -127,11 +125,9 @@ def _unpack(archive: Path, target: Path) -> None:
                 out.parent.mkdir(parents=True, exist_ok=True)
                 with packed.open(info) as source, out.open("wb") as sink:
                     shutil.copyfileobj(source, sink, BLOCK_BYTES)
-        if target.exists():
-            shutil.rmtree(target)
-        durable.replace(temporary, target)
+            if target.exists():
+                shutil.rmtree(target)
+            durable.replace(temporary, target)
     except zipfile.BadZipFile as error:
         archive.unlink()
         raise DataError(f"{archive} is not a readable zip archive ({error}); it was deleted, try again") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
