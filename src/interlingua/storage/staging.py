@@ -12,7 +12,6 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from itertools import count
 from pathlib import Path
 from types import ModuleType
 
@@ -33,12 +32,7 @@ def staging(folder: Path, name: str) -> Iterator[Path]:
     Raises:
         OSError: it cannot be made.
     """
-    for number in count():
-        path = folder / f".{name}.{os.getpid()}{f'-{number}' if number else ''}.tmp"
-        remove_abandoned(path)  # of a dead process with our number
-        held = _made(path)
-        if held is not None:
-            break
+    path, held = _begun(folder, name)
     try:
         yield path
         for other in left_over(folder, name):
@@ -47,6 +41,18 @@ def staging(folder: Path, name: str) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
         if held >= 0:
             os.close(held)
+
+
+def _begun(folder: Path, name: str) -> tuple[Path, int]:
+    """A folder of this process, and the number of its lock."""
+    number = 0
+    while True:
+        path = folder / f".{name}.{os.getpid()}{f'-{number}' if number else ''}.tmp"
+        remove_abandoned(path)  # of a dead process with our number
+        held = _made(path)
+        if held is not None:
+            return path, held
+        number += 1
 
 
 def left_over(folder: Path, name: str) -> list[Path]:
