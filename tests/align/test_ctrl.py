@@ -25,7 +25,6 @@ from interlingua.runs import recipe as recipes
 from interlingua.runs import stages
 from interlingua.runs.opening import open_session
 from interlingua.runs.session import Session
-from interlingua.training.batches import Negatives
 from interlingua.training.prefixes import by_different_users, by_users, prefix_batches, spread
 
 BOTH = pytest.mark.parametrize("name", ["ctrl", "ctrl-a-llmrec"])
@@ -107,11 +106,33 @@ def test_batches_of_the_other_hold_users_with_all_their_prefixes_in_order() -> N
 
 def test_a_prefix_batch_is_what_came_before_each_event() -> None:
     train = a_world()
-    (batch,) = prefix_batches(train, [np.array([5, 8, 12])], 3, Negatives(train), np.random.default_rng(0))
+    (batch,) = prefix_batches(train, [np.array([5, 8, 12])], 3)
     assert batch.histories is not None
     assert batch.events is not None
     assert batch.histories.tolist() == [[2, 3, 4], [-1, -1, 7], [-1, 3, 2]]
     assert (batch.positives.tolist(), batch.events.tolist()) == ([5, 8, 1], [5, 8, 12])
+    assert batch.negatives is None, "nobody reads any"
+
+
+@BOTH
+def test_a_user_who_has_every_item_is_contrasted_too(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Phase 1 draws no negatives, so nobody is left out, and nothing is said of it."""
+    from interlingua import registry
+
+    everything = Interactions.of(
+        np.array(["u0", "u1"]), np.array(["i0", "i1", "i2"]), np.array([0, 0, 0, 1, 1]), np.array([0, 1, 2, 2, 0])
+    )
+    for train in (everything, everything.filter(everything.users == 0)):
+        cls: Any = registry.find("align", name)
+        aligner = cls(cls.Config(prefixes=9), 3, 3)
+        words = {"titles": ["a", "b", "c"], "texts": ["a", "b", "c"]}
+        aligner.start(SimpleNamespace(), SimpleNamespace(**words, encode=lambda texts: torch.randn(len(texts), 3)))
+        backbone: Any = SimpleNamespace(config=None, history_length=lambda _: 10)
+        batches = list(aligner.batches(backbone, train, cls.Config().fit)(0, np.random.default_rng(0)))
+        found = torch.cat([batch.events for batch in batches]).sort().values
+        assert found.tolist() == spread(train, 9).tolist()
+        assert set(train.users[found.numpy()].tolist()) == set(train.users.tolist())
+    assert capsys.readouterr().err == ""
 
 
 def test_sentences_tell_the_next_item_in_ctrl_and_the_history_twice_in_the_other() -> None:

@@ -26,7 +26,6 @@ from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.text import ReadableText, Text
 from interlingua.data.interactions import Interactions
-from interlingua.training.batches import Negatives
 from interlingua.training.prefixes import Int64, prefix_batches, spread
 
 MAX_HISTORY = 50
@@ -64,6 +63,7 @@ class PrefixSentences(Aligner):
 
     reads = frozenset({"text.items", "text.table", "text.encoder", "users", "training"})
     trains_backbone = True
+    version = 2
     named: ClassVar[str]
     """the component's name, for errors"""
 
@@ -103,13 +103,12 @@ class PrefixSentences(Aligner):
         self, backbone: Backbone, train: Interactions, fit: FitConfig
     ) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
         """Phase 1's: prefixes of histories. Their sentences are written and encoded here, once."""
-        events, source = spread(train, self.config.prefixes), Negatives(train)
+        events = spread(train, self.config.prefixes)
         self._encode(train, events)
         length = backbone.history_length(backbone.config) or MAX_HISTORY
 
         def make(epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
-            parts = self.cut(events, train, fit.batch_size, generator)
-            return prefix_batches(train, parts, length, source, generator)
+            return prefix_batches(train, self.cut(events, train, fit.batch_size, generator), length)
 
         return make
 

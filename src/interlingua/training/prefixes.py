@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from interlingua.contracts.batch import Batch
 from interlingua.data.interactions import Interactions
-from interlingua.training.batches import Negatives, Windows, as_tensor, left_padded, require_histories
+from interlingua.training.batches import Windows, as_tensor, left_padded, require_histories
 
 Int64 = npt.NDArray[np.int64]
 
@@ -56,34 +56,14 @@ def by_users(events: Int64, train: Interactions, size: int, generator: np.random
     return [np.concatenate([each[n] for n in order[at : at + size]]) for at in range(0, len(order), size)]
 
 
-def prefix_batch(
-    train: Interactions, events: Int64, max_history: int, negatives: Negatives, generator: np.random.Generator
-) -> Batch | None:
-    """The prefixes before some events, in the order given; None: all of their users have every item."""
-    users = train.users[events].astype(np.int64)
-    able = negatives.able(users)
-    if able is not None:
-        events, users = events[able], users[able]
-    if not len(events):
-        return None
-    lengths = np.minimum(events - train.offsets[users], max_history)
-    read = Windows(users, events - lengths, lengths)
-    return Batch(
-        as_tensor(users), as_tensor(train.items[events]), as_tensor(negatives.draw(users, generator)),
-        as_tensor(left_padded(train.items, read)), times=as_tensor(train.times[events]),
-        history_times=as_tensor(left_padded(train.times, read, empty=0)), events=as_tensor(events),
-    )  # fmt: skip
-
-
-def prefix_batches(
-    train: Interactions,
-    parts: list[Int64],
-    max_history: int,
-    negatives: Negatives,
-    generator: np.random.Generator,
-) -> Iterator[Batch]:
-    """A batch for each of ``parts`` that has an event with a negative."""
+def prefix_batches(train: Interactions, parts: list[Int64], max_history: int) -> Iterator[Batch]:
+    """A batch for each of ``parts``: the prefixes before these events, in the order given, without negatives."""
     for events in parts:
-        batch = prefix_batch(train, events, max_history, negatives, generator)
-        if batch is not None:
-            yield batch
+        users = train.users[events].astype(np.int64)
+        lengths = np.minimum(events - train.offsets[users], max_history)
+        read = Windows(users, events - lengths, lengths)
+        yield Batch(
+            as_tensor(users), as_tensor(train.items[events]), histories=as_tensor(left_padded(train.items, read)),
+            times=as_tensor(train.times[events]), history_times=as_tensor(left_padded(train.times, read, empty=0)),
+            events=as_tensor(events),
+        )  # fmt: skip
