@@ -22,7 +22,8 @@ from interlingua.vectors.readable import ReadableRows
 
 CLASSES = {name: registry.find("backbone", name) for name in registry.names("backbone")}
 BACKBONES = [name for name, cls in CLASSES.items() if cls.sampling != "none"]
-OVER_ALL_ITEMS = [name for name in BACKBONES if CLASSES[name].sampling == "histories" or name == "recformer"]
+WITHOUT_NEGATIVES = ("recformer", "sr-gnn", "gcsan")
+OVER_ALL_ITEMS = [name for name in BACKBONES if CLASSES[name].sampling == "histories" or name in WITHOUT_NEGATIVES]
 """those whose only losses are over all items"""
 SAMPLING = [name for name in BACKBONES if name not in OVER_ALL_ITEMS]
 """those that draw negatives, with some of their losses"""
