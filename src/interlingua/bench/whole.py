@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -203,8 +203,10 @@ def _references(tables: Mapping[str, TableOptions]) -> dict[str, str]:
     }
 
 
-def run(bench: Bench, *, budget: float | None = None, save: Path | None = None) -> Bench:
-    """Runs what was planned; ``save``: the file that is rewritten after each job."""
+def run(
+    bench: Bench, *, budget: float | None = None, save: Path | None = None, after_each: Callable[[], None] | None = None
+) -> Bench:
+    """Runs what was planned; ``save``: the file that is rewritten after each job, ``after_each``: called then too."""
     say(bench.plan())
     if budget is not None:
         say(f"budget {duration(budget)}; what was finished before costs nothing")
@@ -215,6 +217,8 @@ def run(bench: Bench, *, budget: float | None = None, save: Path | None = None) 
         if save is not None:
             save.parent.mkdir(parents=True, exist_ok=True)
             save.write_text(json.dumps(bench.to_json(), indent=1) + "\n", encoding="utf-8")
+        if after_each is not None:
+            after_each()
 
     bench.running.all(bench.choice, budget, write)
     write()
