@@ -37,8 +37,11 @@ BACKBONES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-OFTEN = {"a-llmrec": ("nextitnet", "caser with users", "gru4rec on sessions", "ncf", "sasrec as the paper's"),
-         "aligned-mixture": ("nextitnet", "caser", "gru4rec", "ncf"), "mlp-llm": ("caser with users", "ncf")}  # fmt: skip
+OFTEN = {
+    "a-llmrec": ("nextitnet", "caser with users", "gru4rec on sessions", "ncf", "sasrec as the paper's"),
+    "aligned-mixture": ("nextitnet", "caser", "gru4rec", "ncf"),
+    "mlp-llm": ("caser with users", "ncf"),
+}
 CASES = [
     pytest.param(recipe, name, marks=() if name in often else pytest.mark.slow)
     for recipe, often in OFTEN.items()
