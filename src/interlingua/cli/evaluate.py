@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -52,6 +54,7 @@ def evaluate(
 ) -> None:
     """Measure a finished run; the new numbers are stored beside the old ones."""
     from interlingua.cli.run import print_metrics, summary
+    from interlingua.errors import ConfigError
     from interlingua.runs import stages
     from interlingua.runs.measuring import evaluate_options
     from interlingua.runs.opening import open_session
@@ -64,7 +67,9 @@ def evaluate(
     old = session.recipe.evaluate.model_dump() | {"part": "test", "max_users": None}
     options = evaluate_options(old | changed, "interlingua evaluate")
     if other is not None:
-        across(session, other, options, as_json)
+        if dry_run:
+            raise ConfigError("evaluate --on trains nothing, so there is no plan to show; leave --dry-run out")
+        across(session, other, options, changed.get("metrics", ()), as_json)
         return
     if dry_run:
         _plan(session, options, as_json)
@@ -87,22 +92,32 @@ def _plan(session: Any, options: Any, as_json: bool) -> None:
     print(json.dumps(rows, indent=1) if as_json else plan_table(rows))
 
 
-def across(session: Any, other: str, options: Any, as_json: bool) -> None:
-    """Measures the run on another dataset, filtered and split as its own."""
+def across(session: Any, other: str, options: Any, metrics: Sequence[str], as_json: bool) -> None:
+    """Measures the run on another dataset, filtered and split as its own; ``metrics`` beside the protocols' own."""
+    from interlingua.cli.run import print_metrics
     from interlingua.runs.cross_domain import measure_across, other_data
+    from interlingua.runs.session import Session
 
+    recipe = replace(session.recipe, evaluate=options)
+    asked = Session(recipe, session.root, session.seed, session.device, dict(session.done))
+    data = other_data(asked, other)
     made = measure_across(
-        session, other_data(session, other), options.protocols, max_users=options.max_users, seed=options.negatives_seed
-    )
+        asked, data, options.protocols, max_users=options.max_users, seed=options.negatives_seed, part=options.part,
+        metrics=metrics,
+    )  # fmt: skip
     if as_json:
         reports = {name: report.to_json() for name, report in made.reports.items()}
-        print(json.dumps({"run": str(made.path), "on": other, "notes": made.notes, "reports": reports}))
+        run = str(session.done["evaluate"].path)
+        print(json.dumps({"run": run, "on": other, "report": str(made.path), "notes": made.notes, "reports": reports}))
         return
-    for name, report in made.reports.items():
-        print(f"{name}: " + ", ".join(f"{metric} {value:.4f}" for metric, value in report.metrics.items()))
+    title = f"{recipe.name} on {data.card['name']}"
+    names = ("protocol", "metrics", "intervals")
+    protocols, values, around = ({name: vars(r)[each] for name, r in made.reports.items()} for each in names)
+    print_metrics({"recipe": title, "protocols": protocols, "metrics": values, "intervals": around})
+    print(f"\n{len(data.catalogue):,} items of {data.card['name']}, filtered and split as the run's own data")
     for note in made.notes:
         print(f"note: {note}")
-    print(f"\nrun: {made.path}")
+    print(f"report: {made.path}")
 
 
 def changes(overrides: list[str]) -> dict[str, Any]:

@@ -24,18 +24,21 @@ from interlingua.contracts.scorer import Scorer
 from interlingua.data.prepare import DataConfig, prepare_config
 from interlingua.data.prepared import Dataset
 from interlingua.data.queries import IntArray, Queries
+from interlingua.data.split import Part
 from interlingua.errors import ConfigError
 from interlingua.evaluate.protocol import evaluate
 from interlingua.evaluate.result import Report, load_report
+from interlingua.evaluate.rules import measured_under
 from interlingua.progress import say
 from interlingua.retrieval.cascade import RetrieveThenRerank
-from interlingua.runs.grown import Grown, grown
+from interlingua.runs.carried import notes_of
+from interlingua.runs.grown import grown
 from interlingua.runs.scorers import retriever_of, scorer_of
 from interlingua.runs.session import Session
 from interlingua.storage import artifact
 
-VERSION = 1
-"""raised when the same run and data give other numbers"""
+VERSION = 2
+"""raised when the same run and data give other numbers, or notes (2: items without texts, what is left behind)"""
 
 
 @dataclass(frozen=True)
@@ -97,24 +100,25 @@ def scorer_over(session: Session, other: Dataset) -> tuple[Scorer, tuple[str, ..
         session: a finished run.
         other: the prepared dataset.
     """
-    start, count = session.data.split.train.num_items, len(other.catalogue)
+    start, count, prefix = session.data.split.train.num_items, len(other.catalogue), _prefix(session, other)
     try:
-        found = grown(session, _lines(session, other))
+        found = grown(session, _lines(session, other, prefix))
     except ConfigError as error:
-        why = "it scores items by events alone, so all items have equal scores, which is chance"
-        return EqualScores(count), (f"nothing is carried over: {why} ({str(error).splitlines()[0]})",)
-    scorer = scorer_of(found)
+        why = "all items have equal scores, which is chance"
+        return EqualScores(count), (f"nothing is carried over, so {why}: {str(error).splitlines()[0]}",)
+    scorer, notes = scorer_of(found), notes_of(found, other, prefix)
     if not scorer.ranks_catalogue or ("rank" in found.done and not found.ranker.ranks_catalogue):
         first = OtherDomain(retriever_of(found)[1], start, count)
         ranker = OtherDomain(found.ranker, start, count)
-        return RetrieveThenRerank(first, ranker, session.recipe.evaluate.retrieve), _carried(found)
-    return OtherDomain(scorer, start, count), _carried(found)
+        return RetrieveThenRerank(first, ranker, session.recipe.evaluate.retrieve), notes
+    return OtherDomain(scorer, start, count), notes
 
 
 def measure_across(
-    session: Session, other: Dataset, protocols: Sequence[str], *, max_users: int | None = None, seed: int = 7
-) -> Across:
-    """Measures a run on another dataset's test part; what was measured before is reused.
+    session: Session, other: Dataset, protocols: Sequence[str], *, max_users: int | None = None, seed: int = 7,
+    part: Part = "test", metrics: Sequence[str] = (),
+) -> Across:  # fmt: skip
+    """Measures a run on another dataset; what was measured before is reused.
 
     Args:
         session: a finished run.
@@ -122,12 +126,15 @@ def measure_across(
         protocols: names; equal scores are shared out evenly (``+expected``) whatever they say.
         max_users: a random subset of the users.
         seed: of sampled candidates and of the subset.
+        part: of the other dataset.
+        metrics: beside the protocols' own; those that need the items' vectors or categories are refused.
     """
     names = [name if "+expected" in name else f"{name}+expected" for name in protocols]
     parts = {
         "run": {kind: made.key for kind, made in session.done.items() if kind != "evaluate"},
         "retrieve": session.recipe.evaluate.retrieve, "source": session.recipe.evaluate.candidate_source,
         "data": other.fingerprint, "protocols": names, "max_users": max_users, "seed": seed, "version": VERSION,
+        "part": part, "metrics": list(metrics),
     }  # fmt: skip
     key, name = artifact.content_key(parts), f"{session.recipe.name}-on-{Path(str(other.card['name'])).stem}"
     with artifact.locked(session.root, "across", name, key):
@@ -140,7 +147,8 @@ def measure_across(
             ) as folder:
                 for protocol in names:
                     report = evaluate(
-                        scorer, other.split, protocol=protocol, max_users=max_users, seed=seed,
+                        scorer, other.split, part, protocol=protocol, max_users=max_users, seed=seed,
+                        metrics=measured_under(protocol, metrics)[0],
                         label=f"{session.recipe.name} on {other.card['name']}, {protocol}",
                     )  # fmt: skip
                     report.save(folder / "protocols" / protocol)
@@ -152,26 +160,17 @@ def measure_across(
     return Across(reports, tuple(made.entry("notes", list)), made.path)
 
 
-def _lines(session: Session, other: Dataset) -> pl.DataFrame:
-    """(J) lines of the run's catalogue: the other's texts under ids that the run's own items cannot have."""
-    own, items = session.data.catalogue.items, other.catalogue.items
+def _prefix(session: Session, other: Dataset) -> str:
+    """What begins ids that the run's own items cannot have."""
     prefix = f"{other.card['name']}/"
-    while any(str(item).startswith(prefix) for item in own["item_id"]):
+    while any(str(item).startswith(prefix) for item in session.data.catalogue.items["item_id"]):
         prefix = f"other/{prefix}"
+    return prefix
+
+
+def _lines(session: Session, other: Dataset, prefix: str) -> pl.DataFrame:
+    """(J) lines of the run's catalogue: the other's texts."""
+    own, items = session.data.catalogue.items, other.catalogue.items
     lines = items.with_columns((pl.lit(prefix) + pl.col("item_id")).alias("item_id"))
     missing = [pl.lit(None, pl.String).alias(column) for column in own.columns if column not in lines.columns]
     return lines.with_columns(missing).select(own.columns)
-
-
-def _carried(found: Grown) -> tuple[str, ...]:
-    parts = found.grown_members if found.recipe.fuse is not None else [found]
-    return tuple(dict.fromkeys(_carried_by(part) for part in parts))
-
-
-def _carried_by(part: Grown) -> str:
-    name = "" if part.recipe.backbone is None else part.recipe.backbone.name
-    if not part.places:
-        return f"{name}: nothing, equal scores"
-    if part.base.backbone.extended(part.added) is not None:
-        return f"{name}: item vectors from texts, and user vectors by the backbone over inputs from texts"
-    return f"{name}: item vectors from texts; the user's vector is the mean of the history's"
