@@ -99,10 +99,10 @@ def across(session: Any, other: str, options: Any, metrics: Sequence[str], as_js
     from interlingua.runs.session import Session
 
     recipe = replace(session.recipe, evaluate=options)
-    asked = Session(recipe, session.root, session.seed, session.device, dict(session.done))
-    data = other_data(asked, other)
+    changed = Session(recipe, session.root, session.seed, session.device, dict(session.done))
+    data = other_data(changed, other)
     made = measure_across(
-        asked, data, options.protocols, max_users=options.max_users, seed=options.negatives_seed, part=options.part,
+        changed, data, options.protocols, max_users=options.max_users, seed=options.negatives_seed, part=options.part,
         metrics=metrics,
     )  # fmt: skip
     if as_json:
