@@ -73,8 +73,8 @@ def _without_texts(found: Grown, other: Dataset, prefix: str) -> list[str]:
     ids, known, lines = other.catalogue.items["item_id"], found.base.data.catalogue, found.new
     catalogue = Catalogue(lines, None, known.domain, known.names)
     configs = list(_configs(found.base))
-    told = np.logical_or.reduce([has_text(catalogue, config) for config in configs]) if configs else None
-    bare = [] if told is None else ids.filter(pl.Series(~told)).to_list()
+    has_texts = np.logical_or.reduce([has_text(catalogue, config) for config in configs]) if configs else None
+    bare = [] if has_texts is None else ids.filter(pl.Series(~has_texts)).to_list()
     silent = [item.removeprefix(prefix) for item in found.silent]
     fields = ", ".join(dict.fromkeys(field for config in configs for field in config.fields))
     rest = [item for item in silent if item not in set(bare)]
