@@ -71,6 +71,50 @@ def test_a_strangers_history_was_chosen_not_liked(rated: Path, tmp_path: Path) -
     assert all(each.rating is None for each in why.support)
 
 
+@pytest.mark.parametrize("recipe", ["itemknn", "textknn"])
+def test_who_had_an_item_twice_has_the_same_reason(rated: Path, tmp_path: Path, recipe: str) -> None:
+    titles = pl.DataFrame(
+        {"item_id": [f"m{n}" for n in range(40)], "title": [f"film {n % 7} of {n % 5}" for n in range(40)]}
+    )
+    titles.write_csv(tmp_path / "items.csv")
+    texts = [f"data.options.items={str(tmp_path / 'items.csv')!r}", "text={name = 'lsa', dim = 8}"]
+    made = recommender(rated, tmp_path, recipe, *(texts if recipe == "textknn" else []))
+    item = str(made.train.item_ids[0])
+    best = made.recommend(history=[item], k=1)[0].item_id
+    once, twice = (made.explain(best, history=[item] * times) for times in (1, 2))
+    assert [each.item_id for each in once.support] == [item]
+    assert (twice.sentence, twice.support) == (once.sentence, once.support)
+    assert made.why_not(best, history=[item, item], k=1).most == tuple(once.support)
+    made.add_events([{"user_id": "twice", "item_id": item}] * 2)
+    assert made.explain(best, user="twice").support == once.support
+
+
+def test_ratings_of_training_stay_known_when_newer_events_come(rated: Path, tmp_path: Path) -> None:
+    made = recommender(rated, tmp_path, "itemknn")
+    events, user = made.session.data.interactions, "u3"
+    query = events.queries(np.array([made.train.user_indices[user]]))
+    given = {str(events.item_ids[row]): float(r) for row, r in zip(query.items, query.history_ratings(0), strict=True)}
+    new = next(str(item) for item in made.train.item_ids if item not in given)
+    again, low = list(given)[-2:]
+    anybody = made.query(history=[*given, new, again, low])  # the same items, of whom nobody knows a rating
+    strange = made._lists.reasons
+    best = made.recommend(history=[*given, new, again, low], k=3)
+    assert not any(
+        each.rating
+        for one in made.explain_rows(anybody, [made.item_row(one.item_id) for one in best])
+        for each in strange.with_ids(one, anybody).support
+    )
+    made.add_events([{"user_id": user, "item_id": new, "value": 5}, {"user_id": user, "item_id": again}])
+    made.add_events([{"user_id": user, "item_id": low, "value": 1}])
+    expected = given | {new: 5.0, low: 1.0}
+    found = made.explain_items([one.item_id for one in best], user=user)
+    assert any(why.liked for why in found)
+    assert all(each.rating == expected[each.item_id] for why in found for each in why.support)
+    asked = made.query(user)
+    said = zip((str(made.train.item_ids[row]) for row in asked.items), asked.history_ratings(0).tolist(), strict=True)
+    assert all(rating == expected[item] for item, rating in said)
+
+
 def test_fixed_user_vectors_have_no_because(rated: Path, tmp_path: Path) -> None:
     made = recommender(rated, tmp_path, "mf", "backbone.fit.epochs=8")
     found = []

@@ -124,7 +124,7 @@ def explain_items(
         items: indices of the recommended items.
         known: titles, words, categories, descriptions.
         template: the prompt.
-        max_history: the last so many history items are considered.
+        max_history: the last so many different history items are considered.
 
     Raises:
         ConfigError: not exactly one query, or an item index out of range.
@@ -152,8 +152,7 @@ def explain_items(
 def _facts(query: Queries, item: int, influence: Influence, known: Catalogue) -> tuple[Facts, list[tuple[int, float]]]:
     """Facts for the reason of one item, and its support."""
     whole = np.asarray(query.history(0), np.int64)
-    found = choose_support(whole[len(whole) - len(influence.values) :], influence)
-    found = [(row, fall) for row, fall in found if row != item]  # nothing is a reason for itself
+    found = [(row, fall) for row, fall in choose_support(influence) if row != item]  # nothing is a reason for itself
     support, liked = named_support(found, whole, query.history_ratings(0), known.middle)
     items = [row for row, _ in support]
     spans = spans_of(known.descriptions[item]) if known.descriptions is not None else []

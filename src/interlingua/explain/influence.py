@@ -1,10 +1,10 @@
-"""The influence of each history item on an item's score: the fall of the score without it.
+"""The influence of each history item on an item's score: the fall of the score without it, wherever it stands.
 
 The score is the one that recommended: the known user's, with the whole history. A model that keeps one vector per known
 user does not read the history at all; then a stand-in is measured, the score for the same history of an unknown user,
 and the result says so.
 
-Shape key: L history items that are looked at, C items that are explained.
+Shape key: L different history items that are looked at, C items that are explained.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class Influence:
     basis: Basis = Basis.SCORE
     whole: float = 0.0
     """fall of the lead without any history"""
+    items: tuple[int, ...] = ()
+    """L item indices, in the order in which they were last had"""
 
     @property
     def speaks(self) -> bool:
@@ -64,7 +66,9 @@ class Influence:
 
 
 def influences(scorer: Scorer, query: Queries, items: Sequence[int], max_history: int = 20) -> list[Influence]:
-    """One influence per item, of the last ``max_history`` items of the one query's history.
+    """One influence per item, of the last ``max_history`` different items of the one query's history.
+
+    What was had several times is left out everywhere at once: without one of two purchases much of the other is left.
 
     Args:
         scorer: whose recommendation it is.
@@ -73,11 +77,11 @@ def influences(scorer: Scorer, query: Queries, items: Sequence[int], max_history
         max_history: L at most.
     """
     whole = np.asarray(query.history(0), np.int64)
-    looked_at = range(max(len(whole) - max_history, 0), len(whole))
+    looked_at = last_different(whole, max_history)
     if not looked_at:
         return [Influence([], 0.0, 0.0) for _ in items]
     none = np.zeros(0, np.int64)
-    histories: list[IntArray] = [whole, *(np.delete(whole, place) for place in looked_at), none]
+    histories: list[IntArray] = [whole, *(whole[whole != item] for item in looked_at), none]
     references = _references(scorer.num_items, whole)
     candidates = np.concatenate([np.asarray(items, np.int64), references])
     user, basis = int(query.users[0]), Basis.SCORE
@@ -87,18 +91,22 @@ def influences(scorer: Scorer, query: Queries, items: Sequence[int], max_history
     out = []
     for column, item in enumerate(items):
         compared = len(items) + np.flatnonzero(references != item)[:REFERENCES]
-        out.append(_of(scores[:, column], scores[:, compared], basis))
+        out.append(_of(scores[:, column], scores[:, compared], basis, looked_at))
     return out
 
 
-def choose_support(history: IntArray, influence: Influence) -> list[tuple[int, float]]:
+def last_different(history: IntArray, most: int) -> tuple[int, ...]:
+    """The last ``most`` different items of a history, in the order in which they were last had."""
+    newest_first = dict.fromkeys(np.asarray(history)[::-1].tolist())
+    return tuple(reversed(list(newest_first)[:most]))
+
+
+def choose_support(influence: Influence) -> list[tuple[int, float]]:
     """(item index, influence) of what raised the score, strongest first; a tenth of the strongest is the least."""
-    best: dict[int, float] = {}
-    for row, value in zip(np.asarray(history).tolist(), influence.values, strict=True):
-        if np.isfinite(value) and value > 0 and value >= influence.least:
-            best[row] = max(value, best.get(row, 0.0))
-    ordered = sorted(best.items(), key=lambda pair: -pair[1])
-    return [(row, float(value)) for row, value in ordered if value >= 0.1 * ordered[0][1]]
+    pairs = zip(influence.items, influence.values, strict=True)
+    raised = [(row, float(value)) for row, value in pairs if np.isfinite(value) and value > 0]
+    ordered = sorted((pair for pair in raised if pair[1] >= influence.least), key=lambda pair: -pair[1])
+    return [(row, value) for row, value in ordered if value >= 0.1 * ordered[0][1]]
 
 
 def _references(num_items: int, history: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -117,9 +125,11 @@ def _scores(
     return scorer.score(queries, np.tile(candidates, (len(histories), 1))).astype(np.float64)
 
 
-def _of(own: npt.NDArray[np.float64], compared: npt.NDArray[np.float64], basis: Basis) -> Influence:
+def _of(
+    own: npt.NDArray[np.float64], compared: npt.NDArray[np.float64], basis: Basis, items: tuple[int, ...]
+) -> Influence:
     """The influence from (1 + L + 1,) scores of the item and of the references: whole, each left out, no history."""
     relative = own - compared.mean(1) if compared.shape[1] else own
     spread = float(compared[0].std()) if compared.shape[1] else 0.0
     falls = (relative[0] - relative[1:]).tolist()
-    return Influence(falls[:-1], float(relative[0]), spread, basis, falls[-1])
+    return Influence(falls[:-1], float(relative[0]), spread, basis, falls[-1], items)

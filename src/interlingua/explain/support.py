@@ -14,7 +14,7 @@ MAX_SUPPORT = 3
 
 
 def likings(history: IntArray, ratings: npt.NDArray[np.float32], middle: float | None = None) -> dict[int, bool]:
-    """Item index -> whether the user liked it: rated it, last time, at or above the mean of all of the user's ratings.
+    """Item index -> whether the user liked it: last rated it at or above the mean of all of the user's ratings.
 
     Rows without a rating are left out; so are all of them where the ratings are equal, which tells nothing apart.
 

@@ -147,8 +147,12 @@ class Questions:
         return Question(self.liked.queries(indices), self.had.queries(indices))
 
     def _with_events(self, events: NewEvents, names: Sequence[str], indices: IntArray) -> Question:
-        """Users some of whom have new events: these are asked by their histories, whatever a model learned of them."""
+        """Users some of whom have new events: these are asked by their histories, whatever a model learned of them.
+
+        Ratings of training stay known; of an item that is rated again the newest one holds.
+        """
         known, read, had, unknown = self.train.item_indices, [], [], dict[str, list[str]]()  # user -> item ids
+        ratings = list[float]()
         for name, row in zip(names, indices.tolist(), strict=True):
             new = events.of_user.get(name, [])
             left_out = [each.item_id for each in new if each.item_id not in known]
@@ -157,11 +161,24 @@ class Questions:
             before = [(self.liked.history(row), self.had.history(row))] if row >= 0 else []
             read.append([*(i for own, _ in before for i in own), *(known[e.item_id] for e in new if events.liked(e))])
             had.append([*(i for _, own in before for i in own), *(known[e.item_id] for e in new)])
+            newest = self._ratings_of(row) | {known[e.item_id]: e.value for e in new if e.value is not None}
+            ratings += [newest.get(int(item), np.nan) for item in read[-1]]
         changed = np.array([name in events.of_user for name in names])
         users = np.where(changed, -1, indices)
         about = f"events of {next(iter(unknown)) if len(unknown) == 1 else f'{len(unknown):,} users'}"
         items = list(dict.fromkeys(item for left_out in unknown.values() for item in left_out))
-        return Question(Queries.of(read, users), Queries.of(had, users), {about: items} if items else {})
+        queries = Queries.of(read, users)
+        if self.had.ratings is not None:
+            queries = replace(queries, ratings=np.array(ratings, np.float32))
+        return Question(queries, Queries.of(had, users), {about: items} if items else {})
+
+    def _ratings_of(self, row: int) -> dict[int, float]:
+        """Item index -> the last rating that a user gave it before training; ``row`` below 0: nobody's."""
+        if self.had.ratings is None or row < 0:
+            return {}
+        own = self.had.queries(np.array([row]))
+        pairs = zip(own.history(0).tolist(), own.history_ratings(0).tolist(), strict=True)
+        return {item: rating for item, rating in pairs if rating == rating}
 
     def of_histories(self, histories: Mapping[str, Sequence[str]]) -> Question:
         """Users given by histories; ``histories``: name for messages -> item ids."""

@@ -70,7 +70,8 @@ class Reasons:
         self, scorer: Scorer, language_model: Callable[[], Any], query: Queries, items: Sequence[int], by: bool | str
     ) -> list[Found]:
         """Reasons for these items (indices). ``by`` distinguishes the scorers of a run; see :func:`explain_items`."""
-        about = (by, tuple(query.users.tolist()), query.items.tobytes())
+        rated = b"" if query.ratings is None else query.ratings.tobytes()  # they say what may be called liked
+        about = (by, tuple(query.users.tolist()), query.items.tobytes(), rated)
         found = {item: self._known[key] for item in items if (key := (*about, item)) in self._known}
         new = [item for item in dict.fromkeys(items) if item not in found]
         if new:
@@ -94,10 +95,10 @@ class Reasons:
     def with_ids(self, found: Found, query: Queries) -> Explanation[Support]:
         """The same reason with external ids, also in the names of its evidence, and ratings of its support."""
         ids, titles = self.data.split.train.item_ids, self.data.catalogue.titles
-        said = dict(zip(query.history(0).tolist(), query.history_ratings(0).tolist(), strict=True))
+        ratings = zip(query.history(0).tolist(), query.history_ratings(0).tolist(), strict=True)
+        said = {row: rating for row, rating in ratings if rating == rating}  # the last one that was given
         support = [
-            Support(str(ids[row]), titles[row], float(influence), said[row] if said[row] == said[row] else None)
-            for row, influence in found.support
+            Support(str(ids[row]), titles[row], float(influence), said.get(row)) for row, influence in found.support
         ]
         name = {
             each.id: each.id if each.item is None else f"{each.kind}:{ids[int(each.item)]}" for each in found.evidence

@@ -178,8 +178,7 @@ class _Measured:
             return (), (), "score"
         scorer = self.made.sentence or self.lists.scorer(self.request.rerank)
         (found,) = influences(scorer, self.question.queries, [self.row])
-        looked_at = history[len(history) - len(found.values) :].tolist()
-        values = {row: value for row, value in zip(looked_at, found.values, strict=True) if np.isfinite(value)}
+        values = {row: value for row, value in zip(found.items, found.values, strict=True) if np.isfinite(value)}
         values.pop(self.row, None)
         order = sorted(values, key=lambda row: -values[row])
         raising = [row for row in order if values[row] > 0][:SHOWN]
