@@ -116,6 +116,7 @@ ELSEWHERE: dict[str, str] = {
     **{f"llm-srec.{o}": "test_llm_srec.py"
        for o in ("model", "user_template", "item_template", "date_format", "max_tokens")},
     **{f"e4srec.{o}": "test_e4srec.py" for o in ("model", "template", "lora")},
+    **{f"llmgr.{o}": "test_llmgr.py" for o in ("model", "template", "node_template", "lora")},
     **{f"{n}.{o}": "test_collm_binllm.py" for n in ("collm", "binllm") for o in ("model", "template", "lora")},
     **{f"chat.{o}": "test_chat.py" for o in registry.find("ranker", "chat").Config.model_fields if o not in MODELS},
 }  # fmt: skip

@@ -168,7 +168,9 @@ def test_begin_token_only_where_the_tokenizer_sets_one():
 def test_shipped_templates_load_and_bad_ones_are_named(tmp_path):
     assert {"next-item", "next-item-vectors", "next-item-titles", "explain", "genre"} <= set(names())
     for name in names():
-        assert Template.load(name, more=("code", "out", "date")).name == name  # of rankers with slots of their own
+        assert (
+            Template.load(name, more=("code", "out", "date", "last", "edges")).name == name
+        )  # of rankers with slots of their own
     with pytest.raises(ConfigError, match="did you mean 'next-item'"):
         Template.load("next-itm")
     file = tmp_path / "mine.txt"

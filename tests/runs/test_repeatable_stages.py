@@ -70,6 +70,10 @@ RECIPES: dict[str, dict[str, Any]] = {
         "ranker": {**LM, "name": "llara", "num_candidates": 5, "max_title_tokens": 4, "num_layers": 1},
         "evaluate": {"protocols": ["sampled-20"], "max_users": 10},
     },
+    "a graph in two stages": {
+        "backbone": {"name": "sr-gnn", "embedding_dim": 8, "dropout": 0.2, "fit": {"epochs": 2}},
+        "ranker": {**LM, "name": "llmgr", "max_title_tokens": 4, "num_layers": 1},
+    },
     "outputs, validated": {
         "backbone": SASREC,
         "ranker": {**LM, "name": "llm-srec", "hidden_dim": 16, "output_dim": 8,
@@ -181,10 +185,10 @@ def test_a_stage_killed_in_the_middle_and_at_the_end_has_the_same_bits(
     assert bits(run(name, out)) == bits(whole)
 
 
+@pytest.mark.parametrize("name", ["two stages, yes or no", "a graph in two stages"])
 def test_a_stage_of_two_trainings_killed_in_the_second_goes_on_there(
-    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = "two stages, yes or no"
     whole = run(name)
     out = without(whole, tmp_path / "runs", "rank", "evaluate")
     monkeypatch.setattr(building, "fit_best", functools.partial(fit.fit_best, checkpoint_every_s=0.0))

@@ -166,19 +166,22 @@ class OutputPrompts:
 
     def batch(self, texts: Sequence[Text]) -> PromptBatch:
         """Rows padded on the right, with the places of their vectors."""
-        lengths = np.array([len(text.ids) for text in texts], np.int64)
-        where = np.arange(int(lengths.max()))[None, :] < lengths[:, None]
-        ids = np.full(where.shape, self._lm.pad_token_id, np.int64)
-        ids[where] = np.concatenate([np.asarray(text.ids, np.int64) for text in texts])
-        at_batch, at_column = np.nonzero(where & (ids < 0))
-        numbers = -1 - ids[at_batch, at_column]
-        indices = at_batch.astype(np.int64)
-        indices[numbers == 0] = np.array([item for text in texts for item in text.items], np.int64)
-        kinds = np.where(numbers == 0, HISTORY, USER)
-        ids[ids < 0] = self._lm.pad_token_id
-        return PromptBatch(
-            ids, where.astype(np.int64), lengths, at_batch, at_column, kinds, indices, numbers, NAMES
-        )  # fmt: skip
+        return batch_of(texts, self._lm.pad_token_id, NAMES)
+
+
+def batch_of(texts: Sequence[Text], pad_token_id: int, names: tuple[str, ...]) -> PromptBatch:
+    """Prompts padded on the right; ``names``: the slots that -1, -2, ... stand for, the first of them items."""
+    lengths = np.array([len(text.ids) for text in texts], np.int64)
+    where = np.arange(int(lengths.max()))[None, :] < lengths[:, None]
+    ids = np.full(where.shape, pad_token_id, np.int64)
+    ids[where] = np.concatenate([np.asarray(text.ids, np.int64) for text in texts])
+    at_batch, at_column = np.nonzero(where & (ids < 0))
+    numbers = -1 - ids[at_batch, at_column]
+    indices = at_batch.astype(np.int64)
+    indices[numbers == 0] = np.array([item for text in texts for item in text.items], np.int64)
+    kinds = np.where(numbers == 0, HISTORY, USER)
+    ids[ids < 0] = pad_token_id
+    return PromptBatch(ids, where.astype(np.int64), lengths, at_batch, at_column, kinds, indices, numbers, names)
 
 
 def events_of(items: IntArray, times: IntArray | None, date_format: str) -> list[Event]:

@@ -1,0 +1,153 @@
+"""A language model that learns, whose state after a history scores all items by a head: the parent of such rankers.
+
+``head = "full"``: a fresh matrix with a row for every item, without a bias. ``"tied"``: the state, mapped, against the
+items' projected vectors over the root of their width. Item vectors go into prompts through one affine map.
+
+Shape key: B rows, L history, I items, n items that came later, D item vectors, H input width, H' width of a state, W
+what is compared.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from interlingua.contracts.batch import Batch, FloatArray
+from interlingua.contracts.ranker import RankerInputs
+from interlingua.contracts.scorer import Towers
+from interlingua.data.queries import PAD, IntArray, Queries
+from interlingua.injection.id_vectors import IdVectors
+from interlingua.injection.loading import state_width
+from interlingua.injection.projector import Projector
+from interlingua.injection.remembered import Remembered
+from interlingua.lm import packed
+from interlingua.lm.prompt import PromptBatch, embed_prompts
+from interlingua.progress import track
+from interlingua.rankers._tuned_ranker import TunedOptions, TunedRanker
+
+AT_ONCE = 16
+"""queries per forward pass of the language model when scoring"""
+
+
+class ItemHeadOptions(TunedOptions):
+    """Options that these rankers share."""
+
+    head: Literal["full", "tied"] = "full"
+    """``full``: a row of its own for every item (papers); ``tied``: the items' projected vectors (ours)"""
+
+
+class ItemHeadRanker(TunedRanker):
+    """A subclass writes :meth:`states` and batches with one target each.
+
+    Args:
+        noise: random item vectors instead of the backbone's (control).
+    """
+
+    ranks_catalogue = True
+    validation = "ranking"
+    words = False
+
+    def __init__(self, config: Any, inputs: RankerInputs, noise: bool = False) -> None:
+        super().__init__(config, inputs)
+        self.ids = IdVectors(inputs, noise)
+        self.item_projector = Projector(self.ids.item_dim, self.lm.hidden_size, nn.Identity(), "linear")
+        width, self.learned = state_width(self.lm), self.num_items - inputs.added
+        outputs = self.learned if config.head == "full" else self.lm.hidden_size
+        self.head = nn.Linear(width, outputs, bias=False)
+        self._known, self._outputs = Remembered(), torch.zeros(0, 0)
+
+    def states(self, histories: IntArray) -> Tensor:
+        """(B, H') states of the language model after (B, L) histories, padded with PAD."""
+        raise NotImplementedError
+
+    def read(self, prompts: PromptBatch) -> Tensor:
+        """(B, H') states behind prompts, whose item places get the items' projected vectors."""
+        embeds = self.embedded(prompts)
+        mask = torch.as_tensor(prompts.attention_mask, device=embeds.device)
+        return packed.prompt_states(self.lm, embeds, mask).float()
+
+    def embedded(self, prompts: PromptBatch) -> Tensor:
+        """(B, T, H) prompts with the items' projected vectors in their places."""
+        distinct, back = np.unique(prompts.item_indices, return_inverse=True)  # each item is projected once
+        items = self.item_projector(self.ids.items[torch.as_tensor(distinct)])[torch.as_tensor(back)]
+        return embed_prompts(self.lm, prompts, items=items)
+
+    def _forget(self) -> None:
+        """What was made with other weights."""
+        self._known.forget()
+        self._outputs = torch.zeros(0, 0)
+
+    def train(self, mode: bool = True) -> ItemHeadRanker:
+        """Training makes remembered states and outputs stale."""
+        if mode:
+            self._forget()
+        super().train(mode)
+        return self
+
+    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Other weights make remembered states and outputs stale."""
+        self._forget()
+        return super().load_state_dict(*args, **kwargs)
+
+    def forward(self, batch: Batch) -> dict[str, Tensor]:
+        """The loss ``next``."""
+        assert batch.histories is not None
+        self._place()
+        states = self.states(batch.histories.cpu().numpy()[:, -self.config.history_length :])
+        return {"next": functional.cross_entropy(self._queries(states) @ self._item_outputs().T, batch.positives)}
+
+    def _queries(self, states: Tensor) -> Tensor:
+        """(B, H') states -> what meets those of :meth:`_item_outputs`."""
+        return states if self.config.head == "full" else self.head(states) / self.lm.hidden_size**0.5
+
+    def _item_outputs(self) -> Tensor:
+        """(I - n, H') rows of the matrix, or (I, H) the items' projected vectors."""
+        return self.head.weight if self.config.head == "full" else self.item_projector(self.ids.items)
+
+    @torch.no_grad()
+    def user_embeddings(self, queries: Queries) -> Tensor:
+        """(B, W) what the items' outputs are multiplied with; a history is read once for a set of weights."""
+        self.eval()
+        self._place()
+        if not len(queries):
+            return self.all_item_embeddings()[:0]
+        histories = queries.padded(self.config.history_length)
+        return self._known.of([row.tobytes() for row in histories], lambda indices: self._read(histories[indices]))
+
+    def _read(self, histories: IntArray) -> Tensor:
+        """(B, W) of (B, L) histories; those of similar length run together."""
+        order = np.argsort((histories != PAD).sum(1), kind="stable")
+        parts = [order[at : at + AT_ONCE] for at in range(0, len(order), AT_ONCE)]
+        made = torch.cat([self._queries(self.states(histories[part])) for part in track(parts, "histories")])
+        return made[torch.as_tensor(np.argsort(order), device=made.device)]
+
+    @torch.no_grad()
+    def all_item_embeddings(self) -> Tensor:
+        """(I, W) the items' outputs, made once for a set of weights; those that came later than the matrix: its mean.
+
+        The matrix itself where none came later: who changes it in place copies it first.
+        """
+        if len(self._outputs) != self.num_items or self._outputs.device != self.device:
+            outputs = self._item_outputs().detach()
+            later = outputs.mean(0, keepdim=True).expand(self.num_items - len(outputs), -1)
+            self._outputs = torch.cat([outputs, later]) if len(later) else outputs
+        return self._outputs
+
+    def towers(self) -> Towers:
+        """States and outputs: an index can search them."""
+        return Towers(self.user_embeddings, self.all_item_embeddings())
+
+    @torch.no_grad()
+    def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
+        """Scores of the catalogue, or of candidates (see :class:`interlingua.contracts.scorer.Scorer`)."""
+        users, outputs = self.user_embeddings(queries), self.all_item_embeddings()
+        if items is None:
+            return (users @ outputs.T).cpu().numpy()
+        candidates = torch.as_tensor(np.asarray(items, np.int64), device=outputs.device)
+        parts = zip(users.split(AT_ONCE), candidates.split(AT_ONCE), strict=True)
+        found = [torch.einsum("bw,bcw->bc", part, outputs[indices]) for part, indices in parts]
+        return torch.cat(found).cpu().numpy()
