@@ -161,7 +161,7 @@ class Llmgr(ItemHeadRanker):
     def train(self, mode: bool = True) -> Llmgr:
         """Adapters that do not learn have no dropout."""
         super().train(mode)
-        if self.tuned is not None and not any(p.requires_grad for p in self.tuned.parameters()):
+        if self.tuned is not None and not self._adapters_learn():
             self.tuned.train(False)
         return self
 
