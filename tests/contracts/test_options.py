@@ -118,7 +118,8 @@ ELSEWHERE: dict[str, str] = {
     **{f"e4srec.{o}": "test_e4srec.py" for o in ("model", "template", "lora")},
     **{f"llmgr.{o}": "test_llmgr.py" for o in ("model", "template", "node_template", "lora")},
     **{f"{n}.{o}": "test_collm_binllm.py" for n in ("collm", "binllm") for o in ("model", "template", "lora")},
-    **{f"chat.{o}": "test_chat.py" for o in registry.find("ranker", "chat").Config.model_fields if o not in MODELS},
+    **{f"{n}.{o}": f"test_{n}.py"
+       for n in ("chat", "drdt") for o in registry.find("ranker", n).Config.model_fields if o not in MODELS},
 }  # fmt: skip
 """options that need other files or models than are at hand here: the tests that hold them"""
 

@@ -19,7 +19,8 @@ from interlingua.data.domain import Domain
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
-from interlingua.rankers.chat import Chat, ChatConfig, checked
+from interlingua.rankers._orders import Form, checked
+from interlingua.rankers.chat import Chat, ChatConfig
 from interlingua.runs import recipe as recipes
 from interlingua.runs import stages
 from interlingua.runs.opening import open_session
@@ -111,7 +112,7 @@ def test_whole_titles_count_and_parts_of_them_do_not(tmp_path: Path) -> None:
         ('{"ranking": "A | B\\nC"}', "titles", ["A", "B", "C"]),
     ],
 )
-def test_only_an_order_is_an_answer(text: str, answers: str, parts: list[str] | None) -> None:
+def test_only_an_order_is_an_answer(text: str, answers: Form, parts: list[str] | None) -> None:
     if parts is None:
         with pytest.raises(UnusableAnswerError):
             checked(Answer(text, 1, 1), answers)

@@ -33,8 +33,8 @@ NO_FILE = {
     ("*", "lm_weights"): "a choice of controls",
     ("*", "lm_weight"): "a number",
     ("kv-prompt", "id_vectors"): "a choice",
-    ("chat", "base_url"): "a server, which a stage's card names",
-    ("chat", "ledger"): "where answers are kept; which answers they are follows from model and prompt",
+    **{(name, "base_url"): "a server, which a stage's card names" for name in ("chat", "drdt")},
+    **{(name, "ledger"): "where answers are kept; which answers follows from the prompt" for name in ("chat", "drdt")},
 }
 
 

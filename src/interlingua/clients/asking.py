@@ -66,6 +66,8 @@ class Round:
     """why questions are left: ``budget``, or the server's message"""
     fatal: bool = False
     """the server refuses everything"""
+    replied: bool = False
+    """where failures stopped the round: the last of them was a reply, with nothing that can be used"""
     entries: dict[str, Entry] = field(default_factory=dict)
     """key -> the ledger's entry now"""
 
@@ -128,7 +130,7 @@ class Asker:
     async def _question(self, key: str, request: Request, check: Check) -> bool:
         """One question with its tries; False: not answered because the run stops, so not marked either."""
         calls = answers = 0
-        sent, raw, reason = request, "", ""
+        sent, raw, reason, replied = request, "", "", False
         while True:
             try:
                 answer = await self._call(key, sent, first=calls == 0)
@@ -140,10 +142,10 @@ class Asker:
                 self.pace.answered()
                 return True
             except UnusableAnswerError as error:
-                reason = self.completer.clean(str(error))
-                sent = replace(request, user=request.user + REMINDER)
+                reason, replied = self.completer.clean(str(error)), True
+                sent = replace(request, user=request.user + REMINDER) if request.fields else request
             except CallError as error:
-                calls, reason = calls + 1, error.reason
+                calls, reason, replied = calls + 1, error.reason, error.replied
                 if error.kind == "fatal":
                     self._out.stopped, self._out.fatal = reason, True
                     return False
@@ -159,6 +161,7 @@ class Asker:
         self._failed_in_a_row += 1
         if self._failed_in_a_row >= self.limits.give_up_after and not self._out.stopped:
             self._out.stopped = f"{self._failed_in_a_row} questions in a row failed, the last with: {reason}"
+            self._out.replied = replied
         return True
 
     def _checked(self, answer: Answer, check: Check) -> bytes:
@@ -186,7 +189,7 @@ class Asker:
         self.wallet.reserved += most
         try:
             bound = (most_tokens(request), self.sampling.max_tokens)
-            tokens = self.completer.tokens(request.system) + self.completer.tokens(request.user)
+            tokens = sum(self.completer.tokens(message["content"]) for message in request.messages())
             place = await self.pace.begin(tokens + self.sampling.max_tokens)
             payment = self.ledger.pay(key, *bound, most)  # stays open, at its most, if the process dies now
             self._out.calls += 1

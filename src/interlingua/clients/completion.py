@@ -43,10 +43,21 @@ class Request:
     """names of the answer's text fields, in order, where a JSON object is wanted"""
     opening: str = ""
     """first words of the first field; a model on this machine continues them, a server is not told"""
+    earlier: tuple[tuple[str, str], ...] = ()
+    """turns of the conversation before this question, oldest first: what was asked, and what was answered"""
+
+    def messages(self) -> list[dict[str, str]]:
+        """The conversation as chat models take it: ``role`` and ``content`` of each message."""
+        turns = [(role, text) for turn in self.earlier for role, text in zip(("user", "assistant"), turn, strict=True)]
+        said = [("system", self.system), *turns, ("user", self.user)]
+        return [{"role": role, "content": text} for role, text in said]
 
     def key(self, identity: dict[str, Any], sampling: Sampling) -> str:
         """sha256 of everything that decides the answer."""
-        parts = {"system": self.system, "user": self.user, "fields": list(self.fields), "opening": self.opening}
+        parts: dict[str, Any] = {"system": self.system, "user": self.user, "fields": list(self.fields)}
+        parts["opening"] = self.opening
+        if self.earlier:  # only then: answers that older ledgers keep stay good
+            parts["earlier"] = [list(turn) for turn in self.earlier]
         return content_key({"kind": "answer", "model": identity, "sampling": sampling.model_dump(), **parts})
 
     def schema(self) -> dict[str, Any]:
@@ -85,6 +96,8 @@ class CallError(Exception):
     billed: bool = False
     usage: tuple[int, int] | None = field(default=None)
     """tokens (prompt, answer) where the server said them in spite of the failure"""
+    replied: bool = False
+    """the model did reply, but with nothing"""
 
     def __str__(self) -> str:
         return self.reason
@@ -130,4 +143,6 @@ def most_tokens(request: Request) -> int:
     The budget reserves this many before a call, so that it cannot be exceeded by an estimate that was too low.
     """
     schema = sum(len(name) + 40 for name in request.fields)
-    return len(request.system.encode()) + len(request.user.encode("utf-8", "replace")) + schema + 4 * PER_MESSAGE
+    messages = request.messages()
+    said = sum(len(message["content"].encode("utf-8", "replace")) for message in messages)
+    return said + schema + (2 + len(messages)) * PER_MESSAGE

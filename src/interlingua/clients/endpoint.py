@@ -104,8 +104,7 @@ class Endpoint:
 
     async def complete(self, request: Request, sampling: Sampling) -> Answer:
         """One chat answer (see :class:`interlingua.clients.completion.Completer`)."""
-        messages = [{"role": "system", "content": request.system}, {"role": "user", "content": request.user}]
-        options: dict[str, Any] = {"model": self.model, "messages": messages}
+        options: dict[str, Any] = {"model": self.model, "messages": request.messages()}
         options |= {k: v for k, v in sampling.model_dump(exclude={"max_tokens"}).items() if v is not None}
         while True:
             mode = self._mode
@@ -195,9 +194,9 @@ class Endpoint:
         if not isinstance(text, str) or not text.strip():
             refusal = getattr(choice.message, "refusal", None)
             why = f"the model refused: {refusal}" if refusal else f"empty answer ({finish})"
-            raise CallError(self._line(why), billed=True, usage=used if usage else None)
+            raise CallError(self._line(why), billed=True, usage=used if usage else None, replied=True)
         if not used[0]:  # a server that counts nothing
-            used = (self.tokens(request.system) + self.tokens(request.user), self.tokens(text))
+            used = (sum(self.tokens(message["content"]) for message in request.messages()), self.tokens(text))
         cut = finish == "length" or len(text) > most
         return Answer(self.clean(text[:most]), *used, finish="length" if cut else "stop")
 

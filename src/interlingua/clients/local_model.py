@@ -133,11 +133,12 @@ class LocalModel:
         return min(sampling.max_tokens, most - length - 8, MOST_TOKENS)
 
     def _prompt(self, request: Request) -> list[int]:
-        messages = [{"role": "system", "content": request.system}, {"role": "user", "content": request.user}]
+        messages = request.messages()
         if getattr(self._tokenizer, "chat_template", None):
             text = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         else:
-            text = f"{request.system}\n\n{request.user}\n\nAnswer: "
+            said = [f"Answer: {m['content']}" if m["role"] == "assistant" else m["content"] for m in messages]
+            text = "\n\n".join([*said, "Answer: "])
         if request.fields:
             text += "{" + json.dumps(request.fields[0]) + ': "' + request.opening
         return self._ids(text)

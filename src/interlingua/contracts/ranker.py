@@ -52,6 +52,8 @@ class RankerInputs:
     """name -> (I, T) item vectors of the sections ``[texts.NAME]``"""
     categories: list[str | None] | None = None
     """(I,) each item's categories (``A|B`` or ``A, B``), if the catalogue has them"""
+    columns: tuple[str, ...] = ()
+    """names of what the catalogue says of items besides their title and description: ``category``, ``brand``"""
     item_codes: Tensor | None = None
     """(I, K) integers of each item, if the aligner makes them"""
     added: int = 0

@@ -63,6 +63,13 @@ class Catalogue:
         """(I,) each item's categories; empty where there are none."""
         return [frozenset(split_categories(text or "")) for text in self.items["categories"].to_list()]
 
+    @cached_property
+    def properties(self) -> tuple[str, ...]:
+        """Names of the columns that say something of an item, besides its title and description (``category``)."""
+        items = self.items.drop("item_id", "title", "description", strict=False)
+        said = [name for name in items.columns if items[name].null_count() < items.height]
+        return tuple("category" if name == "categories" else name for name in said)
+
 
 def split_categories(text: str) -> list[str]:
     """The categories of ``A|B``, ``A, B``, ``A; B`` or ``A > B``."""

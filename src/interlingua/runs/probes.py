@@ -138,6 +138,7 @@ def ranker_inputs(
         cold_items=train.item_counts == 0,
         texts=None if text is None else text.frozen,
         categories=data.catalogue.items["categories"].to_list(),
+        columns=data.catalogue.properties,
         named_texts={name: each.rows("items") for name, each in texts.items()},
         item_codes=None if latent is None else torch.arange(len(own))[:, None],
         has_times=data.has_times,

@@ -311,6 +311,7 @@ def ranker_inputs(session: Session) -> RankerInputs:
         texts=session.exported("embed")["items"] if "embed" in session.done else None,
         named_texts={name: text.rows("items") for name, text in session.texts.items()},
         categories=session.data.catalogue.items["categories"].to_list(),
+        columns=session.data.catalogue.properties,
         item_codes=tables.item_codes,
         added=session.num_added,
         user_scale=session.done["rank"].card.get(USER_SCALE) if "rank" in session.done else None,
