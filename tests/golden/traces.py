@@ -49,6 +49,8 @@ SMALL = {
     "num_candidates": 6,
     "history_length": 5,
     "max_title_chars": 12,
+    "reflections": 1,
+    "demonstration_candidates": 4,
     "reduce": 36,
 }
 """options that are set where a recipe has them"""

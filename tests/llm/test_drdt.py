@@ -227,7 +227,7 @@ def test_exact_titles_count_and_parts_of_them_do_not(tmp_path: Path) -> None:
 def test_a_budget_ends_conversations_and_their_users_keep_the_backbones_order(tmp_path: Path) -> None:
     server = server_of()
     options: dict[str, Any] = {
-        "prices": {"models": {"m": {"input": 1000.0, "output": 1000.0}}}, "budget": 2.2, "reflections": 0,
+        "prices": {"models": {"m": {"input": 1000.0, "output": 1000.0}}}, "budget": 1.5, "reflections": 0,
         "sampling": {"max_tokens": 60, "temperature": 0.0}, "retry_failed": False, "order": "retrieved",
     }  # fmt: skip
     with serving(server) as url:

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from interlingua.clients.asking import run
-from interlingua.clients.completion import Answer, CallError, Request, Sampling
+from interlingua.clients.completion import Answer, CallError, Request, Sampling, most_tokens
 from interlingua.clients.local_model import LocalModel
 from interlingua.config import build
 from interlingua.data.sources.planted import generate
@@ -91,6 +91,31 @@ def test_free_text_and_sampling() -> None:
 def test_a_prompt_that_does_not_fit_is_a_failure_that_says_what_to_do() -> None:
     with pytest.raises(CallError, match="fewer or shorter texts"):
         answers(tiny_model(), [Request("x", "y" * 5000, FIELDS)], Sampling())
+
+
+def test_a_prompt_that_does_not_fit_fails_alone_and_its_neighbours_are_answered() -> None:
+    async def both() -> list[Answer | BaseException]:
+        model = tiny_model()
+        requests = [Request("S", "x" * size) for size in (5, 100_000, 7)]
+        asked = (model.complete(request, Sampling(max_tokens=4)) for request in requests)
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    found = run(both())
+    assert isinstance(found[0], Answer)
+    assert isinstance(found[2], Answer)
+    assert isinstance(found[1], CallError)
+    assert found[1].replied
+
+
+def test_turns_before_a_question_are_read_and_part_of_its_key() -> None:
+    plain, later = Request("S", "And now?"), Request("S", "And now?", earlier=(("First?", "This."),))
+    assert [m["role"] for m in later.messages()] == ["system", "user", "assistant", "user"]
+    model, sampling = tiny_model(), Sampling(max_tokens=4)
+    short, long = answers(model, [plain, later], sampling)
+    assert long.prompt_tokens > short.prompt_tokens
+    keys = {request.key({"model": "m"}, sampling) for request in (plain, later)}
+    assert len(keys) == 2
+    assert most_tokens(later) > most_tokens(plain)
 
 
 def test_a_whole_set_by_a_tiny_model(tmp_path: Path) -> None:

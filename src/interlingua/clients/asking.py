@@ -67,7 +67,7 @@ class Round:
     fatal: bool = False
     """the server refuses everything"""
     replied: bool = False
-    """where failures stopped the round: the last of them was a reply, with nothing that can be used"""
+    """where failures stopped the round: the last was its question's alone, so that the server is not down"""
     entries: dict[str, Entry] = field(default_factory=dict)
     """key -> the ledger's entry now"""
 

@@ -97,7 +97,7 @@ class CallError(Exception):
     usage: tuple[int, int] | None = field(default=None)
     """tokens (prompt, answer) where the server said them in spite of the failure"""
     replied: bool = False
-    """the model did reply, but with nothing"""
+    """it is this question's alone: the model replied with nothing, or cannot read so long a question"""
 
     def __str__(self) -> str:
         return self.reason

@@ -28,6 +28,9 @@ BARRED = re.compile(r"""["\\\n\r]""")
 MOST_TOKENS = 240
 """an answer's length at most, whatever is allowed: small models that lose the thread fill whatever room there is"""
 
+SPARE = 16
+"""tokens that must be left for an answer"""
+
 
 class LocalModel:
     """A transformers model with its tokenizer."""
@@ -82,6 +85,9 @@ class LocalModel:
             batch, self._waiting = self._waiting[: self._batch_size], self._waiting[self._batch_size :]
             same = [entry for entry in batch if entry[1] == batch[0][1]]
             self._waiting = [entry for entry in batch if entry[1] != batch[0][1]] + self._waiting
+            same = [entry for entry in same if self._fits(*entry)]
+            if not same:
+                continue
             try:
                 answers = await asyncio.to_thread(self._answer, [entry[0] for entry in same], same[0][1])
             except Exception as error:
@@ -124,13 +130,20 @@ class LocalModel:
             answers.append(Answer(json.dumps(found, ensure_ascii=False), len(ids), made))
         return answers
 
+    def _fits(self, request: Request, _: Sampling, future: asyncio.Future[Answer]) -> bool:
+        """Whether the model reads so long a prompt; one that is too long fails alone, not its whole batch."""
+        length = len(self._prompt(request))
+        if length + SPARE > self._most and not future.done():
+            reason = f"the prompt has {length} tokens, the model reads {self._most}"
+            future.set_exception(CallError(f"{reason}: show it less (fewer or shorter texts)", "failed", replied=True))
+        return length + SPARE <= self._most
+
+    @property
+    def _most(self) -> int:
+        return int(getattr(self._model.config, "max_position_embeddings", None) or 1 << 30)
+
     def _room(self, length: int, sampling: Sampling) -> int:
-        most = int(getattr(self._model.config, "max_position_embeddings", None) or 1 << 30)
-        if length + 16 > most:
-            raise ValueError(
-                f"the prompt has {length} tokens, the model reads {most}: show it less (fewer or shorter texts)"
-            )
-        return min(sampling.max_tokens, most - length - 8, MOST_TOKENS)
+        return min(sampling.max_tokens, self._most - length - SPARE // 2, MOST_TOKENS)
 
     def _prompt(self, request: Request) -> list[int]:
         messages = request.messages()
