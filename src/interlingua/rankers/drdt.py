@@ -80,9 +80,9 @@ class Drdt(AskedRanker):
         """Thoughts and reflections of all queries, step by step, then the orders (see :class:`AskedRanker`)."""
         talks = [self._talk(queries, at) for at in range(len(queries))]
         for step in range(max((len(talk.questions) for talk in talks), default=0)):
-            asked = [talk for talk in talks if talk.whole and step < len(talk.questions)]
-            answers = self.answers([talk.request(talk.questions[step]) for talk in asked], thought)
-            for talk, answer in zip(asked, answers, strict=True):
+            open_talks = [talk for talk in talks if talk.whole and step < len(talk.questions)]
+            answers = self.answers([talk.request(talk.questions[step]) for talk in open_talks], thought)
+            for talk, answer in zip(open_talks, answers, strict=True):
                 talk.goes_on(talk.questions[step], answer)
         form = self.config.answers
         last = [at for at, talk in enumerate(talks) if talk.whole]
@@ -124,12 +124,12 @@ class Drdt(AskedRanker):
         history, answer = found
         generator = np.random.default_rng([item, answer, len(history)])
         learned = self.num_items - self.inputs.added
-        others = drawn(generator, learned, {*history.tolist(), answer}, config.demonstration_candidates - 1)
-        listed = generator.permutation([answer, *others]).tolist()
+        negatives = drawn(generator, learned, {*history.tolist(), answer}, config.demonstration_candidates - 1)
+        listed = generator.permutation([answer, *negatives]).tolist()
         return reflection.Example(
             [self.shown[each] for each in history[-config.history_length :].tolist()],
             [self.shown[each] for each in listed],
-            written([answer, *others], listed, self.shown, config.answers),
+            written([answer, *negatives], listed, self.shown, config.answers),
         )
 
 

@@ -40,9 +40,9 @@ class NextEvents:
         known = 0 <= item < len(self._offsets) - 1
         own = self._places[self._offsets[item] : self._offsets[item + 1]] if known else self._places[:0]
         for places in (own, np.sort(self._places)):
-            others = places[self._train.users[places] != user]
-            if len(others):
-                place = int(others[0])
+            elsewhere = places[self._train.users[places] != user]
+            if len(elsewhere):
+                place = int(elsewhere[0])
                 start = int(self._train.offsets[self._train.users[place]])
                 return self._train.items[start : place + 1], int(self._train.items[place + 1])
         return None
