@@ -57,7 +57,8 @@ OTHER: dict[str, Any] = {
     "title-sequence.slots": {"user": "backbone"}, "weights": {"text": 3.0}, "floor": 1.0, "null_dim": 2, "max_nodes": 3,
     "attribute_tokens": 2, "max_words": 5, "low-rank-ease.rank": 2, "low-rank-additive-ease.rank": 2,  "cross_heads": 4,
     "sub_dim": 4, "history_titles": 1, "dilations": [2],
-    "first_epochs": 1, "first_learning_rate": 0.5, "hard_step": 1.0,
+    "first_epochs": 1, "first_learning_rate": 0.5, "hard_step": 1.0, "quantiser": {"levels": 2}, "tiger.beams": 1,
+    "rq-vae.same_codes": 0,
 }  # fmt: skip
 """by option, or component.option: another value than one that follows from the type"""
 HEAD: dict[str, Any] = {"head_weight": 1.0, "scoring": "head", "template": "next-item-vectors"}
@@ -234,8 +235,8 @@ def test_options_of_aligners(name: str, option: str, world: Dataset, table: Any,
         deploy(joint)
         tables = {"items": backbone.item_embeddings().detach()}
         vectors = Embeddings.of(aligner.export(Fitting(world.split.train, table, tables=tables)))
-        made = [np.array(losses), vectors.items.detach().numpy()]
-        return made if vectors.items_from_text is None else [*made, vectors.items_from_text.detach().numpy()]
+        made = [vectors.items, vectors.items_from_text, vectors.item_codes]
+        return [np.array(losses), *(table.detach().numpy() for table in made if table is not None)]
 
     assert_effect(cls, name, option, supplied, made)
 

@@ -1,0 +1,90 @@
+"""Integer codes of items as an export beside the backbone's vectors: what aligners that quantise have in common.
+
+Shape key: I items, T width of what is quantised, D backbone width, K codes of an item.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from interlingua.align._profile_map import needed
+from interlingua.config import Config
+from interlingua.contracts.aligner import Aligner
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Fitting
+from interlingua.nn.quantise import CodeReport, numbered
+from interlingua.progress import say
+from interlingua.training.quantise import FittedQuantiser, QuantiserOptions
+
+
+class ItemCodesConfig(Config):
+    """Options that aligners with codes share."""
+
+    of: Literal["texts", "items"] = "texts"
+    """what is quantised: the items' texts, or the backbone's item vectors"""
+    quantiser: QuantiserOptions = QuantiserOptions()
+    """codebooks and their training"""
+    same_codes: int = Field(default=0, ge=0)
+    """0: items with equal codes stay equal; else a further code tells up to so many of them apart"""
+
+
+class ItemCodes(Aligner):
+    """Exports the backbone's vectors as they are and ``item_codes``; nothing of the backbone learns."""
+
+    closed_form = True
+    label: ClassVar[str] = "codes"
+
+    def __init__(self, config: Any, backbone_dim: int, text_dim: int) -> None:
+        super().__init__(config, backbone_dim, text_dim)
+        self.fitted = FittedQuantiser(self.make, text_dim if config.of == "texts" else backbone_dim)
+        self.report: CodeReport | None = None
+
+    def make(self, width: int) -> Any:
+        """A quantiser of vectors (n, ``width``), with parameters."""
+        raise NotImplementedError
+
+    @classmethod
+    def needs(cls, config: Any) -> frozenset[str]:
+        """Item vectors, and texts if these are quantised."""
+        return super().needs(config) | (frozenset({"text.items"}) if config.of == "texts" else frozenset())
+
+    @classmethod
+    def makes(cls, config: Any) -> frozenset[str]:
+        """See :class:`interlingua.contracts.component.Component`."""
+        return super().makes(config) | {"item_codes"}
+
+    def fit(self, job: Fitting) -> FitLog:
+        """Trains the codebooks, on items with training events where the backbone's vectors are quantised.
+
+        Raises:
+            ConfigError: texts are to be quantised, and there are none.
+        """
+        assert job.backbone is not None
+        if self.config.of == "texts":
+            vectors = needed(job.text, self.label).rows("items")
+        else:
+            vectors = job.backbone.item_embeddings()[job.backbone.learned_items(job.train)]
+        self.report = self.fitted.fit(vectors, self.config.quantiser, f"{self.label}: codebooks")
+        say(f"{self.label}: {self.report.in_words()}")
+        return FitLog.untrained()
+
+    def codes(self, vectors: Tensor) -> Tensor:
+        """(n, K) codes of vectors (n, T); those of an item depend on its vector alone."""
+        return self.fitted.codes(vectors)
+
+    @torch.no_grad()
+    def export(self, job: Fitting) -> dict[str, Tensor]:
+        """``items`` as they are, and ``item_codes`` (I, K), or (I, K + 1) with numbers for equal ones."""
+        out = super().export(job)
+        read = needed(job.text, self.label).rows("items") if self.config.of == "texts" else out["items"]
+        codes = self.codes(read)
+        return out | {"item_codes": numbered(codes, self.config.same_codes) if self.config.same_codes else codes}
+
+    def write_extras(self, folder: Path) -> dict[str, Any]:
+        """Used codes, collisions and reconstruction, for the card."""
+        return {} if self.report is None else {"codes": self.report.entries()}
