@@ -63,6 +63,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     "recformer": {
         "backbone": {"name": "recformer", "embedding_dim": 8, "num_blocks": 1, "max_history": 8, "fit": RECFORMER_FIT},
     },
+    "tiger": {
+        "backbone": {"name": "tiger", "embedding_dim": 8, "max_history": 8, "num_blocks": 1, "fit": FIT}
+        | {"quantiser": {"size": 8, "epochs": 3}, "same_codes": 1}, "text": LSA,
+    },
     "rrf": {"fuse": {"name": "rrf", "members": MEMBERS}},
     "sum": {"fuse": {"name": "sum", "members": [MEMBERS[0], MEMBERS[2], MEMBERS[4]]}},
     "logit": {"fuse": {"name": "logit", "members": MEMBERS}},

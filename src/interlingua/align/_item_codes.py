@@ -17,6 +17,7 @@ from interlingua.config import Config
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
+from interlingua.contracts.text import Text
 from interlingua.nn.quantise import CodeReport, numbered
 from interlingua.progress import say
 from interlingua.training.quantise import FittedQuantiser, QuantiserOptions
@@ -84,6 +85,14 @@ class ItemCodes(Aligner):
         read = needed(job.text, self.label).rows("items") if self.config.of == "texts" else out["items"]
         codes = self.codes(read)
         return out | {"item_codes": numbered(codes, self.config.same_codes) if self.config.same_codes else codes}
+
+    @torch.no_grad()
+    def further_codes(self, codes: Tensor, items: Tensor, text: Text | None) -> Tensor:
+        """(n, K) by the codebooks as they are; numbers go on behind those of items with equal codes."""
+        new = self.codes(needed(text, self.label).rows("items") if self.config.of == "texts" else items).to(codes)
+        if not self.config.same_codes:
+            return new
+        return numbered(torch.cat([codes[:, :-1], new]), self.config.same_codes)[len(codes) :]
 
     def write_extras(self, folder: Path) -> dict[str, Any]:
         """Used codes, collisions and reconstruction, for the card."""

@@ -107,6 +107,16 @@ class Aligner(Component):
             return None
         return self.export(replace(job, text=text))["items_from_text"]
 
+    def further_codes(self, codes: Tensor, items: Tensor, text: Text | None) -> Tensor:
+        """(n, K) codes of n items that came after training, where :meth:`makes` names ``item_codes``.
+
+        Args:
+            codes: (I, K) those of the items before them.
+            items: (n, D) their vectors.
+            text: vectors of their texts.
+        """
+        raise NotImplementedError(f"{type(self).__name__} makes item_codes, but has no method further_codes")
+
     def inputs_from_texts(self, text: Text, width: int) -> Tensor | None:
         """(n, ``width``) the backbone's inputs of n items without an ID vector, by their texts; None: it changes none.
 

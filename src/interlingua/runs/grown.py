@@ -245,6 +245,9 @@ class Grown(Session):
         found = tables | {"items": torch.cat([own, made.to(own)])}
         if "items_from_text" in tables and added.items is not None:
             found["items_from_text"] = torch.cat([tables["items_from_text"], made.to(own)])
+        if "item_codes" in tables:
+            codes, read = tables["item_codes"], None if added.text is None else FrozenRows(added.text)
+            found["item_codes"] = torch.cat([codes, self.aligner.further_codes(codes, made.to(own), read)])
         return found
 
 

@@ -170,6 +170,9 @@ def test_exported_tables_fit_the_items_and_each_other(
         assert first.item_codes.shape[:1] == first.items.shape[:1]
         assert not first.item_codes.is_floating_point()
         assert torch.equal(first.item_codes, again.item_codes)
+        new = aligner.further_codes(first.item_codes, first.items[4:6], FrozenRows(table.rows("items")[4:6]))
+        assert new.shape == (2, first.item_codes.shape[1])
+        assert torch.equal(new[:, :2], first.item_codes[4:6, :2])  # by their vectors alone, with the same codebooks
     if first.items_from_text is not None:
         assert first.items_from_text.shape == first.items.shape
         assert bool(torch.isfinite(first.items_from_text).all())

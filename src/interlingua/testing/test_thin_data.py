@@ -22,7 +22,7 @@ from interlingua.vectors.readable import ReadableRows
 
 CLASSES = {name: registry.find("backbone", name) for name in registry.names("backbone")}
 BACKBONES = [name for name, cls in CLASSES.items() if cls.sampling != "none"]
-WITHOUT_NEGATIVES = ("recformer", "sr-gnn", "gcsan")
+WITHOUT_NEGATIVES = ("recformer", "sr-gnn", "gcsan", "tiger")
 OVER_ALL_ITEMS = [name for name in BACKBONES if CLASSES[name].sampling == "histories" or name in WITHOUT_NEGATIVES]
 """those whose only losses are over all items"""
 SAMPLING = [name for name in BACKBONES if name not in OVER_ALL_ITEMS]
@@ -76,7 +76,7 @@ def test_without_negatives_a_user_who_has_every_item_is_learned_from(
     seed_all(1)
     model = cls(tiny(cls, small), train)
     model.read_catalogue(catalogue_of(train))
-    model.start(train, None)
+    model.start(train, texts_of(train) if cls.needs_text else None)
     joint = Joint(model, Aligner(Aligner.Config(), 0, 0))
     log = fit_best(joint, model.batches(train, model.config.fit), model.config.fit, seed=1, device="cpu")
     assert all(np.isfinite(v) for record in log.epochs for v in record["losses"].values())
