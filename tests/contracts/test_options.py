@@ -116,6 +116,7 @@ ELSEWHERE: dict[str, str] = {
     **{f"tallrec.{o}": "test_tallrec.py" for o in ("template", "labels")},
     **{f"llm-srec.{o}": "test_llm_srec.py"
        for o in ("model", "user_template", "item_template", "date_format", "max_tokens")},
+    **{f"token-rec.{o}": "test_token_rec.py" for o in ("model", "lora")},
     **{f"e4srec.{o}": "test_e4srec.py" for o in ("model", "template", "lora")},
     **{f"llmgr.{o}": "test_llmgr.py" for o in ("model", "template", "node_template", "lora")},
     **{f"{n}.{o}": "test_collm_binllm.py" for n in ("collm", "binllm") for o in ("model", "template", "lora")},

@@ -31,7 +31,7 @@ WORDS = {
 """word of :mod:`interlingua.contracts.component` -> what a person reads"""
 OF_DATA = frozenset({"labels", "order", "times"})
 """words that the data make"""
-OF_ALIGNERS = {"items_from_text": "autoencoder, contrastive or ridge", "item_codes": "that makes them"}
+OF_ALIGNERS = {"items_from_text": "autoencoder, contrastive or ridge", "item_codes": "rq-vae or masked-vq"}
 """word that only aligners make -> which one to choose"""
 TEXTS = frozenset({"texts", "text.items", "text.table", "text.encoder", "text.users", "text.user_table", *OF_ALIGNERS})
 

@@ -67,6 +67,7 @@ def inputs(world: Dataset, table: Any) -> RankerInputs:
         user_dim=12,
         base_score=base_score,
         cold_items=world.split.train.item_counts == 0,
+        item_codes=torch.stack([torch.arange(len(items)) // 8, torch.arange(len(items)) % 8], dim=1),
     )
 
 
