@@ -94,6 +94,12 @@ RECIPES: dict[str, dict[str, Any]] = {
                 "fit": {"epochs": 3, "pretrain_epochs": 1, "second_stage_epochs": 1, "warmup_steps": 0,
                         "schedule": "constant"}},
     },
+    "an encoder fitted on attributes": {
+        "backbone": SASREC,
+        "text": {"name": "scft", "model": "ENCODER", "train_layers": 1, "reduce": 8,
+                "fit": {"epochs": 2, "batch_size": 16}},
+        "align": {"name": "llmemb"},
+    },
     "neighbours of texts": {"backbone": {"name": "textknn"}, "text": {"name": "sbert", "model": "ENCODER"}},
 }  # fmt: skip
 CASES = [(name, kind) for name, recipe in RECIPES.items() for kind in recipe if kind not in ("data", "evaluate")]

@@ -8,7 +8,7 @@ of another, finished run, brought as ``[texts.NAME]``.
 Shape key: I items, D width of the backbone's inputs and of the teacher's vectors, T text width.
 
 **Deviations:**
-- The first stage (a language model tuned on item attributes) is not here: any text source stands in its place.
+- The first stage (an encoder tuned on item attributes) is the text source ``scft``; any other may stand in its place.
 - The authors reduce their 4,096 dimensions to 1,536 by PCA: ``text.reduce``.
 - Each item of a batch is contrasted once, however often it occurs, and at most ``contrast_anchors`` of them.
 - The authors' SASRec puts the zero row of its padding before the last item, whose vector is lost: not here.

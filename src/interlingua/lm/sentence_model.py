@@ -162,10 +162,17 @@ def buckets(lengths: IntArray, max_texts: int, max_tokens: int) -> Iterator[IntA
 
 
 class SentenceModel(nn.Module):
-    """Any sentence-transformers model (with its own pooling and so on) or plain transformer (mean pooling)."""
+    """Any sentence-transformers model (with its own pooling and so on) or plain transformer (mean pooling).
 
-    def __init__(self, place: Place, max_tokens: int | None = None) -> None:
+    Args:
+        place: its folder.
+        max_tokens: fewer than the model's own limit.
+        states: vectors are the mean of the last hidden states, of any length: nothing that follows them is used.
+    """
+
+    def __init__(self, place: Place, max_tokens: int | None = None, *, states: bool = False) -> None:
         super().__init__()
+        self._states = states
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError:
@@ -179,7 +186,7 @@ class SentenceModel(nn.Module):
             raise ConfigError(f"{place.path} cannot be read as a sentence encoder: {error}") from None
         own = self.model.max_seq_length
         self.max_tokens = min(x for x in (own, max_tokens, 8192) if x)
-        self.dim = _width(self.model)
+        self.dim = _width(self.model[0] if states else self.model)
         tokenizer = self.model.tokenizer
         self._pad = int(tokenizer.pad_token_id or 0)
         self._left = tokenizer.padding_side == "left"
@@ -224,6 +231,10 @@ class SentenceModel(nn.Module):
     def _one_call(self, tokens: Tokens, indices: IntArray) -> Tensor:
         ids, mask = tokens.padded(indices, self._pad, left=self._left)
         features = {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
+        if self._states:
+            states: Tensor = self.model[0](features)["token_embeddings"]
+            inside = features["attention_mask"][..., None].to(states.dtype)
+            return ((states * inside).sum(1) / inside.sum(1).clamp_min(1)).float()
         vectors: Tensor = self.model(features)["sentence_embedding"]
         return vectors.float()
 

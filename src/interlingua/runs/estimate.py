@@ -132,8 +132,19 @@ class Estimator:
         rate = max(large - small, 0.0) / max(more - few, 1)
         width = int(self.text.dim) if self.text is not None else probes.WIDTH
         width = min(width, part.config.reduce or width)
+        learning, note = self._text_fit(items)
         self.text = probes.table_of(self.data, width, part.config.users != "none")
-        return _fixed(small + rate * (items - few), note=f"{items:,} texts, width {width}")
+        return _fixed(small + rate * (items - few) + learning, note=f"{items:,} texts, width {width}{note}")
+
+    def _text_fit(self, items: int) -> tuple[float, str]:
+        """Seconds in which an encoder that learns by itself is fitted, and words for them; 0 for all others."""
+        part = self.recipe.text
+        config = None if part is None else part.config.training()
+        if config is None or self.text is None:
+            return 0.0, ""
+        seconds, _, once = probes.step_seconds(self.text, self.text.batches, config, self.session.device)
+        steps = config.epochs * (config.steps_per_epoch or math.ceil(items / config.batch_size))
+        return once + steps * seconds, f", {steps:,} steps, {seconds * 1000:.0f} ms each"
 
     def _some_texts(self, n: int) -> None:
         """The recipe's encoder over the first ``n`` items, without its cache."""
@@ -148,6 +159,7 @@ class Estimator:
             self.text = part.cls(
                 part.config, [texts[i] for i in order], item_ids=[ids[i] for i in order], cache=Path(folder)
             )
+            self.text.rows("items")
 
     def _texts(self) -> dict[str, Text]:
         """The sections ``[texts.NAME]`` with random vectors."""

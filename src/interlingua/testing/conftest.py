@@ -32,6 +32,7 @@ SMALL: dict[str, Any] = {
     "dim": 16,
     "history": 4,
     "trainable": False,
+    "train_layers": 1,
 }
 """options by name: a component that has one of them gets this value"""
 SMALL_FIT: dict[str, Any] = {"epochs": 2, "steps_per_epoch": 4, "batch_size": 32, "patience": None}

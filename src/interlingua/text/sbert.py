@@ -17,16 +17,17 @@ from typing import Any, Self
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, nn
+from torch import Tensor
 
 from interlingua.contracts.batch import FloatArray, Side
 from interlingua.contracts.component import Component
 from interlingua.contracts.fitting import Fitting
-from interlingua.errors import ConfigError, DataError
+from interlingua.errors import DataError
 from interlingua.lm.encoder_here import missing
 from interlingua.lm.sentence_model import Cutter, SentenceModel, Tokens, identity, locate
 from interlingua.progress import say
 from interlingua.runtime.missing import Missing
+from interlingua.text._last_layers import freeze_below
 from interlingua.vectors.cache import EncodeChunk, cached_vectors
 from interlingua.vectors.fields import TextConfig
 from interlingua.vectors.frozen import FrozenRows, tables_of, write_basis
@@ -139,7 +140,7 @@ class Sbert(Component):
             return
         self.encoder = SentenceModel(locate(config.model, config.revision), config.max_tokens)
         self.dim = self.encoder.dim
-        _freeze_below(self.encoder, config.train_layers)
+        freeze_below(self.encoder, config.train_layers)
         self._tokens: dict[str, Tokens] = {"items": self._tokenise(texts)}
         if user_texts is not None:
             self._tokens["users"] = self._tokenise(user_texts)
@@ -223,26 +224,3 @@ class Sbert(Component):
 
 def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _freeze_below(encoder: SentenceModel, train_layers: int | None) -> None:
-    """Leaves only the last transformer layers (and what follows them) trainable."""
-    if train_layers is None:
-        return
-    layers = _layers(encoder.model)
-    if not 0 < train_layers <= len(layers):
-        raise ConfigError(
-            f"text.train_layers is {train_layers}; this encoder has {len(layers)} layers: use 1 to {len(layers)}, "
-            "or trainable = false for none"
-        )
-    encoder.model[0].requires_grad_(False)
-    for layer in layers[-train_layers:]:
-        layer.requires_grad_(True)
-
-
-def _layers(model: Any) -> nn.ModuleList:
-    """The longest list of modules is the transformer's stack of layers."""
-    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList)]
-    if not lists:
-        raise ConfigError("text.train_layers: this encoder has no stack of layers; leave train_layers unset")
-    return max(lists, key=len)

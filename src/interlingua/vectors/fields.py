@@ -11,10 +11,14 @@ import polars as pl
 from pydantic import Field
 
 from interlingua.config import Config
-from interlingua.data.catalogue import TITLE_OF_UNTITLED, Catalogue
+from interlingua.data.catalogue import TITLE_OF_UNTITLED, Catalogue, split_categories
 from interlingua.errors import ConfigError, unknown
 
-Style = Literal["labelled", "plain", "paper"]
+Style = Literal["labelled", "plain", "paper", "attributes"]
+LISTS = {"categories": "category", "tags": "tag"}
+"""columns that hold several values -> the word for one of them, an attribute of its own in ``attributes``"""
+ATTRIBUTE_CHARS = 100
+"""an attribute's value is cut after so many characters (LLMEmb)"""
 PAPER_MISSING = {"title": "No Title", "description": "No Description"}
 """What the A-LLMRec authors write for a missing title or description"""
 
@@ -33,7 +37,8 @@ class TextConfig(Config):
     """catalogue columns, in the order in which they are written"""
     style: Style = "labelled"
     """``labelled``: ``Title: t. Categories: c``; ``plain``: ``t. c``; ``paper``: ``"t, d"``, quotes included, with
-    ``No Title`` and ``No Description`` for what is missing (A-LLMRec's code)"""
+    ``No Title`` and ``No Description`` for what is missing (A-LLMRec's code); ``attributes``: ``title is t; category is
+    c; ``, each category by itself, values cut at 100 characters (LLMEmb)"""
     users: Literal["none", "texts", "items"] = "none"
     """user vectors: none; from the columns ``user_fields`` of the dataset's users; or the mean over the items that a
     user has in training"""
@@ -127,12 +132,24 @@ def describe(row: dict[str, str], style: Style, fallback: str = "") -> str:
     if style == "paper":
         parts = [text or PAPER_MISSING.get(field, "") for field, text in clean.items()]
         return f'"{", ".join(part for part in parts if part)}"'
+    if style == "attributes":
+        return _attributes(clean) or TITLE_OF_UNTITLED.format(id=fallback)
     present = {field: text.rstrip(".") if style == "labelled" else text for field, text in clean.items() if text}
     if not present:
         return TITLE_OF_UNTITLED.format(id=fallback)
     if style == "plain":
         return ". ".join(present.values())
     return ". ".join(f"{field.replace('_', ' ').capitalize()}: {text}" for field, text in present.items())
+
+
+def _attributes(row: dict[str, str]) -> str:
+    """``key is value; `` for every value; a semicolon inside a value would end it, and becomes a comma."""
+    values = [
+        (LISTS.get(field, field.replace("_", " ")), value)
+        for field, text in row.items()
+        for value in (split_categories(text) if field in LISTS else [text])
+    ]
+    return "".join(f"{key} is {value.replace(';', ',')[:ATTRIBUTE_CHARS]}; " for key, value in values if value)
 
 
 def _strings(column: pl.Series) -> list[str]:
