@@ -55,11 +55,11 @@ class Config(BaseModel):
 
     def lacks(self) -> list[Missing]:
         """What these options want and this machine has not: files that they name; models and packages in subclasses."""
-        named = {name: getattr(self, name) for name in self.all_files()}
         return [
             Missing(f"the file {value} ({name})", get=f"set {name} to a file that exists")
-            for name, value in named.items()
-            if value and not Path(value).expanduser().exists()
+            for name in self.all_files()
+            for value in paths_in(getattr(self, name))
+            if not Path(value).expanduser().exists()
         ]
 
     def training(self) -> FitConfig | None:
@@ -108,6 +108,11 @@ class Config(BaseModel):
     def _without_unread(self, inner: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """What is not read is not stored: it is no part of what made a stage."""
         return {name: value for name, value in inner(self).items() if self.is_read(name)}
+
+
+def paths_in(value: str | list[str] | None) -> list[str]:
+    """The paths that an option of ``Config.files`` names: none, one, or several."""
+    return [] if not value else [value] if isinstance(value, str) else list(value)
 
 
 class FitConfig(Config):

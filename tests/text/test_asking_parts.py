@@ -194,7 +194,8 @@ def test_every_prompt_has_both_parts_and_asks_for_the_fields(name: str) -> None:
 
 
 def test_the_catalogues_noun_chooses_the_prompts() -> None:
-    assert set(shipped()) == {"movie", "product", "game", "book", "place", "generic"}
+    domains = {"movie", "product", "game", "book", "place", "generic"}
+    assert set(shipped()) == domains | {"intent", "motives", "situations", "neighbours"}
     assert prompts_for(Domain("movie", "watch", "watched")).name == "movie"
     other = prompts_for(Domain("song", "hear", "heard"))
     assert other.name == "generic"

@@ -42,6 +42,8 @@ def profiles(
     config: Annotated[
         Path | None, typer.Option("--config", help="TOML file with the options of profile writing.")
     ] = None,
+    based_on: Annotated[Path | None, typer.Option(help="Profile set whose texts are rewritten (variants).")] = None,
+    prompts: Annotated[str | None, typer.Option(help="Instructions: a domain, intent, ..., or a file.")] = None,
     side: Annotated[Side, typer.Option(help="items, users or both (items first).")] = Side.both,
     model: Annotated[str | None, typer.Option(help="The server's model, or one for this machine.")] = None,
     base_url: Annotated[str | None, typer.Option(help="An OpenAI-compatible server; without it: this machine.")] = None,
@@ -69,7 +71,10 @@ def profiles(
     from interlingua.profiles.write import Job, write
     from interlingua.runs import recipe as recipes
 
-    model_options = {"model": model, "base_url": base_url, "key_variable": key_variable}
+    model_options = {
+        "model": model, "base_url": base_url, "key_variable": key_variable, "prompts": prompts,
+        "based_on": None if based_on is None else str(based_on),
+    }  # fmt: skip
     limits = {
         "concurrency": concurrency, "requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute,
     }  # fmt: skip

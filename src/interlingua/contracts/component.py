@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
-from interlingua.config import Config
+from interlingua.config import Config, paths_in
 from interlingua.contracts.fit_log import FitLog
 from interlingua.data.queries import IntArray, Queries
 from interlingua.storage.contents import hash_path, template_hash
@@ -126,10 +126,11 @@ def _nested(config: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 def _declared(config: Any) -> Iterator[tuple[str, str]]:
     declared, values = type(config), dict(config)
     for name in declared.all_files():
-        value = values[name]
-        found = hash_path(Path(value).expanduser()) if value else None
-        if found is not None:
-            yield name, found
+        paths = paths_in(values[name])
+        for number, path in enumerate(paths, 1):
+            found = hash_path(Path(path).expanduser())
+            if found is not None:
+                yield name if len(paths) == 1 else f"{name}.{number}", found
     for name, shipped in declared.named_templates.items():
         found = template_hash(values[name], shipped)
         if found is not None:

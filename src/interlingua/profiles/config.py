@@ -26,7 +26,10 @@ class ProfilesConfig(Config):
     structured: Literal["auto", "json_schema", "json_object", "none"] = "auto"
     """how JSON is requested from the server; ``auto``: the strictest way that it accepts"""
     prompts: str | None = None
-    """a domain that ships (movie, product, game, book, place, generic) or a file; None: by the catalogue's noun"""
+    """a domain that ships (movie, product, game, book, place, generic), another kind of text that ships (intent; of a
+    written profile, with ``based_on``: motives, situations, neighbours), or a file; None: by the catalogue's noun"""
+    based_on: str | None = None
+    """folder of a profile set that is rewritten: a prompt shows its text instead of fields, histories and reviews"""
     fields: list[str] = FIELDS
     """catalogue columns that an item's prompt shows; default columns that do not exist are skipped"""
     sample_items: int = Field(default=6, ge=1)

@@ -58,6 +58,9 @@ class Inputs:
     reviews: Mapping[tuple[int, int], str] = field(default_factory=dict)
     """(user index, item index) -> review, of train interactions only (see :func:`read_reviews`)"""
 
+    name = ""
+    """of the profile set that is rewritten: none"""
+
     @cached_property
     def fields(self) -> list[str]:
         """Catalogue columns that are shown.

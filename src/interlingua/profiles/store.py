@@ -102,6 +102,16 @@ class ProfileSet:
             )
 
 
+def joined_texts(sets: Sequence[ProfileSet], side: Literal["items", "users"], ids: Sequence[str]) -> list[str]:
+    """One text for each id: what every set says of it, in the order of the sets, equal texts once.
+
+    Raises:
+        DataError: an id is not in one of the sets.
+    """
+    several = [each.texts(side, ids) for each in sets]
+    return [" ".join(dict.fromkeys(texts)) for texts in zip(*several, strict=True)]
+
+
 def _pairs(train: Interactions) -> set[tuple[str, str]]:
     users, items = train.user_ids.astype(str), train.item_ids.astype(str)
     return set(zip(users[train.users].tolist(), items[train.items].tolist(), strict=True))

@@ -27,6 +27,7 @@ from interlingua.profiles import store as profile_set
 from interlingua.profiles.config import ProfilesConfig
 from interlingua.profiles.inputs import Input, Inputs, sampled_rows
 from interlingua.profiles.prompts import Prompts, prompts_for
+from interlingua.profiles.rewriting import Rewriting
 from interlingua.profiles.store import ProfileSet, Row, Status
 from interlingua.progress import say
 
@@ -54,7 +55,9 @@ class Job:
     """file of answers; None: in the folder ``out``"""
 
     def __post_init__(self) -> None:
-        self.inputs = Inputs(self.prepared, self.config, self.seed, self.reviews)
+        self.inputs: Inputs | Rewriting = Inputs(self.prepared, self.config, self.seed, self.reviews)
+        if self.config.based_on is not None:
+            self.inputs = Rewriting.of(self.config.based_on, self.prepared, self.out)
         self.prompts: Prompts = prompts_for(self.prepared.catalogue.domain, self.config.prompts)
         train = self.prepared.split.train
         self.item_indices = self._chosen("items", train.num_items)
@@ -200,6 +203,7 @@ def _card(
             "horizon": split.horizon,
             "train_interactions": len(split.train),
         },
+        "based_on": job.inputs.name,
         "seed": job.seed,
         "sample": job.sample,
         "sides": job.sides,

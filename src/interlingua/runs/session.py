@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from interlingua.config import to_toml
+from interlingua.config import paths_in, to_toml
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Embeddings
@@ -263,7 +263,7 @@ def make_text(text: Section, prepared: Any) -> Any:
         ConfigError: options that do not go together.
         DataError: profiles of other data, or that read interactions which this split holds out.
     """
-    from interlingua.profiles.store import load
+    from interlingua.profiles.store import joined_texts, load
     from interlingua.vectors.fields import item_texts, user_texts
 
     catalogue, train = prepared.catalogue, prepared.split.train
@@ -273,13 +273,14 @@ def make_text(text: Section, prepared: Any) -> Any:
     user_ids = [str(user) for user in train.user_ids]
     if text.config.brings_users:
         return text.cls(text.config, item_texts(catalogue, text.config), item_ids=ids, user_ids=user_ids)
-    if text.config.profiles is None:
+    if not text.config.profiles:
         items, users = item_texts(catalogue, text.config), user_texts(catalogue, text.config)
     else:
-        found = load(text.config.profiles)
-        found.check(prepared)
-        items = found.texts("items", ids)
-        users = found.texts("users", user_ids) if text.config.users == "texts" else None
+        sets = [load(folder) for folder in paths_in(text.config.profiles)]
+        for each in sets:
+            each.check(prepared)
+        items = joined_texts(sets, "items", ids)
+        users = joined_texts(sets, "users", user_ids) if text.config.users == "texts" else None
     return text.cls(text.config, items, item_ids=ids, user_texts=users)
 
 

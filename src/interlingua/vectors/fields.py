@@ -44,9 +44,10 @@ class TextConfig(Config):
     user has in training"""
     user_fields: list[str] = ["profile"]
     """columns of the users table, for ``users = "texts"``"""
-    profiles: str | None = None
+    profiles: str | list[str] | None = None
     """folder of a profile set (``interlingua profiles``): its texts stand in for ``fields`` and, with ``users =
-    "texts"``, for ``user_fields``; refused where it read interactions that this run holds out"""
+    "texts"``, for ``user_fields``; refused where it read interactions that this run holds out. Of several folders the
+    texts are joined, in their order"""
     reduce: int | None = Field(None, ge=1)
     """keep so many dimensions, by a truncated SVD of all item and user vectors; None: as they are"""
     control: Literal["none", "shuffled", "noise"] = "none"
