@@ -104,6 +104,7 @@ ELSEWHERE: dict[str, str] = {
        for o in ("model", "layer", "pool", "prompt", "ending", "max_tokens", "lm_weights")},
     **{f"recformer.{o}": "test_recformer.py" for o in ("checkpoint", "mlm_weight")},
     **{f"unisrec.{o}": "test_unisrec.py" for o in ("temperature", "sequence_weight", "item_drop", "equal_targets")},
+    "irllrec.intent": "test_irllrec.py",
     "llmemb.teacher": "test_llmemb.py", "precision": "test_language_models.py", "revision": "test_keys.py",
     "llm-only.template": "test_chat.py", "title-sequence.template": "test_title_sequence.py",
     "characters": "test_health.py",

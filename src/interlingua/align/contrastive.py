@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from interlingua.align._profile_map import need_users, needed, present, profile_map, typical_length
 from interlingua.config import Config, FitConfig
@@ -75,27 +75,41 @@ class Contrastive(Aligner):
         losses = []
         if encoded.tables.users is not None:
             need_users(source, "contrastive")
-            losses.append(self._side(encoded.tables.users, source, "users", batch.users))
+            losses.append(self.side_loss(encoded.tables.users, source, self.map, "users", batch.users))
         elif source.has_users and encoded.query.ndim == 2:
             texts = self.map(source.rows("users", batch.users))
             losses.append(infonce(encoded.query, texts, temperature=self.config.temperature))
-        losses.append(self._side(encoded.tables.items, source, "items", present(batch.positives)))
-        if self.config.negatives and batch.negatives is not None:
-            losses.append(self._side(encoded.tables.items, source, "items", present(batch.negatives)))
+        items = encoded.tables.items
+        losses += [self.side_loss(items, source, self.map, "items", each) for each in self.aligned_items(batch)]
         return encoded, {"align": self.config.weight * torch.stack(losses).sum()}
 
-    def _side(self, table: Tensor, text: Text, side: Literal["users", "items"], indices: Tensor) -> Tensor:
-        """InfoNCE of the given rows, each distinct one computed once and counted as often as it occurs."""
+    def aligned_items(self, batch: Batch) -> list[Tensor]:
+        """Items of a batch, one tensor for each term of the loss: the positives, and the negatives if they count."""
+        negatives = [present(batch.negatives)] if self.config.negatives and batch.negatives is not None else []
+        return [present(batch.positives), *negatives]
+
+    def side_loss(
+        self, table: Tensor, text: Text, mapping: nn.Module, side: Literal["users", "items"], indices: Tensor
+    ) -> Tensor:
+        """InfoNCE of the given rows, each distinct one computed once and counted as often as it occurs.
+
+        Args:
+            table: (n, D) all vectors of the side.
+            text: its texts.
+            mapping: from texts (m, T) to (m, D).
+            side: users or items.
+            indices: (B,) rows as they occur in the batch.
+        """
         nodes, weights = anchors_of(indices, self.config.contrast_anchors)
         anchors = gather(table, nodes)
         options = {"temperature": self.config.temperature, "anchor_weights": weights}
         if side == "users" and self.config.user_candidates == "all":
-            mapped = self.map(text.rows(side))
+            mapped = mapping(text.rows(side))
             return infonce(anchors, gather(mapped, nodes), mapped, **options)
         if self.config.contrast_anchors is None:  # anchors and candidates are the same rows
-            return infonce(anchors, self.map(text.rows(side, nodes)), counts=weights, **options)
+            return infonce(anchors, mapping(text.rows(side, nodes)), counts=weights, **options)
         candidates, counts = distinct(indices)
-        mapped = self.map(text.rows(side, candidates))
+        mapped = mapping(text.rows(side, candidates))
         own = gather(mapped, torch.searchsorted(candidates, nodes))  # both are sorted, and every anchor is a candidate
         return infonce(anchors, own, mapped, counts=counts, **options)
 
