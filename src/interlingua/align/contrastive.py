@@ -17,7 +17,7 @@ Shape key: B rows, U users, D backbone width, T text width.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -53,7 +53,7 @@ class ContrastiveConfig(Config):
 class Contrastive(Aligner):
     """InfoNCE between the backbone's vectors and mapped texts."""
 
-    Config = ContrastiveConfig
+    Config: ClassVar[type[ContrastiveConfig]] = ContrastiveConfig
     reads = frozenset({"text.items", "text.user_table"})
     keeps_space = True
 

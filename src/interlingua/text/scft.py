@@ -146,7 +146,8 @@ class Scft(Component):
             cache: unused: the vectors follow from the fit, whose stage keeps them.
         """
         super().__init__()
-        self.config, self.notes, self.basis = config, dict[str, int](), None
+        self.config, self.notes = config, dict[str, int]()
+        self.basis: Tensor | None = None
         self.encoder = SentenceModel(locate(config.model, config.revision), config.max_tokens, states=True).eval()
         freeze_below(self.encoder, config.train_layers)
         self.dim = self.encoder.dim
@@ -196,8 +197,9 @@ class Scft(Component):
         self._tables.clear()
         vectors = self._read(self._texts["items"], "encode items")
         self.mean.copy_(vectors.mean(0))
-        for side in ("items", "users") if self.has_users else ("items",):
-            self.rows(side)  # type: ignore[arg-type]
+        self.rows("items")
+        if self.has_users:
+            self.rows("users")
         return log
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
@@ -237,7 +239,8 @@ class Scft(Component):
     def _vectors(self, texts: Sequence[str]) -> Tensor:
         """(n, T) with gradients where they are enabled."""
         tokens = self.encoder.tokens([self.config.prompt + text for text in texts])
-        return self.encoder(tokens, np.arange(len(tokens)))  # type: ignore[no-any-return]
+        found: Tensor = self.encoder(tokens, np.arange(len(tokens)))
+        return found
 
     def _read(self, texts: Sequence[str], label: str) -> Tensor:
         tokens = self.encoder.tokens([self.config.prompt + text for text in texts])
