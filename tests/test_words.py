@@ -24,7 +24,8 @@ TABLES = (
 )  # fmt: skip
 """where ``rows`` are lines of a table that is read, printed or stored"""
 ALLOWED = {
-    ("contracts/text.py", "rows"), ("vectors/frozen.py", "rows"), ("text/sbert.py", "rows"),  # of a table of vectors
+    ("contracts/text.py", "rows"), ("vectors/frozen.py", "rows"), ("text/sbert.py", "rows"),
+    ("text/scft.py", "rows"),  # of a table of vectors
     ("contracts/backbone.py", "user_rows"), ("backbones/pretrained.py", "user_rows"),  # tensors with a row per user
     ("backbones/additive_ease.py", "share"),  # an option of recipes
 }  # fmt: skip

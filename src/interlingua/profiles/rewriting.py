@@ -56,10 +56,10 @@ class Rewriting:
 def _inputs(base: ProfileSet, frame: pl.DataFrame, side: str, ids: list[str]) -> dict[int, Input]:
     """What a model wrote is rewritten; a fallback text stays as it is, and stands in for the rewritten one too."""
     base.texts(side, ids)  # type: ignore[arg-type]  # all of them are there
-    rows = {row[ID[side]]: row for row in frame.iter_rows(named=True)}
+    by_id = {row[ID[side]]: row for row in frame.iter_rows(named=True)}
     found = {}
     for number, ident in enumerate(ids):
-        row = rows[ident]
+        row = by_id[ident]
         written = row["status"] == "written"
         payload = json.dumps({"profile": row["profile"]}, ensure_ascii=False) if written else ""
         found[number] = Input(payload, tuple(row["sources"]), row["profile"])

@@ -102,13 +102,13 @@ class ProfileSet:
             )
 
 
-def joined_texts(sets: Sequence[ProfileSet], side: Literal["items", "users"], ids: Sequence[str]) -> list[str]:
-    """One text for each id: what every set says of it, in the order of the sets, equal texts once.
+def joined_texts(stored: Sequence[ProfileSet], side: Literal["items", "users"], ids: Sequence[str]) -> list[str]:
+    """One text for each id: what every set says of it, in their order, equal texts once.
 
     Raises:
         DataError: an id is not in one of the sets.
     """
-    several = [each.texts(side, ids) for each in sets]
+    several = [each.texts(side, ids) for each in stored]
     return [" ".join(dict.fromkeys(texts)) for texts in zip(*several, strict=True)]
 
 

@@ -276,11 +276,11 @@ def make_text(text: Section, prepared: Any) -> Any:
     if not text.config.profiles:
         items, users = item_texts(catalogue, text.config), user_texts(catalogue, text.config)
     else:
-        sets = [load(folder) for folder in paths_in(text.config.profiles)]
-        for each in sets:
+        stored = [load(folder) for folder in paths_in(text.config.profiles)]
+        for each in stored:
             each.check(prepared)
-        items = joined_texts(sets, "items", ids)
-        users = joined_texts(sets, "users", user_ids) if text.config.users == "texts" else None
+        items = joined_texts(stored, "items", ids)
+        users = joined_texts(stored, "users", user_ids) if text.config.users == "texts" else None
     return text.cls(text.config, items, item_ids=ids, user_texts=users)
 
 

@@ -111,8 +111,8 @@ def dropped(attributes: Sequence[str], drop: float, order: Sequence[int]) -> lis
         drop: fraction that is lost.
         order: a permutation of 0 ... n - 1.
     """
-    kept = len(attributes) - int(len(attributes) * drop)
-    return [attributes[place] for place in order[:kept]]
+    left = len(attributes) - int(len(attributes) * drop)
+    return [attributes[place] for place in order[:left]]
 
 
 class Scft(Component):
