@@ -161,6 +161,16 @@ def test_items_beyond_the_numbers_share_codes_and_scores() -> None:
     assert (scores[:, shared] == scores[:, shared[:1]]).all()
 
 
+def test_an_estimate_trains_no_codebooks() -> None:
+    train, text = world()
+    made = Tiger(TigerConfig.model_validate(SIZES | {"quantiser": SMALL_BOOKS | {"epochs": 10**9}}), train)
+    made.start_for_estimate(train, text)
+    assert made.report is None
+    assert len(made.codes.unique(dim=0)) > 4
+    assert bool((made.codes < torch.tensor(made.sizes)).all())
+    assert np.isfinite(made.score(some_queries(made))).all()
+
+
 def test_bad_options_and_missing_texts_are_said_in_words() -> None:
     train, _ = world()
     with pytest.raises(ConfigError, match=r"embedding_dim = 10 is not divisible by num_heads = 4"):

@@ -140,6 +140,12 @@ class Tiger(Backbone):
         say(f"tiger: {self.report.in_words()}")
         self.codes = numbered(self.quantiser.codes(vectors), self.config.same_codes).to(self.codes.device)
 
+    def start_for_estimate(self, train: Interactions, text: Text | None) -> None:
+        """Random codes: the codebooks are not trained for an estimate, and their time is not in it."""
+        options = self.config.quantiser
+        drawn = torch.randint(options.size, (self.num_items, options.levels), device=self.codes.device)
+        self.codes = numbered(drawn, self.config.same_codes)
+
     def write_extras(self, folder: Path) -> dict[str, Any]:
         """Used codes, collisions and reconstruction, for the card."""
         return {} if self.report is None else {"codes": self.report.entries()}

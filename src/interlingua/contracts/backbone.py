@@ -107,6 +107,10 @@ class Backbone(Component, Scorer):
     def start(self, train: Interactions, text: Text | None) -> None:
         """Called once before training by gradient: where a model that reads texts takes them in."""
 
+    def start_for_estimate(self, train: Interactions, text: Text | None) -> None:
+        """What ``--dry-run`` calls in place of :meth:`start`: no long work, and steps that cost as much as after it."""
+        self.start(train, text)
+
     def fit(self, job: Fitting) -> FitLog:
         """Trains by gradient on :meth:`batches`; closed forms override this and set ``sampling = "none"``."""
         if job.catalogue is not None:
