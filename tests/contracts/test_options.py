@@ -121,6 +121,8 @@ ELSEWHERE: dict[str, str] = {
     **{f"e4srec.{o}": "test_e4srec.py" for o in ("model", "template", "lora")},
     **{f"llmgr.{o}": "test_llmgr.py" for o in ("model", "template", "node_template", "lora")},
     **{f"{n}.{o}": "test_collm_binllm.py" for n in ("collm", "binllm") for o in ("model", "template", "lora")},
+    **{f"rec-icl.{o}": "test_rec_icl.py"
+       for o in ("model", "lora", "template", "demonstrations", "demonstration_labels", "window", "max_title_words")},
     **{f"{n}.{o}": f"test_{n}.py"
        for n in ("chat", "drdt") for o in registry.find("ranker", n).Config.model_fields if o not in MODELS},
 }  # fmt: skip

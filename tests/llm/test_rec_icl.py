@@ -1,0 +1,144 @@
+"""RecICL: demonstrations are older training events, only the last block's label is learned, and their labels count."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.llm.vector_rankers import ITEMS, inputs
+
+from interlingua.config import FitConfig
+from interlingua.contracts.fitting import Fitting
+from interlingua.data.interactions import Interactions
+from interlingua.data.queries import PAD, Queries
+from interlingua.errors import ConfigError, DataError
+from interlingua.lm.adapters import LoraOptions
+from interlingua.rankers.rec_icl import Block, RecIcl, RecIclConfig, demonstrations
+from interlingua.training.loop import fit_best
+
+USERS = 20
+
+
+def contrary(likers: int = 2) -> Interactions:
+    """Even users like everything, odd ones nothing: only a demonstration's label says which of the two somebody is."""
+    users, items = np.repeat(np.arange(USERS), ITEMS - 2), np.tile(np.arange(ITEMS - 2), USERS)
+    plain = Interactions.of(np.arange(USERS).astype(str), np.arange(ITEMS).astype(str), users, items)
+    return replace(plain, labels=plain.users % likers == 0).liked()
+
+
+def make(folder, train=None, seed=1, **options):
+    torch.manual_seed(seed)
+    fit = FitConfig(learning_rate=1e-2, batch_size=8, epochs=2, steps_per_epoch=8, metric="auc")
+    options = {"history_length": 2, "demonstrations": 2, "fit": fit, "lora": LoraOptions(rank=4), **options}
+    return RecIcl(RecIclConfig(model=folder, **options), inputs(train=train or contrary()))
+
+
+def questions(count=4):
+    """Users without a history, so that the demonstrations alone tell them apart, and two items each."""
+    return Queries.of([[]] * count, np.arange(count)), np.tile([ITEMS - 2, ITEMS - 1], (count, 1))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), max_size=12), st.integers(0, 5), st.integers(1, 4))
+def test_no_demonstration_and_no_history_is_newer_than_its_question(events, count, length):
+    items = np.array([1000 * at + item for at, (item, _) in enumerate(events)], np.int64)  # the item says the place
+    labels = np.array([label for _, label in events], bool)
+    found = demonstrations(items, labels, count, length)
+    assert [block.item for block in found] == items[max(0, len(items) - count) :].tolist()
+    for block in found:
+        place = block.item // 1000
+        assert block.label == labels[place]
+        assert block.history.tolist() == items[:place][labels[:place]][-length:].tolist()
+
+
+def test_training_prompts_hold_events_before_the_one_in_question(folder):
+    ranker = make(folder)
+    for batch in ranker.batches(0, np.random.default_rng(0)):
+        for row, item in zip(batch.histories.numpy(), batch.positives.tolist(), strict=True):
+            assert (row[row != PAD] < item).all()  # in this world the item is its place
+
+
+def test_demonstrations_of_a_question_are_the_users_own_training_events(folder):
+    ranker = make(folder)
+    assert [(block.item, block.label) for block in ranker.shown(0)] == [(ITEMS - 4, True), (ITEMS - 3, True)]
+    assert [(block.item, block.label) for block in ranker.shown(1)] == [(ITEMS - 4, False), (ITEMS - 3, False)]
+    assert ranker.shown(-1) == []
+    text = ranker.text([*ranker.shown(1), Block(np.array([0]), 1, None)])
+    assert text.count("#Answer: No") == 2
+    assert text.endswith("#Answer:")
+    assert text.count("#Question") == 3
+    long = make(folder, demonstrations=8, window=8)
+    kept = long._fitting([*long.shown(0) * 8, Block(np.array([0]), 1, None)])
+    assert 0 < len(long.lm.tokenize(kept)) <= long.lm.max_positions
+    assert kept.endswith(ranker.text([Block(np.array([0]), 1, None)]).rpartition("#Question")[2])
+
+
+def test_only_the_last_blocks_label_is_in_the_loss(folder):
+    """The loss is that of the score, whatever the demonstrations say; it depends on them through the prompt alone."""
+    ranker = make(folder).eval()
+    batch = next(iter(ranker.batches(0, np.random.default_rng(0))))
+    with torch.no_grad():
+        one, other = (float(ranker(replace(batch, labels=torch.full_like(batch.labels, v)))["yes"]) for v in (0.0, 1.0))
+        blocks = []
+        for row, said, item in zip(batch.histories, batch.history_labels, batch.positives.tolist(), strict=True):
+            items, labels = row[row != PAD].numpy(), said[row != PAD].numpy() > 0
+            blocks.append([*demonstrations(items, labels, 2, 2), Block(items[labels][-2:], item, None)])
+        embeds, mask = ranker.embedded(blocks)
+        states = ranker.lm.forward(embeds[:1, : int(mask[0].sum())], mask[:1, : int(mask[0].sum())]).states[:, -1]
+        first = float(ranker.lm.logits(states)[0, ranker.answers.yes])
+        alone = replace(
+            batch, users=batch.users[:1], positives=batch.positives[:1], histories=batch.histories[:1],
+            history_labels=batch.history_labels[:1], labels=torch.ones(1),
+        )  # fmt: skip
+        assert float(ranker(alone)["yes"]) == pytest.approx(math.log1p(math.exp(-first)), rel=1e-3)
+    assert one != other
+
+
+def test_shuffled_labels_of_demonstrations_hurt(folder, tmp_path):
+    """Blocks without histories, which would tell the same."""
+    template = tmp_path / "bare.txt"
+    template.write_text("target: {title}\n---\n{target}? ", "utf-8")
+    ranker = make(
+        folder, template=str(template), fit=FitConfig(learning_rate=1e-2, batch_size=8, epochs=3, steps_per_epoch=15)
+    )
+
+    def loop(batches, config):
+        return fit_best(ranker, batches, config, seed=1, device="cpu")
+
+    ranker.fit(Fitting(ranker.inputs.train, loop=loop))
+    queries, items = questions(USERS)
+    liked = np.arange(USERS) % 2 == 0
+
+    def auc():
+        scores = ranker.score(queries, items).mean(1)
+        good, bad = scores[liked], scores[~liked]
+        return float((good[:, None] > bad[None]).mean() + 0.5 * (good[:, None] == bad[None]).mean())
+
+    true = auc()
+    ranker.config = ranker.config.model_copy(update={"demonstration_labels": "shuffled"})
+    assert true > 0.95
+    assert auc() < true - 0.2
+
+
+def test_options_of_the_prompt(folder, tmp_path):
+    """model, lora, template, demonstrations, window, max_title_words; labels and candidates are needed."""
+    template = tmp_path / "short.txt"
+    template.write_text("history: {title}\ntarget: {title}\nseparator: ;\n---\nAfter {history}: {target}? ", "utf-8")
+    queries, items = questions()
+    plain = make(folder).score(queries, items)
+    for options in (
+        {"template": str(template)}, {"demonstrations": 1}, {"window": 1}, {"max_title_words": 1},
+        {"demonstration_labels": "shuffled"},
+    ):  # fmt: skip
+        assert not np.allclose(make(folder, **options).score(queries, items), plain), options
+    with pytest.raises(ConfigError, match="retrieve some first"):
+        make(folder).score(queries)
+    with pytest.raises(DataError, match="no labels"):
+        make(folder, train=replace(contrary(), labelled=None))
+    with pytest.raises(ValueError, match="nothing to train"):
+        RecIclConfig(tune="none")
