@@ -16,7 +16,7 @@ from interlingua.config import FitConfig
 from interlingua.contracts.fitting import Fitting
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import PAD, Queries
-from interlingua.errors import ConfigError, DataError
+from interlingua.errors import ConfigError
 from interlingua.lm.adapters import LoraOptions
 from interlingua.rankers.rec_icl import Block, RecIcl, RecIclConfig, demonstrations
 from interlingua.training.loop import fit_best
@@ -126,7 +126,7 @@ def test_shuffled_labels_of_demonstrations_hurt(folder, tmp_path):
 
 
 def test_options_of_the_prompt(folder, tmp_path):
-    """model, lora, template, demonstrations, window, max_title_words; labels and candidates are needed."""
+    """model, lora, template, demonstrations, window, max_title_words; candidates are needed, labels are not."""
     template = tmp_path / "short.txt"
     template.write_text("history: {title}\ntarget: {title}\nseparator: ;\n---\nAfter {history}: {target}? ", "utf-8")
     queries, items = questions()
@@ -138,7 +138,11 @@ def test_options_of_the_prompt(folder, tmp_path):
         assert not np.allclose(make(folder, **options).score(queries, items), plain), options
     with pytest.raises(ConfigError, match="retrieve some first"):
         make(folder).score(queries)
-    with pytest.raises(DataError, match="no labels"):
-        make(folder, train=replace(contrary(), labelled=None))
+    few = replace(contrary(), labelled=None).filter(contrary().items < 5)
+    drawn = make(folder, train=few).events
+    assert drawn.labels.tolist() == [True, False] * (len(drawn) // 2)  # an event, then an item that the user never had
+    assert drawn.items[drawn.labels].tolist() == few.items.tolist()
+    assert (drawn.items[~drawn.labels] >= 5).all()
+    assert (np.diff(drawn.users) >= 0).all()
     with pytest.raises(ValueError, match="nothing to train"):
         RecIclConfig(tune="none")

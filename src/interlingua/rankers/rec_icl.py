@@ -12,6 +12,7 @@ Shape key: B pairs, Q queries, T tokens, H input width, N events of a user, k de
 - LoRA by default; ``tune = "full"`` trains the whole model (paper, Qwen1.5-0.5B).
 - Text alone: the variant with BinLLM's codes, a hash module for each block, is not here.
 - Demonstrations are events of the training part, so a user that is not in it has none. Titles are in our own words.
+- Data without labels: an event is a Yes, and an item drawn behind it a No, which is another task.
 - A prompt that is longer than the model reads loses its oldest demonstrations.
 """
 
@@ -39,8 +40,7 @@ from interlingua.lm.adapters import LoraOptions
 from interlingua.lm.shared_prefix import grouped_states
 from interlingua.lm.template import FOLDER, Template
 from interlingua.rankers._tuned_ranker import TunedOptions, TunedRanker
-from interlingua.training.labelled import labelled_events
-from interlingua.training.opinions import opinion_batches, questions
+from interlingua.training.opinions import opinion_batches, questions, with_drawn
 
 ANSWERS = ("No", "Yes")
 SPARE = 2
@@ -114,14 +114,14 @@ class RecIcl(TunedRanker):
         super().__init__(config, inputs)
         self.answers = yes_no(self.lm)
         self.template = Template.load(config.template)
-        self.events = labelled_events(inputs.train)
+        self.events = with_drawn(inputs.train) if inputs.train.labelled is None else inputs.train.labelled
         self._chosen = questions(self.events) if len(self.events) else np.zeros(0, np.int64)
         self._titles = [" ".join(title.split()[: config.max_title_words]) or "untitled" for title in inputs.titles]
 
     @classmethod
     def needs(cls, config: RecIclConfig) -> frozenset[str]:
-        """Needs a retriever, labels, and a split by which training is older than what is asked."""
-        return frozenset({"scores", "labels", "order"})
+        """Needs a retriever, and a split by which training is older than what is asked."""
+        return frozenset({"scores", "order"})
 
     def batches(self, epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
         """Labelled events with those before them, each once."""

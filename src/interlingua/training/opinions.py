@@ -74,6 +74,24 @@ def sampled_opinion_batches(
         )  # fmt: skip
 
 
+def with_drawn(train: Interactions) -> Interactions:
+    """Labelled events where the data have no labels: each event is liked, and behind it an unseen item is not.
+
+    The items are drawn once, always the same. A user who has every item has likes alone.
+    """
+    negatives = Negatives(train)
+    able = negatives.able(train.users)
+    places = np.arange(len(train)) if able is None else np.flatnonzero(able)
+    drawn = negatives.draw(train.users[places].astype(np.int64), np.random.default_rng(0))
+    order = np.argsort(np.concatenate([2 * np.arange(len(train)), 2 * places + 1]))
+    labels = np.concatenate([np.ones(len(train), bool), np.zeros(len(places), bool)])
+    every = np.concatenate([np.arange(len(train)), places])[order]
+    items = np.concatenate([train.items, drawn]).astype(np.int32)[order]
+    return Interactions(
+        train.user_ids, train.item_ids, train.users[every], items, train.times[every], labels=labels[order]
+    )  # fmt: skip
+
+
 def _batches(chosen: IntArray, size: int, generator: np.random.Generator) -> Iterator[Int64]:
     order = np.asarray(chosen, np.int64)[generator.permutation(len(chosen))]
     for start in range(0, len(order), size):
