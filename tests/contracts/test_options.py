@@ -55,6 +55,7 @@ OTHER: dict[str, Any] = {
     "soft-prompt.template": "next-item-vectors",  "slots": {"user": "none"}, "sample_rate": 0.9, "keep": 0.5,
     "llara.template": "llara-2", "llara.second_template": "llara", "llara.third_template": "llara", "samples": 3,
     "title-sequence.slots": {"user": "backbone"}, "weights": {"text": 3.0}, "floor": 1.0, "null_dim": 2, "max_nodes": 3,
+    "queue_size": 3,
     "attribute_tokens": 2, "max_words": 5, "low-rank-ease.rank": 2, "low-rank-additive-ease.rank": 2,  "cross_heads": 4,
     "sub_dim": 4, "history_titles": 1, "dilations": [2],
     "first_epochs": 1, "first_learning_rate": 0.5, "hard_step": 1.0, "quantiser": {"levels": 2}, "tiger.beams": 1,

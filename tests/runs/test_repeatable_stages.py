@@ -84,6 +84,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         "text": {"name": "lsa", "dim": 16, "users": "items", "control": "noise"},
         "align": {"name": "masked"},
     },
+    "a text tower with a queue of keys": {
+        "backbone": {"name": "mf", "embedding_dim": 8, "fit": {"epochs": 2, "batch_size": 64}},
+        "text": {"name": "lsa", "dim": 16, "users": "items"},
+        "align": {"name": "gal-style", "queue_size": 50},
+    },
     "an encoder at its own rate": {
         "backbone": {**SASREC, "loss": "in-batch"},
         "text": {"name": "sbert", "model": "ENCODER", "trainable": True, "train_layers": 1},
