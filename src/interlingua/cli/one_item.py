@@ -36,6 +36,9 @@ def similar(
     items: Items = None,
     filters: Filter = None,
     where: Where = None,
+    space: Annotated[
+        str | None, typer.Option("--space", help="Compare items by vectors (the model's), texts, or events.")
+    ] = None,
     device: Device = "auto",
     trust: Trust = False,
     as_json: AsJson = False,
@@ -51,15 +54,15 @@ def similar(
     )
     if (item is None) == (user is None):
         raise ConfigError("give either --item or --user")
-    if user is not None and (hidden or conditions or listed is not None):
-        raise ConfigError("--items, --exclude, --filter and --where choose among items, and go with --item")
+    if user is not None and (hidden or conditions or listed is not None or space is not None):
+        raise ConfigError("--items, --exclude, --filter, --where and --space are about items, and go with --item")
     recommender = load(run, device, trust=trust)
     if user is not None:
         users = recommender.similar_users(user, k)
         lines = [f"{each.user_id}  {each.score:.3f}" for each in users]
         found = [each._asdict() for each in users]
     else:
-        near = recommender.similar_items(str(item), k, items=listed, exclude=hidden, filters=conditions)
+        near = recommender.similar_items(str(item), k, items=listed, exclude=hidden, filters=conditions, space=space)
         lines = [f"{each.title}  [{each.item_id}]  {each.score:.3f}" for each in near]
         found = [each._asdict() for each in near]
     print(json.dumps(found) if as_json else "\n".join(f"{place:>3}. {line}" for place, line in enumerate(lines, 1)))

@@ -61,6 +61,8 @@ class SimilarItem(NamedTuple):
     title: str
     score: float
     """cosine, see :mod:`interlingua.runs.neighbours`"""
+    space: str = ""
+    """in what the items were compared, in words"""
 
 
 class SimilarUser(NamedTuple):

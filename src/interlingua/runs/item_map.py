@@ -14,7 +14,7 @@ from torch import Tensor
 from interlingua.data.anonymous import has_users
 from interlingua.data.queries import IntArray
 from interlingua.nn.plane import Plane, plane_of
-from interlingua.runs.neighbours import item_vectors, text_vectors
+from interlingua.runs.neighbours import EVENTS, SPACES, TEXTS, VECTORS, item_vectors, text_vectors
 
 if TYPE_CHECKING:
     from interlingua.runs.session import Session
@@ -54,7 +54,7 @@ class ItemMap:
 
 def _own(session: Session) -> tuple[str, Tensor] | None:
     """(whose, (I, D)) the vectors by which items are alike that a run has: the model's, else its texts'."""
-    for where, own in (("item vectors of the model", item_vectors(session)), ("text vectors", text_vectors(session))):
+    for where, own in ((SPACES[VECTORS], item_vectors(session)), (SPACES[TEXTS], text_vectors(session))):
         if own is not None and own.shape[1]:
             return where, own.detach().float()
     return None
@@ -72,7 +72,7 @@ def _of_events(session: Session) -> tuple[str, Tensor] | None:
     scaled = sp.diags(1 / np.maximum(lengths, 1)) @ matrix
     start = np.ones(min(scaled.shape), np.float32)  # the solver's own start is random
     left, strengths, _ = scipy.sparse.linalg.svds(sp.csr_matrix(scaled.T), k=count, v0=start)
-    return "who had the items", torch.from_numpy(np.ascontiguousarray(left * strengths)).float()
+    return SPACES[EVENTS], torch.from_numpy(np.ascontiguousarray(left * strengths)).float()
 
 
 def map_of(session: Session, seed: int = 0) -> ItemMap | None:

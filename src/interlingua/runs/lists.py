@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from interlingua.contracts.scorer import BoolArray, Scorer
+from interlingua.contracts.scorer import BoolArray, Scorer, TopK
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import UnknownIdError
 from interlingua.progress import say, track
@@ -280,21 +280,35 @@ class Lists:
         stages = self.stages(request, new) if names else []
         return frame_of(names, self.train.item_ids.tolist(), items, scores, stages)
 
-    def nearest(self, side: str, row: int, k: int, allowed: BoolArray | None = None) -> list[tuple[int, float]]:
-        """(row, cosine) of the ``k`` items or users most like one; items that never come out are left out.
+    def alike(
+        self, row: int, k: int, allowed: BoolArray | None = None, space: str | None = None
+    ) -> tuple[str, list[tuple[int, float]]]:
+        """Space in words, and (row, cosine) of the ``k`` items most like one; those that never come out are left out.
 
-        ``allowed``: (I,) items that may come out, where that is known already.
+        ``allowed``: (I,) items that may come out, where that is known already; ``space``: see
+        :func:`interlingua.runs.neighbours.similar_items`.
         """
-        from interlingua.runs.neighbours import similar
+        from interlingua.runs.neighbours import similar_items
+
+        if allowed is None and self.closed is not None:
+            allowed = ~self.closed
+        space, found = similar_items(self.session, row, k, allowed, space)
+        return space, _pairs(found)
+
+    def alike_users(self, row: int, k: int) -> list[tuple[int, float]]:
+        """(row, cosine) of the ``k`` users most like one."""
+        from interlingua.runs.neighbours import similar_users
 
         if row < 0:
             raise UnknownIdError("the user is known by events after training alone, and is compared with nobody yet")
-        if side == "items" and allowed is None and self.closed is not None:
-            allowed = ~self.closed
-        found = similar(self.session, side, row, k, allowed)
-        pairs = zip(found.indices[0].tolist(), found.scores[0].tolist(), strict=True)
-        return [(int(other), float(score)) for other, score in pairs]
+        return _pairs(similar_users(self.session, row, k))
 
     def explained(self, language_model: Any, query: Queries, items: Sequence[int], rerank: bool) -> list[Any]:
         """Reasons for items, by indices."""
         return self.reasons.of(self.scorer(rerank), language_model, query, items, rerank)
+
+
+def _pairs(found: TopK) -> list[tuple[int, float]]:
+    """(index, score) of the one list."""
+    pairs = zip(found.indices[0].tolist(), found.scores[0].tolist(), strict=True)
+    return [(int(other), float(score)) for other, score in pairs]

@@ -1,18 +1,19 @@
 """Items and users that are alike in a finished run, by the cosine of their vectors.
 
-Vectors of users are those by which the run retrieves (:meth:`interlingua.contracts.scorer.Scorer.towers`); of
-items those of an alignment, where there is one (items without events through their texts), else those by which it
-retrieves. A run without vectors (popularity, neighbourhoods, EASE) compares who had what: the cosine of the columns,
-or rows, of the user-item matrix; an item that nobody had is compared by the run's texts. Where such a run is given away
-without its users, each item's nearest are written beside it. The best are found block by block
-(:mod:`interlingua.retrieval.alike`).
+Vectors of users are those by which the run retrieves (:meth:`interlingua.contracts.scorer.Scorer.towers`), else the
+rows of the user-item matrix. Items are compared in one space for each answer, which the answer names: the first of
+:data:`SPACES` that the run has and that knows the item. So the items of an answer have scores of one scale, new items
+are among them, and two items that are compared in one space are equally alike from either side.
+
+Where a run without vectors and texts is given away without its users, each item's nearest by events are written beside
+it. The best are found block by block (:mod:`interlingua.retrieval.alike`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -24,7 +25,7 @@ from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.scorer import BoolArray, TopK
 from interlingua.data.anonymous import has_users
 from interlingua.data.queries import Queries
-from interlingua.errors import at_least_one
+from interlingua.errors import ConfigError, at_least_one, unknown
 from interlingua.progress import track
 from interlingua.retrieval.alike import BLOCK, alike, alike_of_values, user_blocks
 from interlingua.runs.scorers import retriever_of
@@ -34,6 +35,10 @@ from interlingua.vectors.tables import save_tensors
 if TYPE_CHECKING:
     from interlingua.runs.session import Session
 
+VECTORS, TEXTS, EVENTS = "vectors", "texts", "events"
+SPACES = {VECTORS: "item vectors of the model", TEXTS: "text vectors", EVENTS: "who had the items"}
+"""in what items are compared -> in words. Vectors are those of an alignment, where there is one (items without events
+through their texts), else those by which the run retrieves; events are columns of the user-item matrix"""
 ITEMS = 256
 """items compared with all others at once"""
 NEAREST_FILE = "nearest_items.safetensors"
@@ -70,36 +75,74 @@ def user_vectors(session: Session) -> Callable[[Queries], Tensor] | None:
     return backbone.user_embeddings if backbone is not None and has else None
 
 
-def similar(session: Session, side: str, row: int, k: int, allowed: BoolArray | None = None) -> TopK:
-    """The ``k`` items (``items``) or users (``users``) most like the one in ``row``: (1, up to k) rows and cosines.
+class Near(NamedTuple):
+    """Items like one."""
 
-    ``allowed``: (n,) those that may come out; None: all.
+    space: str
+    """in what they are compared, in words (:data:`SPACES`)"""
+    found: TopK
+    """(1, up to k) rows and cosines"""
+
+
+def similar_items(
+    session: Session, row: int, k: int, allowed: BoolArray | None = None, space: str | None = None
+) -> Near:
+    """The ``k`` items most like the one in ``row``.
+
+    Args:
+        session: the run.
+        row: of the item.
+        k: how many at most.
+        allowed: (I,) those that may come out; None: all.
+        space: one of :data:`SPACES`; None: the first of them that the run has and that knows the item.
+
+    Raises:
+        ConfigError: a space that there is not, or that the run does not have.
     """
     at_least_one("k", k)
-    if side == "items":
-        table = item_vectors(session)
-        if table is None and not session.data.interactions.item_counts[row]:
-            table = text_vectors(session)  # nobody had it: its text says what it is like
-        if table is not None:
-            return alike(table.split(BLOCK), table[row], k, row=row, allowed=allowed)
-    else:
-        users = user_vectors(session)
-        if users is not None:
-            queries = session.data.on_record.queries()
-            (own,) = user_blocks(users, queries.slice(row, row + 1))
-            return alike(user_blocks(users, queries), own[0], k, row=row, allowed=allowed)
-    if not has_users(session.data):
-        return alike_of_values(
-            _stored_row(session.path / NEAREST_FILE, row, session.data.split.train.num_items),
-            k,
-            row=row,
-            allowed=allowed,
-        )
-    return alike_of_values(_by_events(session, side, row), k, row=row, allowed=allowed)
+    if space is not None and space not in SPACES:
+        raise ConfigError(unknown("space", space, SPACES))
+    tables = {VECTORS: lambda: item_vectors(session), TEXTS: lambda: text_vectors(session)}
+    found: Near | None = None
+    for name in SPACES if space is None else [space]:
+        table = tables[name]() if name in tables else None
+        if name == EVENTS and _has_events(session):
+            values = _by_events(session, "items", row)
+            known, made = bool(values.any()), alike_of_values(values, k, row=row, allowed=allowed)
+        elif table is not None and table.shape[1]:
+            known = bool(table[row].any())
+            made = alike(table.split(BLOCK), table[row], k, row=row, allowed=allowed)
+        else:
+            continue
+        found = found if found is not None and not known else Near(SPACES[name], made)
+        if known:
+            return found
+    if found is None:
+        named = "any space" if space is None else f"{SPACES[space]} (space {space!r})"
+        raise ConfigError(f"items of this run cannot be compared by {named}: it has none")
+    return found
+
+
+def similar_users(session: Session, row: int, k: int) -> TopK:
+    """The ``k`` users most like the one in ``row``: (1, up to k) rows and cosines."""
+    at_least_one("k", k)
+    users = user_vectors(session)
+    if users is None:
+        return alike_of_values(_by_events(session, "users", row), k, row=row)
+    queries = session.data.on_record.queries()
+    (own,) = user_blocks(users, queries.slice(row, row + 1))
+    return alike(user_blocks(users, queries), own[0], k, row=row)
+
+
+def _has_events(session: Session) -> bool:
+    """Whether it can be told who had the items, or which were had together."""
+    return has_users(session.data) or (session.path / NEAREST_FILE).is_file()
 
 
 def _by_events(session: Session, side: str, row: int) -> FloatArray:
     """(n,) cosine of every column (items) or row (users) of the matrix of events with the one in ``row``."""
+    if not has_users(session.data):
+        return _stored_row(session.path / NEAREST_FILE, row, session.data.split.train.num_items)
     matrix = session.data.on_record.matrix()
     table = matrix.T.tocsr() if side == "items" else matrix
     return _cosine_rows(table, slice(row, row + 1)).toarray().ravel()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interlingua.data.allowed import Filters
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError, at_least_one
 from interlingua.progress import say
 from interlingua.runs.answers import Request, SimilarItem, SimilarUser, Support
-from interlingua.runs.questions import empty_note
+from interlingua.runs.questions import nothing_alike
 from interlingua.runs.title_search import TitleSearch
 
 if TYPE_CHECKING:
@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from interlingua.runs.lists import Lists
     from interlingua.runs.session import Session
     from interlingua.runs.why_not_facts import WhyNot
+
+
+class Alike(NamedTuple):
+    """Items like one."""
+
+    items: list[SimilarItem]
+    space: str
+    """in what they were compared, in words"""
+    notes: list[str]
 
 
 class OneItem:
@@ -33,33 +42,40 @@ class OneItem:
 
     def similar_items(
         self, item: str, k: int = 10, *, items: Sequence[str] | None = None, exclude: Sequence[str] = (),
-        filters: Filters | None = None,
+        filters: Filters | None = None, space: str | None = None,
     ) -> list[SimilarItem]:  # fmt: skip
         """The ``k`` items most like this one, best first (see :mod:`interlingua.runs.neighbours`).
 
-        ``items``, ``exclude`` and ``filters``: as in :meth:`recommend`.
+        Args:
+            item: its id.
+            k: how many at most; only items with a cosine above 0 come out.
+            items: as in :meth:`recommend`; so are ``exclude`` and ``filters``.
+            exclude: see ``items``.
+            filters: see ``items``.
+            space: in what items are compared: ``vectors`` (the model's), ``texts``, ``events`` (who had them). None:
+                the first of these that the run has and that knows the item.
         """
-        found, notes = self.like(item, k, items=items, exclude=exclude, filters=filters)
-        for note in notes:
+        found = self.like(item, k, items=items, exclude=exclude, filters=filters, space=space)
+        for note in found.notes:
             say(f"note: {note}")
-        return found
+        return found.items
 
-    def like(self, item: str, k: int = 10, **options: Any) -> tuple[list[SimilarItem], list[str]]:
-        """:meth:`similar_items` with its notes instead of on stderr."""
+    def like(self, item: str, k: int = 10, *, space: str | None = None, **options: Any) -> Alike:
+        """:meth:`similar_items` with the space, and with its notes instead of on stderr."""
         row, request = self.item_row(item), Request.of(k, options)
         at_least_one("k", k)
         allowed = self._lists.questions.allowed(request)
-        ids, near = self.train.item_ids, self._lists.nearest("items", row, k, allowed.mask)
-        found = [SimilarItem(str(ids[other]), self.titles[other], score) for other, score in near]
+        ids, (words, near) = self.train.item_ids, self._lists.alike(row, k, allowed.mask, space)
+        found = [SimilarItem(str(ids[other]), self.titles[other], score, words) for other, score in near]
         notes = self._lists.questions.notes(allowed.unknown)
-        if not found and allowed.steps:
-            notes.append(empty_note(allowed, 0, self.train.num_items))
-        return found, notes
+        if not found:
+            notes.append(nothing_alike(allowed, row, words, self.train.num_items))
+        return Alike(found, words, notes)
 
     def similar_users(self, user: str, k: int = 10) -> list[SimilarUser]:
         """The ``k`` users most like this one, best first (see :mod:`interlingua.runs.neighbours`)."""
         ids = self.train.user_ids
-        found = self._lists.nearest("users", self.user_row(user), k)
+        found = self._lists.alike_users(self.user_row(user), k)
         return [SimilarUser(str(ids[row]), score) for row, score in found]
 
     def explain(

@@ -288,3 +288,15 @@ def empty_note(allowed: Allowed, seen: int, num_items: int) -> str:
     some = allowed.mask is None or allowed.mask.any()
     own = f"; the user has had {seen:,} items, which do not come out again" if seen and some else ""
     return f"nothing may come out: {said}{own}"
+
+
+def nothing_alike(allowed: Allowed, row: int, space: str, num_items: int) -> str:
+    """Why no item is like one; ``row`` is that one, ``space`` in what it was compared, in words."""
+    others = num_items - 1
+    if allowed.mask is not None:
+        others = int(allowed.mask.sum()) - int(allowed.mask[row])
+    if not others:
+        return empty_note(allowed, 0, num_items) + ("; an item is not compared with itself" if num_items else "")
+    said = f" that may come out ({'; '.join(allowed.steps[:MOST_STEPS])})" if allowed.steps else ""
+    what = "the 1 other item" if others == 1 else f"any of the {others:,} other items"
+    return f"by {space} this item is not like {what}{said}: only cosines above 0 count"

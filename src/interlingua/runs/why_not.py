@@ -202,8 +202,8 @@ class _Measured:
         queries, seen = self.question.queries, self.question.seen
         history, had = (np.asarray(each.history(0), np.int64) for each in (queries, seen))
         telling = self.lists.newcomers.items
-        near_ones = [row for row, _ in self.lists.nearest("items", self.row, TRIED)]
-        tried = [row for row in near_ones if row != self.row and row not in had and telling[row]]
+        _, near_ones = self.lists.alike(self.row, TRIED)
+        tried = [row for row, _ in near_ones if row != self.row and row not in had and telling[row]]
         if not tried:
             return (), 0, "list"
         cancel.check()

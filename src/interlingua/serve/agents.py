@@ -112,9 +112,9 @@ def tools_of(recommender: Recommender) -> list[Callable[..., dict[str, Any]]]:
         return {"items": [asdict(one) for one in made.items], "notes": list(made.notes)}
 
     def similar(item: Item, k: K = 10, where: Where = None) -> dict[str, Any]:
-        """The items most like one, by the cosine of their vectors."""
-        found, notes = recommender.like(item, k, filters=where)
-        return {"items": [one._asdict() for one in found], "notes": notes}
+        """The items most like one, by the cosine of their vectors, of their texts, or of who had them (``space``)."""
+        found = recommender.like(item, k, filters=where)
+        return {"items": [one._asdict() for one in found.items], "space": found.space, "notes": found.notes}
 
     def explain(item: Item, user: User = None, history: Ids = None) -> dict[str, Any]:
         """Why an item fits a user or a history: a sentence, and the history's items by their measured influence."""

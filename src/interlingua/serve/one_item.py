@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from asyncio import to_thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import Field, model_validator
@@ -45,6 +45,9 @@ class SimilarRequest(Strict):
     """item ids that alone may come out; null: all"""
     filters: FilterBody = Field(default_factory=dict)
     """as in recommend"""
+    space: Literal["vectors", "texts", "events"] | None = None
+    """in what items are compared: the model's vectors, their texts, who had them; null: the first of these that the run
+    has and that knows the item"""
 
 
 class Similar(Strict):
@@ -70,6 +73,8 @@ class SimilarResponse(Answered):
     """The answer, best first."""
 
     items: list[Similar]
+    space: str
+    """in what the items were compared, in words"""
 
 
 class ExplainRequest(Strict):
@@ -185,8 +190,9 @@ def one_item(model: ServedModel, line: WorkQueue) -> APIRouter:
 
         def work() -> SimilarResponse:
             options = {"items": request.items, "exclude": request.exclude, "filters": request.filters}
-            found, notes = now.like(request.item_id, request.k, **options)
-            return SimilarResponse(items=[Similar(**each._asdict()) for each in found], **_about(now, started, notes))
+            found = now.like(request.item_id, request.k, space=request.space, **options)
+            items = [Similar(item_id=each.item_id, title=each.title, score=each.score) for each in found.items]
+            return SimilarResponse(items=items, space=found.space, **_about(now, started, found.notes))
 
         return await line.do(work, http.scope[KEY])
 

@@ -202,6 +202,8 @@ class ItemResponse(Strict):
     item: ShownItem
     point: list[float] | None
     """x and y on the map"""
+    space: str
+    """in what items are alike, in words, as the map names it"""
     alike: list[Alike]
     sampled: int
     """users of the sample who have not had it"""

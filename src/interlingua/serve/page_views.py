@@ -167,10 +167,8 @@ class PageViews:
         lists = served._lists
         row, made = lists.questions.item_row(request.item_id), self._made_map(served)
         at = None if made is None else made.at(lists.session, np.array([row]))
-        alike = [
-            Alike(**vars(shown_item(lists, other)), score=round(score, 4))
-            for other, score in lists.nearest("items", row, ALIKE)
-        ]
+        space, near = lists.alike(row, ALIKE)
+        alike = [Alike(**vars(shown_item(lists, other)), score=round(score, 4)) for other, score in near]
         names, total = list[str](), lists.train.num_items
         if request.users and lists.questions.has_users:
             known = lists.train.user_ids
@@ -181,6 +179,7 @@ class PageViews:
         return ItemResponse(
             item=shown_item(lists, row),
             point=None if at is None else [round(value, 5) for value in at[0].tolist()],
+            space=space,
             alike=alike,
             sampled=len(found.users),
             had=found.had,
