@@ -154,6 +154,21 @@ def test_without_a_reason_that_counts_the_sentence_says_so():
     assert answer.sentence.endswith("no single movie in it is the reason.")
 
 
+def test_an_item_of_the_same_title_is_told_apart():
+    scorer, titles = Additive(), ["Brass mug", "Brass mug", "Brass mug", *(f"Item {n}" for n in range(3, len(TITLES)))]
+    scorer.weights[:] = 0.0
+    scorer.weights[1, 0], scorer.weights[2, 0], scorer.weights[4, 0] = 4.0, 3.0, 2.0
+    alone = explain(scorer, None, Queries.of([[2, 1]]), 0, titles, MOVIE)  # type: ignore[arg-type]
+    assert alone.sentence == "Brass mug is recommended because you have watched another movie of the same title."
+    assert [row for row, _ in alone.support] == [1]
+    assert (alone.held, {each.id for each in alone.evidence}) == (1.0, {"title:0", "title:1", "event:1"})
+    both = explain(scorer, None, Queries.of([[4, 1]]), 0, titles, MOVIE)  # type: ignore[arg-type]
+    assert both.sentence.endswith("because you have watched another movie of the same title and Item 4.")
+    kinds = ["Kitchen", "Table", *["Kitchen"] * (len(TITLES) - 2)]
+    begun = explain(scorer, None, Queries.of([[4, 1]]), 0, titles, MOVIE, kinds)  # type: ignore[arg-type]
+    assert begun.sentence.endswith("have watched. Another movie of the same title raised its score too.")
+
+
 def test_liked_is_what_the_user_rated_at_or_above_the_own_mean():
     history, ratings = np.array([4, 5, 6, 7, 5]), np.array([3.0, 5.0, 2.0, NAN, 1.0], np.float32)
     assert likings(history, ratings) == {4: True, 5: False, 6: False}  # the last word counts; mean 2.75

@@ -19,6 +19,15 @@ def test_every_word_and_the_best_places_first() -> None:
     assert SEARCH.find("nothing of the kind", 10) == []
 
 
+def test_accents_do_not_matter() -> None:
+    search = TitleSearch(["é1", "e2"], ["Blaues K\u00e4nnchen", "Cafe\u0301 au lait"], np.array([1, 2]))
+    for words in ("kannchen", "K\u00c4NNCHEN", "ka\u0308nnchen"):
+        assert search.find(words, 10) == [0]
+    assert search.find("caf\u00e9 LAIT", 10) == search.find("cafe", 10) == [1]
+    assert search.find("\u00e91", 10) == [0]  # ids are exact
+    assert search.find("e1", 10) == []
+
+
 def test_an_id_an_empty_query_a_limit_and_what_is_closed() -> None:
     assert SEARCH.find("i4", 10) == [4]
     assert SEARCH.find("", 3) == [1, 5, 4]

@@ -13,7 +13,7 @@ from typing import Literal
 
 from interlingua.explain.spoken import plain
 
-Kind = Literal["title", "categories", "description", "event", "dataset"]
+Kind = Literal["title", "categories", "description", "event", "text", "dataset"]
 WORD = re.compile(r"\w+(?:['’]\w+)*")
 PLAIN = frozenset(
     WORD.findall(
@@ -42,9 +42,9 @@ class Evidence:
     """``title:7``, ``categories:7``, ``event:7``: unique within a reason"""
     kind: Kind
     item: int | str | None
-    """its item: an index, or an external id; None: it belongs to the dataset"""
+    """its item: an index, or an external id; None: it belongs to the dataset, or is what was asked for in words"""
     text: str
-    """its text in the catalogue; for an event, its description"""
+    """its text in the catalogue; for an event, its description; for a text what was asked for"""
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from interlingua.data.domain import Domain
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
 from interlingua.explain.evidence import Evidence, Part, content_words, says_something, spans_of, together
-from interlingua.explain.influence import Basis, Influence, choose_support, influences
+from interlingua.explain.influence import LEAST_SHARE, Asked, Basis, Influence, choose_support, influences
 from interlingua.explain.spoken import plain, spoken
-from interlingua.explain.support import named_support
+from interlingua.explain.support import LEAST_OF_BEST, named_support
 from interlingua.explain.wording import Facts, rule, wordings
 from interlingua.lm.models import LanguageModel
 from interlingua.lm.phrase_writer import PhraseWriter
@@ -114,6 +114,7 @@ def explain_items(
     *,
     template: Template | str = "explain",
     max_history: int = 20,
+    asked: Asked | None = None,
 ) -> list[Explanation[tuple[int, float]]]:
     """Why each of some items fits the one user of ``query``; influences and wordings of all are made in one go.
 
@@ -125,6 +126,7 @@ def explain_items(
         known: titles, words, categories, descriptions.
         template: the prompt.
         max_history: the last so many different history items are considered.
+        asked: what was asked for in words; ``scorer`` reads it. Then the rule words the reasons.
 
     Raises:
         ConfigError: not exactly one query, or an item index out of range.
@@ -135,9 +137,12 @@ def explain_items(
         if not 0 <= item < len(known.titles):
             raise ConfigError(f"item index {item} is not among the catalogue's {len(known.titles)}")
     measured = influences(scorer, query, items, max_history)
-    found = [_facts(query, item, influence, known) for item, influence in zip(items, measured, strict=True)]
+    found = [
+        _facts(query, item, influence, known, asked, 0.0 if asked is None else asked.raised[place])
+        for place, (item, influence) in enumerate(zip(items, measured, strict=True))
+    ]
     # of nothing, or of a stand-in's reason, a model would make up a "because"
-    worded = [n for n, (facts, _) in enumerate(found) if facts.support and facts.basis == Basis.SCORE]
+    worded = [n for n, (facts, _) in enumerate(found) if facts.support and facts.basis == Basis.SCORE and asked is None]
     said: dict[int, tuple[Phrase, ...]] = {}
     cancel.check()
     speaker: LanguageModel | None = None
@@ -149,18 +154,27 @@ def explain_items(
     return [_explanation(facts, support, said.get(n)) for n, (facts, support) in enumerate(found)]
 
 
-def _facts(query: Queries, item: int, influence: Influence, known: Catalogue) -> tuple[Facts, list[tuple[int, float]]]:
+def _facts(
+    query: Queries, item: int, influence: Influence, known: Catalogue, asked: Asked | None, raised: float
+) -> tuple[Facts, list[tuple[int, float]]]:
     """Facts for the reason of one item, and its support."""
     whole = np.asarray(query.history(0), np.int64)
+    said = {row: spoken(known.titles[row]) for row in {*influence.items, item}}
     found = [(row, fall) for row, fall in choose_support(influence) if row != item]  # nothing is a reason for itself
+    found = [(row, fall) for row, fall in found if fall >= LEAST_OF_BEST * raised]
     support, liked = named_support(found, whole, query.history_ratings(0), known.middle)
+    first = {said[row].casefold(): row for row, _ in reversed(support)}
+    support = [(row, fall) for row, fall in support if first[said[row].casefold()] == row]  # each title once
+    by_words = raised > LEAST_SHARE and raised >= LEAST_OF_BEST * max((fall for _, fall in support), default=0.0)
     items = [row for row, _ in support]
     spans = spans_of(known.descriptions[item]) if known.descriptions is not None else []
     named = (*items, item)
     facts = Facts(
-        item, {row: spoken(known.titles[row]) for row in named}, items,
+        item, {row: said[row] for row in named}, items,
         {row: known.categories_of(row) for row in named}, spans, known.domain, liked, influence.basis,
         "whole" if influence.speaks else "nothing" if len(whole) else "no history",
+        frozenset(row for row in items if said[row].casefold() == said[item].casefold()),
+        None if asked is None else asked.text, by_words,
     )  # fmt: skip
     return facts, support
 

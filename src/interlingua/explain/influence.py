@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from interlingua.contracts.scorer import Scorer
 from interlingua.data.queries import IntArray, Queries
+from interlingua.explain.support import LEAST_OF_BEST
 
 REFERENCES = 19
 """other items against which a score is measured, so that a constant added to all scores does not count"""
@@ -65,6 +66,15 @@ class Influence:
         return LEAST_SHARE * max(abs(self.lead), self.spread)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for in words, beside a history or alone."""
+
+    text: str
+    raised: Sequence[float]
+    """(C,) how far it raises the score of each item that is explained, in the unit of the scorer's scores"""
+
+
 def influences(scorer: Scorer, query: Queries, items: Sequence[int], max_history: int = 20) -> list[Influence]:
     """One influence per item, of the last ``max_history`` different items of the one query's history.
 
@@ -106,7 +116,7 @@ def choose_support(influence: Influence) -> list[tuple[int, float]]:
     pairs = zip(influence.items, influence.values, strict=True)
     raised = [(row, float(value)) for row, value in pairs if np.isfinite(value) and value > 0]
     ordered = sorted((pair for pair in raised if pair[1] >= influence.least), key=lambda pair: -pair[1])
-    return [(row, value) for row, value in ordered if value >= 0.1 * ordered[0][1]]
+    return [(row, value) for row, value in ordered if value >= LEAST_OF_BEST * ordered[0][1]]
 
 
 def _references(num_items: int, history: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

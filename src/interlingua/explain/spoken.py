@@ -40,9 +40,13 @@ def spoken(title: str) -> str:
     said = " ".join((short or clean).split())
     if not WORDS.search(said):
         return quoted(said) if said.strip(f"{DOUBLE} ") else UNTITLED
-    if len(said) > LONGEST:
-        said = f"{said[:LONGEST].rsplit(' ', 1)[0]}…"
+    said = at_most(said)
     return quoted(said) if UNCLEAR.search(said) else said
+
+
+def at_most(text: str) -> str:
+    """A text of at most :data:`LONGEST` characters, and an ellipsis where there were more."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST].rsplit(' ', 1)[0]}…"
 
 
 def quoted(text: str) -> str:

@@ -9,6 +9,8 @@ import numpy.typing as npt
 
 from interlingua.data.queries import IntArray
 
+LEAST_OF_BEST = 0.1
+"""of the strongest influence: what raised the score less is not named beside it"""
 MAX_SUPPORT = 3
 """history items that a reason names at most"""
 

@@ -14,9 +14,11 @@ from typing import Literal
 from interlingua.data.domain import Domain
 from interlingua.explain.evidence import Evidence, article
 from interlingua.explain.influence import Basis
-from interlingua.explain.spoken import quoted
+from interlingua.explain.spoken import at_most, plain, quoted
 from interlingua.lm.phrases import NOTHING, Phrase, Wording, either, maybe, row
 
+ANOTHER = "another"
+"""said of an item of the history that has the recommended one's title"""
 MOST_CATEGORIES = 4
 """of the recommended item, that a sentence may choose from"""
 
@@ -44,6 +46,12 @@ class Facts:
     basis: Basis = Basis.SCORE
     without_support: Literal["whole", "nothing", "no history"] = "whole"
     """what holds where no single item of the history is a reason"""
+    namesakes: frozenset[int] = frozenset()
+    """of the support, what has the target's title"""
+    asked: str | None = None
+    """what was asked for in words; None: nothing was"""
+    by_words: bool = False
+    """whether that is a reason for the item"""
 
     @property
     def had(self) -> str:
@@ -69,12 +77,16 @@ class Facts:
         found += [Evidence(f"event:{item}", "event", item, f"you {self.had} it") for item in self.support]
         if self.spans:
             found.append(Evidence(f"description:{self.target}", "description", self.target, " / ".join(self.spans)))
+        if self.asked is not None:
+            found.append(Evidence("text", "text", None, self.asked))
         return [*found, Evidence("dataset", "dataset", None, self.domain.noun)]
 
 
 def rule(facts: Facts) -> tuple[Phrase, ...]:
     """The sentence that needs no model: the category that most of the support shares with the item, or none."""
     target = _name(facts, facts.target, "")
+    if facts.asked is not None and (facts.by_words or not facts.support):
+        return _by_words(facts, facts.asked)
     if not facts.support:
         if facts.without_support in WITHOUT_SUPPORT:
             return Phrase(WITHOUT_SUPPORT[facts.without_support]), _name(facts, facts.target, " "), Phrase(".")
@@ -98,8 +110,31 @@ def rule(facts: Facts) -> tuple[Phrase, ...]:
     if without and facts.basis == Basis.HISTORY:
         said += [Phrase(" It also goes with"), *_listed(facts, without), Phrase(".")]
     elif without:
-        said += [*_listed(facts, without), Phrase(" raised its score too", _events(without)), Phrase(".")]
+        said += [*_begun(_listed(facts, without)), Phrase(" raised its score too", _events(without)), Phrase(".")]
     return tuple(said)
+
+
+def _by_words(facts: Facts, asked: str) -> tuple[Phrase, ...]:
+    """What was asked for comes first, and of the history only what raised the score beside it."""
+    target, own = _name(facts, facts.target, ""), ("text",)
+    words = Phrase(f" {quoted(at_most(' '.join(plain(asked).split())))}", own)
+    if not facts.by_words:
+        said = (Phrase("What you asked for,", own), words, Phrase(", does not speak for", own))
+        return *said, _name(facts, facts.target, " "), Phrase(".")
+    first = (target, Phrase(" is recommended because you asked for", own), words, Phrase("."))
+    if not facts.support:
+        return first
+    events = _events(facts.support)
+    verb = Phrase(", which you"), _had(facts, facts.support), Phrase(", raised its score too", events), Phrase(".")
+    return *first, *_begun(_listed(facts, facts.support)), *verb
+
+
+def _begun(phrases: Sequence[Phrase]) -> list[Phrase]:
+    """The same at the beginning of a sentence, where no title stands first."""
+    first = phrases[0]
+    if not first.text.startswith(f" {ANOTHER}"):
+        return list(phrases)
+    return [Phrase(f" {ANOTHER.capitalize()}{first.text[1 + len(ANOTHER) :]}", first.tags), *phrases[1:]]
 
 
 def wordings(facts: Facts) -> Wording:
@@ -204,6 +239,9 @@ def _events(items: Sequence[int]) -> tuple[str, ...]:
 
 
 def _name(facts: Facts, item: int, before: str) -> Phrase:
+    if item in facts.namesakes:
+        tags = (f"title:{item}", f"title:{facts.target}")
+        return Phrase(f"{before}{ANOTHER} {facts.domain.noun} of the same title", tags)
     return Phrase(f"{before}{facts.names[item]}", (f"title:{item}",))
 
 

@@ -71,14 +71,15 @@ class Observed(Recommender):
 
     def explain_items(
         self, items: Sequence[str], user: str | None = None, history: Sequence[str] | None = None, *,
-        rerank: bool = True, quiet: bool = False,
+        rerank: bool = True, quiet: bool = False, text: str | None = None, text_weight: float = 0.5,
     ) -> list[Explanation[Support]]:  # fmt: skip
         """Items that only the rival knows are explained by it."""
         known = [item for item in items if self.rival is None or item in self.train.item_indices]
-        found = dict(zip(known, super().explain_items(known, user, history, rerank=rerank, quiet=quiet), strict=True))
+        how: dict[str, Any] = {"rerank": rerank, "quiet": quiet, "text": text, "text_weight": text_weight}
+        found = dict(zip(known, super().explain_items(known, user, history, **how), strict=True))
         if self.rival is not None and len(known) < len(items):
             rest = [item for item in items if item not in found]
-            more = self.rival.explain_items(rest, user, history, rerank=rerank, quiet=quiet)
+            more = self.rival.explain_items(rest, user, history, **how)
             found |= dict(zip(rest, more, strict=True))
         return [found[item] for item in items]
 

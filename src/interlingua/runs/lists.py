@@ -303,9 +303,18 @@ class Lists:
             raise UnknownIdError("the user is known by events after training alone, and is compared with nobody yet")
         return _pairs(similar_users(self.session, row, k))
 
-    def explained(self, language_model: Any, query: Queries, items: Sequence[int], rerank: bool) -> list[Any]:
-        """Reasons for items, by indices."""
-        return self.reasons.of(self.scorer(rerank), language_model, query, items, rerank)
+    def explained(
+        self, language_model: Any, query: Queries, items: Sequence[int], rerank: bool, text: str | None = None,
+        text_weight: float = 0.5,
+    ) -> list[Any]:  # fmt: skip
+        """Reasons for items, by indices; of a list for a ``text`` by what ranked it."""
+        sentence = None if text is None else self.sentences.scorer(text, text_weight)
+        if text is None or sentence is None:
+            return self.reasons.of(self.scorer(rerank), language_model, query, items, rerank)
+        if self.newcomers.among(query).any():  # as :meth:`listed_by`
+            query = Queries.of([[]])
+        by = (text, text_weight)
+        return self.reasons.of(sentence, language_model, query, items, by, lambda some: sentence.asked(text, some))
 
 
 def _pairs(found: TopK) -> list[tuple[int, float]]:

@@ -95,12 +95,18 @@ class OneItem:
         *,
         rerank: bool = True,
         quiet: bool = False,
+        text: str | None = None,
+        text_weight: float = 0.5,
     ) -> list[Explanation[Support]]:
-        """:meth:`explain` for several items of one answer, measured together; ``quiet``: unknown ids are not said."""
+        """:meth:`explain` for several items of one answer, measured together; ``quiet``: unknown ids are not said.
+
+        ``text`` and its weight: with which the items were recommended, see :meth:`recommend`.
+        """
         if not items:
             return []
         query = self.query(user, history, quiet=quiet)
-        found = self.explain_rows(query, [self.item_row(item) for item in items], rerank=rerank)
+        indices = [self.item_row(item) for item in items]
+        found = self.explain_rows(query, indices, rerank=rerank, text=text, text_weight=text_weight)
         return [self._lists.reasons.with_ids(each, query) for each in found]
 
     def explain_query(self, query: Queries, item: int) -> Explanation[tuple[int, float]]:
@@ -108,10 +114,11 @@ class OneItem:
         return self.explain_rows(query, [item])[0]
 
     def explain_rows(
-        self, query: Queries, items: Sequence[int], *, rerank: bool = True
-    ) -> list[Explanation[tuple[int, float]]]:
+        self, query: Queries, items: Sequence[int], *, rerank: bool = True, text: str | None = None,
+        text_weight: float = 0.5,
+    ) -> list[Explanation[tuple[int, float]]]:  # fmt: skip
         """:meth:`explain_items` by indices; recent reasons are remembered."""
-        return self._lists.explained(lambda: self.language_model, query, items, rerank)
+        return self._lists.explained(lambda: self.language_model, query, items, rerank, text, text_weight)
 
     def why_not(
         self, item: str, user: str | None = None, history: Sequence[str] | None = None, k: int = 10, **options: Any

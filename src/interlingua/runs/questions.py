@@ -296,7 +296,8 @@ def nothing_alike(allowed: Allowed, row: int, space: str, num_items: int) -> str
     if allowed.mask is not None:
         others = int(allowed.mask.sum()) - int(allowed.mask[row])
     if not others:
-        return empty_note(allowed, 0, num_items) + ("; an item is not compared with itself" if num_items else "")
+        itself = allowed.mask is None or allowed.mask[row]
+        return empty_note(allowed, 0, num_items) + ("; an item is not compared with itself" if itself else "")
     said = f" that may come out ({'; '.join(allowed.steps[:MOST_STEPS])})" if allowed.steps else ""
     what = "the 1 other item" if others == 1 else f"any of the {others:,} other items"
     return f"by {space} this item is not like {what}{said}: only cosines above 0 count"

@@ -83,9 +83,7 @@ def column_answer(lists: Lists, column: str, request: Request, question: Questio
     Raises:
         ConfigError: a column that the run does not have.
     """
-    known = [each.id for each in columns_of(lists)]
-    if column not in known:
-        raise ConfigError(unknown("column", column, known))
+    _check(lists, column)
     if column == SERVED:
         return lists.answer(request, question)
     if column == RETRIEVED:
@@ -93,16 +91,28 @@ def column_answer(lists: Lists, column: str, request: Request, question: Questio
     return _by_scorer(lists, _scorer(lists, column), column, request, question)
 
 
+def _check(lists: Lists, column: str) -> None:
+    known = [each.id for each in columns_of(lists)]
+    if column not in known:
+        raise ConfigError(unknown("column", column, known))
+
+
 def column_reasons(
-    lists: Lists, language_model: Callable[[], Any], column: str, query: Queries, items: Sequence[int]
-) -> list[Any]:
+    lists: Lists, language_model: Callable[[], Any], column: str, query: Queries, items: Sequence[int],
+    text: str | None = None, text_weight: float = 0.5,
+) -> list[Any]:  # fmt: skip
     """Reasons for items (indices) by the score of one column. What is recommended is worded as everywhere; the other
-    columns by the rule. Popularity has none: it knows nothing of the user.
+    columns by the rule. Popularity has none: it knows nothing of the user. A ``text`` is read by what is recommended.
+
+    Raises:
+        ConfigError: a column that the run does not have.
     """
+    _check(lists, column)
     if column == POPULARITY:
         return []
     if column in (SERVED, RETRIEVED):
-        return lists.explained(language_model, query, items, column == SERVED)
+        said = (text, text_weight) if column == SERVED else ()
+        return lists.explained(language_model, query, items, column == SERVED, *said)
     return list(lists.reasons.of(_scorer(lists, column), lambda: None, query, items, column))
 
 

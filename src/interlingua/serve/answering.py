@@ -91,7 +91,10 @@ def answer(recommender: Recommender, request: RecommendRequest, started: float) 
     known = recommender.train.item_indices
     history = None if request.user_id is not None else [item for item in request.history or [] if item in known]
     explained = [one.item_id for one in made.items[: request.explain]]
-    reasons = recommender.explain_items(explained, request.user_id, history, rerank=request.rerank, quiet=True)
+    reasons = recommender.explain_items(
+        explained, request.user_id, history, rerank=request.rerank, quiet=True, text=request.text,
+        text_weight=request.text_weight,
+    )  # fmt: skip
     return respond(recommender, made, [reason(each) for each in reasons], started)
 
 

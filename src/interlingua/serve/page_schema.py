@@ -147,6 +147,9 @@ class WhyRequest(Question):
     """Items of a list that are to be explained."""
 
     items: list[Id] = Field(min_length=1, max_length=20)
+    text: str | None = Field(None, min_length=1, max_length=2000)
+    """with which what is recommended was asked for"""
+    text_weight: float = Field(0.5, ge=0, le=1)
 
 
 class WhyResponse(Strict):

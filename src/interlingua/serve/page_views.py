@@ -133,7 +133,8 @@ class PageViews:
         lists = served._lists
         query = self._question(lists, request).queries
         indices = [lists.questions.item_row(item) for item in request.items]
-        found = column_reasons(lists, lambda: served.language_model, request.column, query, indices)
+        said = (request.text, request.text_weight)
+        found = column_reasons(lists, lambda: served.language_model, request.column, query, indices, *said)
         return WhyResponse(reasons=[reason(lists.reasons.with_ids(each, query)) for each in found])
 
     def item_map(self) -> MapResponse:

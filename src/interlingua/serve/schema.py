@@ -113,11 +113,11 @@ class Evidence(Strict):
     """Something that is known."""
 
     id: str
-    kind: Literal["title", "categories", "description", "event", "dataset"]
+    kind: Literal["title", "categories", "description", "event", "text", "dataset"]
     item_id: str | None = None
-    """whose it is; null: the dataset's"""
+    """whose it is; null: the dataset's, or what was asked for"""
     text: str
-    """as it stands in the catalogue; of an event what is said of it"""
+    """as it stands in the catalogue; of an event what is said of it; of a text what was asked for"""
 
 
 class Reason(Strict):

@@ -79,7 +79,7 @@ export function board(page, state, liked) {
         const { who, said } = question(column);
         const answer = await post("/v1/page/list", { column: column.id, ...who, ...said, k: SHOWN }, signal);
         const count = fill(frame, column, answer, who);
-        if (column.id === "served") reasons(frame, column, who, answer.items, signal);
+        if (column.id === "served") reasons(frame, column, { ...who, ...said }, answer.items, signal);
         return { column, count };
       } catch (error) {
         page.failed(error);

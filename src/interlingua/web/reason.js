@@ -3,7 +3,7 @@
 
 import { byId, h } from "./dom.js";
 
-const KINDS = { title: "title", categories: "categories", description: "description", event: "history", dataset: "data" };
+const KINDS = { title: "title", categories: "categories", description: "description", event: "history", text: "asked for", dataset: "data" };
 
 function show(element, evidence) {
   const place = byId("evidence");
