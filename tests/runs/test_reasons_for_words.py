@@ -45,7 +45,7 @@ def test_the_influence_is_that_on_the_score_that_ranked(recommender: Recommender
     assert {each.item_id: each.influence for each in why.support}.items() <= {
         each.item_id: each.influence for each in most
     }.items()
-    assert sentence.asked(words, [items_[best]]).raised == [pytest.approx(0.5 * float(sentence.own[0, items_[best]]))]
+    assert sentence.sought(words, [items_[best]]).raised == [pytest.approx(0.5 * float(sentence.own[0, items_[best]]))]
     (plain,) = recommender.explain_items([best], history=HISTORY)
     assert plain.sentence != why.sentence
     assert not any(each.kind == "text" for each in plain.evidence)

@@ -21,7 +21,7 @@ from interlingua.data.domain import Domain
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
 from interlingua.explain.evidence import Evidence, Part, content_words, says_something, spans_of, together
-from interlingua.explain.influence import LEAST_SHARE, Asked, Basis, Influence, choose_support, influences
+from interlingua.explain.influence import LEAST_SHARE, Basis, Influence, Sought, choose_support, influences
 from interlingua.explain.spoken import plain, spoken
 from interlingua.explain.support import LEAST_OF_BEST, named_support
 from interlingua.explain.wording import Facts, rule, wordings
@@ -114,7 +114,7 @@ def explain_items(
     *,
     template: Template | str = "explain",
     max_history: int = 20,
-    asked: Asked | None = None,
+    sought: Sought | None = None,
 ) -> list[Explanation[tuple[int, float]]]:
     """Why each of some items fits the one user of ``query``; influences and wordings of all are made in one go.
 
@@ -126,7 +126,7 @@ def explain_items(
         known: titles, words, categories, descriptions.
         template: the prompt.
         max_history: the last so many different history items are considered.
-        asked: what was asked for in words; ``scorer`` reads it. Then the rule words the reasons.
+        sought: what was asked for in words; ``scorer`` reads it. Then the rule words the reasons.
 
     Raises:
         ConfigError: not exactly one query, or an item index out of range.
@@ -138,11 +138,13 @@ def explain_items(
             raise ConfigError(f"item index {item} is not among the catalogue's {len(known.titles)}")
     measured = influences(scorer, query, items, max_history)
     found = [
-        _facts(query, item, influence, known, asked, 0.0 if asked is None else asked.raised[place])
+        _facts(query, item, influence, known, sought, 0.0 if sought is None else sought.raised[place])
         for place, (item, influence) in enumerate(zip(items, measured, strict=True))
     ]
     # of nothing, or of a stand-in's reason, a model would make up a "because"
-    worded = [n for n, (facts, _) in enumerate(found) if facts.support and facts.basis == Basis.SCORE and asked is None]
+    worded = [
+        n for n, (facts, _) in enumerate(found) if facts.support and facts.basis == Basis.SCORE and sought is None
+    ]
     said: dict[int, tuple[Phrase, ...]] = {}
     cancel.check()
     speaker: LanguageModel | None = None
@@ -155,7 +157,7 @@ def explain_items(
 
 
 def _facts(
-    query: Queries, item: int, influence: Influence, known: Catalogue, asked: Asked | None, raised: float
+    query: Queries, item: int, influence: Influence, known: Catalogue, sought: Sought | None, raised: float
 ) -> tuple[Facts, list[tuple[int, float]]]:
     """Facts for the reason of one item, and its support."""
     whole = np.asarray(query.history(0), np.int64)
@@ -174,7 +176,7 @@ def _facts(
         {row: known.categories_of(row) for row in named}, spans, known.domain, liked, influence.basis,
         "whole" if influence.speaks else "nothing" if len(whole) else "no history",
         frozenset(row for row in items if said[row].casefold() == said[item].casefold()),
-        None if asked is None else asked.text, by_words,
+        None if sought is None else sought.text, by_words,
     )  # fmt: skip
     return facts, support
 

@@ -67,7 +67,7 @@ class Influence:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Sought:
     """What was asked for in words, beside a history or alone."""
 
     text: str

@@ -48,7 +48,7 @@ class Facts:
     """what holds where no single item of the history is a reason"""
     namesakes: frozenset[int] = frozenset()
     """of the support, what has the target's title"""
-    asked: str | None = None
+    sought: str | None = None
     """what was asked for in words; None: nothing was"""
     by_words: bool = False
     """whether that is a reason for the item"""
@@ -77,16 +77,16 @@ class Facts:
         found += [Evidence(f"event:{item}", "event", item, f"you {self.had} it") for item in self.support]
         if self.spans:
             found.append(Evidence(f"description:{self.target}", "description", self.target, " / ".join(self.spans)))
-        if self.asked is not None:
-            found.append(Evidence("text", "text", None, self.asked))
+        if self.sought is not None:
+            found.append(Evidence("text", "text", None, self.sought))
         return [*found, Evidence("dataset", "dataset", None, self.domain.noun)]
 
 
 def rule(facts: Facts) -> tuple[Phrase, ...]:
     """The sentence that needs no model: the category that most of the support shares with the item, or none."""
     target = _name(facts, facts.target, "")
-    if facts.asked is not None and (facts.by_words or not facts.support):
-        return _by_words(facts, facts.asked)
+    if facts.sought is not None and (facts.by_words or not facts.support):
+        return _by_words(facts, facts.sought)
     if not facts.support:
         if facts.without_support in WITHOUT_SUPPORT:
             return Phrase(WITHOUT_SUPPORT[facts.without_support]), _name(facts, facts.target, " "), Phrase(".")
@@ -114,10 +114,10 @@ def rule(facts: Facts) -> tuple[Phrase, ...]:
     return tuple(said)
 
 
-def _by_words(facts: Facts, asked: str) -> tuple[Phrase, ...]:
+def _by_words(facts: Facts, sought: str) -> tuple[Phrase, ...]:
     """What was asked for comes first, and of the history only what raised the score beside it."""
     target, own = _name(facts, facts.target, ""), ("text",)
-    words = Phrase(f" {quoted(at_most(' '.join(plain(asked).split())))}", own)
+    words = Phrase(f" {quoted(at_most(' '.join(plain(sought).split())))}", own)
     if not facts.by_words:
         said = (Phrase("What you asked for,", own), words, Phrase(", does not speak for", own))
         return *said, _name(facts, facts.target, " "), Phrase(".")

@@ -314,7 +314,7 @@ class Lists:
         if self.newcomers.among(query).any():  # as :meth:`listed_by`
             query = Queries.of([[]])
         by = (text, text_weight)
-        return self.reasons.of(sentence, language_model, query, items, by, lambda some: sentence.asked(text, some))
+        return self.reasons.of(sentence, language_model, query, items, by, lambda some: sentence.sought(text, some))
 
 
 def _pairs(found: TopK) -> list[tuple[int, float]]:

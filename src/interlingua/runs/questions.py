@@ -292,12 +292,12 @@ def empty_note(allowed: Allowed, seen: int, num_items: int) -> str:
 
 def nothing_alike(allowed: Allowed, row: int, space: str, num_items: int) -> str:
     """Why no item is like one; ``row`` is that one, ``space`` in what it was compared, in words."""
-    others = num_items - 1
+    rest = num_items - 1
     if allowed.mask is not None:
-        others = int(allowed.mask.sum()) - int(allowed.mask[row])
-    if not others:
+        rest = int(allowed.mask.sum()) - int(allowed.mask[row])
+    if not rest:
         itself = allowed.mask is None or allowed.mask[row]
         return empty_note(allowed, 0, num_items) + ("; an item is not compared with itself" if itself else "")
     said = f" that may come out ({'; '.join(allowed.steps[:MOST_STEPS])})" if allowed.steps else ""
-    what = "the 1 other item" if others == 1 else f"any of the {others:,} other items"
+    what = "the 1 other item" if rest == 1 else f"any of the {rest:,} other items"
     return f"by {space} this item is not like {what}{said}: only cosines above 0 count"

@@ -11,7 +11,7 @@ from interlingua.contracts.scorer import Scorer
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError, unknown
 from interlingua.explain.explain import Catalogue, Explanation, explain_items
-from interlingua.explain.influence import Asked
+from interlingua.explain.influence import Sought
 from interlingua.runs.answers import Support
 from interlingua.runtime import cancel
 
@@ -69,18 +69,18 @@ class Reasons:
 
     def of(
         self, scorer: Scorer, language_model: Callable[[], Any], query: Queries, items: Sequence[int],
-        by: bool | str | tuple[str, float], asked: Callable[[Sequence[int]], Asked] | None = None,
+        by: bool | str | tuple[str, float], sought: Callable[[Sequence[int]], Sought] | None = None,
     ) -> list[Found]:  # fmt: skip
         """Reasons for these items (indices); see :func:`explain_items`.
 
-        ``by`` distinguishes the scorers of a run; ``asked`` tells what was asked for in words, for some of the items.
+        ``by`` distinguishes the scorers of a run; ``sought`` tells what was asked for in words, for some of the items.
         """
         rated = b"" if query.ratings is None else query.ratings.tobytes()  # they say what may be called liked
         about = (by, tuple(query.users.tolist()), query.items.tobytes(), rated)
         found = {item: self._known[key] for item in items if (key := (*about, item)) in self._known}
         new = [item for item in dict.fromkeys(items) if item not in found]
         if new:
-            said = {} if asked is None else {"asked": asked(new)}
+            said = {} if sought is None else {"sought": sought(new)}
             made = explain_items(scorer, language_model, query, new, self._catalogue, **said)
             found |= dict(zip(new, made, strict=True))
             if not cancel.pressed():  # what was made in a hurry is made better next time

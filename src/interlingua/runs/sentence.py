@@ -20,7 +20,7 @@ from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.scorer import BoolArray, Scorer
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError, shown
-from interlingua.explain.influence import Asked
+from interlingua.explain.influence import Sought
 from interlingua.runs.answers import Request
 from interlingua.runs.grown import Grown, refusal, spoken
 from interlingua.runs.scorers import retriever_of
@@ -60,9 +60,9 @@ class Sentence(Scorer):
             scores[some] = self.weight * self.own + (1 - self.weight) * theirs
         return scores if items is None else np.take_along_axis(scores, np.asarray(items, np.int64), axis=1)
 
-    def asked(self, text: str, items: Sequence[int]) -> Asked:
+    def sought(self, text: str, items: Sequence[int]) -> Sought:
         """How far the sentence raises the scores of some items (indices) above that of an average one."""
-        return Asked(text, [float(self.weight * self.own[0, item]) for item in items])
+        return Sought(text, [float(self.weight * self.own[0, item]) for item in items])
 
     def with_weight(self, weight: float) -> Sentence:
         """The same sentence with another weight."""
