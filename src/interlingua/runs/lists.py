@@ -312,7 +312,8 @@ class Lists:
         if text is None or sentence is None:
             return self.reasons.of(self.scorer(rerank), language_model, query, items, rerank)
         if self.newcomers.among(query).any():  # as :meth:`listed_by`
-            query = Queries.of([[]])
+            nobody: list[list[int]] = [[]]
+            query = Queries.of(nobody)
         by = (text, text_weight)
         return self.reasons.of(sentence, language_model, query, items, by, lambda some: sentence.sought(text, some))
 

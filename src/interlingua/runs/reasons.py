@@ -80,7 +80,7 @@ class Reasons:
         found = {item: self._known[key] for item in items if (key := (*about, item)) in self._known}
         new = [item for item in dict.fromkeys(items) if item not in found]
         if new:
-            said = {} if sought is None else {"sought": sought(new)}
+            said: dict[str, Any] = {} if sought is None else {"sought": sought(new)}
             made = explain_items(scorer, language_model, query, new, self._catalogue, **said)
             found |= dict(zip(new, made, strict=True))
             if not cancel.pressed():  # what was made in a hurry is made better next time
