@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from interlingua.contracts.fitting import Fitting
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
 from interlingua.injection.graph_prompts import GraphPrompts, session_edges
+from interlingua.lm.adapters import LoraOptions
 from interlingua.rankers.llmgr import Llmgr, LlmgrConfig
 from interlingua.testing.tiny_models import TITLES
 from interlingua.training.loop import fit_best
@@ -162,3 +165,22 @@ def test_what_a_template_lacks_and_prompts_that_are_too_long_are_refused(folder,
         GraphPrompts(str(path), ranker.lm, TITLES, ranker.inputs.domain)
     with pytest.raises(ConfigError, match="history_length"):
         GraphPrompts("llmgr", ranker.lm, ["w " * 9000] * ITEMS, ranker.inputs.domain).assemble(np.array([[1, 2]]))
+
+
+def test_its_question_its_node_sentence_and_its_adapters_may_be_other_ones(folder, tmp_path):
+    question, node = tmp_path / "question.txt", tmp_path / "node.txt"
+    question.write_text('history: {number}:{item}\nseparator: ;\n---\nSeen: {history}. Last {last}.\n', encoding="utf-8")
+    node.write_text('history: {item}\ntarget: "{title}"\nseparator:\n---\nThis is {history}, called', encoding="utf-8")
+    ranker = make(folder, template=str(question), node_template=str(node), lora=LoraOptions(rank=2, modules=["q_proj"]))
+    assert {name.split("/")[-4] for name, _ in ranker.tuned.named_parameters()} == {"q_proj"}
+    batch = next(iter(ranker.node_batches(0, np.random.default_rng(0))))
+    plain = make(folder)
+    with torch.no_grad():
+        item = int(batch.positives[0])
+        ids = ids_of(ranker.lm, f' "{TITLES[item]}"')
+        told = by_hand(ranker, ["This is", item, ", called", f' "{TITLES[item]}"']).states[0, -1 - len(ids) : -1]
+        expected = float(functional.cross_entropy(ranker.lm.logits(told), torch.tensor(ids)))
+        one = replace(batch, **{"positives": batch.positives[:1], "users": batch.users[:1]})
+        assert float(ranker(one)["title"]) == pytest.approx(expected, rel=1e-3)
+    asked = Queries.of([[3, 1, 5]])
+    assert not np.allclose(ranker.eval().score(asked), plain.eval().score(asked))
