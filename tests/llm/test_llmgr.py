@@ -169,7 +169,8 @@ def test_what_a_template_lacks_and_prompts_that_are_too_long_are_refused(folder,
 
 def test_its_question_its_node_sentence_and_its_adapters_may_be_other_ones(folder, tmp_path):
     question, node = tmp_path / "question.txt", tmp_path / "node.txt"
-    question.write_text('history: {number}:{item}\nseparator: ;\n---\nSeen: {history}. Last {last}.\n', encoding="utf-8")
+    words = "history: {number}:{item}\nseparator: ;\n---\nSeen: {history}. Last {last}.\n"
+    question.write_text(words, encoding="utf-8")
     node.write_text('history: {item}\ntarget: "{title}"\nseparator:\n---\nThis is {history}, called', encoding="utf-8")
     ranker = make(folder, template=str(question), node_template=str(node), lora=LoraOptions(rank=2, modules=["q_proj"]))
     assert {name.split("/")[-4] for name, _ in ranker.tuned.named_parameters()} == {"q_proj"}
