@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self, overload
@@ -23,6 +24,7 @@ from interlingua.runs.answers import (
 )
 from interlingua.runs.batch import Written, write_lists
 from interlingua.runs.crowd import Crowd
+from interlingua.runs.event_times import of_future, seconds_of
 from interlingua.runs.following import Following
 from interlingua.runs.grown import load_encoders
 from interlingua.runs.lists import Lists
@@ -258,7 +260,9 @@ class Recommender(Following, OneItem, Crowd):
             events: (item id, time, value) of each; None: not given.
         """
         unknown = of_unknown([item for item, _, _ in events], self.train.item_indices)
-        return [*([unknown] if unknown else []), *self._events.unread([each[1:] for each in events])]
+        ahead = of_future(seconds_of([when for _, when, _ in events]), time.time())
+        said = [note for note in (unknown, ahead) if note]
+        return [*said, *self._events.unread([each[1:] for each in events])]
 
     def load_encoders(self) -> None:
         """Loads what reads new texts now, so that the first new item or sentence is answered as fast as the next."""

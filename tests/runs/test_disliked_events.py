@@ -120,3 +120,19 @@ def test_what_a_training_left_out_of_a_known_user_and_item_still_does_not_come_o
     store.add_model(ModelVersion(recommender.version, "here", events=1))
     later = interlingua.load(recommender.session, store=store)
     assert item not in [each.item_id for each in later.answer(user, k=3).items]
+
+
+def test_the_last_word_on_an_item_counts(tmp_path: Path) -> None:
+    recommender = made(tmp_path, label={"at_least": 3})
+
+    def stages(*values: float) -> set[str]:
+        recommender.add_events([{"user_id": "zoe", "item_id": "i3", "value": value} for value in values])
+        return {each.stage for each in recommender.recommend("zoe", k=5)}
+
+    assert stages(0) == {STAGE}
+    assert STAGE not in stages(1)
+    assert stages(0) == {STAGE}
+    user = str(recommender.train.user_ids[0])
+    liked = [str(recommender.train.item_ids[row]) for row in recommender._lists.questions.liked.history(0)]
+    recommender.add_events([{"user_id": user, "item_id": item, "value": 0} for item in liked])
+    assert {each.stage for each in recommender.recommend(user, k=3)} == {STAGE}

@@ -8,20 +8,24 @@ or the source's name of a column); an item passes if it meets every condition::
     {"brand": ("!=", "Acme")}                    an operator and a value
     {"year>=": 1990, "title contains": "star"}   the same, written in the key (as JSON and the command line can)
 
-Operators: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=`` and ``contains`` (a part of the text, in any case). Values that
-can be read as numbers are compared as numbers, others as texts (dates as ``2020-12-31`` have their right order). An
-item without a value passes ``!=`` only; ``None`` (or an empty text) means exactly that: ``{"brand": None}`` has
-no brand. If most cells of a column are numbers, ``<`` and ``>`` refuse a value that is not a number.
+Operators: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=`` and ``contains`` (a part of the text, in any case). A condition
+means what the same expression means (:mod:`interlingua.data.comparisons`). An item without a value passes ``!=`` only;
+``None`` (or an empty text) means exactly that: ``{"brand": None}`` has no brand.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+import polars as pl
+
 from interlingua.data.catalogue import Catalogue
-from interlingua.data.cells import EQUAL, ORDERED, BoolArray, meets, no_value
+from interlingua.data.cells import EQUAL, ORDERED, BoolArray, contains, no_value
+from interlingua.data.comparisons import Comparisons, UnfitError, Value
 from interlingua.data.expression import parsed
 from interlingua.errors import ConfigError, DataError, shown, unknown
 from interlingua.runtime import cancel
@@ -46,11 +50,11 @@ def passing(catalogue: Catalogue, filters: Filters) -> list[tuple[str, BoolArray
             f"filters is {shown(filters)}; give an expression, e.g. 'price < 20 and not sold_out', or a mapping, e.g. "
             "{'categories': 'Comedy'}"
         )
-    out = []
+    out, comparisons = [], Comparisons(catalogue)
     for key, condition in filters.items():
         cancel.check()
         column, sign, value = _condition(catalogue, key, condition)
-        out.append((f"{column} {sign} {shown(value)}", meets(catalogue, column, sign, value)))
+        out.append((f"{column} {sign} {shown(value)}", _meets(comparisons, column, sign, value)))
     return out
 
 
@@ -70,6 +74,38 @@ def split_filter(text: str) -> tuple[str, str]:
     if not value and sign not in EQUAL:
         raise ConfigError(no_value(repr(text), sign))
     return found[0].strip(), value
+
+
+def _meets(comparisons: Comparisons, column: str, sign: str, value: Any) -> BoolArray:
+    """(I,) items that meet one condition: what the same expression says."""
+    several = isinstance(value, list | set | frozenset | tuple | pl.Series | np.ndarray)
+    values = [_plain(column, sign, each) for each in value] if several else [_plain(column, sign, value)]
+    try:
+        if sign in EQUAL:
+            same = comparisons.equal(column, values)
+            return same if sign == "=" else ~same
+        if several or value is None:
+            raise ConfigError(f"filters: {column!r} {sign} takes one value, got {shown(value)}")
+        if not str(value).strip():
+            raise ConfigError(no_value(repr(column), sign))
+        if sign == "contains":
+            return contains(comparisons.catalogue.items[column], str(value))
+        return comparisons.ordered(column, sign, values[0])
+    except UnfitError as error:
+        wrong = values[error.place]
+        raise ConfigError(f"filters: {column!r} {sign} {shown(wrong)}: {error}") from None
+
+
+def _plain(column: str, sign: str, value: Any) -> Value:
+    """A value as an expression can have it."""
+    if isinstance(value, np.generic):
+        own = value.item()
+        value = own if isinstance(own, str | int | float) else str(value)  # dates
+    if not isinstance(value, str | int | float | None):
+        raise ConfigError(f"filters: {column!r} has the value {shown(value)}; give a text or a number")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"filters: {column!r} {sign} {shown(value)}; give a finite number, or None for no value")
+    return value
 
 
 def _condition(catalogue: Catalogue, key: Any, condition: Any) -> tuple[str, str, Any]:

@@ -1,4 +1,4 @@
-"""Which cells of one column meet a condition: what both forms of filters are made of.
+"""Which cells of one column meet a condition: what comparisons (:mod:`interlingua.data.comparisons`) are made of.
 
 Values that can be read as numbers are compared as numbers, others as texts. A cell without a value meets ``!=`` only;
 NaN is no number, so no comparison of numbers holds for it.
@@ -15,42 +15,13 @@ import numpy.typing as npt
 import polars as pl
 
 from interlingua.data.catalogue import Catalogue
-from interlingua.errors import ConfigError, DataError, shown
+from interlingua.errors import DataError, shown
 
 BoolArray = npt.NDArray[np.bool_]
 ORDERED = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 EQUAL = ("=", "!=")
 SEVERAL = "categories"
 """column whose cells hold several values: ``Comedy|Drama``"""
-
-
-def meets(catalogue: Catalogue, column: str, sign: str, value: Any) -> BoolArray:
-    """(I,) cells that meet a condition with one value, or (``=``, ``!=``) with any of several.
-
-    Raises:
-        ConfigError: a value that cannot be compared.
-        DataError: numbers are asked for, and the column has none.
-    """
-    several = isinstance(value, list | set | frozenset | tuple | pl.Series | np.ndarray)
-    values = list(value) if several else [value]
-    wrong = [each for each in values if not isinstance(each, str | int | float | np.generic | type(None))]
-    if wrong:
-        raise ConfigError(f"filters: {column!r} has the value {shown(wrong[0])}; give a text or a number")
-    endless = [each for each in values if isinstance(each, float | np.floating) and not np.isfinite(each)]
-    if endless:
-        raise ConfigError(
-            f"filters: {column!r} {sign} {shown(float(endless[0]))}; give a finite number, or None for no value"
-        )
-    if sign in EQUAL:
-        same = equal(catalogue, column, values)
-        return same if sign == "=" else ~same
-    if several or value is None:
-        raise ConfigError(f"filters: {column!r} {sign} takes one value, got {shown(value)}")
-    if not _text(value).strip():
-        raise ConfigError(no_value(repr(column), sign))
-    if sign == "contains":
-        return contains(catalogue.items[column], _text(value))
-    return ordered(catalogue.items[column], column, sign, value)
 
 
 def equal(catalogue: Catalogue, column: str, values: Sequence[Any]) -> BoolArray:
@@ -93,16 +64,14 @@ def no_value(what: str, sign: str) -> str:
 
 
 def ordered(cells: pl.Series, column: str, sign: str, value: Any) -> BoolArray:
-    """(I,) cells below or above a value, as numbers or as texts; raises as :func:`meets`."""
+    """(I,) cells below or above a value, as numbers or as texts.
+
+    Raises:
+        DataError: the value is a number, and no cell of the column is one.
+    """
     cells = cells.fill_nan(None) if cells.dtype.is_float() else cells
     number, numbers = _number(value), numbers_of(cells)
     if number is None:
-        known = numbers.drop_nulls()
-        if cells.dtype != pl.Boolean and len(known) > len(cells.drop_nulls()) / 2:
-            raise ConfigError(
-                f"filters: {column!r} {sign} {shown(value)}: the column holds numbers (e.g. {known[0]:g}), and "
-                f"{shown(value)} is none; give a number"
-            )
         return ORDERED[sign](cells.cast(pl.String), _text(value)).fill_null(False).to_numpy()
     if numbers.null_count() == len(numbers) > cells.null_count():
         raise DataError(

@@ -20,18 +20,17 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from functools import cache, cached_property, reduce
+from functools import cached_property, reduce
 from typing import NoReturn
 
 import numpy as np
-import polars as pl
 
 from interlingua.data.catalogue import Catalogue
-from interlingua.data.cells import SEVERAL, BoolArray, contains, empty, equal, ordered
+from interlingua.data.cells import BoolArray
+from interlingua.data.comparisons import Comparisons, UnfitError, Value, number_of
 from interlingua.data.dates_in_text import LIKE_DATES, with_quotes
-from interlingua.data.kinds import YES_NO, how_many_numbers, yes_no
 from interlingua.data.quoted_names import place_in, without_back_quotes, written
-from interlingua.errors import ConfigError, DataError, shown, unknown
+from interlingua.errors import ConfigError, DataError, unknown
 from interlingua.runtime import cancel
 
 LONGEST = 100_000
@@ -44,7 +43,6 @@ WORDS = {"true": True, "false": False, "null": None}
 """JSON's words beside Python's"""
 CALL = "column"
 """``column("a name")``"""
-Value = str | int | float | bool | None
 
 
 def parsed(catalogue: Catalogue, text: str) -> list[tuple[str, BoolArray]]:
@@ -115,8 +113,7 @@ class _Reading:
         """``names`` in back quotes, by the byte at which each begins."""
         self.catalogue, self.line, self.names = catalogue, line, names
         self._bytes = line.encode()  # the parser counts these
-        self._yes_no = cache(lambda column: yes_no(catalogue.items[column]))  # once for each column
-        self._numbers = cache(lambda column: how_many_numbers(column, catalogue.items[column]))
+        self.comparisons = Comparisons(catalogue)
 
     def written(self, node: ast.expr) -> str:
         """The text of a part."""
@@ -147,6 +144,7 @@ class _Reading:
 
     def _compared(self, left: ast.expr, sign: ast.cmpop, right: ast.expr) -> BoolArray:
         cancel.check()
+        self._quoted(left, right)
         name, other = self._column(left), self._column(right)
         if name is not None and other is not None:
             self._fail(right, "two columns cannot be compared; a text stands in quotes")
@@ -172,9 +170,7 @@ class _Reading:
         value = self._value(left)
         if not isinstance(value, str) or not value.strip():
             self._fail(left, f"before 'in {column}' a text in quotes was expected, and not an empty one")
-        if column == SEVERAL:
-            return equal(self.catalogue, column, [value])
-        return contains(self.catalogue.items[column], value)
+        return self.comparisons.part(column, value)
 
     def _any_of(self, left: ast.expr, column: str | None, right: ast.expr) -> BoolArray:
         """``brand in ["Acme", "Globex"]``."""
@@ -185,55 +181,26 @@ class _Reading:
         return self._equal(column, [(self._value(each), each) for each in right.elts])
 
     def _equal(self, column: str, values: list[tuple[Value, ast.expr]]) -> BoolArray:
-        numbers, yes_no = self._numbers(column), self._yes_no(column)
-        same, rest = dict[bool, BoolArray](), []
-        for value, at in values:
-            if isinstance(value, str) and value and not numbers and yes_no is not None and yes_no.count():
-                value = self._meant(column, value, at)
-            if isinstance(value, bool):
-                if yes_no is None:
-                    self._fail(at, f"the column {column!r} is not one of yes and no{self._for_example(column)}")
-                if value not in same:
-                    same[value] = (yes_no == value).fill_null(False).to_numpy()
-                continue
-            if isinstance(value, str) and value and numbers == "all" and _number(value) is None:
-                self._fail(at, f"the column {column!r} holds numbers{self._for_example(column)}")
-            rest.append(value)
-        found = [*same.values(), *([equal(self.catalogue, column, rest)] if rest else [])]
-        return reduce(np.logical_or, found, np.zeros(len(self.catalogue), np.bool_))
+        try:
+            return self.comparisons.equal(column, [value for value, _ in values])
+        except UnfitError as error:
+            self._fail(values[error.place][1], str(error))
 
     def _ordered(self, column: str, sign: str, value: Value, at: ast.expr) -> BoolArray:
-        if value is None or isinstance(value, bool) or (isinstance(value, str) and not value.strip()):
-            self._fail(at, f"behind {sign} a number or a text was expected, and not an empty one")
-        numbers, number = self._numbers(column), _number(value)
-        if numbers in ("all", "most") and number is None:
-            self._fail(at, f"the column {column!r} holds numbers{self._for_example(column)}")
-        if numbers == "none" and isinstance(value, int | float):
-            self._fail(at, f"the column {column!r} holds no number{self._for_example(column)}; a text stands in quotes")
-        return ordered(self.catalogue.items[column], column, sign, value)
-
-    def _meant(self, column: str, text: str, at: ast.expr) -> bool:
-        """Yes or no from a text that is compared with a column of these."""
-        found = YES_NO.get(text.strip().lower())
-        if found is None:
-            self._fail(at, f"the column {column!r} is one of yes and no{self._for_example(column)}")
-        return found
+        try:
+            return self.comparisons.ordered(column, sign, value)
+        except UnfitError as error:
+            self._fail(at, str(error))
 
     def _yes(self, node: ast.expr, column: str) -> BoolArray:
-        found = self._yes_no(column)
-        if found is None:
-            said = f"the column {column!r} is not one of yes and no{self._for_example(column)}"
-            self._fail(node, f'{said}; compare it, e.g. {written(column)} == "..."')
-        return found.fill_null(False).to_numpy()
-
-    def _for_example(self, column: str) -> str:
-        cells = self.catalogue.items[column]
-        filled = cells.filter(pl.Series(~empty(cells)))
-        return f" (e.g. {shown(filled[0])})" if len(filled) else " (it has no values)"
+        try:
+            return self.comparisons.yes(column)
+        except UnfitError as error:
+            self._fail(node, f'{error}; compare it, e.g. {written(column)} == "..."')
 
     def _value(self, node: ast.expr) -> Value:
         if isinstance(node, ast.Constant) and isinstance(node.value, str | int | float | None):
-            if isinstance(node.value, int | float) and _number(node.value) is None:
+            if isinstance(node.value, int | float) and number_of(node.value) is None:
                 self._fail(node, "this number is too large; the largest is about 1.8e308")
             return node.value
         if isinstance(node, ast.Name) and node.id in WORDS:
@@ -264,6 +231,15 @@ class _Reading:
         if isinstance(node, ast.Call | ast.Attribute | ast.Subscript):
             self._fail(node, f"only names of columns, values and lists are read; {NAMES}")
         return None
+
+    def _quoted(self, left: ast.expr, right: ast.expr) -> None:
+        """Refuses ``brand == Acme``: beside a column only a value can stand."""
+        for column, word in ((left, right), (right, left)):
+            if not (isinstance(column, ast.Name) and isinstance(word, ast.Name) and self._known(self._name(column))):
+                continue
+            name = self._name(word)
+            if self._known(name) is None and word.id not in WORDS:
+                self._fail(word, f'{name} is no column; a text stands in quotes: "{name}"')
 
     def _name(self, node: ast.Name) -> str:
         """What stands there, without back quotes."""
@@ -299,11 +275,3 @@ def _pointed(said: str, line: str, start: int, end: int) -> str:
     piece = line[first : end + SHOWN]
     marks = " " * (start - first) + "^" * max(1, min(end, len(line)) - start)
     return f"{said}\n  {piece}\n  {marks[: len(piece) + 1]}"
-
-
-def _number(value: str | int | float) -> float | None:
-    try:
-        found = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return found if np.isfinite(found) else None

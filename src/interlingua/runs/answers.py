@@ -17,6 +17,8 @@ from interlingua.errors import ConfigError, at_least_one, shown, unknown
 
 Exclude = Sequence[str] | Mapping[str, Sequence[str]]
 """item ids; of many users also user -> item ids"""
+MOST_DIVERSITY = 1000
+"""from here on a list's scores, of which most lie within a few standard deviations, decide nothing but ties"""
 Histories = Sequence[Sequence[str]] | Mapping[str, Sequence[str]]
 
 
@@ -120,8 +122,8 @@ class Request:
             raise ConfigError("give either a user or a history, or many as users or histories; or a text")
         self._check_text(many=any(given[2:]))
         at_least_one("k", self.k)
-        if not _is_number(self.diversity) or not self.diversity >= 0:
-            raise ConfigError(f"diversity must be a number of at least 0, got {shown(self.diversity)}")
+        if not _is_number(self.diversity) or not 0 <= self.diversity <= MOST_DIVERSITY:
+            raise ConfigError(f"diversity must be a number from 0 to {MOST_DIVERSITY:,}, got {shown(self.diversity)}")
         if not _is_number(self.new_share) or not 0 <= self.new_share <= 1:
             raise ConfigError(f"new_share must be a number from 0 to 1, got {shown(self.new_share)}")
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
 import polars as pl
 
 from interlingua.data.files.dates import UnclearDatesError, read_calendar_numbers
@@ -9,6 +13,7 @@ from interlingua.data.files.times import LATEST_S, PER_SECOND, are_calendar_numb
 from interlingua.data.raw import Log
 from interlingua.errors import DataError, shown
 
+DAY_S = 24 * 60 * 60
 DAYS = (19_700_101, 21_001_231)
 """numbers that are written like days"""
 
@@ -27,6 +32,7 @@ def with_seconds(events: pl.DataFrame, source: str) -> pl.DataFrame:
     if "timestamp" not in events.columns:
         return events
     given = events["timestamp"]
+    _no_years(given, source)
     given = given.fill_nan(None) if given.dtype.is_float() else given
     seconds = _days_too(_numbers(given), source)
     dates = given.is_not_null() & seconds.is_null()
@@ -46,6 +52,41 @@ def with_seconds(events: pl.DataFrame, source: str) -> pl.DataFrame:
             "2100), a date such as 2024-01-31, or leave it out"
         )
     return events.with_columns(seconds.alias("timestamp"))
+
+
+def of_future(times: Sequence[float | None], now: float) -> str:
+    """A note on times, in seconds since 1970, that lie more than a day ahead; empty: none does."""
+    ahead = [when for when in times if when is not None and when > now + DAY_S]
+    if not ahead:
+        return ""
+    first = datetime.fromtimestamp(ahead[0], UTC)
+    return (
+        f"the time of {len(ahead):,} of {len(times):,} events is more than a day ahead (e.g. {first:%Y-%m-%d}): it is "
+        "kept, and trainings read these events as the newest"
+    )
+
+
+def seconds_of(times: Sequence[Any]) -> list[float | None]:
+    """Times as they came, each as seconds since 1970; raises as :func:`with_seconds`."""
+    given = pl.Series("timestamp", [None if when is None else str(when) for when in times], pl.String)
+    found: list[float | None] = with_seconds(given.to_frame(), "time")["timestamp"].to_list()
+    return found
+
+
+def _no_years(given: pl.Series, source: str) -> None:
+    """Raises: DataError: a year alone, which as seconds would be an hour of 1970."""
+    if given.dtype == pl.String:
+        years = given.str.strip_chars().str.contains(r"^(19|20)\d\d$").fill_null(False)
+    elif given.dtype.is_numeric():
+        years = (given.is_between(1900, 2100) & (given % 1 == 0)).fill_null(False)
+    else:
+        return
+    if years.any():
+        number = int(years.arg_max() or 0)
+        raise DataError(
+            f"event {number + 1} of {len(given)}: {source} is {shown(given[number])}, a year alone; write the day too, "
+            "as 2024-01-31"
+        )
 
 
 def _days_too(numbers: pl.Series, source: str) -> pl.Series:

@@ -168,7 +168,8 @@ class Lists:
             left_out = unknown[place] | allowed.unknown
             notes = self.questions.notes(left_out)
             if request.text is not None:
-                notes += text_notes(made.sentence is not None, request, self.has_ranker)
+                reads = not request.text_weight or made.sentence is not None
+                notes += text_notes(reads, request, self.has_ranker)
             found = [
                 Recommendation(self._ids[row], self.titles[row], score, made.stages[place])
                 for row, score in zip(items, scores, strict=True)
@@ -186,7 +187,11 @@ class Lists:
 
     def made(self, question: Question, request: Request, allowed: BoolArray | None) -> Made:
         """The lists of some queries, and how they came about."""
-        sentence = None if request.text is None else self.sentences.scorer(request.text, request.text_weight)
+        sentence = None
+        if request.text is not None:
+            sentence = self.sentences.scorer(request.text, request.text_weight)
+        if sentence is not None and not request.text_weight:  # as without a text, which the run could read
+            request, sentence = replace(request, rerank=False), None
         if sentence is not None:
             listed, new = (
                 self.listed_by(sentence, question, request, allowed),

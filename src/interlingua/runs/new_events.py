@@ -20,7 +20,7 @@ from interlingua.errors import DataError, StoreError, identifier, shown, unknown
 from interlingua.progress import say
 from interlingua.runs.answers import id_text
 from interlingua.runs.bring_checks import lines_frame, table_of
-from interlingua.runs.event_times import with_seconds
+from interlingua.runs.event_times import of_future, with_seconds
 from interlingua.runs.on_record import on_record
 from interlingua.runs.plain import finite, with_ids
 from interlingua.runs.stores import StoreLike
@@ -99,6 +99,7 @@ class NewEvents:
             if wrong := self.scale.problem(event.value):
                 raise DataError(f"event {number} of {len(events)}: {wrong}")
         if known is not None:
+            notes += [note] if (note := of_future([each.time for each in events], time.time())) else []
             notes += self.unread([(each.time, each.value) for each in events])
             for note in (of_unknown([each.item_id for each in events], known), *notes):
                 say(f"note: {note}") if note else None

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 MOST = 100
 """items of one answer: an assistant reads all of it"""
 
+OTHER_NAMES = {
+    "filters": ("where",), "filter": ("where",), "user_id": ("user",), "item_id": ("item",), "item_ids": ("item",),
+    "query": ("words", "text"), "q": ("words", "text"), "text": ("words",), "words": ("text",),
+}  # fmt: skip
+"""name of an argument over HTTP, or a usual one -> ours"""
+
 K = Annotated[int, Field(ge=1, le=MOST, description="how many")]
 Ids = Annotated[list[str] | None, Field(description="item ids that somebody had, oldest first; [] is a new user")]
 User = Annotated[str | None, Field(description="id of a user whom the run knows")]
@@ -54,6 +60,9 @@ class Tools(MCPServer):
             raise ToolError(unknown("tool", name, self.arguments))
         for given in arguments:
             if given not in self.arguments[name]:
+                own = next((word for word in OTHER_NAMES.get(given, ()) if word in self.arguments[name]), None)
+                if own is not None:
+                    raise ToolError(f"unknown argument {given!r} in the tool {name}; it is called {own!r} here")
                 raise ToolError(unknown("argument", given, self.arguments[name], f"the tool {name}"))
         try:
             return await super().call_tool(name, arguments, context)

@@ -12,18 +12,21 @@ from pydantic import Field, model_validator
 from interlingua.errors import shown
 from interlingua.runs.questions import MOST_NAMED
 from interlingua.serve.access import needs
+from interlingua.serve.filters_body import FilterBody
 from interlingua.serve.guard import KEY
 from interlingua.serve.model import ServedModel
 from interlingua.serve.schema import (
     MAX_REASONS,
+    Body,
     Evidence,
-    FilterBody,
+    Excluded,
     Id,
     ListRequest,
     Part,
     Reason,
     Strict,
     Support,
+    Whole,
 )
 
 if TYPE_CHECKING:
@@ -33,13 +36,13 @@ if TYPE_CHECKING:
     from interlingua.serve.queue import WorkQueue
 
 
-class SimilarRequest(Strict):
+class SimilarRequest(Body):
     """The items most like one."""
 
     item_id: Id
-    k: int = Field(10, ge=1, le=1000)
+    k: Whole = Field(10, ge=1, le=1000)
     """how many"""
-    exclude: list[Id] = Field(default_factory=list, max_length=10_000)
+    exclude: Excluded = Field(default_factory=list)
     """item ids that must not come out"""
     items: list[Id] | None = Field(None, max_length=10_000)
     """item ids that alone may come out; null: all"""
@@ -77,7 +80,7 @@ class SimilarResponse(Answered):
     """in what the items were compared, in words"""
 
 
-class ExplainRequest(Strict):
+class ExplainRequest(Body):
     """Items, and exactly one of ``user_id`` and ``history``."""
 
     item_ids: list[Id] = Field(min_length=1, max_length=MAX_REASONS)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from interlingua.serve.schema import Id, Reason, Strict
+from interlingua.serve.schema import Body, Id, Reason, Strict, Whole
 
 MOST_K, MOST_FOUND, MOST_HISTORY, MOST_USERS = 50, 50, 100, 200
 
@@ -61,12 +61,12 @@ class About(Strict):
     """what is being trained beside (``interlingua play``)"""
 
 
-class UsersRequest(Strict):
+class UsersRequest(Body):
     """Which users to show."""
 
     part: Annotated[str, Field(max_length=500)] = ""
     """of their ids; empty: some of those with events, few and many"""
-    limit: int = Field(20, ge=1, le=MOST_FOUND)
+    limit: Whole = Field(20, ge=1, le=MOST_FOUND)
 
 
 class ShownUser(Strict):
@@ -86,7 +86,7 @@ class Users(Strict):
     total: int
 
 
-class UserRequest(Strict):
+class UserRequest(Body):
     """Which user."""
 
     user_id: Id
@@ -101,7 +101,7 @@ class UserHistory(Strict):
     """the last ones, oldest first"""
 
 
-class Question(Strict):
+class Question(Body):
     """Who asks: a user, a history, or nobody; as in ``/v1/recommend``."""
 
     column: str = Field("served", max_length=100)
@@ -121,7 +121,7 @@ class ListRequest(Question):
     text: str | None = Field(None, min_length=1, max_length=2000)
     """read by what is recommended alone"""
     text_weight: float = Field(0.5, ge=0, le=1)
-    k: int = Field(10, ge=1, le=MOST_K)
+    k: Whole = Field(10, ge=1, le=MOST_K)
 
 
 class Listed(ShownItem):
@@ -178,11 +178,11 @@ class MapResponse(Strict):
     model_version: str
 
 
-class ItemRequest(Strict):
+class ItemRequest(Body):
     """Which item, and for how many users its place is looked up."""
 
     item_id: Id
-    users: int = Field(MOST_USERS, ge=0, le=MOST_USERS)
+    users: Whole = Field(MOST_USERS, ge=0, le=MOST_USERS)
 
 
 class Alike(ShownItem):
@@ -234,7 +234,7 @@ class ModelResponse(Strict):
     """protocol -> what was measured: users, metrics, 95 % intervals, slices"""
 
 
-class DriftRequest(Strict):
+class DriftRequest(Body):
     """Which version is compared with the one that answers."""
 
     version: Id

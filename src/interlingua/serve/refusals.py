@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
-from interlingua.errors import InterlinguaError, UnknownIdError
+from interlingua.errors import InterlinguaError, UnknownIdError, shown
 from interlingua.serve.fields import unknown_field
 from interlingua.serve.places import without_places
 from interlingua.serve.queue import BusyError
@@ -63,6 +63,15 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 """of every route, for the schema"""
 
 
+NO_OBJECT = ("model_attributes_type", "model_type", "dict_type")
+"""of a body that was not read as JSON"""
+
+
+def _is_json(request: Request) -> bool:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))
+
+
 def add_refusals(app: FastAPI) -> None:
     """Turns refused requests into 422, unknown users into 404; those without a place or time into 429 and 503."""
 
@@ -72,6 +81,11 @@ def add_refusals(app: FastAPI) -> None:
         # a character's escape), NaN. Where and why is enough, in ASCII, because a wrong key is part of "where".
         problems = [{key: problem[key] for key in ("type", "loc", "msg")} for problem in error.errors()]
         for problem in problems:
+            if problem["type"] in NO_OBJECT and len(problem["loc"]) == 1 and not _is_json(request):
+                sent = request.headers.get("content-type")
+                problem["msg"] = (
+                    f"the content-type is {shown(sent)}; send application/json" if sent else "send application/json"
+                )
             if problem["type"] == "extra_forbidden":
                 problem["msg"] = unknown_field(request.scope["endpoint"], problem["loc"])
         return Response(json.dumps({"detail": problems}), status_code=422, media_type="application/json")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from interlingua.data.files.columns import plain
-from interlingua.errors import DataError, identifier
+from interlingua.errors import DataError, identifier, shown
+from interlingua.runs.answers import MOST_DIVERSITY
+from interlingua.serve.filters_body import FilterBody, Value
 
 Id = Annotated[str, Field(min_length=1, max_length=500)]
 
@@ -21,11 +23,27 @@ def _checked(value: str) -> str:
 
 NewId = Annotated[Id, AfterValidator(_checked)]
 """of what comes after training"""
-Value = Annotated[str, Field(max_length=500)] | bool | int | Annotated[float, Field(allow_inf_nan=False)] | None
-FilterBody = (
-    Annotated[dict[Id, Value | Annotated[list[Value], Field(max_length=1000)]], Field(max_length=20)]
-    | Annotated[str, Field(max_length=10_000)]
-)
+
+
+def _whole(value: Any) -> Any:
+    """2.0 as 2: JSON has one kind of number, and tells whole ones by their value."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _time(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+        raise ValueError(f"the time is {shown(value)}; {TIMES}")
+    return value
+
+
+def _none(value: Any) -> Any:
+    return [] if value is None else value
+
+
+TIMES = "give seconds since 1970, a date such as 2026-01-31, or null for now"
+Whole = Annotated[int, BeforeValidator(_whole)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Excluded = Annotated[Annotated[list[Id], Field(max_length=10_000)] | None, AfterValidator(_none)]
 MAX_REASONS = 20
 WHO = ("user_id", "history", "k")
 
@@ -36,7 +54,13 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
-class ListRequest(Strict):
+class Body(Strict):
+    """What is sent in. A value has its type: no text, and no true, stands for a number."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class ListRequest(Body):
     """Who asks, and for how much. Exactly one of ``user_id`` and ``history``; with a ``text`` neither is needed."""
 
     user_id: Id | None = None
@@ -47,9 +71,9 @@ class ListRequest(Strict):
     """what is looked for, in words; alone, or beside a user or a history"""
     text_weight: float = Field(0.5, ge=0, le=1)
     """of the text: 1 is the text alone; the rest is the history's, or popularity's where there is none"""
-    k: int = Field(10, ge=1, le=1000)
+    k: Whole = Field(10, ge=1, le=1000)
     """how many items"""
-    exclude: list[Id] = Field(default_factory=list, max_length=10_000)
+    exclude: Excluded = Field(default_factory=list)
     """item ids that must not come out"""
     items: list[Id] | None = Field(None, max_length=10_000)
     """item ids that alone may come out; null: all"""
@@ -59,8 +83,8 @@ class ListRequest(Strict):
     key: ``{"categories": "Comedy", "year>=": 1990}``; a list is any of its values; null: no value"""
     rerank: bool = True
     """let the language model order what the backbone retrieved, where the run has one"""
-    diversity: float = Field(0.0, ge=0, allow_inf_nan=False)
-    """0: by score alone; more: rather items of different categories"""
+    diversity: float = Field(0.0, ge=0, le=MOST_DIVERSITY)
+    """0: by score alone; more: rather items of different categories, from some hundreds on by these alone"""
     repeat: bool = False
     """items that the user has had may come out too"""
     new_share: float = Field(0.0, ge=0, le=1)
@@ -81,7 +105,7 @@ class ListRequest(Strict):
 class RecommendRequest(ListRequest):
     """A list, and reasons for its first items."""
 
-    explain: int = Field(0, ge=0, le=MAX_REASONS)
+    explain: Whole = Field(0, ge=0, le=MAX_REASONS)
     """give a reason for so many of the first items; true: for all, up to 20"""
 
     @field_validator("explain", mode="before")
@@ -172,7 +196,7 @@ FIELDS = ("item_id", "title", "description", "categories", "available")
 """of an item; its attributes have other names"""
 
 
-class ItemBody(Strict):
+class ItemBody(Body):
     """An item: what a catalogue has of it. Of a known one, what is not given stays; null takes a value away."""
 
     title: Annotated[str, Field(max_length=2000)] | None = None
@@ -206,7 +230,7 @@ class NewItem(ItemBody):
     item_id: NewId
 
 
-class ItemsRequest(Strict):
+class ItemsRequest(Body):
     """Items to put in."""
 
     items: list[NewItem] = Field(min_length=1, max_length=1000)
@@ -222,19 +246,19 @@ class ItemsResponse(Strict):
     """what was left out or could not be done, in words"""
 
 
-class NewEvent(Strict):
+class NewEvent(Body):
     """A user had an item."""
 
     user_id: NewId
     item_id: NewId
-    time: Annotated[float, Field(allow_inf_nan=False)] | Annotated[str, Field(max_length=100)] | None = None
+    time: Annotated[Number | Annotated[str, Field(max_length=100)] | None, BeforeValidator(_time)] = None
     """seconds since 1970, or a date with or without a time of day, read as in data files: ``2026-01-31``,
     ``2026-01-31T18:30:00+01:00`` (UTC where no zone is written), ``20260131``; null: now"""
     value: float | None = Field(None, allow_inf_nan=False)
     """a rating, or 1 and 0"""
 
 
-class EventsRequest(Strict):
+class EventsRequest(Body):
     """Events in their order."""
 
     events: list[NewEvent] = Field(min_length=1, max_length=1000)
