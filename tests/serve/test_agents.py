@@ -77,7 +77,11 @@ def test_an_assistant_finds_asks_and_is_told_why(texts: Recommender) -> None:
             ("recommend", {"user": "nobody"}, "unknown user 'nobody'"),
             ("recommend", {}, "give either a user or a history"),
             ("recommend", {"history": [], "where": "prise < 3"}, "prise"),
-            ("recommend", {"history": [], "filters": "prise < 3"}, "unknown argument 'filters' in the tool recommend"),
+            (
+                "recommend",
+                {"history": [], "filters": "prise < 3"},
+                "unknown argument 'filters' in the tool recommend; did you mean 'where'?",
+            ),
             ("recommend", {"user_id": "u00001"}, "did you mean 'user'?"),
             ("similar", {"item": "i0000"}, "did you mean"),
             ("recommend", {"history": [], "k": 1000}, "recommend: k is 1000; give at most 100"),

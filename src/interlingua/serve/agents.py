@@ -62,7 +62,7 @@ class Tools(MCPServer):
             if given not in self.arguments[name]:
                 own = next((word for word in OTHER_NAMES.get(given, ()) if word in self.arguments[name]), None)
                 if own is not None:
-                    raise ToolError(f"unknown argument {given!r} in the tool {name}; it is called {own!r} here")
+                    raise ToolError(f"unknown argument {given!r} in the tool {name}; did you mean {own!r}?")
                 raise ToolError(unknown("argument", given, self.arguments[name], f"the tool {name}"))
         try:
             return await super().call_tool(name, arguments, context)
