@@ -148,7 +148,7 @@ class Quick:
         return True
 
     def _takes(self, request: RecommendRequest) -> bool:
-        listed = len(request.history or ()) + len(request.items or ()) + len(request.exclude)
+        listed = len(request.history or ()) + len(request.items or ()) + len(request.exclude or [])
         slow = request.text is not None or request.explain or listed > LISTED
         return not slow and not (request.rerank and self.model.now.has_ranker)
 
