@@ -160,8 +160,8 @@ class Questions:
             new = [each for each in new if each.item_id in known]
             before = [(self.liked.history(row), self.had.history(row))] if row >= 0 else []
             last = {known[e.item_id]: events.liked(e) for e in new}  # the last word on an item counts
-            told = [*(i for own, _ in before for i in own), *(known[e.item_id] for e in new if events.liked(e))]
-            read.append([item for item in told if last.get(item, True)])
+            words = [*(i for own, _ in before for i in own), *(known[e.item_id] for e in new if events.liked(e))]
+            read.append([item for item in words if last.get(item, True)])
             had.append([*(i for _, own in before for i in own), *(known[e.item_id] for e in new)])
             newest = self._ratings_of(row) | {known[e.item_id]: e.value for e in new if e.value is not None}
             ratings += [newest.get(int(item), np.nan) for item in read[-1]]

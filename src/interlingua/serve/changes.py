@@ -52,7 +52,7 @@ ItemId = Annotated[str, Depends(_in_path)]
 def _check_said(lines: Sequence[Mapping[str, Any]], known: Collection[str]) -> None:
     """Raises: DataError: a new item of which nothing is said (null takes a value away), or with blanks round its id."""
     for item in lines:
-        if item["item_id"] not in known and item["item_id"] != item["item_id"].strip():
+        if item["item_id"] not in known and item["item_id"] != item["item_id"].strip(" "):
             raise DataError(
                 f"the item {shown(item['item_id'])} is not known, and its id begins or ends with blanks; leave these "
                 "out"
