@@ -79,7 +79,8 @@ def compare(world: str, name: str, found: dict[str, Any], here: dict[str, str] |
         return
     for own, old in zip(now["stages"], then["stages"], strict=True):
         assert own.get("numbers") == old.get("numbers")
-        assert own.get("norm") == pytest.approx(old.get("norm"), rel=allowed.norm, abs=1e-4)
+        if "norm" in old:  # traces of the packages' first versions have none
+            assert own["norm"] == pytest.approx(old["norm"], rel=allowed.norm, abs=1e-4)
         for epoch, before in zip(own.get("losses", []), old.get("losses", []), strict=True):
             assert (epoch["rows"], epoch["steps"]) == (before["rows"], before["steps"])
             assert epoch["losses"] == pytest.approx(before["losses"], rel=allowed.losses, abs=1e-5)

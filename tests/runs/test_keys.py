@@ -33,9 +33,14 @@ NO_FILE = {
     ("*", "lm_weights"): "a choice of controls",
     ("*", "lm_weight"): "a number",
     ("kv-prompt", "id_vectors"): "a choice",
+    ("irllrec", "intent"): "the name of a text of the recipe",
     **{(name, "base_url"): "a server, which a stage's card names" for name in ("chat", "drdt")},
     **{(name, "ledger"): "where answers are kept; which answers follows from the prompt" for name in ("chat", "drdt")},
 }
+
+
+REFUSED = {("scft", "profiles")}
+"""options that a component has from its siblings and never takes"""
 
 
 def components() -> list[tuple[str, str]]:
@@ -55,6 +60,7 @@ CASES = [
     (kind, name, option, how)
     for kind, name in components()
     for option, how in declared(registry.find(kind, name).Config).items()
+    if (name, option) not in REFUSED
 ]
 
 
@@ -73,6 +79,8 @@ def recipe(kind: str, name: str, options: dict[str, Any]) -> recipes.Recipe:
     reads = kind == "backbone" and registry.find(kind, name).needs_text
     if reads or (kind == "align" and name != "none"):
         values["text"] = {"name": "lsa", "users": "items"}
+    if name == "token-rec":
+        values |= {"text": {"name": "lsa", "users": "items"}, "align": {"name": "masked-vq"}}
     values[kind] = {"name": name, **required.get(name, {}), **options}
     return recipes.resolve(values, "keys")
 

@@ -142,7 +142,8 @@ def test_events_it_was_trained_with_count_once_and_those_that_its_filters_left_o
     runs: tuple[Path, Path], store: Store
 ) -> None:
     plain = interlingua.load(runs[0], device="cpu")
-    user, item = str(plain.train.user_ids[3]), str(plain.train.item_ids[5])
+    user = str(plain.train.user_ids[3])
+    item = str(plain.train.item_ids[plain.train.items[plain.train.offsets[3]]])
     store.add_events([Event(user, item), Event("rare", item)])
     enter(store, runs[0], events=2)
     again = Recommender.load(runs[0], "cpu", store=store)

@@ -20,7 +20,7 @@ Shape key: B rows, L events, I items, K codes of an item, T tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -32,7 +32,7 @@ from torch.nn import functional
 
 from interlingua.backbones._code_decoder import CodeDecoder, Read
 from interlingua.backbones._code_trie import Levels, among_siblings, levels_of, reached
-from interlingua.backbones._shifted import shift
+from interlingua.backbones._shifted import by_length, shift
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.added import AddedItems
 from interlingua.contracts.backbone import Backbone
@@ -119,6 +119,11 @@ class Tiger(Backbone):
     def makes(cls, config: Any) -> frozenset[str]:
         """Scores alone: nothing that an aligner may change."""
         return super().makes(config) - {"inputs"}
+
+    @classmethod
+    def width(cls, config: Any) -> int:
+        """0: there are no tables of vectors."""
+        return 0
 
     def learned_items(self, train: Interactions) -> Tensor:
         """(I,) all: an item without an event has codes too."""
@@ -270,16 +275,15 @@ class Tiger(Backbone):
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """Sums of codes' log-probabilities (see :class:`interlingua.contracts.scorer.Scorer`)."""
         self.at_rest()
-        out = np.empty((len(queries), self.num_items), np.float32)
-        lengths = np.minimum(queries.lengths(), self.config.max_history)
-        order = np.argsort(lengths, kind="stable")
         nodes = max(len(level.codes) for level in self.levels.levels)
         widest = max(4 * self.config.embedding_dim, *self.sizes, self.config.max_history * len(self.sizes))
         step = max(1, CALL_NUMBERS // (widest * min(nodes, self.config.beams or nodes)))
-        for start in range(0, len(order), step):
-            part = order[start : start + step]
-            padded = queries.take(part).padded(max(int(lengths[part[-1]]), 1))
-            out[part] = self._searched(torch.from_numpy(padded).to(self.codes.device)).cpu().numpy()
+
+        def cut(order: IntArray, _lengths: IntArray) -> Iterable[IntArray]:
+            return (order[start : start + step] for start in range(0, len(order), step))
+
+        scores = torch.empty(len(queries), self.num_items, device=self.codes.device)
+        out: FloatArray = by_length(queries, self.config.max_history, scores, self._searched, cut).cpu().numpy()
         return out if items is None else np.take_along_axis(out, np.asarray(items, np.int64), axis=1)
 
     def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
