@@ -66,6 +66,14 @@ def test_catalogue_follows_the_item_rows_and_says_what_is_missing():
     assert said["items without any text, kept"] == 2  # x has a genre
 
 
+def test_items_whose_events_the_filter_left_out_are_told_from_those_without_any():
+    out = tiny(filter=FilterConfig(min_item=2))
+    said = {d["what"]: d["count"] for d in out.card["decisions"]}
+    assert out.catalogue.items["item_id"].to_list() == ["x", "y"]
+    assert said["catalogue items without an event, left out"] == 1
+    assert said["catalogue items whose events the filter left out"] == 1  # w; z has no row
+
+
 def test_items_without_events_can_be_kept_as_rows():
     out = tiny(filter=FilterConfig(items_without_events="keep"))
     assert out.interactions.item_ids.tolist() == ["never", "w", "x", "y", "z"]

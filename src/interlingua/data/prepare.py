@@ -189,11 +189,12 @@ def prepare_raw(
         kind = "order"
     interactions, given = sampled(interactions, given, max_users, seed, log)
     mask = keep_mask(interactions.users, interactions.items, interactions.ratings, filter, log)
+    had = pl.Series(interactions.item_ids[interactions.item_counts > 0])
     extra = item_texts["item_id"] if filter.items_without_events == "keep" or raw.keep_items else None
     interactions, given = compact(interactions, given, mask, extra)
     if not len(interactions):
         raise _nothing_left(raw.where or raw.name, len(mask), filter)
-    catalogue = _catalogue(interactions, item_texts, user_texts, raw, domain or {}, log)
+    catalogue = _catalogue(interactions, item_texts, user_texts, raw, domain or {}, had, log)
     if texts == "shuffled":
         catalogue = catalogue.with_shuffled_texts(seed, log)
     parts, divided = divide(interactions, given, split, kind, seed, log, ties, times)
@@ -310,14 +311,20 @@ def _catalogue(
     user_texts: pl.DataFrame | None,
     raw: SourceTables,
     domain: Mapping[str, str],
+    had: pl.Series,
     log: Log,
 ) -> Catalogue:
+    """``had``: ids of items with events before the filter."""
     ids = interactions.item_ids.tolist()
     items = align_texts(texts, "item_id", ids)
-    known = texts["item_id"].is_in(ids)
+    gone = texts.filter(~pl.col("item_id").is_in(ids))["item_id"]
+    filtered = int(gone.is_in(had.implode()).sum())
+    keep = 'filter.items_without_events = "keep"'
+    log.decide("catalogue items without an event, left out", len(gone) - filtered, keep)
     log.decide(
-        "catalogue items without an event, left out", int((~known).sum()), 'filter.items_without_events = "keep"'
-    )
+        "catalogue items whose events the filter left out", filtered,
+        f"filter.min_item, filter.min_user and what else [data.filter] has; {keep} keeps their rows",
+    )  # fmt: skip
     untitled = int(items["title"].null_count())
     has_any = items.select(pl.any_horizontal(pl.col(c).is_not_null() for c in ("title", "description", "categories")))
     log.decide('items without a title, shown as "untitled item ID"', untitled, "columns.title, or titles in the source")

@@ -46,7 +46,7 @@ UNSPACED = re.compile(
 )
 """Thai, Lao, Burmese, Khmer, kana and Chinese characters"""
 UNSPACED_RUN = re.compile(f"({UNSPACED.pattern}+)|({UNSPACED.pattern.replace('[', '[^', 1)}+)")
-REMEDY = '; they have no word that another text has too: text.name = "sbert" reads words by their meaning'
+REMEDY = '; a word that no other text has does not count: text.name = "sbert" reads words by their meaning'
 WORDS, DIRECTIONS = f"{ENCODER}/words.json", f"{ENCODER}/lsa.safetensors"
 """files of an embed stage"""
 SMALL = 300
