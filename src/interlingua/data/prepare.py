@@ -188,8 +188,7 @@ def prepare_raw(
         log.warn("every user's times are 0, 1, 2, ...: they are taken for positions in the user's own history")
         kind = "order"
     interactions, given = sampled(interactions, given, max_users, seed, log)
-    mask = keep_mask(interactions.users, interactions.items, interactions.ratings, filter, log)
-    had = pl.Series(interactions.item_ids[interactions.item_counts > 0])
+    had, mask = interactions, keep_mask(interactions.users, interactions.items, interactions.ratings, filter, log)
     extra = item_texts["item_id"] if filter.items_without_events == "keep" or raw.keep_items else None
     interactions, given = compact(interactions, given, mask, extra)
     if not len(interactions):
@@ -311,14 +310,14 @@ def _catalogue(
     user_texts: pl.DataFrame | None,
     raw: SourceTables,
     domain: Mapping[str, str],
-    had: pl.Series,
+    had: Interactions,
     log: Log,
 ) -> Catalogue:
-    """``had``: ids of items with events before the filter."""
+    """``had``: the events before the filter."""
     ids = interactions.item_ids.tolist()
     items = align_texts(texts, "item_id", ids)
     gone = texts.filter(~pl.col("item_id").is_in(ids))["item_id"]
-    filtered = int(gone.is_in(had.implode()).sum())
+    filtered = int(gone.is_in(had.item_ids[had.item_counts > 0].tolist()).sum())
     keep = 'filter.items_without_events = "keep"'
     log.decide("catalogue items without an event, left out", len(gone) - filtered, keep)
     log.decide(
