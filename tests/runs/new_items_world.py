@@ -60,6 +60,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     "llm-esr": {
         "backbone": {"name": "llm-esr", "embedding_dim": 8, "max_history": 8, "num_blocks": 1, "fit": FIT}, "text": LSA,
     },
+    "mmrec": {
+        "backbone": {"name": "mmrec", "embedding_dim": 8, "layers": [8], "texts": ["other"], "fit": FIT}, "text": LSA,
+        "texts": {"other": LSA | {"fields": ["title"]}},
+    },
     "recformer": {
         "backbone": {"name": "recformer", "embedding_dim": 8, "num_blocks": 1, "max_history": 8, "fit": RECFORMER_FIT},
     },

@@ -104,6 +104,9 @@ class Backbone(Component, Scorer):
     def read_catalogue(self, catalogue: Catalogue) -> None:
         """Called once before :meth:`start`: where a model that reads the catalogue's columns takes them in."""
 
+    def read_texts(self, texts: Mapping[str, Text]) -> None:
+        """Called once before :meth:`start`: where a model that reads sections [texts.NAME] takes them in, by name."""
+
     def start(self, train: Interactions, text: Text | None) -> None:
         """Called once before training by gradient: where a model that reads texts takes them in."""
 
@@ -115,6 +118,7 @@ class Backbone(Component, Scorer):
         """Trains by gradient on :meth:`batches`; closed forms override this and set ``sampling = "none"``."""
         if job.catalogue is not None:
             self.read_catalogue(job.catalogue)
+        self.read_texts(job.texts)
         self.start(job.train, job.text)
         before = self.pretrain(job)
         log = job.by_gradient(self.batches(job.train, self.config.fit), self.config.fit)

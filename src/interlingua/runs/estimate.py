@@ -180,6 +180,7 @@ class Estimator:
         assert part is not None
         if backbone.sampling != "none":
             backbone.read_catalogue(self.data.catalogue)
+            backbone.read_texts(self._texts())
             backbone.start_for_estimate(self.data.split.train, self.text)
         parameters = sum(p.numel() for p in backbone.parameters())
         if backbone.sampling == "none":
