@@ -57,7 +57,7 @@ OTHER: dict[str, Any] = {
     "title-sequence.slots": {"user": "backbone"}, "weights": {"text": 3.0}, "floor": 1.0, "null_dim": 2, "max_nodes": 3,
     "queue_size": 3,
     "attribute_tokens": 2, "max_words": 5, "low-rank-ease.rank": 2, "low-rank-additive-ease.rank": 2,  "cross_heads": 4,
-    "sub_dim": 4, "history_titles": 1, "dilations": [2],
+    "sub_dim": 4, "mmrec.layers": [8], "history_titles": 1, "dilations": [2],
     "first_epochs": 1, "first_learning_rate": 0.5, "hard_step": 1.0, "quantiser": {"levels": 2}, "tiger.beams": 1,
     "rq-vae.same_codes": 0,
 }  # fmt: skip
@@ -105,7 +105,7 @@ ELSEWHERE: dict[str, str] = {
        for o in ("model", "layer", "pool", "prompt", "ending", "max_tokens", "lm_weights")},
     **{f"recformer.{o}": "test_recformer.py" for o in ("checkpoint", "mlm_weight")},
     **{f"unisrec.{o}": "test_unisrec.py" for o in ("temperature", "sequence_weight", "item_drop", "equal_targets")},
-    "irllrec.intent": "test_irllrec.py",
+    "irllrec.intent": "test_irllrec.py", "mmrec.texts": "test_mmrec.py",
     "llmemb.teacher": "test_llmemb.py", "precision": "test_language_models.py", "revision": "test_keys.py",
     "llm-only.template": "test_chat.py", "title-sequence.template": "test_title_sequence.py",
     "characters": "test_health.py",

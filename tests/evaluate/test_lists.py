@@ -16,6 +16,7 @@ from interlingua.data.split import GroundTruth, Split
 from interlingua.errors import ConfigError
 from interlingua.evaluate.judged import ItemFacts, Judged, LabelledScores
 from interlingua.evaluate.metrics.auc import auc
+from interlingua.evaluate.metrics.fpr import FPR
 from interlingua.evaluate.metrics.gini import gini
 from interlingua.evaluate.metrics.log_loss import log_loss
 from interlingua.evaluate.metrics.miscalibration import miscalibration
@@ -164,6 +165,17 @@ def test_uauc_is_the_plain_mean_over_users_who_have_both():
     )
     per_user, _ = measure(Judged(labels=scored), ["uauc"])
     assert mean(per_user["uauc"]) == 0.0  # user 0 alone: its liked item has the lowest score
+
+
+def test_the_false_positive_rate_is_that_of_disliked_pairs_with_a_score_above_zero():
+    labels = np.array([True, False, False, True, False, False])
+    scored = LabelledScores(np.array([0, 0, 0, 1, 1, 1]), labels, np.array([1.0, 2.0, -1.0, -3.0, 0.0, -0.1]), 2)
+    _, found = measure(Judged(labels=scored), ["fpr"])
+    assert found["fpr"] == 0.25  # one of four; a score of 0 is a probability of exactly 0.5
+    drawn = FPR().weighed(Judged(labels=scored), 0, np.array([[1.0, 1.0], [2.0, 0.0], [1.0, 2.0]]))
+    assert drawn == pytest.approx([1 / 4, 2 / 4, 1 / 6])
+    liked = LabelledScores(np.array([0]), np.array([True]), np.array([1.0]), 1)
+    assert np.isnan(FPR().measure(Judged(labels=liked), 0))
 
 
 class Table(Scorer):
