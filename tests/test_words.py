@@ -26,7 +26,8 @@ TABLES = (
 ALLOWED = {
     ("contracts/text.py", "rows"), ("vectors/frozen.py", "rows"), ("text/sbert.py", "rows"),
     ("text/scft.py", "rows"),  # of a table of vectors
-    ("contracts/backbone.py", "user_rows"), ("backbones/pretrained.py", "user_rows"),  # tensors with a row per user
+    ("contracts/backbone.py", "user_rows"), ("backbones/pretrained.py", "user_rows"),
+    ("backbones/mmrec.py", "user_rows"),  # tensors with a row per user
     ("backbones/additive_ease.py", "share"),  # an option of recipes
 }  # fmt: skip
 

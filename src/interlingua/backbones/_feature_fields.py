@@ -134,7 +134,7 @@ def values_of(items: pl.DataFrame, column: str) -> list[list[str]]:
 def _codes(values: Sequence[Sequence[str]], words: Sequence[str]) -> Tensor:
     """(n, M) places of the values among ``words``, from 1; :data:`NO_VALUE` behind."""
     known = {word: place + 1 for place, word in enumerate(words)}
-    rows = [[known[value] for value in own if value in known] for own in values]
-    width = max((len(row) for row in rows), default=0)
-    filled = [row + [NO_VALUE] * (width - len(row)) for row in rows]
-    return torch.tensor(filled, dtype=torch.int64).reshape(len(rows), width)
+    found = [[known[value] for value in own if value in known] for own in values]
+    width = max((len(row) for row in found), default=0)
+    filled = [row + [NO_VALUE] * (width - len(row)) for row in found]
+    return torch.tensor(filled, dtype=torch.int64).reshape(len(found), width)
