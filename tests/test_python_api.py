@@ -360,7 +360,7 @@ def test_a_column_keeps_the_name_that_its_source_gave_it(root: Path) -> None:
         (lambda r: r.recommend("u1", k=True), "k must be at least 1, and a whole number, got True"),
         (lambda r: r.recommend(users=["u1"], k="3"), "k must be at least 1, and a whole number, got '3'"),
         (lambda r: r.similar_items("i1", k=1.0), r"k must be at least 1, and a whole number, got 1\.0"),
-        (lambda r: r.recommend("u1", diversity="much"), "diversity must be a number of at least 0, got 'much'"),
+        (lambda r: r.recommend("u1", diversity="much"), "diversity must be a number from 0 to 1,000, got 'much'"),
         (lambda r: r.recommend(["u1", "u2"]), r"user is \['u1', 'u2'\], .*; for several users write users=\[\.\.\.\]"),
         (lambda r: r.explain("i1", ["u1"]), r"for several users write users="),
         (lambda r: r.similar_items(["i1"]), r"item is \['i1'\], and an id is a text or a number$"),

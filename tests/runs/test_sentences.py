@@ -25,7 +25,7 @@ def test_a_sentence_ranks_alone_and_beside_a_history(name: str, make: Make) -> N
     seen = [item for item in popular if made.train.item_counts[made.item_row(item)]]
     assert [item for item in nothing_said if item in seen] == seen
     assert [one.item_id for one in made.recommend(text=said, k=41)] not in (alone, nothing_said)
-    beside = {w: made.recommend(history=["i1", "i2"], text=said, text_weight=w, k=41) for w in (0.0, 0.5, 1.0)}
+    beside = {w: made.recommend(history=["i1", "i2"], text=said, text_weight=w, k=41) for w in (0.0, 0.25, 0.5, 1.0)}
     plain = made.recommend(history=["i1", "i2"], k=41)
     order = {w: [one.item_id for one in found] for w, found in beside.items()}
     by_history = {one.item_id: one.score for one in plain}
@@ -33,8 +33,10 @@ def test_a_sentence_ranks_alone_and_beside_a_history(name: str, make: Make) -> N
     assert order[1.0] == [item for item in alone if item not in ("i1", "i2")]
     assert order[0.5] not in (order[0.0], order[1.0])
     by_id = {w: {one.item_id: one.score for one in found} for w, found in beside.items()}
-    for item in order[0.5]:  # a weighted mean of both
-        np.testing.assert_allclose(by_id[0.5][item], (by_id[0.0][item] + by_id[1.0][item]) / 2, atol=1e-4)
+    assert by_id[0.0] == by_history, "a text without weight is no text"
+    for item in order[0.5]:  # a weighted mean of both: linear in the weight
+        half, quarter, whole = by_id[0.5][item], by_id[0.25][item], by_id[1.0][item]
+        np.testing.assert_allclose(whole - half, 2 * (half - quarter), atol=1e-3)
     assert made.train.num_items == 41
     assert [one.item_id for one in made.recommend(text=said, k=2, items=["n1", "i1"], exclude=["i1"])] == ["n1"]
 
