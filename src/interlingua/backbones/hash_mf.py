@@ -31,8 +31,7 @@ from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import Queries
 from interlingua.nn.histories import fold_in
-from interlingua.training.batches import Negatives, pair_batches
-from interlingua.training.labelled import labelled_batches
+from interlingua.training.labelled import labelled_or_drawn
 
 FOLD_IN = (0.01, 0.1)
 """weight of an absent item and of the ridge, for unseen users"""
@@ -69,13 +68,11 @@ class HashMf(Backbone):
 
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
         """Labelled events once an epoch, or events with negatives."""
-        source = Negatives(train) if train.labelled is None else None
+        of_epoch = labelled_or_drawn(train, fit, self.config.num_negatives)
 
         def make(epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
             self.beta = min(1.0, epoch * self.config.hard_step)
-            if source is None:
-                return labelled_batches(train, fit, generator)
-            return pair_batches(train, fit, generator, negatives=source, num_negatives=self.config.num_negatives)
+            return of_epoch(epoch, generator)
 
         return make
 

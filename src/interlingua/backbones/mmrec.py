@@ -44,8 +44,7 @@ from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
 from interlingua.nn.histories import history_matrix, weighted_sum
-from interlingua.training.batches import Negatives, pair_batches
-from interlingua.training.labelled import labelled_batches
+from interlingua.training.labelled import labelled_or_drawn
 
 PAIRS = 32_768
 """pairs whose hidden layers are in memory at once when scoring"""
@@ -158,14 +157,7 @@ class Mmrec(Backbone):
 
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
         """Labelled events once an epoch, or events with negatives."""
-        source = Negatives(train) if train.labelled is None else None
-
-        def make(epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
-            if source is None:
-                return labelled_batches(train, fit, generator)
-            return pair_batches(train, fit, generator, negatives=source, num_negatives=self.config.num_negatives)
-
-        return make
+        return labelled_or_drawn(train, fit, self.config.num_negatives)
 
     def input_embeddings(self) -> Embeddings:
         """The vectors of ids."""

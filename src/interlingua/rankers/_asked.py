@@ -32,13 +32,13 @@ from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.ranker import Ranker, RankerInputs
 from interlingua.data.queries import IntArray, Queries
-from interlingua.errors import ConfigError
 from interlingua.injection.loading import whole_model
 from interlingua.injection.title_scoring import presented
 from interlingua.lm.here import missing
 from interlingua.lm.locate import identity
 from interlingua.lm.models import Precision
 from interlingua.progress import say
+from interlingua.rankers._given import given
 from interlingua.rankers._orders import Form, shortened
 from interlingua.runtime.missing import Missing, package
 from interlingua.storage.artifact import content_key
@@ -181,11 +181,7 @@ class AskedRanker(Ranker):
             ConfigError: ``items`` is None.
             ServerError: the server refuses every call or is down; answers so far are kept.
         """
-        if items is None:
-            raise ConfigError(
-                f"the ranker {self.name!r} orders given candidates; retrieve some first (evaluate.retrieve)"
-            )
-        candidates = np.asarray(items, np.int64)
+        candidates = given(items, self.name)
         if not candidates.size:
             return np.zeros(candidates.shape, np.float32)
         shuffled = [list(dict.fromkeys(row)) for row in presented(candidates, queries).tolist()]

@@ -16,7 +16,7 @@ from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.data.queries import IntArray, Queries
-from interlingua.errors import ConfigError
+from interlingua.rankers._given import given
 from interlingua.rankers._tuned_ranker import TunedOptions, TunedRanker
 
 AT_ONCE = 16
@@ -61,12 +61,9 @@ class WordRanker(TunedRanker):
         Raises:
             ConfigError: ``items`` is None.
         """
-        if items is None:
-            name = type(self).__name__
-            raise ConfigError(f"the ranker {name} orders given candidates; retrieve some first (evaluate.retrieve)")
+        candidates = given(items, type(self).__name__)
         self.eval()
         self._place()
-        candidates = np.asarray(items, np.int64)
         steps = range(0, len(queries), AT_ONCE)
         found = [self.score_some(queries.slice(at, at + AT_ONCE), candidates[at : at + AT_ONCE]) for at in steps]
         return np.concatenate(found) if found else np.zeros(candidates.shape, np.float32)

@@ -25,7 +25,7 @@ from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.ranker import RankerInputs
 from interlingua.data.queries import IntArray, Queries
-from interlingua.errors import ConfigError, DivergedError
+from interlingua.errors import DivergedError
 from interlingua.injection.yes_no import answer_logits, binary_loss, pair_batches, pair_scores, yes_no
 from interlingua.lm import packed
 from interlingua.lm.adapters import check_learned
@@ -33,6 +33,7 @@ from interlingua.lm.history import USER_HISTORY, queries_of
 from interlingua.lm.shared_prefix import grouped_states
 from interlingua.lm.template import FOLDER
 from interlingua.progress import say
+from interlingua.rankers._given import given
 from interlingua.rankers._tuned_ranker import TunedOptions, TunedRanker
 from interlingua.training.batches import Negatives
 
@@ -136,14 +137,10 @@ class YesNoRanker(TunedRanker):
         Raises:
             ConfigError: ``items`` is None.
         """
-        if items is None:
-            raise ConfigError(
-                f"{type(self).__name__} asks about one item at a time, so it orders given candidates only; retrieve "
-                "some first (evaluate.retrieve)"
-            )
+        candidates = given(items, type(self).__name__)
         self.eval()
         self._place()
-        return pair_scores(queries, items, lambda some, owners, targets: self._yes(some, targets, owners))
+        return pair_scores(queries, candidates, lambda some, owners, targets: self._yes(some, targets, owners))
 
     @property
     def earlier_epochs(self) -> int:

@@ -25,7 +25,6 @@ from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.ranker import Ranker, RankerInputs
 from interlingua.data.queries import IntArray, Queries
-from interlingua.errors import ConfigError
 from interlingua.injection.loading import language_model, whole_model
 from interlingua.injection.title_scoring import presented, score_titles, written_caveats
 from interlingua.lm.here import missing
@@ -33,6 +32,7 @@ from interlingua.lm.locate import identity
 from interlingua.lm.models import LanguageModel, Precision
 from interlingua.lm.prompt import compile_template, embed_prompts
 from interlingua.lm.template import FOLDER
+from interlingua.rankers._given import given
 from interlingua.runtime.missing import Missing
 
 BLOCK = 16
@@ -121,10 +121,8 @@ class LlmOnly(Ranker):
         Raises:
             ConfigError: ``items`` is None.
         """
-        if items is None:
-            raise ConfigError("the ranker 'llm-only' orders given candidates; retrieve some first (evaluate.retrieve)")
+        candidates, steps = given(items, "llm-only"), range(0, len(queries), BLOCK)
         self.lm.place(self.device_of.device)
-        candidates, steps = np.asarray(items, np.int64), range(0, len(queries), BLOCK)
         scores = [self._some(queries.slice(at, at + BLOCK), candidates[at : at + BLOCK]) for at in steps]
         return np.concatenate(scores) if scores else np.zeros(candidates.shape, np.float32)
 

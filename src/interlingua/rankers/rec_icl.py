@@ -32,13 +32,13 @@ from interlingua.config import FitConfig
 from interlingua.contracts.batch import Batch, FloatArray
 from interlingua.contracts.ranker import RankerInputs
 from interlingua.data.queries import PAD, IntArray, Queries
-from interlingua.errors import ConfigError
 from interlingua.injection.hard_prompt import padded, tokens
 from interlingua.injection.yes_no import answer_logits, binary_loss, pair_scores, yes_no
 from interlingua.lm import packed
 from interlingua.lm.adapters import LoraOptions
 from interlingua.lm.shared_prefix import grouped_states
 from interlingua.lm.template import FOLDER, Template
+from interlingua.rankers._given import given
 from interlingua.rankers._tuned_ranker import TunedOptions, TunedRanker
 from interlingua.training.opinions import opinion_batches, questions, with_drawn
 
@@ -198,13 +198,10 @@ class RecIcl(TunedRanker):
         Raises:
             ConfigError: ``items`` is None.
         """
-        if items is None:
-            raise ConfigError(
-                "the ranker 'rec-icl' asks about given candidates; retrieve some first (evaluate.retrieve)"
-            )
+        candidates = given(items, "rec-icl")
         self.eval()
         self._place()
-        return pair_scores(queries, items, self._yes)
+        return pair_scores(queries, candidates, self._yes)
 
     def _yes(self, queries: Queries, owners: IntArray, items: IntArray) -> Tensor:
         """(B,) logits of Yes."""

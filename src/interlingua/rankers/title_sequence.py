@@ -40,6 +40,7 @@ from interlingua.lm.packed import states_at
 from interlingua.lm.prompt import PromptBatch, embed_prompts
 from interlingua.lm.template import FOLDER
 from interlingua.lm.token_loss import token_log_likelihood
+from interlingua.rankers._given import given
 from interlingua.rankers._vector_options import Slots, VectorRankerConfig
 from interlingua.rankers._vector_ranker import AT_ONCE, VectorRanker
 
@@ -182,14 +183,11 @@ class TitleSequence(VectorRanker):
         Raises:
             ConfigError: ``items`` is None.
         """
-        if items is None:
-            raise ConfigError(
-                "the ranker 'title-sequence' orders given candidates; retrieve some first (evaluate.retrieve)"
-            )
+        candidates = given(items, "title-sequence")
         self.eval()
         self._place()
         config: TitleSequenceConfig = self.config
-        candidates, vectors = np.asarray(items, np.int64), self.vectors_for_scoring()
+        vectors = self.vectors_for_scoring()
         steps = range(0, len(queries), AT_ONCE)
         histories = queries.padded(config.history_length)
         found = [self._likelihoods(histories[a : a + AT_ONCE], candidates[a : a + AT_ONCE], vectors) for a in steps]

@@ -48,18 +48,24 @@ def tiny(cls: Any, small: Any) -> Any:
     return config.model_copy(update={"loss": sampled[0]}) if sampled else config
 
 
+def learned(cls: Any, small: Any, train: Interactions, texts: Any) -> Any:
+    """A backbone after its training, in which every loss was a number."""
+    seed_all(1)
+    model = cls(tiny(cls, small), train)
+    model.read_catalogue(catalogue_of(train))
+    model.start(train, texts)
+    joint = Joint(model, Aligner(Aligner.Config(), 0, 0))
+    log = fit_best(joint, model.batches(train, model.config.fit), model.config.fit, seed=1, device="cpu")
+    assert all(np.isfinite(v) for record in log.epochs for v in record["losses"].values())
+    return model
+
+
 @pytest.mark.parametrize("backbone", SAMPLING)
 def test_a_user_who_has_every_item_stops_nothing_and_is_named(
     backbone: str, small: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train, cls = world(), CLASSES[backbone]
-    seed_all(1)
-    model = cls(tiny(cls, small), train)
-    model.read_catalogue(catalogue_of(train))
-    model.start(train, texts_of(train))
-    joint = Joint(model, Aligner(Aligner.Config(), 0, 0))
-    log = fit_best(joint, model.batches(train, model.config.fit), model.config.fit, seed=1, device="cpu")
-    assert all(np.isfinite(v) for record in log.epochs for v in record["losses"].values())
+    train = world()
+    model = learned(CLASSES[backbone], small, train, texts_of(train))
     said = capsys.readouterr().err
     assert f"1 user has all {ITEMS} items in training (e.g. {COMPLETE})" in said
     assert "12 of 112 events are left out of the loss" in said
@@ -72,14 +78,9 @@ def test_a_user_who_has_every_item_stops_nothing_and_is_named(
 def test_without_negatives_a_user_who_has_every_item_is_learned_from(
     backbone: str, small: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train, cls = world(), CLASSES[backbone]
-    seed_all(1)
-    model = cls(tiny(cls, small), train)
-    model.read_catalogue(catalogue_of(train))
-    model.start(train, texts_of(train) if cls.needs_text else None)
-    joint = Joint(model, Aligner(Aligner.Config(), 0, 0))
-    log = fit_best(joint, model.batches(train, model.config.fit), model.config.fit, seed=1, device="cpu")
-    assert all(np.isfinite(v) for record in log.epochs for v in record["losses"].values())
+    train = world()
+    cls = CLASSES[backbone]
+    model = learned(cls, small, train, texts_of(train) if cls.needs_text else None)
     assert "left out of the loss" not in capsys.readouterr().err
     batches = model.batches(train, model.config.fit)(0, np.random.default_rng(0))
     assert set(torch.cat([batch.users for batch in batches]).tolist()) == set(range(21))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from interlingua.config import FitConfig
 from interlingua.contracts.batch import Batch
 from interlingua.data.interactions import Interactions
 from interlingua.errors import DataError
-from interlingua.training.batches import Windows, as_tensor, left_padded
+from interlingua.training.batches import Negatives, Windows, as_tensor, left_padded, pair_batches
 
 
 def labelled_events(train: Interactions) -> Interactions:
@@ -68,3 +68,23 @@ def labelled_batches(
                 history_times=as_tensor(left_padded(own.times, windows, empty=0)),
             )  # fmt: skip
         yield batch
+
+
+def labelled_or_drawn(
+    train: Interactions, config: FitConfig, num_negatives: int
+) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
+    """Batches of an epoch: labelled events, or, where the data have no labels, events with drawn negatives.
+
+    Args:
+        train: the training part.
+        config: ``batch_size`` is read.
+        num_negatives: drawn for each event.
+    """
+    source = Negatives(train) if train.labelled is None else None
+
+    def make(epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
+        if source is None:
+            return labelled_batches(train, config, generator)
+        return pair_batches(train, config, generator, negatives=source, num_negatives=num_negatives)
+
+    return make
