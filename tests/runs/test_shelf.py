@@ -20,7 +20,7 @@ from interlingua.runs.grown import encoders_of
 from interlingua.runs.session import Session
 from interlingua.runs.stages import run
 from interlingua.runtime.cancel import Cancelled
-from interlingua.store import Store
+from interlingua.store import Item, Store
 
 SPACE = {"title": "The Lost Galaxy", "description": "A space story about orbit and rocket", "categories": "Space"}
 OWN, NEW = "i00003", "new"
@@ -155,3 +155,23 @@ def test_items_bring_a_bounded_number_of_attributes(session: Session) -> None:
     assert state(made) == before
     made.remove_items("n0")
     assert made.add_items({"item_id": "n6", "one more": 1}).added == ("n6",)
+
+
+def test_what_is_put_in_again_has_only_what_is_said_then_in_every_version(session: Session, tmp_path: Path) -> None:
+    """Whichever version serves: one that was trained with the item, and one that knows it from the store alone."""
+    place = tmp_path / "s.db"
+    made = interlingua.load(session, store=place)
+    made.add_items([{"item_id": "n1", "title": "A new one", "categories": ["Old"], "price": 9}])
+    for item in (OWN, "n1"):
+        made.add_items([{"item_id": item, "title": "First words", "price": 7}])
+        made.remove_items(item)
+        made.add_items([{"item_id": item, "title": "Last words"}])
+    made.add_items([{"item_id": OWN, "description": "More of it"}])
+    for each in (made, interlingua.load(session, store=place)):
+        lines = {line["item_id"]: line for line in each._lists.session.data.catalogue.items.iter_rows(named=True)}
+        said = {item: {k: v for k, v in lines[item].items() if v and k != "item_id"} for item in (OWN, "n1")}
+        assert said == {OWN: {"title": "Last words", "description": "More of it"}, "n1": {"title": "Last words"}}
+    with Store.open(place) as store:
+        assert {item.item_id: item.whole for item in store.items()} == {OWN: True, "n1": True}
+        store.put_items([Item("n1", "Once more"), Item("n2", "Another")])
+        assert {item.item_id: item.whole for item in store.items()} == {OWN: True, "n1": True, "n2": False}

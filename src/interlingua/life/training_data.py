@@ -250,9 +250,12 @@ def _joined(own: pl.DataFrame, new: pl.DataFrame, kind: str) -> pl.DataFrame:
 
 
 def _items(texts: pl.DataFrame, changed: list[Item], catalogue: Catalogue) -> pl.DataFrame:
-    """The source's lines, with the store's over and below them, without deleted ones."""
+    """The source's lines, with the store's over and below them, without those of items that were deleted.
+
+    Of an item that was added again nothing is left but what was said then.
+    """
     lines, _, _ = lines_of([line_of(item) for item in changed if not item.deleted], catalogue)
-    texts = texts.filter(~pl.col("item_id").is_in([item.item_id for item in changed if item.deleted]))
+    texts = texts.filter(~pl.col("item_id").is_in([each.item_id for each in changed if each.deleted or each.whole]))
     further = [column for column in lines.columns if column not in texts.columns]
     wide = texts.with_columns(pl.lit(None, pl.String).alias(column) for column in further)
     wide = wide.update(lines, on="item_id", how="left")

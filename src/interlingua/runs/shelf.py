@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 Line = dict[str, str | None]
 """column -> value of one item"""
-State = tuple[dict[str, Line], dict[str, Line], set[str], set[str]]
-"""new and changed lines, items that are not available, removed ones"""
+State = tuple[dict[str, Line], dict[str, Line], set[str], set[str], set[str]]
+"""new and changed lines, items that are not available, removed ones, those of them that were put in again"""
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ class Shelf:
         self.unavailable: set[str] = set()
         self.removed: set[str] = set()
         """items of the run that were taken out"""
+        self.whole: set[str] = set()
+        """items of the run that were taken out and put in again: what its data say of them does not count"""
         self.session = run
         """the run with all changes"""
         self._kinds = Kinds(run.data.catalogue)
@@ -78,11 +80,9 @@ class Shelf:
         """Puts in what a store has; items that this run cannot take in are reported, and stay in the store."""
         entries, known = store.changed_items(self._revision), self.run.data.split.train.item_indices
         gone = [item.item_id for item in entries if item.deleted]
-        for item in gone:
-            self.lines.pop(item, None)
-            self.changed.pop(item, None)
-            self.unavailable.discard(item)
-        self.removed |= {item for item in gone if item in known}
+        for each in entries:
+            if each.deleted or each.whole or each.item_id not in known:  # the entry is all there is
+                self._forget(each.item_id)
         lines = [line_of(item) for item in entries if not item.deleted]
         own = [line for line in lines if line["item_id"] in known]
         try:
@@ -97,6 +97,9 @@ class Shelf:
 
     def put(self, given: Any, *, checked: bool = True) -> Changed:
         """Adds items, or changes known ones: what is not given of these stays. All of them, or none.
+
+        An item of the run that was taken out and is put in again has only what is given; where that is its id alone, it
+        is as it was trained.
 
         Args:
             given: see :func:`interlingua.runs.new_items.lines_of`.
@@ -122,8 +125,11 @@ class Shelf:
             retold += [item] if own and any(new != former for new, former in pairs) else []
             updated.append(item) if (own and item not in self.removed) or item in self.lines else added.append(item)
             where = self.changed if own else self.lines
-            line = (where.pop(item, None) or (self._own(item) if own else {"item_id": item})) | values
-            where[item] = {name: value for name, value in line.items() if value != CLEARED or (own and was.get(name))}
+            if item in self.removed and values.keys() - {"item_id"}:
+                self.whole.add(item)
+            keeps = own and item not in self.whole
+            line = (where.pop(item, None) or (self._own(item) if keeps else {"item_id": item})) | values
+            where[item] = {name: value for name, value in line.items() if value != CLEARED or (keeps and was.get(name))}
             self.removed.discard(item)
             if comes_out is not None:
                 (self.unavailable.discard if comes_out else self.unavailable.add)(item)
@@ -168,12 +174,18 @@ class Shelf:
                     unknown("item id", name, present, see="items.parquet of the prepare stage, and new")
                 )
         for name in names:
-            if self.lines.pop(name, None) is None:
-                self.removed.add(name)
-                self.changed.pop(name, None)
-            self.unavailable.discard(name)
+            self._forget(name)
         self._keep(before, lambda store: self._deleted(store, names))
         return Changed(removed=tuple(dict.fromkeys(names)))
+
+    def _forget(self, item: str) -> None:
+        """An item as if nothing had been said of it, and taken out where the run has it."""
+        self.lines.pop(item, None)
+        self.changed.pop(item, None)
+        self.unavailable.discard(item)
+        self.whole.discard(item)
+        if item in self.run.data.split.train.item_indices:
+            self.removed.add(item)
 
     def _deleted(self, store: StoreLike, names: Sequence[str]) -> None:
         count = store.delete_items(names, unknown_too=True)
@@ -191,7 +203,7 @@ class Shelf:
             if self.store is not None:
                 write(self.store)
         except BaseException:  # also a request that was given up
-            self.lines, self.changed, self.unavailable, self.removed = before
+            self.lines, self.changed, self.unavailable, self.removed, self.whole = before
             raise
         self.session = session
 
@@ -218,7 +230,7 @@ class Shelf:
         return np.array([str(item) in names for item in item_ids], np.bool_) if names else None
 
     def _copy(self) -> State:
-        return dict(self.lines), dict(self.changed), set(self.unavailable), set(self.removed)
+        return dict(self.lines), dict(self.changed), set(self.unavailable), set(self.removed), set(self.whole)
 
 
 def _table(lines: Sequence[Line], columns: Sequence[str]) -> pl.DataFrame:

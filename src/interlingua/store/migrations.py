@@ -93,5 +93,10 @@ def _to_4(connection: Connection) -> None:
     connection.execute(text(f"ALTER TABLE promotions ADD COLUMN back {long}"))
 
 
-STEPS = {1: _to_2, 2: _to_3, 3: _to_4}
+def _to_5(connection: Connection) -> None:
+    """Items that were deleted and added again are told from those that only have changes."""
+    connection.execute(text("ALTER TABLE items ADD COLUMN whole BOOLEAN NOT NULL DEFAULT FALSE"))
+
+
+STEPS = {1: _to_2, 2: _to_3, 3: _to_4, 4: _to_5}
 """schema -> what makes the next one of it"""

@@ -29,6 +29,8 @@ class Item:
     """only in answers about changes: it is gone"""
     revision: int = 0
     """of the store's items when it last changed; set by the store"""
+    whole: bool = False
+    """it was deleted and added again: what a run's own data say of it does not count; set by the store"""
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def digest(events: Iterable[Mapping[str, Any]]) -> str:
 
 def _columns(record: Any) -> list[tuple[str, Any]]:
     found = asdict(record)
-    for name in ("revision", "number", "deleted"):
+    for name in ("revision", "number", "deleted", "whole"):
         found.pop(name, None)
     return list(found.items())
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-SCHEMA = 4
+SCHEMA = 5
 """number of this layout"""
 
 _long = BigInteger().with_variant(Integer, "sqlite")
@@ -45,6 +45,7 @@ items = Table(
     Column("attributes", _json, nullable=False),
     Column("available", Boolean, nullable=False),
     Column("deleted", Boolean, nullable=False),
+    Column("whole", Boolean, nullable=False, default=False),  # added again: nothing of before counts
     Column("revision", _long, nullable=False),
     Index("items_by_revision", "revision"),
 )  # fmt: skip

@@ -90,15 +90,22 @@ class Store:
     # --- items ---
 
     def put_items(self, items: Iterable[Item]) -> int:
-        """Adds items, or replaces those of the same id; returns the store's revision of items after it."""
+        """Adds items, or replaces those of the same id; returns the store's revision of items after it.
+
+        What is added again after it was deleted is marked so (:attr:`Item.whole`), until it is deleted once more.
+        """
         given = {one["item_id"]: one for one in checked(items)}  # of one id twice the later one counts
         with self._writing() as connection:
-            revision = next_number(connection, "items", len(given))
+            revision, table = next_number(connection, "items", len(given)), schema.items
+            again = set[str]()
+            for part in parts(list(given)):
+                was = select(table.c.item_id).where(table.c.item_id.in_(part), table.c.deleted | table.c.whole)
+                again |= set(connection.execute(was).scalars())
             entries = [
-                one | {"deleted": False, "revision": revision - len(given) + place}
+                one | {"deleted": False, "whole": one["item_id"] in again, "revision": revision - len(given) + place}
                 for place, one in enumerate(given.values(), 1)
             ]
-            upsert(connection, schema.items, entries)
+            upsert(connection, table, entries)
         return revision
 
     def delete_items(self, item_ids: Iterable[str], *, unknown_too: bool = False) -> int:
