@@ -1,12 +1,11 @@
-"""A-LLMRec's comparison with equal budgets: ``interlingua bench a-llmrec``, as a result that pages show.
+"""A-LLMRec's comparison with an equal budget: ``interlingua bench a-llmrec``, as a result that pages show.
 
-    python benchmarks/quality/comparison.py --data movielens-small --tables 1,4 --samples 320 --out RESULT.json
-    python benchmarks/quality/comparison.py --data movielens-small --tables 1 --seconds 300 --as-in A.json --out B.json
+    python benchmarks/quality/comparison.py --data movielens-small --tables 1,4 --samples 160 --out RESULT.json
 
-Every ranker that is trained has the same number of training answers (``--samples``), or the same seconds of training
-(``--seconds``: as many steps as that time holds, by the seconds per step that another result, ``--as-in``, measured).
-Backbones and alignments have their recipes' own training, and are shared. ``tables`` has, for each table, its rows (the
-paper's numbers in columns of their own), its tests and its notes; ``training``: answers, steps and seconds of rankers.
+Every ranker that is trained reads as many histories (``--samples``). Most learn one answer from each; ``sequence-head``
+(the aligned mixture) learns one at every position. Backbones and alignments have their recipes' own training, and are
+shared. ``tables`` has, for each table, its rows (the paper's numbers in columns of their own), its tests and its notes;
+``training``: histories, steps and seconds of rankers.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ def trained_ranker(row: RowOptions) -> bool:
 
 
 def with_steps(spec: Spec, steps: dict[str, int]) -> Spec:
-    """The comparison in which rows train their rankers for so many steps of :data:`BATCH` answers."""
+    """The comparison in which rows train their rankers for so many steps of :data:`BATCH` histories."""
     methods = dict(spec.methods)
     for name, count in steps.items():
         row = methods[name]
@@ -57,7 +56,7 @@ def ranker_of(root: Path, run_folder: str) -> dict[str, Any]:
     if not card.get("steps"):
         return {}
     seconds, steps = float(card["seconds"]), int(card["steps"])
-    return {"steps": steps, "answers": steps * BATCH, "seconds": round(seconds), "a step": round(seconds / steps, 3)}
+    return {"steps": steps, "histories": steps * BATCH, "seconds": round(seconds), "a step": round(seconds / steps, 3)}
 
 
 def _card(folder: Path) -> dict[str, Any]:
@@ -81,7 +80,7 @@ def shown(table: dict[str, Any]) -> dict[str, Any]:
     rows = []
     for row in table["rows"]:
         line: dict[str, Any] = {"method": row["method"]}
-        for column in (each["name"] if isinstance(each, dict) else each for each in table["columns"]):
+        for column in (each["name"] for each in table["columns"]):
             cell = row.get(column)
             if cell is None:
                 continue
@@ -100,9 +99,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--tables", default="1,4")
     parser.add_argument("--methods", nargs="*", default=[], help="rows (default: all of the tables)")
-    parser.add_argument("--samples", type=int, default=320, help="training answers of every ranker")
-    parser.add_argument("--seconds", type=float, help="seconds of training of every ranker, in place of --samples")
-    parser.add_argument("--as-in", type=Path, help="result whose seconds per step --seconds is divided by")
+    parser.add_argument("--samples", type=int, default=320, help="histories that every ranker is trained on")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--max-users", type=int, default=150)
     parser.add_argument("--set", action="append", default=[], help="override, e.g. data.max_users=2000")
@@ -111,11 +108,6 @@ def main() -> None:
     options = parser.parse_args()
     spec = load_spec("a-llmrec")
     steps = {name: options.samples // BATCH for name, row in spec.methods.items() if trained_ranker(row)}
-    if options.seconds is not None:
-        if options.as_in is None:
-            parser.error("--seconds needs --as-in, a result with seconds per step")
-        known = {row["method"]: row["a step"] for row in json.loads(options.as_in.read_text())["training"]}
-        steps = {name: round(options.seconds / known[name]) for name in steps if name in known}
     request = Request(
         options.data, options.runs, seeds_of(options.seeds), (FAST, *options.set), options.max_users, None, "cpu"
     )
