@@ -76,6 +76,16 @@ def test_one_label_alone_has_no_auc() -> None:
     assert "auc" not in intervals_together(only, {"auc": float("nan")})
 
 
+@pytest.mark.parametrize("name", ["log-loss", "fpr", "auc"])
+def test_a_draw_without_a_pair_has_no_number_and_leaves_the_interval_as_it_is(name: str) -> None:
+    labels = LabelledScores(np.array([1, 1]), np.array([True, False]), np.array([0.5, 1.5]), 2)  # user 0 has none
+    found, metric = Judged(labels=labels), parse(name)[0]
+    drawn = metric.weighed(found, 0, np.array([[2.0, 0.0], [1.0, 1.0], [0.0, 2.0]]))
+    number = measure(found, [name])[1][name]
+    np.testing.assert_allclose(drawn, [np.nan, number, number], rtol=1e-12)
+    assert intervals_together(found, {name: number})[name] == pytest.approx((number, number))
+
+
 def numbers(found: Judged) -> dict[str, float]:
     return measure(found, [*LABELS, *LISTS])[1]
 

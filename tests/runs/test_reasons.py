@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from interlingua.data.interactions import Interactions
 from interlingua.errors import ConfigError
 from interlingua.explain.influence import Basis, influences
 from interlingua.recommender import Recommender
@@ -113,6 +114,23 @@ def test_ratings_of_training_stay_known_when_newer_events_come(rated: Path, tmp_
     asked = made.query(user)
     said = zip((str(made.train.item_ids[row]) for row in asked.items), asked.history_ratings(0).tolist(), strict=True)
     assert all(rating == expected[item] for item, rating in said)
+
+
+def test_one_event_more_costs_no_work_for_the_users_without(
+    rated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, calls = recommender(rated, tmp_path, "itemknn"), []
+    questions, everybody = made._lists.questions, made.train.user_ids.tolist()
+    before = questions.of_users(everybody).queries
+    made.add_events([{"user_id": "u3", "item_id": str(made.train.item_ids[0]), "value": 5}])
+    queries = Interactions.queries
+    monkeypatch.setattr(Interactions, "queries", lambda *given: calls.append(given) or queries(*given))
+    after = questions.of_users(everybody).queries
+    assert len(calls) <= 2  # each makes a line for every user of the run
+    for row, user in enumerate(everybody):
+        ratings = [each.history_ratings(row).tolist() for each in (before, after)]
+        assert len(ratings[1]) == len(after.history(row))
+        assert ratings[1][-1] == 5 if user == "u3" else ratings[0] == ratings[1]
 
 
 def test_fixed_user_vectors_have_no_because(rated: Path, tmp_path: Path) -> None:

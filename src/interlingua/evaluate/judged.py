@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,22 @@ class LabelledScores:
     scores: npt.NDArray[np.float64]
     """(P,) higher is more likely liked; read as logits by metrics of probabilities"""
     num_users: int
+
+    def pooled(self, values: Values, counted: npt.NDArray[Any], weights: Values) -> Values:
+        """(R,) means over the pairs of all users together; NaN where the users that count have no pair that does.
+
+        Args:
+            values: (P,) of each pair.
+            counted: (P,) how much each pair counts, e.g. whether it does.
+            weights: (R, M) how often each user counts.
+        """
+        sums, counts = (
+            weights @ np.bincount(self.owners, weights=each, minlength=self.num_users)
+            for each in (values * counted, counted)
+        )
+        out = np.full(len(weights), np.nan)
+        np.divide(sums, counts, out=out, where=counts > 0)
+        return out
 
 
 @dataclass(frozen=True)

@@ -163,8 +163,7 @@ class Questions:
             words = [*(i for own, _ in before for i in own), *(known[e.item_id] for e in new if events.liked(e))]
             read.append([item for item in words if last.get(item, True)])
             had.append([*(i for _, own in before for i in own), *(known[e.item_id] for e in new)])
-            newest = self._ratings_of(row) | {known[e.item_id]: e.value for e in new if e.value is not None}
-            ratings += [newest.get(int(item), np.nan) for item in read[-1]]
+            ratings += self._ratings_of(row, read[-1], {known[e.item_id]: e.value for e in new})
         changed = np.array([name in events.of_user for name in names])
         users = np.where(changed, -1, indices)
         about = f"events of {next(iter(unknown)) if len(unknown) == 1 else f'{len(unknown):,} users'}"
@@ -174,13 +173,23 @@ class Questions:
             queries = replace(queries, ratings=np.array(ratings, np.float32))
         return Question(queries, Queries.of(had, users), {about: items} if items else {})
 
-    def _ratings_of(self, row: int) -> dict[int, float]:
-        """Item index -> the last rating that a user gave it before training; ``row`` below 0: nobody's."""
-        if self.had.ratings is None or row < 0:
-            return {}
-        own = self.had.queries(np.array([row]))
-        pairs = zip(own.history(0).tolist(), own.history_ratings(0).tolist(), strict=True)
-        return {item: rating for item, rating in pairs if rating == rating}
+    def _ratings_of(self, row: int, read: Sequence[int], new: Mapping[int, float | None]) -> list[float]:
+        """The rating of each item of a history ``read``, NaN where none is known.
+
+        Args:
+            row: of the user in training; below 0: in none.
+            read: item indices.
+            new: item index -> value of events since; without any, ``read`` is the user's history on record.
+        """
+        if self.had.ratings is None:
+            return []
+        if row >= 0 and not new and self.liked.ratings is not None:
+            return self.liked.ratings[slice(*self.liked.offsets[row : row + 2])].tolist()
+        own = slice(*self.had.offsets[row : row + 2]) if row >= 0 else slice(0)
+        pairs = zip(self.had.items[own].tolist(), self.had.ratings[own].tolist(), strict=True)
+        newest = {item: rating for item, rating in pairs if rating == rating}
+        newest |= {item: value for item, value in new.items() if value is not None}
+        return [newest.get(int(item), np.nan) for item in read]
 
     def of_histories(self, histories: Mapping[str, Sequence[str]]) -> Question:
         """Users given by histories; ``histories``: name for messages -> item ids."""

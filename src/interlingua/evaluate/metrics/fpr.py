@@ -32,12 +32,7 @@ class FPR(Metric):
         """(R,) over the pairs of the users that were drawn; NaN where none of them is disliked."""
         found = judged.labels
         assert found is not None
-        count, disliked = found.num_users, ~found.labels
-        wrong = weights @ np.bincount(found.owners, weights=disliked & (found.scores > 0), minlength=count)
-        total = weights @ np.bincount(found.owners, weights=disliked, minlength=count)
-        out = np.full(len(weights), np.nan)
-        np.divide(wrong, total, out=out, where=total > 0)
-        return out
+        return found.pooled((found.scores > 0).astype(np.float64), ~found.labels, weights)
 
     def measure(self, judged: Judged, k: int) -> float:
         """One number of all users together."""

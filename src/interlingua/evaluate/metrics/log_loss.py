@@ -29,13 +29,11 @@ class LogLoss(Metric):
     weighs = True
 
     def weighed(self, judged: Judged, k: int, weights: Values) -> Values:
-        """(R,) mean over the pairs of the users that were drawn."""
+        """(R,) mean over the pairs of the users that were drawn; NaN where they have none."""
         found = judged.labels
         assert found is not None
         each = np.logaddexp(0.0, np.where(found.labels, -found.scores, found.scores))
-        sums = np.bincount(found.owners, weights=each, minlength=found.num_users)
-        counts = np.bincount(found.owners, minlength=found.num_users)
-        return (weights @ sums) / np.maximum(weights @ counts, 1e-12)
+        return found.pooled(each, np.ones(len(each)), weights)
 
     def measure(self, judged: Judged, k: int) -> float:
         """One number of all users together."""
