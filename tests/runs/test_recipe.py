@@ -35,6 +35,29 @@ def test_all_problems_are_reported_together_with_the_nearest_names():
     assert "did you mean 'align'" in text
 
 
+@pytest.mark.parametrize("name", recipes.shipped())
+def test_no_recipe_on_movielens_reads_what_users_wrote_after_watching(name):
+    """Tags are of held-out events too (:mod:`interlingua.data.sources.movielens`)."""
+
+    def sections(recipe):
+        for part in (recipe.text, *recipe.texts.values(), recipe.backbone, recipe.align, recipe.ranker, recipe.fuse):
+            if part is not None:
+                yield part.options()
+        for member in recipe.members:
+            yield from sections(member)
+
+    def columns(options):
+        for value in options.values():
+            if isinstance(value, dict):
+                yield from columns(value)
+            else:
+                yield from value if isinstance(value, list) else (value,)
+
+    recipe = recipes.load(name)
+    if str(recipe.data.name).startswith(("movielens", "ml-")):
+        assert "tags" not in {str(each) for options in sections(recipe) for each in columns(options)}
+
+
 def test_unknown_recipe_names_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'pop'"):
         recipes.load("popp")
