@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from interlingua import registry
 from interlingua.config import Config
@@ -18,6 +19,7 @@ from interlingua.contracts.component import Component
 from interlingua.errors import ArtifactError, ConfigError
 from interlingua.lm.template import FOLDER
 from interlingua.runs import recipe as recipes
+from interlingua.runs import stages
 from interlingua.runs.opening import open_session
 from interlingua.runs.plan import check_present, make_plan, part_fingerprint
 from interlingua.storage import contents
@@ -234,7 +236,6 @@ def test_the_source_of_a_class_from_outside_is_in_the_key(tmp_path: Path, monkey
 
 def test_a_run_over_another_model_or_template_is_refused_in_words(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    from interlingua.runs import stages
     from interlingua.testing.tiny_models import build, tokenizer_of
 
     model, template = tmp_path / "lm", tmp_path / "mine.txt"
@@ -268,30 +269,58 @@ def test_a_run_over_another_model_or_template_is_refused_in_words(tmp_path: Path
         open_session(path, "cpu")
 
 
+@pytest.mark.parametrize("limit", [None, 9])
 def test_a_run_whose_warm_up_ended_with_the_first_epoch_is_refused_in_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    limit: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stage with a warm-up of steps that an epoch may not have is another one since all steps count."""
-    from interlingua.runs import stages
+    fit = {"epochs": 2, "warmup_steps": 9, "steps_per_epoch": limit}
+    path, plain = warmed(fit, tmp_path, monkeypatch)
+    with pytest.raises(ArtifactError, match=r"warm-up of 'mf' ended with the first epoch.*run the recipe again"):
+        open_session(path, "cpu")
+    assert stages.run(warm_recipe(fit), out=tmp_path, seed=3, device="cpu").reused == {"prepare"}
+    assert plain == make_plan(warm_recipe({}), 3)["train"].key
 
-    def made(**fit: Any) -> recipes.Recipe:
-        return recipes.resolve(
-            {
-                "data": {"name": "planted", "options": {"num_users": 30, "num_items": 20}},
-                "backbone": {"name": "mf", "embedding_dim": 4, "fit": {"epochs": 1, **fit}},
-                "evaluate": {"protocols": ["full"]},
-            },
-            "warm",
-        )
 
+@pytest.mark.parametrize(
+    "fit",
+    [
+        {"epochs": 1, "warmup_steps": 9},
+        {"epochs": 1, "warmup_steps": 9, "steps_per_epoch": 9},
+        {"epochs": 3, "warmup_steps": 9, "steps_per_epoch": 1},  # full epochs
+        {"epochs": 2, "warmup_steps": 2},  # which the first epoch holds
+    ],
+)
+def test_a_run_whose_warm_up_was_what_it_is_today_is_opened(
+    fit: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log says how many steps its epochs had; a new run makes the stage again, with the same numbers."""
+    path, _ = warmed(fit, tmp_path, monkeypatch)
+    before = open_session(path, "cpu").exported("train")["items"]
+    again = stages.run(warm_recipe(fit), out=tmp_path, seed=3, device="cpu")
+    assert "train" not in again.reused
+    assert torch.equal(again.exported("train")["items"], before)
+
+
+def warm_recipe(fit: dict[str, Any]) -> recipes.Recipe:
+    """MF with these options, on a small world: an epoch has some batches, fewer than nine."""
+    fit = {"epochs": 1, "batch_size": 64, **{name: value for name, value in fit.items() if value is not None}}
+    return recipes.resolve(
+        {
+            "data": {"name": "planted", "options": {"num_users": 30, "num_items": 20}},
+            "backbone": {"name": "mf", "embedding_dim": 4, "fit": fit},
+            "evaluate": {"protocols": ["full"]},
+        },
+        "warm",
+    )
+
+
+def warmed(fit: dict[str, Any], out: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, str]:
+    """A run whose stages say nothing of the warm-up, as those of former versions; and a key without any warm-up."""
     before = component.fingerprint
     with monkeypatch.context() as earlier:
         earlier.setattr(
             component, "fingerprint", lambda *of: {k: v for k, v in before(*of).items() if k != component.WARM_UP}
         )
-        run = stages.run(made(warmup_steps=9), out=tmp_path, seed=3, device="cpu")
-        keys = [make_plan(made(**fit), 3)["train"].key for fit in ({}, {"warmup_steps": 9, "steps_per_epoch": 9})]
-    with pytest.raises(ArtifactError, match=r"warm-up of 'mf' ended with the first epoch.*run the recipe again"):
-        open_session(run.done["evaluate"].path, "cpu")
-    assert stages.run(made(warmup_steps=9), out=tmp_path, seed=3, device="cpu").reused == {"prepare"}
-    assert keys == [make_plan(made(**fit), 3)["train"].key for fit in ({}, {"warmup_steps": 9, "steps_per_epoch": 9})]
+        run = stages.run(warm_recipe(fit), out=out, seed=3, device="cpu")
+        return run.done["evaluate"].path, make_plan(warm_recipe({}), 3)["train"].key

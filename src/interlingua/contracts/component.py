@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from interlingua.contracts.fitting import Fitting
 
 WARM_UP = "warm-up"
-"""entry of a fingerprint that says which steps a warm-up counts, where its numbers depend on that"""
+"""entry of a fingerprint that says which steps a warm-up counts, where there is one"""
 
 
 class Versioned(Protocol):
@@ -108,7 +108,7 @@ def fingerprint(cls: type[Versioned], config: Any) -> dict[str, str]:
         source = inspect.getsourcefile(cls)
         out["code"] = (hash_path(Path(source)) if source else None) or "unknown"
     training = None if config is None else config.training()
-    if training is not None and training.warmup_steps and training.steps_per_epoch is None:
+    if training is not None and training.warmup_steps:
         out[WARM_UP] = "steps of all epochs"
     for prefix, options in _nested(config, "") if config is not None else ():
         out |= {f"{prefix}{name}": found for name, found in _declared(options)}

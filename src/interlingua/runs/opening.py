@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from interlingua.contracts.component import WARM_UP
+from interlingua.contracts.fit_log import LOG_FILE
 from interlingua.errors import ArtifactError
 from interlingua.progress import say
 from interlingua.runs.plan import VERSIONS, part_fingerprint, parts_of
@@ -146,7 +148,7 @@ def _check_unchanged(recipe: Recipe, done: dict[str, Artifact]) -> None:
             then, now = _stored(stage, section), part_fingerprint(part)
             for option in sorted({*then, *now}):
                 before, today = then.get(option), now.get(option)
-                if before == today:
+                if before == today or (option == WARM_UP and _same_warm_up(stage, part)):
                     continue
                 if kind.rsplit(".", 1)[-1] != READ_ONCE and option not in type(part.config).all_files():
                     problems.append(_words(section, option, part, before, today))
@@ -156,6 +158,21 @@ def _check_unchanged(recipe: Recipe, done: dict[str, Artifact]) -> None:
         raise ArtifactError(
             f"this run is not what it was: {'; '.join(problems)}. Put back what was there, or run the recipe again"
         )
+
+
+def _same_warm_up(stage: Artifact, part: Section) -> bool:
+    """Whether a warm-up that ended with the first epoch, or counted on as if it were full, had the same step sizes.
+
+    Told by the steps of each epoch in the stage's log: where there was one epoch, or all were full, or none shorter
+    than the warm-up.
+    """
+    training, log = part.config.training(), stage.path / LOG_FILE
+    if training is None or not log.is_file():
+        return False
+    records = map(json.loads, log.read_text(encoding="utf-8").splitlines())
+    steps = [int(record["steps"]) for record in records if "steps" in record]
+    full = all(count == training.steps_per_epoch for count in steps)
+    return len(steps) == 1 or full or min(steps) >= training.warmup_steps
 
 
 def _words(section: str, option: str, part: Section, before: str | None, today: str | None) -> str:
