@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from pathlib import Path
 
 import pytest
 from tests.source_trees import FILES, OPTIONS, PARENTS, SOURCE, classes, descendants, dotted, ident, imports
@@ -30,6 +31,28 @@ def test_a_room_of_components_holds_nothing_else(room: str) -> None:
     assert files
     assert not [path.name for path in files if not is_component(kind, path.read_text(encoding="utf-8"))]
     assert {path.stem.replace("_", "-") for path in files} <= set(registry.names(kind))  # one each, of that name
+
+
+WHOLE = {"test_whole_recipes.py": "a default where no backbone was given, and the partner in a fusion"}
+"""files of the contract suite that may ask which backbone it is"""
+
+
+def told_by_name(source: str, names: set[str]) -> list[str]:
+    """Lines that compare with one of ``names``, or list some of them."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Compare | ast.Tuple | ast.List | ast.Set):
+            strings = [each.value for each in ast.iter_child_nodes(node) if isinstance(each, ast.Constant)]
+            found += [f"line {node.lineno}: {ast.unparse(node)}"] if names & {*map(str, strings)} else []
+    return found
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "testing").glob("test_*.py")), ids=ident)
+def test_the_contract_suite_tells_backbones_apart_by_what_they_declare(path: Path) -> None:
+    """By a name it would be wrong about a plug-in that is like one of ours."""
+    if path.name not in WHOLE:
+        assert not told_by_name(path.read_text(encoding="utf-8"), set(registry.names("backbone")))
+    assert told_by_name("some = ('mf', 'sgl') if backbone != 'mf' else ()", {"mf"})
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ class SessionGraphBackbone(Backbone):
     """
 
     sampling = "sequences"
+    draws_negatives = False
 
     def __init__(self, config: Any, train: Interactions) -> None:
         super().__init__(config, train)

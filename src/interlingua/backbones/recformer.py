@@ -155,6 +155,8 @@ class Recformer(Backbone):
     Config = RecformerConfig
     version = 2
     sampling = "sequences"
+    draws_negatives = False
+    learns_first_events = True
 
     tokens: Tensor
     types: Tensor
@@ -343,7 +345,6 @@ def _evenly(order: IntArray, lengths: IntArray) -> list[IntArray]:
 
 def _encoder(config: RecformerConfig) -> SmallEncoder | CheckpointEncoder:
     if config.checkpoint is not None:
-        place = locate(config.checkpoint, config.revision)
-        return CheckpointEncoder(place.path, config.max_tokens, config.max_history)
+        return CheckpointEncoder(locate(config.checkpoint, config.revision).path, config.max_tokens, config.max_history)
     sizes = config.embedding_dim, config.num_heads, config.num_blocks, config.dropout
     return SmallEncoder(*sizes, config.max_tokens, config.max_history)

@@ -84,6 +84,7 @@ class Tiger(Backbone):
 
     Config = TigerConfig
     sampling = "sequences"
+    draws_negatives = False
     needs_text = True
     dot_product = False
 

@@ -43,6 +43,10 @@ class Backbone(Component, Scorer):
     sampling: ClassVar[Literal["pairs", "sequences", "histories", "none"]] = "pairs"
     """``histories``: whole histories as their own targets, without negatives; ``none``: closed form, which overrides
     :meth:`fit`"""
+    draws_negatives: ClassVar[bool] = True
+    """False: no loss compares with drawn items, whatever the options; users who have every item are learned too"""
+    learns_first_events: ClassVar[bool] = False
+    """True (``sequences``): a user's first event is a target too, after an empty history"""
     needs_text: ClassVar[bool] = False
     """True: :meth:`fit` (by gradient: :meth:`start`) reads texts, and the recipe must have a [text] section"""
     dot_product: ClassVar[bool] = True

@@ -22,8 +22,7 @@ from interlingua.vectors.readable import ReadableRows
 
 CLASSES = {name: registry.find("backbone", name) for name in registry.names("backbone")}
 BACKBONES = [name for name, cls in CLASSES.items() if cls.sampling != "none"]
-WITHOUT_NEGATIVES = ("recformer", "sr-gnn", "gcsan", "tiger")
-OVER_ALL_ITEMS = [name for name in BACKBONES if CLASSES[name].sampling == "histories" or name in WITHOUT_NEGATIVES]
+OVER_ALL_ITEMS = [n for n in BACKBONES if CLASSES[n].sampling == "histories" or not CLASSES[n].draws_negatives]
 """those whose only losses are over all items"""
 SAMPLING = [name for name in BACKBONES if name not in OVER_ALL_ITEMS]
 """those that draw negatives, with some of their losses"""
@@ -82,8 +81,9 @@ def test_without_negatives_a_user_who_has_every_item_is_learned_from(
     cls = CLASSES[backbone]
     model = learned(cls, small, train, texts_of(train) if cls.needs_text else None)
     assert "left out of the loss" not in capsys.readouterr().err
-    batches = model.batches(train, model.config.fit)(0, np.random.default_rng(0))
+    batches = list(model.batches(train, model.config.fit)(0, np.random.default_rng(0)))
     assert set(torch.cat([batch.users for batch in batches]).tolist()) == set(range(21))
+    assert all(batch.negatives is None for batch in batches)
 
 
 def texts_of(train: Interactions) -> ReadableRows:
@@ -124,14 +124,15 @@ def test_users_who_all_have_every_item_are_refused_in_words(backbone: str, small
 def test_nothing_to_train_on_is_refused_in_words(backbone: str, small: Any) -> None:
     """Every user has one training event, as leave-one-out leaves of three: pairs can be learned, sequences cannot.
 
-    RECFORMER's targets are any event, a first one after an empty history: it is refused where there is none.
+    One whose targets are first events too, after an empty history, is refused where there is none.
     """
-    users = 8 if CLASSES[backbone].sampling == "sequences" and backbone != "recformer" else 0
+    cls = CLASSES[backbone]
+    users = 8 if cls.sampling == "sequences" and not cls.learns_first_events else 0
     train = Interactions.of(
         np.array([f"u{n}" for n in range(8)]), np.array([f"i{n}" for n in range(ITEMS)]), np.arange(users),
         np.arange(users),
     )  # fmt: skip
-    model = CLASSES[backbone](small(CLASSES[backbone]), train)
+    model = cls(small(cls), train)
     model.read_catalogue(catalogue_of(train))
     joint, options = Joint(model, Aligner(Aligner.Config(), 0, 0)), model.config.fit
     with pytest.raises(DataError, match=r"no history of two events|nothing to train on"):
