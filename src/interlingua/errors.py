@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 from difflib import get_close_matches
 from importlib.metadata import PackageNotFoundError, requires
 from numbers import Integral
@@ -136,6 +136,20 @@ def identifier(value: object, what: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= LONGEST_ID:
         raise DataError(f"{what} is {shown(value)}; give a text of 1 to {LONGEST_ID} characters")
     return whole_text(what, value)
+
+
+def without_blanks(value: str, what: str, known: Container[str]) -> str:
+    """A new id has no blanks round it, wherever it comes in: nobody sees them. One that is known is taken as it is.
+
+    Raises:
+        DataError: an unknown id that begins or ends with blanks or ends of lines.
+    """
+    if value != value.strip() and value not in known:
+        raise DataError(
+            f"{what} {shown(value)} is not known, and its id begins or ends with blanks or ends of lines; leave these "
+            "out"
+        )
+    return value
 
 
 def whole_text(what: str, value: str) -> str:

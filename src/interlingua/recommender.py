@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self, overload
@@ -24,11 +23,10 @@ from interlingua.runs.answers import (
 )
 from interlingua.runs.batch import Written, write_lists
 from interlingua.runs.crowd import Crowd
-from interlingua.runs.event_times import of_future, seconds_of
 from interlingua.runs.following import Following
 from interlingua.runs.grown import load_encoders
 from interlingua.runs.lists import Lists
-from interlingua.runs.new_events import NewEvents, of_unknown
+from interlingua.runs.new_events import Entered, NewEvents
 from interlingua.runs.one_item import OneItem
 from interlingua.runs.opening import open_session
 from interlingua.runs.session import Session
@@ -221,7 +219,8 @@ class Recommender(Following, OneItem, Crowd):
 
         Raises:
             ConfigError: the run reads no texts, or cannot read new ones (profiles, brought vectors).
-            DataError: an item without an id, an infinite number, or something that is no table.
+            DataError: an item without an id, a new one with blanks round it or of which nothing is said, an infinite
+                number, or something that is no table.
         """
         return self._changed(self._shelf.put(items))
 
@@ -233,7 +232,7 @@ class Recommender(Following, OneItem, Crowd):
         """
         return self._changed(self._shelf.remove(ids))
 
-    def add_events(self, events: Any, idempotency_key: str | None = None, *, quiet: bool = False) -> int:
+    def add_events(self, events: Any, idempotency_key: str | None = None) -> int:
         """Enters what users have had since training: it counts in their next answer, new users included.
 
         A user with new events is asked by the whole history: where a model keeps a vector of each user, by the one
@@ -243,26 +242,22 @@ class Recommender(Following, OneItem, Crowd):
             events: a frame, mappings of one event each, or a file of a table: ``user_id``, ``item_id``, and the time
                 (seconds, or a date) and rating if known. Unknown items are kept, and say nothing; a note counts them.
             idempotency_key: the same key with the same batch again adds nothing.
-            quiet: nothing is said.
 
         Returns:
             How many were added.
 
         Raises:
-            DataError: an event without user or item, an unknown column, a time that is none, the key of another batch.
+            DataError: an event without user or item, a new id with blanks round it, an unknown column, a time that is
+                none, the key of another batch.
         """
-        return self._events.add(events, idempotency_key, None if quiet else self.train.item_indices)
+        found = self.enter(events, idempotency_key)
+        for note in found.notes:
+            say(f"note: {note}")
+        return found.added
 
-    def notes_on(self, events: Sequence[tuple[str, Any, float | None]]) -> list[str]:
-        """What is to be known of events: items that the run does not know, and what no answer reads of them.
-
-        Args:
-            events: (item id, time, value) of each; None: not given.
-        """
-        unknown = of_unknown([item for item, _, _ in events], self.train.item_indices)
-        ahead = of_future(seconds_of([when for _, when, _ in events]), time.time())
-        said = [note for note in (unknown, ahead) if note]
-        return [*said, *self._events.unread([each[1:] for each in events])]
+    def enter(self, events: Any, idempotency_key: str | None = None) -> Entered:
+        """:meth:`add_events`, with the unknown items and the notes in the answer instead of on stderr."""
+        return self._events.add(events, idempotency_key, self.train.item_indices)
 
     def load_encoders(self) -> None:
         """Loads what reads new texts now, so that the first new item or sentence is answered as fast as the next."""

@@ -88,7 +88,10 @@ def test_what_no_list_reads_of_events_is_said(
     notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: ")]
     assert len(notes) == bool(said)
     assert not said or notes[0].startswith(f"note: {said}")
-    told = recommender.notes_on([("i3", SECOND, 1.0), ("i1", None, None), ("new", None, None)])
+    told = recommender.enter(
+        [{"user_id": "amy", "item_id": "i3", "time": SECOND, "value": 1.0}]
+        + [{"user_id": "amy", "item_id": item} for item in ("i1", "new")]
+    ).notes
     assert "1 of 3 events are of items that the run does not know" in told[0]
     assert len(told) == 1 + bool(said)
 

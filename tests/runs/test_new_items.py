@@ -162,7 +162,7 @@ def test_what_is_switched_off_or_removed_never_comes_out(make: Make) -> None:
 @pytest.mark.parametrize("name", ["textknn", "textknn-item"])
 def test_items_whose_texts_say_nothing_are_like_nothing(name: str, make: Make) -> None:
     made = make(RECIPES[name])
-    words = {"n1": "zyzzyva", "n2": "qoph", "n3": "space galaxy", "n4": ""}
+    words = {"n1": "zyzzyva", "n2": "qoph", "n3": "space galaxy", "n4": "-"}
     changed = made.add_items([{"item_id": item, "title": title} for item, title in words.items()])
     assert len(changed.notes) == 1
     assert changed.notes[0].startswith("3 of the new items have texts that say nothing (e.g. 'n1')")

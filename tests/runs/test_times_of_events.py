@@ -51,5 +51,7 @@ def test_a_mistyped_column_of_events_is_an_error_and_an_unknown_item_a_note(
     assert made.add_events([event, event | {"item_id": "later"}]) == 2
     assert "1 of 2 events are of items that the run does not know ('later')" in capsys.readouterr().err
     made.add_events(event)
-    made.add_events(event | {"item_id": "later"}, quiet=True)
+    found = made.enter([event, event | {"item_id": "later"}])
+    assert (found.added, found.unknown) == (2, ["later"])
+    assert [note.split(" (")[0] for note in found.notes] == ["1 of 2 events are of items that the run does not know"]
     assert "note" not in capsys.readouterr().err

@@ -302,10 +302,34 @@ def test_an_id_is_the_same_in_a_path_a_body_and_python(session: Session, tmp_pat
             with pytest.raises(DataError, match="idempotency_key is"):
                 made.add_events({"user_id": "a", "item_id": "a"}, odd)
         assert made.train.num_items == before
-        for path, name in (("a%0Ab", "a\nb"), ("a%0A", "a\n"), ("a/b%2Fc", "a/b/c"), ("%EF%BF%BD", "\ufffd")):
+        for path, name in (("a%0Ab", "a\nb"), ("a/b%2Fc", "a/b/c"), ("%EF%BF%BD", "\ufffd")):
             assert client.put(f"/v1/items/{path}", json=SPACE).json()["added"] == [name]
             assert client.post("/v1/items", json={"items": [SPACE | {"item_id": name}]}).json()["updated"] == [name]
             assert client.delete(f"/v1/items/{path}").json()["removed"] == [name]
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("blank", [" ", "\n", "\t", "\u2003"])
+@pytest.mark.parametrize("end", [0, 1])
+def test_new_ids_have_no_blanks_round_them_in_http_python_and_a_store(
+    session: Session, tmp_path: Path, stored: bool, blank: str, end: int
+) -> None:
+    if stored:
+        pytest.importorskip("sqlalchemy")
+    made = interlingua.load(session, store=tmp_path / "s.db" if stored else None)
+    odd, before = ("new" + blank, blank + "new")[end], (made.train.num_items, len(made.recommend("a", k=3)))
+    events = [{"user_id": odd, "item_id": "a"}, {"user_id": "a", "item_id": odd}]
+    items = [SPACE | {"item_id": "fine"}, SPACE | {"item_id": odd}]
+    with TestClient(create_app(made)) as client:
+        assert client.post("/v1/items", json={"items": items}).status_code == 422
+        for event in events:
+            assert client.post("/v1/events", json={"events": [event]}).status_code == 422
+    with pytest.raises(DataError, match="begins or ends with blanks"):
+        made.add_items(items)
+    for event in events:
+        with pytest.raises(DataError, match=r"event 1 of 1: the (item|user).*begins or ends with blanks"):
+            made.add_events(event)
+    assert (made.train.num_items, len(made.recommend("a", k=3))) == before
 
 
 def test_an_unknown_item_of_which_nothing_is_said_is_refused(client: TestClient) -> None:

@@ -24,7 +24,7 @@ Overrides = Annotated[
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Every random number follows from it.")]
 Device = Annotated[str, typer.Option("--device", callback=_device, help="auto, cpu, cuda or mps.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show stages, keys and estimates; run nothing.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout; progress goes to stderr.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else on stdout; progress goes to stderr.")]
 Budget = Annotated[
     str | None,
     typer.Option(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import polars as pl
 
@@ -64,13 +63,6 @@ def of_future(times: Sequence[float | None], now: float) -> str:
         f"the time of {len(ahead):,} of {len(times):,} events is more than a day ahead (e.g. {first:%Y-%m-%d}): it is "
         "kept, and trainings read these events as the newest"
     )
-
-
-def seconds_of(times: Sequence[Any]) -> list[float | None]:
-    """Times as they came, each as seconds since 1970; raises as :func:`with_seconds`."""
-    given = pl.Series("timestamp", [None if when is None else str(when) for when in times], pl.String)
-    found: list[float | None] = with_seconds(given.to_frame(), "time")["timestamp"].to_list()
-    return found
 
 
 def _no_years(given: pl.Series, source: str) -> None:

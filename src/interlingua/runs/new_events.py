@@ -16,7 +16,7 @@ import numpy as np
 from interlingua.data.files.columns import EVENT_ROLES, rename
 from interlingua.data.raw import Log
 from interlingua.data.scale import scale_of
-from interlingua.errors import DataError, StoreError, identifier, shown, unknown
+from interlingua.errors import DataError, StoreError, identifier, shown, unknown, without_blanks
 from interlingua.progress import say
 from interlingua.runs.answers import id_text
 from interlingua.runs.bring_checks import lines_frame, table_of
@@ -55,6 +55,17 @@ class Happened(NamedTuple):
     """in the store; 0: without one"""
 
 
+class Entered(NamedTuple):
+    """What became of a batch."""
+
+    added: int
+    """0: the key came with this batch before"""
+    unknown: list[str]
+    """ids of items that the run does not know, each once"""
+    notes: list[str]
+    """what is to be known of the events, in words"""
+
+
 class NewEvents:
     """The events of one run since its training, by user in the order of arrival.
 
@@ -79,38 +90,45 @@ class NewEvents:
             self._forgotten = int(store.counters()["forgotten"])
             self._read(store)
 
-    def add(self, given: Any, key: str | None = None, known: Collection[str] | None = None) -> int:
-        """Enters a batch, all or nothing; returns how many were added (0: this key with this batch came before).
+    def add(self, given: Any, key: str | None = None, known: Collection[str] = ()) -> Entered:
+        """Enters a batch, all or nothing.
 
         Args:
             given: a frame, mappings of one event each, one mapping, or a file of a table: with ``user_id`` and
                 ``item_id``, and ``timestamp`` or ``time`` and ``rating`` or ``value`` if they are known.
             key: of the batch.
-            known: item ids of the run: which others there are is said.
+            known: item ids of the run, with those that came since.
 
         Raises:
-            DataError: no table, an event without a user or an item, an unknown column, a time that is none, a value
-                off the scale of the run's data (:mod:`interlingua.data.scale`), or the key of another batch.
+            DataError: no table, an event without a user or an item, an unknown column, a time that is none, a new id
+                with blanks round it, a value off the scale of the run's data (:mod:`interlingua.data.scale`), or the
+                key of another batch.
         """
         events, notes = _events_of(given)
         if not events:
-            return 0
-        for number, event in enumerate(events, 1):
-            if wrong := self.scale.problem(event.value):
-                raise DataError(f"event {number} of {len(events)}: {wrong}")
-        if known is not None:
-            notes += [note] if (note := of_future([each.time for each in events], time.time())) else []
-            notes += self.unread([(each.time, each.value) for each in events])
-            for note in (of_unknown([each.item_id for each in events], known), *notes):
-                say(f"note: {note}") if note else None
+            return Entered(0, [], notes)
+        self._check(events, known)
+        unknown = list(dict.fromkeys(each.item_id for each in events if each.item_id not in known))
+        ahead = of_future([each.time for each in events], time.time())
+        said = [of_unknown([each.item_id for each in events], known), *notes, ahead, *self._unread(events)]
+        notes = [note for note in said if note]
         if self.store is not None:
             added = self.store.add_events([_record(each) for each in events], key)
             self._read(self.store)  # also for 0: the first call may have ended between the commit and its answer
-            return added
+            return Entered(added, unknown, notes)
         if not self._first(events, key):
-            return 0
+            return Entered(0, unknown, notes)
         self._enter(events)
-        return len(events)
+        return Entered(len(events), unknown, notes)
+
+    def _check(self, events: Sequence[Happened], known: Collection[str]) -> None:
+        users, total = self._data.interactions.user_indices, len(events)
+        for number, event in enumerate(events, 1):
+            if wrong := self.scale.problem(event.value):
+                raise DataError(f"event {number} of {total}: {wrong}")
+            without_blanks(event.item_id, f"event {number} of {total}: the item", known)
+            if event.user_id not in self.of_user:
+                without_blanks(event.user_id, f"event {number} of {total}: the user", users)
 
     def follow(self) -> None:
         """Enters what has reached the store since, from any process. One that does not answer holds up no question."""
@@ -156,10 +174,10 @@ class NewEvents:
             return event.value >= self._least
         return self._mean is not None or event.value > 0
 
-    def unread(self, events: Sequence[tuple[Any, float | None]]) -> list[str]:
-        """Notes on what no answer reads of some events; ``events``: (time, value) of each, None: not given."""
+    def _unread(self, events: Sequence[Happened]) -> list[str]:
+        """Notes on what no answer reads of some events."""
         notes, total = [], len(events)
-        times, values = (sum(each is not None for each in column) for column in zip(*events, strict=True))
+        times, values = (sum(each is not None for each in some) for some in zip(*(e[2:4] for e in events), strict=True))
         if values and self._least is None and self._mean is not None:
             notes.append(
                 f"the value of {values:,} of {total:,} events is kept for later trainings, and no list reads it: this "

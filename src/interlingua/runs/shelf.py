@@ -11,7 +11,7 @@ import polars as pl
 
 from interlingua.contracts.scorer import BoolArray
 from interlingua.data.catalogue import Catalogue
-from interlingua.errors import ConfigError, UnknownIdError, shown, unknown
+from interlingua.errors import ConfigError, DataError, UnknownIdError, shown, unknown, without_blanks
 from interlingua.progress import say
 from interlingua.runs.answers import names_of
 from interlingua.runs.grown import grown
@@ -103,11 +103,13 @@ class Shelf:
 
         Args:
             given: see :func:`interlingua.runs.new_items.lines_of`.
-            checked: whether values are compared with what their columns hold.
+            checked: whether values are compared with what their columns hold, and whether new items are fit to be
+                added; what a store has is taken as it is.
 
         Raises:
             ConfigError: the run has no place for new items.
-            DataError: what is given cannot be read, or a value is not of its column's kind.
+            DataError: what is given cannot be read, a value is not of its column's kind, or, where it is ``checked``, a
+                new item of which nothing is said or whose id has blanks round it.
         """
         catalogue: Catalogue = self.run.data.catalogue
         frame, allowed, notes = lines_of(given, catalogue)
@@ -115,6 +117,7 @@ class Shelf:
             return Changed()
         if checked:
             self._kinds.check(frame)
+            self._check_new(frame)
         known, before = self.run.data.split.train.item_indices, self._copy()
         added, updated, retold = [], [], list[str]()
         for line, comes_out in zip(frame.iter_rows(named=True), allowed, strict=True):
@@ -138,6 +141,20 @@ class Shelf:
         self._keep(before, lambda store: self._wrote(store.put_items(items), len(items)))
         notes += self._kept_vectors(retold) + self._silent(put)
         return Changed(tuple(added), tuple(updated), notes=tuple(notes))
+
+    def _check_new(self, lines: pl.DataFrame) -> None:
+        """Raises: DataError: a new item of which nothing is said, or with blanks round its id."""
+        run = self.run.data.split.train.item_indices
+        for line in lines.iter_rows(named=True):
+            item = str(line.pop("item_id"))
+            if item in run or item in self.lines:
+                continue
+            without_blanks(item, "the item", ())
+            if all(value in (None, CLEARED) for value in line.values()):
+                raise DataError(
+                    f"the item {shown(item)} is not known, and nothing is said of it: give a title, a description, "
+                    "categories or an attribute; null and available change items that there are"
+                )
 
     def _kept_vectors(self, retold: Sequence[str]) -> list[str]:
         """A note on items of the run with other texts than before, where the run reads texts."""

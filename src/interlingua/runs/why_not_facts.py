@@ -99,7 +99,7 @@ def sentences(found: WhyNot) -> list[str]:
         return [_block(found.blocks[0], found)]
     said = [_block(block, found) for block in found.blocks]
     if found.rank is not None:
-        said.append(f"It is in the list, at place {found.rank} of {found.k}.")
+        said.append(f"It is in the list of at most {found.k}, at place {found.rank}.")
     elif found.blocks:
         said.append("If that did not keep it out:")
     said += [_place(place) for place in found.places]

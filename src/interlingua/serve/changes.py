@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
@@ -43,25 +43,7 @@ async def _in_path(item_id: str, http: Request) -> str:
     return identifier(item_id, "item_id in the path")
 
 
-NOTHING = (None, "")
-ABOUT = {"item_id", "available"}
-"""keys of an item's line that are no content"""
 ItemId = Annotated[str, Depends(_in_path)]
-
-
-def _check_said(lines: Sequence[Mapping[str, Any]], known: Collection[str]) -> None:
-    """Raises: DataError: a new item of which nothing is said (null takes a value away), or with blanks round its id."""
-    for item in lines:
-        if item["item_id"] not in known and item["item_id"] != item["item_id"].strip(" "):
-            raise DataError(
-                f"the item {shown(item['item_id'])} is not known, and its id begins or ends with blanks; leave these "
-                "out"
-            )
-        if item["item_id"] not in known and not any(item[name] not in NOTHING for name in item.keys() - ABOUT):
-            raise DataError(
-                f"the item {shown(item['item_id'])} is not known, and nothing is said of it: give a title, a "
-                "description, categories or an attribute; null and available change items that there are"
-            )
 
 
 def changes(model: ServedModel, line: WorkQueue, counts: Counts) -> APIRouter:
@@ -76,11 +58,7 @@ def changes(model: ServedModel, line: WorkQueue, counts: Counts) -> APIRouter:
         return ItemsResponse(**{name: list(said) for name, said in vars(changed).items()})
 
     async def put(lines: list[dict[str, Any]], http: Request) -> ItemsResponse:
-        def make(now: Recommender) -> Changed:
-            _check_said(lines, now.train.item_indices)
-            return now.add_items(lines)
-
-        return response(await changed(http, make))
+        return response(await changed(http, lambda now: now.add_items(lines)))
 
     @router.post("/items")
     async def put_items(request: ItemsRequest, http: Request) -> ItemsResponse:
@@ -110,12 +88,8 @@ def changes(model: ServedModel, line: WorkQueue, counts: Counts) -> APIRouter:
                 f"the idempotency key is {first} in the body and {second} in the header; give one of them"
             )
         key = next(iter(keys), None)
-        added = await changed(http, lambda now: now.add_events(events, key, quiet=True))
-        now = model.now
-        known = now.train.item_indices
-        unknown = list(dict.fromkeys(event.item_id for event in request.events if event.item_id not in known))
-        counts.events(added)
-        notes = now.notes_on([(event.item_id, event.time, event.value) for event in request.events])
-        return EventsResponse(added=added, unknown_items=unknown, notes=notes)
+        found = await changed(http, lambda now: now.enter(events, key))
+        counts.events(found.added)
+        return EventsResponse(added=found.added, unknown_items=found.unknown, notes=found.notes)
 
     return router
