@@ -8,9 +8,9 @@ or the source's name of a column); an item passes if it meets every condition::
     {"brand": ("!=", "Acme")}                    an operator and a value
     {"year>=": 1990, "title contains": "star"}   the same, written in the key (as JSON and the command line can)
 
-Operators: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=`` and ``contains`` (a part of the text, in any case). A condition
-means what the same expression means (:mod:`interlingua.data.comparisons`). An item without a value passes ``!=`` only;
-``None`` (or an empty text) means exactly that: ``{"brand": None}`` has no brand.
+Operators: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=`` and ``contains`` (a part of the text, in any case; of the
+categories one that is it). A condition means what the same expression means (:mod:`interlingua.data.comparisons`). An
+item without a value passes ``!=`` only; ``None`` (or an empty text) means exactly that: ``{"brand": None}`` has none.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 import polars as pl
 
 from interlingua.data.catalogue import Catalogue
-from interlingua.data.cells import EQUAL, ORDERED, BoolArray, contains, no_value
+from interlingua.data.cells import EQUAL, ORDERED, BoolArray, no_value
 from interlingua.data.comparisons import Comparisons, UnfitError, Value
 from interlingua.data.expression import parsed
 from interlingua.errors import ConfigError, DataError, shown, unknown
@@ -89,7 +89,7 @@ def _meets(comparisons: Comparisons, column: str, sign: str, value: Any) -> Bool
         if not str(value).strip():
             raise ConfigError(no_value(repr(column), sign))
         if sign == "contains":
-            return contains(comparisons.catalogue.items[column], str(value))
+            return comparisons.part(column, str(value))
         return comparisons.ordered(column, sign, values[0])
     except UnfitError as error:
         wrong = values[error.place]
