@@ -120,7 +120,7 @@ class SessionGraphBackbone(Backbone):
     @torch.no_grad()
     def user_embeddings(self, queries: Queries) -> Tensor:
         """(B, D) what scores any histories; those of similar length are read together."""
-        self.eval()
+        self.at_rest()
         out = self.items.new_empty(len(queries), self.items.shape[1])
         return by_length(queries, self.config.max_history, out, lambda histories: self.sessions(self.items, histories))
 

@@ -163,7 +163,7 @@ class Caser(Backbone):
     @torch.no_grad()
     def user_embeddings(self, queries: Queries) -> Tensor:
         """(B, Q) what scores any histories; users unseen in training have the mean of the trained ones beside."""
-        self.eval()
+        self.at_rest()
         out = self.items.new_empty(len(queries), self.items.shape[1])
         out = by_length(queries, self.config.max_history, out, lambda histories: self.windows(self.items, histories))
         if self.users is None:

@@ -182,7 +182,7 @@ class ComiRec(Backbone):
 
     def _blocks(self, queries: Queries) -> Iterator[tuple[int, Tensor]]:
         """(first row, (b, K, D) interests) of blocks of queries; no gradient, no dropout."""
-        self.eval()
+        self.at_rest()
         width = max(int(np.minimum(queries.lengths(), self.config.max_history).max(initial=0)), 1)
         for start in range(0, len(queries), QUERY_ROWS):
             padded = queries.slice(start, start + QUERY_ROWS).padded(width)

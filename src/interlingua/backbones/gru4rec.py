@@ -228,7 +228,7 @@ class Gru4Rec(Backbone):
     @torch.no_grad()
     def user_embeddings(self, queries: Queries) -> Tensor:
         """(B, Q) last states; histories of similar length are read together."""
-        self.eval()
+        self.at_rest()
         out = self.items.new_empty(len(queries), self.item_embeddings().shape[1])
 
         def read(histories: Tensor) -> Tensor:

@@ -143,7 +143,7 @@ class MultVae(Backbone):
     @torch.no_grad()
     def user_embeddings(self, queries: Queries) -> Tensor:
         """(B, D) from the means of the histories' latent vectors."""
-        self.eval()
+        self.at_rest()
         out = self.items.new_empty(len(queries), self.items.shape[1])
         for start in range(0, len(queries), QUERY_ROWS):
             part = queries.take(np.arange(start, min(start + QUERY_ROWS, len(queries))))

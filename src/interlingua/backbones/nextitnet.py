@@ -219,7 +219,7 @@ class NextItNet(Backbone):
 
     def user_embeddings(self, queries: Queries) -> Tensor:
         """(B, D) last states; histories of similar length are read together."""
-        self.eval()
+        self.at_rest()
         out = self.items.new_empty(len(queries), self.items.shape[1])
 
         def read(histories: Tensor) -> Tensor:
