@@ -11,12 +11,15 @@ import torch
 
 from interlingua.backbones.mmrec import Mmrec, MmrecConfig
 from interlingua.contracts.aligner import Aligner
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.catalogue import Catalogue
+from interlingua.data.interactions import Interactions
 from interlingua.data.prepare import prepare
 from interlingua.data.prepared import Dataset
+from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
 from interlingua.training.joint import Joint
-from interlingua.training.loop import fit, seed_all
+from interlingua.training.loop import fit, fit_best, seed_all
 from interlingua.vectors.frozen import FrozenRows
 
 USERS, ITEMS = 30, 40
@@ -57,6 +60,18 @@ def lines(world: Dataset) -> Catalogue:
     return Catalogue(
         pl.DataFrame({"item_id": [str(x) for x in own], "title": [str(x) for x in own], "categories": kinds})
     )
+
+
+def fitted(model: Mmrec, train: Interactions, table: torch.Tensor, catalogue: Catalogue) -> Mmrec:
+    """After the fit of a run."""
+    joint = Joint(model, Aligner(Aligner.Config(), 0, 0))
+    model.fit(
+        Fitting(
+            train, FrozenRows(table), catalogue=catalogue,
+            loop=lambda batches, config: fit_best(joint, batches, config, seed=1, device="cpu"),
+        )
+    )  # fmt: skip
+    return model
 
 
 def made(world: Dataset, table: torch.Tensor, **options: Any) -> Mmrec:
@@ -116,3 +131,60 @@ def test_vectors_that_decide_the_label_lower_the_loss_of_items_without_ids_and_s
 def test_a_source_that_is_not_there_is_named(world: Dataset) -> None:
     with pytest.raises(ConfigError, match=r"reads \[texts.sound\], which is not there"):
         made(world, vectors(world), texts=["sound"])
+
+
+def test_columns_that_nobody_gave_are_refused(world: Dataset) -> None:
+    model = Mmrec(MmrecConfig(), world.split.train)
+    with pytest.raises(ConfigError, match=r"reads columns of the catalogue \(categories\), and was given no catalogue"):
+        model.start(world.split.train, FrozenRows(vectors(world)))
+    Mmrec(MmrecConfig(fields=[]), world.split.train).start(world.split.train, FrozenRows(vectors(world)))
+
+
+def test_a_strangers_question_reads_no_training_events(world: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, table = world.split.train, vectors(world)
+    model = fitted(made(world, table), train, table, lines(world))
+    strangers = Queries.of([[0, 3], [], [7]])
+    weights = model.users.detach()
+    of_item = [weights[train.users[train.items == item]] for item in range(train.num_items)]
+    mean = torch.stack([own.mean(0) if len(own) else weights.mean(0) for own in of_item])
+    expected = torch.stack([mean[[0, 3]].mean(0), weights.mean(0), mean[7]])
+    scores = model.score(strangers)
+    assert torch.allclose(model.user_embeddings(strangers), expected, atol=1e-6)
+    again = Mmrec(model.config, train.filter(np.zeros(len(train), np.bool_)))  # without any event
+    again.read_catalogue(lines(world))
+    again.start(train, FrozenRows(table))
+    again.load_state_dict(model.state_dict())
+    monkeypatch.setattr(Mmrec, "mean_readers", None)
+    assert np.array_equal(again.score(strangers), scores)
+
+
+def test_an_item_without_events_is_not_learned_as_one_that_nobody_likes() -> None:
+    """Two groups of users and of items, by their vectors; a fifth of the items has no event; no labels."""
+    users, items, rng = 60, 40, np.random.default_rng(0)
+    cold = np.arange(items) % 10 < 2
+    pairs = [
+        (user, item)
+        for user in range(users)
+        for item in rng.choice(np.flatnonzero(~cold & (np.arange(items) % 2 == user % 2)), 8, replace=False)
+    ]
+    names = [np.array([f"{side}{n}" for n in range(count)]) for side, count in (("u", users), ("i", items))]
+    train = Interactions.of(*names, *np.array(pairs).T)
+    table = 0.1 * torch.randn(items, 6, generator=torch.Generator().manual_seed(1))
+    table[:, 0] = torch.where(torch.arange(items) % 2 == 0, 1.0, -1.0)
+    seed_all(3)
+    options = MmrecConfig.model_validate(
+        {
+            "embedding_dim": 4,
+            "layers": [8],
+            "fields": [],
+            "fit": {"epochs": 20, "batch_size": 32, "learning_rate": 0.01},
+        }
+    )
+    model = fitted(Mmrec(options, train), train, table, Catalogue(pl.DataFrame({"item_id": names[1]})))
+    scores, above = model.score(train.queries(np.arange(users))), []
+    for user in range(users):
+        liked = np.arange(items) % 2 == user % 2
+        unseen = liked & ~cold & ~np.isin(np.arange(items), train.items[train.users == user])
+        above.append((scores[user][liked & cold][:, None] > scores[user][unseen]).mean())
+        assert scores[user][liked & cold].mean() > scores[user][~liked & ~cold].mean()
+    assert np.mean(above) > 0.5

@@ -8,7 +8,7 @@ import scipy.sparse as sp
 import torch
 from torch.nn import functional
 
-from interlingua.backbones import ncf
+from interlingua.backbones import _pair_scores
 from interlingua.backbones.ncf import Ncf, NcfConfig, history_similarity
 from interlingua.config import Config, FitConfig, build
 from interlingua.contracts.aligner import Aligner
@@ -46,7 +46,7 @@ def written_out(model, user, item):
 @PARTS
 @pytest.mark.parametrize("pairs", [7, 32_768])
 def test_scores_are_the_papers_formulas_whatever_the_blocks(parts, pairs, random_world, monkeypatch):
-    monkeypatch.setattr(ncf, "PAIRS", pairs)
+    monkeypatch.setattr(_pair_scores, "PAIRS", pairs)
     model = model_of(random_world(), parts=parts)
     queries = random_world().queries(np.array([4, 0, 9]))
     scores = model.score(queries)

@@ -98,6 +98,16 @@ def test_a_history_is_its_newest_items_attributes_first() -> None:
         columns_of(catalogue, ["title", "colour"], ())
 
 
+def test_several_values_are_the_same_words_however_they_are_written() -> None:
+    texts = pl.DataFrame({"item_id": list("abc"), "categories": ["Crime|Drama", "Crime, Drama", "Crime > Drama"],
+                          "brand": ["A|B", " A ", None]})  # fmt: skip
+    lists = pl.DataFrame({"item_id": ["a"], "categories": [["Crime", None, "Drama"]], "brand": [None]})
+    found = attributes_of(Catalogue(texts), ["categories", "brand"])
+    assert [dict(item)["categories"] for item in found] == ["Crime, Drama"] * 3
+    assert [dict(item).get("brand") for item in found] == ["A|B", "A", None]
+    assert attributes_of(Catalogue(lists), ["categories", "brand", "colour"]) == [[("categories", "Crime, Drama")]]
+
+
 def test_the_order_of_a_history_and_of_attributes_changes_the_score(make: Make, world: Dataset) -> None:
     model = make()
     forwards, backwards = model.score(Queries.of([[1, 2, 3]])), model.score(Queries.of([[3, 2, 1]]))

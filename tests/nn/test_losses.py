@@ -29,6 +29,16 @@ def test_bce_by_hand():
     assert value.item() == pytest.approx(2 * (math.log(2) + math.log(4 / 3)) / 2, rel=1e-6)
 
 
+def test_cross_entropy_of_rows_whose_first_is_positive_by_hand():
+    scores = torch.tensor([[1.0, 0.0, -2.0], [0.0, 3.0, 0.0]])
+    each = [math.log1p(math.exp(x)) for x in (-1.0, 0.0, -2.0, 0.0, 3.0, 0.0)]
+    assert losses.first_is_positive(scores).item() == pytest.approx(sum(each) / 6)
+    weights = torch.tensor([[1.0, 0.0, 1.0], [1.0, 1.0, 0.0]])
+    assert losses.first_is_positive(scores, weights).item() == pytest.approx(
+        (each[0] + each[2] + each[3] + each[4]) / 6
+    )
+
+
 def test_sampled_softmax_by_hand():
     value = losses.sampled_softmax(torch.tensor([math.log(2)]), torch.tensor([[0.0, 0.0]]))
     assert value.item() == pytest.approx(-math.log(2 / 4), rel=1e-6)

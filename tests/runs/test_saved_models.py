@@ -116,6 +116,7 @@ def test_of_all_backbones_only_ncf_needs_the_events(given: dict[str, str]) -> No
         else:
             backbone.read_catalogue(world.catalogue)
             backbone.start(train, FrozenRows(rows))
+            backbone.finish()
         if why := left_out._differs(backbone.eval(), section, away):
             refused[name] = why
     assert list(refused) == ["ncf"], refused

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interlingua.data.catalogue import Catalogue
+from interlingua.data.catalogue import Catalogue, values_in
 from interlingua.data.queries import PAD
 from interlingua.errors import ConfigError, unknown
 
@@ -52,18 +52,17 @@ def columns_of(catalogue: Catalogue, fields: Sequence[str] | None, usual: Sequen
 
 
 def attributes_of(catalogue: Catalogue, columns: Sequence[str]) -> list[Attributes]:
-    """(I,) the attributes of each item; what is missing is left out."""
+    """(I,) the attributes of each item; what is missing is left out, several values stand as ``A, B``."""
     items = catalogue.items
-    nothing = [None] * items.height
-    values = {column: items[column].to_list() if column in items.columns else nothing for column in columns}
+    said = {
+        column: [", ".join(values_in(column, cell)) for cell in items[column].to_list()]
+        for column in columns
+        if column in items.columns
+    }
     return [
-        [(column.replace("_", " "), _text(values[column][row])) for column in columns if _text(values[column][row])]
+        [(column.replace("_", " "), texts[row]) for column, texts in said.items() if texts[row]]
         for row in range(items.height)
     ]
-
-
-def _text(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value).strip()
 
 
 def words_of(text: str) -> list[str]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interlingua.backbones._attribute_tokens import read_back, written
-from interlingua.data.catalogue import split_categories
+from interlingua.data.catalogue import values_in
 
 NO_VALUE = 0
 """code where an item has no (further) value; values have codes from 1"""
@@ -52,6 +52,11 @@ class CategoryField(_Field):
         self.table = nn.Parameter(torch.empty(0, dim))
         self.register_buffer("codes", torch.zeros(num_items, 0, dtype=torch.int64))
         self.register_buffer("written", torch.zeros(0, dtype=torch.uint8))
+
+    @property
+    def is_read(self) -> bool:
+        """Whether a column was taken in."""
+        return len(self.written) > 0
 
     def take_in(self, items: pl.DataFrame, column: str) -> None:
         """Reads the values of ``column`` of I lines, and draws an embedding for each."""
@@ -123,12 +128,10 @@ class DenseField(_Field):
 
 
 def values_of(items: pl.DataFrame, column: str) -> list[list[str]]:
-    """(n,) the distinct values of each line: categories are split, any other column is one value."""
+    """(n,) the distinct values of each line."""
     if column not in items.columns:
         return [[] for _ in range(items.height)]
-    texts = [str(text).strip() if text is not None else "" for text in items[column].to_list()]
-    split = [split_categories(text) if column == "categories" else [text] for text in texts]
-    return [[value for value in dict.fromkeys(own) if value] for own in split]
+    return [list(dict.fromkeys(values_in(column, cell))) for cell in items[column].to_list()]
 
 
 def _codes(values: Sequence[Sequence[str]], words: Sequence[str]) -> Tensor:

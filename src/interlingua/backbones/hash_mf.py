@@ -31,6 +31,7 @@ from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import Queries
 from interlingua.nn.histories import fold_in
+from interlingua.nn.losses import first_is_positive
 from interlingua.training.labelled import labelled_or_drawn
 
 FOLD_IN = (0.01, 0.1)
@@ -101,10 +102,7 @@ class HashMf(Backbone):
             return {"liked": functional.binary_cross_entropy_with_logits(scores, batch.labels)}
         assert batch.negatives is not None
         pairs = torch.cat([batch.positives[:, None], batch.negatives.reshape(len(batch), -1)], 1)
-        scores = self._products(encoded, pairs)
-        labels = torch.zeros_like(scores)
-        labels[:, 0] = 1.0
-        return {"liked": functional.binary_cross_entropy_with_logits(scores, labels)}
+        return {"liked": first_is_positive(self._products(encoded, pairs))}
 
     def _products(self, encoded: Encoded, items: Tensor) -> Tensor:
         """(B, N) scores of (B, N) items."""

@@ -9,7 +9,8 @@ cross-entropy of the labels; without labels, of events against drawn negatives. 
 that ``texts`` names, of any encoder: ``npy`` brings vectors of images.
 
 An item without an event has no id of its own: it shares one vector of unknown items, which is trained in place of the
-ids that ``id_dropout`` drops. So items are scored by their features alone, and later items like any other.
+ids that ``id_dropout`` drops. So items are scored by their features alone, and later items like any other. Drawn as a
+negative such an item has no weight: label 0 alone would be learned of the input that scores it.
 
 Shape key: B rows, n items, I items, U users, D width of a field, F fields of an item, K sources of vectors, H width of
 the first hidden layer, N negatives.
@@ -33,6 +34,7 @@ from torch.nn import functional
 
 from interlingua.backbones._attribute_tokens import columns_of
 from interlingua.backbones._feature_fields import NO_VALUE, CategoryField, DenseField
+from interlingua.backbones._pair_scores import in_blocks
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.added import AddedItems
 from interlingua.contracts.backbone import Backbone
@@ -44,10 +46,8 @@ from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
 from interlingua.nn.histories import history_matrix, weighted_sum
+from interlingua.nn.losses import first_is_positive
 from interlingua.training.labelled import labelled_or_drawn
-
-PAIRS = 32_768
-"""pairs whose hidden layers are in memory at once when scoring"""
 
 
 class MmrecConfig(Config):
@@ -85,6 +85,7 @@ class Mmrec(Backbone):
 
     Config = MmrecConfig
     config: MmrecConfig
+    version = 2
     sampling = "pairs"
     needs_text = True
     dot_product = False
@@ -145,8 +146,15 @@ class Mmrec(Backbone):
         """Takes in the vectors.
 
         Raises:
-            ConfigError: some are missing.
+            ConfigError: some are missing, or the catalogue was not read.
         """
+        if not all(cast(CategoryField, field).is_read for field in self.categories):
+            raise ConfigError(
+                f"the backbone 'mmrec' reads columns of the catalogue ({', '.join(self.config.fields)}), and was given "
+                "no catalogue: give the dataset an items table, or in Python Fitting(..., catalogue=...); without "
+                "columns set backbone.fields = []"
+            )
+        self.readers = self.readers[:0]
         given = {"text": text, **self._texts}
         for name, field in zip(("text", *self.config.texts), self.dense, strict=True):
             source = given.get(name)
@@ -154,6 +162,10 @@ class Mmrec(Backbone):
                 section = "[text]" if name == "text" else f"[texts.{name}]"
                 raise ConfigError(f"backbone 'mmrec' reads {section}, which is not there; add it, e.g. name = 'lsa'")
             cast(DenseField, field).take_in(source.rows("items").detach().float())
+
+    def finish(self) -> None:
+        """Keeps :meth:`mean_readers`."""
+        self.readers = self.mean_readers()
 
     def batches(self, train: Interactions, fit: FitConfig) -> Callable[[int, np.random.Generator], Iterator[Batch]]:
         """Labelled events once an epoch, or events with negatives."""
@@ -169,15 +181,11 @@ class Mmrec(Backbone):
         return Encoded(inputs, functional.embedding(batch.users, inputs.users))
 
     def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
-        """Binary cross-entropy."""
+        """Binary cross-entropy; a negative without any event does not count."""
         items = batch.positives[:, None]
         if batch.labels is None:
             assert batch.negatives is not None
             items = torch.cat([items, batch.negatives.reshape(len(batch), -1)], 1)
-            labels = torch.zeros(items.shape, device=items.device)
-            labels[:, 0] = 1.0
-        else:
-            labels = batch.labels[:, None]
         flat = items.reshape(-1)
         known = self.learned[flat]
         if self.training and self.config.id_dropout:
@@ -185,7 +193,10 @@ class Mmrec(Backbone):
         fields = self._fields(flat, known, encoded.tables.items)
         half = self._item_side(fields).reshape(*items.shape, -1)
         dots = torch.einsum("bd,bnfd->bnf", encoded.query, fields.reshape(*items.shape, *fields.shape[1:]))
-        return {"bce": functional.binary_cross_entropy_with_logits(self._top(dots, half), labels)}
+        scores = self._top(dots, half)
+        if batch.labels is None:
+            return {"bce": first_is_positive(scores, self.learned[items].to(scores))}
+        return {"bce": functional.binary_cross_entropy_with_logits(scores, batch.labels[:, None])}
 
     def _fields(self, indices: Tensor, known: Tensor, table: Tensor) -> Tensor:
         """(n, F, D) ids, categories, vectors of ``indices`` (n,); an id only where ``known`` (n,)."""
@@ -231,10 +242,6 @@ class Mmrec(Backbone):
         """The users' vectors."""
         return frozenset({"users"})
 
-    def given_away(self) -> dict[str, Tensor]:
-        """Without users; strangers still need :meth:`mean_readers`."""
-        return super().given_away() | {"readers": self.readers if len(self.readers) else self.mean_readers()}
-
     @torch.no_grad()
     def item_embeddings(self) -> Tensor:
         """(I, D) the mean of an item's fields, for aligners and rankers."""
@@ -251,28 +258,21 @@ class Mmrec(Backbone):
 
     @torch.no_grad()
     def _scores(self, queries: Queries, items: IntArray | None, known: Tensor) -> FloatArray:
-        self.eval()
+        self.at_rest()
         users, place = self.user_embeddings(queries), self.users.device
         if items is None:
-            distinct, columns = torch.arange(self.num_items, device=place), None
+            distinct, own = torch.arange(self.num_items, device=place), None
         else:
-            distinct, columns = torch.as_tensor(np.asarray(items, np.int64), device=place).unique(return_inverse=True)
+            distinct, own = torch.as_tensor(np.asarray(items, np.int64), device=place).unique(return_inverse=True)
         fields = self._fields(distinct, known[distinct], self.items)
         half = self._item_side(fields)
-        out = np.empty((len(queries), len(distinct) if columns is None else columns.shape[1]), np.float32)
-        step = max(1, PAIRS // max(out.shape[1], 1))
-        for start in range(0, len(queries), step):
-            some = users[start : start + step]
-            if columns is None:
-                for at in range(0, out.shape[1], PAIRS):
-                    part = slice(at, at + PAIRS)
-                    found = self._top(torch.einsum("bd,nfd->bnf", some, fields[part]), half[part])
-                    out[start : start + step, part] = found.float().cpu().numpy()
-            else:
-                own = columns[start : start + step]
-                found = self._top(torch.einsum("bd,bnfd->bnf", some, fields[own]), half[own])
-                out[start : start + step] = found.float().cpu().numpy()
-        return out
+
+        def pairs(some: slice, part: slice | Tensor) -> Tensor:
+            chosen = fields[part]  # (n, F, D), or (b, C, F, D)
+            dots = torch.einsum("bd,nfd->bnf" if chosen.dim() == 3 else "bd,bnfd->bnf", users[some], chosen)
+            return self._top(dots, half[part])
+
+        return in_blocks(len(queries), len(distinct), own, pairs)
 
     def extended(self, added: AddedItems) -> Self | None:
         """A later item is its features; None: it has no vectors of a source."""

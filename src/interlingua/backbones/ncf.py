@@ -38,6 +38,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
+from interlingua.backbones._pair_scores import in_blocks
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch, Embeddings, Encoded, FloatArray
@@ -46,10 +47,8 @@ from interlingua.contracts.fitting import Fitting
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 from interlingua.nn.histories import history_matrix
+from interlingua.nn.losses import first_is_positive
 from interlingua.training.batches import Negatives, pair_batches
-
-PAIRS = 32_768
-"""pairs whose hidden layers are in memory at once when scoring: 4 MB for 32 hidden units"""
 
 
 class NcfConfig(Config):
@@ -166,9 +165,9 @@ class Ncf(Backbone):
         first = functional.embedding(indices, encoded.tables.items)
         met = self._met(self._user_side(encoded.query)[:, None], self._item_side(first))
         if self.alone is None:
-            return {"bce": _first_is_positive(self.out(met)[..., 0])}
+            return {"bce": first_is_positive(self.out(met)[..., 0])}
         parts = zip(("gmf", "mlp"), self.alone, met.split(self._columns(), dim=-1), strict=True)
-        return {f"{name}_bce": _first_is_positive(layer(part)[..., 0]) for name, layer, part in parts}
+        return {f"{name}_bce": first_is_positive(layer(part)[..., 0]) for name, layer, part in parts}
 
     def pairs(self, user: Tensor, item: Tensor) -> Tensor:
         """Scores of pairs from both sides' halves (see :meth:`_user_side`), which are broadcast against each other.
@@ -223,28 +222,10 @@ class Ncf(Backbone):
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """Every pair through the layers above the first, by blocks (see :class:`Scorer`)."""
-        self.eval()
+        self.at_rest()
         users, table = self._user_side(self.user_embeddings(queries)), self._item_side(self.item_embeddings())
-        width = self.num_items if items is None else np.asarray(items).shape[1]
-        out = np.empty((len(queries), width), np.float32)
-        step = max(1, PAIRS // max(width, 1))
-        for start in range(0, len(queries), step):
-            some = users[start : start + step, None]
-            if items is None:
-                for at in range(0, width, PAIRS):
-                    found = self.pairs(some, table[None, at : at + PAIRS])
-                    out[start : start + step, at : at + PAIRS] = found.float().cpu().numpy()
-            else:
-                indices = torch.as_tensor(np.asarray(items)[start : start + step], device=table.device)
-                out[start : start + step] = self.pairs(some, table[indices]).float().cpu().numpy()
-        return out
-
-
-def _first_is_positive(scores: Tensor) -> Tensor:
-    """Binary cross-entropy of (B, 1 + N) scores, of which the first column is the positive's."""
-    targets = torch.zeros_like(scores)
-    targets[:, 0] = 1.0
-    return functional.binary_cross_entropy_with_logits(scores, targets)
+        own = None if items is None else torch.as_tensor(np.asarray(items), device=table.device)
+        return in_blocks(len(queries), len(table), own, lambda some, part: self.pairs(users[some, None], table[part]))
 
 
 def history_similarity(histories: sp.csr_matrix, train: sp.csr_matrix) -> FloatArray:

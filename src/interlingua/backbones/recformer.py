@@ -153,7 +153,7 @@ class Recformer(Backbone):
     """Texts of items through one encoder."""
 
     Config = RecformerConfig
-    version = 2
+    version = 3
     sampling = "sequences"
     draws_negatives = False
     learns_first_events = True
@@ -299,7 +299,7 @@ class Recformer(Backbone):
     @torch.no_grad()
     def user_embeddings(self, queries: Queries) -> Tensor:
         """(B, D) of the histories; those of similar length are encoded together."""
-        self.eval()
+        self.at_rest()
         out = self.matrix.new_empty(len(queries), self.matrix.shape[1])
         return by_length(queries, self.config.max_history, out, self._vectors, _evenly) / self.config.temperature
 

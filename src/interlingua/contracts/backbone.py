@@ -118,6 +118,9 @@ class Backbone(Component, Scorer):
         """What ``--dry-run`` calls in place of :meth:`start`: no long work, and steps that cost as much as after it."""
         self.start(train, text)
 
+    def finish(self) -> None:
+        """Called once after training by gradient: where a model keeps what its questions read of its weights."""
+
     def fit(self, job: Fitting) -> FitLog:
         """Trains by gradient on :meth:`batches`; closed forms override this and set ``sampling = "none"``."""
         if job.catalogue is not None:
@@ -126,6 +129,7 @@ class Backbone(Component, Scorer):
         self.start(job.train, job.text)
         before = self.pretrain(job)
         log = job.by_gradient(self.batches(job.train, self.config.fit), self.config.fit)
+        self.finish()
         return log if before is None else log.after(PRETRAIN, before)
 
     def pretrain(self, job: Fitting) -> FitLog | None:

@@ -14,6 +14,8 @@ from interlingua.data.domain import Domain
 from interlingua.data.files.columns import ITEM_ROLES
 from interlingua.data.raw import Log
 
+LISTS = {"categories": "category", "tags": "tag"}
+"""columns whose texts hold several values -> the word for one of them"""
 TITLE_OF_UNTITLED = "untitled item {id}"
 """title of an item without a title, shown and read by encoders: never an empty string"""
 
@@ -69,6 +71,17 @@ class Catalogue:
         items = self.items.drop("item_id", "title", "description", strict=False)
         said = [name for name in items.columns if items[name].null_count() < items.height]
         return tuple("category" if name == "categories" else name for name in said)
+
+
+def values_in(column: str, cell: object) -> list[str]:
+    """The values of a cell: each of a list, each part of a text in :data:`LISTS`, else the cell; none that is empty."""
+    if cell is None:
+        return []
+    if isinstance(cell, list | tuple):
+        each = [str(value).strip() for value in cell if value is not None]
+    else:
+        each = split_categories(str(cell)) if column in LISTS else [str(cell).strip()]
+    return [value for value in each if value]
 
 
 def split_categories(text: str) -> list[str]:

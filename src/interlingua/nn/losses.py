@@ -38,6 +38,18 @@ def bce(positive: Tensor, negative: Tensor) -> Tensor:
     return functional.softplus(-positive).mean() + functional.softplus(negative).mean()
 
 
+def first_is_positive(scores: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Binary cross-entropy of rows of which the first item is observed, each item of weight one; the mean over all.
+
+    Args:
+        scores: (N, 1 + K) of the observed item, then of sampled ones.
+        weights: (N, 1 + K) others than one, or None.
+    """
+    labels = torch.zeros_like(scores)
+    labels[:, 0] = 1.0
+    return functional.binary_cross_entropy_with_logits(scores, labels, weights)
+
+
 def gbce(positive: Tensor, negative: Tensor, num_items: int, calibration: float) -> Tensor:
     """Generalised binary cross-entropy: the positive's likelihood to the power ``beta`` (Petrov & Macdonald 2023).
 

@@ -46,6 +46,7 @@ def make(world: Dataset, small: Any, table: Any) -> Any:
             options = backbone.config.fit
             joint = Joint(backbone, Aligner(Aligner.Config(), 0, 0))
             fit_best(joint, backbone.batches(world.split.train, options), options, seed=1, device="cpu")
+            backbone.finish()
         return backbone.eval()
 
     return build

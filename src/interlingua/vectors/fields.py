@@ -11,12 +11,10 @@ import polars as pl
 from pydantic import Field
 
 from interlingua.config import Config
-from interlingua.data.catalogue import TITLE_OF_UNTITLED, Catalogue, split_categories
+from interlingua.data.catalogue import LISTS, TITLE_OF_UNTITLED, Catalogue, values_in
 from interlingua.errors import ConfigError, unknown
 
 Style = Literal["labelled", "plain", "paper", "attributes"]
-LISTS = {"categories": "category", "tags": "tag"}
-"""columns that hold several values -> the word for one of them, an attribute of its own in ``attributes``"""
 ATTRIBUTE_CHARS = 100
 """an attribute's value is cut after so many characters (LLMEmb)"""
 PAPER_MISSING = {"title": "No Title", "description": "No Description"}
@@ -148,9 +146,9 @@ def _attributes(row: dict[str, str]) -> str:
     values = [
         (LISTS.get(field, field.replace("_", " ")), value)
         for field, text in row.items()
-        for value in (split_categories(text) if field in LISTS else [text])
+        for value in values_in(field, text)
     ]
-    return "".join(f"{key} is {value.replace(';', ',')[:ATTRIBUTE_CHARS]}; " for key, value in values if value)
+    return "".join(f"{key} is {value.replace(';', ',')[:ATTRIBUTE_CHARS]}; " for key, value in values)
 
 
 def _strings(column: pl.Series) -> list[str]:
