@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,12 @@ from interlingua.data.interactions import Interactions
 from interlingua.data.queries import Queries
 from interlingua.data.sources.planted import generate
 from interlingua.errors import ConfigError
+from interlingua.rankers import _asked
 from interlingua.rankers.drdt import Drdt, DrdtConfig
 from interlingua.runs import recipe as recipes
 from interlingua.runs import stages
 from interlingua.testing.fake_server import FakeServer, serving
-from interlingua.training.demonstrations import NextEvents
+from interlingua.training.demonstrations import NextEvents, other_items
 
 QUICK = {"backoff_s": 0.001, "backoff_max_s": 0.002, "tries": 2, "answer_tries": 2, "concurrency": 1}
 TITLES = ["Heat", "Heat 2", "Toy Story", "Toy Story 2", "Alien", "Up", "Jaws", "Big"]
@@ -162,6 +164,48 @@ def test_demonstrations_come_from_training_events_alone() -> None:
     assert NextEvents(train.filter(np.zeros(len(train), bool))).after(0, -1) is None
 
 
+def test_another_users_sequence_is_found_as_by_looking_at_every_event() -> None:
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        users, items = generator.integers(0, 6, 30), generator.integers(0, 8, 30)
+        train = Interactions.of(np.arange(6).astype(str), np.arange(9).astype(str), users, items)
+        places = [n for n in range(29) if train.users[n] == train.users[n + 1]]
+        index = NextEvents(train)
+        for user in range(-1, 6):
+            for item in range(-1, 10):
+                others = [n for n in places if train.users[n] != user]
+                first = next(iter([n for n in others if train.items[n] == item] or others))
+                found = index.after(item, user)
+                assert found is not None
+                assert found[1] == train.items[first + 1]
+                assert found[0].tolist() == train.items[train.offsets[train.users[first]] : first + 1].tolist()
+
+
+def test_a_demonstration_for_a_rare_item_is_found_without_sorting_all_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = NextEvents(generate(num_users=60, num_items=30).split.train)
+    for name in ("sort", "argsort", "flatnonzero"):
+        monkeypatch.setattr(np, name, None)
+    assert index.after(0, -1) is not None
+    assert index.after(99, 0) is not None
+
+
+@pytest.mark.parametrize("num_items", [5, 30, 200_000])
+def test_drawn_items_are_different_unseen_and_the_same_again(num_items: int) -> None:
+    without = {0, 2, 3}
+    rounds = [other_items(np.random.default_rng(seed), num_items, without, 4) for seed in range(300)]
+    assert all(len(set(found)) == len(found) == min(4, num_items - 3) for found in rounds)
+    assert not without & {item for found in rounds for item in found}
+    assert max(item for found in rounds for item in found) < num_items
+    assert rounds == [other_items(np.random.default_rng(seed), num_items, without, 4) for seed in range(300)]
+    counts = np.bincount([found[0] * 5 // num_items for found in rounds], minlength=5)
+    assert num_items == 5 or (counts > 300 / 5 / 2).all()  # of any part of the catalogue
+    assert other_items(np.random.default_rng(0), 3, without, 4) == [1]
+
+
+def test_of_a_large_catalogue_a_few_items_are_drawn() -> None:
+    assert len(other_items(np.random.default_rng(0), 10**12, {1, 2}, 5)) == 5  # more than could be listed
+
+
 def test_an_oracle_ranks_the_truth_first_and_a_mute_server_leaves_the_backbones_order(tmp_path: Path) -> None:
     """In a run on the generated world."""
     server = server_of(lambda asked: json.dumps({"ranking": "1"}) if numbered(asked) else "words")
@@ -237,7 +281,7 @@ def test_a_budget_ends_conversations_and_their_users_keep_the_backbones_order(tm
 
 
 def test_options_of_the_conversation_are_seen_by_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """aspects, history_length, max_title_chars, key_variable and structured; base_url and batch_size as in chat."""
+    """aspects, history_length, max_title_chars, key_variable and structured; base_url as in chat."""
     monkeypatch.setenv("MY_API_KEY", "secret-of-mine")
     server = server_of(lambda asked: json.dumps({"ranking": "1"}) if numbered(asked) else "x")
     cases: list[dict[str, Any]] = [
@@ -260,5 +304,35 @@ def test_options_of_the_conversation_are_seen_by_the_server(tmp_path: Path, monk
     assert "Toy Sto…" in words[3]
     assert "response_format" in asked[0][-1]
     assert "response_format" not in asked[4][-1]
-    assert DrdtConfig(batch_size=3).batch_size == 3
     assert any("drdt" in note for note in Drdt.caveats(DrdtConfig(base_url="https://example.org/v1")))
+
+
+@pytest.mark.parametrize("retry_failed", [False, True])
+def test_what_failed_is_asked_again_only_where_that_is_wanted(tmp_path: Path, retry_failed: bool) -> None:
+    server = server_of()
+    with serving(server) as url:
+        server.manner = lambda asked, before: MUTE
+        assert order(drdt(url, tmp_path, reflections=0), [HISTORY], [[5, 1, 6]]) == [[6, 5, 1]]
+        failed = len(server.calls)
+        server.manner = lambda asked, before: "good"
+        found = order(drdt(url, tmp_path, reflections=0, retry_failed=retry_failed), [HISTORY], [[5, 1, 6]])
+    assert failed == QUICK["answer_tries"]
+    assert len(server.calls) - failed == (2 if retry_failed else 0)
+    assert found == ([[1, 6, 5]] if retry_failed else [[6, 5, 1]])
+
+
+def test_a_model_on_this_machine_answers_as_many_at_once_as_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int] = []
+
+    def local(model: Any, tokenizer: Any, *, batch_size: int, **named: Any) -> Any:
+        given.append(batch_size)
+
+    held = SimpleNamespace(model=None, tokenizer=None, name="m", revision=None, abilities=SimpleNamespace(cache=0))
+    monkeypatch.setattr(_asked, "whole_model", lambda config: held)
+    monkeypatch.setattr(_asked, "LocalModel", local)
+    for options in ({}, {"batch_size": 3}):
+        ranker = Drdt(DrdtConfig.model_validate({"model": "m"} | options), inputs())
+        assert ranker.completer is None
+    assert given == [8, 3]

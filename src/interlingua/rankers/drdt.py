@@ -40,7 +40,7 @@ from interlingua.data.queries import Queries
 from interlingua.lm import reflection
 from interlingua.rankers._asked import AskedOptions, AskedRanker
 from interlingua.rankers._orders import FIELD, HOW, checked, chosen, written
-from interlingua.training.demonstrations import NextEvents
+from interlingua.training.demonstrations import NextEvents, other_items
 
 ASPECTS = ("kind", "style", "mood")
 """of a catalogue without columns of its own"""
@@ -66,7 +66,7 @@ class Drdt(AskedRanker):
     """A conversation per query; its last answer is an order of the candidates."""
 
     Config = DrdtConfig
-    version = 1
+    version = 2
     name = "drdt"
     lenient = True
 
@@ -107,7 +107,7 @@ class Drdt(AskedRanker):
         questions = [reflection.thinking(domain, [self.shown[item] for item in seen], self.aspects)]
         generator = np.random.default_rng([int(item) for item in history])
         for item in history[len(seen) :]:
-            other = drawn(generator, self.num_items - self.inputs.added, set(history), 1)
+            other = other_items(generator, self.num_items - self.inputs.added, set(history), 1)
             if not other:
                 break
             first = bool(generator.integers(2))
@@ -124,7 +124,7 @@ class Drdt(AskedRanker):
         history, answer = found
         generator = np.random.default_rng([item, answer, len(history)])
         learned = self.num_items - self.inputs.added
-        negatives = drawn(generator, learned, {*history.tolist(), answer}, config.demonstration_candidates - 1)
+        negatives = other_items(generator, learned, {*history.tolist(), answer}, config.demonstration_candidates - 1)
         listed = generator.permutation([answer, *negatives]).tolist()
         return reflection.Example(
             [self.shown[each] for each in history[-config.history_length :].tolist()],
@@ -165,8 +165,3 @@ def thought(answer: Answer) -> bytes:
     if not text:
         raise UnusableAnswerError("an empty answer")
     return json.dumps(text, ensure_ascii=False).encode()
-
-
-def drawn(generator: np.random.Generator, num_items: int, without: set[int], count: int) -> list[int]:
-    """At most ``count`` different items, none of ``without``."""
-    return [int(item) for item in generator.permutation(num_items) if int(item) not in without][:count]

@@ -22,6 +22,7 @@ class NextEvents:
         """Sorts the events by item; those of one item by user and time."""
         self._train = train
         places = np.flatnonzero(train.users[:-1] == train.users[1:]) if len(train) else np.zeros(0, np.int64)
+        self._ascending = places
         self._places = places[np.argsort(train.items[places], kind="stable")]
         counts = np.bincount(train.items[places], minlength=train.num_items)
         self._offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -39,10 +40,18 @@ class NextEvents:
         """
         known = 0 <= item < len(self._offsets) - 1
         own = self._places[self._offsets[item] : self._offsets[item + 1]] if known else self._places[:0]
-        for places in (own, np.sort(self._places)):
-            elsewhere = places[self._train.users[places] != user]
-            if len(elsewhere):
-                place = int(elsewhere[0])
+        for places in (own, self._ascending):
+            at = 0
+            if len(places) and self._train.users[places[0]] == user:  # both are in the order of users
+                at = int(np.searchsorted(places, self._train.offsets[user + 1]))
+            if at < len(places):
+                place = int(places[at])
                 start = int(self._train.offsets[self._train.users[place]])
                 return self._train.items[start : place + 1], int(self._train.items[place + 1])
         return None
+
+
+def other_items(generator: np.random.Generator, num_items: int, without: set[int], count: int) -> list[int]:
+    """At most ``count`` different items, none of ``without``; of many items only as many as that takes are drawn."""
+    some = generator.choice(num_items, min(num_items, count + len(without)), replace=False)
+    return [item for item in some.tolist() if item not in without][:count]
