@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.llm.vector_rankers import ITEMS, inputs
 
+import interlingua
 from interlingua.config import FitConfig
 from interlingua.contracts.fitting import Fitting
 from interlingua.data.interactions import Interactions
@@ -20,6 +21,8 @@ from interlingua.errors import ConfigError
 from interlingua.lm.adapters import LoraOptions
 from interlingua.rankers.rec_icl import Block, RecIcl, RecIclConfig, demonstrations
 from interlingua.training.loop import fit_best
+from interlingua.training.opinions import opinion_batches, with_drawn
+from interlingua.training.opinions import questions as samples
 
 USERS = 20
 
@@ -65,17 +68,68 @@ def test_training_prompts_hold_events_before_the_one_in_question(folder):
 
 def test_demonstrations_of_a_question_are_the_users_own_training_events(folder):
     ranker = make(folder)
-    assert [(block.item, block.label) for block in ranker.shown(0)] == [(ITEMS - 4, True), (ITEMS - 3, True)]
-    assert [(block.item, block.label) for block in ranker.shown(1)] == [(ITEMS - 4, False), (ITEMS - 3, False)]
-    assert ranker.shown(-1) == []
-    text = ranker.text([*ranker.shown(1), Block(np.array([0]), 1, None)])
+    other = np.array([0, 5])  # a known user's training events serve, whatever else is given
+    assert [(block.item, block.label) for block in ranker.shown(0, other)] == [(ITEMS - 4, True), (ITEMS - 3, True)]
+    assert [(block.item, block.label) for block in ranker.shown(1, other)] == [(ITEMS - 4, False), (ITEMS - 3, False)]
+    text = ranker.text([*ranker.shown(1, other), Block(np.array([0]), 1, None)])
     assert text.count("#Answer: No") == 2
     assert text.endswith("#Answer:")
     assert text.count("#Question") == 3
     long = make(folder, demonstrations=8, window=8)
-    kept = long._fitting([*long.shown(0) * 8, Block(np.array([0]), 1, None)])
+    kept = long._fitting([*long.shown(0, other) * 8, Block(np.array([0]), 1, None)])
     assert 0 < len(long.lm.tokenize(kept)) <= long.lm.max_positions
     assert kept.endswith(ranker.text([Block(np.array([0]), 1, None)]).rpartition("#Question")[2])
+
+
+@pytest.mark.parametrize("user", [-1, 3])
+def test_a_history_gives_demonstrations_to_who_has_no_training_events(folder, user):
+    every = contrary().labelled
+    ranker = make(folder, train=every.filter(every.users != 3).liked())
+    found = ranker.shown(user, np.array([4, 2, 7, 1]))
+    assert [(block.history.tolist(), block.item, block.label) for block in found] == [
+        ([4, 2], 7, True),
+        ([2, 7], 1, True),
+    ]
+    assert ranker.shown(user, np.array([], np.int64)) == []
+    assert [block.item for block in make(folder, window=1).shown(-1, np.array([4, 2]))] == [2]
+    bare = make(folder, demonstrations=0)
+    items = np.array([[ITEMS - 2, ITEMS - 1]])
+    asked = Queries.of([[4, 2, 7, 1]], np.array([user]))
+    assert not np.allclose(ranker.score(asked, items), bare.score(asked, items))
+    shuffled = make(folder, demonstration_labels="shuffled", demonstrations=6, history_length=6)
+    said = [block.label for block in shuffled.shown(-1, np.arange(6))]
+    assert not all(said)
+    assert said == [block.label for block in shuffled.shown(-1, np.arange(6))]
+
+
+def test_the_prompt_holds_as_many_demonstrations_after_new_events(folder, tmp_path, monkeypatch):
+    """In a run, by add_events and by a history."""
+    sections = {
+        "data": {"name": "planted", "options": {"num_users": 30, "num_items": 20},
+                 "split": {"name": "ratio", "by": "time"}},
+        "backbone": {"name": "pop"}, "evaluate": {"protocols": ["sampled-5"], "max_users": 2},
+        "ranker": {"name": "rec-icl", "model": folder, "demonstrations": 2, "history_length": 3, "max_title_words": 2,
+                   "fit": {"epochs": 1, "steps_per_epoch": 1, "batch_size": 2}},
+    }  # fmt: skip
+    made = interlingua.load(interlingua.run(sections, out=tmp_path / "runs", device="cpu"), store=tmp_path / "s.db")
+    prompts = []
+    text = RecIcl.text
+    monkeypatch.setattr(RecIcl, "text", lambda self, blocks: prompts.append(text(self, blocks)) or prompts[-1])
+
+    def answers():
+        assert prompts
+        found = {(prompt.count("#Example"), prompt.count("#Answer: Yes")) for prompt in prompts}
+        prompts.clear()
+        return found
+
+    user, item = str(made.train.user_ids[0]), str(made.train.item_ids[3])
+    made.recommend(user, k=3)
+    assert answers() == {(3, 1)}  # an event, and the item drawn behind it
+    made.add_events({"user_id": user, "item_id": item})
+    made.recommend(user, k=3)
+    assert answers() == {(3, 1)}
+    made.recommend(history=[str(each) for each in made.train.item_ids[:4]], k=3)
+    assert answers() == {(3, 1)}
 
 
 def test_only_the_last_blocks_label_is_in_the_loss(folder):
@@ -138,11 +192,69 @@ def test_options_of_the_prompt(folder, tmp_path):
         assert not np.allclose(make(folder, **options).score(queries, items), plain), options
     with pytest.raises(ConfigError, match="retrieve some first"):
         make(folder).score(queries)
-    few = replace(contrary(), labelled=None).filter(contrary().items < 5)
+    with pytest.raises(ValueError, match="nothing to train"):
+        RecIclConfig(tune="none")
+
+
+def unlabelled(max_item=5) -> Interactions:
+    return replace(contrary(), labelled=None).filter(contrary().items < max_item)
+
+
+def test_an_item_that_the_user_never_had_is_drawn_behind_each_event(folder):
+    few = unlabelled()
     drawn = make(folder, train=few).events
-    assert drawn.labels.tolist() == [True, False] * (len(drawn) // 2)  # an event, then an item that the user never had
+    assert drawn.labels.tolist() == [True, False] * (len(drawn) // 2)
     assert drawn.items[drawn.labels].tolist() == few.items.tolist()
     assert (drawn.items[~drawn.labels] >= 5).all()
     assert (np.diff(drawn.users) >= 0).all()
-    with pytest.raises(ValueError, match="nothing to train"):
-        RecIclConfig(tune="none")
+
+
+def test_what_stands_before_a_question_tells_nothing_of_a_drawn_answer(folder):
+    """Both of a pair have equal histories: no label, item or length there has to do with the answer."""
+    few = unlabelled()  # of users 0, 2, ... 18
+    few = few.filter((few.users < USERS - 2) | (few.items == 0))  # the last of them has a single event
+    users = np.concatenate([few.users, [USERS - 1] * ITEMS])  # who has every item can be given no drawn one
+    items = np.concatenate([few.items, np.arange(ITEMS)])
+    ranker = make(folder, train=Interactions.of(few.user_ids, few.item_ids, users, items), window=6)
+    answers = {}
+    for batch in ranker.batches(0, np.random.default_rng(0)):
+        pairs = zip(batch.users.tolist(), batch.histories, batch.history_labels, batch.labels.tolist(), strict=True)
+        for user, own, said, label in pairs:
+            assert own[-1] != PAD
+            before = (user, *own[own != PAD].tolist(), *said[own != PAD].tolist())
+            answers.setdefault(before, []).append(label)
+    assert {tuple(sorted(labels)) for labels in answers.values()} == {(0.0, 1.0)}
+    assert len(answers) == 4 * (USERS - 2) // 2  # of five events each but the first
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 9))
+def test_who_sees_only_labels_and_their_order_cannot_tell_a_drawn_answer(seed, window):
+    """Not even a scorer that has learned from the answers themselves: its AUC is one half."""
+    generator = np.random.default_rng(seed)
+    users, items = generator.integers(0, 8, 60), generator.integers(0, 30, 60)
+    events = with_drawn(Interactions.of(np.arange(8).astype(str), np.arange(30).astype(str), users, items))
+    rows = []
+    for batch in opinion_batches(events, samples(events, True), window, 7, generator, drawn=True):
+        for own, said, label in zip(batch.histories, batch.history_labels, batch.labels.tolist(), strict=True):
+            rows.append((tuple(said[own != PAD].tolist()), label))
+    answers = {seen: [label for other, label in rows if other == seen] for seen, _ in rows}
+    scores, labels = np.array([np.mean(answers[seen]) for seen, _ in rows]), np.array([label for _, label in rows])
+    good, bad = scores[labels == 1], scores[labels == 0]
+    assert len(good) == len(bad) > 40
+    assert ((good[:, None] > bad[None]).mean() + 0.5 * (good[:, None] == bad[None]).mean()) == pytest.approx(0.5)
+
+
+def test_an_item_is_drawn_behind_those_of_a_history_too(folder):
+    few, history = unlabelled(), np.array([4, 2, 7])
+    ranker = make(folder, train=few, demonstrations=9, history_length=9)
+    found = ranker.shown(-1, history)
+    assert [block.label for block in found] == [True, False] * 3
+    assert [block.item for block in found[::2]] == history.tolist()
+    assert not {block.item for block in found[1::2]} & {4, 2, 7}
+    assert [block.item for block in found] == [block.item for block in ranker.shown(1, history)]
+    assert [block.history.tolist() for block in found[-2:]] == [[4, 2], [4, 2, 7]]
+    assert [block.label for block in make(folder, train=few, window=1).shown(-1, history)] == [False]
+    everything = make(folder, train=few, demonstrations=2).shown(-1, np.arange(ITEMS))
+    assert [(block.item, block.label) for block in everything] == [(ITEMS - 2, True), (ITEMS - 1, True)]
+    assert ranker.shown(-1, np.array([], np.int64)) == []

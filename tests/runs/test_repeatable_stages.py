@@ -65,6 +65,12 @@ RECIPES: dict[str, dict[str, Any]] = {
         "ranker": {**LM, "name": "tallrec", "labels": "data", "samples": 9, "max_title_tokens": 4, "num_layers": 1},
         "evaluate": {"protocols": ["labelled"]},
     },
+    "own examples, drawn answers": {
+        "backbone": {"name": "pop"},
+        "ranker": {**LM, "name": "rec-icl", "demonstrations": 2, "max_title_words": 3,
+                "fit": {**LM["fit"], "patience": 1, "patience_steps": 0}},
+        "evaluate": {"protocols": ["sampled-20"], "max_users": 10},
+    },
     "vectors step by step": {
         "backbone": SASREC,
         "ranker": {**LM, "name": "llara", "num_candidates": 5, "max_title_tokens": 4, "num_layers": 1},

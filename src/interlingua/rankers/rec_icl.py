@@ -4,15 +4,19 @@ Ju et al., "Real-Time Personalization for LLM-based Recommendation with Customiz
 2410.23136; settings from the authors' code, ym689/rec_icl. A prompt has blocks: each of the user's last k labelled
 events is a question with its answer, and the item in question comes last, without one. The loss is the cross-entropy of
 the logit of Yes with the last block's label alone; the same logit scores. What the user did since training is read, not
-learned.
+learned: it stands in the last block's history, and in the examples of whoever is asked by a history alone.
 
 Shape key: B pairs, Q queries, T tokens, H input width, N events of a user, k demonstrations.
 
 **Deviations:**
 - LoRA by default; ``tune = "full"`` trains the whole model (paper, Qwen1.5-0.5B).
 - Text alone: the variant with BinLLM's codes, a hash module for each block, is not here.
-- Demonstrations are events of the training part, so a user that is not in it has none. Titles are in our own words.
-- Data without labels: an event is a Yes, and an item drawn behind it a No, which is another task.
+- Demonstrations are a user's last events of the training part. Who has none there, is asked by a history, or has newer
+  events (then the whole history is given, and no user) has the history's last items as demonstrations, each with a Yes:
+  a history holds what was liked alone, so a known user's dislikes are not shown beside newer events.
+- Data without labels: an event is a Yes, and an item drawn behind it a No, which is another task. Both are asked after
+  what is before the pair; items are drawn behind those of a history too.
+- Titles are in our own words.
 - A prompt that is longer than the model reads loses its oldest demonstrations.
 """
 
@@ -40,7 +44,7 @@ from interlingua.lm.shared_prefix import grouped_states
 from interlingua.lm.template import FOLDER, Template
 from interlingua.rankers._given import given
 from interlingua.rankers._tuned_ranker import TunedOptions, TunedRanker
-from interlingua.training.opinions import opinion_batches, questions, with_drawn
+from interlingua.training.opinions import history_with_drawn, opinion_batches, questions, with_drawn
 
 ANSWERS = ("No", "Yes")
 SPARE = 2
@@ -106,7 +110,7 @@ class RecIcl(TunedRanker):
     """A user's earlier questions with their answers in, Yes or No to the last one out."""
 
     Config = RecIclConfig
-    version = 1
+    version = 2
     ranks_catalogue = False
     validation = "pairs"
 
@@ -114,8 +118,9 @@ class RecIcl(TunedRanker):
         super().__init__(config, inputs)
         self.answers = yes_no(self.lm)
         self.template = Template.load(config.template)
+        self._drawn = inputs.train.labelled is None
         self.events = with_drawn(inputs.train) if inputs.train.labelled is None else inputs.train.labelled
-        self._chosen = questions(self.events) if len(self.events) else np.zeros(0, np.int64)
+        self._chosen = questions(self.events, self._drawn) if len(self.events) else np.zeros(0, np.int64)
         self._titles = [" ".join(title.split()[: config.max_title_words]) or "untitled" for title in inputs.titles]
 
     @classmethod
@@ -126,7 +131,8 @@ class RecIcl(TunedRanker):
     def batches(self, epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
         """Labelled events with those before them, each once."""
         config: RecIclConfig = self.config
-        return opinion_batches(self.events, self._chosen, config.window, config.fit.batch_size, generator)
+        size = config.fit.batch_size
+        return opinion_batches(self.events, self._chosen, config.window, size, generator, drawn=self._drawn)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The loss ``yes``: cross-entropy of the logit of Yes with the label of the last block."""
@@ -147,18 +153,29 @@ class RecIcl(TunedRanker):
         states = packed.prompt_states(self.lm, embeds, mask)
         return {"yes": binary_loss(answer_logits(self.lm, states, self.answers)[:, 0], batch.labels)}
 
-    def shown(self, user: int) -> list[Block]:
-        """The demonstrations of a training user: the last labelled events of the training part; -1: none."""
+    def shown(self, user: int, history: IntArray) -> list[Block]:
+        """The demonstrations of a query.
+
+        Args:
+            user: the last labelled events of this training user serve; -1, or one without any: those of ``history``.
+            history: (n,) items that the query's user liked, oldest first.
+        """
         config: RecIclConfig = self.config
-        if user < 0 or user >= self.events.num_users:
-            return []
-        own = slice(int(self.events.offsets[user]), int(self.events.offsets[user + 1]))
         assert self.events.labels is not None
-        items, labels = self.events.items[own][-config.window :], self.events.labels[own][-config.window :]
+        known = 0 <= user < self.events.num_users
+        own = slice(int(self.events.offsets[user]), int(self.events.offsets[user + 1])) if known else slice(0)
+        items: IntArray = self.events.items[own][-config.window :]
+        labels = self.events.labels[own][-config.window :]
+        seed: int | list[int] = user
+        if not len(items):
+            items, labels, seed = history, np.ones(len(history), bool), history.tolist()
+            if self._drawn:
+                items, labels = history_with_drawn(history, self.num_items - self.inputs.added)
+            items, labels = items[-config.window :], labels[-config.window :]
         found = demonstrations(items, labels, config.demonstrations, config.history_length)
-        if config.demonstration_labels == "true":
+        if config.demonstration_labels == "true" or not found or not len(self.events):
             return found
-        drawn = np.random.default_rng(user).choice(self.events.labels, len(found))
+        drawn = np.random.default_rng(seed).choice(self.events.labels, len(found))
         return [Block(block.history, block.item, bool(label)) for block, label in zip(found, drawn, strict=True)]
 
     def text(self, blocks: Sequence[Block]) -> str:
@@ -206,7 +223,7 @@ class RecIcl(TunedRanker):
     def _yes(self, queries: Queries, owners: IntArray, items: IntArray) -> Tensor:
         """(B,) logits of Yes."""
         length = self.config.history_length
-        before = [self.shown(int(user)) for user in queries.users]
+        before = [self.shown(int(user), queries.history(row)) for row, user in enumerate(queries.users)]
         prompts = [
             [*before[owner], Block(queries.history(owner)[-length:], int(item), None)]
             for owner, item in zip(np.asarray(owners).tolist(), np.asarray(items).tolist(), strict=True)
