@@ -119,10 +119,10 @@ def history_with_drawn(history: IntArray, num_items: int) -> tuple[Int64, npt.ND
         num_items: those that may be drawn; equal histories have equal ones.
     """
     liked = np.asarray(history, np.int64)
-    others = other_items(np.random.default_rng(liked.tolist()), num_items, set(liked.tolist()), len(liked))
-    if not others:
+    negatives = other_items(np.random.default_rng(liked.tolist()), num_items, set(liked.tolist()), len(liked))
+    if not negatives:
         return liked, np.ones(len(liked), bool)
-    return np.stack([liked, np.resize(others, len(liked))], axis=1).ravel(), np.tile([True, False], len(liked))
+    return np.stack([liked, np.resize(negatives, len(liked))], axis=1).ravel(), np.tile([True, False], len(liked))
 
 
 def _batches(chosen: IntArray, size: int, generator: np.random.Generator) -> Iterator[Int64]:
