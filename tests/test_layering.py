@@ -10,7 +10,7 @@ import pytest
 from tests.source_trees import FILES, SOURCE, ident, imports
 
 FLOORS = (
-    "__main__", "testing", "cli", "serve", "bench", "report", "life", "recommender", "runs", "profiles",
+    "__main__", "testing", "cli", "serve", "bench", "tune", "report", "life", "recommender", "runs", "profiles",
     "backbones text align rankers fuse",
     "explain", "evaluate", "retrieval", "injection", "training", "clients", "lm", "vectors", "nn", "contracts", "data",
     "store", "config", "runtime", "storage", "registry", "progress", "errors", "web",

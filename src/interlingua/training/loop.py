@@ -28,6 +28,7 @@ from interlingua.errors import ConfigError, DataError, DivergedError, Interlingu
 from interlingua.progress import task
 from interlingua.runtime.repeatable import repeatable
 from interlingua.training.checkpoint import Checkpoint, load_trained, trainable_state
+from interlingua.training.listeners import tell
 from interlingua.training.steps import Steps
 
 Batches = Callable[[int, np.random.Generator], Iterable[Batch]]
@@ -279,6 +280,7 @@ def fit_best(
                         best_weights = trainable_state(module, copy=True)
             log.epochs.append(record)
             shown.advance(note=_note(record, config.metric))
+            tell(label, record)
             if log.exhausted(config):
                 break
             if best_weights and config.goes_back(epoch.number):
