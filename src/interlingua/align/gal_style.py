@@ -3,10 +3,11 @@
 Not Gal-Rec (Guan et al., arXiv 2406.13235), which is a language model whose prompt lists neighbours and of which we had
 summaries only; this keeps its idea of contrasts that imitate a graph network, without a language model. The tower is
 one affine map of texts, for users and items alike. ``h0`` is a node's own row, ``h1`` the mean of its neighbours' in
-the training graph, ``h2`` that of their neighbours' (items of users who share items), itself left out. InfoNCE of h2
-with h0 and of h1 with h0, for users and for items, against a queue of detached h0 rows of earlier batches; the losses
-are added to the backbone's own. The tower's rows are added to the backbone's inputs, so that an item without events has
-what its text says. **Ours:** all of the form; queue 4,096, temperature .1 and weights .1 are a RECONSTRUCTION.
+the training graph, ``h2`` that of their neighbours' (of a user, those who share items with it), itself left out.
+InfoNCE of h2 with h0 and of h1 with h0, for users and for items, against a queue of detached h0 rows of this batch and
+earlier ones; the losses are added to the backbone's own. The tower's rows are added to the backbone's inputs, so that
+an item without events has what its text says. **Ours:** all of the form; queue 4,096, temperature .1 and weights .1 are
+a RECONSTRUCTION.
 
 An affine map of a mean is the mean of the mapped rows: the means over hops are made once, of the texts, and are exact.
 

@@ -7,10 +7,10 @@ RLMRec-Con contrasts vectors and profiles: users with all users, items with thos
 Shape key: B rows, n rows of a side, D backbone width, T text width, K prototypes.
 
 **Deviations** (RECONSTRUCTION):
-- The authors propagate the intents of interaction over edges weighted by the intents' cosine; here they are made of the
-  backbone's final vectors, which have been propagated.
-- Two losses with weights of 1e-7 to 2e-4 are left out: the contrast of noised intents, and the distillation of the
-  network by its moving average.
+- The authors propagate over edges weighted by ``(cos + 1) / 2`` of their ends' intents; here an intent is made of the
+  backbone's final vector, which only graph backbones have propagated, over edges of their own weights.
+- Two losses are left out: the contrast of noised intents of language with vectors (the authors' weights: 1e-7 for
+  LightGCN, 5e-4 to 1e-3 for others), and the distillation of the network by its moving average (1e-7 to 2e-4).
 - Without a second text (``intent``) the profiles stand for it, read by the second network.
 - All deviations of :mod:`interlingua.align.contrastive`.
 """

@@ -10,7 +10,8 @@ item, ``s_l`` that of the last, ``s_g = sum_p q' sigmoid(W1 s_l + W2 v_p + c) v_
   authors' code; the formula's sum over n is one over events too.
 - Edge weights are the paper's, occurrences divided by the degree; the authors' code counts a repeated one once
   (``edges = "once"``).
-- Batches have rows of similar length. The step size falls smoothly (``fit.schedule``) instead of every third epoch.
+- Batches have rows of similar length. The step size is constant, where the paper's falls to a tenth after every third
+  epoch; ``fit.schedule = "exponential"`` with ``fit.decay = 0.464`` falls as far, a little after every epoch.
 - An empty history has the answer of zero states, the same for all.
 """
 

@@ -1,4 +1,4 @@
-"""LLMEmb's first stage: a sentence encoder learns to see one item in two different halves of its attributes.
+"""LLMEmb's first stage: a sentence encoder learns to see one item in two random subsets of its attributes.
 
 Liu et al., AAAI 2025, arXiv 2409.19925 (supervised contrastive fine-tuning, SCFT). An item's text is a list of
 attributes, ``key is value; ``. Two copies of a batch's items are shuffled, each by itself, and lose their last
