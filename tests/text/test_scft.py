@@ -124,6 +124,19 @@ def test_vectors_are_means_of_hidden_states_and_centred_after_the_fit(encoder: P
     torch.testing.assert_close(text.encode(items()[3:5]), text.rows("items")[3:5], rtol=1e-4, atol=1e-5)
 
 
+def test_a_text_is_read_once_for_all_rows(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    text = Scft(
+        build(ScftConfig, {"model": str(encoder), "fit": {"epochs": 0}}, "text"), items(), user_texts=["a", "b"]
+    )
+    tokens = text.encoder.tokens
+    monkeypatch.setattr(text.encoder, "tokens", lambda texts: tokens([read.append(each) or each for each in texts]))
+    learn(text)
+    assert len(text.rows("items")) == len(text.frozen) == 40
+    assert len(text.rows("users")) == 2
+    assert read == [*items(), "a", "b"]
+
+
 def test_the_same_seed_gives_the_same_encoder_and_frozen_layers_stay(encoder: Path) -> None:
     made = []
     for _ in range(2):

@@ -23,21 +23,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from safetensors.torch import load_file
 from torch import Tensor
 
 from interlingua.config import FitConfig
 from interlingua.contracts.batch import Batch, Side
-from interlingua.contracts.component import Component
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.data.queries import IntArray
-from interlingua.errors import ConfigError, DataError
+from interlingua.errors import ConfigError
 from interlingua.lm.encoder_here import missing
 from interlingua.lm.sentence_model import SentenceModel, identity, locate
 from interlingua.nn.soft_targets import soft_target_contrast
@@ -45,7 +43,7 @@ from interlingua.progress import say, task
 from interlingua.runtime.missing import Missing
 from interlingua.text._last_layers import freeze_below
 from interlingua.vectors.fields import Style, TextConfig
-from interlingua.vectors.frozen import WEIGHTS, FrozenRows, tables_of, write_basis
+from interlingua.vectors.frozen import FrozenRows
 
 ENOUGH = 4
 """attributes of an item: with fewer, two copies differ little"""
@@ -115,17 +113,15 @@ def dropped(attributes: Sequence[str], drop: float, order: Sequence[int]) -> lis
     return [attributes[place] for place in order[:left]]
 
 
-class Scft(Component):
-    """Texts of attributes through a sentence encoder that was tuned on them; see :mod:`interlingua.contracts.text`."""
+class Scft(FrozenRows):
+    """Texts of attributes through a sentence encoder that was tuned on them; see :mod:`interlingua.contracts.text`.
+
+    The rows are made once, by :meth:`fit`, or by who asks for them first.
+    """
 
     kind = "text"
     Config = ScftConfig
     mean: Tensor
-
-    @classmethod
-    def makes(cls, config: ScftConfig) -> frozenset[str]:
-        """Frozen vectors, once the encoder is fitted."""
-        return FrozenRows.makes(config)
 
     def __init__(
         self,
@@ -145,48 +141,33 @@ class Scft(Component):
             user_texts: (U,) user texts in row order, where there are any.
             cache: unused: the vectors follow from the fit, whose stage keeps them.
         """
-        super().__init__()
-        self.config, self.notes = config, dict[str, int]()
-        self.basis: Tensor | None = None
-        self.encoder = SentenceModel(locate(config.model, config.revision), config.max_tokens, states=True).eval()
-        freeze_below(self.encoder, config.train_layers)
-        self.dim = self.encoder.dim
-        self.register_buffer("mean", torch.zeros(self.dim))
-        self._texts: dict[str, Sequence[str]] = {"items": texts}
-        if user_texts is not None:
-            self._texts["users"] = user_texts
+        encoder = SentenceModel(locate(config.model, config.revision), config.max_tokens, states=True).eval()
+        users = None if user_texts is None else torch.zeros(len(user_texts), encoder.dim)
+        super().__init__(torch.zeros(len(texts), encoder.dim), users)
+        self.config, self.notes, self.encoder = config, dict[str, int](), encoder
+        freeze_below(encoder, config.train_layers)
+        self.register_buffer("mean", torch.zeros(encoder.dim))
+        self._texts, self._user_texts = texts, user_texts
         self._attributes = [attributes_of(text) for text in texts]
-        self._tables: dict[str, Tensor] = {}
-
-    @property
-    def has_users(self) -> bool:
-        """Whether users have texts too."""
-        return "users" in self._texts
+        self._made = False
 
     @property
     def frozen(self) -> Tensor:
-        """(I, T) by the encoder as it stands."""
+        """(I, T) by the encoder as it was fitted."""
         return self.rows("items")
 
     def rows(self, side: Side, ids: Tensor | None = None) -> Tensor:
-        """(n, T) vectors of the given rows, or of all, without gradient.
-
-        Raises:
-            DataError: users were asked for where there are no user texts.
-        """
-        if side not in self._texts:
-            raise DataError("this text source has no user texts: give the catalogue a users table with texts")
-        if side not in self._tables:
-            self._tables[side] = self._read(self._texts[side], f"encode {side}") - self.mean.cpu()
-        table = self._tables[side]
-        return table if ids is None else table[ids.to(table.device)]
+        """See :class:`interlingua.vectors.frozen.FrozenRows`."""
+        if not self._made:
+            self._make()
+        return super().rows(side, ids)
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(n, T) vectors of other texts (new items), without gradient."""
         return self._read(texts, "encode texts") - self.mean.cpu()
 
     def fit(self, job: Fitting) -> FitLog:
-        """Tunes the encoder, then makes all vectors with it.
+        """Tunes the encoder, then makes all vectors with it, and takes the mean of the items' from them.
 
         Raises:
             ConfigError: most items have too few attributes for any to be dropped.
@@ -194,35 +175,23 @@ class Scft(Component):
         self._check_attributes()
         log = job.by_gradient(self.batches, self.config.fit)
         self.eval()
-        self._tables.clear()
-        vectors = self._read(self._texts["items"], "encode items")
-        self.mean.copy_(vectors.mean(0))
-        self.rows("items")
-        if self.has_users:
-            self.rows("users")
+        self._make(centre=True)
         return log
+
+    def _make(self, centre: bool = False) -> None:
+        """The rows, by the encoder as it stands; with ``centre`` the mean anew."""
+        items = self._read(self._texts, "encode items")
+        if centre:
+            self.mean.copy_(items.mean(0))
+        self.items = (items - self.mean.cpu()).to(self.mean.device)
+        if self._user_texts is not None:
+            self.users = (self._read(self._user_texts, "encode users") - self.mean.cpu()).to(self.mean.device)
+        self._made = True
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """``contrast`` of two copies of the batch's items (B,), each with its own attributes dropped."""
         left, right = (self._vectors([self._copy(item) for item in batch.positives.tolist()]) for _ in range(2))
         return {"contrast": soft_target_contrast(left, right, self.config.temperature)}
-
-    def export(self, job: Fitting) -> dict[str, Tensor]:
-        """See :func:`interlingua.vectors.frozen.tables_of`."""
-        tables, self.basis = tables_of(self, self.config, job)
-        return tables
-
-    def write_extras(self, folder: Path) -> dict[str, Any]:
-        """See :func:`interlingua.vectors.frozen.write_basis`."""
-        return write_basis(self.basis, folder)
-
-    @classmethod
-    def of_stage(cls, config: ScftConfig, folder: Path) -> Self:
-        """The fitted encoder, without a row, for texts that came later."""
-        made = cls(config, [])
-        if (folder / WEIGHTS).is_file():
-            made.load_state_dict(load_file(folder / WEIGHTS), strict=False)
-        return made.eval()
 
     def batches(self, epoch: int, generator: np.random.Generator) -> Iterable[Batch]:
         """Every item once; a last batch of a single item, which has nothing to be told from, is left out."""
