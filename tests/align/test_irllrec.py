@@ -10,6 +10,7 @@ import torch
 from tests.random_events import random_events
 from torch.nn import functional
 
+from interlingua.align import irllrec
 from interlingua.align.contrastive import Contrastive, ContrastiveConfig
 from interlingua.align.irllrec import Irllrec, IrllrecConfig, intents_of
 from interlingua.backbones.lightgcn import LightGcn, LightGcnConfig
@@ -85,6 +86,20 @@ def test_the_loss_equals_the_slow_one(backbone: LightGcn, texts: list[FrozenRows
     for rows in (BATCH.positives, BATCH.negatives):
         expected = expected + slow(items, read["items"], rows, rows)
     torch.testing.assert_close(losses["intents"], 0.7 * expected, rtol=1e-4, atol=1e-5)
+
+
+def test_only_rows_of_the_batch_are_mixed(
+    backbone: LightGcn, texts: list[FrozenRows], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixed: list[int] = []
+
+    def counted(vectors: torch.Tensor, prototypes: torch.Tensor) -> torch.Tensor:
+        mixed.append(len(vectors))
+        return intents_of(vectors, prototypes)
+
+    monkeypatch.setattr(irllrec, "intents_of", counted)
+    fitted(backbone, texts)(backbone.encode, backbone.input_embeddings(), texts[0], BATCH)
+    assert mixed == [3, 3, 3]  # distinct users, positives, negatives; there are 5 users and 7 items
 
 
 def test_without_intents_it_is_rlmrec(backbone: LightGcn, texts: list[FrozenRows]) -> None:

@@ -17,6 +17,7 @@ Shape key: B rows, U users, D backbone width, T text width.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 from interlingua.align._profile_map import need_users, needed, present, profile_map, typical_length
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.aligner import Aligner, Encode
-from interlingua.contracts.batch import Batch, Embeddings, Encoded
+from interlingua.contracts.batch import Batch, Embeddings, Encoded, Side
 from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.text import Text
 from interlingua.nn.contrast import anchors_of, distinct, gather, infonce
@@ -48,6 +49,14 @@ class ContrastiveConfig(Config):
     """the batch's negative items are aligned too (the authors; not for AutoCF)"""
     fit: FitConfig | None = None
     """training; None: the backbone's own"""
+
+
+ReadVectors = Callable[[Side, Tensor], Tensor]
+
+
+def unchanged(side: Side, vectors: Tensor) -> Tensor:
+    """The vectors themselves."""
+    return vectors
 
 
 class Contrastive(Aligner):
@@ -72,16 +81,30 @@ class Contrastive(Aligner):
         """The encoded batch, and ``align``: the sum of the user, positive and negative terms times the weight."""
         source = needed(text, "contrastive")
         encoded = encode(inputs, batch)
-        losses = []
+        return encoded, {"align": self.config.weight * self.contrasts(encoded, batch, source, self.map)}
+
+    def contrasts(
+        self, encoded: Encoded, batch: Batch, text: Text, mapping: nn.Module, read: ReadVectors = unchanged
+    ) -> Tensor:
+        """The sum of the user, positive and negative terms, a scalar.
+
+        Args:
+            encoded: the batch by the backbone.
+            batch: (B,) users and positives, negatives of any shape.
+            text: texts of items, and of users where the backbone has a user table.
+            mapping: from texts (m, T) to (m, D).
+            read: what of a side's vectors (n, D) is compared with the mapped texts.
+        """
+        terms = []
         if encoded.tables.users is not None:
-            need_users(source, "contrastive")
-            losses.append(self.side_loss(encoded.tables.users, source, self.map, "users", batch.users))
-        elif source.has_users and encoded.query.ndim == 2:
-            texts = self.map(source.rows("users", batch.users))
-            losses.append(infonce(encoded.query, texts, temperature=self.config.temperature))
+            need_users(text, "contrastive")
+            terms.append(self.side_loss(encoded.tables.users, text, mapping, "users", batch.users, read))
+        elif text.has_users and encoded.query.ndim == 2:
+            texts = mapping(text.rows("users", batch.users))
+            terms.append(infonce(read("users", encoded.query), texts, temperature=self.config.temperature))
         items = encoded.tables.items
-        losses += [self.side_loss(items, source, self.map, "items", each) for each in self.aligned_items(batch)]
-        return encoded, {"align": self.config.weight * torch.stack(losses).sum()}
+        terms += [self.side_loss(items, text, mapping, "items", each, read) for each in self.aligned_items(batch)]
+        return torch.stack(terms).sum()
 
     def aligned_items(self, batch: Batch) -> list[Tensor]:
         """Items of a batch, one tensor for each term of the loss: the positives, and the negatives if they count."""
@@ -89,7 +112,7 @@ class Contrastive(Aligner):
         return [present(batch.positives), *negatives]
 
     def side_loss(
-        self, table: Tensor, text: Text, mapping: nn.Module, side: Literal["users", "items"], indices: Tensor
+        self, table: Tensor, text: Text, mapping: nn.Module, side: Side, indices: Tensor, read: ReadVectors
     ) -> Tensor:
         """InfoNCE of the given rows, each distinct one computed once and counted as often as it occurs.
 
@@ -99,9 +122,10 @@ class Contrastive(Aligner):
             mapping: from texts (m, T) to (m, D).
             side: users or items.
             indices: (B,) rows as they occur in the batch.
+            read: see :meth:`contrasts`; only of rows that are anchors.
         """
         nodes, weights = anchors_of(indices, self.config.contrast_anchors)
-        anchors = gather(table, nodes)
+        anchors = read(side, gather(table, nodes))
         options = {"temperature": self.config.temperature, "anchor_weights": weights}
         if side == "users" and self.config.user_candidates == "all":
             mapped = mapping(text.rows(side))

@@ -23,15 +23,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from interlingua.align._profile_map import need_users, needed, profile_map
+from interlingua.align._profile_map import needed, profile_map
 from interlingua.align.contrastive import Contrastive, ContrastiveConfig
 from interlingua.contracts.aligner import Encode
-from interlingua.contracts.batch import Batch, Embeddings, Encoded
+from interlingua.contracts.batch import Batch, Embeddings, Encoded, Side
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.text import Text
 from interlingua.errors import ConfigError
-from interlingua.nn.contrast import infonce
 
 
 class IrllrecConfig(ContrastiveConfig):
@@ -60,6 +59,7 @@ class Irllrec(Contrastive):
     """RLMRec-Con with intents."""
 
     Config = IrllrecConfig
+    version = 2
 
     @classmethod
     def needs(cls, config: Any) -> frozenset[str]:
@@ -103,15 +103,9 @@ class Irllrec(Contrastive):
         """See :class:`Contrastive`; and ``intents``: the same terms between intents, times their weight."""
         encoded, losses = super().forward(encode, inputs, text, batch)
         source = self._intents or needed(text, "irllrec")
-        terms, users = [], encoded.tables.users
-        if users is not None:
-            need_users(source, "irllrec")
-            own = intents_of(users, self.user_prototypes)
-            terms.append(self.side_loss(own, source, self.intent_map, "users", batch.users))
-        elif source.has_users and encoded.query.ndim == 2:
-            texts = self.intent_map(source.rows("users", batch.users))
-            states = intents_of(encoded.query, self.user_prototypes)
-            terms.append(infonce(states, texts, temperature=self.config.temperature))
-        items = intents_of(encoded.tables.items, self.item_prototypes)
-        terms += [self.side_loss(items, source, self.intent_map, "items", each) for each in self.aligned_items(batch)]
-        return encoded, {**losses, "intents": self.config.intent_weight * torch.stack(terms).sum()}
+        terms = self.contrasts(encoded, batch, source, self.intent_map, self.intents)
+        return encoded, {**losses, "intents": self.config.intent_weight * terms}
+
+    def intents(self, side: Side, vectors: Tensor) -> Tensor:
+        """(n, D) intents of interaction of a side's vectors (n, D)."""
+        return intents_of(vectors, self.user_prototypes if side == "users" else self.item_prototypes)
