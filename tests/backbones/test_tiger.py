@@ -17,6 +17,7 @@ from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.fitting import Fitting
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
+from interlingua.retrieval.best import best
 from interlingua.training.joint import Joint
 from interlingua.training.loop import seed_all
 
@@ -87,15 +88,34 @@ def test_all_probability_is_on_items(seed: int) -> None:
 
 @pytest.mark.parametrize("beams", [None, 1, 2, 5])
 @pytest.mark.parametrize("normalised", ["codes", "trie"])
-def test_nothing_invalid_can_come_out(beams: int | None, normalised: str) -> None:
-    """Whatever the weights: what a search gives is an item's codes, each item once."""
+def test_the_leaves_of_the_trie_are_the_catalogues_codes(beams: int | None, normalised: str) -> None:
+    """Nothing else can come out, whatever the weights, and a list has each item once."""
     for seed in range(4):
         made = tiger(seed, beams=beams, normalised=normalised)
-        catalogue = {tuple(code) for code in made.codes.tolist()}
-        codes, items = made.generate(some_queries(made), 8)
-        assert {tuple(code) for row in codes.tolist() for code in row} <= catalogue
-        assert np.array_equal(codes, made.codes.numpy()[items])
-        assert all(len(set(row)) == 8 for row in items.tolist())
+        levels = made.levels
+        steps = zip(levels.levels, levels.levels[-1].path.T, strict=True)
+        leaves = torch.stack([level.codes[nodes] for level, nodes in steps], dim=1)
+        assert torch.equal(leaves[levels.items], made.codes)
+        assert len(leaves) == len(made.codes.unique(dim=0))
+        scores = made.score(some_queries(made))
+        assert np.isfinite(scores).all()
+        found = best(made, some_queries(made), 8)
+        assert all(len(set(row)) == 8 for row in found.indices.tolist())
+        chosen = np.arange(5)[:, None] + np.arange(3)
+        assert np.array_equal(made.score(some_queries(made), chosen), np.take_along_axis(scores, chosen, axis=1))
+
+
+def test_rows_scored_together_are_counted_with_the_heads_of_their_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attention's weights, (heads, nodes, 1 + history) for a row, are the widest where histories are long."""
+    queries, rows = some_queries(tiger()), list[int]()
+    read = Tiger._searched
+    monkeypatch.setattr(Tiger, "_searched", lambda own, padded: rows.append(len(padded)) or read(own, padded))
+    for heads in (1, 8):
+        made = tiger(num_heads=heads, max_history=40)
+        nodes = max(len(level.codes) for level in made.levels.levels)
+        monkeypatch.setattr("interlingua.backbones.tiger.CALL_NUMBERS", 8 * (1 + 40 * 3) * nodes)
+        made.score(queries)
+    assert rows == [5, 1, 1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("normalised", ["codes", "trie"])

@@ -57,9 +57,13 @@ def last_state(states: Tensor, lengths: Tensor) -> Tensor:
     return states[torch.arange(len(states), device=states.device), (lengths - 1).clamp(min=0)]
 
 
-def by_rows(order: IntArray, lengths: IntArray) -> Iterable[IntArray]:
-    """Parts of :data:`QUERY_ROWS` rows, see :data:`Cut`."""
-    return (order[start : start + QUERY_ROWS] for start in range(0, len(order), QUERY_ROWS))
+def rows_of(size: int) -> Cut:
+    """Parts of ``size`` rows."""
+    return lambda order, lengths: (order[start : start + size] for start in range(0, len(order), size))
+
+
+by_rows = rows_of(QUERY_ROWS)
+"""parts of :data:`QUERY_ROWS` rows"""
 
 
 @torch.no_grad()

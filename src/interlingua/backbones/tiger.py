@@ -20,7 +20,7 @@ Shape key: B rows, L events, I items, K codes of an item, T tokens, D width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -32,7 +32,7 @@ from torch.nn import functional
 
 from interlingua.backbones._code_decoder import CodeDecoder, Read
 from interlingua.backbones._code_trie import Levels, among_siblings, levels_of, reached
-from interlingua.backbones._shifted import by_length, shift
+from interlingua.backbones._shifted import by_length, rows_of, shift
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.added import AddedItems
 from interlingua.contracts.backbone import Backbone
@@ -41,6 +41,7 @@ from interlingua.contracts.text import Text
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
+from interlingua.nn.histories import pick
 from interlingua.nn.quantise import CodeReport, numbered
 from interlingua.nn.residual_quantiser import ResidualQuantiser
 from interlingua.progress import say
@@ -48,7 +49,8 @@ from interlingua.training.batches import sequence_batches
 from interlingua.training.quantise import FittedQuantiser, QuantiserOptions
 
 CALL_NUMBERS = 1 << 22
-"""numbers of the widest tensor that scoring makes at once"""
+"""numbers of the widest tensor of a level's nodes: so many rows are scored together. A call holds a few such tensors,
+and the keys and values of all nodes above"""
 
 
 class TigerConfig(Config):
@@ -83,6 +85,7 @@ class Tiger(Backbone):
     """Codes of a history in, log-probabilities of items' codes out."""
 
     Config = TigerConfig
+    version = 2
     sampling = "sequences"
     draws_negatives = False
     needs_text = True
@@ -277,30 +280,16 @@ class Tiger(Backbone):
         """Sums of codes' log-probabilities (see :class:`interlingua.contracts.scorer.Scorer`)."""
         self.at_rest()
         nodes = max(len(level.codes) for level in self.levels.levels)
-        widest = max(4 * self.config.embedding_dim, *self.sizes, self.config.max_history * len(self.sizes))
+        attention = self.config.num_heads * (1 + self.config.max_history * len(self.sizes))
+        widest = max(4 * self.config.embedding_dim, *self.sizes, attention)
         step = max(1, CALL_NUMBERS // (widest * min(nodes, self.config.beams or nodes)))
-
-        def cut(order: IntArray, _lengths: IntArray) -> Iterable[IntArray]:
-            return (order[start : start + step] for start in range(0, len(order), step))
-
         scores = torch.empty(len(queries), self.num_items, device=self.codes.device)
-        out: FloatArray = by_length(queries, self.config.max_history, scores, self._searched, cut).cpu().numpy()
-        return out if items is None else np.take_along_axis(out, np.asarray(items, np.int64), axis=1)
+        found = by_length(queries, self.config.max_history, scores, self._searched, rows_of(step))
+        return pick(found.cpu().numpy(), items)
 
     def score_unseen(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """The same scores: no item is more than its codes."""
         return self.score(queries, items)
-
-    @torch.no_grad()
-    def generate(self, queries: Queries, k: int) -> tuple[IntArray, IntArray]:
-        """The k most probable items' codes.
-
-        Returns:
-            codes (B, k, K), and the items (B, k) that have them, best first.
-        """
-        scores = self.score(queries)
-        items = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-        return self.codes.cpu().numpy()[items], items
 
     def extended(self, added: AddedItems) -> Self | None:
         """An item that comes later has the codes of its text, and the next number behind its equals."""
