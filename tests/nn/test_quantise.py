@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
+from interlingua.align.masked_vq import MaskedVqConfig
 from interlingua.nn.masked_quantiser import MaskedQuantiser
-from interlingua.nn.quantise import code_report, kmeans, nearest, numbered, restarted
+from interlingua.nn.quantise import code_report, kmeans, nearest, numbered, restarted, retrieved
 from interlingua.nn.residual_quantiser import ResidualQuantiser
-from interlingua.training.quantise import FittedQuantiser, QuantiserOptions
+from interlingua.training.quantise import FittedQuantiser, QuantiserOptions, expected_seconds
 
 OPTIONS = QuantiserOptions(levels=2, size=16, code_dim=8, hidden=[16], epochs=100, batch_size=64)
 
@@ -22,12 +25,12 @@ def clumps(count: int = 300, width: int = 12) -> Tensor:
     return 3 * torch.randn(20, width)[torch.randint(20, (count,))] + 0.3 * torch.randn(count, width)
 
 
-def make_residual(width: int) -> ResidualQuantiser:
-    return ResidualQuantiser(width, OPTIONS.hidden, OPTIONS.code_dim, OPTIONS.levels, OPTIONS.size)
+def make_residual(width: int, code_dim: int = OPTIONS.code_dim) -> ResidualQuantiser:
+    return ResidualQuantiser(width, OPTIONS.hidden, code_dim, OPTIONS.levels, OPTIONS.size)
 
 
-def make_masked(width: int) -> MaskedQuantiser:
-    return MaskedQuantiser(width, OPTIONS.hidden, OPTIONS.code_dim, OPTIONS.levels, OPTIONS.size, dropout=(0.1,))
+def make_masked(width: int, code_dim: int = OPTIONS.code_dim) -> MaskedQuantiser:
+    return MaskedQuantiser(width, OPTIONS.hidden, code_dim, OPTIONS.levels, OPTIONS.size, dropout=0.1)
 
 
 def test_nearest_code_and_centres() -> None:
@@ -65,6 +68,19 @@ def test_report_of_codes() -> None:
     assert report.reconstruction == pytest.approx(3 / 4)
     assert report.entries()["collisions"] == 1
     assert "62% of the codes are used (50% in the least used codebook), 1 items share" in report.in_words()
+    assert report.in_words().endswith("100% of the items are among the ten nearest to it")
+
+
+def test_how_many_items_are_found_by_what_their_codes_say() -> None:
+    angles = torch.linspace(0, math.pi, 21)
+    circle = torch.stack([angles.cos(), angles.sin()], dim=1)  # the ten nearest to an end: itself and nine beside it
+    assert retrieved(circle, circle) == 1.0
+    assert retrieved(circle, circle[:1].expand(21, -1)) == pytest.approx(10 / 21)
+    equal = torch.cat([torch.ones(11, 2), -torch.ones(10, 2)])  # none of eleven is before another
+    assert retrieved(equal, 3 * torch.ones(21, 2)) == pytest.approx(11 / 21)
+    many = torch.randn(5001, 3)
+    assert retrieved(many, many) == 1.0
+    assert retrieved(many, -many) == 0.0
 
 
 def test_residual_codes_and_losses_by_hand() -> None:
@@ -103,6 +119,62 @@ def test_masked_quantiser_by_hand_and_what_reaches_the_encoders(as_released: boo
     assert (quantiser.codebooks.grad is not None) == as_released  # straight through: codes get only the codebook's loss
 
 
+def test_dropout_is_one_rate_and_as_released_the_authors_two() -> None:
+    def rates(**options: Any) -> list[float]:
+        made = MaskedQuantiser(6, [8, 8, 8], 4, 2, 4, **options)
+        networks = [*made.encoders, made.decoder]
+        found = [[part.p for part in network.modules() if isinstance(part, nn.Dropout)] for network in networks]
+        assert found == found[:1] * 3
+        return found[0]
+
+    assert rates(dropout=0.1) == [0.1, 0.1, 0.1]
+    assert rates(dropout=0.1, as_released=True) == [0.5, 0.2, 0.2]
+    with pytest.raises(ValidationError, match="dropout"):
+        MaskedVqConfig.model_validate({"form": "as-released", "dropout": 0.1})
+
+
+@pytest.mark.parametrize("make", [make_residual, make_masked])
+def test_several_threads_give_the_same_codes_again(make: Any) -> None:
+    """From 32,768 elements on, PyTorch sums the gradient of indexed rows in several threads."""
+    wide = OPTIONS.model_copy(update={"code_dim": 64, "batch_size": 512, "epochs": 3})
+    vectors, before = clumps(2000), torch.get_num_threads()
+
+    def codebooks() -> Tensor:
+        torch.manual_seed(1)
+        made = FittedQuantiser(lambda width: make(width, 64))
+        made.fit(vectors, wide, "codes")
+        return made.state_dict()["held.codebooks"]
+
+    torch.set_num_threads(8)
+    try:
+        first = codebooks()
+        assert all(torch.equal(codebooks(), first) for _ in range(4))
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_estimate_counts_the_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pass, one beginning and one restart are timed, by a clock that each of them moves."""
+    now = [0.0]
+
+    class Slow(ResidualQuantiser):
+        def losses(self, vectors: Tensor) -> dict[str, Tensor]:
+            now[0] += 2.0
+            return super().losses(vectors)
+
+        def begin(self, vectors: Tensor) -> None:
+            now[0] += 100.0
+
+        def restart(self, vectors: Tensor) -> int:
+            now[0] += 30.0
+            return 0
+
+    monkeypatch.setattr("interlingua.training.quantise.time.perf_counter", lambda: now[0])
+    for epochs, every, expected in ((100, 10, 100 + 100 * 10 + 10 * 30), (7, 0, 100 + 70), (0, 10, 100)):
+        options = OPTIONS.model_copy(update={"epochs": epochs, "restart_every": every})
+        assert expected_seconds(Slow(12, [], 8, 2, 16), clumps(300), options) == expected  # five batches a pass
+
+
 def test_an_encoder_does_not_see_some_of_its_own_part() -> None:
     torch.manual_seed(0)
     quantiser = MaskedQuantiser(6, [], 6, 3, 4, mask=0.5)
@@ -117,7 +189,7 @@ def test_an_encoder_does_not_see_some_of_its_own_part() -> None:
 
 
 @pytest.mark.parametrize("make", [make_residual, make_masked])
-def test_codes_follow_from_the_seed_and_the_vector_alone_and_are_stored(make: object) -> None:
+def test_codes_follow_from_the_seed_and_what_was_fitted_and_are_stored(make: object) -> None:
     vectors = clumps()
 
     def fitted(seed: int) -> FittedQuantiser:

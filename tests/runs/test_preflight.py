@@ -119,6 +119,16 @@ def test_every_kind_of_recipe_gets_estimates(name: str, tmp_path: Path) -> None:
     assert all(math.isfinite(one.seconds) and one.memory_bytes > 0 for one in found.values()), found
 
 
+def test_an_estimate_trains_no_codebooks_of_an_aligner(tmp_path: Path) -> None:
+    """All epochs are counted, and one is tried."""
+    sets = ("align.name=masked-vq", "align.frozen=['backbone']", "align.quantiser={size=8, hidden=[8], code_dim=4}")
+    few, many = (
+        Estimator(session("mf", tmp_path, *sets, f"align.quantiser.epochs={epochs}")).all()["align"].seconds
+        for epochs in (10, 10**8)
+    )
+    assert 0 < few < 60 < 10**4 < many < 10**9
+
+
 def test_the_dry_run_tells_time_and_range(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sets = [word for one in SMALL for word in ("--set", one)]
     assert interlingua(["run", "pop", "--data", "planted", "--out", str(tmp_path), "--dry-run", *sets]) == 0

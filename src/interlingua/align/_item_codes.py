@@ -18,9 +18,9 @@ from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.text import Text
-from interlingua.nn.quantise import CodeReport, numbered
+from interlingua.nn.quantise import CodeReport, Quantiser, numbered
 from interlingua.progress import say
-from interlingua.training.quantise import FittedQuantiser, QuantiserOptions
+from interlingua.training.quantise import FittedQuantiser, QuantiserOptions, expected_seconds
 
 
 class ItemCodesConfig(Config):
@@ -45,7 +45,7 @@ class ItemCodes(Aligner):
         self.fitted = FittedQuantiser(self.make, text_dim if config.of == "texts" else backbone_dim)
         self.report: CodeReport | None = None
 
-    def make(self, width: int) -> Any:
+    def make(self, width: int) -> Quantiser:
         """A quantiser of vectors (n, ``width``), with parameters."""
         raise NotImplementedError
 
@@ -65,17 +65,24 @@ class ItemCodes(Aligner):
         Raises:
             ConfigError: texts are to be quantised, and there are none.
         """
-        assert job.backbone is not None
-        if self.config.of == "texts":
-            vectors = needed(job.text, self.label).rows("items")
-        else:
-            vectors = job.backbone.item_embeddings()[job.backbone.learned_items(job.train)]
-        self.report = self.fitted.fit(vectors, self.config.quantiser, f"{self.label}: codebooks")
+        self.report = self.fitted.fit(self._quantised(job), self.config.quantiser, f"{self.label}: codebooks")
         say(f"{self.label}: {self.report.in_words()}")
         return FitLog.untrained()
 
+    def expected_seconds(self, job: Fitting) -> float:
+        """From one pass of the codebooks' training."""
+        vectors = self._quantised(job)
+        return expected_seconds(self.make(vectors.shape[1]).to(vectors.device), vectors, self.config.quantiser)
+
+    def _quantised(self, job: Fitting) -> Tensor:
+        """(n, T) what the codebooks are trained on."""
+        assert job.backbone is not None
+        if self.config.of == "texts":
+            return needed(job.text, self.label).rows("items")
+        return job.backbone.item_embeddings()[job.backbone.learned_items(job.train)]
+
     def codes(self, vectors: Tensor) -> Tensor:
-        """(n, K) codes of vectors (n, T); those of an item depend on its vector alone."""
+        """(n, K) codes of vectors (n, T), by the codebooks as they are: those of an item depend on its vector alone."""
         return self.fitted.codes(vectors)
 
     @torch.no_grad()

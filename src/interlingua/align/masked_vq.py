@@ -12,7 +12,7 @@ of the history. All items with training events train the codebooks; the authors 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -24,12 +24,14 @@ from interlingua.training.quantise import QuantiserOptions
 class MaskedVqConfig(ItemCodesConfig):
     """Options of :class:`MaskedVq`."""
 
+    only_with: ClassVar = {"dropout": ("form", ("working",))}
+
     of: Literal["texts", "items"] = "items"
     """what is quantised: the backbone's item vectors (paper: LightGCN's), or the items' texts"""
     mask: float = Field(default=0.2, ge=0, lt=1)
     """fraction of a part's entries that its encoder does not see in training (paper: .2 to .3)"""
     dropout: float = Field(default=0.2, ge=0, lt=1)
-    """in encoders and decoder (the authors' code: .5 in the first layer, then .2)"""
+    """in encoders and decoder of the working form (the authors' code: .5 behind the first layer, then .2)"""
     form: Literal["working", "as-released"] = "working"
     """``as-released``: the authors' code, in which no reconstruction reaches the encoders"""
     quantiser: QuantiserOptions = QuantiserOptions(hidden=[128, 256], code_dim=64)
@@ -40,12 +42,13 @@ class MaskedVq(ItemCodes):
     """Codes of masked encoders."""
 
     Config = MaskedVqConfig
+    version = 2
     label = "masked-vq"
 
     def make(self, width: int) -> MaskedQuantiser:
         """A quantiser of vectors (n, ``width``)."""
         o, config = self.config.quantiser, self.config
         return MaskedQuantiser(
-            width, o.hidden, o.code_dim, o.levels, o.size, beta=o.beta, mask=config.mask, dropout=(config.dropout,),
+            width, o.hidden, o.code_dim, o.levels, o.size, beta=o.beta, mask=config.mask, dropout=config.dropout,
             as_released=config.form == "as-released",
         )  # fmt: skip

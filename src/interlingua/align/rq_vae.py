@@ -6,7 +6,8 @@ Zheng et al., LC-Rec, ICDE 2024, arXiv 2311.09049, section III-B; the quantiser 
 ``{codes}``. The backbone ``tiger`` makes the same codes for itself.
 
 Items of equal codes are told apart by one further code, as in TIGER (``same_codes``; 0: they stay equal). Its number
-follows the items' order; all codes before it depend on the item's vector alone, so an item that comes later has them.
+follows the items' order; with trained codebooks, all codes before it depend on the item's vector alone, so an item that
+comes later has them.
 
 Shape key: I items, T width of what is quantised, K codes.
 """
@@ -30,6 +31,7 @@ class RqVae(ItemCodes):
     """Residual codes."""
 
     Config = RqVaeConfig
+    version = 2
     label = "rq-vae"
 
     def make(self, width: int) -> ResidualQuantiser:

@@ -33,7 +33,7 @@ class Aligner(Component):
     trains_backbone: ClassVar[bool] = False
     """True: there is nothing to learn with a frozen backbone"""
     closed_form: ClassVar[bool] = False
-    """True: :meth:`fit` takes no steps, and needs a backbone that is trained"""
+    """True: :meth:`fit` is the aligner's own and reads a backbone that is trained: no steps are taken through it"""
     picks_dimensions: ClassVar[bool] = False
     """True: texts need as many dimensions as the backbone's vectors, or more"""
     makes_inputs: ClassVar[bool] = False
@@ -80,6 +80,10 @@ class Aligner(Component):
         options = self.config.fit or job.backbone.config.fit
         self.start(job.backbone, job.text)
         return job.by_gradient(self.batches(job.backbone, job.train, options), options)
+
+    def expected_seconds(self, job: Fitting) -> float | None:
+        """Seconds that :meth:`fit` of :attr:`closed_form` will take, if it knows without a fit; else one is timed."""
+        return None
 
     def width(self, backbone_dim: int) -> int:
         """Di, the width of the exported item vectors, for a backbone of the given width."""

@@ -8,9 +8,10 @@ Shape key: n vectors, T width, d width of a code, K codebooks, L codes of each.
 
 **Deviations.** The working form, which is the default, is a reconstruction: straight-through gradient, commitment .25,
 and K-means restarts of dead codes. ``as_released`` is the authors' code: the decoder reads the *sum* of the raw codes,
-so that the reconstruction reaches no encoder; no commitment in training; every code begins anew by K-means at a
-restart, used or not. Three faults of that code are in neither: a position vector added again for each codebook, a mask
-that overwrites row 0, and an ``encode`` that changes its argument.
+so that the reconstruction reaches no encoder; no commitment in training; dropout .5 behind the first layer, .2 behind
+the others (``dropout`` is not read); every code begins anew by K-means at a restart, used or not. Three faults of that
+code are in neither: a position vector added again for each codebook, a mask that overwrites row 0, and an ``encode``
+that changes its argument.
 """
 
 from __future__ import annotations
@@ -22,31 +23,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interlingua.nn.quantise import kmeans, nearest, restarted
+from interlingua.nn.quantise import Quantiser, kmeans, nearest, restarted
+
+RELEASED_DROPOUT = (0.5, 0.2)
+"""of the authors' code: behind the first layer, behind all others"""
 
 
-def _network(widths: Sequence[int], dropout: Sequence[float]) -> nn.Sequential:
-    """Linear layers; between them batch norm, ReLU, and dropout at the given rates (the last one repeats)."""
+def _network(widths: Sequence[int], dropout: tuple[float, float]) -> nn.Sequential:
+    """Linear layers; between them batch norm, ReLU, and dropout: the first rate, then the second."""
     layers: list[nn.Module] = []
     for number, (width, following) in enumerate(pairwise(widths)):
         layers.append(nn.Linear(width, following))
         if number < len(widths) - 2:
-            rate = dropout[min(number, len(dropout) - 1)]
-            layers += [nn.BatchNorm1d(following), nn.ReLU(), nn.Dropout(rate)]
+            layers += [nn.BatchNorm1d(following), nn.ReLU(), nn.Dropout(dropout[min(number, 1)])]
     return nn.Sequential(*layers)
 
 
-class MaskedQuantiser(nn.Module):
+class MaskedQuantiser(Quantiser):
     """K encoders with a codebook each, and one decoder."""
 
     def __init__(
         self, width: int, hidden: Sequence[int], code_dim: int, levels: int, size: int, *,
-        beta: float = 0.25, mask: float = 0.2, dropout: Sequence[float] = (0.5, 0.2), as_released: bool = False,
+        beta: float = 0.25, mask: float = 0.2, dropout: float = 0.2, as_released: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         widths = [width, *hidden, code_dim]
-        self.encoders = nn.ModuleList(_network(widths, dropout) for _ in range(levels))
-        self.decoder = _network(widths[::-1], dropout)
+        rates = RELEASED_DROPOUT if as_released else (dropout, dropout)
+        self.encoders = nn.ModuleList(_network(widths, rates) for _ in range(levels))
+        self.decoder = _network(widths[::-1], rates)
         self.positions = nn.Parameter(torch.randn(levels, width) * 0.02)
         self.codebooks = nn.Parameter(torch.zeros(levels, size, code_dim))
         self.beta, self.mask, self.as_released = beta, mask, as_released
@@ -54,11 +58,6 @@ class MaskedQuantiser(nn.Module):
 
     parts: Tensor
     """(T,) the number of the part to which an entry belongs"""
-
-    @property
-    def module(self) -> nn.Module:
-        """Itself."""
-        return self
 
     def _encoded(self, vectors: Tensor) -> list[Tensor]:
         """K times (n, d); in training, encoder k does not see some entries of part k."""

@@ -6,44 +6,43 @@ Shape key: n vectors, d width of a code, L codes of a codebook, I items, K codes
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 KMEANS_ROUNDS = 10
 """assignments of a K-means"""
 SPREAD = 1e-2
 """distance of a further centre from its point, in the points' deviation, where there are fewer points than centres"""
+RETRIEVED = 10
+"""items of a list in which :attr:`CodeReport.retrieved` looks"""
+MEASURED = 2000
+"""items that it is measured on, evenly spaced"""
 
 
-class Quantiser(Protocol):
+class Quantiser(nn.Module):
     """What turns vectors into codes and back."""
 
     def losses(self, vectors: Tensor) -> dict[str, Tensor]:
         """Named losses of vectors (n, T)."""
-        ...
+        raise NotImplementedError
 
     def codes(self, vectors: Tensor) -> Tensor:
         """(n, K) codes of vectors (n, T), each by itself."""
-        ...
+        raise NotImplementedError
 
     def decode(self, codes: Tensor) -> Tensor:
         """(n, T) vectors of codes (n, K)."""
-        ...
+        raise NotImplementedError
 
     def begin(self, vectors: Tensor) -> None:
         """Places the codes before training, by vectors (n, T)."""
-        ...
+        raise NotImplementedError
 
     def restart(self, vectors: Tensor) -> int:
         """Moves codes that no vector uses; their number."""
-        ...
-
-    @property
-    def module(self) -> nn.Module:
-        """Its parameters."""
-        ...
+        raise NotImplementedError
 
 
 def nearest(points: Tensor, codebook: Tensor) -> Tensor:
@@ -112,6 +111,8 @@ class CodeReport:
     """items whose codes are all those of an earlier item"""
     reconstruction: float
     """mean cosine of centred vectors with what is decoded from their codes"""
+    retrieved: float
+    """fraction of items among the ten nearest, by cosine, to what is decoded from their own codes"""
 
     def entries(self) -> dict[str, float | int]:
         """For a stage's card."""
@@ -122,7 +123,7 @@ class CodeReport:
         return (
             f"{self.used_codes:.0%} of the codes are used ({self.least_used:.0%} in the least used codebook), "
             f"{self.collisions} items share all codes with an earlier one, reconstruction cosine "
-            f"{self.reconstruction:.3f}"
+            f"{self.reconstruction:.3f}, {self.retrieved:.0%} of the items are among the ten nearest to it"
         )
 
 
@@ -133,4 +134,22 @@ def code_report(codes: Tensor, size: int, vectors: Tensor, decoded: Tensor) -> C
     mean = vectors.mean(0)
     cosine = torch.cosine_similarity(vectors - mean, decoded - mean, dim=1).mean()
     collisions = len(codes) - len(codes.unique(dim=0))
-    return CodeReport(sum(used) / len(used), min(used), collisions, float(cosine))
+    found = retrieved(vectors, decoded)
+    return CodeReport(sum(used) / len(used), min(used), collisions, float(cosine), found)
+
+
+def retrieved(vectors: Tensor, decoded: Tensor) -> float:
+    """Fraction of the items (at most :data:`MEASURED`) that fewer than ten others are before, by the cosine.
+
+    Args:
+        vectors: (I, T) that are compared.
+        decoded: (I, T) of each item's codes: what is asked for.
+    """
+    unit, queries = functional.normalize(vectors, dim=1), functional.normalize(decoded, dim=1)
+    indices = torch.arange(0, len(unit), -(-len(unit) // MEASURED), device=unit.device)
+    before = [
+        (products > products.gather(1, part[:, None])).sum(1)
+        for part in indices.split(100)
+        for products in [queries[part] @ unit.T]
+    ]
+    return float((torch.cat(before) < RETRIEVED).float().mean())

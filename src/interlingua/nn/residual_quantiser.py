@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interlingua.nn.quantise import kmeans, nearest, restarted
+from interlingua.nn.quantise import Quantiser, kmeans, nearest, restarted
 
 
 def mlp(widths: Sequence[int]) -> nn.Sequential:
@@ -30,7 +30,7 @@ def mlp(widths: Sequence[int]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class ResidualQuantiser(nn.Module):
+class ResidualQuantiser(Quantiser):
     """K codebooks, one for what the other leaves, between an encoder and a decoder."""
 
     def __init__(
@@ -41,11 +41,6 @@ class ResidualQuantiser(nn.Module):
         self.encoder, self.decoder = mlp(widths), mlp(widths[::-1])
         self.codebooks = nn.Parameter(torch.zeros(levels, size, code_dim))
         self.beta = beta
-
-    @property
-    def module(self) -> nn.Module:
-        """Itself."""
-        return self
 
     @torch.no_grad()
     def begin(self, vectors: Tensor) -> None:

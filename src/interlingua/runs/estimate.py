@@ -217,7 +217,8 @@ class Estimator:
         aligner = joint.aligner
         if part.cls.closed_form:
             job = Fitting(self.data.split.train, self.text, backbone, texts=self._texts())
-            return _fixed(probes.timed(lambda: aligner.fit(job)))
+            own = aligner.expected_seconds(job)
+            return _fixed(probes.timed(lambda: aligner.fit(job)) if own is None else own)
         options = part.config.fit or source.config.fit
         parameters = sum(p.numel() for p in joint.parameters() if p.requires_grad)
         batches = aligner.batches(backbone, self.data.split.train, options)

@@ -5,8 +5,10 @@ Shape key: n vectors, T width, K codes of a vector.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeVar
 
 import torch
 from pydantic import Field
@@ -15,6 +17,9 @@ from torch import Tensor, nn
 from interlingua.config import Config
 from interlingua.nn.quantise import CodeReport, Quantiser, code_report
 from interlingua.progress import track
+from interlingua.runtime.repeatable import repeatable
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class QuantiserOptions(Config):
@@ -42,7 +47,7 @@ class QuantiserOptions(Config):
     """epochs after which codes that no vector uses are moved (TokenRec: all of them, every 50); 0: never"""
 
 
-def as_buffers(module: nn.Module) -> nn.Module:
+def as_buffers(module: Module) -> Module:
     """The module with constants in place of its parameters: they are stored, and nothing trains them."""
     for part in module.modules():
         for name, held in list(part._parameters.items()):
@@ -53,27 +58,21 @@ def as_buffers(module: nn.Module) -> nn.Module:
 
 
 class FittedQuantiser(nn.Module):
-    """A quantiser, its vectors' mean and scale, all constant once :meth:`fit` has run. Codes depend on a vector alone.
+    """A quantiser, its vectors' mean and scale, all constant once :meth:`fit` has run.
 
+    Then a vector's codes depend on it alone; the codebooks follow from the seed and all vectors of the fit.
     ``make``: (T) -> the quantiser, with parameters. T may be told by :meth:`fit`, or by the state that is loaded.
     """
 
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, make: Callable[[int], Any], width: int = 0) -> None:
+    def __init__(self, make: Callable[[int], Quantiser], width: int = 0) -> None:
         super().__init__()
         self.make = make
-        self.held: nn.Module = as_buffers(make(width)) if width else nn.Identity()
+        self.held = as_buffers(make(width)) if width else Quantiser()
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("scale", torch.ones(()))
-
-    @property
-    def quantiser(self) -> Quantiser:
-        """The quantiser."""
-        held: Any = self.held
-        found: Quantiser = held
-        return found
 
     def fit(self, vectors: Tensor, options: QuantiserOptions, label: str) -> CodeReport:
         """Trains on vectors (n, T) with PyTorch's generator; reports on the codes that they get."""
@@ -85,15 +84,15 @@ class FittedQuantiser(nn.Module):
         train_quantiser(quantiser, centred, options, label)
         self.held = as_buffers(quantiser)
         codes = self.codes(table)
-        return code_report(codes, options.size, centred, self.quantiser.decode(codes))
+        return code_report(codes, options.size, table, self.decode(codes))
 
     def codes(self, vectors: Tensor) -> Tensor:
         """(n, K) codes of vectors (n, T)."""
-        return self.quantiser.codes((vectors.to(self.mean) - self.mean) / self.scale)
+        return self.held.codes((vectors.to(self.mean) - self.mean) / self.scale)
 
     def decode(self, codes: Tensor) -> Tensor:
         """(n, T) vectors that codes (n, K) stand for."""
-        return self.quantiser.decode(codes) * self.scale + self.mean
+        return self.held.decode(codes) * self.scale + self.mean
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Takes the stored width; the quantiser is made for it before its constants are read."""
@@ -113,18 +112,43 @@ def train_quantiser(quantiser: Quantiser, vectors: Tensor, options: QuantiserOpt
         options: sizes and rates.
         label: what progress says.
     """
-    module, size = quantiser.module, len(vectors)
-    module.train()
+    quantiser.train()
     quantiser.begin(vectors)
-    optimizer = torch.optim.AdamW(module.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
+    optimizer = _optimizer(quantiser, options)
     last_restart = options.epochs - options.epochs // 10
     for epoch in track(range(1, options.epochs + 1), label):
-        for part in torch.randperm(size, device=vectors.device).split(options.batch_size):
-            if len(part) < 2:  # statistics of a batch need two
-                continue
-            optimizer.zero_grad(set_to_none=True)
-            torch.stack(list(quantiser.losses(vectors[part]).values())).sum().backward()
-            optimizer.step()
+        _pass(quantiser, vectors, optimizer, options.batch_size)
         if options.restart_every and epoch % options.restart_every == 0 and epoch <= last_restart:
             quantiser.restart(vectors)
-    module.eval()
+    quantiser.eval()
+
+
+def expected_seconds(quantiser: Quantiser, vectors: Tensor, options: QuantiserOptions) -> float:
+    """Seconds of :func:`train_quantiser`, from one pass over vectors (n, T), one beginning and one restart."""
+    table = vectors.detach().float()
+    optimizer = _optimizer(quantiser.train(), options)
+    times = [time.perf_counter()]
+    for work in (
+        lambda: quantiser.begin(table),
+        lambda: _pass(quantiser, table, optimizer, options.batch_size),
+        lambda: quantiser.restart(table),
+    ):
+        work()
+        times.append(time.perf_counter())
+    begin, one, restart = (after - before for before, after in pairwise(times))
+    return begin + options.epochs * one + restart * (options.epochs // (options.restart_every or options.epochs + 1))
+
+
+def _optimizer(quantiser: Quantiser, options: QuantiserOptions) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(quantiser.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay)
+
+
+def _pass(quantiser: Quantiser, vectors: Tensor, optimizer: torch.optim.Optimizer, batch_size: int) -> None:
+    """One step for each batch of vectors (n, T), in random order."""
+    for part in torch.randperm(len(vectors), device=vectors.device).split(batch_size):
+        if len(part) < 2:  # statistics of a batch need two
+            continue
+        optimizer.zero_grad(set_to_none=True)
+        with repeatable(vectors.device.type == "cpu"):
+            torch.stack(list(quantiser.losses(vectors[part]).values())).sum().backward()
+        optimizer.step()
