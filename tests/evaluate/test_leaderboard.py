@@ -22,6 +22,7 @@ from interlingua.runs.reports import compare_runs, load_run
 from interlingua.runs.several import on_one_dataset, run_several
 from interlingua.runs.stages import reevaluate
 
+MF: dict[str, Any] = {"embedding_dim": 4, "fit": {"epochs": 2}}
 WORLD = ("data.options={num_users=60, num_items=40}",)
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -83,6 +84,18 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         stages.run("pop", out=out, data=frame(60), overrides=['evaluate.protocols=["full"]'], seed=seed)
     stages.run("pop", out=out, data=frame(90))
     return out
+
+
+def test_a_fused_run_costs_what_its_members_cost_too_and_shared_stages_once(tmp_path: Path) -> None:
+    members = [{"name": "one", "backbone": {"name": "itemknn"}}, {"name": "two", "backbone": MF | {"name": "mf"}}]
+    made = stages.run(
+        {"data": {"name": "planted"}, "fuse": {"name": "sum", "members": members}}, out=tmp_path, overrides=WORLD
+    )
+    cards = {done.path: done.card for done in made.done.values()}
+    assert len([path for path in cards if path.name.startswith("prepare")]) == 1
+    found = load_run(made.path)
+    assert found.seconds == pytest.approx(sum(card["seconds"] for card in cards.values()))
+    assert found.parameters == sum(card.get("parameters", 0) for card in cards.values()) > 100 * 4
 
 
 def frame(num_users: int) -> dict[str, Any]:

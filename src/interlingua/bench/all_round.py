@@ -64,6 +64,8 @@ class Measured:
     """``split: method`` -> why the budget had no room for it"""
     planned: dict[str, float] = field(default_factory=dict)
     """``split: method`` -> seconds that it should take, where that was asked for"""
+    runs: dict[str, dict[str, list[Path]]] = field(default_factory=dict)
+    """split -> method -> the folder of each seed's run"""
 
     @property
     def failed_methods(self) -> dict[str, str]:
@@ -168,7 +170,7 @@ def measure(
             options = [FILTER, *overrides, *SPLITS[split], f"evaluate.protocols={_toml(protocols)}"]
             options += [f"evaluate.metrics={_toml(['recall@100'])}"]
             options += [f"evaluate.max_users={max_users}"] if max_users else []
-            done: dict[str, list[Path]] = {}
+            done = made.runs.setdefault(split, {})
             for method in methods:
                 say(f"== {split}, {method.label}")
                 name = f"{split}: {method.label}"

@@ -91,14 +91,20 @@ def _method(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cost(path: Path, card: dict[str, Any]) -> tuple[float | None, int | None]:
-    """Seconds of all stages, and the parameters that were trained; None where there is no card."""
+    """Seconds of all stages, members of ``[fuse]`` included, and the parameters that were trained; None: no card."""
     if not card:
         return None, None
-    cards = [card]
-    for folder in artifact.Artifact(path, card).parents.values():
-        with suppress(ArtifactError):  # a parent that was deleted since costs what is not known
-            cards.append(artifact.load(path.parent / folder, verify=False).card)
-    return sum(float(c["seconds"]) for c in cards), sum(int(c.get("parameters") or 0) for c in cards)
+    cards, left = {path.name: card}, [card]
+    while left:
+        for folder in artifact.Artifact(path, left.pop()).parents.values():
+            with suppress(ArtifactError):  # a parent that was deleted since costs what is not known
+                if folder not in cards:
+                    cards[folder] = artifact.load(path.parent / folder, verify=False).card
+                    left.append(cards[folder])
+    return (
+        sum(float(each["seconds"]) for each in cards.values()),
+        sum(int(each.get("parameters") or 0) for each in cards.values()),
+    )
 
 
 def load_runs(path: Path | str) -> list[Run]:
