@@ -26,6 +26,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from interlingua.align._both_sides import summed, texts_for
 from interlingua.align._profile_map import need_users, needed, present, profile_map
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.aligner import Aligner, Encode
@@ -75,9 +76,7 @@ class DaRec(Aligner):
 
     def start(self, backbone: Backbone, text: Text | None) -> None:
         """Looks whether there are the texts that it reads."""
-        source = needed(text, "darec")
-        if backbone.input_embeddings().users is not None:
-            need_users(source, "darec")
+        texts_for(backbone, text, "darec")
 
     def batches(
         self, backbone: Backbone, train: Interactions, fit: FitConfig
@@ -103,10 +102,7 @@ class DaRec(Aligner):
         if encoded.tables.users is not None:
             need_users(source, "darec")
             sides.append(("users", encoded.tables.users, batch.users))
-        sums: dict[str, Tensor] = {}
-        for side, table, indices in sides:
-            for name, value in self._side(side, table, source, indices).items():
-                sums[name] = sums[name] + value if name in sums else value
+        sums = summed(self._side(side, table, source, indices) for side, table, indices in sides)
         c = self.config
         weights = {
             "orthogonal": c.orthogonal_weight, "uniform": c.uniform_weight,

@@ -25,7 +25,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from interlingua.align._profile_map import need_users, needed, present
+from interlingua.align._both_sides import plus_texts, summed, texts_for
+from interlingua.align._profile_map import needed, present
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.aligner import Aligner, Encode
 from interlingua.contracts.backbone import Backbone
@@ -73,10 +74,7 @@ class GalStyle(Aligner):
 
     def start(self, backbone: Backbone, text: Text | None) -> None:
         """Looks whether there are the texts that it reads."""
-        source = needed(text, "gal-style")
-        if backbone.input_embeddings().users is not None:
-            need_users(source, "gal-style")
-        self._text = source
+        self._text = texts_for(backbone, text, "gal-style")
 
     def batches(
         self, backbone: Backbone, train: Interactions, fit: FitConfig
@@ -92,11 +90,7 @@ class GalStyle(Aligner):
 
     def inputs(self, inputs: Embeddings, text: Text | None) -> Embeddings:
         """ID vectors plus the tower's rows; for users too if the backbone has a user table."""
-        source, users = needed(text, "gal-style"), inputs.users
-        if users is not None:
-            need_users(source, "gal-style")
-            users = users + self.tower(source.rows("users"))
-        return Embeddings(users, inputs.items + self.tower(source.rows("items")))
+        return plus_texts(inputs, text, "gal-style", lambda texts, side: self.tower(texts))
 
     def forward(
         self, encode: Encode, inputs: Embeddings, text: Text | None, batch: Batch
@@ -104,12 +98,8 @@ class GalStyle(Aligner):
         """The batch encoded from the sums, and ``one_hop`` and ``two_hop`` of its users and its items."""
         source = needed(text, "gal-style")
         encoded = encode(self.inputs(inputs, text), batch)
-        sums: dict[str, Tensor] = {}
         indices: dict[Side, Tensor] = {"items": present(batch.positives), "users": batch.users}
-        for side in self._hops:
-            for name, value in self._side(side, source, indices[side].unique()).items():
-                sums[name] = sums[name] + value if name in sums else value
-        return encoded, sums
+        return encoded, summed(self._side(side, source, indices[side].unique()) for side in self._hops)
 
     def _side(self, side: Side, text: Text, nodes: Tensor) -> dict[str, Tensor]:
         """The weighted losses of distinct nodes (n,); their rows join the queue in training."""

@@ -12,17 +12,15 @@ per user and item, where KAR has two (reasoning, facts).
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from interlingua.align._profile_map import need_users, needed
+from interlingua.align._both_sides import plus_texts
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.aligner import Aligner, Encode
 from interlingua.contracts.backbone import Backbone
-from interlingua.contracts.batch import Batch, Embeddings, Encoded
+from interlingua.contracts.batch import Batch, Embeddings, Encoded, Side
 from interlingua.contracts.text import Text
 
 
@@ -68,7 +66,7 @@ class Kar(Aligner):
         if backbone.input_embeddings().users is None:
             del self.own["user"], self.gates["user"]
 
-    def adapt(self, vectors: Tensor, side: Literal["users", "items"]) -> Tensor:
+    def adapt(self, vectors: Tensor, side: Side) -> Tensor:
         """(n, D) the experts' outputs for texts (n, T), mixed by the side's gate."""
         own = self.own[side.removesuffix("s")]
         assert isinstance(own, nn.ModuleList)
@@ -78,12 +76,7 @@ class Kar(Aligner):
 
     def inputs(self, inputs: Embeddings, text: Text | None) -> Embeddings:
         """ID vectors plus adapted texts; for users too if the backbone has a user table."""
-        source = needed(text, "kar")
-        users = inputs.users
-        if users is not None:
-            need_users(source, "kar")
-            users = users + self.adapt(source.rows("users"), "users")
-        return Embeddings(users, inputs.items + self.adapt(source.rows("items"), "items"))
+        return plus_texts(inputs, text, "kar", self.adapt)
 
     def forward(
         self, encode: Encode, inputs: Embeddings, text: Text | None, batch: Batch
