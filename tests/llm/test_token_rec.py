@@ -49,6 +49,30 @@ def test_scores_are_cosines_with_what_the_model_answers_to_the_codes(folder: Any
     np.testing.assert_allclose(ranker.score(asked()), products, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("order", ["set", "sequence"])
+def test_a_history_is_read_once_for_a_set_of_weights(folder: Any, order: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ranker, read = make(folder, order=order), list[int]()
+    vectors = TokenRec.vectors
+    monkeypatch.setattr(TokenRec, "vectors", lambda own, padded: read.append(len(padded)) or vectors(own, padded))
+    monkeypatch.setattr("interlingua.rankers.token_rec.AT_ONCE", 2)
+    histories = [np.array(h, int) for h in ([5, 2, 7, 1], [], [4], [7, 2, 5, 1], [5, 2, 7, 1])]
+    queries = Queries.of(histories, np.full(5, -1))
+    alone = np.concatenate([make(folder, order=order).score(queries.slice(row, row + 1)) for row in range(5)])
+    read.clear()
+    scores = ranker.score(queries)
+    np.testing.assert_allclose(scores, alone, rtol=0, atol=1e-6)
+    assert sum(read) == (3 if order == "set" else 4)
+    items = np.array([[1, 0, 1]] * 5)
+    np.testing.assert_allclose(ranker.score(queries, items), scores[:, [1, 0, 1]], rtol=1e-5, atol=1e-6)
+    assert ranker.score(queries.slice(0, 0)).shape == (0, ITEMS)
+    assert sum(read) == (3 if order == "set" else 4)
+    with torch.no_grad():
+        ranker.train().tokens.neg_()
+    assert not np.allclose(ranker.score(queries), scores)
+    ranker.load_state_dict(make(folder, order=order).state_dict())
+    np.testing.assert_array_equal(ranker.score(queries), scores)
+
+
 def test_a_set_has_no_order_and_is_shuffled_in_training(folder: Any) -> None:
     queries = Queries.of([np.array([5, 2, 7]), np.array([7, 5, 2])], np.array([-1, -1]))
     scores = make(folder).score(queries)

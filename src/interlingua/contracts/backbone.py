@@ -16,7 +16,7 @@ from interlingua.contracts.batch import Batch, Embeddings, Encoded, FloatArray
 from interlingua.contracts.component import Component
 from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
-from interlingua.contracts.scorer import BoolArray, Scorer, Towers
+from interlingua.contracts.scorer import BoolArray, Scorer, Towers, products
 from interlingua.contracts.text import Text
 from interlingua.data.catalogue import Catalogue
 from interlingua.data.queries import IntArray, Queries
@@ -270,10 +270,4 @@ class Backbone(Component, Scorer):
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """Dot product of :meth:`user_embeddings` with :meth:`item_embeddings` (see :class:`Scorer`)."""
         self.at_rest()
-        query, table, bias = self.user_embeddings(queries), self.item_embeddings(), self.item_bias()
-        if items is None:
-            scores = query @ table.T
-            return (scores if bias is None else scores + bias).float().cpu().numpy()
-        indices = torch.as_tensor(np.asarray(items), device=table.device)
-        scores = torch.einsum("bd,bcd->bc", query, table[indices])
-        return (scores if bias is None else scores + bias[indices]).float().cpu().numpy()
+        return products(self.user_embeddings(queries), self.item_embeddings(), items, self.item_bias())

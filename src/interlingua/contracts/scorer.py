@@ -15,6 +15,8 @@ from interlingua.contracts.batch import FloatArray
 from interlingua.data.queries import IntArray, Queries
 
 BoolArray = npt.NDArray[np.bool_]
+GATHERED = 1 << 22
+"""numbers of candidates' vectors that are gathered at once"""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,28 @@ class TopK:
     """(B, k) item indices; -1 where a query has fewer items that may come out"""
     scores: FloatArray
     """(B, k) their scores; minus infinity beside -1"""
+
+
+def products(users: Tensor, table: Tensor, items: IntArray | None, bias: Tensor | None = None) -> FloatArray:
+    """Dot products of users with all items, or with candidates, some rows at a time.
+
+    Args:
+        users: (B, D)
+        table: (I, D) items, on the users' device.
+        items: (B, C) candidate indices of each user, or None for all items.
+        bias: (I,) added to every product, or None.
+
+    Returns:
+        (B, I) or (B, C) float32.
+    """
+    if items is None:
+        scores = users @ table.T
+        return (scores if bias is None else scores + bias).float().cpu().numpy()
+    candidates = torch.as_tensor(np.asarray(items, np.int64), device=table.device)
+    size = max(1, GATHERED // max(1, candidates.shape[1] * table.shape[1]))
+    parts = zip(users.split(size), candidates.split(size), strict=True)
+    scores = torch.cat([torch.einsum("bd,bcd->bc", part, table[indices]) for part, indices in parts])
+    return (scores if bias is None else scores + bias[candidates]).float().cpu().numpy()
 
 
 @runtime_checkable
@@ -118,11 +142,7 @@ class TableScorer(Scorer):
 
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """Dot products, plus the (I,) bias if there is one (see :class:`Scorer`)."""
-        query, bias = self.user_embeddings(queries), self.bias.expand(self.num_items)
-        if items is None:
-            return (query @ self.items.T + bias).float().cpu().numpy()
-        indices = torch.as_tensor(np.asarray(items), device=self.items.device)
-        return (torch.einsum("bd,bcd->bc", query, self.items[indices]) + bias[indices]).float().cpu().numpy()
+        return products(self.user_embeddings(queries), self.items, items, self.bias.expand(self.num_items))
 
     def towers(self) -> Towers:
         """The vectors from which it was made."""

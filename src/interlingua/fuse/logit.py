@@ -38,6 +38,7 @@ from interlingua.fuse._vectors import either_towers, joined_towers
 from interlingua.injection.score_fusion import seen_mask
 from interlingua.nn import conditional_logit as logit
 from interlingua.nn.conditional_logit import Block
+from interlingua.nn.histories import pick
 from interlingua.nn.kind_constants import LEAST, balanced
 from interlingua.nn.logit_weights import ItemWeights
 from interlingua.progress import task
@@ -133,8 +134,7 @@ class Logit(Fusion):
             pairs = zip(self._each(nobody), self.silent, strict=True)
             scores = torch.stack([logit.standardised(own, None, silent) for own, silent in pairs])
             joined[new] = torch.einsum("m,mbi->bi", self.welcome, scores)
-        out = joined.numpy()
-        return out if items is None else np.take_along_axis(out, np.asarray(items, np.int64), axis=1)
+        return pick(joined.numpy(), items)
 
     @property
     def item_weights(self) -> ItemWeights:

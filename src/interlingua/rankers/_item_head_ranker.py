@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from interlingua.contracts.batch import Batch, FloatArray
 from interlingua.contracts.ranker import RankerInputs
-from interlingua.contracts.scorer import Towers
+from interlingua.contracts.scorer import Towers, products
 from interlingua.data.queries import PAD, IntArray, Queries
 from interlingua.injection.id_vectors import IdVectors
 from interlingua.injection.loading import state_width
@@ -77,21 +77,9 @@ class ItemHeadRanker(TunedRanker):
         return embed_prompts(self.lm, prompts, items=items)
 
     def _forget(self) -> None:
-        """What was made with other weights."""
+        """States and outputs."""
         self._known.forget()
         self._outputs = torch.zeros(0, 0)
-
-    def train(self, mode: bool = True) -> ItemHeadRanker:
-        """Training makes remembered states and outputs stale."""
-        if mode:
-            self._forget()
-        super().train(mode)
-        return self
-
-    def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
-        """Other weights make remembered states and outputs stale."""
-        self._forget()
-        return super().load_state_dict(*args, **kwargs)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The loss ``next``."""
@@ -144,10 +132,4 @@ class ItemHeadRanker(TunedRanker):
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """Scores of the catalogue, or of candidates (see :class:`interlingua.contracts.scorer.Scorer`)."""
-        users, outputs = self.user_embeddings(queries), self.all_item_embeddings()
-        if items is None:
-            return (users @ outputs.T).cpu().numpy()
-        candidates = torch.as_tensor(np.asarray(items, np.int64), device=outputs.device)
-        parts = zip(users.split(AT_ONCE), candidates.split(AT_ONCE), strict=True)
-        found = [torch.einsum("bw,bcw->bc", part, outputs[indices]) for part, indices in parts]
-        return torch.cat(found).cpu().numpy()
+        return products(self.user_embeddings(queries), self.all_item_embeddings(), items)

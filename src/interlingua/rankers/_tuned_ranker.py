@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
@@ -88,8 +88,18 @@ class TunedRanker(Ranker):
         check_learned(self.tuned, f"this {type(self).__name__}")
         return log
 
+    def _forget(self) -> None:
+        """Drops what was made with other weights, in a subclass that keeps some of it."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Training makes stale what is remembered."""
+        if mode:
+            self._forget()
+        return super().train(mode)
+
     def load_state_dict(self, *args: Any, **kwargs: Any) -> Any:
         """Adapters that change nothing are refused, but of a training in which they do not learn (yet)."""
+        self._forget()
         found = super().load_state_dict(*args, **kwargs)
         if self._adapters_learn():
             check_learned(self.tuned, f"this {type(self).__name__}")

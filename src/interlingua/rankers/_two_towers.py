@@ -27,6 +27,7 @@ from interlingua.injection.remembered import Remembered
 from interlingua.injection.score_fusion import BLOCK, Features, ScoreFusion, TextSimilarity, features_in_blocks
 from interlingua.injection.two_tower import AT_ONCE, PlainStates, by_length, read
 from interlingua.lm.adapters import Tuned, check_learned
+from interlingua.nn.histories import pick
 from interlingua.nn.retrieval_losses import tower_scores
 
 
@@ -115,7 +116,7 @@ class TwoTowers(Ranker):
         self._place()
         blocks = [self._block(queries.slice(at, at + BLOCK)) for at in range(0, len(queries), BLOCK)]
         scores = torch.cat(blocks).cpu().numpy() if blocks else np.zeros((0, self.num_items), np.float32)
-        return scores if items is None else np.take_along_axis(scores, np.asarray(items, np.int64), axis=1)
+        return pick(scores, items)
 
     def towers(self) -> Towers | None:
         """Both towers, where what else is mixed in is a dot product too."""

@@ -31,6 +31,7 @@ from interlingua.injection.score_fusion import BLOCK, Features, ScoreFusion, Tex
 from interlingua.lm import history as sequence
 from interlingua.lm.adapter_checks import store_checked
 from interlingua.lm.adapters import Tuned, check_learned, tuned
+from interlingua.nn.histories import pick
 from interlingua.progress import track
 from interlingua.rankers._vector_options import VectorRankerConfig, check
 from interlingua.training.batches import sequence_batches
@@ -190,7 +191,7 @@ class VectorRanker(Ranker):
         """(B, I) by the head, or (B, C) of candidates; the whole catalogue is scored either way."""
         out = [self._head_scores(queries.slice(at, at + BLOCK)) for at in range(0, len(queries), BLOCK)]
         scores = torch.cat(out).cpu().numpy() if out else np.zeros((0, self.num_items), np.float32)
-        return scores if items is None else np.take_along_axis(scores, np.asarray(items, np.int64), axis=1)
+        return pick(scores, items)
 
     def vectors_for_scoring(self, hidden: Tensor | None = None) -> Tensor:
         """(I, D): rarely seen items by their text; all of them with ``inference_latent = "text"``.

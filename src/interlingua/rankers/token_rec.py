@@ -30,11 +30,12 @@ from torch.nn import functional
 from interlingua.config import FitConfig
 from interlingua.contracts.batch import Batch, FloatArray
 from interlingua.contracts.ranker import RankerInputs
-from interlingua.contracts.scorer import Towers
+from interlingua.contracts.scorer import Towers, products
 from interlingua.data.queries import PAD, IntArray, Queries
 from interlingua.errors import ConfigError
 from interlingua.injection.item_vectors import unlearned
 from interlingua.injection.loading import state_width
+from interlingua.injection.remembered import Remembered
 from interlingua.lm.adapters import Tune
 from interlingua.lm.history import shifted
 from interlingua.progress import track
@@ -95,6 +96,7 @@ class TokenRec(TunedRanker):
             nn.Linear(config.output_tokens * state_width(self.lm), config.hidden_dim), nn.Dropout(config.dropout),
             nn.ReLU(), nn.Linear(config.hidden_dim, vectors.shape[1]),
         )  # fmt: skip
+        self._known = Remembered()
 
     @classmethod
     def needs(cls, config: Any) -> frozenset[str]:
@@ -139,20 +141,32 @@ class TokenRec(TunedRanker):
         made: Tensor = self.out(chosen.flatten(1))
         return made
 
+    def _forget(self) -> None:
+        """Vectors of histories."""
+        self._known.forget()
+
     @torch.no_grad()
     def user_embeddings(self, queries: Queries) -> Tensor:
-        """(B, D) unit vectors."""
+        """(B, D) unit vectors; a history is read once for a set of weights."""
         self.eval()
         self._place()
-        out = self.items.new_zeros(len(queries), self.items.shape[1])
-        lengths = np.minimum(queries.lengths(), self.config.history_length)
+        if not len(queries):
+            return self.items[:0]
+        histories = queries.padded(self.config.history_length)
+        if self.config.order == "set":
+            histories = np.sort(histories, axis=1)  # PAD is below every item
+        return self._known.of([row.tobytes() for row in histories], lambda fresh: self._read(histories[fresh]))
+
+    def _read(self, histories: IntArray) -> Tensor:
+        """(B, D) unit vectors of left-padded histories (B, L); those of similar length run together."""
+        lengths = np.maximum((histories != PAD).sum(1), 1)
         order = np.argsort(lengths, kind="stable")
-        for part in track([order[at : at + AT_ONCE] for at in range(0, len(order), AT_ONCE)], "histories"):
-            padded = queries.take(part).padded(max(int(lengths[part[-1]]), 1))
-            padded = np.sort(padded, axis=1) if self.config.order == "set" else padded  # PAD is below every item
-            made = self.vectors(torch.from_numpy(padded).to(self.device))
-            out[torch.from_numpy(part).to(self.device)] = functional.normalize(made, dim=1)
-        return out
+        parts = [order[at : at + AT_ONCE] for at in range(0, len(order), AT_ONCE)]
+        made = torch.cat([
+            self.vectors(torch.from_numpy(histories[part, -lengths[part[-1]] :]).to(self.device))
+            for part in track(parts, "histories")
+        ])  # fmt: skip
+        return functional.normalize(made, dim=1)[torch.as_tensor(np.argsort(order), device=made.device)]
 
     def towers(self) -> Towers:
         """Unit vectors of answers and items: an index can search them."""
@@ -161,11 +175,7 @@ class TokenRec(TunedRanker):
     @torch.no_grad()
     def score(self, queries: Queries, items: IntArray | None = None) -> FloatArray:
         """Cosines (see :class:`interlingua.contracts.scorer.Scorer`)."""
-        users = self.user_embeddings(queries)
-        if items is None:
-            return (users @ self.items.T).cpu().numpy()
-        candidates = torch.as_tensor(np.asarray(items, np.int64), device=self.device)
-        return torch.einsum("bd,bcd->bc", users, self.items[candidates]).cpu().numpy()
+        return products(self.user_embeddings(queries), self.items, items)
 
 
 def cosine_loss(made: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
