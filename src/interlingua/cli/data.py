@@ -122,6 +122,30 @@ def convert(
     print(f"written to {out}; use it with --data {out} --set data.split=given")
 
 
+@app.command()
+def export(
+    source: Source,
+    out: Annotated[Path, typer.Option("--out", help="Folder to write: a new or empty one.")],
+    form: Annotated[str, typer.Option("--to", help="recbole, implicit, rectools, lenskit or huggingface.")],
+    overrides: DataSets = None,
+    seed: Seed = 7,
+    as_json: AsJson = False,
+) -> None:
+    """Write a source or a prepared folder as another library reads it: the same events, the same split."""
+    from interlingua.data.export import export as exported
+    from interlingua.data.prepare import load
+    from interlingua.data.prepared import is_prepared
+
+    prepared = load(source) if not overrides and is_prepared(source) else _prepared(source, overrides, seed)
+    folder = exported(prepared, form, out)
+    files = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    if as_json:
+        print(json.dumps({"folder": str(folder), "form": form, "files": files}, ensure_ascii=False))
+        return
+    print("\n".join(files))
+    print(f"written to {folder}; the split is {prepared.split.protocol}")
+
+
 def _prepared(source: str, overrides: list[str] | None, seed: int) -> Dataset:
     from interlingua.config import build, parse_overrides
     from interlingua.data.prepare import DataConfig, prepare_config
