@@ -38,10 +38,10 @@ def write(data: Dataset, folder: Path) -> None:
 
 def features(data: Dataset, items: set[str]) -> pl.DataFrame:
     """``id, feature, value``: a line for each value of each column of the catalogue but its texts."""
-    rows = []
+    lines = []
     for line in data.catalogue.items.iter_rows(named=True):
         if line["item_id"] in items:
             for name in line.keys() - set(TEXTS):
                 values = values_in(name, line[name]) if name in LISTS else [line[name]]
-                rows += [(line["item_id"], name, str(value)) for value in values if value is not None]
-    return pl.DataFrame(sorted(rows), schema={"id": pl.String, "feature": pl.String, "value": pl.String}, orient="row")
+                lines += [(line["item_id"], name, str(value)) for value in values if value is not None]
+    return pl.DataFrame(sorted(lines), schema={"id": pl.String, "feature": pl.String, "value": pl.String}, orient="row")
