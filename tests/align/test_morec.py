@@ -118,12 +118,12 @@ def test_further_layers_stand_behind_the_map() -> None:
     torch.testing.assert_close(aligner.map(x), expected)
 
 
-@pytest.fixture(scope="module")
-def run(encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+@pytest.fixture(scope="module", params=[None, 1], ids=["whole encoder", "last layer"])
+def run(encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Any:
     values = {
         "data": {"name": "planted", "options": {"num_users": 60, "num_items": 40}},
         "backbone": {"name": "sasrec", "embedding_dim": 8, "max_history": 8, "loss": "in-batch"},
-        "text": {"name": "sbert", "model": str(encoder_folder), "trainable": True},
+        "text": {"name": "sbert", "model": str(encoder_folder), "trainable": True, "train_layers": request.param},
         "align": {"name": "morec", "fit": {"epochs": 3, "encoder_learning_rate": 1e-3, "patience": 1}},
         "evaluate": {"protocols": ["full"]},
     }

@@ -135,3 +135,44 @@ def test_fewer_new_items_than_the_share_are_all_there_and_said(
     for wrong in (-0.1, 1.5, float("nan"), "half", True):
         with pytest.raises(ConfigError, match="new_share must be a number from 0 to 1"):
             grown.recommend("u00001", new_share=wrong)  # type: ignore[arg-type]
+
+
+def chosen_slowly(
+    items: list[int], scores: list[float], categories: list[frozenset[str]], k: int, weight: float, quota: Quota
+) -> list[int]:
+    """The items of one list, one after the other, as the words of :func:`diversified` have it."""
+    spread = float(np.std(np.array(scores, np.float32)[np.array(items) >= 0])) or 1.0
+    least = min(quota.least(k), sum(bool(quota.members[item]) for item in items if item >= 0))
+    chosen: list[int] = []
+    size = min(k, sum(item >= 0 for item in items))
+    while len(chosen) < size:
+        lacking = least - sum(bool(quota.members[item]) for item in chosen)
+        best, found = -np.inf, -1
+        for item, score in zip(items, scores, strict=True):
+            if item < 0 or item in chosen or (lacking >= min(k, len(items)) - len(chosen) and not quota.members[item]):
+                continue
+            apart = 0.0
+            for other in chosen:
+                both, own = categories[item] & categories[other], categories[item] | categories[other]
+                apart += 1 - len(both) / len(own) if categories[item] and categories[other] else 0.0
+            if score / spread + weight * apart > best + 1e-6:
+                best, found = score / spread + weight * apart, item
+        chosen.append(found)
+    return chosen
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_diversity_with_a_quota_chooses_members_alone_once_so_many_places_are_left(data: st.DataObject) -> None:
+    count, k = data.draw(st.integers(2, 8)), data.draw(st.integers(1, 5))
+    pool = [frozenset(some) for some in ("", "a", "b", "ab", "c")]
+    categories = [data.draw(st.sampled_from(pool)) for _ in range(count)]
+    members = np.array(data.draw(st.lists(st.booleans(), min_size=count, max_size=count)))
+    scores = sorted(data.draw(st.lists(st.integers(0, 20), min_size=count, max_size=count, unique=True)), reverse=True)
+    order = data.draw(st.permutations(range(count)))
+    quota = Quota(data.draw(st.sampled_from([0.0, 0.2, 0.4, 0.7, 1.0])), members)
+    weight = data.draw(st.sampled_from([0.0, 0.37, 1.41, 3.3]))
+    values = np.array([scores], np.float32)
+    found = diversified(Candidates(np.array([order]), values, values), categories, k, weight, quota).items[0]
+    expected = chosen_slowly(list(order), [float(score) for score in scores], categories, k, weight, quota)
+    assert found[found >= 0].tolist()[: len(expected)] == expected

@@ -175,3 +175,28 @@ def test_what_is_put_in_again_has_only_what_is_said_then_in_every_version(sessio
         assert {item.item_id: item.whole for item in store.items()} == {OWN: True, "n1": True}
         store.put_items([Item("n1", "Once more"), Item("n2", "Another")])
         assert {item.item_id: item.whole for item in store.items()} == {OWN: True, "n1": True, "n2": False}
+
+
+def test_a_change_of_ones_own_hides_none_of_another_process(session: Session, tmp_path: Path) -> None:
+    """Own changes are not read again, unless somebody else's lie before them."""
+    place = tmp_path / "s.db"
+    one, other = interlingua.load(session, store=place), interlingua.load(session, store=place)
+    one.add_items(SPACE | {"item_id": "of one"})
+    assert one.follow_items() == 0  # its own, and nobody else's
+    one.remove_items("of one")
+    assert one.follow_items() == 0
+    one.add_items(SPACE | {"item_id": "of one"})
+    other.add_items(SPACE | {"item_id": "of the other"})
+    assert "of one" not in other.train.item_indices
+    other.follow_items()
+    one.follow_items()
+    for each in (one, other):
+        assert {"of one", "of the other"} <= each.train.item_indices.keys()
+
+
+def test_new_items_say_nothing_but_their_notes(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    made = interlingua.load(session)
+    capsys.readouterr()
+    made.add_items(pl.DataFrame({"id": ["n1"], "name": ["A galaxy"], "genre": ["Space"]}))
+    assert "n1" in made.train.item_indices
+    assert capsys.readouterr().err == ""
