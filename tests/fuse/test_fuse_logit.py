@@ -227,6 +227,18 @@ def test_shares_of_hidden_items_lie_between_0_and_1() -> None:
         LogitConfig(hidden=[0.5, 1.0])
 
 
+@pytest.mark.parametrize(("spread", "welcoming"), [(0.0, False), (1e-4, True), (0.9, True), (40.0, True)])
+def test_a_member_welcomes_newcomers_if_it_tells_any_two_items_apart(
+    texts_and_ids, spread: float, welcoming: bool
+) -> None:
+    train, _, members, _ = texts_and_ids
+    scores = torch.linspace(0.0, spread, ITEMS)[:, None]
+    said = TableScorer(scores, lambda some: torch.ones(len(some), 1))
+    made = Logit(LogitConfig(), [*(_reading_histories(member) for member in members), said], train)
+    assert made.welcoming.tolist() == [False] * len(members) + [welcoming]
+    assert made.welcomes_newcomers == welcoming
+
+
 @pytest.mark.parametrize("bias", [False, True])
 def test_who_has_no_history_gets_what_is_said_of_newcomers(texts_and_ids, bias: bool) -> None:
     """Popularity has the word alone: weights and constants that were learned on histories say nothing there."""

@@ -12,8 +12,16 @@ import pytest
 from tests.runs.new_items_world import RECIPES, Make
 
 from interlingua.errors import DataError
+from interlingua.runs.event_times import of_future
 
 SECONDS = [1704067200.0, 1704067201.5]
+
+
+def test_more_than_a_day_ahead_is_noted_to_the_second() -> None:
+    now = 1704067200.0  # 2024-01-01
+    assert of_future([None, now, now + 24 * 3600], now) == ""
+    note = of_future([None, now + 24 * 3600 + 1, now], now)
+    assert note.startswith("the time of 1 of 3 events is more than a day ahead (e.g. 2024-01-02)")
 
 
 @pytest.mark.parametrize(
