@@ -100,6 +100,12 @@ RECIPES: dict[str, dict[str, Any]] = {
         "text": {"name": "sbert", "model": "ENCODER", "trainable": True, "train_layers": 1},
         "align": {"name": "morec", "fit": {"epochs": 2, "encoder_learning_rate": 0.001}},
     },
+    "sentences through an encoder that learns": {
+        "backbone": {**SASREC, "fit": {"epochs": 2, "steps_per_epoch": 2, "batch_size": 32}},
+        "text": {"name": "sbert", "model": "ENCODER", "trainable": True, "train_layers": 1},
+        "align": {"name": "ctrl", "prefixes": 2, "fit": {"epochs": 2, "steps_per_epoch": 2, "batch_size": 16,
+                "warmup_steps": 3, "encoder_learning_rate": 0.001}},
+    },
     "attributes of items": {
         "backbone": {"name": "recformer", "embedding_dim": 8, "num_blocks": 1, "max_history": 8, "max_tokens": 40,
                 "fit": {"epochs": 3, "pretrain_epochs": 1, "second_stage_epochs": 1, "warmup_steps": 0,
@@ -114,6 +120,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "neighbours of texts": {"backbone": {"name": "textknn"}, "text": {"name": "sbert", "model": "ENCODER"}},
 }  # fmt: skip
 CASES = [(name, kind) for name, recipe in RECIPES.items() for kind in recipe if kind not in ("data", "evaluate")]
+SET_LEARNING_RATE = fit._set_learning_rate
 STAGE = {"backbone": "train", "text": "embed", "align": "align", "ranker": "rank"}
 
 
@@ -202,12 +209,19 @@ def test_a_stage_killed_in_the_middle_and_at_the_end_has_the_same_bits(
     assert bits(run(name, out)) == bits(whole)
 
 
-@pytest.mark.parametrize("name", ["two stages, yes or no", "a graph in two stages"])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("two stages, yes or no", "rank"),
+        ("a graph in two stages", "rank"),
+        ("sentences through an encoder that learns", "align"),
+    ],
+)
 def test_a_stage_of_two_trainings_killed_in_the_second_goes_on_there(
-    name: str, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, kind: str, run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = run(name)
-    out = without(whole, tmp_path / "runs", "rank", "evaluate")
+    out = without(whole, tmp_path / "runs", kind, "evaluate")
     monkeypatch.setattr(building, "fit_best", functools.partial(fit.fit_best, checkpoint_every_s=0.0))
     steps: list[tuple[int, int]] = []
 
@@ -215,14 +229,20 @@ def test_a_stage_of_two_trainings_killed_in_the_second_goes_on_there(
         steps.append((epoch, step))
         if steps.count((1, 0)) == 2:
             raise Killed
+        SET_LEARNING_RATE(optimizer, config, epoch, step, done)
 
     with monkeypatch.context() as inside:
         inside.setattr(fit, "_set_learning_rate", killed_late)
         with pytest.raises(Killed):
             run(name, out)
     first = len(steps)
+
+    def noted(optimizer: Any, config: Any, epoch: int, step: int, done: int) -> None:
+        steps.append((epoch, step))
+        SET_LEARNING_RATE(optimizer, config, epoch, step, done)
+
     with monkeypatch.context() as inside:
-        inside.setattr(fit, "_set_learning_rate", lambda *at: steps.append(at[2:4]))
+        inside.setattr(fit, "_set_learning_rate", noted)
         again = run(name, out)
     assert bits(again) == bits(whole)
     assert steps[first:] == [(1, 0), (1, 1)], "neither the first training nor the first epoch of the second is repeated"
@@ -235,6 +255,7 @@ def _killed(*_: Any) -> str:
 def _killed_in_the_second_epoch(optimizer: Any, config: Any, epoch: int, step: int, done: int) -> None:
     if epoch == 1:
         raise Killed
+    SET_LEARNING_RATE(optimizer, config, epoch, step, done)
 
 
 def test_the_order_in_which_a_session_is_asked_changes_nothing(run: Any) -> None:

@@ -30,8 +30,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from interlingua.align._prefix_sentences import PrefixConfig, PrefixSentences, Words
-from interlingua.config import FitConfig
+from interlingua.align._prefix_sentences import PrefixConfig, PrefixFit, PrefixSentences, Words
 from interlingua.data.interactions import Interactions
 from interlingua.nn.sub_spaces import fine_grained
 from interlingua.training.prefixes import Int64, by_different_users
@@ -42,7 +41,7 @@ class CtrlConfig(PrefixConfig):
 
     temperature: float = Field(0.7, gt=0)
     """tau (paper: 0.7)"""
-    fit: FitConfig = FitConfig(learning_rate=5e-4, batch_size=256, epochs=10, warmup_steps=20)
+    fit: PrefixFit = PrefixFit(learning_rate=5e-4, batch_size=256, epochs=10, warmup_steps=20)
     """phase 1 (paper: warmed up to 5e-4); phase 2 is trained by the backbone's own"""
 
 

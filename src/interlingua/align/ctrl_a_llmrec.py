@@ -25,8 +25,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from interlingua.align._prefix_sentences import PrefixConfig, PrefixSentences, Words
-from interlingua.config import FitConfig
+from interlingua.align._prefix_sentences import PrefixConfig, PrefixFit, PrefixSentences, Words
 from interlingua.data.interactions import Interactions
 from interlingua.nn.sub_spaces import fine_grained
 from interlingua.training.prefixes import Int64, by_users
@@ -39,7 +38,7 @@ class CtrlALlmRecConfig(PrefixConfig):
     """J, width of states and sentences after their first maps (code: 50)"""
     block: int = Field(32, ge=2)
     """neighbouring rows that are compared with each other (code: 32)"""
-    fit: FitConfig = FitConfig(learning_rate=1e-3, beta2=0.98, batch_size=128, epochs=10)
+    fit: PrefixFit = PrefixFit(learning_rate=1e-3, beta2=0.98, batch_size=128, epochs=10)
     """phase 1, in batches of so many *users* (A-LLMRec: 128; the rest is not said); phase 2 is the backbone's own"""
 
 

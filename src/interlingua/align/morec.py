@@ -30,6 +30,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 from torch import Tensor, nn
 
+from interlingua.align._encoder_rate import two_rates
 from interlingua.align._profile_map import needed
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.aligner import Aligner, Encode
@@ -38,9 +39,6 @@ from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.contracts.text import Text
 from interlingua.nn.in_batch import batch_items
 from interlingua.progress import say
-
-ENCODER = "text."
-"""beginning of the names of a text encoder's weights in what is trained"""
 
 
 class MoRecFit(FitConfig):
@@ -65,10 +63,7 @@ class MoRecFit(FitConfig):
 
     def groups(self, named: Iterable[tuple[str, Any]]) -> list[dict[str, Any]]:
         """The encoder's weights at their own rate, and all others."""
-        parameters = list(named)
-        encoder = [p for name, p in parameters if name.startswith(ENCODER)]
-        rest = [p for name, p in parameters if not name.startswith(ENCODER)]
-        return [{"params": rest}, *([{"params": encoder, "lr": self.encoder_learning_rate}] if encoder else [])]
+        return two_rates(named, self.encoder_learning_rate)
 
 
 class MoRecConfig(Config):

@@ -32,6 +32,8 @@ class Aligner(Component):
     """True: the exported item vectors lie in the backbone's own space, so that its user vectors score them"""
     trains_backbone: ClassVar[bool] = False
     """True: there is nothing to learn with a frozen backbone"""
+    backbone_follows: ClassVar[bool] = False
+    """True: :meth:`fit` ends with the backbone's own training, by the backbone's options"""
     closed_form: ClassVar[bool] = False
     """True: :meth:`fit` is the aligner's own and reads a backbone that is trained: no steps are taken through it"""
     picks_dimensions: ClassVar[bool] = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from torch import Tensor
@@ -42,7 +42,7 @@ class Encoder(Protocol):
 
 
 class ReadableText(Text, Encoder, Protocol):
-    """Frozen vectors with the words that they were made of, and the encoder: who asks for ``text.encoder`` gets one."""
+    """Vectors with the words that they are made of, and the encoder: who asks for ``text.encoder`` gets one."""
 
     @property
     def titles(self) -> Sequence[str]:
@@ -52,4 +52,15 @@ class ReadableText(Text, Encoder, Protocol):
     @property
     def texts(self) -> Sequence[str]:
         """(I,) the items' texts, as the encoder read them."""
+        ...
+
+    def reader(self, texts: Sequence[str]) -> Callable[[Tensor], Tensor]:
+        """A function of numbers (n,) of these texts that gives their vectors (n, T).
+
+        Of a frozen encoder they are made here, once; one that learns reads the texts at each call, with gradients.
+        """
+        ...
+
+    def freeze(self) -> None:
+        """The encoder learns no more: from here on its weights are neither trained nor stored."""
         ...

@@ -27,6 +27,7 @@ from interlingua.evaluate.protocol import evaluate as measure
 from interlingua.evaluate.protocol import validation_metrics
 from interlingua.progress import long_step, task
 from interlingua.runs import probes
+from interlingua.runs.readable import learning
 from interlingua.runs.session import Session, make_text
 from interlingua.storage.environment import peak_memory_bytes
 from interlingua.training.joint import Joint
@@ -211,7 +212,8 @@ class Estimator:
         assert part is not None
         assert source is not None
         if self.text is None and self.recipe.text is not None:
-            self.text = make_text(self.recipe.text, self.data)  # an encoder that learns along
+            words = "text.encoder" in part.cls.needs(part.config)
+            self.text = (learning if words else make_text)(self.recipe.text, self.data)  # it learns along
         backbone = self._fresh()
         joint = self.joint = probes.joined(part, backbone, self.text, frozen=self.recipe.frozen_backbone)
         aligner = joint.aligner
@@ -222,7 +224,12 @@ class Estimator:
         options = part.config.fit or source.config.fit
         parameters = sum(p.numel() for p in joint.parameters() if p.requires_grad)
         batches = aligner.batches(backbone, self.data.split.train, options)
-        return self._trained(joint, batches, options, parameters)
+        found = self._trained(joint, batches, options, parameters)
+        if not part.cls.backbone_follows:
+            return found
+        options = source.config.fit
+        batches = backbone.batches(self.data.split.train, options)
+        return _one_after_the_other(found, self._trained(probes.alone(backbone), batches, options, parameters))
 
     def _rank(self) -> Estimate:
         part = self.recipe.ranker
@@ -269,6 +276,14 @@ class Estimator:
             large = probes.timed(lambda one=one: one(max_users=more))  # type: ignore[misc]
             total += large + max(large - small, 0.0) / max(more - few, 1) * (measured - more)
         return _fixed(total, note=f"{measured:,} users, {', '.join(options.protocols)}")
+
+
+def _one_after_the_other(first: Estimate, second: Estimate) -> Estimate:
+    """Two trainings of one stage."""
+    return replace(
+        second, seconds=first.seconds + second.seconds, low=first.low + second.low, high=first.high + second.high,
+        memory_bytes=max(first.memory_bytes, second.memory_bytes), note=f"{first.note}; then {second.note}",
+    )  # fmt: skip
 
 
 def _fixed(seconds: float, parameters: int = 0, note: str = "") -> Estimate:

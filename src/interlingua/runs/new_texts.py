@@ -115,10 +115,24 @@ def _check_unchanged(part: Section, section: str, stage: Artifact) -> None:
 
 
 def _trained_along(session: Session, part: Section) -> Encoder:
-    """The encoder that an aligner has tuned: its weights lie in that stage."""
-    state = load_file(session.done[TRAINED_ALONG].path / WEIGHTS)
+    """The encoder that an aligner has tuned.
+
+    Raises:
+        ConfigError: the aligner has dropped its weights.
+    """
+    own = weights_trained_along(session)
+    if not own:
+        raise ConfigError(
+            "[text].trainable: the encoder learned in the aligner's first phase and was not kept; where new texts must "
+            "be read, use a recipe whose items are their texts, e.g. morec or unisrec"
+        )
     encoder = part.cls(part.config, [])
-    own = {name.removeprefix("text."): held for name, held in state.items() if name.startswith("text.")}
     encoder.load_state_dict(own, strict=False)
     found: Encoder = encoder.eval()
     return found
+
+
+def weights_trained_along(session: Session) -> dict[str, Tensor]:
+    """Those of a text encoder without a stage of its own, by name; none where the aligner has dropped them."""
+    state = load_file(session.done[TRAINED_ALONG].path / WEIGHTS)
+    return {name.removeprefix("text."): held for name, held in state.items() if name.startswith("text.")}

@@ -20,7 +20,7 @@ WORDS = {
     "text.items": "item texts",
     "text.table": "a frozen table of item texts",
     "text.users": "user vectors made from texts",
-    "text.encoder": "a frozen encoder that reads further texts",
+    "text.encoder": "an encoder that reads further texts",
     "texts": "further texts by name ([texts.NAME])",
     "items_from_text": "item vectors made from texts alone",
     "item_codes": "integer codes of items",
@@ -175,7 +175,7 @@ def _of_texts(part: Section, word: str, backbone: Section, align: Section | None
     if word == "text.encoder":
         return (
             f"{_start(part, WORDS[word])}: add a [text] section that reads the catalogue's own words, e.g. --set "
-            "text.name=lsa (not brought vectors, profiles or noise, and not text.trainable = true)"
+            "text.name=lsa (not brought vectors, profiles or noise)"
         )
     frozen = "; text.trainable = true makes no table" if word == "text.table" else ""
     return f"{_start(part, WORDS[word])}: add a [text] section, e.g. --set text.name=lsa{frozen}"

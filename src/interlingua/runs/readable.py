@@ -1,4 +1,4 @@
-"""A run's text source for components that read further texts: its table, the items' words, and its encoder."""
+"""A run's text source for components that read further texts: its vectors, the items' words, and its encoder."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch import Tensor
 
 from interlingua.contracts.batch import FloatArray
 from interlingua.contracts.text import Text
-from interlingua.runs.plan import part_fingerprint
+from interlingua.runs.plan import is_trainable, part_fingerprint
 from interlingua.runs.section import Section
-from interlingua.runs.session import Session
+from interlingua.runs.session import Session, make_text
 from interlingua.training.loop import derive_seed
 from interlingua.vectors.cache import EncodeChunk, cached_vectors
 from interlingua.vectors.fields import item_texts
 from interlingua.vectors.frozen import BASIS
-from interlingua.vectors.readable import ReadableRows
+from interlingua.vectors.readable import ReadableEncoder, ReadableRows
 
 SOME = 64
 """texts that are read between two words of progress"""
@@ -30,6 +30,8 @@ def text_for(session: Session, part: Section) -> Text | None:
     """The run's text source, as the component ``part`` reads it: with words and encoder if it asks for them."""
     if "text.encoder" not in part.cls.needs(part.config):
         return session.text
+    if is_trainable(_text(session)):
+        return learning(_text(session), session.data)
     tables, config = session.exported("embed"), _text(session).config
     titles, texts = list(session.data.catalogue.titles), item_texts(session.data.catalogue, config)
     if config.control == "shuffled":  # each item has another's words, as its row of the table is another's
@@ -38,6 +40,12 @@ def text_for(session: Session, part: Section) -> Text | None:
     return ReadableRows(
         tables["items"], tables.get("users"), titles=titles, texts=texts, encode=lambda read: encoded(session, read)
     )
+
+
+def learning(text: Section, data: Any) -> ReadableEncoder:
+    """An encoder that is trained along, over a prepared dataset, with the items' words."""
+    words = list(data.catalogue.titles), item_texts(data.catalogue, text.config)
+    return ReadableEncoder(make_text(text, data), titles=words[0], texts=words[1])
 
 
 def encoded(session: Session, texts: Sequence[str]) -> Tensor:

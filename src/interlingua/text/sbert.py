@@ -105,8 +105,9 @@ class Sbert(Component):
 
     @classmethod
     def makes(cls, config: SbertConfig) -> frozenset[str]:
-        """A table if the encoder is frozen; else vectors that change in training."""
-        return frozenset({"text.items"}) if config.trainable else FrozenRows.makes(config)
+        """A table if the encoder is frozen; else vectors that change in training. Of words both read further ones."""
+        made = FrozenRows.makes(config)
+        return made - {"text.table"} if config.trainable else made
 
     def __init__(
         self,
@@ -186,6 +187,17 @@ class Sbert(Component):
         once, inverse = torch.unique(ids.cpu(), return_inverse=True)
         vectors = self.encoder(tokens, once.numpy())
         return vectors[inverse.to(vectors.device)]
+
+    def reader(self, texts: Sequence[str]) -> Callable[[Tensor], Tensor]:
+        """A function of numbers (n,) of these texts: their vectors (n, T), with gradients; only with ``trainable``."""
+        assert self.encoder is not None, "a frozen encoder is read through encode()"
+        encoder, tokens = self.encoder, self._tokenise(texts)
+
+        def read(numbers: Tensor) -> Tensor:
+            vectors: Tensor = encoder(tokens, numbers.cpu().numpy())
+            return vectors
+
+        return read
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(n, T) vectors of other texts (new items) by the encoder as it stands, without gradient."""
