@@ -196,7 +196,7 @@ def test_a_new_item_is_refused_in_words_and_the_old_ones_are_served(made: Sessio
     user = str(made.data.split.train.user_ids[0])
     line = made.data.catalogue.items.row(0, named=True)
     before = [each.item_id for each in recommender.recommend(user, k=5)]
-    with pytest.raises(ConfigError, match="cannot read new texts.*was not kept.*morec"):
+    with pytest.raises(ConfigError, match=r"cannot read new texts.*was not kept.*morec"):
         recommender.add_items([line | {"item_id": "new"}])
     assert [each.item_id for each in recommender.recommend(user, k=5)] == before
 

@@ -12,14 +12,14 @@ Shape key: as in ``_prefix_sentences``.
 **Deviations:** the paper joins a click model over tabular features with records of clicks; no authors' code is public.
 - Here a record is a prefix of a history with the item that comes next: the backbone's user vector after the prefix
   against "The user recently chose A|B. The next item is ...". Backbones with a user table have one vector per user.
-- The text encoder is frozen, and each sentence is encoded once; the paper trains it along. Only the maps behind it
-  learn.
+- With a frozen text encoder, the default, each sentence is encoded once and only the maps behind it learn. The paper
+  trains it along: ``text.trainable = true``, at the rate of the rest unless ``align.fit.encoder_learning_rate`` is set.
 - Of a user some prefixes are taken (``prefixes``), and no batch holds a user twice, so that no negative is a prefix of
   the same history. The paper's batches are of 6,400 records.
 - The text's direction takes the largest over the record's sub-vectors, the roles exchanged (A-LLMRec's code does so
   too); the paper writes one formula.
-- Adam in place of AdamW. M and the width of a sub-space are not in the paper: A-LLMRec's 3, as wide as the joint
-  space.
+- Adam in place of AdamW, and a warm-up from 0 in place of 1e-5. M and the width of a sub-space are not in the paper:
+  A-LLMRec's 3, as wide as the joint space.
 """
 
 from __future__ import annotations

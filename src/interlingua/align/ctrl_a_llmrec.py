@@ -11,8 +11,8 @@ Shape key: as in ``_prefix_sentences``.
 **Deviations:**
 - The code has one more Linear(D, D) on the state in the second phase, and measures with it; here the backbone is
   trained and measured as it is.
-- The text encoder is frozen; the code trains it along. ``prefixes`` of each user instead of all, and at most
-  ``history_titles`` of a prefix's items in its sentence.
+- The text encoder is frozen unless ``text.trainable = true``; the code trains it along. ``prefixes`` of each user
+  instead of all, and at most ``history_titles`` of a prefix's items in its sentence.
 - The code's words are of movies, and its loop ends after the first batch of a call; here they are of items, and an
   epoch is all batches.
 """

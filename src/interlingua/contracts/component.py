@@ -7,7 +7,7 @@ Each component declares what it needs from the others and what it makes for them
 - ``training``: learns by gradient, with batches of its own. ``dot_product``: scores are products of these vectors.
 - ``user_table``: one trained row per user (sequence models have none).
 - ``text.items``, ``text.users``: vectors of texts. ``text.table``: the same, frozen and made once.
-- ``text.encoder``: beside these vectors, the items' words and the encoder that reads further ones
+- ``text.encoder``: beside these vectors, the items' words and the encoder, frozen or not, that reads further ones
   (:class:`interlingua.contracts.text.ReadableText`).
 - ``texts``: further texts by name, the sections ``[texts.NAME]``.
 - ``text.user_table`` (a need only): ``text.users`` where the backbone has a ``user_table``.
