@@ -25,6 +25,7 @@ TABLES = (
 """where ``rows`` are lines of a table that is read, printed or stored"""
 ALLOWED = {
     ("contracts/text.py", "rows"), ("vectors/frozen.py", "rows"), ("text/sbert.py", "rows"),
+    ("vectors/readable.py", "rows"),
     ("text/scft.py", "rows"),  # of a table of vectors
     ("contracts/backbone.py", "user_rows"), ("backbones/pretrained.py", "user_rows"),
     ("backbones/mmrec.py", "user_rows"),  # tensors with a row per user

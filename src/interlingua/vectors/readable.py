@@ -35,13 +35,13 @@ class ReadableRows(FrozenRows):
 
     def reader(self, texts: Sequence[str]) -> Callable[[Tensor], Tensor]:
         """Their vectors, made now."""
-        return _Kept(self.encode(texts).detach())
+        return _Stored(self.encode(texts).detach())
 
     def freeze(self) -> None:
         """It was so from the beginning."""
 
 
-class _Kept:
+class _Stored:
     """(P, T) vectors, on the device where they were asked for last."""
 
     def __init__(self, vectors: Tensor) -> None:
