@@ -5,7 +5,7 @@ its length, with dropout) goes through tanh layers to the mean and variance of a
 per item give every item's logit. Loss (eqs. 2, 7): ``-sum_i x_i log softmax_i + beta KL(q(z | x) || N(0, 1))``, where
 beta rises from 0 over the first steps. Any history is scored by one pass with the mean of z; users have no table.
 
-Shape key: B rows, L positions, I items, D hidden width, K latent width.
+Shape key: B rows, L positions, n items of all histories, I items, D hidden width, K latent width.
 
 **Deviations:**
 - The authors' code sums an L2 term over the weight matrices; here that is ``fit.weight_decay``.
@@ -15,7 +15,7 @@ Shape key: B rows, L positions, I items, D hidden width, K latent width.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from interlingua.contracts.batch import Batch, Embeddings, Encoded
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import PAD, Queries
 from interlingua.errors import ConfigError, DataError
+from interlingua.nn.gaussians import Gaussian
 from interlingua.nn.losses import gaussian_kl, multinomial
 
 QUERY_ROWS = 1024
@@ -44,6 +45,8 @@ class MultVaeConfig(Config):
     """K (paper: 200)"""
     dropout: float = Field(0.5, ge=0, lt=1)
     """on the history (paper: 0.5)"""
+    normalised: bool = True
+    """a history is divided by its length (paper); False: a 0/1 row as it is (DMRec's Mult-VAE)"""
     kl_weight: float = Field(0.2, ge=0)
     """beta at its end (paper: 0.2)"""
     kl_steps: int = Field(2_000, ge=0)
@@ -51,6 +54,27 @@ class MultVaeConfig(Config):
     0.2, so 40,000; on three million events and more)"""
     fit: FitConfig = FitConfig(learning_rate=1e-3, batch_size=500, epochs=200, patience=10)
     """training (paper: 500 users a step, 200 epochs)"""
+
+
+class Bag(NamedTuple):
+    """B histories as weighted sets of items, one behind the other."""
+
+    items: Tensor
+    """(n,)"""
+    starts: Tensor
+    """(B,) where a history begins"""
+    weights: Tensor
+    """(n,)"""
+
+    def sums(self, table: Tensor) -> Tensor:
+        """(B, D) weighted sums of rows of ``table`` (I, D)."""
+        return functional.embedding_bag(
+            self.items, table, self.starts, mode="sum", per_sample_weights=self.weights.to(table.dtype)
+        )
+
+    def totals(self) -> Tensor:
+        """(B, 1) sums of the weights."""
+        return self._replace(items=torch.zeros_like(self.items)).sums(self.weights.new_ones(1, 1))
 
 
 class MultVae(Backbone):
@@ -96,12 +120,13 @@ class MultVae(Backbone):
         return Embeddings(None, self.items)
 
     def encode(self, inputs: Embeddings, batch: Batch) -> Encoded:
-        """Vectors (B, D) of the batch's histories; mean and log variance (B, K) of the latent vector in ``private``."""
+        """Vectors (B, D) of the batch's histories; :meth:`latent` in ``private``."""
         if batch.histories is None:
             raise ConfigError("mult-vae needs batches with histories")
-        mean, log_variance = self.latent(batch.histories)
+        gaussians = self.latent(batch.histories, batch.users)
+        mean, log_variance = gaussians[0]
         noise = torch.randn_like(mean) * (0.5 * log_variance).exp() if self.training else 0.0
-        return Encoded(inputs, self._decode(mean + noise), (mean, log_variance))
+        return Encoded(inputs, self._decode(mean + noise), gaussians)
 
     def losses(self, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
         """The multinomial likelihood of the targets, and the divergence times its weight at this step."""
@@ -109,7 +134,7 @@ class MultVae(Backbone):
         logits = encoded.query @ encoded.tables.items.T + self.bias
         return {
             "multinomial": multinomial(logits, self._multi_hot(targets)),
-            "kl": self._weight(batch.step) * gaussian_kl(*encoded.private),
+            "kl": self._weight(batch.step) * gaussian_kl(*encoded.private[0]),
         }
 
     def _weight(self, step: Tensor | None) -> Any:
@@ -123,19 +148,30 @@ class MultVae(Backbone):
         out = self.items.new_zeros(len(indices), self.num_items + 1)
         return out.scatter_(1, torch.where(indices == PAD, self.num_items, indices), 1.0)[:, :-1]
 
-    def latent(self, histories: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, K) mean and log variance, given histories (B, L) with padding anywhere; repeats count once."""
+    def latent(self, histories: Tensor, users: Tensor) -> tuple[Gaussian, ...]:
+        """Gaussians of the latent vector; the first is decoded, what others a subclass has only its losses read.
+
+        Args:
+            histories: (B, L) with padding anywhere; repeats count once.
+            users: (B,) whose they are, negative where unknown: not read here.
+        """
+        return (self.of_items(self.bag(histories)),)
+
+    def bag(self, histories: Tensor) -> Bag:
+        """The distinct items of histories (B, L), with their weights after dropout."""
         ordered = histories.sort(dim=1).values
         new = ordered != PAD
         new[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
         counts = new.sum(1)
-        weights = (1 / counts.clamp(min=1).to(self.read.dtype).sqrt()).repeat_interleave(counts)
-        mixed = functional.embedding_bag(
-            ordered[new], self.read, counts.cumsum(0) - counts, mode="sum",
-            per_sample_weights=functional.dropout(weights, self.config.dropout, self.training),
-        )  # fmt: skip
-        mean, log_variance = self.to_latent(torch.tanh(mixed + self.read_bias)).chunk(2, dim=-1)
-        return mean, log_variance
+        lengths = counts.clamp(min=1).to(self.read.dtype).sqrt()
+        each = 1 / lengths if self.config.normalised else torch.ones_like(lengths)
+        weights = functional.dropout(each.repeat_interleave(counts), self.config.dropout, self.training)
+        return Bag(ordered[new], counts.cumsum(0) - counts, weights)
+
+    def of_items(self, bag: Bag) -> Gaussian:
+        """The latent vector's Gaussian by the items' own rows."""
+        hidden = torch.tanh(bag.sums(self.read) + self.read_bias)
+        return Gaussian(*self.to_latent(hidden).chunk(2, dim=-1))
 
     def _decode(self, latent: Tensor) -> Tensor:
         return torch.tanh(self.from_latent(latent))
@@ -148,7 +184,8 @@ class MultVae(Backbone):
         for start in range(0, len(queries), QUERY_ROWS):
             part = queries.take(np.arange(start, min(start + QUERY_ROWS, len(queries))))
             histories = torch.from_numpy(part.padded(max(int(part.lengths().max()), 1))).to(out.device)
-            out[start : start + len(part)] = self._decode(self.latent(histories)[0])
+            users = torch.as_tensor(np.asarray(part.users, np.int64), device=out.device)
+            out[start : start + len(part)] = self._decode(self.latent(histories, users)[0].mean)
         return out
 
     def item_embeddings(self) -> Tensor:
