@@ -167,6 +167,20 @@ def test_the_unknown_are_answered_as_the_known_with_the_same_history(train):
     assert np.abs(both[0][3] - both[1][3]).max() > 1e-3
 
 
+def test_the_mean_of_all_items_is_nobody_s_text(train):
+    names = (np.array([*train.user_ids, "idle", "written"]), train.item_ids)
+    more = Interactions.of(*names, np.repeat(np.arange(USERS), 6), train.items)
+    text = texts_of(more)
+    model = started(more, text)
+    assert model.learned_users(more).tolist() == [True] * USERS + [False] * 2
+    idle, stranger = model.score(Queries.of([[], []], users=np.array([USERS, -1])))
+    np.testing.assert_allclose(idle, stranger, rtol=1e-4, atol=1e-6)
+    own = text.rows("users").clone()
+    own[-1] = torch.arange(TEXT)
+    model = started(more, FrozenRows(text.rows("items"), own))
+    assert model.learned_users(more).tolist() == [True] * USERS + [False, True]
+
+
 def test_stored_and_given_away(train):
     model = started(train)
     learned(model, train)

@@ -90,6 +90,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         "text": {"name": "lsa", "dim": 16, "users": "items", "control": "noise"},
         "align": {"name": "masked"},
     },
+    "a history by items and by texts": {
+        "backbone": {"name": "dmrec", "embedding_dim": 8, "latent_dim": 4, "text_hidden_dim": 8,
+                "fit": {"epochs": 2, "batch_size": 32, "patience": None, "evaluate_every": 1}},
+        "text": {"name": "lsa", "dim": 16, "users": "items"},
+    },
     "a text tower with a queue of keys": {
         "backbone": {"name": "mf", "embedding_dim": 8, "fit": {"epochs": 2, "batch_size": 64}},
         "text": {"name": "lsa", "dim": 16, "users": "items"},

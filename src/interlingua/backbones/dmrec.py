@@ -15,8 +15,9 @@ Shape key: B rows, I items, U users, T text width, K latent width.
 **Deviations:**
 - The authors add 1e-7 to variances and inside logarithms; here both divergences are exact.
 - Weights begin as Mult-VAE's here (Xavier); those of the text's network as PyTorch's, as in the authors' code.
-- RECONSTRUCTION: the authors have a written profile of every user. A user without one (unseen in training, or a row of
-  zeros) has the mean text of the history. With ``text.users = "none"`` nobody has one, and t_u is left out.
+- RECONSTRUCTION: the authors have a written profile of every user. A user without one (unseen in training, a row of
+  zeros, or the mean of all items) has the mean text of the history. With ``text.users = "none"`` nobody has
+  one, and t_u is left out.
 - The matching on C and L themselves, without the sum, which the authors mention for some data, is not here.
 
 Dropout leaves a user's text whole: where it is made of the training items (``text.users = "items"``, or a profile
@@ -102,7 +103,9 @@ class Dmrec(MultVae):
         place = self.items.device
         self.texts = text.rows("items").detach().float().to(place)
         if text.has_users:
-            self.user_texts = text.rows("users").detach().float().to(place)
+            own = text.rows("users").detach().float().to(place)
+            of_nobody = torch.isclose(own, self.texts.mean(0), rtol=1e-4, atol=1e-6).all(dim=1)
+            self.user_texts = torch.where(of_nobody[:, None], 0, own)
         self.map = self._network(text.dim).to(place)
 
     def _network(self, width: int) -> nn.Module:

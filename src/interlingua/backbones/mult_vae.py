@@ -15,7 +15,7 @@ Shape key: B rows, L positions, n items of all histories, I items, D hidden widt
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -80,7 +80,7 @@ class Bag(NamedTuple):
 class MultVae(Backbone):
     """Item logits from a latent vector that a history makes."""
 
-    Config = MultVaeConfig
+    Config: ClassVar[type[MultVaeConfig]] = MultVaeConfig
     sampling = "histories"
 
     def __init__(self, config: MultVaeConfig, train: Interactions) -> None:
