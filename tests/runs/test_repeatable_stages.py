@@ -95,6 +95,11 @@ RECIPES: dict[str, dict[str, Any]] = {
                 "fit": {"epochs": 2, "batch_size": 32, "patience": None, "evaluate_every": 1}},
         "text": {"name": "lsa", "dim": 16, "users": "items"},
     },
+    "a mix of ids and texts": {
+        "backbone": {"name": "faerec", "embedding_dim": 8, "num_heads": 1, "num_blocks": 1, "max_history": 8,
+                "fit": {"epochs": 2, "batch_size": 32}},
+        "text": {"name": "lsa", "dim": 16},
+    },
     "a text tower with a queue of keys": {
         "backbone": {"name": "mf", "embedding_dim": 8, "fit": {"epochs": 2, "batch_size": 64}},
         "text": {"name": "lsa", "dim": 16, "users": "items"},

@@ -87,11 +87,15 @@ class TextView(nn.Module):
         return other
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        """Buffers take the stored shapes, and the map is made for texts as wide as the stored ones."""
+        """Buffers take the stored shapes, and the map is made for texts as wide as the stored ones.
+
+        A map of that width stays the object that it is: an optimiser may hold its weights (a training that goes on).
+        """
+        before = self.texts.shape[1]
         for name, buffer in self._buffers.items():
             stored = state_dict.get(prefix + name)
             if buffer is not None and stored is not None and stored.shape != buffer.shape:
                 self._buffers[name] = buffer.new_empty(stored.shape)
-        if self.texts.shape[1]:
+        if self.texts.shape[1] != before:
             self.mapper = self.make_mapper(self.texts.shape[1]).to(self.texts.device)
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -169,8 +169,8 @@ class Dmrec(MultVae):
         return frozenset({"user_texts"})
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        """The network is made for texts as wide as the stored ones."""
+        """The network is made for texts as wide as the stored ones; one that is made already stays an optimiser's."""
         stored = state_dict.get(prefix + "texts")
-        if stored is not None and stored.shape[1]:
+        if stored is not None and stored.shape[1] != self.texts.shape[1]:
             self.map = self._network(stored.shape[1]).to(self.items.device)
         super()._load_from_state_dict(state_dict, prefix, *args)
