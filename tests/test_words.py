@@ -28,7 +28,7 @@ ALLOWED = {
     ("vectors/readable.py", "rows"),
     ("text/scft.py", "rows"),  # of a table of vectors
     ("contracts/backbone.py", "user_rows"), ("backbones/pretrained.py", "user_rows"),
-    ("backbones/mmrec.py", "user_rows"),  # tensors with a row per user
+    ("backbones/mmrec.py", "user_rows"), ("backbones/dmrec.py", "user_rows"),  # tensors with a row per user
     ("backbones/additive_ease.py", "share"),  # an option of recipes
 }  # fmt: skip
 

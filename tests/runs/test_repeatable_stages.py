@@ -100,6 +100,11 @@ RECIPES: dict[str, dict[str, Any]] = {
                 "fit": {"epochs": 2, "batch_size": 32}},
         "text": {"name": "lsa", "dim": 16},
     },
+    "learned beside whitened texts": {
+        "backbone": {"name": "mf", "embedding_dim": 8, "fit": {"epochs": 2}},
+        "text": {"name": "lsa", "dim": 16, "users": "items"},
+        "align": {"name": "alphafuse", "users": "texts"},
+    },
     "a text tower with a queue of keys": {
         "backbone": {"name": "mf", "embedding_dim": 8, "fit": {"epochs": 2, "batch_size": 64}},
         "text": {"name": "lsa", "dim": 16, "users": "items"},

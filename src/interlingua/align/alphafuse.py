@@ -161,9 +161,9 @@ class AlphaFuse(Aligner):
         return encode(self.inputs(inputs, text), batch), {}
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *args: Any) -> None:
-        """The learned tables take the stored sizes."""
-        for name in ("items", "users"):
+        """The learned tables take the stored sizes; one of that size stays the one that an optimiser may hold."""
+        for name, held in (("items", self.items), ("users", self.users)):
             stored = state_dict.get(prefix + name)
-            if stored is not None:
+            if stored is not None and (held is None or held.shape != stored.shape):
                 setattr(self, name, nn.Parameter(torch.zeros_like(stored)))
         super()._load_from_state_dict(state_dict, prefix, *args)
