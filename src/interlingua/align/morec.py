@@ -15,6 +15,8 @@ Shape key: I items, n distinct items of a batch, T text width, D width of the ba
 **Deviations:**
 - A batch's distinct titles are encoded once a step, so all copies of an item have one dropout mask; the authors encode
   every position.
+- With ``text.train_layers`` the layers below are read without dropout, once for all titles; the authors' code runs them
+  at every step, with dropout.
 - The encoder's own pooling (MiniLM: the mean) in place of the last [CLS], and its own case and limit of tokens
   (``text.max_tokens``; the authors: lower-cased, 30).
 - The backbone is ours (SASRec with its norms, and inputs times sqrt(D)); its ``loss`` is the authors' ``bce``, with

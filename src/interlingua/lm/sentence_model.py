@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
@@ -139,15 +139,19 @@ class Tokens:
 
     def padded(self, indices: IntArray, pad: int, *, left: bool) -> tuple[Tensor, Tensor]:
         """(m, L) ids and attention mask of the given texts, padded to the longest of them."""
+        inside, source = self.places(indices, left=left)
+        out = np.full(inside.shape, pad, np.int64)
+        out[inside] = self.ids[source[inside]]
+        return torch.from_numpy(out), torch.from_numpy(inside.astype(np.int64))
+
+    def places(self, indices: IntArray, *, left: bool) -> tuple[npt.NDArray[np.bool_], IntArray]:
+        """(m, L) which places of the padded texts hold a token, and where it stands on the flat array."""
         lengths = self.lengths[indices]
         longest = max(int(lengths.max(initial=0)), 1)
         shift = (longest - lengths)[:, None] if left else np.zeros((len(indices), 1), np.int64)
         columns = np.arange(longest)[None, :] - shift
         inside = (columns >= 0) & (columns < lengths[:, None])
-        out = np.full((len(indices), longest), pad, np.int64)
-        source = self.offsets[indices][:, None] + columns
-        out[inside] = self.ids[source[inside]]
-        return torch.from_numpy(out), torch.from_numpy(inside.astype(np.int64))
+        return inside, self.offsets[indices][:, None] + columns
 
 
 def buckets(lengths: IntArray, max_texts: int, max_tokens: int) -> Iterator[IntArray]:
@@ -189,7 +193,7 @@ class SentenceModel(nn.Module):
         self.dim = _width(self.model[0] if states else self.model)
         tokenizer = self.model.tokenizer
         self._pad = int(tokenizer.pad_token_id or 0)
-        self._left = tokenizer.padding_side == "left"
+        self.pads_left = tokenizer.padding_side == "left"
         self._lower = bool(getattr(self.model[0], "do_lower_case", False))
 
     def tokens(self, texts: Sequence[str]) -> Tokens:
@@ -205,10 +209,20 @@ class SentenceModel(nn.Module):
         offsets = np.concatenate([[0], np.cumsum([len(ids) for ids in lists])]).astype(np.int64)
         return Tokens(np.fromiter((i for ids in lists for i in ids), np.int32, int(offsets[-1])), offsets)
 
-    def forward(self, tokens: Tokens, indices: IntArray, made: Callable[[int], None] = lambda count: None) -> Tensor:
+    def forward(
+        self,
+        tokens: Tokens,
+        indices: IntArray,
+        made: Callable[[int], None] = lambda count: None,
+        within: Callable[[IntArray], AbstractContextManager[None]] = lambda texts: nullcontext(),
+    ) -> Tensor:
         """(m, T) sentence vectors of the given texts, in their order; gradients flow where they are enabled.
 
-        ``made``: is told after each call of the model how many texts it read.
+        Args:
+            tokens: of all texts.
+            indices: (m,) which of them.
+            made: is told after each call of the model how many texts it read.
+            within: what surrounds a call that reads these texts.
         """
         if len(indices) == 0:
             return torch.zeros(0, self.dim, device=self.device)
@@ -216,7 +230,8 @@ class SentenceModel(nn.Module):
         groups = list(buckets(tokens.lengths[indices], *limits))
         parts = []
         for group in groups:
-            parts.append(self._one_call(tokens, indices[group]))
+            with within(indices[group]):
+                parts.append(self._one_call(tokens, indices[group]))
             made(len(group))
         out = torch.cat(parts)
         back = np.empty(len(indices), np.int64)
@@ -229,7 +244,7 @@ class SentenceModel(nn.Module):
         return next(self.model.parameters()).device
 
     def _one_call(self, tokens: Tokens, indices: IntArray) -> Tensor:
-        ids, mask = tokens.padded(indices, self._pad, left=self._left)
+        ids, mask = tokens.padded(indices, self._pad, left=self.pads_left)
         features = {"input_ids": ids.to(self.device), "attention_mask": mask.to(self.device)}
         if self._states:
             states: Tensor = self.model[0](features)["token_embeddings"]

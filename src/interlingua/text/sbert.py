@@ -22,17 +22,21 @@ from torch import Tensor
 from interlingua.contracts.batch import FloatArray, Side
 from interlingua.contracts.component import Component
 from interlingua.contracts.fitting import Fitting
+from interlingua.data.queries import IntArray
 from interlingua.errors import DataError
 from interlingua.lm.encoder_here import missing
-from interlingua.lm.sentence_model import Cutter, SentenceModel, Tokens, identity, locate
+from interlingua.lm.sentence_model import Cutter, SentenceModel, identity, locate
 from interlingua.progress import say
 from interlingua.runtime.missing import Missing
-from interlingua.text._last_layers import freeze_below
+from interlingua.text._last_layers import freeze_below, still_below
+from interlingua.text._lower_layers import LowerLayers
 from interlingua.vectors.cache import EncodeChunk, cached_vectors
 from interlingua.vectors.fields import TextConfig
 from interlingua.vectors.frozen import FrozenRows, tables_of, write_basis
 from interlingua.vectors.health import examine, remedy_for, same_vectors
 
+Reader = Callable[[IntArray | None], Tensor]
+"""(n,) indices of texts, or None for all -> (n, T) vectors"""
 QUICK = 1000
 """more texts than that are said to take minutes on a CPU"""
 
@@ -49,7 +53,8 @@ class SbertConfig(TextConfig):
     trainable: bool = False
     """True: fine-tuned with the aligner, as in the paper; False: computed once and cached"""
     train_layers: int | None = Field(default=None, ge=1)
-    """with ``trainable``: only the last so many transformer layers learn (None: all parameters, the paper)"""
+    """with ``trainable``: only the last so many transformer layers learn (None: all parameters, the paper); what the
+    layers below make of the texts is computed once, without dropout, and kept where it takes less than 1 GiB"""
     max_tokens: int | None = Field(default=None, ge=1)
     """cut texts after so many tokens (None: the model's own limit)"""
     prompt: str = ""
@@ -142,9 +147,9 @@ class Sbert(Component):
         self.encoder = SentenceModel(locate(config.model, config.revision), config.max_tokens)
         self.dim = self.encoder.dim
         freeze_below(self.encoder, config.train_layers)
-        self._tokens: dict[str, Tokens] = {"items": self._tokenise(texts)}
+        self._vectors: dict[str, Reader] = {"items": self._reader(texts)}
         if user_texts is not None:
-            self._tokens["users"] = self._tokenise(user_texts)
+            self._vectors["users"] = self._reader(user_texts)
 
     def export(self, job: Fitting) -> dict[str, Tensor]:
         """See :func:`interlingua.vectors.frozen.tables_of`."""
@@ -163,7 +168,7 @@ class Sbert(Component):
     @property
     def has_users(self) -> bool:
         """Whether users have texts too."""
-        return "users" in self._tokens if self.table is None else self.table.has_users
+        return "users" in self._vectors if self.table is None else self.table.has_users
 
     @property
     def frozen(self) -> Tensor | None:
@@ -178,26 +183,33 @@ class Sbert(Component):
         """
         if self.table is not None:
             return self.table.rows(side, ids)
-        assert self.encoder is not None
-        if side not in self._tokens:
+        if side not in self._vectors:
             raise DataError("this text source has no user texts: give the catalogue a users table with texts")
-        tokens = self._tokens[side]
+        read = self._vectors[side]
         if ids is None:
-            return self.encoder(tokens, np.arange(len(tokens)))
+            return read(None)
         once, inverse = torch.unique(ids.cpu(), return_inverse=True)
-        vectors = self.encoder(tokens, once.numpy())
+        vectors = read(once.numpy())
         return vectors[inverse.to(vectors.device)]
 
     def reader(self, texts: Sequence[str]) -> Callable[[Tensor], Tensor]:
         """A function of numbers (n,) of these texts: their vectors (n, T), with gradients; only with ``trainable``."""
-        assert self.encoder is not None, "a frozen encoder is read through encode()"
-        encoder, tokens = self.encoder, self._tokenise(texts)
+        read = self._reader(texts)
+        return lambda numbers: read(numbers.cpu().numpy())
 
-        def read(numbers: Tensor) -> Tensor:
-            vectors: Tensor = encoder(tokens, numbers.cpu().numpy())
-            return vectors
+    def train(self, mode: bool = True) -> Self:
+        """Layers that do not learn have no dropout."""
+        super().train(mode)
+        if self.encoder is not None and self.config.train_layers is not None:
+            still_below(self.encoder, self.config.train_layers)
+        return self
 
-        return read
+    @classmethod
+    def fingerprint(cls, config: Any) -> dict[str, str]:
+        """With ``train_layers`` also that the layers below are read without dropout, which they were not before."""
+        found = super().fingerprint(config)
+        learns = config is not None and config.trainable and config.train_layers is not None
+        return found | ({"lower-layers": "no dropout"} if learns else {})
 
     def encode(self, texts: Sequence[str]) -> Tensor:
         """(n, T) vectors of other texts (new items) by the encoder as it stands, without gradient."""
@@ -229,9 +241,19 @@ class Sbert(Component):
             notes |= examine(own, table, what, cut=cut, limit=limit, remedy=remedy)
         return notes
 
-    def _tokenise(self, texts: Sequence[str]) -> Tokens:
-        assert self.encoder is not None
-        return self.encoder.tokens([self.config.prompt + text for text in texts])
+    def _reader(self, texts: Sequence[str]) -> Reader:
+        """What gives the vectors of these texts, tokenised once; frozen lower layers read them once."""
+        assert self.encoder is not None, "a frozen encoder is read through encode()"
+        encoder, tokens = self.encoder, self.encoder.tokens([self.config.prompt + text for text in texts])
+        layers = self.config.train_layers
+        upper = None if layers is None else LowerLayers(encoder, tokens, layers)
+
+        def read(indices: IntArray | None) -> Tensor:
+            chosen = np.arange(len(tokens)) if indices is None else indices
+            vectors: Tensor = encoder(tokens, chosen) if upper is None else upper(chosen)
+            return vectors
+
+        return read
 
 
 def _device() -> str:
