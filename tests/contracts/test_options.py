@@ -121,6 +121,7 @@ ELSEWHERE: dict[str, str] = {
     **{f"token-rec.{o}": "test_token_rec.py" for o in ("model", "lora")},
     **{f"e4srec.{o}": "test_e4srec.py" for o in ("model", "template", "lora")},
     **{f"llmgr.{o}": "test_llmgr.py" for o in ("model", "template", "node_template", "lora")},
+    **{f"gal-rec.{o}": "test_gal_rec.py" for o in ("model", "template", "node_template", "lora")},
     **{f"{n}.{o}": "test_collm_binllm.py" for n in ("collm", "binllm") for o in ("model", "template", "lora")},
     **{f"rec-icl.{o}": "test_rec_icl.py"
        for o in ("model", "lora", "template", "demonstrations", "demonstration_labels", "window", "max_title_words")},

@@ -43,7 +43,9 @@ def make(folder: str, **options: object) -> TallRec:
 
 def text_of(ranker: TallRec, liked: list[int], disliked: list[int], item: int, answer: str) -> list[int]:
     """The ids of one question with its answer, put together by hand."""
-    prompt = ranker.question.before.assemble(np.array([liked or [PAD]]), disliked=np.array([disliked or [PAD]]))
+    prompt = ranker.question.before.assemble(
+        np.array([liked or [PAD]]), further={"disliked": np.array([disliked or [PAD]])}
+    )
     middle, size = ranker.question.before.target_ids(np.array([item]), eos=False)
     words = ranker.lm.tokenize(f" {answer}")
     return [*prompt.input_ids[0].tolist(), *middle[0, : size[0]].tolist(), *words]

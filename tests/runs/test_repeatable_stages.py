@@ -80,6 +80,10 @@ RECIPES: dict[str, dict[str, Any]] = {
         "backbone": {"name": "sr-gnn", "embedding_dim": 8, "dropout": 0.2, "fit": {"epochs": 2}},
         "ranker": {**LM, "name": "llmgr", "max_title_tokens": 4, "num_layers": 1},
     },
+    "two hops and a queue of keys": {
+        "backbone": SASREC,
+        "ranker": {**LM, "name": "gal-rec", "max_title_tokens": 4, "num_layers": 1, "neighbours": 2, "queue_size": 30},
+    },
     "outputs, validated": {
         "backbone": SASREC,
         "ranker": {**LM, "name": "llm-srec", "hidden_dim": 16, "output_dim": 8,

@@ -1,13 +1,13 @@
 """A text tower that is to know the graph: its rows are contrasted with their means over one and two hops. Gal-style.
 
-Not Gal-Rec (Guan et al., arXiv 2406.13235), which is a language model whose prompt lists neighbours and of which we had
-summaries only; this keeps its idea of contrasts that imitate a graph network, without a language model. The tower is
-one affine map of texts, for users and items alike. ``h0`` is a node's own row, ``h1`` the mean of its neighbours' in
-the training graph, ``h2`` that of their neighbours' (of a user, those who share items with it), itself left out.
-InfoNCE of h2 with h0 and of h1 with h0, for users and for items, against a queue of detached h0 rows of this batch and
-earlier ones; the losses are added to the backbone's own. The tower's rows are added to the backbone's inputs, so that
-an item without events has what its text says. **Ours:** all of the form; queue 4,096, temperature .1 and weights .1 are
-a RECONSTRUCTION.
+Not Gal-Rec (Guan et al., arXiv 2406.13235), which is a language model whose prompt lists neighbours (the ranker
+``gal-rec``, from the same summaries); this keeps its idea of contrasts that imitate a graph network, without a language
+model. The tower is one affine map of texts, for users and items alike. ``h0`` is a node's own row, ``h1`` the mean of
+its neighbours' in the training graph, ``h2`` that of their neighbours' (of a user, those who share items with it),
+itself left out. InfoNCE of h2 with h0 and of h1 with h0, for users and for items, against a queue of detached h0 rows
+of this batch and earlier ones; the losses are added to the backbone's own. The tower's rows are added to the backbone's
+inputs, so that an item without events has what its text says. **Ours:** all of the form; queue 4,096, temperature .1
+and weights .1 are a RECONSTRUCTION.
 
 An affine map of a mean is the mean of the mapped rows: the means over hops are made once, of the texts, and are exact.
 
@@ -34,8 +34,9 @@ from interlingua.contracts.batch import Batch, Embeddings, Encoded, Side
 from interlingua.contracts.text import Text
 from interlingua.data.interactions import Interactions
 from interlingua.nn.contrast import chosen
+from interlingua.nn.hop_contrast import ONE_HOP, TWO_HOP, hop_contrasts
 from interlingua.nn.hop_means import Hops, hop_means
-from interlingua.nn.key_queue import EMPTY, enqueue, queue_infonce
+from interlingua.nn.key_queue import EMPTY, enqueue
 
 
 class GalStyleConfig(Config):
@@ -110,15 +111,5 @@ class GalStyle(Aligner):
         if self.training:
             for name, value in zip(("nodes", "keys"), queue, strict=True):
                 setattr(self, f"{side}_{name}", value)
-        at = nodes.cpu()
-        losses: dict[str, Tensor] = {}
-        for name, weight, means, has in (
-            ("one_hop", config.one_hop_weight, hops.one, hops.has_one),
-            ("two_hop", config.two_hop_weight, hops.two, hops.has_two),
-        ):
-            some = has[at].to(nodes.device)
-            if weight and len(means) and bool(some.any()):
-                anchors = self.tower(means[at].to(own)[some])
-                loss = queue_infonce(anchors, own[some], nodes[some], *queue, config.temperature)
-                losses[name] = weight * loss
-        return losses
+        weights = {ONE_HOP: config.one_hop_weight, TWO_HOP: config.two_hop_weight}
+        return hop_contrasts(own, nodes, hops, lambda _, means: self.tower(means), queue, weights, config.temperature)

@@ -106,6 +106,11 @@ class Ranker(Component, Scorer):
         return {}
 
     @classmethod
+    def reads_events(cls, config: Any) -> bool:
+        """Its scores depend on other users' training events: a model saved without them would score otherwise."""
+        return False
+
+    @classmethod
     def caveats(cls, config: Any) -> list[str]:
         """Notes for readers of its numbers, with these options."""
         return []

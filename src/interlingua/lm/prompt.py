@@ -23,9 +23,11 @@ from interlingua.lm.models import LanguageModel
 from interlingua.lm.template import Piece, Template, given_slots
 from interlingua.lm.token_pool import Ids, Pool, TitleIds, Tokens
 
-USER, HISTORY, CANDIDATE, TARGET, DISLIKED = 0, 1, 2, 3, 4
+USER, HISTORY, CANDIDATE, TARGET, DISLIKED, NEIGHBOUR = 0, 1, 2, 3, 4, 5
 """what a vector place is for: the numbers in :attr:`PromptBatch.slot_kinds`"""
-LISTS = {"history": HISTORY, "candidates": CANDIDATE, "target": TARGET, "disliked": DISLIKED}
+LISTS = {
+    "history": HISTORY, "candidates": CANDIDATE, "target": TARGET, "disliked": DISLIKED, "neighbours": NEIGHBOUR,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class PromptBatch:
     slot_positions: Ids
     """(S,) column of each vector place"""
     slot_kinds: Ids
-    """(S,) USER, HISTORY, CANDIDATE, TARGET or DISLIKED"""
+    """(S,) USER, HISTORY, CANDIDATE, TARGET, DISLIKED or NEIGHBOUR"""
     slot_indices: Ids
     """(S,) item index of each vector place; the prompt's number for USER"""
     slot_numbers: Ids
@@ -192,7 +194,7 @@ class CompiledTemplate:
         candidates: IntArray | None = None,
         target: IntArray | None = None,
         *,
-        disliked: IntArray | None = None,
+        further: Mapping[str, IntArray] | None = None,
         text_indices: Mapping[str, IntArray] | None = None,
         has_user: bool | None = None,
         side: str = "left",
@@ -204,7 +206,7 @@ class CompiledTemplate:
             history: (B, L) item indices, oldest first, PAD anywhere for "no item".
             candidates: (B, C) item indices in the order shown; PAD for "no item".
             target: (B,) the one item of a ``{target}`` slot.
-            disliked: (B, M) items that the user did not like, as ``history``.
+            further: other lists by name (``disliked``, ``neighbours``): (B, M) items, as ``history``.
             text_indices: of each slot with texts of queries: (B,) which of its texts, PAD for none.
             has_user: whether user vectors will be given; checked against the template. None: no check.
             side: padding side, ``left`` or ``right``.
@@ -217,7 +219,7 @@ class CompiledTemplate:
         if has_user is not None and has_user != ("user" in self.slots):
             given, wants = ("given", "no") if has_user else ("missing", "a")
             raise ConfigError(f"user vectors are {given}, but the template {self.template.name} has {wants} user slot")
-        pieces, of, kinds = self._pieces(history, candidates, target, text_indices or {}, disliked)
+        pieces, of, kinds = self._pieces(history, candidates, target, text_indices or {}, further or {})
         sizes = self._sizes[pieces]
         lengths = sizes.sum(1)
         longest = int(lengths.max(initial=0))
@@ -243,11 +245,11 @@ class CompiledTemplate:
 
     def _pieces(
         self, history: IntArray, candidates: IntArray | None, target: IntArray | None, texts: Mapping[str, IntArray],
-        disliked: IntArray | None = None,
+        further: Mapping[str, IntArray] | None = None,
     ) -> tuple[Ids, Ids, Ids]:  # fmt: skip
         """(B, P) pool numbers, (B, P) row that each piece speaks of, (P,) kind of each piece."""
         history = np.asarray(history, np.int64)
-        given = {"history": history, "candidates": candidates, "target": target, "disliked": disliked}
+        given = {"history": history, "candidates": candidates, "target": target, **(further or {})}
         batch = len(history)
         pieces: list[Ids] = []
         batch_indices: list[Ids] = []
@@ -258,7 +260,7 @@ class CompiledTemplate:
                 batch_indices.append(np.arange(batch)[:, None])
                 kinds.append(USER)
                 continue
-            values = given[kind]
+            values = given.get(kind)
             if values is None:
                 raise ConfigError(f"the template {self.template.name} has a slot {{{kind}}}, but no {kind} was given")
             items = np.asarray(values, np.int64).reshape(batch, -1)

@@ -1,10 +1,10 @@
 """Prompt templates: text files with named slots, read like code.
 
 A file has ``key: value`` lines, a line ``---`` and the body. In the body stand words of the domain (``{noun}``,
-``{verb}``, ``{past}``), the vector ``{user}`` and lists (``{history}``, ``{disliked}``, ``{candidates}``,
-``{target}``). The entry of a list is written in a line of its own (``history: "{title}"{item}``): ``{title}`` is text,
-``{item}`` a vector. What stands in ``[[...]]`` is left out where the vector named in it is not used. A ranker may fill
-slots of any other name too (:meth:`interlingua.contracts.ranker.Ranker.slots`).
+``{verb}``, ``{past}``), the vector ``{user}`` and lists (``{history}``, ``{disliked}``, ``{neighbours}``,
+``{candidates}``, ``{target}``). The entry of a list is written in a line of its own (``history: "{title}"{item}``):
+``{title}`` is text, ``{item}`` a vector. What stands in ``[[...]]`` is left out where the vector named in it is not
+used. A ranker may fill slots of any other name too (:meth:`interlingua.contracts.ranker.Ranker.slots`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,17 @@ from interlingua.data.domain import Domain
 from interlingua.errors import ConfigError, unknown
 
 FOLDER = Path(__file__).parent / "templates"
-BODY_SLOTS = ("user", "history", "disliked", "candidates", "target", "noun", "verb", "past")
+BODY_SLOTS = ("user", "history", "disliked", "neighbours", "candidates", "target", "noun", "verb", "past")
 ENTRY_SLOTS = ("title", "item", "about", "number", "noun", "verb", "past")
-ENTRIES = {"history": "history", "disliked": "disliked", "candidate": "candidates", "target": "target"}
+ENTRIES = {
+    "history": "history", "disliked": "disliked", "neighbour": "neighbours", "candidate": "candidates",
+    "target": "target",
+}  # fmt: skip
 """key of the header line -> slot in the body"""
 KEYS = (*ENTRIES, "separator", "nothing", "system", "chat", "answer")
 USUAL: Mapping[str, Slot] = {"user": Slot("query"), "item": Slot("item")}
 """slots that a ranker may name without saying what they are"""
-CLOSED = ("history", "disliked", "candidates", "target", "noun", "verb", "past", "title")
+CLOSED = ("history", "disliked", "neighbours", "candidates", "target", "noun", "verb", "past", "title")
 """slots that the template, the catalogue and the domain fill; all others are open: the ranker fills them"""
 _SLOT = re.compile(r"\{([a-z_]+)\}")
 _GROUP = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)

@@ -9,6 +9,7 @@ what is compared.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, Literal
 
 import numpy as np
@@ -19,12 +20,13 @@ from torch.nn import functional
 from interlingua.contracts.batch import Batch, FloatArray
 from interlingua.contracts.ranker import RankerInputs
 from interlingua.contracts.scorer import Towers, products
-from interlingua.data.queries import PAD, IntArray, Queries
+from interlingua.data.queries import IntArray, Queries
 from interlingua.injection.id_vectors import IdVectors
 from interlingua.injection.loading import state_width
 from interlingua.injection.projector import Projector
 from interlingua.injection.remembered import Remembered
 from interlingua.lm import packed
+from interlingua.lm.history import queries_of
 from interlingua.lm.prompt import PromptBatch, embed_prompts
 from interlingua.progress import track
 from interlingua.rankers._tuned_ranker import TunedOptions, TunedRanker
@@ -60,21 +62,25 @@ class ItemHeadRanker(TunedRanker):
         self.head = nn.Linear(width, outputs, bias=False)
         self._known, self._outputs = Remembered(), torch.zeros(0, 0)
 
-    def states(self, histories: IntArray) -> Tensor:
-        """(B, H') states of the language model after (B, L) histories, padded with PAD."""
+    def states(self, queries: Queries) -> Tensor:
+        """(B, H') states of the language model after what the queries' prompts say."""
         raise NotImplementedError
 
-    def read(self, prompts: PromptBatch) -> Tensor:
-        """(B, H') states behind prompts, whose item places get the items' projected vectors."""
-        embeds = self.embedded(prompts)
+    def key(self, queries: Queries, row: int) -> Hashable:
+        """What the state of one query depends on besides the weights: by default the last events."""
+        return queries.history(row)[-self.config.history_length :].tobytes()
+
+    def read(self, prompts: PromptBatch, users: Tensor | None = None) -> Tensor:
+        """(B, H') states behind prompts, whose item places get the items' projected vectors; ``users``: (B, H)."""
+        embeds = self.embedded(prompts, users)
         mask = torch.as_tensor(prompts.attention_mask, device=embeds.device)
         return packed.prompt_states(self.lm, embeds, mask).float()
 
-    def embedded(self, prompts: PromptBatch) -> Tensor:
-        """(B, T, H) prompts with the items' projected vectors in their places."""
+    def embedded(self, prompts: PromptBatch, users: Tensor | None = None) -> Tensor:
+        """(B, T, H) prompts with the items' projected vectors, and (B, H) of users, in their places."""
         distinct, back = np.unique(prompts.item_indices, return_inverse=True)  # each item is projected once
         items = self.item_projector(self.ids.items[torch.as_tensor(distinct)])[torch.as_tensor(back)]
-        return embed_prompts(self.lm, prompts, items=items)
+        return embed_prompts(self.lm, prompts, users, items)
 
     def _forget(self) -> None:
         """States and outputs."""
@@ -85,7 +91,7 @@ class ItemHeadRanker(TunedRanker):
         """The loss ``next``."""
         assert batch.histories is not None
         self._place()
-        states = self.states(batch.histories.cpu().numpy()[:, -self.config.history_length :])
+        states = self.states(queries_of(batch.histories, batch.users.cpu().numpy()))
         return {"next": functional.cross_entropy(self._queries(states) @ self._item_outputs().T, batch.positives)}
 
     def _queries(self, states: Tensor) -> Tensor:
@@ -103,14 +109,14 @@ class ItemHeadRanker(TunedRanker):
         self._place()
         if not len(queries):
             return self.all_item_embeddings()[:0]
-        histories = queries.padded(self.config.history_length)
-        return self._known.of([row.tobytes() for row in histories], lambda indices: self._read(histories[indices]))
+        keys = [self.key(queries, row) for row in range(len(queries))]
+        return self._known.of(keys, lambda indices: self._read(queries.take(indices)))
 
-    def _read(self, histories: IntArray) -> Tensor:
-        """(B, W) of (B, L) histories; those of similar length run together."""
-        order = np.argsort((histories != PAD).sum(1), kind="stable")
+    def _read(self, queries: Queries) -> Tensor:
+        """(B, W) of queries; those of similar length run together."""
+        order = np.argsort(np.minimum(queries.lengths(), self.config.history_length), kind="stable")
         parts = [order[at : at + AT_ONCE] for at in range(0, len(order), AT_ONCE)]
-        made = torch.cat([self._queries(self.states(histories[part])) for part in track(parts, "histories")])
+        made = torch.cat([self._queries(self.states(queries.take(part))) for part in track(parts, "histories")])
         return made[torch.as_tensor(np.argsort(order), device=made.device)]
 
     @torch.no_grad()

@@ -30,7 +30,7 @@ from interlingua.config import FitConfig
 from interlingua.contracts.batch import Batch
 from interlingua.contracts.ranker import RankerInputs
 from interlingua.contracts.slots import Slot
-from interlingua.data.queries import IntArray
+from interlingua.data.queries import Queries
 from interlingua.lm.adapters import LoraOptions
 from interlingua.lm.prompt import compile_template
 from interlingua.lm.template import FOLDER
@@ -73,7 +73,7 @@ class E4srec(ItemHeadRanker):
             train, config.history_length, config.fit.batch_size, generator, stops=np.arange(len(train))
         )
 
-    def states(self, histories: IntArray) -> Tensor:
+    def states(self, queries: Queries) -> Tensor:
         """See :class:`ItemHeadRanker`: states at the last words of the cue."""
-        prompts = self.prompts.assemble(histories, max_length=self.lm.max_positions)
+        prompts = self.prompts.assemble(queries.padded(self.config.history_length), max_length=self.lm.max_positions)
         return self.read(prompts)

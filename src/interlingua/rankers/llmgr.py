@@ -29,7 +29,7 @@ from interlingua.contracts.fit_log import FitLog
 from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.ranker import RankerInputs
 from interlingua.contracts.slots import Slot
-from interlingua.data.queries import IntArray
+from interlingua.data.queries import Queries
 from interlingua.injection.graph_prompts import GraphPrompts, graph_slots
 from interlingua.lm.adapters import LoraOptions
 from interlingua.lm.likelihood import target_log_likelihood
@@ -133,9 +133,9 @@ class Llmgr(ItemHeadRanker):
         found = target_log_likelihood(self.lm, embeds, torch.as_tensor(prompts.attention_mask), ids, lengths)
         return {"title": -found.sum() / float(lengths.sum())}
 
-    def states(self, histories: IntArray) -> Tensor:
+    def states(self, queries: Queries) -> Tensor:
         """See :class:`ItemHeadRanker`: states at the last words of the cue."""
-        return self.read(self.prompts.assemble(histories))
+        return self.read(self.prompts.assemble(queries.padded(self.config.history_length)))
 
     @property
     def earlier_epochs(self) -> int:

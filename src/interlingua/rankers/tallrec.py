@@ -124,7 +124,7 @@ class TallRec(WordRanker):
 
     def _prompts(self, liked: IntArray, disliked: IntArray) -> PromptBatch:
         """What stands before the item in question."""
-        return self.question.before.assemble(liked, disliked=disliked, max_length=self.lm.max_positions)
+        return self.question.before.assemble(liked, further={"disliked": disliked}, max_length=self.lm.max_positions)
 
     def score_some(self, queries: Queries, items: IntArray) -> FloatArray:
         """(B, C) z_Yes - z_No of each candidate: both answers share every token before them, so the rest cancels."""

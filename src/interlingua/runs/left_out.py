@@ -25,6 +25,7 @@ TRIED = 16
 """number of histories on which a backbone without events is compared with the original"""
 LONGEST = 8
 """events of such a history, at most"""
+REMEDY = "save it with events=True (--events), and give the folder to nobody who may not see them"
 INSIDE = "backbone."
 """prefix of a backbone's tensors in the weights of an align stage"""
 
@@ -33,24 +34,29 @@ def check(session: Session) -> None:
     """Refuses to give away a run that cannot score without its users' events.
 
     Raises:
-        ConfigError: its backbone reads them, or does not say which of its numbers belong to users.
+        ConfigError: its backbone or ranker reads them, or the backbone does not say which numbers belong to users.
     """
     for member in session.members:
         check(member)
+    ranker = session.recipe.ranker
+    if ranker is not None and ranker.cls.reads_events(ranker.config):
+        raise ConfigError(
+            f"the ranker {ranker.name!r} reads the training events whenever it scores, so it cannot be saved without "
+            f"them; {REMEDY}"
+        )
     part = session.recipe.backbone
     if part is None:
         return
-    remedy = "save it with events=True (--events), and give the folder to nobody who may not see them"
     if "user_table" in session.backbone.makes(part.config) and not session.backbone.user_rows():
         raise ConfigError(
             f"the backbone {part.name!r} has one row per user and does not say in which tensors (user_rows), so it is "
-            f"not saved without them; {remedy}"
+            f"not saved without them; {REMEDY}"
         )
     why = _differs(session.backbone, part, to_give_away(session.data).split.train)
     if why:
         raise ConfigError(
             f"the backbone {part.name!r} reads the training events whenever it scores ({why}), so it cannot be saved "
-            f"without them; {remedy}"
+            f"without them; {REMEDY}"
         )
 
 
