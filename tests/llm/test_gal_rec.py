@@ -11,6 +11,7 @@ from tests.llm.vector_rankers import ITEMS, events, inputs
 from torch.nn import functional
 
 from interlingua.config import FitConfig, build
+from interlingua.contracts.fitting import Fitting
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
@@ -295,6 +296,25 @@ def test_items_that_came_later_have_a_score_and_stand_in_no_list(folder, head):
     np.testing.assert_allclose(new[:, ITEMS], expected, rtol=1e-3, atol=1e-4)
     walk = TwoHops(train.matrix())
     assert np.array_equal(walk.lists(Queries.of([[ITEMS, 2]]), 4, 5), walk.lists(Queries.of([[2]]), 4, 5))
+
+
+def test_a_finished_training_leaves_no_state_of_a_user_behind(folder):
+    ranker = make(folder)
+    seen = []
+
+    def loop(batches, config):
+        config = config.model_copy(update={"epochs": 1, "steps_per_epoch": 2})
+        log = fit_best(ranker, batches, config, seed=1, device="cpu")
+        seen.extend((ranker.users_nodes.tolist(), float(ranker.users_keys.abs().sum())))
+        return log
+
+    ranker.fit(Fitting(ranker.inputs.train, loop=loop))
+    assert max(seen[0]) >= 0
+    assert seen[1] > 0
+    state = trainable_state(ranker)
+    for side in ("users", "items"):
+        assert set(state[f"{side}_nodes"].tolist()) == {EMPTY}
+        assert not state[f"{side}_keys"].any()
 
 
 def test_it_reads_the_training_events_when_it_scores_unless_it_lists_nothing():

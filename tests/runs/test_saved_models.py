@@ -17,6 +17,7 @@ from tests.saved_models import (
     FIT,
     HISTORY,
     METHODS,
+    STEPS,
     TIME,
     USER,
     Saved,
@@ -95,6 +96,25 @@ def test_a_model_that_reads_events_is_refused_before_anything_is_written(given: 
     assert not [*(tmp_path / "closed").iterdir()]
     opened = interlingua.from_pretrained(home.save_pretrained(tmp_path / "model", events=True))
     assert opened.recommend(history=HISTORY) == home.recommend(history=HISTORY)
+
+
+def test_a_ranker_that_reads_events_is_refused_too_and_one_that_need_not_is_saved(
+    given: dict[str, str], tmp_path: Path
+) -> None:
+    ranker = {"name": "gal-rec", "model": given["LM"], "history_length": 3, "max_title_tokens": 4, "queue_size": 16}
+    homes = {}
+    for neighbours in (2, 0):
+        values = values_of("sasrec", given) | {"ranker": {**ranker, "neighbours": neighbours, "fit": STEPS}}
+        run = stages.run(recipes.resolve(values, "gal-rec"), out=tmp_path / "runs", seed=3, device="cpu")
+        homes[neighbours] = interlingua.load(run)
+    (tmp_path / "closed").mkdir()
+    with pytest.raises(ConfigError, match=r"'gal-rec' reads the training events whenever it scores.*events=True"):
+        homes[2].save_pretrained(tmp_path / "closed" / "model")
+    assert not [*(tmp_path / "closed").iterdir()]
+    for neighbours, home in homes.items():
+        folder = home.save_pretrained(tmp_path / str(neighbours), events=neighbours > 0)
+        opened = interlingua.from_pretrained(folder, models={"./small-lm": given["LM"]}, device="cpu")
+        assert opened.recommend(history=HISTORY) == home.recommend(history=HISTORY)
 
 
 def test_of_all_backbones_only_ncf_needs_the_events(given: dict[str, str]) -> None:

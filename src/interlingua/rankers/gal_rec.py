@@ -22,8 +22,8 @@ What is ours:
 
 Shape key: B queries, I items, D ID vectors, n nodes, H input width, H' width of a state, Q keys of a side.
 
-**Limit:** other users' events count in the lists whenever they happened, as in the vectors of any trained backbone. The
-queue is stored with the run: 2 Q H' numbers.
+**Limit:** other users' events count in the lists whenever they happened, as in the vectors of any trained backbone. Of
+the queues only the room is stored with the run (Q H' zeros a side): states of users are none of a model's weights.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ from torch import Tensor, nn
 
 from interlingua.config import FitConfig
 from interlingua.contracts.batch import Batch, Side
+from interlingua.contracts.fit_log import FitLog
+from interlingua.contracts.fitting import Fitting
 from interlingua.contracts.ranker import RankerInputs
 from interlingua.contracts.slots import Slot
 from interlingua.data.queries import Queries
@@ -152,6 +154,15 @@ class GalRec(ItemHeadRanker):
             train, int(train.user_counts.max(initial=1)), self.config.fit.batch_size, generator, num_negatives=0,
             all_positions=True,
         )  # fmt: skip
+
+    def fit(self, job: Fitting) -> FitLog:
+        """See :class:`ItemHeadRanker`; the queues are emptied, and what else the contrasts read is dropped."""
+        log = super().fit(job)
+        for side in self._sides():
+            self.get_buffer(f"{side}_nodes").fill_(EMPTY)
+            self.get_buffer(f"{side}_keys").zero_()
+        self._hops, self._vectors = {}, {}
+        return log
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The losses ``next``, ``one_hop`` and ``two_hop``, the latter two summed over the sides that have them."""
