@@ -120,10 +120,10 @@ class GalRec(ItemHeadRanker):
             [(config.template, self.slots()), (config.node_template, {"item": Slot("item")})], self.lm,
             inputs.titles, inputs.domain, max_title_tokens=config.max_title_tokens,
         )  # fmt: skip
-        for read, wanted in ((self.prompts, {"history", "neighbours"}), (self.node_prompts, {"history"})):
-            if read.needs != wanted:
+        for read, expected in ((self.prompts, {"history", "neighbours"}), (self.node_prompts, {"history"})):
+            if read.needs != expected:
                 raise ConfigError(
-                    f"the template {read.template.name!r} must have the lists {', '.join(sorted(wanted))}, and has "
+                    f"the template {read.template.name!r} must have the lists {', '.join(sorted(expected))}, and has "
                     f"{', '.join(sorted(read.needs)) or 'none'}"
                 )
         for side in self._sides():
