@@ -10,13 +10,13 @@ import pytest
 import torch
 from tests.align.test_whitening_experts import world
 
-from interlingua.backbones._code_trie import SKIPPED, levels_of
 from interlingua.backbones.tiger import Tiger, TigerConfig
 from interlingua.contracts.added import AddedItems
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.fitting import Fitting
 from interlingua.data.queries import Queries
 from interlingua.errors import ConfigError
+from interlingua.lm.code_trie import SKIPPED, levels_of
 from interlingua.retrieval.best import best
 from interlingua.training.joint import Joint
 from interlingua.training.loop import seed_all

@@ -59,7 +59,7 @@ OTHER: dict[str, Any] = {
     "attribute_tokens": 2, "max_words": 5, "low-rank-ease.rank": 2, "low-rank-additive-ease.rank": 2,  "cross_heads": 4,
     "sub_dim": 4, "mmrec.layers": [8], "history_titles": 1, "dilations": [2],
     "first_epochs": 1, "first_learning_rate": 0.5, "hard_step": 1.0, "quantiser": {"levels": 2}, "tiger.beams": 1,
-    "rq-vae.same_codes": 0,
+    "rq-vae.same_codes": 0, "lc-rec.tasks": ["next"],
 }  # fmt: skip
 """by option, or component.option: another value than one that follows from the type"""
 HEAD: dict[str, Any] = {"head_weight": 1.0, "scoring": "head", "template": "next-item-vectors"}
@@ -119,6 +119,7 @@ ELSEWHERE: dict[str, str] = {
     **{f"llm-srec.{o}": "test_llm_srec.py"
        for o in ("model", "user_template", "item_template", "date_format", "max_tokens")},
     **{f"token-rec.{o}": "test_token_rec.py" for o in ("model", "lora")},
+    **{f"lc-rec.{o}": "test_lc_rec.py" for o in ("model", "lora", "profiles", "beams", "max_text_tokens")},
     **{f"e4srec.{o}": "test_e4srec.py" for o in ("model", "template", "lora")},
     **{f"llmgr.{o}": "test_llmgr.py" for o in ("model", "template", "node_template", "lora")},
     **{f"gal-rec.{o}": "test_gal_rec.py" for o in ("model", "template", "node_template", "lora")},

@@ -94,6 +94,8 @@ def small_values(name: str, models: dict[str, str]) -> dict[str, Any]:
         if "checkpoint" in section:  # whose tiny stand-in has 64 positions
             section |= {"checkpoint": models["all-minilm-l6-v2"], "max_tokens": 48}
         section.update({key: value for key, value in SMALL.items() if key in section})
+        if section.get("quantiser", {}).get("epochs", 0) > 2000:
+            section["quantiser"] |= {"epochs": 20}
         if section.get("template") in ("next-item", "next-item-titles", "llara", "tallrec"):
             section["max_title_tokens"] = 8  # the tiny tokenizer makes many tokens
         if "fit" in section:

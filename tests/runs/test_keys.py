@@ -81,6 +81,8 @@ def recipe(kind: str, name: str, options: dict[str, Any]) -> recipes.Recipe:
     reads = kind == "backbone" and registry.find(kind, name).needs_text
     if reads or (kind == "align" and name != "none"):
         values["text"] = {"name": "lsa", "users": "items"}
+    if name == "lc-rec":
+        values |= {"text": {"name": "lsa", "users": "items"}, "align": {"name": "rq-vae"}}
     if name == "token-rec":
         values |= {"text": {"name": "lsa", "users": "items"}, "align": {"name": "masked-vq"}}
     values[kind] = {"name": name, **required.get(name, {}), **options}

@@ -84,6 +84,13 @@ RECIPES: dict[str, dict[str, Any]] = {
         "backbone": SASREC,
         "ranker": {**LM, "name": "gal-rec", "max_title_tokens": 4, "num_layers": 1, "neighbours": 2, "queue_size": 30},
     },
+    "codes read and written": {
+        "backbone": {"name": "textknn"},
+        "text": {"name": "lsa", "dim": 12},
+        "align": {"name": "rq-vae", "frozen": ["backbone"], "same_codes": 0, "sinkhorn": 0.003,
+                "quantiser": {"levels": 2, "size": 8, "hidden": [8], "code_dim": 4, "epochs": 5}},
+        "ranker": {**LM, "name": "lc-rec", "mix": "even", "fit": {**LM["fit"], "patience": 1, "patience_steps": 0}},
+    },
     "outputs, validated": {
         "backbone": SASREC,
         "ranker": {**LM, "name": "llm-srec", "hidden_dim": 16, "output_dim": 8,

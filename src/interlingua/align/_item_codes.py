@@ -85,21 +85,25 @@ class ItemCodes(Aligner):
         """(n, K) codes of vectors (n, T), by the codebooks as they are: those of an item depend on its vector alone."""
         return self.fitted.codes(vectors)
 
+    def told_apart(self, codes: Tensor, vectors: Tensor) -> Tensor:
+        """(n, K) codes (n, K), of which the last m, of vectors (m, T), may become other ones; default: none."""
+        return codes
+
     @torch.no_grad()
     def export(self, job: Fitting) -> dict[str, Tensor]:
         """``items`` as they are, and ``item_codes`` (I, K), or (I, K + 1) with numbers for equal ones."""
         out = super().export(job)
         read = needed(job.text, self.label).rows("items") if self.config.of == "texts" else out["items"]
-        codes = self.codes(read)
+        codes = self.told_apart(self.codes(read), read)
         return out | {"item_codes": numbered(codes, self.config.same_codes) if self.config.same_codes else codes}
 
     @torch.no_grad()
     def further_codes(self, codes: Tensor, items: Tensor, text: Text | None) -> Tensor:
         """(n, K) by the codebooks as they are; numbers go on behind those of items with equal codes."""
-        new = self.codes(needed(text, self.label).rows("items") if self.config.of == "texts" else items).to(codes)
-        if not self.config.same_codes:
-            return new
-        return numbered(torch.cat([codes[:, :-1], new]), self.config.same_codes)[len(codes) :]
+        read = needed(text, self.label).rows("items") if self.config.of == "texts" else items
+        known = codes[:, :-1] if self.config.same_codes else codes
+        every = self.told_apart(torch.cat([known, self.codes(read).to(codes)]), read)
+        return (numbered(every, self.config.same_codes) if self.config.same_codes else every)[len(codes) :]
 
     def write_extras(self, folder: Path) -> dict[str, Any]:
         """Used codes, collisions and reconstruction, for the card."""

@@ -31,7 +31,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interlingua.backbones._code_decoder import CodeDecoder, Read
-from interlingua.backbones._code_trie import Levels, among_siblings, levels_of, reached
 from interlingua.backbones._shifted import by_length, rows_of, shift
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.added import AddedItems
@@ -41,6 +40,7 @@ from interlingua.contracts.text import Text
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
+from interlingua.lm.code_trie import Levels, among_siblings, levels_of, reached
 from interlingua.nn.histories import pick
 from interlingua.nn.quantise import CodeReport, numbered
 from interlingua.nn.residual_quantiser import ResidualQuantiser

@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Profiles:
+    """What a language model wrote of items and of training users, from training events alone."""
+
+    items: list[str]
+    """(I,)"""
+    users: list[str]
+    """(U,)"""
+
+
+@dataclass(frozen=True)
 class RankerInputs:
     """The inputs of a language-model ranker: tables and functions of queries, never a backbone."""
 
@@ -52,6 +62,10 @@ class RankerInputs:
     """name -> (I, T) item vectors of the sections ``[texts.NAME]``"""
     categories: list[str | None] | None = None
     """(I,) each item's categories (``A|B`` or ``A, B``), if the catalogue has them"""
+    descriptions: list[str | None] | None = None
+    """(I,) each item's description, if the catalogue has them"""
+    profiles: Profiles | None = None
+    """of the folder that :meth:`Ranker.reads_profiles` names; None: it names none, or the ranker is trained already"""
     columns: tuple[str, ...] = ()
     """names of what the catalogue says of items besides their title and description: ``category``, ``brand``"""
     item_codes: Tensor | None = None
@@ -95,6 +109,11 @@ class Ranker(Component, Scorer):
     def fit(self, job: Fitting) -> FitLog:
         """By gradient on :meth:`batches`; a ranker without parameters overrides this with nothing."""
         return job.by_gradient(self.batches, self.config.fit)
+
+    @classmethod
+    def reads_profiles(cls, config: Any) -> str | None:
+        """The folder of a profile set (``interlingua profiles``) that training reads; None: none."""
+        return None
 
     @property
     def earlier_epochs(self) -> int:

@@ -200,7 +200,15 @@ class LanguageModel:
 
     def logits(self, states: Tensor) -> Tensor:
         """(..., H') hidden states -> (..., V) float32 logits of the next token."""
-        out = self.model.get_output_embeddings()(states.to(self.dtype)).float()  # type: ignore[operator]
+        return self.scaled(self.products(states))
+
+    def products(self, states: Tensor) -> Tensor:
+        """(..., V) float32 products of states (..., H') with the output matrix."""
+        out: Tensor = self.model.get_output_embeddings()(states.to(self.dtype)).float()  # type: ignore[operator]
+        return out
+
+    def scaled(self, out: Tensor) -> Tensor:
+        """Logits of such products: some families scale or cap them."""
         scale = getattr(self.config, "logit_scale", None)
         if scale is not None:  # Cohere
             out = out * scale

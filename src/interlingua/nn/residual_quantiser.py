@@ -7,7 +7,8 @@ the loss is the reconstruction plus, per level, ``|sg(r) - e|^2 + beta |r - sg(e
 Shape key: n vectors, T width, d width of a code, K levels, L codes of a level.
 
 **Deviations:** every level begins by K-means over what the levels before it leave; codes that no item uses are moved
-(:func:`interlingua.nn.quantise.restarted`). LC-Rec's uniform mapping of colliding items (Sinkhorn) is not here.
+(:func:`interlingua.nn.quantise.restarted`). With ``sinkhorn``, LC-Rec's weight of the entropy, the last level is
+assigned uniformly in training, and :meth:`ResidualQuantiser.told_apart` changes it (:mod:`interlingua.nn.sinkhorn`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interlingua.nn.quantise import Quantiser, kmeans, nearest, restarted
+from interlingua.nn.sinkhorn import told_apart, uniform
 
 
 def mlp(widths: Sequence[int]) -> nn.Sequential:
@@ -34,13 +36,14 @@ class ResidualQuantiser(Quantiser):
     """K codebooks, one for what the other leaves, between an encoder and a decoder."""
 
     def __init__(
-        self, width: int, hidden: Sequence[int], code_dim: int, levels: int, size: int, beta: float = 0.25
-    ) -> None:
+        self, width: int, hidden: Sequence[int], code_dim: int, levels: int, size: int, beta: float = 0.25,
+        sinkhorn: float = 0.0,
+    ) -> None:  # fmt: skip
         super().__init__()
         widths = [width, *hidden, code_dim]
         self.encoder, self.decoder = mlp(widths), mlp(widths[::-1])
         self.codebooks = nn.Parameter(torch.zeros(levels, size, code_dim))
-        self.beta = beta
+        self.beta, self.sinkhorn = beta, sinkhorn
 
     @torch.no_grad()
     def begin(self, vectors: Tensor) -> None:
@@ -64,8 +67,9 @@ class ResidualQuantiser(Quantiser):
         encoded = self.encoder(vectors)
         rest, total = encoded, torch.zeros_like(encoded)
         codebook_loss, commitment = encoded.new_zeros(()), encoded.new_zeros(())
-        for codebook in self.codebooks:
-            code = codebook[nearest(rest.detach(), codebook.detach())]
+        for level, codebook in enumerate(self.codebooks, 1):
+            last = level == len(self.codebooks)
+            code = codebook[self._assigned(rest.detach(), codebook.detach(), last)]
             codebook_loss = codebook_loss + functional.mse_loss(code, rest.detach())
             commitment = commitment + functional.mse_loss(rest, code.detach())
             rest, total = rest - code.detach(), total + code
@@ -75,6 +79,10 @@ class ResidualQuantiser(Quantiser):
             "codebook": codebook_loss,
             "commitment": self.beta * commitment,
         }
+
+    def _assigned(self, rest: Tensor, codebook: Tensor, last: bool) -> Tensor:
+        """(n,) codes in training of what earlier levels leave (n, d)."""
+        return uniform(rest, codebook, self.sinkhorn) if last and self.sinkhorn else nearest(rest, codebook)
 
     @torch.no_grad()
     def codes(self, vectors: Tensor) -> Tensor:
@@ -91,3 +99,15 @@ class ResidualQuantiser(Quantiser):
         levels = zip(self.codebooks, codes.T, strict=True)
         made: Tensor = self.decoder(torch.stack([book[column] for book, column in levels]).sum(0))
         return made
+
+    @torch.no_grad()
+    def told_apart(self, codes: Tensor, vectors: Tensor) -> Tensor:
+        """(n, K) codes (n, K), the last m those of vectors (m, T), with other last codes where two are equal.
+
+        See :func:`interlingua.nn.sinkhorn.told_apart`.
+        """
+        rest = self.encoder(vectors)
+        levels = zip(self.codebooks[:-1], codes[len(codes) - len(vectors) :].T, strict=False)
+        for codebook, column in levels:
+            rest = rest - codebook[column]
+        return told_apart(codes, rest, self.codebooks[-1], self.sinkhorn)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import polars as pl
 
+from interlingua.contracts.ranker import Profiles
 from interlingua.data.interactions import Interactions
 from interlingua.data.prepared import Dataset
 from interlingua.errors import DataError, first_line
@@ -110,6 +111,18 @@ def joined_texts(stored: Sequence[ProfileSet], side: Literal["items", "users"], 
     """
     several = [each.texts(side, ids) for each in stored]
     return [" ".join(dict.fromkeys(texts)) for texts in zip(*several, strict=True)]
+
+
+def written_profiles(folder: Path | str, prepared: Dataset) -> Profiles:
+    """A set's texts of all items and training users of a dataset, for a ranker.
+
+    Raises:
+        DataError: see :func:`load`, :meth:`ProfileSet.check` and :meth:`ProfileSet.texts`.
+    """
+    stored, train = load(folder), prepared.split.train
+    stored.check(prepared)
+    items, users = ([str(each) for each in ids] for ids in (train.item_ids, train.user_ids))
+    return Profiles(stored.texts("items", items), stored.texts("users", users))
 
 
 def _pairs(train: Interactions) -> set[tuple[str, str]]:

@@ -139,6 +139,7 @@ def ranker_inputs(
         texts=None if text is None else text.frozen,
         categories=data.catalogue.items["categories"].to_list(),
         columns=data.catalogue.properties,
+        descriptions=data.catalogue.items["description"].to_list(),
         named_texts={name: each.rows("items") for name, each in texts.items()},
         item_codes=None if latent is None else torch.arange(len(own))[:, None],
         has_times=data.has_times,

@@ -286,10 +286,14 @@ def make_text(text: Section, prepared: Any) -> Any:
 
 def ranker_inputs(session: Session) -> RankerInputs:
     """The tables and functions that a language-model ranker gets."""
+    from interlingua.profiles.store import written_profiles
+
     train_events = session.data.split.train
     backbone = session.backbone
     aligned = "align" in session.done
     tables = session.aligned if aligned else Embeddings.of({"items": own_items(backbone)} | session.exported("train"))
+    part = session.recipe.ranker
+    folder = None if part is None or "rank" in session.done else part.cls.reads_profiles(part.config)
     user_embeddings: Callable[[Queries], Tensor] | None = None
     base_items = None
     user_dim = 0
@@ -313,6 +317,8 @@ def ranker_inputs(session: Session) -> RankerInputs:
         named_texts={name: text.rows("items") for name, text in session.texts.items()},
         categories=session.data.catalogue.items["categories"].to_list(),
         columns=session.data.catalogue.properties,
+        descriptions=session.data.catalogue.items["description"].to_list(),
+        profiles=None if folder is None else written_profiles(folder, session.data),
         item_codes=tables.item_codes,
         added=session.num_added,
         user_scale=session.done["rank"].card.get(USER_SCALE) if "rank" in session.done else None,
