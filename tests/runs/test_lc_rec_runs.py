@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,32 @@ def test_a_run_is_stored_opened_and_answers_for_strangers_and_later_items(folder
     assert len(grown.unique(dim=0)) == 32  # both took last codes that were free
     after = opened.recommend(history=[*had, "new"], k=31, repeat=True)
     assert {"new", "newer"} <= {each.item_id for each in after}
+
+
+def test_controls_change_what_they_say_and_nothing_else(folder: str, tmp_path: Path) -> None:
+    plain = stages.run(recipe(folder), out=tmp_path, seed=3, device="cpu")
+    weights = stages.run(recipe(folder, lm_weights="shuffled", tasks=["next"]), out=tmp_path, seed=3, device="cpu")
+    assert weights.done["align"].key == plain.done["align"].key
+    assert {each for epoch in losses(weights) for each in epoch} == {"next"}
+    values = recipe(folder).resolved()
+    values["text"]["control"] = "shuffled"
+    codes = stages.run(resolve(values, "small"), out=tmp_path, seed=3, device="cpu")
+    values = recipe(folder).resolved()
+    values["data"]["texts"] = "shuffled"
+    words = stages.run(resolve(values, "small"), out=tmp_path, seed=3, device="cpu")
+    same = plain.data.catalogue.titles
+    assert codes.data.catalogue.titles == same
+    assert sorted(words.data.catalogue.titles) == sorted(same) != words.data.catalogue.titles
+    for each in (codes, words):
+        assert each.aligned.item_codes is not None
+        assert plain.aligned.item_codes is not None
+        assert not torch.equal(each.aligned.item_codes, plain.aligned.item_codes)
+
+
+def losses(session: Any) -> list[dict[str, float]]:
+    """Of each epoch of the ranker."""
+    lines = (session.done["rank"].path / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [line["losses"] for line in map(json.loads, lines) if "epoch" in line]
 
 
 def test_profiles_are_read_in_training_only_and_decide_the_stage(folder: str, tmp_path: Path) -> None:
