@@ -88,6 +88,13 @@ def test_every_question_and_answer_is_what_its_wording_says(folder: Any) -> None
     assert {wording.task for wording in WORDINGS} == set(TASKS)
 
 
+def test_titles_and_texts_are_cut(folder: Any) -> None:
+    asked = make(folder, max_title_tokens=2, max_text_tokens=3).asked
+    number = next(n for n, each in enumerate(WORDINGS) if each.answers == "title and text")
+    title, text = asked._words(f" {asked._title(0)}")[:2], asked._words("\na film about a robot")[:3]
+    assert asked.answer(number, 0, 0, []) == [*title, *text, asked.lm.eos_token_id]
+
+
 def test_the_oldest_items_are_left_out_where_there_is_no_room(folder: Any) -> None:
     asked = make(folder).asked
     kept = [asked.question(0, PAD, history, 500) for history in ([1, 2, 3, 4], [2, 3, 4], [3, 4], [4], [])]
