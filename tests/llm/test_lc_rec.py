@@ -15,7 +15,7 @@ from interlingua.config import FitConfig
 from interlingua.contracts.ranker import Profiles, RankerInputs
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import PAD, Queries
-from interlingua.errors import ConfigError
+from interlingua.errors import ConfigError, DataError
 from interlingua.injection.code_tasks import ENDING, WORDINGS
 from interlingua.lm.adapters import LoraOptions
 from interlingua.lm.code_trie import SKIPPED
@@ -47,9 +47,9 @@ def rows_of(ranker: LcRec, seed: int = 0) -> list[tuple[int, int, int, list[int]
     found = []
     for batch in ranker.batches(0, np.random.default_rng(seed)):
         assert batch.histories is not None
-        assert batch.asked is not None
+        assert batch.wordings is not None
         lists = batch.histories.tolist()
-        found += zip(batch.asked.tolist(), batch.users.tolist(), batch.positives.tolist(), lists, strict=True)
+        found += zip(batch.wordings.tolist(), batch.users.tolist(), batch.positives.tolist(), lists, strict=True)
     return found
 
 
@@ -65,7 +65,7 @@ def spelled(ranker: LcRec, ids: list[int]) -> str:
 
 def test_every_question_and_answer_is_what_its_wording_says(folder: Any) -> None:
     ranker = make(folder)
-    asked, history = ranker.asked, [PAD, 4, 7]
+    asked, history = ranker.tasks, [PAD, 4, 7]
     title = " ".join(ranker.inputs.titles[0].split())
     codes = {0: "<0:0><1:0>", 4: "<0:1><1:1>", 7: "<0:2><1:1>"}
     titles = ", ".join(f'"{" ".join(ranker.inputs.titles[item].split())}"' for item in (4, 7))
@@ -89,14 +89,14 @@ def test_every_question_and_answer_is_what_its_wording_says(folder: Any) -> None
 
 
 def test_titles_and_texts_are_cut(folder: Any) -> None:
-    asked = make(folder, max_title_tokens=2, max_text_tokens=3).asked
+    asked = make(folder, max_title_tokens=2, max_text_tokens=3).tasks
     number = next(n for n, each in enumerate(WORDINGS) if each.answers == "title and text")
     title, text = asked._words(f" {asked._title(0)}")[:2], asked._words("\na film about a robot")[:3]
     assert asked.answer(number, 0, 0, []) == [*title, *text, asked.lm.eos_token_id]
 
 
 def test_the_oldest_items_are_left_out_where_there_is_no_room(folder: Any) -> None:
-    asked = make(folder).asked
+    asked = make(folder).tasks
     kept = [asked.question(0, PAD, history, 500) for history in ([1, 2, 3, 4], [2, 3, 4], [3, 4], [4], [])]
     assert len({len(each) for each in kept}) == 5
     for room in range(len(kept[-1]), len(kept[0]) + 1):
@@ -110,14 +110,14 @@ def test_the_loss_is_the_plain_models_mean_over_the_answers_tokens(folder: Any) 
     ranker = make(folder)
     batch = next(iter(ranker.batches(0, np.random.default_rng(3))))
     assert batch.histories is not None
-    assert batch.asked is not None
+    assert batch.wordings is not None
     sums, counted = Counter[str](), 0
     with torch.no_grad():
         losses = {task: float(value) for task, value in ranker(batch).items()}
-        for row, number in enumerate(batch.asked.tolist()):
+        for row, number in enumerate(batch.wordings.tolist()):
             item, history = int(batch.positives[row]), batch.histories[row].tolist()
-            answer = ranker.asked.answer(number, int(batch.users[row]), item, history)
-            ids = [*ranker.asked.question(number, item, history, 400), *answer]
+            answer = ranker.tasks.answer(number, int(batch.users[row]), item, history)
+            ids = [*ranker.tasks.question(number, item, history, 400), *answer]
             logits = ranker.lm.logits(ranker.lm.forward(ranker.lm.embed(torch.tensor([ids]))).states)[0]
             steps = logits.log_softmax(-1)[torch.arange(len(ids) - 1), torch.tensor(ids[1:])]
             sums[WORDINGS[number].task] -= float(steps[-len(answer) :].sum())
@@ -134,7 +134,7 @@ def test_words_alone_cost_what_transformers_says_but_for_the_new_tokens(folder: 
         ranker.tokens.outputs.fill_(0.0)
         ranker.tokens.inputs.copy_(ranker.lm.embed(torch.tensor([7])))  # every code reads as one word
     number = next(n for n, each in enumerate(WORDINGS) if each.answers == "title" and each.task == "codes-to-words")
-    question, answer = ranker.asked.question(number, 1, [], 400), ranker.asked.answer(number, 0, 1, [])
+    question, answer = ranker.tasks.question(number, 1, [], 400), ranker.tasks.answer(number, 0, 1, [])
     plain = [7 if token >= ranker.tokens.first else token for token in question]
     with torch.no_grad():
         states = ranker.lm.forward(ranker.lm.embed(torch.tensor([question + answer]))).states[0, len(question) - 1 : -1]
@@ -197,8 +197,8 @@ def test_profiles_are_wishes_and_likes_and_no_question_tells_a_users_own(folder:
     assert LcRec.reads_profiles(ranker.config) == str(folder)
     tasks = Counter()
     for number, user, item, history in rows_of(ranker):
-        question = spelled(ranker, ranker.asked.question(number, item, history, 500))
-        answer = spelled(ranker, ranker.asked.answer(number, user, item, history))
+        question = spelled(ranker, ranker.tasks.question(number, item, history, 500))
+        answer = spelled(ranker, ranker.tasks.answer(number, user, item, history))
         task = WORDINGS[number].task
         tasks[task] += 1
         assert "secret" not in question
@@ -248,6 +248,9 @@ def test_later_items_have_codes_and_what_training_never_saw_is_one_token(folder:
 def test_what_cannot_be_is_refused_and_a_reconstruction_says_so(folder: Any) -> None:
     with pytest.raises(ConfigError, match=r"choose the aligner rq-vae"):
         make(folder, inputs())
+    alone = Interactions.of(np.arange(3).astype(str), np.arange(ITEMS).astype(str), np.arange(3), np.arange(3))
+    with pytest.raises(DataError, match="no history of two events"):
+        rows_of(make(folder, replace(inputs(alone), **SAID)))
     with pytest.raises(ValueError, match=r"leaves out 'next'"):
         LcRecConfig(tasks=["mixed"])
     assert LcRec.needs(LcRecConfig()) == {"item_codes"}

@@ -62,7 +62,7 @@ class Batch:
     """(B,) numbers of the training events that are the targets, where a loss looks something up by them"""
     history_labels: Tensor | None = None
     """(B, L) 1 where the user liked the event in ``histories``, else 0; None: all of them were liked"""
-    asked: Tensor | None = None
+    wordings: Tensor | None = None
     """(B,) number of the wording in which each row is asked, where the rows of a batch ask different things"""
     step: Tensor | None = None
     """() optimiser steps before this one, for losses whose weights change as training goes on"""

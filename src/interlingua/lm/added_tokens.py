@@ -58,15 +58,15 @@ class Grown(LanguageModel):
         ids = ids.to(self.device)
         new = ids >= self.added.first
         own = super().embed(ids.masked_fill(new, 0))
-        rows = functional.embedding((ids - self.added.first).clamp(min=0), self.added.inputs) * self.added.factor
-        return torch.where(new[..., None], rows.to(own.dtype), own)
+        learned = functional.embedding((ids - self.added.first).clamp(min=0), self.added.inputs) * self.added.factor
+        return torch.where(new[..., None], learned.to(own.dtype), own)
 
     def logits(self, states: Tensor) -> Tensor:
         """(..., H') hidden states -> (..., V + n) float32 logits."""
-        rows = self.added.inputs if self.added.outputs is None else self.added.outputs
+        matrix = self.added.inputs if self.added.outputs is None else self.added.outputs
         own = self.products(states)
         own = functional.pad(own, (0, self.added.first - own.shape[-1]), value=-torch.inf)
-        return self.scaled(torch.cat([own, states.float() @ rows.T], dim=-1))
+        return self.scaled(torch.cat([own, states.float() @ matrix.T], dim=-1))
 
 
 def _drawn(matrix: Tensor, count: int) -> Tensor:

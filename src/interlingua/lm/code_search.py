@@ -42,15 +42,15 @@ def code_scores(lm: LanguageModel, embeds: Tensor, mask: Tensor, levels: Levels,
     for number, level in enumerate(levels.levels):
         parents = level.parents.to(device)
         steps = _log_probs(lm, reading.state, level.codes.to(device)).view(batch, -1, len(parents))  # (B, rows, N)
-        rows = slots[:, parents]
-        step = steps.gather(1, rows.clamp(min=0)[:, None])[:, 0]
-        total = (before[:, parents] + step).masked_fill(rows < 0, -torch.inf)
+        origins = slots[:, parents]
+        step = steps.gather(1, origins.clamp(min=0)[:, None])[:, 0]
+        total = (before[:, parents] + step).masked_fill(origins < 0, -torch.inf)
         found.append(total)
         if number + 1 == len(levels.levels):
             break
         chosen = total.topk(min(beams, len(parents)), dim=1).indices  # (B, W) nodes
         first = torch.arange(batch, device=device)[:, None] * steps.shape[1]
-        came = (first + rows.gather(1, chosen).clamp(min=0)).flatten()
+        came = (first + origins.gather(1, chosen).clamp(min=0)).flatten()
         reading.add(level.codes.to(device)[chosen].flatten(), came)
         places = torch.arange(chosen.shape[1], device=device).expand_as(chosen)
         places = places.masked_fill(total.gather(1, chosen).isinf(), -1)  # fewer nodes were reached than may go on

@@ -64,22 +64,22 @@ def told_apart(codes: Tensor, rests: Tensor, codebook: Tensor, epsilon: float) -
         codebook: (L, d) of the last level.
         epsilon: see :func:`balanced`.
     """
-    out, kept = codes.clone(), len(codes) - len(rests)
-    if not kept:  # later items are matched one to one at once
+    out, fixed = codes.clone(), len(codes) - len(rests)
+    if not fixed:  # later items are matched one to one at once
         for _ in range(PASSES):
             groups = _equal(out)
-            for rows in groups:
-                out[rows, -1] = uniform(rests[rows], codebook, epsilon).to(out)
+            for indices in groups:
+                out[indices, -1] = uniform(rests[indices], codebook, epsilon).to(out)
             if not groups:
                 return out
-    for rows in _beginnings(out[:, :-1], {row for group in _equal(out) for row in group}):
-        _matched(out, rows, rests, codebook, kept)
+    for indices in _beginnings(out[:, :-1], {row for group in _equal(out) for row in group}):
+        _matched(out, indices, rests, codebook, fixed)
     return out
 
 
 def _equal(codes: Tensor) -> list[list[int]]:
     """Items of equal codes, two and more."""
-    return [rows for rows in _groups(codes) if len(rows) > 1]
+    return [indices for indices in _groups(codes) if len(indices) > 1]
 
 
 def _groups(codes: Tensor) -> list[list[int]]:
@@ -91,16 +91,16 @@ def _groups(codes: Tensor) -> list[list[int]]:
 
 def _beginnings(codes: Tensor, among: set[int]) -> list[list[int]]:
     """All items of each beginning that one of some items has."""
-    return [rows for rows in _groups(codes) if among.intersection(rows)]
+    return [indices for indices in _groups(codes) if among.intersection(indices)]
 
 
-def _matched(out: Tensor, rows: list[int], rests: Tensor, codebook: Tensor, kept: int) -> None:
+def _matched(out: Tensor, indices: list[int], rests: Tensor, codebook: Tensor, fixed: int) -> None:
     """Gives, in place, codes that are free to all but the first of those items of one beginning that are equal."""
     taken: set[int] = set()
     movers = []
-    for row in rows:
+    for row in indices:
         last = int(out[row, -1])
-        if last in taken and row >= kept:
+        if last in taken and row >= fixed:
             movers.append(row)
         taken.add(last)
     free = [code for code in range(len(codebook)) if code not in taken]
@@ -108,6 +108,6 @@ def _matched(out: Tensor, rows: list[int], rests: Tensor, codebook: Tensor, kept
         return
     from scipy.optimize import linear_sum_assignment
 
-    cost = distances(rests[[row - kept for row in movers]], codebook[free])
+    cost = distances(rests[[row - fixed for row in movers]], codebook[free])
     for mover, code in zip(*linear_sum_assignment(cost.cpu().numpy()), strict=True):
         out[movers[mover], -1] = free[code]

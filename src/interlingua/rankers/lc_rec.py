@@ -45,9 +45,18 @@ from interlingua.lm.code_trie import levels_of
 from interlingua.lm.likelihood import target_log_likelihood
 from interlingua.progress import say, track
 from interlingua.rankers._tuned_ranker import TunedOptions, TunedRanker
-from interlingua.training.task_batches import Part, Rows, event_rows, item_rows, last_rows, task_batches, user_rows
+from interlingua.training.batches import require_histories
+from interlingua.training.task_batches import (
+    Part,
+    Samples,
+    event_samples,
+    item_samples,
+    last_samples,
+    task_batches,
+    user_samples,
+)
 
-ROWS = 160
+AT_ONCE = 160
 """rows that a search continues at once"""
 TASKS: tuple[Task, ...] = ("next", "words-to-codes", "codes-to-words", "mixed", "intention", "preference")
 
@@ -108,7 +117,7 @@ class LcRec(TunedRanker):
         written = self.tokens.ids(torch.minimum(codes, sizes - 1) + starts)
         self.register_buffer("codes", written, persistent=False)
         self.levels = levels_of(written)
-        self.asked = CodeTasks(
+        self.tasks = CodeTasks(
             self.lm, written.numpy(), inputs, title_tokens=config.max_title_tokens, text_tokens=config.max_text_tokens
         )
         self._parts: list[Part] | None = None
@@ -137,7 +146,8 @@ class LcRec(TunedRanker):
         if self._parts is None:
             made = [self._part(task) for task in TASKS if task in self.config.tasks]
             found = [(task, part.usable()) for task, part in made]
-            gone = [task for task, part in found if not len(part.rows)]
+            gone = [task for task, part in found if not len(part.samples)]
+            require_histories("next" not in gone)
             if gone:
                 say(f"lc-rec: nothing to ask for {', '.join(gone)}: no event, or no text, category or profile")
             self._parts = [part for _, part in found]
@@ -146,53 +156,53 @@ class LcRec(TunedRanker):
     def _part(self, task: Task) -> tuple[Task, Part]:
         train, length = self.inputs.train, self.config.history_length
         if task in ("next", "mixed"):
-            rows = event_rows(train, length)
+            samples = event_samples(train, length)
         elif task == "intention":
-            rows = last_rows(train, length)
+            samples = last_samples(train, length)
         elif task == "preference":
-            rows = user_rows(train, length)
+            samples = user_samples(train, length)
         else:
-            rows = item_rows(np.arange(self.learned))
+            samples = item_samples(np.arange(self.learned))
         numbers = [number for number, wording in enumerate(WORDINGS) if wording.task == task]
         plain = [number for number in numbers if not WORDINGS[number].needs]
         further = [number for number in numbers if WORDINGS[number].needs]
         needed = frozenset[str]().union(*(WORDINGS[number].needs for number in further))
-        able = np.fromiter((self._can(needed, rows, row) for row in range(len(rows))), bool, len(rows))
-        return task, Part(rows, np.array(plain, np.int64), np.array(further, np.int64), able)
+        able = np.fromiter((self._can(needed, samples, row) for row in range(len(samples))), bool, len(samples))
+        return task, Part(samples, np.array(plain, np.int64), np.array(further, np.int64), able)
 
-    def _can(self, needed: frozenset[str], rows: Rows, row: int) -> bool:
+    def _can(self, needed: frozenset[str], samples: Samples, row: int) -> bool:
         """Whether a row has the words that some wordings need."""
-        item, asked = int(rows.items[row]), self.asked
-        said = {"text": asked.texts[item], "wish": asked.wishes[item]}
+        item, tasks = int(samples.items[row]), self.tasks
+        said = {"text": tasks.texts[item], "wish": tasks.wishes[item]}
         if "likes" in needed:
-            start, length = int(rows.windows.starts[row]), int(rows.windows.lengths[row])
-            said["likes"] = asked.likes(
-                int(rows.windows.users[row]), self.inputs.train.items[start : start + length].tolist()
+            start, length = int(samples.windows.starts[row]), int(samples.windows.lengths[row])
+            said["likes"] = tasks.likes(
+                int(samples.windows.users[row]), self.inputs.train.items[start : start + length].tolist()
             )
         return all(said[word] for word in needed)
 
     def batches(self, epoch: int, generator: np.random.Generator) -> Iterator[Batch]:
-        """Rows of all tasks among each other, each in one of its wordings."""
+        """Samples of all tasks among each other, each in one of its wordings."""
         config: LcRecConfig = self.config
         return task_batches(self.inputs.train, self.parts, config.fit.batch_size, generator, even=config.mix == "even")
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """A loss for each task, which add up to the mean cross-entropy of the answers' tokens."""
         assert batch.histories is not None
-        assert batch.asked is not None
+        assert batch.wordings is not None
         self._place()
-        numbers, users, items = batch.asked.tolist(), batch.users.tolist(), batch.positives.tolist()
+        numbers, users, items = batch.wordings.tolist(), batch.users.tolist(), batch.positives.tolist()
         questions, answers = [], []
         for number, user, item, history in zip(numbers, users, items, batch.histories.tolist(), strict=True):
-            answers.append(self.asked.answer(number, user, item, history))
-            questions.append(self.asked.question(number, item, history, self.lm.max_positions - len(answers[-1]) - 1))
+            answers.append(self.tasks.answer(number, user, item, history))
+            questions.append(self.tasks.question(number, item, history, self.lm.max_positions - len(answers[-1]) - 1))
         embeds, mask = self._embedded(questions)
         ids, real = padded(answers, self.lm.pad_token_id)
         found = target_log_likelihood(self.lm, embeds, mask, ids.numpy(), real.sum(1).numpy())
         count = float(real.sum())
         tasks = [WORDINGS[number].task for number in numbers]
-        rows = {task: [row for row, each in enumerate(tasks) if each == task] for task in TASKS if task in tasks}
-        return {task: -found[own].sum() / count for task, own in rows.items()}
+        owners = {task: [row for row, each in enumerate(tasks) if each == task] for task in TASKS if task in tasks}
+        return {task: -found[own].sum() / count for task, own in owners.items()}
 
     def _embedded(self, questions: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """(B, T, H) prompts and their (B, T) mask."""
@@ -212,9 +222,9 @@ class LcRec(TunedRanker):
         width = self.num_items if every is None else every.shape[1]
         out = np.empty((len(queries), width), np.float32)
         histories = [row.tolist() for row in queries.padded(config.history_length)]
-        questions = [self.asked.question(0, -1, row, self.lm.max_positions - self.codes.shape[1]) for row in histories]
+        questions = [self.tasks.question(0, -1, row, self.lm.max_positions - self.codes.shape[1]) for row in histories]
         order = np.argsort([len(question) for question in questions], kind="stable")
-        step = max(1, ROWS // (config.beams or ROWS)) if every is None else 16
+        step = max(1, AT_ONCE // (config.beams or AT_ONCE)) if every is None else 16
         for part in track([order[at : at + step] for at in range(0, len(order), step)], "histories"):
             embeds, mask = self._embedded([questions[row] for row in part.tolist()])
             if every is None:

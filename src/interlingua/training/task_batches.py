@@ -21,16 +21,16 @@ Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Rows:
+class Samples:
     """Stretches of histories, and the item in question of each."""
 
     windows: Windows
     items: Int64
     """(n,) the item behind the stretch, or an item by itself (then the stretch is empty)"""
 
-    def take(self, indices: IntArray) -> Rows:
+    def take(self, indices: IntArray) -> Samples:
         """Some of them."""
-        return Rows(self.windows.take(indices), self.items[indices])
+        return Samples(self.windows.take(indices), self.items[indices])
 
     def __len__(self) -> int:
         return len(self.items)
@@ -38,9 +38,9 @@ class Rows:
 
 @dataclass(frozen=True)
 class Part:
-    """Rows that may be asked in several ways."""
+    """Samples that may be asked for in several ways."""
 
-    rows: Rows
+    samples: Samples
     plain: Int64
     """numbers of the wordings in which each of the rows can be asked"""
     further: Int64
@@ -53,44 +53,44 @@ class Part:
         if len(self.plain):
             return self
         keep = np.flatnonzero(self.able) if len(self.further) else np.zeros(0, np.int64)
-        return Part(self.rows.take(keep), self.plain, self.further, self.able[keep])
+        return Part(self.samples.take(keep), self.plain, self.further, self.able[keep])
 
 
-def event_rows(train: Interactions, length: int) -> Rows:
+def event_samples(train: Interactions, length: int) -> Samples:
     """Every event but a user's first, after at most ``length`` events before it."""
     first = np.zeros(len(train), bool)
     first[train.offsets[:-1][train.user_counts > 0]] = True
     stops = np.flatnonzero(~first)
     users = train.users[stops].astype(np.int64)
     lengths = np.minimum(stops - train.offsets[users], length)
-    return Rows(Windows(users, stops - lengths, lengths), train.items[stops].astype(np.int64))
+    return Samples(Windows(users, stops - lengths, lengths), train.items[stops].astype(np.int64))
 
 
-def last_rows(train: Interactions, length: int) -> Rows:
+def last_samples(train: Interactions, length: int) -> Samples:
     """The last event of every user with two, after at most ``length`` events before it."""
-    every = event_rows(train, length)
+    every = event_samples(train, length)
     last = np.flatnonzero(np.diff(every.windows.users, append=-1) != 0)
     return every.take(last)
 
 
-def item_rows(items: IntArray) -> Rows:
+def item_samples(items: IntArray) -> Samples:
     """Items (n,) by themselves."""
     nothing = np.zeros(len(items), np.int64)
-    return Rows(Windows(nothing, nothing, nothing), np.asarray(items, np.int64))
+    return Samples(Windows(nothing, nothing, nothing), np.asarray(items, np.int64))
 
 
-def user_rows(train: Interactions, length: int) -> Rows:
+def user_samples(train: Interactions, length: int) -> Samples:
     """Every user with an event, after the last ``length`` events; the item is the latest."""
     users = np.flatnonzero(train.user_counts > 0)
     lengths = np.minimum(train.user_counts[users], length).astype(np.int64)
     stops = train.offsets[users + 1]
-    return Rows(Windows(users, stops - lengths, lengths), train.items[stops - 1].astype(np.int64))
+    return Samples(Windows(users, stops - lengths, lengths), train.items[stops - 1].astype(np.int64))
 
 
 def task_batches(
     train: Interactions, parts: Sequence[Part], size: int, generator: np.random.Generator, *, even: bool = False
 ) -> Iterator[Batch]:
-    """All rows once in random order, each in one of its wordings by chance; ``asked`` has the wordings' numbers.
+    """All rows once in random order, each in one of its wordings by chance; ``wordings`` has the wordings' numbers.
 
     Args:
         train: the events to which windows point.
@@ -102,39 +102,39 @@ def task_batches(
     Raises:
         DataError: no row.
     """
-    parts = [each for each in (part.usable() for part in parts) if len(each.rows)]
-    total = sum(len(part.rows) for part in parts)
+    parts = [each for each in (part.usable() for part in parts) if len(each.samples)]
+    total = sum(len(part.samples) for part in parts)
     if not total:
-        raise DataError("no row is left to train on: no user has two events, and no item is asked for by itself")
-    drawn, asked = [], []
+        raise DataError("no row is left to train on: no user has two events, and no item is wordings for by itself")
+    drawn, wordings = [], []
     for part in parts:
-        count = -(-total // len(parts)) if even else len(part.rows)
-        again = count > len(part.rows)
-        chosen = generator.choice(len(part.rows), count, replace=again)
-        drawn.append(part.rows.take(chosen))
-        asked.append(_wordings(part, part.able[chosen], generator))
-    rows = _joined(drawn)
-    numbers = np.concatenate(asked)
-    order = generator.permutation(len(rows))
+        count = -(-total // len(parts)) if even else len(part.samples)
+        again = count > len(part.samples)
+        chosen = generator.choice(len(part.samples), count, replace=again)
+        drawn.append(part.samples.take(chosen))
+        wordings.append(_wordings(part, part.able[chosen], generator))
+    samples = _joined(drawn)
+    numbers = np.concatenate(wordings)
+    order = generator.permutation(len(samples))
     for start in range(0, len(order), size):
         some = order[start : start + size]
-        part_rows = rows.take(some)
-        width = int(part_rows.windows.lengths.max())
-        block = left_padded(train.items, part_rows.windows) if width else np.full((len(some), 1), PAD, np.int64)
+        some_samples = samples.take(some)
+        width = int(some_samples.windows.lengths.max())
+        block = left_padded(train.items, some_samples.windows) if width else np.full((len(some), 1), PAD, np.int64)
         yield Batch(
-            as_tensor(part_rows.windows.users), as_tensor(part_rows.items), histories=as_tensor(block),
-            asked=as_tensor(numbers[some]),
+            as_tensor(some_samples.windows.users), as_tensor(some_samples.items), histories=as_tensor(block),
+            wordings=as_tensor(numbers[some]),
         )  # fmt: skip
 
 
-def _joined(parts: Sequence[Rows]) -> Rows:
+def _joined(parts: Sequence[Samples]) -> Samples:
     windows = [each.windows for each in parts]
     joined = Windows(
         np.concatenate([each.users for each in windows]),
         np.concatenate([each.starts for each in windows]),
         np.concatenate([each.lengths for each in windows]),
     )
-    return Rows(joined, np.concatenate([each.items for each in parts]))
+    return Samples(joined, np.concatenate([each.items for each in parts]))
 
 
 def _wordings(part: Part, able: npt.NDArray[np.bool_], generator: np.random.Generator) -> Int64:
