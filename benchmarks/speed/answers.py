@@ -79,7 +79,7 @@ def as_text(lm: LanguageModel, world: World, nets: Projectors, titles: int) -> S
         embeds = embed_prompts(lm, prompts, items=nets.item(world.item_vectors[prompts.item_indices]))
         _, lengths = compiled.target_ids(windows[:, 1:].ravel(), eos=False)
         inner = np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        places = np.repeat(compiled.entry_starts(windows)[:, 1:].ravel(), lengths) + inner
+        places = np.repeat(compiled.entry_spans(windows)[0][:, 1:].ravel(), lengths) + inner
         owners = np.repeat(np.repeat(np.arange(len(rows)), titles), lengths)
         tokens = prompts.input_ids[owners, prompts.input_ids.shape[1] - prompts.lengths[owners] + places]
         states = states_at(

@@ -59,7 +59,7 @@ OTHER: dict[str, Any] = {
     "attribute_tokens": 2, "max_words": 5, "low-rank-ease.rank": 2, "low-rank-additive-ease.rank": 2,  "cross_heads": 4,
     "sub_dim": 4, "mmrec.layers": [8], "history_titles": 1, "dilations": [2],
     "first_epochs": 1, "first_learning_rate": 0.5, "hard_step": 1.0, "quantiser": {"levels": 2}, "tiger.beams": 1,
-    "rq-vae.same_codes": 0, "lc-rec.tasks": ["next"],
+    "rq-vae.same_codes": 0, "lc-rec.tasks": ["next"], "block_share": 0.0,
 }  # fmt: skip
 """by option, or component.option: another value than one that follows from the type"""
 HEAD: dict[str, Any] = {"head_weight": 1.0, "scoring": "head", "template": "next-item-vectors"}
@@ -123,6 +123,7 @@ ELSEWHERE: dict[str, str] = {
     **{f"e4srec.{o}": "test_e4srec.py" for o in ("model", "template", "lora")},
     **{f"llmgr.{o}": "test_llmgr.py" for o in ("model", "template", "node_template", "lora")},
     **{f"gal-rec.{o}": "test_gal_rec.py" for o in ("model", "template", "node_template", "lora")},
+    **{f"mixrec.{o}": "test_mixrec.py" for o in ("model", "template", "lora", "trials", "trial_users")},
     **{f"{n}.{o}": "test_collm_binllm.py" for n in ("collm", "binllm") for o in ("model", "template", "lora")},
     **{f"rec-icl.{o}": "test_rec_icl.py"
        for o in ("model", "lora", "template", "demonstrations", "demonstration_labels", "window", "max_title_words")},

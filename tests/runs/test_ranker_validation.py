@@ -87,5 +87,5 @@ def test_patience_is_for_rankers_that_are_validated() -> None:
 
     with pytest.raises(ConfigError, match=r"\[ranker\].fit.patience: 'soft-prompt' is trained for all its epochs"):
         resolved("soft-prompt")
-    for name in ("llm-srec", "e4srec", "llmgr", "gal-rec", "collm", "binllm"):
+    for name in ("llm-srec", "e4srec", "llmgr", "gal-rec", "mixrec", "collm", "binllm"):
         assert resolved(name).ranker is not None

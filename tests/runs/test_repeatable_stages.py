@@ -91,6 +91,10 @@ RECIPES: dict[str, dict[str, Any]] = {
                 "quantiser": {"levels": 2, "size": 8, "hidden": [8], "code_dim": 4, "epochs": 5}},
         "ranker": {**LM, "name": "lc-rec", "mix": "even", "fit": {**LM["fit"], "patience": 1, "patience_steps": 0}},
     },
+    "experts of a searched shape": {
+        "backbone": {"name": "pop"},
+        "ranker": {**LM, "name": "mixrec", "max_title_tokens": 4, "cf_dim": 8, "first_epochs": 2, "trials": 2},
+    },
     "outputs, validated": {
         "backbone": SASREC,
         "ranker": {**LM, "name": "llm-srec", "hidden_dim": 16, "output_dim": 8,
@@ -240,6 +244,7 @@ def test_a_stage_killed_in_the_middle_and_at_the_end_has_the_same_bits(
     [
         ("two stages, yes or no", "rank"),
         ("a graph in two stages", "rank"),
+        ("experts of a searched shape", "rank"),
         ("sentences through an encoder that learns", "align"),
     ],
 )

@@ -30,7 +30,6 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interlingua.backbones._causal_attention import Block, LigrBlock
 from interlingua.backbones._shifted import by_length, last_state, positions_mask, shift
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.added import AddedItems
@@ -40,6 +39,7 @@ from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
 from interlingua.errors import ConfigError
 from interlingua.nn import losses
+from interlingua.nn.causal_attention import Block, LigrBlock
 from interlingua.nn.in_batch import debiased_softmax
 from interlingua.training.mixed_negatives import MixedNegatives
 from interlingua.training.next_item import next_item_batches, pair_scores, sequences_of, with_targets

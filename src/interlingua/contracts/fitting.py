@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -23,6 +23,14 @@ Batches = Callable[[int, np.random.Generator], Iterable[Batch]]
 Loop = Callable[[Batches, FitConfig], FitLog]
 
 
+class Validate(Protocol):
+    """Measures what is being fitted on the validation part."""
+
+    def __call__(self, max_users: int | None = None) -> dict[str, float]:
+        """Metrics; of a random part of at most ``max_users`` users, always the same (None: as many as usual)."""
+        ...
+
+
 @dataclass(frozen=True)
 class Fitting:
     """One fit. It never gets the test part, and the validation part only through the loop's early stopping."""
@@ -36,7 +44,7 @@ class Fitting:
     """trains the stage's modules by gradient: it resumes, shows progress, stops early, keeps the best"""
     earlier: Loop | None = None
     """the same for a training that another follows in the same fit; None: as ``loop``"""
-    validate: Callable[[], dict[str, float]] | None = None
+    validate: Validate | None = None
     """metrics, on the validation part, of what is being fitted; None: nothing is measured here"""
     texts: Mapping[str, Text] = field(default_factory=dict)
     """vectors of the sections ``[texts.NAME]``, by name"""

@@ -169,7 +169,7 @@ def tuned(
         return None
     if kind == "full":
         return Tuned(_full(lm, words), kind, lm.name)
-    model = _sharing(lm.model)
+    model = sharing(lm.model)
     _inject(model, lm, options)
     made = Tuned(replace(lm, model=model, name=f"{lm.name} (lora)", whole=lm), kind, lm.name)
     if start is not None:
@@ -188,7 +188,7 @@ def _full(lm: LanguageModel, words: bool) -> LanguageModel:
     return replace(lm, model=model, name=f"{lm.name} (full)", whole=None)
 
 
-def _sharing(model: nn.Module) -> nn.Module:
+def sharing(model: nn.Module) -> nn.Module:
     """A copy of the modules around the same weights."""
     memo: dict[int, Any] = {id(each): each for each in (*model.parameters(), *model.buffers())}
     copied: nn.Module = copy.deepcopy(model, memo)
@@ -201,7 +201,8 @@ def _inject(model: Any, lm: LanguageModel, options: LoraOptions) -> None:
     except ImportError:
         raise MissingExtraError("peft", "llm", "ranker.tune = 'lora'") from None
     config = peft.LoraConfig(
-        r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout, target_modules=_modules(lm, options),
+        r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout,
+        target_modules=module_names(lm, options),
         fan_in_fan_out=any(type(module).__name__ == "Conv1D" for module in model.modules()),  # GPT-2's transposed W
     )  # fmt: skip
     try:
@@ -214,7 +215,7 @@ def _inject(model: Any, lm: LanguageModel, options: LoraOptions) -> None:
     model.eval()
 
 
-def _modules(lm: LanguageModel, options: LoraOptions) -> list[str] | str:
+def module_names(lm: LanguageModel, options: LoraOptions) -> list[str] | str:
     """Names for peft; a family that it does not know gets adapters on the linear layers of its attention."""
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
 

@@ -25,9 +25,8 @@ from interlingua.lm.token_pool import Ids, Pool, TitleIds, Tokens
 
 USER, HISTORY, CANDIDATE, TARGET, DISLIKED, NEIGHBOUR = 0, 1, 2, 3, 4, 5
 """what a vector place is for: the numbers in :attr:`PromptBatch.slot_kinds`"""
-LISTS = {
-    "history": HISTORY, "candidates": CANDIDATE, "target": TARGET, "disliked": DISLIKED, "neighbours": NEIGHBOUR,
-}  # fmt: skip
+SLOTS = ("history", "candidates", "target", "disliked", "neighbours")
+LISTS = dict(zip(SLOTS, (HISTORY, CANDIDATE, TARGET, DISLIKED, NEIGHBOUR), strict=True))
 
 
 @dataclass(frozen=True)
@@ -180,13 +179,14 @@ class CompiledTemplate:
         pieces, _, _ = self._pieces(history, candidates, target, text_indices or {})
         return self._sizes[pieces].sum(1)
 
-    def entry_starts(self, history: IntArray) -> Ids:
-        """(B, L) place in its prompt, padding not counted, at which each entry of the history begins; PAD: none."""
+    def entry_spans(self, history: IntArray) -> tuple[Ids, Ids]:
+        """(B, L) places in its prompt, padding not counted, of each entry's first token and behind its last; or PAD."""
         pieces, _, kinds = self._pieces(history, None, None, {})
         sizes = self._sizes[pieces]
         begins = np.cumsum(sizes, 1) - sizes
         entries = np.flatnonzero(kinds == HISTORY)[2::2]  # words for no entry, then separator and entry by turns
-        return np.where(np.asarray(history) == PAD, PAD, begins[:, entries])
+        none = np.asarray(history) == PAD
+        return np.where(none, PAD, begins[:, entries]), np.where(none, PAD, (begins + sizes)[:, entries])
 
     def assemble(
         self,

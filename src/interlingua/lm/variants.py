@@ -39,7 +39,7 @@ def truncated(held: LanguageModel, num_layers: int) -> LanguageModel:
         return held
     memo: dict[int, Any] = {id(p): p for p in held.model.parameters()}  # deepcopy then shares them
     model = copy.deepcopy(held.model, memo)
-    stack = next(m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == total)
+    stack = stack_of(model, total)
     owner, name = _owner(model, stack)
     setattr(owner, name, stack[:num_layers])
     config: Any = model.config
@@ -49,6 +49,11 @@ def truncated(held: LanguageModel, num_layers: int) -> LanguageModel:
         config.layer_types = list(kinds)[:num_layers]
     name, revision = f"{held.name} ({num_layers} layers)", f"{held.revision}-layers-{num_layers}"
     return replace(held, model=model, name=name, revision=revision, whole=held)
+
+
+def stack_of(model: nn.Module, total: int) -> nn.ModuleList:
+    """The list of a model's ``total`` layers."""
+    return next(m for m in model.modules() if isinstance(m, nn.ModuleList) and len(m) == total)
 
 
 def _owner(model: nn.Module, child: nn.Module) -> tuple[nn.Module, str]:

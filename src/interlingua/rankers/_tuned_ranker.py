@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, cast
 
 import torch
 from pydantic import Field
@@ -63,16 +63,21 @@ class TunedRanker(Ranker):
     words: ClassVar[bool] = True
     """the language model reads or writes words; False: its embeddings and output matrix stay frozen in ``full``"""
     lm: LanguageModel
+    """None where a subclass's options leave it out (``lm_weights = "none"``)"""
     tuned: Tuned | None
     counts: Tensor
 
     def __init__(self, config: Any, inputs: RankerInputs) -> None:
         super().__init__(config, inputs)
         base = language_model(config)
-        assert base is not None
-        self.tuned = tuned(base, config.tune, config.lora, words=self.words)
-        self.lm = base if self.tuned is None else self.tuned.lm
+        self.reads = base is not None
+        self.tuned = None if base is None else self._learning(base)
+        self.lm = cast(LanguageModel, base if self.tuned is None else self.tuned.lm)
         self.register_buffer("counts", torch.as_tensor(inputs.train.item_counts).float(), persistent=False)
+
+    def _learning(self, base: LanguageModel) -> Tuned | None:
+        """What the options train of a model; None: nothing."""
+        return tuned(base, self.config.tune, self.config.lora, words=self.words)
 
     @property
     def device(self) -> torch.device:
@@ -80,7 +85,8 @@ class TunedRanker(Ranker):
         return self.counts.device
 
     def _place(self) -> None:
-        self.lm.place(self.device)
+        if self.reads:
+            self.lm.place(self.device)
 
     def fit(self, job: Fitting) -> FitLog:
         """See :class:`Ranker`; a language model that was to learn and did not is an error."""

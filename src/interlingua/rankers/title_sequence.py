@@ -151,7 +151,7 @@ class TitleSequence(VectorRanker):
 
     def _answers(self, windows: IntArray) -> tuple[IntArray, IntArray]:
         """(n,) row and (n,) place in its prompt of each token of a title that stands behind another one."""
-        starts = self.prompts.entry_starts(windows)
+        starts, _ = self.prompts.entry_spans(windows)
         real = windows != PAD
         answers = real & (np.cumsum(real, 1) > 1)
         _, lengths = self.prompts.target_ids(windows[answers], eos=False)

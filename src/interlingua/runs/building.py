@@ -14,7 +14,7 @@ from interlingua.config import FitConfig
 from interlingua.contracts.component import Component
 from interlingua.contracts.exported import exported
 from interlingua.contracts.fit_log import FitLog
-from interlingua.contracts.fitting import Batches, Fitting
+from interlingua.contracts.fitting import Batches, Fitting, Validate
 from interlingua.data.split import Split
 from interlingua.evaluate.protocol import validation_metrics
 from interlingua.progress import say
@@ -46,7 +46,7 @@ class Built:
     """False: no file is written where there are no weights; only the stage's tables are read"""
     judged: Joint | None = None
     """what early stopping deploys and measures on the validation part; None: see ``check``"""
-    check: Callable[[], dict[str, float]] | None = None
+    check: Validate | None = None
     """what else measures it there; None, without ``judged``: patience has no meaning"""
     before: tuple[Component, ...] = ()
     """what was trained along: it exports tables too, which the component then finds in ``job.tables``"""
@@ -127,15 +127,15 @@ def _fitted(session: Session, stage: str, built: Built, folder: Path, partial: P
     return log.save(folder) | ({"samples": log.samples} if log.trained else {})
 
 
-def _validation(built: Built, split: Split) -> Callable[[], dict[str, float]] | None:
+def _validation(built: Built, split: Split) -> Validate | None:
     """What measures the component on the validation part while it is fitted."""
     judged = built.judged
     if judged is None:
         return built.check
 
-    def measured() -> dict[str, float]:
+    def measured(max_users: int | None = None) -> dict[str, float]:
         with deployed(judged) as backbone:
-            return validation_metrics(backbone, split)
+            return validation_metrics(backbone, split, max_users=max_users)
 
     return measured
 

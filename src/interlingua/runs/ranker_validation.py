@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from interlingua.config import FitConfig
+from interlingua.contracts.fitting import Validate
 from interlingua.contracts.ranker import Ranker
 from interlingua.data.split import Split
 from interlingua.errors import ConfigError
@@ -15,7 +14,7 @@ MOST_USERS = 10_000
 AMONG_CANDIDATES = ("hit@1", "hit@5", "hit@10", "ndcg@5", "ndcg@10")
 
 
-def check_of(ranker: Ranker, split: Split) -> Callable[[], dict[str, float]] | None:
+def check_of(ranker: Ranker, split: Split) -> Validate | None:
     """The measurement that the ranker's class asks for (:attr:`Ranker.validation`); None: none.
 
     Pairs with labels: ``auc``, and ``uauc`` where early stopping reads it. Lists: the metrics of a full ranking, or, of
@@ -28,16 +27,17 @@ def check_of(ranker: Ranker, split: Split) -> Callable[[], dict[str, float]] | N
     options: FitConfig | None = ranker.config.training()
     decides = None if options is None else options.metric
 
-    def measured() -> dict[str, float]:
+    def measured(max_users: int | None = None) -> dict[str, float]:
         metrics: tuple[str, ...]
+        most = MOST_USERS if max_users is None else max_users
         if ranker.validation == "pairs" and split.valid_pairs is not None:
             protocol, metrics = "labelled", ("auc", "uauc") if decides == "uauc" else ("auc",)
         elif ranker.ranks_catalogue:
-            return validation_metrics(ranker, split, max_users=MOST_USERS)
+            return validation_metrics(ranker, split, max_users=most)
         else:
             protocol, metrics = "sampled-20", AMONG_CANDIDATES
         report = evaluate(
-            ranker, split, "valid", protocol=protocol, metrics=metrics, max_users=MOST_USERS, slices=False,
+            ranker, split, "valid", protocol=protocol, metrics=metrics, max_users=most, slices=False,
             resamples=0, label="validate",
         )  # fmt: skip
         return report.metrics

@@ -12,8 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from interlingua.backbones._shifted import positions_mask
-
 
 class CausalAttention(nn.Module):
     """Attention in which a position reads itself and what came before; a block adds its feed-forward part."""
@@ -67,7 +65,8 @@ class CausalAttention(nn.Module):
         to_key, to_value = self.key_value.weight.view(2, self.heads, size, dim)
         folded = torch.einsum("bhs,hsd->bhd", query, to_key)
         logits = (folded @ x.transpose(1, 2)) / math.sqrt(size)
-        weights = logits.masked_fill(~positions_mask(at + 1, width)[:, None], -math.inf).softmax(-1)
+        ahead = torch.arange(width, device=at.device)[None, :] > at[:, None]
+        weights = logits.masked_fill(ahead[:, None], -math.inf).softmax(-1)
         mixed = torch.einsum("bhd,hsd->bhs", weights @ x, to_value).reshape(batch, 1, dim)
         return self.out(mixed + self.key_value.bias[dim:])
 
