@@ -218,5 +218,5 @@ def test_only_the_given_vectors_are_read(model, batch):
 
 
 def test_heads_must_divide_the_width():
-    with pytest.raises(ConfigError, match=r"num_heads \(3\) must divide embedding_dim \(32\)"):
+    with pytest.raises(ConfigError, match=r"embedding_dim = 32 is not divisible by num_heads = 3"):
         build(AutoCfConfig, {"num_heads": 3}, "backbone")

@@ -11,15 +11,17 @@ import torch
 from tests.align.test_whitening_experts import world
 
 from interlingua.backbones.tiger import Tiger, TigerConfig
+from interlingua.config import build
 from interlingua.contracts.added import AddedItems
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.fitting import Fitting
 from interlingua.data.queries import Queries
-from interlingua.errors import ConfigError
+from interlingua.errors import ConfigError, DataError
 from interlingua.lm.code_trie import SKIPPED, levels_of
 from interlingua.retrieval.best import best
 from interlingua.training.joint import Joint
 from interlingua.training.loop import seed_all
+from interlingua.vectors.frozen import FrozenRows
 
 SIZES: dict[str, Any] = {"embedding_dim": 16, "max_history": 6, "dropout": 0.0, "same_codes": 4}
 SMALL_BOOKS = {"levels": 2, "size": 4, "code_dim": 4, "hidden": [8], "epochs": 5}
@@ -194,6 +196,9 @@ def test_an_estimate_trains_no_codebooks() -> None:
 def test_bad_options_and_missing_texts_are_said_in_words() -> None:
     train, _ = world()
     with pytest.raises(ConfigError, match=r"embedding_dim = 10 is not divisible by num_heads = 4"):
-        Tiger(TigerConfig.model_validate({"embedding_dim": 10, "num_heads": 4}), train)
+        build(TigerConfig, {"embedding_dim": 10, "num_heads": 4})
+    alike = FrozenRows(torch.ones(train.num_items, 4))
+    with pytest.raises(DataError, match="texts have one vector"):
+        Tiger(TigerConfig(), train).start(train, alike)
     with pytest.raises(ConfigError, match=r"no \[text\] section"):
         Tiger(TigerConfig(), train).start(train, None)

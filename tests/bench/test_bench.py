@@ -259,3 +259,12 @@ def test_without_a_budget_nothing_is_estimated(tmp_path) -> None:
     without = CliRunner().invoke(app, arguments).stderr
     assert "estimating" not in without
     assert re.search(r"will run \d jobs \(--dry-run estimates them\):", without)
+
+
+def test_a_further_recipe_of_all_round_is_measured_beside_the_rows_that_were_named() -> None:
+    words = ["bench", "all-round", "--data", "planted", "--tables", "leave-one-out", "--dry-run", "--json"]
+    words += ["--set", "data.options={num_users = 40, num_items = 20}", "--recipe", "itemknn"]
+    for methods in (["--methods", "popularity"], ["--methods", "popularity", "--methods", "itemknn"]):
+        made = CliRunner().invoke(app, [*words, *methods], catch_exceptions=False)
+        assert made.exit_code == 0
+        assert list(json.loads(made.stdout)["planned"]) == ["leave-one-out: popularity", "leave-one-out: itemknn"]

@@ -8,12 +8,14 @@ from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from tests.test_docs import interlingua
 
+from interlingua import registry
 from interlingua.cli.run import planned
 from interlingua.config import FitConfig
-from interlingua.data.prepare import save
+from interlingua.data.prepare import prepare, save
 from interlingua.data.sources.planted import generate
 from interlingua.errors import ConfigError, DataError
 from interlingua.runs import preflight, stages
@@ -162,3 +164,40 @@ def test_a_dry_run_says_what_decides_over_a_prepared_folder(tmp_path: Path, caps
     said = capsys.readouterr().err
     assert "--set changes its filter" in said
     assert "follows this command's --seed" in said
+
+
+@pytest.mark.parametrize("name", ["mmrec", "rec-icl", "pop"])
+def test_data_without_labels_are_refused_before_anything_is_trained(name: str, tmp_path: Path) -> None:
+    """A prepared folder's own label holds, also where the recipe has one: it was found out by the measurement."""
+    save(generate(num_users=60, num_items=40, seed=3), tmp_path / "plain")
+    found = recipes.load(name, ['evaluate.protocols=["labelled"]'], data=str(tmp_path / "plain"))
+    with pytest.raises(DataError, match=r"'labelled' cannot be measured: the data have no labels.*data\.label"):
+        stages.run(found, out=tmp_path / "runs", device="cpu")
+    made = [path.name.split("-")[0] for path in (tmp_path / "runs").iterdir() if not path.name.startswith(".")]
+    assert made == ["prepare"]
+    with pytest.raises(DataError, match="have no labels"):
+        planned(Session(found, tmp_path / "others"), as_json=False)
+
+
+def test_what_was_warned_of_at_preparation_is_said_at_every_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frame = pl.DataFrame({"user": list("aaaabbbb"), "item": list("wxyzwxyz")})
+    save(prepare(frame, quiet=True), tmp_path / "untimed")
+    stages.run("pop", out=tmp_path / "runs", data=str(tmp_path / "untimed"), device="cpu")
+    said = [line for line in capsys.readouterr().err.splitlines() if "as it was prepared" in line]
+    assert any("time" in line or "order" in line for line in said)
+
+
+HEADS = {
+    name: [each for each in registry.find("backbone", name).Config.model_fields if each.endswith("heads")]
+    for name in registry.names("backbone")
+    if "embedding_dim" in registry.find("backbone", name).Config.model_fields
+}
+
+
+@pytest.mark.parametrize(("name", "heads"), [(name, each) for name, found in HEADS.items() for each in found])
+def test_heads_that_do_not_divide_the_width_are_refused_when_a_recipe_is_read(name: str, heads: str) -> None:
+    values = {"data": {"name": "planted"}, "backbone": {"name": name, "embedding_dim": 63, heads: 5}}
+    with pytest.raises(ConfigError, match=f"embedding_dim = 63 is not divisible by {heads} = 5"):
+        recipes.resolve(values, "odd")

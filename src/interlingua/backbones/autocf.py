@@ -29,10 +29,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from interlingua.backbones._heads import WithHeads
 from interlingua.backbones.lightgcn import LightGcn
 from interlingua.config import Config, FitConfig
 from interlingua.contracts.batch import Batch, Embeddings, Encoded
@@ -45,7 +46,7 @@ LOGIT_LIMIT = 10.0
 """attention logits are clipped here, as in the authors' code"""
 
 
-class AutoCfConfig(Config):
+class AutoCfConfig(WithHeads):
     """Options of :class:`AutoCf`."""
 
     embedding_dim: int = Field(32, ge=1)
@@ -81,12 +82,6 @@ class AutoCfConfig(Config):
         learning_rate=1e-3, weight_decay=2e-7, batch_size=4096, epochs=1000, evaluate_every=3, patience=10
     )
     """training"""
-
-    @model_validator(mode="after")
-    def _heads_divide(self) -> AutoCfConfig:
-        if self.embedding_dim % self.num_heads:
-            raise ValueError(f"num_heads ({self.num_heads}) must divide embedding_dim ({self.embedding_dim})")
-        return self
 
 
 @dataclass(frozen=True)

@@ -97,10 +97,6 @@ class LlmEsr(SasRec):
     def __init__(self, config: LlmEsrConfig, train: Interactions) -> None:
         super().__init__(config, train)
         dim = config.embedding_dim
-        if dim % config.cross_heads:
-            raise ConfigError(
-                f"backbone.embedding_dim = {dim} is not divisible by cross_heads = {config.cross_heads}; change one"
-            )
         self.view = TextView(train, dim, self._mapper)
         self.into_ids = CrossAttention(dim, config.cross_heads)
         self.into_texts = CrossAttention(dim, config.cross_heads)

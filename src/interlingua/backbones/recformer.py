@@ -23,8 +23,7 @@ paper's method. ``checkpoint`` starts from a Longformer, RoBERTa or BERT (the to
 - Whole words of the catalogue are the vocabulary, so that masking whole words is masking tokens; of a checkpoint's
   pieces each is masked by itself, and its word vectors learn (the authors freeze them in pre-training).
 - The first stage has a fixed number of epochs; the authors' patience (5 validations) ends it too.
-- In pre-training a row with the same next item is no negative.
-- Histories are masked in evaluation as everywhere here; the authors do not mask them.
+- In pre-training a row with the same next item is no negative. In evaluation histories are masked, theirs are not.
 """
 
 from __future__ import annotations
@@ -53,10 +52,11 @@ from interlingua.backbones._attribute_tokens import (
     sequences,
     written,
 )
+from interlingua.backbones._heads import WithHeads
 from interlingua.backbones._shifted import by_length
 from interlingua.backbones._token_encoder import CheckpointEncoder, MaskedWords, Reader, SmallEncoder
 from interlingua.backbones._two_stages import TwoStageFit
-from interlingua.config import Config, FitConfig
+from interlingua.config import FitConfig
 from interlingua.contracts.added import AddedItems
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch, Embeddings, Encoded, FloatArray
@@ -104,7 +104,7 @@ class RecformerFit(TwoStageFit):
     """nor stop before so many steps without a better metric"""
 
 
-class RecformerConfig(Config):
+class RecformerConfig(WithHeads):
     """Options of :class:`Recformer`."""
 
     only_with: ClassVar = dict.fromkeys(

@@ -30,8 +30,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from interlingua.backbones._heads import WithHeads
 from interlingua.backbones._shifted import by_length, last_state, positions_mask, shift
-from interlingua.config import Config, FitConfig
+from interlingua.config import FitConfig
 from interlingua.contracts.added import AddedItems
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch, Embeddings, Encoded
@@ -49,7 +50,7 @@ QUERY_POSITIONS = 1600
 computed for them stays in the cache"""
 
 
-class SasRecConfig(Config):
+class SasRecConfig(WithHeads):
     """Options of :class:`SasRec`."""
 
     only_with: ClassVar = {
@@ -117,10 +118,6 @@ class SasRec(Backbone):
     def __init__(self, config: SasRecConfig, train: Interactions) -> None:
         super().__init__(config, train)
         dim = config.embedding_dim
-        if dim % config.num_heads:
-            raise ConfigError(
-                f"backbone.embedding_dim = {dim} is not divisible by num_heads = {config.num_heads}; change one of them"
-            )
         self.items = nn.Parameter(torch.empty(train.num_items, dim))
         self.positions = nn.Parameter(torch.empty(config.max_history, dim))
         self.blocks = nn.ModuleList(_block(config) for _ in range(config.num_blocks))

@@ -31,15 +31,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from interlingua.backbones._code_decoder import CodeDecoder, Read
+from interlingua.backbones._heads import WithHeads
 from interlingua.backbones._shifted import by_length, rows_of, shift
-from interlingua.config import Config, FitConfig
+from interlingua.config import FitConfig
 from interlingua.contracts.added import AddedItems
 from interlingua.contracts.backbone import Backbone
 from interlingua.contracts.batch import Batch, Embeddings, Encoded, FloatArray
 from interlingua.contracts.text import Text
 from interlingua.data.interactions import Interactions
 from interlingua.data.queries import IntArray, Queries
-from interlingua.errors import ConfigError
+from interlingua.errors import ConfigError, DataError
 from interlingua.lm.code_trie import Levels, among_siblings, levels_of, reached
 from interlingua.nn.histories import pick
 from interlingua.nn.quantise import CodeReport, numbered
@@ -53,7 +54,7 @@ CALL_NUMBERS = 1 << 22
 and the keys and values of all nodes above"""
 
 
-class TigerConfig(Config):
+class TigerConfig(WithHeads):
     """Options of :class:`Tiger`."""
 
     embedding_dim: int = Field(default=64, ge=1)
@@ -97,10 +98,6 @@ class Tiger(Backbone):
     def __init__(self, config: TigerConfig, train: Interactions) -> None:
         super().__init__(config, train)
         dim, levels = config.embedding_dim, config.quantiser.levels
-        if dim % config.num_heads:
-            raise ConfigError(
-                f"backbone.embedding_dim = {dim} is not divisible by num_heads = {config.num_heads}; change one of them"
-            )
         self.sizes = [config.quantiser.size] * levels + [config.same_codes]
         starts = torch.tensor([0, *self.sizes]).cumsum(0)
         self.register_buffer("starts", starts[:-1], persistent=False)
@@ -138,6 +135,7 @@ class Tiger(Backbone):
 
         Raises:
             ConfigError: no texts.
+            DataError: all items' texts have one vector.
         """
         if text is None:
             raise ConfigError(
@@ -145,6 +143,12 @@ class Tiger(Backbone):
                 "name = 'lsa'"
             )
         vectors = text.rows("items").detach()
+        if self.num_items > 1 and bool((vectors == vectors[0]).all()):
+            raise DataError(
+                f"tiger makes codes of item texts, and all {self.num_items:,} items' texts have one vector, so that a "
+                "code would be an item's number and say nothing; give the catalogue titles or descriptions, or train "
+                "sasrec, which reads ids"
+            )
         self.report = self.quantiser.fit(vectors, self.config.quantiser, "tiger: codebooks")
         say(f"tiger: {self.report.in_words()}")
         self.codes = numbered(self.quantiser.codes(vectors), self.config.same_codes).to(self.codes.device)

@@ -129,7 +129,9 @@ def all_round(
     from interlingua.report.side_by_side import Method
 
     more = [Method(Path(recipe).stem, recipe) for recipe in recipes or ()]
-    chosen = measures.chosen((*measures.SIMPLE, *measures.FURTHER, *more), methods or ())
+    named = [each for each in methods or () if each not in {method.label for method in more}]
+    known = measures.chosen((*measures.SIMPLE, *measures.FURTHER), named) if named or not methods else ()
+    chosen = (*known, *more)
     limit = None if budget is None else seconds_of(budget)
     made = measures.measure(
         data, methods=chosen, splits=tuple(splits or listed(tables) or measures.SPLITS),

@@ -25,6 +25,7 @@ from interlingua.data.source import here, read
 from interlingua.data.split import Split
 from interlingua.data.splitting import SplitConfig, divide
 from interlingua.errors import ConfigError, DataError, shown
+from interlingua.progress import say
 
 __all__ = [
     "DataConfig",
@@ -269,7 +270,10 @@ def prepare_config(config: DataConfig, seed: int, source: Any = None) -> Dataset
     """
     source = config.name if source is None else source
     if config.as_prepared or (config.model_fields_set <= {"name"} and _is_prepared(source)):
-        return prepare(_folder(source))
+        made = prepare(_folder(source))
+        for warning in made.card["warnings"]:
+            say(f"warning: {source}, as it was prepared: {warning}")
+        return made
     return prepare(
         source,
         filter=config.filter,

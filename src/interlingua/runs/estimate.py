@@ -27,6 +27,7 @@ from interlingua.evaluate.protocol import evaluate as measure
 from interlingua.evaluate.protocol import validation_metrics
 from interlingua.progress import long_step, task
 from interlingua.runs import probes
+from interlingua.runs.measuring import check_labels
 from interlingua.runs.readable import learning
 from interlingua.runs.session import Session, make_text
 from interlingua.storage.environment import peak_memory_bytes
@@ -93,6 +94,8 @@ class Estimator:
             "rank": self._rank, "fuse": self._fuse, "evaluate": self._evaluate,
         }  # fmt: skip
         kinds = [each for each in self.session.plan if each not in skip]
+        if "evaluate" in kinds:
+            check_labels(self.recipe.evaluate, self.data.split)
         with task(f"estimating {self.recipe.name}", len(kinds)) as shown:
             for kind in kinds:
                 before = torch.get_rng_state()

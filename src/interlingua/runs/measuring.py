@@ -8,8 +8,10 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from interlingua.config import Config, build
+from interlingua.data.split import Split
+from interlingua.errors import DataError
 from interlingua.evaluate.named import parse
-from interlingua.evaluate.rules import check_metrics
+from interlingua.evaluate.rules import check_metrics, parse_protocol
 
 
 class EvaluateConfig(Config):
@@ -35,6 +37,20 @@ class EvaluateConfig(Config):
     @classmethod
     def _each_once(cls, names: list[str]) -> list[str]:
         return list(dict.fromkeys(names))
+
+
+def check_labels(options: EvaluateConfig, split: Split) -> None:
+    """Refuses data without labels where a protocol judges labelled pairs, before anything is trained.
+
+    Raises:
+        DataError: the data have none.
+    """
+    for name in options.protocols:
+        if "labels" in parse_protocol(name).judges:
+            try:
+                split.pairs("valid")
+            except DataError as error:
+                raise DataError(f"the protocol {name!r} cannot be measured: {error}") from None
 
 
 def evaluate_options(values: Mapping[str, Any], where: str, *, stored: bool = False) -> EvaluateConfig:

@@ -21,7 +21,7 @@ from interlingua.progress import say, seconds_of
 from interlingua.runs.adapter_seeds import check_other_seeds
 from interlingua.runs.building import Built, job_of, stage_of
 from interlingua.runs.facts import facts_of
-from interlingua.runs.measuring import EvaluateConfig
+from interlingua.runs.measuring import EvaluateConfig, check_labels
 from interlingua.runs.named_texts import errors_name, textless
 from interlingua.runs.old_words import renamed
 from interlingua.runs.optional import with_possible_members
@@ -116,6 +116,7 @@ def run_stages(session: Session) -> None:
         elif kind == "prepare":
             if kind not in session.done:
                 prepare(session)
+            check_labels(session.recipe.evaluate, session.data.split)
             for line in textless(_text_sections(session.recipe), session.data.catalogue):
                 say(f"warning: {line}")
         elif kind == "fuse":
