@@ -25,6 +25,7 @@ from interlingua.backbones._attribute_tokens import (
 )
 from interlingua.backbones._token_encoder import MaskedWords
 from interlingua.backbones.recformer import Recformer, RecformerConfig
+from interlingua.config import build
 from interlingua.contracts.added import AddedItems
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.fitting import Fitting
@@ -302,4 +303,4 @@ def test_without_the_catalogue_the_error_says_what_is_read(world: Dataset) -> No
     with pytest.raises(ConfigError, match="reads the catalogue's attributes"):
         model.start(world.split.train, None)
     with pytest.raises(ConfigError, match="num_heads = 3"):
-        Recformer(RecformerConfig.model_validate(SMALL | {"num_heads": 3}), world.split.train)
+        build(RecformerConfig, SMALL | {"num_heads": 3})

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from interlingua.backbones.sasrec import SasRec, SasRecConfig
-from interlingua.config import Config, FitConfig
+from interlingua.config import Config, FitConfig, build
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.batch import Batch
 from interlingua.data.interactions import Interactions
@@ -174,7 +174,7 @@ def test_last_position_batches_train_it_too():
 
 def test_wrong_options_are_named():
     with pytest.raises(ConfigError, match="num_heads = 3"):
-        SasRec(SasRecConfig(embedding_dim=16, num_heads=3), cycles())
+        build(SasRecConfig, {"embedding_dim": 16, "num_heads": 3})
     model = model_of(cycles(), loss="bce")
     batch = Batch(torch.arange(1), torch.tensor([[4]]), None, torch.tensor([[1]]))
     with pytest.raises(ConfigError, match="negatives"):

@@ -15,6 +15,7 @@ from torch.nn import functional
 from interlingua.backbones._shifted import last_state
 from interlingua.backbones.faerec import FaeRec, FaeRecConfig, item_fraction
 from interlingua.backbones.llm_esr import LlmEsr, LlmEsrConfig, mean_texts, most_similar
+from interlingua.config import build
 from interlingua.contracts.aligner import Aligner
 from interlingua.contracts.batch import Batch
 from interlingua.data.prepared import Dataset
@@ -213,6 +214,6 @@ def test_users_without_events_are_like_nobody() -> None:
     assert mean_texts(empty.filter(np.zeros(len(empty), bool)), torch.ones(6, 2)).tolist() == [[0.0, 0.0]] * 4
 
 
-def test_heads_that_do_not_divide_the_width_are_refused(world: Dataset) -> None:
+def test_heads_that_do_not_divide_the_width_are_refused() -> None:
     with pytest.raises(ConfigError, match="cross_heads = 3"):
-        LlmEsr(LLM_ESR.model_copy(update={"cross_heads": 3}), world.split.train)
+        build(LlmEsrConfig, LLM_ESR.model_dump() | {"cross_heads": 3})

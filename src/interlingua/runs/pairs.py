@@ -164,6 +164,8 @@ def _start(part: Section, words: str) -> str:
 def _of_texts(part: Section, word: str, backbone: Section, align: Section | None) -> str:
     if word in OF_ALIGNERS:
         given = f"the aligner {align.name!r} makes none" if align else "there is no [align] section"
+        if "items" not in backbone.cls.makes(backbone.config):
+            given += f" (none goes with the backbone {backbone.name!r}, which makes no item vectors)"
         return f"{_start(part, WORDS[word])}, and {given}; choose the aligner {OF_ALIGNERS[word]}"
     if word == "texts":
         return f"{_start(part, WORDS[word])}: add one, e.g. --set texts.title.name=lsa"
